@@ -1,0 +1,64 @@
+# leanmark: every target sets up what it needs by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+
+MODEL ?=
+RECIPE ?= balanced
+DATA ?=
+WEIGHTS ?=
+OUT ?= build/$(notdir $(basename $(MODEL)))
+RUNTIME ?=
+MAX_TRAIN_TIME ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup compress certify verify test lint notebook bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/compress.stamp .venv/dev.stamp ## set up .venv with everything (maker, referee, tests)
+
+.venv/compress.stamp: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo 'leanmark needs Python >= 3.10; say which one with PYTHON=/path/to/python3'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress]'
+	@touch $@
+
+.venv/dev.stamp: .venv/compress.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev]'
+	@touch $@
+
+compress: .venv/compress.stamp ## compress and grade: MODEL=resnet50 [RECIPE DATA WEIGHTS OUT RUNTIME MAX_TRAIN_TIME]
+	@test -n '$(MODEL)' || { echo 'Say which model: make compress MODEL=resnet50'; exit 2; }
+	@$(BIN)/leanmark compress '$(MODEL)' --recipe '$(RECIPE)' --out '$(OUT)' \
+	  $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+	  $(if $(RUNTIME),--runtime '$(RUNTIME)') $(if $(MAX_TRAIN_TIME),--max-train-time '$(MAX_TRAIN_TIME)')
+
+certify: .venv/compress.stamp ## grade a pair of ONNX files: CANDIDATE=a.onnx BASELINE=b.onnx DATA=spec [PREPROCESS OUT]
+	@test -n '$(CANDIDATE)' -a -n '$(BASELINE)' -a -n '$(DATA)' || \
+	  { echo 'Say what to grade: make certify CANDIDATE=a.onnx BASELINE=b.onnx DATA=mnist5k PREPROCESS=contract.yaml'; exit 2; }
+	@$(BIN)/leanmark certify '$(CANDIDATE)' --baseline '$(BASELINE)' --data '$(DATA)' \
+	  $(if $(PREPROCESS),--preprocess '$(PREPROCESS)') $(if $(RUNTIME),--runtime '$(RUNTIME)') \
+	  --out '$(if $(MODEL),$(OUT),build/$(notdir $(basename $(CANDIDATE))))'
+
+verify: .venv/compress.stamp ## check a graded file: FILE=build/resnet50/model.onnx
+	@test -n '$(FILE)' || { echo 'Say which file: make verify FILE=build/resnet50/model.onnx'; exit 2; }
+	@$(BIN)/leanmark verify '$(FILE)'
+
+test: .venv/dev.stamp ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/dev.stamp ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+notebook: .venv/dev.stamp ## run recipes/quickstart.ipynb and keep its output in it
+	@$(BIN)/jupyter-execute --inplace recipes/quickstart.ipynb
+
+bench: .venv/dev.stamp ## run the benchmarks (figures, not pass or fail)
+	@$(BIN)/python -m pytest tests/benchmarks --override-ini addopts='--import-mode=importlib -rA -s'
+
+clean: ## remove .venv, build/ and caches
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,54 @@
+"""The referee: measures, grades, seals and verifies ONNX models. Needs neither torch nor ``compress``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from certify.api import Result, certify, profile
+    from certify.certificate.verify import Verification, verify
+    from certify.data.preprocess import Preprocess
+    from certify.estimate import Estimate, EvidenceLevel
+    from certify.measure.plan import Plan
+
+_WHERE = {
+    "Estimate": "certify.estimate",
+    "EvidenceLevel": "certify.estimate",
+    "Plan": "certify.measure.plan",
+    "Preprocess": "certify.data.preprocess",
+    "Result": "certify.api",
+    "Verification": "certify.certificate.verify",
+    "certify": "certify.api",
+    "profile": "certify.api",
+    "verify": "certify.certificate.verify",
+}
+
+__all__ = [
+    "Estimate",
+    "EvidenceLevel",
+    "Plan",
+    "Preprocess",
+    "Result",
+    "Verification",
+    "__version__",
+    "certify",
+    "profile",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import certify`` stays quick."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("leanmark")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'certify' has no attribute '{name}'")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,0 +1,364 @@
+"""What was observed: the records from which every interval, guard and letter is derived.
+
+An evidence file (``evidence.jsonl``) holds one canonical JSON object a line: a header, then windows, latencies,
+predictions and observations. The certificate binds it by digest; whoever holds it can compute the profile and the
+grade again without the model, the data or the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import rfc8785
+
+from certify.errors import CertificateError
+from certify.files import write_bytes
+
+EVIDENCE_VERSION = 1
+MAX_LINE_BYTES = 16 * 1024 * 1024
+
+ARMS = ("baseline", "candidate")
+"""The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How the models are run; everything that changes the figures and is not the model or the machine.
+
+    Attributes:
+        runtime: name of the runtime adapter, such as ``onnxruntime-cpu``.
+        runtime_version: version of the library behind it.
+        provider: execution provider or device that was asked for.
+        batch: samples in one inference.
+        threads: intra-op threads, each pinned to a core of its own where the system allows it.
+        graph_optimization: level of the runtime's graph optimiser (``all`` for a measurement that grades).
+        spinning: whether idle pool threads spin during an inference.
+        precision: numeric precision forced by the runtime, or ``as in the model``.
+    """
+
+    runtime: str
+    runtime_version: str
+    provider: str
+    batch: int
+    threads: int
+    graph_optimization: str = "all"
+    spinning: bool = True
+    precision: str = "as in the model"
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the canonical JSON of all fields."""
+        return hashlib.sha256(rfc8785.dumps(asdict(self))).hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the file of one model says about it without being run.
+
+    Attributes:
+        file_digest: hex SHA-256 of the bytes that ran.
+        content_digest: hex digest over every known field (see certify.certificate.content).
+        bytes: size of that file.
+        parameters: number of elements of all weights (initializers and constants that feed operators).
+        macs: multiply-adds of one sample's inference, counted from the graph.
+        counted_share: share (0 to 1) of compute operators whose MACs could be counted.
+        not_counted: compute operator types that could not be counted.
+    """
+
+    file_digest: str
+    content_digest: str
+    bytes: int
+    parameters: int
+    macs: int
+    counted_share: float
+    not_counted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MeterFacts:
+    """The meter that was used.
+
+    Attributes:
+        name: as ``leanmark meters`` lists it.
+        level: value of an EvidenceLevel.
+        scope: what the joules cover (board, package, module, vcpu, wall).
+        method: how joules come about, in a few words; a ratio needs the same method on the same device.
+        relative_error: the meter's own accuracy as a factor (2.0 means x or / 2), null if its maker states none.
+        refused: the better meters that could not be used, with the reason for each.
+        parameters: constants that entered the joules (watts per vCPU, source, date).
+    """
+
+    name: str
+    level: str
+    scope: str
+    method: str
+    relative_error: float | None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Circumstances of the measurement, one a file.
+
+    Attributes:
+        created: UTC time at which measuring began, ISO 8601 with ``Z``.
+        leanmark: version that measured.
+        edition: name of the edition whose plan was followed.
+        seed: of every random choice (order of arms, samples).
+        attempt: 1 for the first measurement of this pair of files logged on this machine.
+        baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
+        device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
+        data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them).
+        workload: see Workload.
+        meter: see MeterFacts; null where no energy figure could be had at any level.
+        models: facts by arm (``baseline``, ``candidate``).
+        time_limit_s: limit that was set on the main run.
+        wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
+    """
+
+    created: str
+    leanmark: str
+    edition: str
+    seed: int
+    attempt: int
+    baseline_origin: str
+    device: Mapping[str, Any]
+    data: Mapping[str, Any]
+    workload: Workload
+    meter: MeterFacts | None
+    models: Mapping[str, ModelFacts]
+    time_limit_s: float
+    wanted_half_width: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """k inferences in one go, the unit of replication.
+
+    Attributes:
+        run: ``settings``, ``null``, ``main`` or ``yardstick``.
+        attempt: 0, or 1 for the one retry of a null run.
+        block: number of the block inside its run and attempt, from 0.
+        position: place inside the block, 0 to 3.
+        arm: which model ran.
+        threads: intra-op threads of its session.
+        inferences: k; each inference is ``workload.batch`` samples.
+        start_s: seconds since measuring began, monotonic clock.
+        duration_s: wall time of the k inferences.
+        cpu_s: CPU time that the worker process spent in them.
+        energy_j: gross joules by the meter, null where there is none.
+        reading: the meter's raw values before and after, by name.
+        host: what happened around it, by name: ``steal_share``, ``throttled_s``, ``foreign_cpu_share``,
+            ``idle_workers_cpu_s``, ``temperature_c``, ``thermal_throttles``; null where it can't be read.
+    """
+
+    run: str
+    attempt: int
+    block: int
+    position: int
+    arm: str
+    threads: int
+    inferences: int
+    start_s: float
+    duration_s: float
+    cpu_s: float
+    energy_j: float | None
+    reading: Mapping[str, float] = field(default_factory=dict)
+    host: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Wall times of single inferences of the fixed pass (500 calls or 20 s, whichever is first), in seconds."""
+
+    arm: str
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One test sample, scored by both models.
+
+    Attributes:
+        digest: hex SHA-256 of the sample.
+        label: index of the true class.
+        baseline_top1: class that the baseline put first.
+        baseline_margin: its first output minus its second.
+        candidate_top1: class that the candidate put first.
+        candidate_margin: its first output minus its second.
+    """
+
+    digest: str
+    label: int
+    baseline_top1: int
+    baseline_margin: float
+    candidate_top1: int
+    candidate_margin: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Something recorded once for a guard to judge: a name and plain JSON values."""
+
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was observed in one measurement of one pair of models."""
+
+    header: Header
+    windows: tuple[Window, ...]
+    latencies: tuple[Latencies, ...]
+    predictions: tuple[Prediction, ...]
+    observations: tuple[Observation, ...]
+
+    def observation(self, name: str) -> Mapping[str, Any] | None:
+        """Values recorded under a name, or None where nothing was."""
+        return next((o.values for o in self.observations if o.name == name), None)
+
+    def labels(self) -> np.ndarray:
+        """True classes, int64 (n,)."""
+        return np.array([p.label for p in self.predictions], dtype=np.int64)
+
+    def lines(self) -> Iterator[bytes]:
+        """Canonical JSON lines, without line ends."""
+        yield _line("header", {"version": EVIDENCE_VERSION, **asdict(self.header)})
+        for kind, records in (
+            ("window", self.windows),
+            ("latencies", self.latencies),
+            ("prediction", self.predictions),
+            ("observation", self.observations),
+        ):
+            for record in records:
+                yield _line(kind, asdict(record))
+
+    def to_bytes(self) -> bytes:
+        """The whole file."""
+        return b"".join(line + b"\n" for line in self.lines())
+
+    def write(self, path: Path) -> str:
+        """Write the file and return its hex SHA-256."""
+        content = self.to_bytes()
+        write_bytes(path, content)
+        return hashlib.sha256(content).hexdigest()
+
+
+def _line(kind: str, values: Mapping[str, Any]) -> bytes:
+    return rfc8785.dumps({"kind": kind, **values})
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Read an evidence file.
+
+    Raises:
+        CertificateError: a line is not canonical JSON of a known kind, or a record is malformed.
+        OSError: the file can't be read.
+    """
+    return parse_evidence(path.read_bytes(), str(path))
+
+
+def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
+    """Parse the bytes of an evidence file; see :func:`read_evidence`."""
+    header: Header | None = None
+    records: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
+    if not content.endswith(b"\n"):
+        raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
+    for number, line in enumerate(content[:-1].split(b"\n"), start=1):
+        try:
+            values = _parse_line(line)
+            kind = values.pop("kind", None)
+            if kind == "header" and number == 1:
+                header = _header(values)
+            elif kind in _RECORDS and number > 1:
+                records[kind].append(_record(_RECORDS[kind], values))
+            else:
+                raise ValueError(f"a record of kind {kind!r} can't stand here")
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+            raise CertificateError(f"{name}, line {number}: {error}") from error
+    if header is None:
+        raise CertificateError(f"{name}: has no header.")
+    return Evidence(header, *(tuple(records[kind]) for kind in _RECORDS))
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError("the line is too long")
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    if rfc8785.dumps(values) != line:
+        raise ValueError("not canonical JSON (RFC 8785)")
+    return values
+
+
+_RECORDS: dict[str, type] = {
+    "window": Window,
+    "latencies": Latencies,
+    "prediction": Prediction,
+    "observation": Observation,
+}
+
+
+def _record(kind: type[T], values: Mapping[str, Any]) -> T:
+    known = {f.name: f.type for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown := set(values) - set(known):
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
+    if missing := set(known) - set(values):
+        raise ValueError(f"field {sorted(missing)[0]!r} is missing")
+    return kind(**{key: _typed(key, str(known[key]), value) for key, value in values.items()})
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    """Check one JSON value against the field's annotation and bring it into the field's own type."""
+    if value is None and ("None" in kind):
+        return None
+    base = kind.split(" | ")[0]
+    if base == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if base == "int" and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+        return int(value)
+    if base == "bool" and isinstance(value, bool):
+        return value
+    if base == "str" and isinstance(value, str):
+        return value
+    if base.startswith("tuple[float") and isinstance(value, list):
+        return tuple(_typed(name, "float", item) for item in value)
+    if base.startswith("tuple[str") and isinstance(value, list):
+        return tuple(_typed(name, "str", item) for item in value)
+    if base.startswith("Mapping[str, float") and isinstance(value, dict):
+        item_kind = "float | None" if "None" in base or "None" in kind else "float"
+        return {key: _typed(name, item_kind, item) for key, item in value.items()}
+    if base.startswith("Mapping[str, str") and isinstance(value, dict):
+        return {key: _typed(name, "str", item) for key, item in value.items()}
+    if base.startswith("Mapping[str, Any") and isinstance(value, dict):
+        return value
+    raise ValueError(f"field {name!r} should be {kind}, found {type(value).__name__}")
+
+
+def _header(values: dict[str, Any]) -> Header:
+    version = values.pop("version", None)
+    if version != EVIDENCE_VERSION:
+        raise ValueError(f"evidence version {version!r} is not known to this leanmark (knows {EVIDENCE_VERSION})")
+    parts = dict(values)
+    nested = {
+        "workload": _record(Workload, parts.pop("workload")),
+        "meter": None if parts["meter"] is None else _record(MeterFacts, parts["meter"]),
+        "models": {arm: _record(ModelFacts, facts) for arm, facts in parts.pop("models").items()},
+    }
+    parts.pop("meter")
+    plain = {f.name: f.type for f in fields(Header) if f.name not in nested}
+    if set(parts) != set(plain):
+        raise ValueError(f"header fields differ from the known ones: {sorted(set(parts) ^ set(plain))}")
+    if set(nested["models"]) != set(ARMS):  # type: ignore[arg-type]
+        raise ValueError("models of exactly two arms are needed: baseline and candidate")
+    return Header(**{key: _typed(key, str(plain[key]), value) for key, value in parts.items()}, **nested)  # type: ignore[arg-type]
