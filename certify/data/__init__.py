@@ -1,0 +1,29 @@
+"""Data specs, decoding, preprocessing, splits and scoring: read and scored in one way, by maker and referee alike."""
+
+from certify.data.arrays import array_split
+from certify.data.dataset import Dataset, Source, Split, overlap, require_separate
+from certify.data.downloads import cache_folder
+from certify.data.partition import carve
+from certify.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, default_preprocess
+from certify.data.scoring import Scores, score
+from certify.data.specs import DEFAULT_SPEC, KNOWN, load
+
+__all__ = [
+    "DEFAULT_SPEC",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "KNOWN",
+    "Dataset",
+    "Preprocess",
+    "Scores",
+    "Source",
+    "Split",
+    "array_split",
+    "cache_folder",
+    "carve",
+    "default_preprocess",
+    "load",
+    "overlap",
+    "require_separate",
+    "score",
+]

@@ -1,0 +1,221 @@
+"""Data sets as the referee sees them: parts that never share a sample, each sample with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.errors import DataError
+
+Labels: TypeAlias = npt.NDArray[np.int64]
+Image: TypeAlias = npt.NDArray[np.uint8]
+Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+
+MIN_SIDE = 32
+"""Pixels; the usual nets halve a picture five times, so smaller ones are enlarged."""
+MAX_SMALL_SIDE = 96
+"""Pixels; pictures up to this side keep their size, larger ones are brought to ``BIG_SIZE``."""
+BIG_SIZE = (224, 224)
+SIDE_STEP = 8
+EXAMPLE_DIGITS = 12
+
+PAIRS = (
+    ("train", "calibration"),
+    ("train", "validation"),
+    ("calibration", "validation"),
+    ("train", "test"),
+    ("calibration", "test"),
+    ("validation", "test"),
+)
+"""Parts that must not share a sample, in the order in which :func:`overlap` names them."""
+
+
+class Source(Protocol):
+    """Where samples come from; shared by all splits that are cut from it."""
+
+    def image(self, row: int) -> Image:
+        """Decode one sample: uint8 (H, W, 3), RGB; grey pictures are repeated to three channels."""
+
+    def size(self, row: int) -> tuple[int, int]:
+        """(H, W) of one sample, without decoding it where that can be had."""
+
+    def digest(self, row: int) -> str:
+        """Hex SHA-256 that identifies one sample; the same for the same bytes."""
+
+
+class Split:
+    """One part of a data set; images are decoded when they are asked for.
+
+    Args:
+        source: where the samples come from.
+        labels: index of the true class of each sample of this split, (n,).
+        rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
+    """
+
+    def __init__(self, source: Source, labels: Indices, rows: Indices | None = None) -> None:
+        self.labels: Labels = np.asarray(labels, dtype=np.int64)
+        self._source = source
+        self._rows: Labels = np.arange(len(self.labels)) if rows is None else np.asarray(rows, dtype=np.int64)
+        if self.labels.ndim != 1 or self._rows.shape != self.labels.shape:
+            raise DataError(f"A split needs one label a sample, found {self.labels.shape} for {self._rows.shape}.")
+        if len(self.labels) and self.labels.min() < 0:
+            raise DataError(f"A split needs labels from 0 on, found {self.labels.min()}.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"<Split of {len(self)} samples>"
+
+    def image(self, i: int) -> Image:
+        """Sample ``i`` as uint8 (H, W, 3), RGB.
+
+        Raises:
+            DataError: it does not decode; the sentence names the file.
+        """
+        return self._source.image(int(self._rows[i]))
+
+    def size(self, i: int) -> tuple[int, int]:
+        """(H, W) of sample ``i``."""
+        return self._source.size(int(self._rows[i]))
+
+    def digest(self, i: int) -> str:
+        """Hex SHA-256 of the file's bytes, or of type, shape and pixels for arrays."""
+        return self._source.digest(int(self._rows[i]))
+
+    def digests(self) -> list[str]:
+        """Digests of all samples, in order."""
+        return [self.digest(i) for i in range(len(self))]
+
+    def subset(self, indices: Indices) -> Split:
+        """A split of the samples at ``indices``, in that order; nothing is copied."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return Split(self._source, self.labels[chosen], self._rows[chosen])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set for classification, cut into parts.
+
+    Attributes:
+        name: short name for tables and the certificate.
+        spec: the spec that loads it again.
+        classes: names of the classes; a label is an index into them.
+        train: what nets are trained on, or None where only a test is there.
+        calibration: what ranges of activations are taken from; carved out of train.
+        validation: what choices are made on.
+        test: what only the certificate sees.
+        input_size: (H, W) that models trained on it here take.
+        class_map: output column of an ImageNet-1000 classifier for each class, or None.
+
+    Raises:
+        DataError: fewer than two classes, an empty part, a label out of range, or a class map that does not fit.
+    """
+
+    name: str
+    spec: str
+    classes: tuple[str, ...]
+    train: Split | None
+    calibration: Split | None
+    validation: Split | None
+    test: Split
+    input_size: tuple[int, int]
+    class_map: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(f"Data '{self.name}' has {len(self.classes)} class(es); a classifier needs at least two.")
+        for part, split in self.parts.items():
+            if len(split) == 0:
+                raise DataError(f"Data '{self.name}' has no samples in its {part} part; it needs at least one.")
+            low, high = int(split.labels.min()), int(split.labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise DataError(
+                    f"Data '{self.name}' has labels from {low} to {high} in its {part} part; "
+                    f"with {len(self.classes)} classes they must lie between 0 and {len(self.classes) - 1}."
+                )
+        if self.class_map is not None and len(self.class_map) != len(self.classes):
+            raise DataError(
+                f"Data '{self.name}' maps {len(self.class_map)} classes to outputs and has {len(self.classes)}; "
+                "give one output column for each class."
+            )
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """The parts that are there, by name."""
+        named = {"train": self.train, "calibration": self.calibration, "validation": self.validation}
+        return {name: split for name, split in {**named, "test": self.test}.items() if split is not None}
+
+    def test_digest(self) -> str:
+        """Hex SHA-256 over the sorted lines ``digest label`` of the test part; the order of samples does not enter."""
+        lines = sorted(f"{d} {label}\n" for d, label in zip(self.test.digests(), self.test.labels, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def overlap(dataset: Dataset) -> Mapping[str, int | None]:
+    """How many samples of the second part of each pair also stand, bit by bit, in the first.
+
+    Returns:
+        Counts by ``first/second`` for all of :data:`PAIRS`; None where one of the two parts is not there.
+    """
+    digests = {name: split.digests() for name, split in dataset.parts.items()}
+    return {
+        f"{first}/{second}": len(_shared(digests[first], digests[second]))
+        if first in digests and second in digests
+        else None
+        for first, second in PAIRS
+    }
+
+
+def require_separate(dataset: Dataset) -> None:
+    """Refuse a data set whose parts share samples.
+
+    Raises:
+        DataError: two parts share at least one sample; the sentence says how many and names one.
+    """
+    digests = {name: split.digests() for name, split in dataset.parts.items()}
+    for first, second in PAIRS:
+        shared = _shared(digests.get(first, []), digests.get(second, []))
+        if shared:
+            example = shared[0]
+            raise DataError(
+                f"Data '{dataset.name}': {len(shared)} of {len(digests[second])} {second} samples also stand in "
+                f"{first} (for one, {second} sample {example} with digest "
+                f"{digests[second][example][:EXAMPLE_DIGITS]}); take them out of one of the two."
+            )
+
+
+def _shared(first: Iterable[str], second: Sequence[str]) -> list[int]:
+    known = set(first)
+    return [i for i, digest in enumerate(second) if digest in known]
+
+
+def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, int]:
+    """Choose the (H, W) that models trained on these pictures take.
+
+    Pictures up to 96 pixels keep their size, but for being at least 32 and a multiple of 8; pictures of several small
+    sizes are brought to one square; larger ones to 224 x 224.
+
+    Args:
+        splits: the parts.
+        looked_at: how many pictures of each part, evenly spaced, have their size read.
+    """
+    sizes = {split.size(i) for split in splits for i in _evenly(len(split), looked_at)}
+    largest = max(max(size) for size in sizes)
+    if largest > MAX_SMALL_SIDE:
+        return BIG_SIZE
+    height, width = sizes.pop() if len(sizes) == 1 else (largest, largest)
+    return _small_side(height), _small_side(width)
+
+
+def _small_side(side: int) -> int:
+    return max(MIN_SIDE, -(-side // SIDE_STEP) * SIDE_STEP)
+
+
+def _evenly(n: int, count: int) -> Iterator[int]:
+    return iter(sorted({i * n // count for i in range(count)}))

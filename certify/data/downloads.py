@@ -1,0 +1,221 @@
+"""Fetching published data sets: whole, checked by digest, and given up soon when nobody answers."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import os
+import queue
+import shutil
+import tarfile
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from certify.errors import DataError
+from certify.files import CHUNK_BYTES
+from certify.progress import Progress
+
+TIMEOUT_S = 10.0
+NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published file.
+
+    Attributes:
+        url: where it is.
+        digest: ``sha256:HEX`` or ``md5:HEX``, as its publisher or the field's libraries state it.
+        bytes: its size.
+    """
+
+    url: str
+    digest: str
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        """Last part of the address."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for leanmark: ``$XDG_CACHE_HOME/leanmark``, or ``~/.cache/leanmark``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "leanmark"
+
+
+def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> None:
+    """Download a file unless it is there; ``path`` is whole and checked, or absent.
+
+    What came through is kept as ``path`` + ``.part``, and the next call goes on from there.
+
+    Args:
+        remote: what to download.
+        path: where to put it.
+        progress: where to say how far it is.
+        timeout_s: the network is given up after this many seconds without an answer, and after as many of silence.
+
+    Raises:
+        DataError: nobody answers, the server refuses, or the file is not the published one.
+        OSError: it can't be written.
+    """
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.is_file() else 0
+    if have > remote.bytes:
+        part.unlink()
+        have = 0
+    with progress.task(f"Downloading {remote.name}", total=remote.bytes) as task:
+        task.advance(have)
+        if have < remote.bytes:
+            response, resumed = _open(remote, have, timeout_s)
+            if not resumed:
+                task.advance(-have)
+            with response, part.open("ab" if resumed else "wb") as target:
+                for chunk in _chunks(response, remote, timeout_s):
+                    target.write(chunk)
+                    task.advance(len(chunk))
+    _check(remote, part)
+    part.replace(path)
+
+
+def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
+    """Ask for the bytes from ``have`` on; (response, whether the server goes on from there).
+
+    The request runs in a thread of its own: the socket's timeout covers neither the look-up of the name nor the walk
+    through several addresses of one host, each with a timeout of its own.
+    """
+    headers = {"User-Agent": "leanmark", **({"Range": f"bytes={have}-"} if have else {})}
+    request = urllib.request.Request(remote.url, headers=headers)
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.build_opener().open(request, timeout=timeout_s))
+        except NETWORK_ERRORS as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        raise _silent(remote, timeout_s) from None
+    if isinstance(answer, BaseException):
+        reason = getattr(answer, "reason", answer)
+        if isinstance(reason, TimeoutError) or isinstance(answer, TimeoutError):
+            raise _silent(remote, timeout_s) from answer
+        raise DataError(f"{remote.url}: can't be downloaded ({reason}); check the network and try again.") from answer
+    return answer, answer.status == http.HTTPStatus.PARTIAL_CONTENT
+
+
+def _silent(remote: Remote, timeout_s: float) -> DataError:
+    return DataError(
+        f"{remote.url}: the network did not answer within {timeout_s:g} s; connect and try again, "
+        "or use data that is on this machine, such as mnist5k or imagefolder:PATH."
+    )
+
+
+def _chunks(response: Any, remote: Remote, timeout_s: float) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = response.read1(CHUNK_BYTES)
+        except TimeoutError as error:
+            raise _silent(remote, timeout_s) from error
+        except NETWORK_ERRORS as error:
+            raise DataError(
+                f"{remote.url}: the download broke off ({error}); start again to go on from there."
+            ) from error
+        if not chunk:
+            return
+        yield chunk
+
+
+def _check(remote: Remote, part: Path) -> None:
+    found_bytes = part.stat().st_size
+    if found_bytes < remote.bytes:
+        raise DataError(
+            f"{remote.url}: the download broke off after {found_bytes} of {remote.bytes} bytes; "
+            "start again to go on from there."
+        )
+    algorithm, _, wanted = remote.digest.partition(":")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with part.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    if digest.hexdigest() != wanted:
+        part.unlink()
+        raise DataError(
+            f"{remote.url}: what came has {algorithm} {digest.hexdigest()} and the published file {wanted}; "
+            "it was thrown away, try again."
+        )
+
+
+def fetch_archive(remote: Remote, folder: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> Path:
+    """Download and unpack a tar archive unless ``folder`` is there; it is whole or absent. Returns ``folder``.
+
+    Raises:
+        DataError: as :func:`fetch` and :func:`unpack`.
+    """
+    if not folder.is_dir():
+        archive = folder.parent / remote.name
+        fetch(remote, archive, progress, timeout_s)
+        unpack(archive, folder, progress)
+        archive.unlink()
+    return folder
+
+
+def unpack(archive: Path, folder: Path, progress: Progress) -> None:
+    """Unpack a gzipped tar archive into a new folder, which appears when all of it is there.
+
+    Raises:
+        DataError: the archive is damaged, or holds a path that leaves the folder, a link or a device.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        with (
+            progress.task(f"Unpacking {archive.name}", total=archive.stat().st_size) as task,
+            archive.open("rb") as stream,
+            gzip.open(stream) as unzipped,
+            tarfile.open(fileobj=unzipped, mode="r:") as tar,
+        ):
+            before = 0
+            for member in tar:
+                _unpack_member(tar, member, beside, archive)
+                task.advance(stream.tell() - before)
+                before = stream.tell()
+            while unzipped.read(CHUNK_BYTES):
+                pass  # to the end, where the checksum is
+        beside.chmod(0o755)
+        beside.replace(folder)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{archive}: is damaged ({error}); delete it and try again.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
+    inside = PurePosixPath(member.name)
+    if inside.is_absolute() or ".." in inside.parts or "\\" in member.name or ":" in member.name:
+        raise DataError(f"{archive}: holds '{member.name}', which leaves the folder; it was not unpacked.")
+    target = folder / inside
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    content = tar.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise DataError(f"{archive}: holds '{member.name}', which is neither a file nor a folder; it was not unpacked.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as out:
+        shutil.copyfileobj(content, out, CHUNK_BYTES)

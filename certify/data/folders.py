@@ -1,0 +1,187 @@
+"""Data sets that are folders of picture files, one folder a class."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from certify.data.dataset import Dataset, Image, Split, input_size
+from certify.data.partition import complete
+from certify.errors import DataError
+from certify.files import sha256_file
+from certify.progress import Progress
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}
+)
+PART_FOLDERS = ("train", "val", "test")
+WIDE_MODES = ("I", "F")
+"""Pillow's modes of more than 8 bits a channel begin so; converting them to RGB clips to white without a word."""
+
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    PIL.Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise for damaged files (SyntaxError is a broken PNG or TIFF)."""
+
+IMAGENETTE = {
+    "n01440764": ("tench", 0),
+    "n02102040": ("English springer", 217),
+    "n02979186": ("cassette player", 482),
+    "n03000684": ("chain saw", 491),
+    "n03028079": ("church", 497),
+    "n03394916": ("French horn", 566),
+    "n03417042": ("garbage truck", 569),
+    "n03425413": ("gas pump", 571),
+    "n03445777": ("golf ball", 574),
+    "n03888257": ("parachute", 701),
+}
+"""Imagenette's ten synsets: name, and column among the outputs of an ImageNet-1000 classifier.
+
+https://github.com/fastai/imagenette; the columns follow the sorted synsets of ILSVRC 2012.
+"""
+
+
+class FileSource:
+    """Picture files, decoded when they are asked for; the orientation that EXIF states is not applied."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
+        self._digests: dict[int, str] = {}
+
+    def image(self, row: int) -> Image:
+        """The picture as uint8 (H, W, 3), RGB; transparency is dropped.
+
+        Raises:
+            DataError: the file does not decode, or has more than 8 bits a channel.
+        """
+        path = self._paths[row]
+        try:
+            with PIL.Image.open(path) as picture:
+                self._require_8_bits(path, picture.mode)
+                return np.array(picture.convert("RGB"), dtype=np.uint8)
+        except DECODE_ERRORS as error:
+            raise _undecodable(path, error) from error
+
+    def size(self, row: int) -> tuple[int, int]:
+        """(H, W) from the file's header."""
+        path = self._paths[row]
+        try:
+            with PIL.Image.open(path) as picture:
+                self._require_8_bits(path, picture.mode)
+                return picture.height, picture.width
+        except DECODE_ERRORS as error:
+            raise _undecodable(path, error) from error
+
+    def digest(self, row: int) -> str:
+        """Hex SHA-256 of the file's bytes."""
+        if row not in self._digests:
+            self._digests[row] = sha256_file(self._paths[row])
+        return self._digests[row]
+
+    @staticmethod
+    def _require_8_bits(path: Path, mode: str) -> None:
+        if mode.startswith(WIDE_MODES):
+            raise DataError(f"{path}: has more than 8 bits a channel (mode {mode}); convert it to an 8-bit picture.")
+
+
+def _undecodable(path: Path, error: BaseException) -> DataError:
+    return DataError(f"{path}: does not decode as a picture ({error}); repair it or take it out.")
+
+
+def load_folder(
+    root: Path, spec: str, seed: int, progress: Progress, name: str | None = None, published: bool = False
+) -> Dataset:
+    """Load ``imagefolder:PATH``: PATH/train, PATH/val and PATH/test, each with one folder a class.
+
+    Without test/, val/ is the test part and validation is carved out of train. Only val/ or test/: a data set to test
+    on. Where all folders bear names of Imagenette's synsets, classes are named and mapped to ImageNet's columns.
+
+    Args:
+        root: the folder.
+        spec: that was asked for.
+        seed: of the cuts.
+        progress: where to say how far it is.
+        name: of the data set; the folder's name where it is None.
+        published: see :func:`certify.data.partition.complete`.
+
+    Raises:
+        DataError: a missing folder, one class or none, a class without pictures, or an empty file.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; give one with train/ and val/, one folder a class in each.")
+    folders = {part: root / part for part in PART_FOLDERS if (root / part).is_dir()}
+    if "test" not in folders and "val" not in folders:
+        raise DataError(f"{root}: has neither val/ nor test/; make one, with a folder of pictures for each class.")
+    classes = _classes(folders.get("train", folders.get("test", folders.get("val", root))))
+    splits = {part: _split(folder, classes) for part, folder in folders.items()}
+    if "test" in splits and "val" in splits:
+        splits["validation"] = splits.pop("val")
+    elif "val" in splits:
+        splits["test"] = splits.pop("val")
+    _digest(splits, progress)
+    parts = complete(splits, seed, published=published)
+    mapped = IMAGENETTE.keys() >= set(classes)
+    return Dataset(
+        name=name or root.resolve().name,
+        spec=spec,
+        classes=tuple(IMAGENETTE[c][0] for c in classes) if mapped else classes,
+        train=parts.get("train"),
+        calibration=parts.get("calibration"),
+        validation=parts.get("validation"),
+        test=parts["test"],
+        input_size=input_size(parts.values()),
+        class_map=tuple(IMAGENETTE[c][1] for c in classes) if mapped else None,
+    )
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    if len(classes) < 2:
+        found = f"only the class '{classes[0]}'" if classes else "no class"
+        raise DataError(f"{folder}: has {found}; a classifier needs two folders of pictures or more, one a class.")
+    return classes
+
+
+def _split(folder: Path, classes: tuple[str, ...]) -> Split:
+    index = {name: label for label, name in enumerate(classes)}
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name in _classes(folder):
+        if name not in index:
+            raise DataError(
+                f"{folder / name}: the class '{name}' is not among the {len(classes)} of the training part."
+            )
+        pictures = _pictures(folder / name)
+        paths += pictures
+        labels += [index[name]] * len(pictures)
+    return Split(FileSource(paths), labels)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
+    if not pictures:
+        raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}); add some or remove the folder.")
+    for picture in pictures:
+        if picture.stat().st_size == 0:
+            raise DataError(f"{picture}: is an empty file; repair it or take it out.")
+    return pictures
+
+
+def _digest(splits: dict[str, Split], progress: Progress) -> None:
+    """Digest all files under a bar: cutting and comparing need the digests, and reading large folders takes time."""
+    with progress.task("Reading pictures", total=sum(len(split) for split in splits.values())) as task:
+        for split in splits.values():
+            for i in range(len(split)):
+                split.digest(i)
+                task.advance()

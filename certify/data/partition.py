@@ -1,0 +1,115 @@
+"""Cutting one part of a data set in two: stratified, the same everywhere, identical samples on one side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from certify.data.dataset import Labels, Split
+from certify.errors import DataError
+
+VALIDATION_SHARE = 0.1
+CALIBRATION_SHARE = 0.1
+MAX_CALIBRATION = 512
+FIXED_SEED = "fixed"
+"""Stands in place of the user's seed where a cut must be the same for everybody."""
+
+
+def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Split, Split]:
+    """Take ``count`` samples out of a split, in proportion to its classes.
+
+    Samples are ranked by the SHA-256 of seed, purpose and sample digest: the cut depends on what the samples are, not
+    on their order, the platform or the version of a random generator. Samples with the same digest rank together and
+    stay on one side, so that the two results never overlap; a group that would overshoot its class's share is passed
+    over, and slightly fewer than ``count`` may come out.
+
+    Args:
+        split: what to cut.
+        count: samples to take.
+        purpose: name of the part that is taken; different purposes cut differently under the same seed.
+        seed: of the ranking.
+
+    Returns:
+        (rest, taken), each in the order of ``split``.
+
+    Raises:
+        DataError: one of the two would be empty.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, digest in enumerate(split.digests()):
+        groups[digest].append(i)
+    ranked = sorted(groups, key=lambda digest: hashlib.sha256(f"{seed}/{purpose}/{digest}".encode()).digest())
+    wanted = dict(enumerate(apportion(np.bincount(split.labels), min(count, len(split)))))
+    taken = []
+    for digest in ranked:
+        members = groups[digest]
+        label = int(split.labels[members[0]])
+        if len(members) <= wanted[label]:
+            wanted[label] -= len(members)
+            taken += members
+    if not taken or len(taken) == len(split):
+        raise DataError(
+            f"Can't set {count} of {len(split)} samples ({len(groups)} different ones) apart for {purpose}: "
+            "one side would be empty; give more data."
+        )
+    chosen = np.zeros(len(split), dtype=bool)
+    chosen[taken] = True
+    return split.subset(np.flatnonzero(~chosen)), split.subset(np.flatnonzero(chosen))
+
+
+def apportion(sizes: Labels, count: int) -> list[int]:
+    """Share ``count`` places among classes in proportion to their sizes, by largest remainders (Hamilton's method).
+
+    Args:
+        sizes: samples of each class, (c,).
+        count: places, at most ``sizes.sum()``.
+
+    Returns:
+        Places of each class; they add up to ``count`` and none exceeds its class's size.
+    """
+    total = int(sizes.sum())
+    quotas = [int(size) * count for size in sizes]
+    places = [quota // total for quota in quotas]
+    by_remainder = sorted(range(len(quotas)), key=lambda k: (-(quotas[k] % total), k))
+    for k in by_remainder[: count - sum(places)]:
+        places[k] += 1
+    return places
+
+
+def complete(
+    parts: Mapping[str, Split], seed: int | str, calibration: int | None = None, published: bool = False
+) -> dict[str, Split]:
+    """Carve out of train what is missing: validation (10 %), then calibration (10 %, at most 512 samples).
+
+    Args:
+        parts: ``test``, and of ``train``, ``calibration`` and ``validation`` what there is.
+        seed: of the cuts.
+        calibration: samples for calibration, where that number is laid down.
+        published: the test part is a published one and stays whole: training samples that also stand in it are left
+            out, instead of being found by :func:`certify.data.require_separate` later.
+    """
+    whole = dict(parts)
+    if "train" not in whole:
+        return whole
+    if published:
+        whole["train"] = _without(whole["train"], whole["test"])
+    if "validation" not in whole:
+        count = share(len(whole["train"]), VALIDATION_SHARE)
+        whole["train"], whole["validation"] = carve(whole["train"], count, "validation", seed)
+    if "calibration" not in whole:
+        count = calibration or min(MAX_CALIBRATION, share(len(whole["train"]), CALIBRATION_SHARE))
+        whole["train"], whole["calibration"] = carve(whole["train"], count, "calibration", seed)
+    return whole
+
+
+def share(n: int, part: float) -> int:
+    """``part`` of ``n`` samples, rounded, at least one."""
+    return max(1, round(n * part))
+
+
+def _without(split: Split, other: Split) -> Split:
+    known = set(other.digests())
+    return split.subset([i for i, digest in enumerate(split.digests()) if digest not in known])

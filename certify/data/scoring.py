@@ -1,0 +1,85 @@
+"""Scoring of classifiers: the one way in which outputs become right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.data.dataset import Labels
+from certify.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What became of each sample.
+
+    Attributes:
+        top1: class that the model put first, int64 (n,); of equal outputs the lowest class.
+        margin: first output minus second, in the output's own unit, float64 (n,); 0 for a tie.
+        correct: whether ``top1`` is the label, bool (n,).
+    """
+
+    top1: Labels
+    margin: npt.NDArray[np.float64]
+    correct: npt.NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples that are right, 0 to 1."""
+        return float(self.correct.mean())
+
+
+def score(
+    outputs: npt.NDArray[Any],
+    labels: npt.ArrayLike,
+    class_map: Sequence[int] | None = None,
+    classes: int | None = None,
+) -> Scores:
+    """Score the outputs of a classifier.
+
+    Args:
+        outputs: logits or probabilities, (n, c).
+        labels: true classes, (n,).
+        class_map: output column of each class; the other columns do not take part. None: column i is class i.
+        classes: number of classes of the data; without a class map the outputs must be exactly as many.
+
+    Raises:
+        ModelError: outputs of the wrong shape or width, or not finite.
+    """
+    values, truth = np.asarray(outputs), np.asarray(labels, dtype=np.int64)
+    if values.ndim != 2 or len(values) != len(truth):
+        raise ModelError(f"The model's output has shape {values.shape}; a classifier gives ({len(truth)}, classes).")
+    values = _columns(values, class_map, classes, int(truth.max(initial=1)) + 1).astype(np.float64)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise ModelError(
+            f"The model's output is not finite for {int(bad.sum())} of {len(values)} samples (the first is sample "
+            f"{int(bad.argmax())}); a model that overflows or divides by zero can't be scored."
+        )
+    top1 = values.argmax(axis=1).astype(np.int64)
+    first_two = np.partition(values, -2, axis=1)[:, -2:]
+    return Scores(top1=top1, margin=first_two[:, 1] - first_two[:, 0], correct=top1 == truth)
+
+
+def _columns(
+    values: npt.NDArray[Any], class_map: Sequence[int] | None, classes: int | None, at_least: int
+) -> npt.NDArray[Any]:
+    """The columns that stand for classes, in the order of the classes."""
+    width = values.shape[1]
+    if class_map is None:
+        if width != classes and (classes is not None or width < at_least):
+            wanted = f"{classes}" if classes is not None else f"at least {at_least}"
+            raise ModelError(
+                f"The model has {width} outputs and the data {wanted} classes; "
+                "give a class map, or a model whose outputs are the data's classes."
+            )
+        return values
+    if len(class_map) < at_least or classes not in (None, len(class_map)):
+        raise ModelError(f"The class map has {len(class_map)} entries and the data {classes or at_least} classes.")
+    if width <= max(class_map):
+        raise ModelError(f"The model has {width} outputs and the class map needs at least {max(class_map) + 1}.")
+    return values[:, list(class_map)]

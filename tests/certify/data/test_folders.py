@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from certify.data import load, overlap, require_separate
+from certify.data.folders import IMAGENETTE
+from certify.errors import DataError
+
+SYNSETS = tuple(IMAGENETTE)
+
+
+def picture(path: Path, number: int, side: int = 12, mode: str = "RGB") -> Path:
+    """A picture that no other number gives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+def tree(root: Path, parts: dict[str, int], classes: tuple[str, ...] = ("cat", "dog"), side: int = 12) -> Path:
+    number = 0
+    for part, count in parts.items():
+        for name in classes:
+            for i in range(count):
+                number += 1
+                picture(root / part / name / f"{i:03}.png", number, side)
+    return root
+
+
+def sizes(root: Path) -> dict[str, int]:
+    return {name: len(split) for name, split in load(f"imagefolder:{root}").parts.items()}
+
+
+def test_imagefolder_uses_all_three_parts_when_they_are_there(tmp_path: Path) -> None:
+    assert sizes(tree(tmp_path, {"train": 10, "val": 3, "test": 4})) == {
+        "train": 18,
+        "calibration": 2,
+        "validation": 6,
+        "test": 8,
+    }
+
+
+def test_imagefolder_tests_on_val_when_there_is_no_test(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 20, "val": 3})
+    assert sizes(root) == {"train": 32, "calibration": 4, "validation": 4, "test": 6}
+    data = load(f"imagefolder:{root}")
+    assert set(overlap(data).values()) == {0}
+    assert np.array_equal(data.test.image(5), np.array(PIL.Image.open(root / "val/dog/002.png")))
+
+
+def test_imagefolder_carves_validation_when_there_is_no_val(tmp_path: Path) -> None:
+    assert sizes(tree(tmp_path, {"train": 20, "test": 3})) == {
+        "train": 32,
+        "calibration": 4,
+        "validation": 4,
+        "test": 6,
+    }
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"val": 3}, {"test": 6}),
+        ({"test": 3}, {"test": 6}),
+        ({"val": 2, "test": 3}, {"validation": 4, "test": 6}),
+    ],
+)
+def test_imagefolder_only_tests_when_there_is_no_train(
+    tmp_path: Path, parts: dict[str, int], expected: dict[str, int]
+) -> None:
+    assert sizes(tree(tmp_path, parts)) == expected
+
+
+def test_imagefolder_names_and_labels_follow_the_folders_when_loaded(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"train": 10, "val": 2}, ("dog", "cat", "axolotl"))
+    picture(root / "val/cat/deeper/extra.jpeg", 99)
+    (root / "val/cat/notes.txt").write_text("no picture")
+    (root / "val/.hidden").mkdir()
+    data = load(f"imagefolder:{root}")
+    assert (data.name, data.classes, data.class_map) == ("pets", ("axolotl", "cat", "dog"), None)
+    assert data.test.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert data.input_size == (32, 32)
+    assert data.test.size(0) == (12, 12)
+
+
+def test_imagefolder_maps_to_imagenet_when_folders_are_imagenettes_synsets(tmp_path: Path) -> None:
+    data = load(f"imagefolder:{tree(tmp_path / 'ten', {'train': 10, 'val': 1}, SYNSETS, side=120)}")
+    assert data.class_map == (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
+    assert data.classes[0] == "tench"
+    assert data.classes[-1] == "parachute"
+    assert data.input_size == (224, 224)
+
+
+def test_imagefolder_maps_each_class_when_only_some_synsets_are_there(tmp_path: Path) -> None:
+    data = load(f"imagefolder:{tree(tmp_path / 'two', {'val': 1}, (SYNSETS[9], SYNSETS[1]))}")
+    assert data.class_map == (217, 701)
+    assert data.classes == ("English springer", "parachute")
+
+
+def test_imagefolder_maps_nothing_when_one_folder_is_no_synset(tmp_path: Path) -> None:
+    assert load(f"imagefolder:{tree(tmp_path, {'val': 1}, (SYNSETS[0], 'cat'))}").class_map is None
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
+def test_image_is_rgb_when_the_file_has_another_mode(tmp_path: Path, mode: str) -> None:
+    root = tree(tmp_path, {"val": 1})
+    suffix = "jpg" if mode == "CMYK" else "png"
+    (root / "val/cat/000.png").unlink()
+    path = root / f"val/cat/000.{suffix}"
+    pixels = np.random.default_rng(5).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).convert("RGB" if mode == "LA" else mode).convert(mode).save(path)
+    image = load(f"imagefolder:{root}").test.image(0)
+    assert (image.shape, image.dtype) == ((6, 7, 3), np.uint8)
+
+
+def test_identical_files_stay_on_one_side_when_train_repeats_them(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 20, "val": 2})
+    for path in sorted((root / "train").rglob("*.png")):
+        path.with_name("again_" + path.name).write_bytes(path.read_bytes())
+    require_separate(load(f"imagefolder:{root}"))
+
+
+def test_shared_files_are_found_when_train_and_test_hold_them(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 20, "val": 2})
+    for path in sorted((root / "val/cat").iterdir()):
+        (root / "train/cat" / f"leaked_{path.name}").write_bytes(path.read_bytes())
+    data = load(f"imagefolder:{root}")
+    with pytest.raises(DataError, match="test samples also stand in"):
+        require_separate(data)
+
+
+def test_imagefolder_is_refused_when_there_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        load(f"imagefolder:{tmp_path / 'none'}")
+
+
+def test_imagefolder_is_refused_when_it_has_no_part_to_test_on(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither val/ nor test/"):
+        load(f"imagefolder:{tree(tmp_path, {'train': 3})}")
+
+
+@pytest.mark.parametrize(("classes", "words"), [((), "no class"), (("cat",), "only the class 'cat'")])
+def test_imagefolder_is_refused_when_it_has_one_class_or_none(
+    tmp_path: Path, classes: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "val").mkdir()
+    with pytest.raises(DataError, match=words):
+        load(f"imagefolder:{tree(tmp_path, {'val': 2}, classes)}")
+
+
+def test_imagefolder_is_refused_when_a_class_is_empty(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 3, "val": 2})
+    (root / "train/emu").mkdir()
+    with pytest.raises(DataError, match="emu: holds no pictures"):
+        load(f"imagefolder:{root}")
+
+
+def test_imagefolder_is_refused_when_val_has_a_class_that_train_lacks(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 3, "val": 2})
+    picture(root / "val/emu/0.png", 77)
+    with pytest.raises(DataError, match="'emu' is not among the 2"):
+        load(f"imagefolder:{root}")
+
+
+def test_imagefolder_names_the_file_when_it_is_empty(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 3, "val": 2})
+    (root / "train/cat/001.png").write_bytes(b"")
+    with pytest.raises(DataError, match="001.png: is an empty file"):
+        load(f"imagefolder:{root}")
+
+
+def test_image_names_the_file_when_it_does_not_decode(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"val": 2}, side=64)
+    whole = (root / "val/dog/001.png").read_bytes()
+    (root / "val/dog/001.png").write_bytes(whole[: len(whole) // 2])
+    data = load(f"imagefolder:{root}")
+    with pytest.raises(DataError, match="001.png: does not decode"):
+        data.test.image(3)
+    (root / "val/dog/001.png").write_bytes(b"not a picture at all")
+    with pytest.raises(DataError, match="001.png: does not decode"):
+        data.test.image(3)
+    with pytest.raises(DataError, match="001.png: does not decode"):
+        load(f"imagefolder:{root}")
+
+
+def test_image_is_refused_when_it_has_16_bits_a_channel(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"val": 2})
+    PIL.Image.fromarray(np.full((12, 12), 4000, dtype=np.uint16)).save(root / "val/cat/000.png")
+    with pytest.raises(DataError, match="000.png: has more than 8 bits"):
+        load(f"imagefolder:{root}")
