@@ -1,0 +1,111 @@
+"""Is the file the one that was certified, and do the figures that it states itself agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import rfc8785
+
+from certify.certificate.content import content_digest
+from certify.certificate.external import inline_external
+from certify.certificate.issue import Certificate
+from certify.certificate.messages import parse_model
+from certify.certificate.normalise import PREPROCESS_KEY
+from certify.certificate.seal import file_digest, unsealed_bytes
+from certify.certificate.verification import Check
+from certify.errors import LeanmarkError
+
+
+def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
+    """Digests, preprocessing contract, and counts of the model's file."""
+    try:
+        same_file = file_digest(path) == certificate.subject_digest["sha256"]
+        model = parse_model(path)
+        contracts = [entry.value for entry in model.metadata_props if entry.key == PREPROCESS_KEY]
+        same_content = content_digest(model, path.parent) == certificate.subject_digest["leanmarkContent"]
+    except (LeanmarkError, OSError, UnicodeDecodeError) as error:
+        yield Check("content_digest", "fail", f"The model can't be digested: {error}")
+        return
+    stripped = not same_content and not contracts and _same_once_restored(model, path, certificate)
+    clean = same_file or model_bytes_are_clean(path)
+    yield _file_check(same_file, same_content or stripped, clean)
+    if stripped:
+        yield Check("content_digest", "note", "Its metadata was stripped; all else is what was certified.")
+    elif same_content:
+        yield Check("content_digest", "pass", "The model says what was certified.")
+    else:
+        yield Check("content_digest", "fail", "The model is not the one that was certified: it was altered.")
+    yield _preprocess_check(contracts, certificate)
+    if same_content or stripped:
+        yield _facts_check(path, model, certificate, same_file)
+
+
+def _file_check(same_file: bool, same_content: bool, clean: bool) -> Check:
+    if same_file:
+        return Check("file_digest", "pass", "The file's bytes are those that were measured.")
+    if same_content and clean:
+        return Check("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
+    if same_content:
+        return Check("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
+    return Check("file_digest", "fail", "The file's bytes are not those that were measured.")
+
+
+def model_bytes_are_clean(path: Path) -> bool:
+    """Whether the file is exactly what a protobuf library writes for the model in it.
+
+    Protobuf lets one message be written in many ways (padded varints, fields in any order). Tools that save a model
+    write the plain one; a file that says the same in another way was tampered with.
+    """
+    encoded: bytes = parse_model(path).SerializeToString(deterministic=True)
+    return encoded == path.read_bytes()
+
+
+def _same_once_restored(model: onnx.ModelProto, path: Path, certificate: Certificate) -> bool:
+    """Whether a model without leanmark's metadata is the certified one when the entry is put back."""
+    model.metadata_props.add(key=PREPROCESS_KEY, value=_contract(certificate))
+    return content_digest(model, path.parent) == certificate.subject_digest["leanmarkContent"]
+
+
+def _contract(certificate: Certificate) -> str:
+    return rfc8785.dumps(certificate.predicate["preprocess"]).decode()
+
+
+def _preprocess_check(contracts: list[str], certificate: Certificate) -> Check:
+    name = "preprocess_matches"
+    if not contracts:
+        return Check(name, "note", "The file carries no preprocessing contract; the certificate's holds.")
+    if contracts == [_contract(certificate)]:
+        return Check(name, "pass", "The preprocessing contract in the file is the certified one.")
+    return Check(name, "fail", "The preprocessing contract in the file is not the certified one.")
+
+
+def _facts_check(path: Path, model: onnx.ModelProto, certificate: Certificate, same_file: bool) -> Check:
+    """Count multiply-adds, parameters and bytes again from the file."""
+    from certify.data.preprocess import Preprocess
+    from certify.graph.counts import count
+    from certify.graph.load import sample_shape
+
+    try:
+        contract = Preprocess.from_json(certificate.predicate["preprocess"])
+        inline_external(model, path.parent)
+        counts = count(model, sample_shape(contract))
+    except LeanmarkError as error:
+        return Check("subject_facts", "fail", f"The model can't be counted: {error}")
+    found = {"macs": counts.macs, "parameters": counts.parameters}
+    if same_file:  # another serialisation has another size
+        found["bytes"] = unsealed_bytes(path)
+    signed = certificate.predicate["profile"]["estimates"]
+    stated = {name: signed.get(f"{name}_candidate", {}).get("value") for name in found}
+    wrong = [
+        f"{name} {count_again}, certified {stated[name]}"
+        for name, count_again in found.items()
+        if stated[name] not in (None, count_again)
+    ]
+    if wrong:
+        return Check("subject_facts", "fail", f"Counted again from the file: {'; '.join(wrong)}.")
+    known = [name for name in found if stated[name] is not None]
+    if not known:
+        return Check("subject_facts", "skipped", "The certificate states no count.")
+    return Check("subject_facts", "pass", f"Counted again from the file, and equal: {', '.join(known)}.")

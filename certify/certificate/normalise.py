@@ -1,0 +1,94 @@
+"""Bringing an ONNX file into the form that is measured, digested and sealed.
+
+Weights are inlined, and what tells about the machine that exported the file (documentation strings with stack traces,
+source paths) is dropped: the certificate would otherwise bind, and publish, somebody's folder names. What is computed
+stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+import rfc8785
+from google.protobuf.message import Message
+
+from certify.certificate.external import inline_external
+from certify.certificate.messages import messages, parse_model, refuse_unknown_fields
+from certify.errors import ModelError
+from certify.files import write_bytes
+
+if TYPE_CHECKING:
+    from certify.data.preprocess import Preprocess
+
+PREPROCESS_KEY = "leanmark.preprocess"
+OWN_PREFIX = "leanmark."
+
+_EXPORTER_KEYS = ("pkg.torch", "pkg.onnxscript", "namespace")
+_SOURCE_PATH = re.compile(r"(^|[\s\"'(=])(/|~/|[A-Za-z]:[\\/])[^\s\"']*[\\/]|\.py\b")
+
+
+def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
+    """Write the normal form of an ONNX file; normalising twice gives the same bytes.
+
+    Args:
+        source: any ONNX file, with its external data beside it.
+        target: where the normal form goes; may be ``source`` itself.
+        preprocess: how pictures become the model's input; stored in the file as ``leanmark.preprocess``.
+
+    Raises:
+        ModelError: the file is damaged, holds fields that this version of ONNX does not know, has external data that
+            leaves its folder, or is larger than 2 GB.
+    """
+    model = parse_model(source)
+    refuse_unknown_fields(model)
+    inline_external(model, source.parent)
+    for message in messages(model):
+        _strip(message)
+    _replace_own_metadata(model, preprocess)
+    write_bytes(target, model.SerializeToString(deterministic=True))
+
+
+def stored_contract(path: Path) -> Preprocess | None:
+    """The preprocessing contract that an ONNX file carries, or None where it carries none.
+
+    Raises:
+        ModelError: the file is damaged.
+        UsageError: the contract in it does not hold together.
+    """
+    from certify.data.preprocess import Preprocess
+
+    entries = [entry.value for entry in parse_model(path).metadata_props if entry.key == PREPROCESS_KEY]
+    if not entries:
+        return None
+    try:
+        fields = json.loads(entries[-1])
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: the preprocessing contract in it is no JSON: {error}.") from error
+    return Preprocess.from_json(fields, f"the contract in {path}")
+
+
+def _strip(message: Message) -> None:
+    """Drop documentation strings and what an exporter noted about its source code."""
+    fields = message.DESCRIPTOR.fields_by_name
+    if isinstance(message, onnx.TensorProto):
+        message.ClearField("data_location")  # "default" said aloud
+    if "doc_string" in fields:
+        message.ClearField("doc_string")
+    if "metadata_props" in fields and not isinstance(message, onnx.ModelProto):
+        entries = getattr(message, "metadata_props")  # noqa: B009  (Message itself declares no fields)
+        for index in reversed(range(len(entries))):
+            entry = entries[index]
+            if entry.key.startswith(_EXPORTER_KEYS) or _SOURCE_PATH.search(entry.value):
+                del entries[index]
+
+
+def _replace_own_metadata(model: onnx.ModelProto, preprocess: Preprocess) -> None:
+    foreign = [entry for entry in model.metadata_props if not entry.key.startswith(OWN_PREFIX)]
+    kept = [onnx.StringStringEntryProto(key=entry.key, value=entry.value) for entry in foreign]
+    contract = rfc8785.dumps(preprocess.to_json()).decode()
+    model.ClearField("metadata_props")
+    model.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=PREPROCESS_KEY, value=contract)])

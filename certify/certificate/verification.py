@@ -1,0 +1,138 @@
+"""The answer of a verification: what was asked by name, and what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from certify.certificate.issue import Certificate
+
+Outcome = Literal["pass", "fail", "skipped", "note"]
+
+EXIT_VALID = 0
+EXIT_NOT_VALID = 1
+EXIT_NOT_TRUSTED = 4
+
+_MARKS = {"pass": "+", "fail": "X", "skipped": "-", "note": "!"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about a certificate.
+
+    Attributes:
+        name: of the question.
+        outcome: ``note`` is no fail, but something that a reader should know; ``skipped`` could not be asked.
+        sentence: what was found.
+    """
+
+    name: str
+    outcome: Outcome
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{_MARKS[self.outcome]} {self.name}: {self.sentence}"
+
+
+@dataclass(frozen=True, repr=False)
+class Verification:
+    """Whether a certificate is to be believed, and why.
+
+    Attributes:
+        path: the model's file.
+        checks: everything that was asked.
+        certificate: None where none could be read.
+    """
+
+    path: Path
+    checks: tuple[Check, ...]
+    certificate: Certificate | None
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Checks that did not pass."""
+        return tuple(check for check in self.checks if check.outcome == "fail")
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing speaks against the certificate; says nothing about who signed it."""
+        return self.certificate is not None and not self.failed
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is valid and signed by a key that the caller trusts."""
+        return self.valid and any(check.name == "key_trusted" and check.outcome == "pass" for check in self.checks)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the certificate says that no letter could be given."""
+        return self.certificate is not None and self.certificate.predicate["outcome"] == "refused"
+
+    @property
+    def rederived(self) -> bool:
+        """Whether figures, guards and letter were computed again from the evidence."""
+        return any(check.name == "profile_follows" and check.outcome in ("pass", "note") for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """0 valid, 1 not valid, 4 valid but signed by a key that is not trusted."""
+        if not self.valid:
+            return EXIT_NOT_VALID
+        return EXIT_VALID if self.trusted else EXIT_NOT_TRUSTED
+
+    def check(self, name: str) -> Check | None:
+        """A check by name, or None where it was not reached."""
+        return next((check for check in self.checks if check.name == name), None)
+
+    @property
+    def verdict(self) -> str:
+        """The answer in one sentence."""
+        if not self.valid:
+            names = ", ".join(check.name for check in self.failed)
+            return f"NOT VALID: {self.path} failed {names}."
+        certificate = self.certificate
+        if certificate is None:  # for the type checker: valid implies a certificate
+            return ""
+        what = f"grade {certificate.grade_text}"
+        if self.refused:
+            what = f"refused ({'; '.join(certificate.predicate['grade']['reasons'])})"
+        words = [f"valid: {what}, edition {certificate.predicate['edition']['name']}"]
+        if not self.rederived:
+            words.append("not derived again, as the evidence is missing")
+        if not self.trusted:
+            words.append("signed by a key that you have not said you trust")
+        return "; ".join(words) + "."
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        certificate = self.certificate
+        return {
+            "path": str(self.path),
+            "valid": self.valid,
+            "trusted": self.trusted,
+            "refused": self.refused,
+            "rederived": self.rederived,
+            "exit_code": self.exit_code,
+            "verdict": self.verdict,
+            "certificate": None
+            if certificate is None
+            else {
+                "sha256": certificate.digest,
+                "grade": certificate.predicate["grade"],
+                "edition": certificate.predicate["edition"]["name"],
+                "created": certificate.predicate["created"],
+                "key_id": certificate.signer.key_id,
+            },
+            "checks": [{"name": c.name, "outcome": c.outcome, "sentence": c.sentence} for c in self.checks],
+        }
+
+    def _repr_svg_(self) -> str | None:
+        return self.certificate.label() if self.valid and self.certificate is not None else None
+
+    def __str__(self) -> str:
+        return "\n".join([*(str(check) for check in self.checks), self.verdict])
+
+    def __repr__(self) -> str:
+        return f"Verification({self.verdict})"

@@ -1,0 +1,1 @@
+"""The command ``leanmark``; each subcommand is imported when it is called."""

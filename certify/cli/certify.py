@@ -1,0 +1,55 @@
+"""``leanmark certify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import bars, json_option, print_result
+from certify.cli.plan import plan_options, take_plan
+from certify.cli.preprocess import contract, preprocess_options, take_flags
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark certify small.onnx --baseline original.onnx \\
+    --data imagefolder:photos --preprocess preprocess.yaml --out graded
+""",
+)
+@click.argument("candidate", type=FILE)
+@click.option("--baseline", type=FILE, required=True, help="The untouched original, in its own precision.")
+@click.option("--data", required=True, help="Data specification, such as imagefolder:PATH or npz:PATH.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+@click.option("--origin", default=None, help="Where the baseline comes from, in one sentence, for the certificate.")
+@click.option("--edition", default="2026", show_default=True, help="Edition of the grade.")
+@plan_options
+@preprocess_options
+@click.option("--baseline-preprocess", type=FILE, help="YAML file for the baseline, where its contract differs.")
+@json_option
+def command(
+    candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, as_json: bool, **arguments: Any
+) -> None:
+    """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
+
+    Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
+    evidence.jsonl and the label.
+    """
+    from certify.api import certify
+    from certify.data.preprocess import Preprocess
+
+    plan, flags = take_plan(arguments), take_flags(arguments)
+    result = certify(
+        candidate,
+        preprocess=contract(candidate, preprocess, flags),
+        baseline_preprocess=None if baseline_preprocess is None else Preprocess.from_yaml(baseline_preprocess),
+        plan=plan,
+        progress=bars(),
+        **{name: value for name, value in arguments.items() if value is not None},
+    )
+    print_result(result, as_json)

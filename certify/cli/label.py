@@ -1,0 +1,40 @@
+"""``leanmark label``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark label graded/model.onnx --out pictures/resnet50")
+@click.argument("file", type=FILE)
+@click.option("--certificate", type=FILE, help="Certificate to draw [the one sealed in FILE].")
+@click.option("--out", type=click.Path(path_type=Path), help="Prefix of the two files [label, beside FILE].")
+@click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
+              help="Width of the PNG in pixels.")  # fmt: skip
+@json_option
+def command(file: Path, certificate: Path | None, out: Path | None, width_px: int, as_json: bool) -> None:
+    """Draw the label of FILE's certificate again, as SVG and PNG.
+
+    The label repeats what the certificate says; whether that is to be believed is a question for leanmark verify.
+    """
+    from certify.certificate.issue import Certificate
+    from certify.files import write_bytes, write_text
+    from certify.label import render
+
+    drawing = Certificate.read(certificate or file).label()
+    picture = render(drawing, width_px)
+    prefix = out or file.parent / "label"
+    paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
+    write_text(paths["svg"], drawing)
+    write_bytes(paths["png"], picture)
+    if as_json:
+        print_json({ending: str(path) for ending, path in paths.items()})
+    else:
+        click.echo("\n".join(str(path) for path in paths.values()))

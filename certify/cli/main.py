@@ -1,0 +1,182 @@
+"""The program ``leanmark``: finds a subcommand by name, imports it, and turns errors into one sentence."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib
+import sys
+import traceback
+from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple, NoReturn
+
+import click
+
+from certify.cli.command import write_example
+from certify.errors import LeanmarkError, MissingExtra
+from certify.suggest import unknown_name
+
+MAKER_GROUP = "leanmark.commands"
+"""Entry points under which an installed maker declares its commands; the referee knows none of them by name."""
+
+MAKER_EXTRA = "compress"
+EXAMPLE = """\
+leanmark certify small.onnx --baseline original.onnx \\
+    --data imagefolder:photos --preprocess preprocess.yaml --out graded
+leanmark verify graded/model.onnx
+"""
+STOPPED = 130
+
+
+class Place(NamedTuple):
+    """Where a command is, and what it does in a few words (so that the list of commands imports none)."""
+
+    where: str
+    what: str
+
+
+REFEREE = {
+    "certify": Place("certify.cli.certify:command", "Measure a pair of ONNX files, grade, sign and seal."),
+    "keygen": Place("certify.cli.keygen:command", "Make the key that signs your certificates."),
+    "label": Place("certify.cli.label:command", "Draw the label of a certificate again."),
+    "meters": Place("certify.cli.meters:command", "List the energy meters, and which one would be used here."),
+    "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
+    "verify": Place("certify.cli.verify:command", "Check the certificate of a model."),
+}
+
+
+@functools.cache
+def makers() -> dict[str, EntryPoint]:
+    """The maker's commands by name.
+
+    Raises:
+        LeanmarkError: two installed distributions claim one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=MAKER_GROUP):
+        known = found.setdefault(point.name, point)
+        if point.name in REFEREE or known.value != point.value:
+            other = REFEREE[point.name].where if point.name in REFEREE else known.value
+            raise LeanmarkError(f"The command '{point.name}' is declared twice: by {other} and by {point.value}.")
+    return found
+
+
+def _missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra | None:
+    """The sentence for a maker's command whose libraries are absent; None where the fault is in our own code."""
+    point = makers().get(name)
+    absent = (error.name or "").partition(".")[0]
+    if point is None or absent == "certify" or (absent == point.module.partition(".")[0] and error.name != absent):
+        return None
+    return MissingExtra(f"leanmark {name} ({absent})", MAKER_EXTRA)
+
+
+class Program(click.Group):
+    """A group of lazy commands whose errors are one sentence on the error stream."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the referee's and of the installed maker's commands."""
+        return sorted({*REFEREE, *makers()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None where there is none of that name."""
+        if cmd_name in REFEREE:
+            module, _, name = REFEREE[cmd_name].where.partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
+        if cmd_name not in makers():
+            return None
+        try:
+            loaded: click.Command = makers()[cmd_name].load()
+        except ModuleNotFoundError as error:
+            raise _missing_extra(cmd_name, error) or error from error
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; the referee's are not imported for it."""
+        rows = [(name, self._what(ctx, name, formatter.width - 14)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write an example below the commands."""
+        write_example(EXAMPLE, formatter)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first argument names.
+
+        Raises:
+            UsageError: there is none of that name; the nearest is named.
+        """
+        if not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            raise unknown_name("command", args[0], self.list_commands(ctx), "See leanmark --help.")
+        return super().resolve_command(ctx, args)
+
+    def _what(self, ctx: click.Context, name: str, limit: int) -> str:
+        if name in REFEREE:
+            return REFEREE[name].what
+        try:
+            command = self.get_command(ctx, name)
+        except MissingExtra as missing:
+            return f"(needs leanmark[{missing.extra}])"
+        return command.get_short_help_str(limit) if command else ""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command and end with its exit code."""
+        try:
+            return super().invoke(ctx)
+        except LeanmarkError as error:
+            _fail(ctx, error, str(error), error.exit_code)
+        except ModuleNotFoundError as error:
+            missing = _missing_extra(ctx.invoked_subcommand or "", error)
+            if missing is None:
+                raise
+            _fail(ctx, error, str(missing), missing.exit_code)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # the reader went away; click ends quietly
+            _fail(ctx, error, _os_sentence(error), 2 if error.errno in _USER_ERRNO else 1)
+        except KeyboardInterrupt as error:
+            _fail(ctx, error, None, STOPPED)
+
+
+_USER_ERRNO = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
+_WHAT_TO_DO = {
+    errno.ENOSPC: " Free some space, or choose another folder.",
+    errno.EDQUOT: " Free some space, or choose another folder.",
+    errno.EACCES: " Choose another place, or change its permissions.",
+    errno.EROFS: " Choose another place.",
+}
+
+
+def _os_sentence(error: OSError) -> str:
+    what = (error.strerror or str(error) or type(error).__name__).rstrip(".")
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return f"{place}{what}.{_WHAT_TO_DO.get(error.errno or 0, '')}"
+
+
+def one_line(sentence: str) -> str:
+    """Without line breaks, and without control characters of a hostile file that would drive the terminal."""
+    from certify.label.text import clean
+
+    return clean(sentence)
+
+
+def _fail(ctx: click.Context, error: BaseException, sentence: str | None, exit_code: int) -> NoReturn:
+    """Say what went wrong and leave; ``sentence`` is None where the user stopped the run himself."""
+    if ctx.params["debug"]:
+        traceback.print_exception(error, file=sys.stderr)
+    click.echo("Stopped." if sentence is None else f"Error: {one_line(sentence)}", err=True)
+    ctx.exit(exit_code)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, envvar="LEANMARK_DEBUG", help="Show the traceback of an error.")
+@click.version_option(package_name="leanmark", prog_name="leanmark")
+def main(debug: bool) -> None:
+    """Make a model cheaper to run, and prove how much cheaper and at what cost in accuracy."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""How to measure, on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from certify.measure.plan import Plan
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_FLAGS: tuple[tuple[str, str, type, str], ...] = (
+    ("threads", "threads", int, "Intra-op threads [the number at which the baseline is cheapest]."),
+    ("batch", "batch", int, "Samples in one inference [1]."),
+    ("time-limit", "time_limit_s", float, "Seconds for the main run [120]; the fewest blocks are measured anyway."),
+    ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),
+    ("runtime", "runtime", str, "Runtime that runs the models [onnxruntime-cpu]."),
+    ("seed", "seed", int, "Seed of every random choice [0]."),
+)
+
+
+def plan_options(command: F) -> F:
+    """Add the options that make a Plan; :func:`take_plan` reads them."""
+    for flag, name, kind, help_text in reversed(_FLAGS):
+        command = click.option(f"--{flag}", name, type=kind, help=help_text)(command)
+    return command
+
+
+def take_plan(arguments: dict[str, Any]) -> Plan:
+    """Take the plan's options out of a command's arguments.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+    from certify.measure.plan import Plan
+
+    given = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if "precision" in fields:
+        fields["wanted_half_width"] = fields.pop("precision") / 100
+    return Plan(**fields)

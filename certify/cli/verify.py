@@ -1,0 +1,43 @@
+"""``leanmark verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark verify graded/model.onnx --trust their-key.pub")
+@click.argument("file", type=FILE)
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    file: Path,
+    certificate: Path | None,
+    evidence: Path | None,
+    trust: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check the certificate of FILE, an ONNX model: the file, the signature, and the letter.
+
+    Exit code 0: valid. 1: not valid; every check that failed is named. 2: wrong usage. 4: valid, but signed by a key
+    that you have not said you trust (your own is trusted).
+    """
+    from certify.certificate.verify import verify
+    from certify.label.text import clean
+
+    verification = verify(file, certificate, evidence, trust)
+    if as_json:
+        print_json(verification.to_json())
+    else:
+        click.echo("\n".join(clean(line) for line in str(verification).splitlines()))
+    ctx.exit(verification.exit_code)

@@ -1,0 +1,75 @@
+"""What the label says about energy and accuracy, each as a big figure, what it is, and its bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from certify.estimate import Estimate
+from certify.label.figures import percent, rounded, times
+
+CONFIDENCE = "(95 % interval)"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the label.
+
+    Attributes:
+        figure: the point estimate (``4.2×``).
+        meaning: what it is a figure of (``less energy``).
+        bound: the pessimistic end of its interval, in words.
+    """
+
+    figure: str
+    meaning: str
+    bound: str
+
+    def sentence(self) -> str:
+        """For a screen reader."""
+        return f"{self.figure} {self.meaning}, {self.bound}"
+
+
+def energy_claim(ratio: Estimate, upper: float | None) -> Claim:
+    """What the energy ratio says.
+
+    Args:
+        ratio: candidate / baseline.
+        upper: U of the grade: the pessimistic end of the ratio's interval, with the bias that the null run showed.
+    """
+    end = math.inf if upper is None else max(upper, ratio.high)
+    if ratio.value <= 1:
+        figure, meaning = times(1 / ratio.value), "less energy"
+    else:
+        figure, meaning = times(ratio.value), "more energy"
+    if math.isinf(end):
+        return Claim(figure, meaning, "no bound can be shown")
+    return Claim(figure, meaning, f"{_energy_bound(end, ratio.value)} {CONFIDENCE}")
+
+
+def _energy_bound(end: float, value: float) -> str:
+    if end < 1:
+        return f"at least {_aligned(1 / end, 1 / value)} less"
+    return f"at worst {times(end, 'up')} more"
+
+
+def _aligned(bound: float, point: float) -> str:
+    """A bound with the decimals of its point estimate, rounded down, so that the two compare at a glance."""
+    decimals = len(times(point).rstrip("×").partition(".")[2])
+    return f"{rounded(bound, decimals, 'down')}×"
+
+
+def accuracy_claim(loss: Estimate, largest: float | None) -> Claim:
+    """What the relative accuracy loss says; a negative one is a gain.
+
+    Args:
+        loss: in percent of the baseline's accuracy.
+        largest: L of the grade, in percent: the upper end of the loss, not below 0.
+    """
+    meaning = "of accuracy gained" if float(rounded(loss.value, 1)) < 0 else "of accuracy lost"
+    figure = percent(abs(loss.value))
+    end = math.inf if largest is None else max(largest, loss.high)
+    if math.isinf(end):
+        return Claim(figure, meaning, "no bound can be shown")
+    bound = f"at most {percent(end, 'up')} lost" if end > 0 else "nothing lost"
+    return Claim(figure, meaning, f"{bound} {CONFIDENCE}")

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from certify.cli import main as program
+from certify.cli.main import REFEREE, main
+from certify.errors import LeanmarkError, MeasureError, UsageError
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Runs the program with one maker's command, ``shrink``, that calls the given function."""
+
+    def run(body, *arguments, **settings):  # type: ignore[no-untyped-def]
+        module = ModuleType("a_maker")
+        module.command = click.Command("shrink", callback=body, short_help="Shrink it.")  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "a_maker", module)
+        point = EntryPoint("shrink", "a_maker:command", program.MAKER_GROUP)
+        monkeypatch.setattr(program, "makers", lambda: {"shrink": point})
+        return CliRunner().invoke(main, arguments or ["shrink"], **settings)
+
+    return run
+
+
+def raising(error: BaseException):  # type: ignore[no-untyped-def]
+    def body() -> None:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in REFEREE)])
+def test_help_shows_an_example_when_asked(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "Example:\n  leanmark " in result.output
+
+
+def test_help_lists_commands_of_both_houses_when_maker_is_installed(run) -> None:  # type: ignore[no-untyped-def]
+    output = run(lambda: None, "--help").output
+    for name in (*REFEREE, "shrink"):
+        assert f"\n  {name} " in output
+    assert "Shrink it." in output
+
+
+def test_referee_commands_exist_when_imported() -> None:
+    for name in REFEREE:
+        command = main.get_command(click.Context(main), name)
+        assert isinstance(command, click.Command), name
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["verify", "--help"], ["verify", "missing.onnx"]])
+def test_program_stays_light_when_it_only_verifies(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from certify.cli.main import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'pynvml', 'onnxruntime', 'torchvision'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UsageError("No such thing."), 2), (MeasureError("No joules."), 1), (LeanmarkError("No."), 1)]
+)
+def test_error_is_one_sentence_without_traceback_when_raised(run, error, code) -> None:  # type: ignore[no-untyped-def]
+    result = run(raising(error))
+    assert result.exit_code == code
+    assert result.stderr == f"Error: {error}\n"
+    assert result.stdout == ""
+
+
+def test_error_is_kept_on_one_line_when_a_hostile_file_speaks(run) -> None:  # type: ignore[no-untyped-def]
+    assert run(raising(LeanmarkError("a\x1b[2Jb\nc"))).stderr == "Error: a [2Jb c\n"
+
+
+@pytest.mark.parametrize(("arguments", "env"), [(["--debug", "shrink"], {}), (["shrink"], {"LEANMARK_DEBUG": "1"})])
+def test_traceback_is_shown_when_debugging(run, arguments, env) -> None:  # type: ignore[no-untyped-def]
+    result = run(raising(UsageError("No.")), *arguments, env=env)
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert result.stderr.endswith("Error: No.\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (errno.ENOSPC, 1, "out/model.onnx: No space left on device. Free some space"),
+        (errno.EACCES, 2, "out/model.onnx: Permission denied. Choose another place"),
+        (errno.ENOENT, 2, "out/model.onnx: No such file or directory."),
+    ],
+)
+def test_system_error_is_one_sentence_when_raised(run, number, code, words) -> None:  # type: ignore[no-untyped-def]
+    result = run(raising(OSError(number, os.strerror(number), "out/model.onnx")))
+    assert result.exit_code == code
+    assert result.stderr.startswith(f"Error: {words}")
+
+
+def test_stop_says_so_when_user_presses_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]
+    result = run(raising(KeyboardInterrupt()))
+    assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
+
+
+def test_bug_is_not_hidden_when_it_is_no_error_of_ours(run) -> None:  # type: ignore[no-untyped-def]
+    assert isinstance(run(raising(ZeroDivisionError())).exception, ZeroDivisionError)
+
+
+def test_closed_pipe_ends_quietly_when_reader_goes_away() -> None:
+    code = "from certify.cli.main import main; main(['--help'])"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+
+
+def test_extra_is_named_when_maker_lacks_a_library(run) -> None:  # type: ignore[no-untyped-def]
+    result = run(raising(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    assert result.exit_code == 2
+    assert "pip install 'leanmark[compress]'" in result.stderr
+    assert "torch" in result.stderr
+
+
+def test_extra_is_named_when_maker_does_not_even_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("shrink", "no_such_library_xyz:command", program.MAKER_GROUP)
+    monkeypatch.setattr(program, "makers", lambda: {"shrink": point})
+    result = CliRunner().invoke(main, ["shrink", "x"])
+    assert result.exit_code == 2
+    assert "leanmark[compress]" in result.stderr
+    assert "(needs leanmark[compress])" in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_missing_module_of_our_own_is_a_bug_when_not_found(run) -> None:  # type: ignore[no-untyped-def]
+    for name in ("certify.nothing", "a_maker.nothing"):
+        result = run(raising(ModuleNotFoundError(f"No module named '{name}'", name=name)))
+        assert isinstance(result.exception, ModuleNotFoundError)
+
+
+def test_unknown_command_names_nearest_when_misspelt() -> None:
+    result = CliRunner().invoke(main, ["verfy"])
+    assert result.exit_code == 2
+    assert "did you mean 'verify'?" in result.stderr
+
+
+def test_unknown_option_is_a_usage_error_when_given() -> None:
+    result = CliRunner().invoke(main, ["verify", "--trsut", "x"])
+    assert result.exit_code == 2
+    assert "--trust" in result.stderr
+
+
+def test_command_declared_twice_is_an_error_when_values_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("verify", "elsewhere:command", program.MAKER_GROUP)]
+    monkeypatch.setattr(program, "entry_points", lambda group: points)
+    program.makers.cache_clear()
+    try:
+        result = CliRunner().invoke(main, ["meters"])
+    finally:
+        program.makers.cache_clear()
+    assert result.exit_code == 1
+    assert "declared twice" in result.stderr
