@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from certify.api import Result, certify, profile
-    from certify.certificate.verify import Verification, verify
+    from certify.certificate.verification import Verification
+    from certify.certificate.verify import verify
     from certify.data.preprocess import Preprocess
     from certify.estimate import Estimate, EvidenceLevel
     from certify.measure.plan import Plan
@@ -18,7 +19,7 @@ _WHERE = {
     "Plan": "certify.measure.plan",
     "Preprocess": "certify.data.preprocess",
     "Result": "certify.api",
-    "Verification": "certify.certificate.verify",
+    "Verification": "certify.certificate.verification",
     "certify": "certify.api",
     "profile": "certify.api",
     "verify": "certify.certificate.verify",

@@ -283,7 +283,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
                 records[kind].append(_record(_RECORDS[kind], values))
             else:
                 raise ValueError(f"a record of kind {kind!r} can't stand here")
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise CertificateError(f"{name}, line {number}: {error}") from error
     if header is None:
         raise CertificateError(f"{name}: has no header.")

@@ -37,9 +37,11 @@ class Silent:
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
+        """A bar that is not drawn."""
         yield _SilentTask()
 
     def say(self, sentence: str) -> None:
+        """Nothing."""
         return None
 
 
@@ -65,6 +67,7 @@ class Bars:
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
+        """A bar; when it closes, one line says how long it took."""
         began = time.monotonic()
         if not self._console.is_terminal:
             self._console.print(f"{description} ...", highlight=False)
@@ -97,4 +100,5 @@ class Bars:
             self._console.print(f"{description}: {time.monotonic() - began:.1f} s{note}", highlight=False)
 
     def say(self, sentence: str) -> None:
+        """Print one line."""
         self._console.print(sentence, highlight=False)

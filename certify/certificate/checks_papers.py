@@ -75,7 +75,7 @@ def _edition(certificate: Certificate) -> tuple[Edition | None, Check]:
 
 
 def _check_evidence(certificate: Certificate, path: Path | None, edition: Edition | None) -> Iterator[Check]:
-    names = ("evidence_digest", "evidence_header_matches", "profile_follows")
+    names = ("evidence_digest", "evidence_header_matches", "test_set_matches", "profile_follows")
     evidence: Evidence | None = None
     if path is None:
         for name in names:
@@ -106,7 +106,19 @@ def _read_evidence(certificate: Certificate, path: Path) -> tuple[Evidence | Non
         evidence = parse_evidence(content, str(path))
     except LeanmarkError as error:
         return None, [*checks, Check("evidence_header_matches", "fail", str(error))]
-    return evidence, [*checks, _header_check(certificate, evidence)]
+    return evidence, [*checks, _header_check(certificate, evidence), _test_set_check(evidence)]
+
+
+def _test_set_check(evidence: Evidence) -> Check:
+    """Whether the scored samples, taken together, are the test set that the header names."""
+    from certify.data.dataset import samples_digest
+
+    name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
+    if len(samples) != stated["test_samples"]:
+        return Check(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
+    if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:
+        return Check(name, "fail", "The scored samples are not the test set that the certificate names.")
+    return Check(name, "pass", "The scored samples are the test set that the certificate names.")
 
 
 def _header_check(certificate: Certificate, evidence: Evidence) -> Check:

@@ -23,6 +23,7 @@ MAX_MODEL_BYTES = (1 << 31) - 1
 ROOM_BYTES = 4 << 20
 """Kept free for what is added to a model: its preprocessing contract and its certificate."""
 
+
 @dataclass(frozen=True)
 class ExternalBytes:
     """A stretch of a file that holds one tensor's bytes.

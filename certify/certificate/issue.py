@@ -26,6 +26,20 @@ if TYPE_CHECKING:
     from certify.evidence import Evidence
     from certify.judge.profile import Profile
 
+__all__ = [
+    "BASELINE_NAME",
+    "CERTIFICATE_NAME",
+    "EVIDENCE_NAME",
+    "LABEL_PNG_NAME",
+    "LABEL_SVG_NAME",
+    "LINEAGE_NAME",
+    "SUBJECT_NAME",
+    "Certificate",
+    "issue",
+    "read_certificate",
+    "read_lineage",
+]
+
 BASELINE_NAME = "baseline.onnx"
 CERTIFICATE_NAME = "certificate.json"
 EVIDENCE_NAME = "evidence.jsonl"

@@ -16,6 +16,7 @@ import onnx
 import rfc8785
 from google.protobuf.message import Message
 
+from certify.certificate.envelope import parse_canonical
 from certify.certificate.external import inline_external
 from certify.certificate.messages import messages, parse_model, refuse_unknown_fields
 from certify.errors import ModelError
@@ -69,6 +70,27 @@ def stored_contract(path: Path) -> Preprocess | None:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: the preprocessing contract in it is no JSON: {error}.") from error
     return Preprocess.from_json(fields, f"the contract in {path}")
+
+
+def stored_contract(path: Path) -> Preprocess | None:
+    """The preprocessing contract that a file carries, or None where it carries none.
+
+    Raises:
+        ModelError: the file is damaged, or carries more than one.
+        CertificateError: the contract is not canonical JSON.
+        UsageError: a field of the contract is not allowed.
+    """
+    from certify.data.preprocess import Preprocess
+
+    stored = [entry.value for entry in parse_model(path).metadata_props if entry.key == PREPROCESS_KEY]
+    if not stored:
+        return None
+    if len(stored) > 1:
+        raise ModelError(f"{path} carries {len(stored)} {PREPROCESS_KEY} entries; give the right contract as a file.")
+    values = parse_canonical(stored[0].encode(), f"the {PREPROCESS_KEY} entry")
+    if not isinstance(values, dict):
+        raise ModelError(f"{path}: its {PREPROCESS_KEY} entry is no JSON object.")
+    return Preprocess.from_json(values, f"{PREPROCESS_KEY} of {path}")
 
 
 def _strip(message: Message) -> None:

@@ -19,6 +19,8 @@ from certify.certificate.seal import read_seal
 from certify.certificate.verification import Check, Verification
 from certify.errors import CertificateError, LeanmarkError, UsageError
 
+__all__ = ["Check", "Verification", "verify"]
+
 
 def verify(
     path: str | Path,

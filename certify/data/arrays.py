@@ -149,7 +149,10 @@ def _parts_of(rest: str) -> dict[str, Path]:
 
 def _read_npz(path: Path) -> tuple[Split, tuple[str, ...] | None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
             arrays = {key: archive[key] for key in ("x", "y", "classes") if key in archive}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give an npz file with arrays x and y.") from error

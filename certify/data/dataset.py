@@ -152,9 +152,14 @@ class Dataset:
         return {name: split for name, split in {**named, "test": self.test}.items() if split is not None}
 
     def test_digest(self) -> str:
-        """Hex SHA-256 over the sorted lines ``digest label`` of the test part; the order of samples does not enter."""
-        lines = sorted(f"{d} {label}\n" for d, label in zip(self.test.digests(), self.test.labels, strict=True))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Digest of the test part; see :func:`samples_digest`."""
+        return samples_digest(self.test.digests(), self.test.labels.tolist())
+
+
+def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:
+    """Hex SHA-256 over the sorted lines ``digest label``; the order of samples does not enter."""
+    lines = sorted(f"{digest} {label}\n" for digest, label in zip(digests, labels, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def overlap(dataset: Dataset) -> Mapping[str, int | None]:

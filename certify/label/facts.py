@@ -9,6 +9,7 @@ from typing import Any
 from certify.errors import CertificateError
 from certify.estimate import Estimate
 from certify.label.figures import percent, significant
+from certify.label.text import clean
 from certify.label.wording import Claim, accuracy_claim, energy_claim
 
 LEVELS = {
@@ -19,6 +20,7 @@ LEVELS = {
     "proxy": "Estimated by a stand-in, not metered",
 }
 NO_METER = "No energy figure"
+LETTERS = tuple("ABCDEFG")
 UNMETERED = ("modelled", "proxy")
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
 SHORT_DIGITS = 16
@@ -100,21 +102,23 @@ def _read(predicate: Mapping[str, Any], digest: str) -> Facts:
     grade, data, meter = predicate["grade"], predicate["data"], predicate["meter"]
     figures = {name: Estimate.from_json(fields) for name, fields in predicate["profile"]["estimates"].items()}
     graded = grade["letter"] is not None
+    if graded and grade["letter"] not in LETTERS:
+        raise ValueError(f"{grade['letter']!r} is no letter of the scale")
     return Facts(
         letter=grade["letter"],
-        grade=grade["text"],
-        reasons=tuple(grade["reasons"]),
+        grade=clean(grade["text"]),
+        reasons=tuple(clean(reason) for reason in grade["reasons"]),
         energy=energy_claim(figures["energy_ratio"], grade["upper_ratio"]) if graded else None,
         accuracy=accuracy_claim(figures["relative_loss_percent"], grade["loss_percent"]) if graded else None,
         accuracies=_accuracies(figures) if graded else None,
-        model=predicate["model"]["name"],
-        data=f"tested on {data['test_samples']:,} samples of {data['name']}",
-        edition=predicate["edition"]["name"],
-        date=predicate["created"][:10],
+        model=clean(predicate["model"]["name"]),
+        data=clean(f"tested on {data['test_samples']:,} samples of {data['name']}"),
+        edition=clean(predicate["edition"]["name"]),
+        date=clean(predicate["created"][:10]),
         modelled=meter is not None and meter["level"] in UNMETERED,
         evidence=NO_METER if meter is None else LEVELS[meter["level"]],
-        evidence_detail="No meter could be used on this device." if meter is None else _meter(meter),
-        rows=tuple(_rows(predicate, figures)),
+        evidence_detail="No meter could be used on this device." if meter is None else clean(_meter(meter)),
+        rows=tuple((name, clean(value)) for name, value in _rows(predicate, figures)),
         digest=f"sha256:{digest.removeprefix('sha256:')}",
     )
 

@@ -104,9 +104,9 @@ def _claim(claim: Claim, top: float, closing: str | None) -> Iterator[str]:
     size = min(FIGURE_SIZE, math.floor(FIGURE_SIZE * room / width(claim.figure, FIGURE_SIZE, bold=True)))
     yield text(claim.figure, CLAIM_LEFT, top + 56, size, BLACK)
     yield text(claim.meaning, CLAIM_LEFT, top + 92, 31, BOLD)
-    yield text(shorten(claim.bound, 18, room), CLAIM_LEFT, top + 121, 18)
+    yield text(shorten(claim.bound, 17, room), CLAIM_LEFT, top + 120, 17)
     if closing:
-        yield text(shorten(closing, 18, room), CLAIM_LEFT, top + 146, 18, REGULAR, QUIET)
+        yield text(shorten(closing, 17, room), CLAIM_LEFT, top + 145, 17, REGULAR, QUIET)
 
 
 def _refusal(facts: Facts) -> Iterator[str]:

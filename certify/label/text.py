@@ -28,6 +28,7 @@ _BOLD = (
     611, 556, 611, 556, 362, 611, 611, 285, 283, 576, 285, 889, 611, 611, 611, 611, 413, 556, 400, 611, 556, 813,
     573, 556, 500, 389, 300, 389, 584,
 )  # fmt: skip
+_SIGNS = dict.fromkeys("×−±–", 584)
 _OTHER = 760  # accented letters, signs and other alphabets
 _IDEOGRAPH = 1000
 
@@ -51,6 +52,8 @@ def width(text: str, size: float, bold: bool = False) -> float:
 def _advance(character: str, table: tuple[int, ...]) -> int:
     if " " <= character <= "~":
         return table[ord(character) - 32]
+    if character in _SIGNS:
+        return _SIGNS[character]
     if unicodedata.combining(character):
         return 0
     return _IDEOGRAPH if unicodedata.east_asian_width(character) in ("W", "F") else _OTHER
@@ -60,10 +63,12 @@ def shorten(text: str, size: float, room: float, bold: bool = False) -> str:
     """Cut a line at its end so that it is at most ``room`` wide; an ellipsis marks the cut."""
     if width(text, size, bold) <= room:
         return text
-    kept = text
-    while kept and width(kept + ELLIPSIS, size, bold) > room:
-        kept = kept[:-1]
-    return kept.rstrip() + ELLIPSIS
+    left = room - width(ELLIPSIS, size, bold)
+    for end, character in enumerate(text):
+        left -= width(character, size, bold)
+        if left < 0:
+            return text[:end].rstrip() + ELLIPSIS
+    return text + ELLIPSIS
 
 
 def wrap(text: str, size: float, room: float, bold: bool = False) -> list[str]:

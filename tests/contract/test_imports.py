@@ -61,7 +61,9 @@ def test_judging_modules_touch_no_clock_and_no_device(path: Path) -> None:
 @pytest.mark.parametrize("path", modules("certify/judge"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_judging_modules_do_not_import_measuring_or_sealing(path: Path) -> None:
     names = imported(ast.parse(path.read_text()))
-    assert not {n for n in names if n.startswith(("certify.measure", "certify.certificate", "certify.cli", "certify.api"))}
+    assert not {
+        n for n in names if n.startswith(("certify.measure", "certify.certificate", "certify.cli", "certify.api"))
+    }
 
 
 def test_import_arrows_inside_each_house_have_no_cycle() -> None:

@@ -18,6 +18,7 @@ from certify.certificate.keys import SigningKey, generate
 from certify.certificate.messages import parse_model
 from certify.certificate.normalise import normalise
 from certify.certificate.seal import file_digest
+from certify.data.dataset import samples_digest
 from certify.data.preprocess import Preprocess
 from certify.evidence import Evidence, ModelFacts
 from certify.graph.counts import count
@@ -155,9 +156,11 @@ def certified_evidence(make_evidence: Callable[..., Evidence], normalised: Path)
 
     def build(**knobs: object) -> Evidence:
         facts = facts_of(normalised)
+        predictions = make_evidence(**knobs).predictions
+        digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
         header = {
             "models": {"baseline": facts, "candidate": facts},
-            "data": {"name": "mnist5k", "spec": "mnist5k", "test_samples": 1500, "test_digest": HEX, "classes": 10},
+            "data": {"name": "mnist5k", "spec": "mnist5k", "test_samples": 1500, "test_digest": digest, "classes": 10},
         }
         return make_evidence(header=header, **knobs)
 

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 
 from certify.certificate.messages import parse_model
-from certify.certificate.normalise import PREPROCESS_KEY, normalise
+from certify.certificate.normalise import PREPROCESS_KEY, normalise, stored_contract
 from certify.certificate.seal import read_seal, seal
 from certify.data.preprocess import Preprocess
-from certify.errors import ModelError
+from certify.errors import LeanmarkError, ModelError
 
 Contract = Callable[..., Preprocess]
 Model = Callable[[], onnx.ModelProto]
@@ -105,3 +105,19 @@ def test_normalise_refuses_when_the_whole_would_exceed_two_gib(
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"3\.0 GiB"):
         normalise(tmp_path / "m.onnx", tmp_path / "out.onnx", make_contract())
+
+
+def test_stored_contract_is_read_back_when_there_is_one(foreign: Path, tmp_path: Path, make_contract: Contract) -> None:
+    assert stored_contract(foreign) is None
+    normalise(foreign, tmp_path / "out.onnx", make_contract())
+    assert stored_contract(tmp_path / "out.onnx") == make_contract()
+
+
+@pytest.mark.parametrize("values", [["{}"], ["[]"], ["{ }"], ["\ud7ff"], ["{}", "{}"]])
+def test_stored_contract_refuses_when_it_is_malformed(foreign: Path, values: list[str]) -> None:
+    model = parse_model(foreign)
+    for value in values:
+        model.metadata_props.add(key=PREPROCESS_KEY, value=value)
+    foreign.write_bytes(model.SerializeToString())
+    with pytest.raises(LeanmarkError):
+        stored_contract(foreign)

@@ -279,6 +279,13 @@ def test_verify_derives_another_profile_when_one_prediction_is_altered_and_all_s
     }
 
 
+def test_verify_finds_an_exchanged_sample_when_all_was_signed_again(folder: Path, key: SigningKey) -> None:
+    evidence = read_evidence(folder / "evidence.jsonl")
+    first = replace(evidence.predictions[0], digest="00" * 32)
+    altered = replace(evidence, predictions=(first, *evidence.predictions[1:]))
+    assert {check.name for check in _resign_evidence(folder, altered, key).failed} == {"test_set_matches"}
+
+
 @pytest.mark.parametrize("duration", [0.0, -1.0, 1e308, 1e-308])
 def test_verify_ends_in_a_failed_check_when_signed_evidence_can_not_have_been_measured(
     folder: Path, key: SigningKey, duration: float

@@ -43,6 +43,7 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
                 "edition_digest",
                 "evidence_digest",
                 "evidence_header_matches",
+                "test_set_matches",
                 "profile_follows",
                 "grade_follows",
                 "lineage_digest",

@@ -101,7 +101,7 @@ def test_apply_resizes_with_pillows_filter_when_exact(filter_name: str) -> None:
     assert np.array_equal(ready.transpose(1, 2, 0), np.asarray(resized, dtype=np.float32))
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 30), (30, 40), (33, 33), (31, 64)])
+@pytest.mark.parametrize(("height", "width"), [(40, 30), (41, 30), (30, 41), (33, 33), (31, 64), (54, 32)])
 def test_apply_keeps_the_shape_and_crops_the_middle_when_the_shorter_side_is_given(height: int, width: int) -> None:
     image = picture(height, width)
     ready = contract(height=12, width=12, resize=16, crop="center", scale=1, mean=(0,) * 3, std=(1,) * 3).apply(image)

@@ -159,6 +159,21 @@ def test_draw_raises_nothing_but_certificate_error_when_a_value_is_replaced(
         return
 
 
+@pytest.mark.parametrize(
+    ("letter", "ratio", "loss", "bounds"),
+    [
+        ("G", (1.31, 1.25, 1.365), (0.0, -0.5, 4.96), ("at worst 1.37× more", "at most 5.0 % lost")),
+        ("A", (0.0501, 0.05, 0.0502), (-4.9, -5.0, -4.8), ("at least 19× less", "nothing lost")),
+        ("G", (8.31, 8.25, 88.365), (0.0, -0.5, 4.96), ("at worst 89× more", "at most 5.0 % lost")),
+    ],
+)
+def test_draw_prints_bounds_in_full_when_graded(
+    predicate: Make, letter: str, ratio: tuple[float, ...], loss: tuple[float, ...], bounds: tuple[str, str]
+) -> None:
+    shown = texts(draw(predicate(letter=letter, ratio=ratio, loss=loss), DIGEST))
+    assert {f"{bound} (95 % interval)" for bound in bounds} <= set(shown)
+
+
 def test_draw_keeps_figure_in_its_column_when_saving_is_enormous(predicate: Make) -> None:
     svg = draw(predicate(ratio=(1e-9, 1e-9, 1e-9)), DIGEST)
     node = next(node for node in ElementTree.fromstring(svg).iter(f"{SVG}text") if node.text == "1000000000×")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,13 @@ def test_wrap_keeps_every_character_and_fits_when_text_is_any(text: str, room: f
     lines = wrap(cleaned, 18, room)
     assert "".join(lines).replace(" ", "") == cleaned.replace(" ", "")
     assert all(width(line, 18) <= room for line in lines)
+
+
+def test_shorten_and_wrap_stay_quick_when_text_is_huge() -> None:
+    began = time.process_time()
+    assert shorten("w" * 100_000, 18, 300).endswith(ELLIPSIS)
+    assert len(wrap("w" * 100_000, 18, 300)) > 1000
+    assert time.process_time() - began < 5
 
 
 def test_wrap_breaks_between_words_when_there_are_words() -> None:

@@ -1,0 +1,227 @@
+"""Opening an ONNX file, and whether its input can be fed.
+
+External tensors are read only from the folder of the model or below it; a location that leaves the folder is refused
+(the ONNX specification forbids it: https://onnx.ai/onnx/repo-docs/ExternalData.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Protocol
+
+import onnx
+import onnx.checker
+import onnx.external_data_helper
+from google.protobuf.message import DecodeError
+
+from certify.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph.
+
+    Attributes:
+        name: as a runtime addresses it.
+        shape: one entry a dimension: a number, the name of a dynamic one, or None where nothing is said. An unknown
+            rank is an empty tuple with ``known`` false.
+        dtype: numpy name of the element type, such as ``float32``.
+        known: whether the file states a shape at all.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: str
+    known: bool = True
+
+
+class InputContract(Protocol):
+    """The part of a preprocessing contract that says what is fed; certify.data's Preprocess has it."""
+
+    @property
+    def input_name(self) -> str:
+        """Name of the graph's input."""
+
+    @property
+    def output_name(self) -> str:
+        """Name of the output that is scored."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture that is fed."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture that is fed."""
+
+    @property
+    def layout(self) -> str:
+        """``NCHW`` or ``NHWC``."""
+
+    @property
+    def colour(self) -> str:
+        """``RGB``, ``BGR`` or ``L``."""
+
+    @property
+    def dtype(self) -> str:
+        """Numpy name of the element type."""
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with its external tensors.
+
+    Raises:
+        ModelError: the file is missing, damaged, no ONNX model, or its external data can't be read or lies outside
+            the model's folder.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such ONNX file.")
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise ModelError(f"{path} is damaged or no ONNX file ({error}); export it again.") from error
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror}.") from error
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
+    _check_external(model, path)
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
+    onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    return model
+
+
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All tensors of a graph and its subgraphs: initializers and tensor attributes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from tensors(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from tensors(subgraph)
+
+
+def _check_external(model: onnx.ModelProto, path: Path) -> None:
+    for tensor in tensors(model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        fields = {entry.key: entry.value for entry in tensor.external_data}
+        location = fields.get("location", "")
+        file = path.parent / location
+        posix, windows = PurePosixPath(location), PureWindowsPath(location)
+        leaves = posix.is_absolute() or windows.is_absolute() or ".." in windows.parts
+        if not location or leaves or not file.resolve().is_relative_to(path.parent.resolve()):
+            raise ModelError(
+                f"{path}: tensor '{tensor.name}' points to external data at '{location}', outside the model's folder; "
+                "save the model with its weights inside or beside it."
+            )
+        if not file.is_file():
+            raise ModelError(f"{path}: external data '{location}' of tensor '{tensor.name}' is missing.")
+        needed = int(fields.get("offset", 0)) + int(fields.get("length", 0))
+        if file.stat().st_size < needed:
+            raise ModelError(f"{path}: external data '{location}' is cut short ({file.stat().st_size} of {needed} B).")
+
+
+def inputs(model: onnx.ModelProto) -> tuple[Port, ...]:
+    """Inputs that have to be fed (initializers that are listed as inputs left out)."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return tuple(_port(value) for value in model.graph.input if value.name not in weights)
+
+
+def outputs(model: onnx.ModelProto) -> tuple[Port, ...]:
+    """Outputs in the graph's order."""
+    return tuple(_port(value) for value in model.graph.output)
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    kind = value.type.tensor_type
+    shape = tuple(_dimension(dim) for dim in kind.shape.dim)
+    if kind.elem_type == onnx.TensorProto.UNDEFINED:
+        return Port(value.name, shape, "unknown", kind.HasField("shape"))
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    return Port(value.name, shape, dtype, kind.HasField("shape"))
+
+
+def _dimension(dim: Any) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    return str(dim.dim_param) if dim.dim_param else None
+
+
+def sample_shape(contract: InputContract) -> tuple[int, int, int]:
+    """Shape of one sample without the batch: (C, H, W) or (H, W, C) by the contract's layout."""
+    channels = 1 if contract.colour == "L" else 3
+    if contract.layout == "NHWC":
+        return contract.height, contract.width, channels
+    return channels, contract.height, contract.width
+
+
+def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) -> None:
+    """Check that what the preprocessing contract makes can be fed to the model.
+
+    A dynamic batch is fine, and so are dynamic rows and columns, since the contract states them.
+
+    Raises:
+        ModelError: a name does not exist, there is a second input, a shape or type differs, or a dimension is dynamic
+            and nothing says how large it is.
+    """
+    ports = inputs(model)
+    port = _named(ports, contract.input_name, "input")
+    if others := [p.name for p in ports if p.name != contract.input_name]:
+        raise ModelError(
+            f"The model has further inputs ({', '.join(others)}) beside '{port.name}'; only models of one input can "
+            "be fed from a data set: fix the others to constants."
+        )
+    _named(outputs(model), contract.output_name, "output")
+    if port.dtype != contract.dtype:
+        raise ModelError(
+            f"Input '{port.name}' takes {port.dtype}, the preprocessing contract makes {contract.dtype}; "
+            "set its dtype to the model's."
+        )
+    if not port.known:
+        return
+    wanted = (batch, *sample_shape(contract))
+    fits = len(port.shape) == len(wanted)
+    if fits:
+        fits = all(not isinstance(have, int) or have == want for have, want in zip(port.shape, wanted, strict=True))
+    if not fits:
+        raise ModelError(
+            f"Input '{port.name}' has the shape {_shown(port.shape)}, the preprocessing contract and batch {batch} "
+            f"make {_shown(wanted)}; {_advice(port.shape, wanted)}"
+        )
+
+
+def _named(ports: tuple[Port, ...], name: str, kind: str) -> Port:
+    for port in ports:
+        if port.name == name:
+            return port
+    raise ModelError(
+        f"The preprocessing contract names the {kind} '{name}', the model has {', '.join(p.name for p in ports)}; "
+        f"set {kind}_name to one of them."
+    )
+
+
+def _advice(have: tuple[int | str | None, ...], want: tuple[int, ...]) -> str:
+    if len(have) != len(want):
+        dynamic = [str(d) for d in have if not isinstance(d, int)]
+        named = f" (dynamic: {', '.join(dynamic)})" if dynamic else ""
+        return f"export the model for a batch of pictures, four dimensions{named}."
+    if isinstance(have[0], int) and have[0] != want[0]:
+        return f"measure with batch {have[0]}, or export the model with a dynamic batch."
+    return "correct height, width, layout or colour in the contract."
+
+
+def _shown(shape: tuple[int | str | None, ...]) -> str:
+    return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"

@@ -1,0 +1,103 @@
+"""Where the weights stand in the operators that multiply, float and quantized, standard and ONNX Runtime's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+CONTRIB_DOMAIN = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How to read a multiplying operator.
+
+    Attributes:
+        kind: ``conv``, ``conv_transpose``, ``gemm`` or ``matmul``.
+        data: index of the input that carries activations.
+        weight: index of the input that carries weights (or a second activation).
+        quantized: whether it multiplies integers.
+        like: standard operator of the same shapes, for shape inference.
+        parameters: indices of scales and zero points.
+    """
+
+    kind: str
+    data: int
+    weight: int
+    quantized: bool
+    like: str
+    parameters: tuple[int, ...] = ()
+
+
+COMPUTE: dict[str, Compute] = {
+    "Conv": Compute("conv", 0, 1, False, "Conv"),
+    "FusedConv": Compute("conv", 0, 1, False, "Conv"),
+    "ConvTranspose": Compute("conv_transpose", 0, 1, False, "ConvTranspose"),
+    "Gemm": Compute("gemm", 0, 1, False, "Gemm"),
+    "FusedGemm": Compute("gemm", 0, 1, False, "Gemm"),
+    "MatMul": Compute("matmul", 0, 1, False, "MatMul"),
+    "FusedMatMul": Compute("matmul", 0, 1, False, "MatMul"),
+    "QLinearConv": Compute("conv", 0, 3, True, "Conv", (1, 2, 4, 5, 6, 7)),
+    "ConvInteger": Compute("conv", 0, 1, True, "Conv", (2, 3)),
+    "QLinearMatMul": Compute("matmul", 0, 3, True, "MatMul", (1, 2, 4, 5, 6, 7)),
+    "MatMulInteger": Compute("matmul", 0, 1, True, "MatMul", (2, 3)),
+    "QGemm": Compute("gemm", 0, 3, True, "Gemm", (1, 2, 4, 5, 7, 8)),
+    "DynamicQuantizeMatMul": Compute("matmul", 0, 1, True, "MatMul", (2, 3)),
+    "MatMulIntegerToFloat": Compute("matmul", 0, 1, True, "MatMul", (2, 3, 4, 5)),
+}
+"""Operators whose multiply-adds are counted."""
+
+UNCOUNTED = frozenset(
+    {
+        "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GRU", "GroupQueryAttention", "If",
+        "LSTM", "Loop", "MatMulNBits", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN", "Scan",
+    }
+)  # fmt: skip
+"""Operators that multiply too, or hide such ones, and that are listed as not counted."""
+
+SHAPE_TWINS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "QLinearAdd": ("Add", (0, 3)),
+    "QLinearMul": ("Mul", (0, 3)),
+    "QLinearSigmoid": ("Identity", (0,)),
+    "QLinearLeakyRelu": ("Identity", (0,)),
+    "QLinearSoftmax": ("Identity", (0,)),
+    "QLinearAveragePool": ("AveragePool", (0,)),
+    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
+    "QuickGelu": ("Identity", (0,)),
+    "Gelu": ("Identity", (0,)),
+    "BiasGelu": ("Add", (0, 1)),
+    "FastGelu": ("Identity", (0,)),
+    "QuantizeLinear": ("QuantizeLinear", (0, 1, 2)),
+    "DequantizeLinear": ("DequantizeLinear", (0, 1, 2)),
+}
+"""ONNX Runtime's operators without shape inference in onnx, with a standard one of the same output shape."""
+
+QUANTIZATION_PARAMETERS: dict[str, tuple[int, ...]] = {
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "DynamicQuantizeLinear": (),
+    "QLinearAdd": (1, 2, 4, 5, 6, 7),
+    "QLinearMul": (1, 2, 4, 5, 6, 7),
+    "QLinearSigmoid": (1, 2, 3, 4),
+    "QLinearLeakyRelu": (1, 2, 3, 4),
+    "QLinearSoftmax": (1, 2, 3, 4),
+    "QLinearAveragePool": (1, 2, 3, 4),
+    "QLinearGlobalAveragePool": (1, 2, 3, 4),
+    **{name: compute.parameters for name, compute in COMPUTE.items() if compute.parameters},
+}
+"""Indices of scales and zero points, which are no weights."""
+
+
+def compute_of(node: onnx.NodeProto) -> Compute | None:
+    """How a node multiplies, or None where it does not or can't be counted."""
+    known = COMPUTE.get(node.op_type)
+    if known is None or node.domain not in STANDARD_DOMAINS | {CONTRIB_DOMAIN}:
+        return None
+    return known
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """An integer attribute."""
+    return next((int(a.i) for a in node.attribute if a.name == name), default)

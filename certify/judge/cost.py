@@ -1,0 +1,156 @@
+"""What the models cost to run: energy, time, latency, and multiples of the yardstick."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from certify.errors import CertificateError
+from certify.estimate import Estimate, EvidenceLevel
+from certify.evidence import ARMS, Evidence, MeterFacts, Window
+from certify.judge.batch_means import MeanInterval, mean_interval
+from certify.judge.edition import Edition
+from certify.judge.guards.result import number
+from certify.judge.quantiles import quantile_estimate
+from certify.judge.ratio import (
+    Quantity,
+    arm_interval,
+    block_log_ratios,
+    duration_per_inference,
+    energy_log_ratios,
+    energy_per_inference,
+    last_attempt,
+    quotient_estimate,
+    ratio_estimate,
+)
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+MEAN_METHOD = "mean of block means, batch-means t interval"
+
+
+def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    """All estimates of energy and time that the evidence has the records for.
+
+    Raises:
+        CertificateError: the meter's level is none of the known ones.
+    """
+    return {
+        **_energy(evidence, edition),
+        **_yardstick(evidence, edition),
+        **_durations(evidence, edition),
+        **_latencies(evidence, edition),
+    }
+
+
+def meter_level(meter: MeterFacts) -> EvidenceLevel:
+    """Evidence level of the joules of a meter.
+
+    Raises:
+        CertificateError: the level is none that energy can have.
+    """
+    levels = [level for level in EvidenceLevel if level is not EvidenceLevel.DIRECT]
+    known = {level.value: level for level in levels}
+    if meter.level not in known:
+        raise CertificateError(f"Evidence: the meter's level '{meter.level}' is none of {', '.join(known)}.")
+    return known[meter.level]
+
+
+def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    meter = evidence.header.meter
+    if meter is None:
+        return {}
+    level = meter_level(meter)
+    ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition, level)
+    null = ratio_estimate(energy_log_ratios(evidence, "null"), edition, level)
+    found: dict[str, Estimate | None] = {"energy_ratio": ratio, "null_ratio": null}
+    if null is not None:
+        half_width = (null.high - null.low) / 2
+        method = "half-width of the null run's interval"
+        found["smallest_detectable_saving"] = replace(Estimate.exact(half_width, "1", method), n=null.n, evidence=level)
+    error = meter.relative_error
+    own = "" if error is None else f"; the meter's own accuracy (x or / {error:g}) is not in the interval"
+    main = last_attempt(evidence.windows, "main")
+    for arm in ARMS:
+        interval = arm_interval(main, arm, energy_per_inference, edition)
+        found[f"energy_j_{arm}"] = _mean_estimate(interval, "J", MEAN_METHOD + own, level, lowest=0.0)
+        if (net := _net_of_idle(meter)) is not None:
+            interval = arm_interval(main, arm, net, edition)
+            found[f"energy_net_j_{arm}"] = _mean_estimate(interval, "J", f"{MEAN_METHOD}, less idle power{own}", level)
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _net_of_idle(meter: MeterFacts) -> Quantity | None:
+    """Joules per inference above what the idle device would have drawn; None where its idle power is not known."""
+    idle_w = number(meter.parameters, "idle_w")
+    if idle_w is None:
+        return None
+
+    def net(window: Window) -> float | None:
+        if window.energy_j is None:
+            return None
+        # A meter whose scope is the vCPU states watts for one of them; any other states them for all that it covers.
+        idle_j = idle_w * window.duration_s * (window.threads if meter.scope == "vcpu" else 1)
+        return (window.energy_j - idle_j) / window.inferences
+
+    return net
+
+
+def _yardstick(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    """Energy of each arm as a multiple of the yardstick's, both per inference."""
+    windows = [window for window in evidence.windows if window.run == "yardstick"]
+    values = [window.energy_j / window.inferences for window in windows if window.energy_j is not None]
+    meter = evidence.header.meter
+    if meter is None or len(values) < 2 or len(values) < len(windows):
+        return {}
+    yardstick = mean_interval(np.array(values, dtype=np.float64), edition)
+    estimates = {}
+    for arm in ARMS:
+        interval = arm_interval(last_attempt(evidence.windows, "main"), arm, energy_per_inference, edition)
+        if interval is None:
+            continue
+        estimate = quotient_estimate(interval, yardstick, edition.confidence, meter_level(meter))
+        if estimate is not None:
+            estimates[f"energy_yardstick_{arm}"] = estimate
+    return estimates
+
+
+def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    main = last_attempt(evidence.windows, "main")
+    estimates = {}
+    log_ratios = block_log_ratios(main, duration_per_inference)
+    if (ratio := ratio_estimate(log_ratios, edition, EvidenceLevel.DIRECT)) is not None:
+        estimates["duration_ratio"] = ratio
+    batch = evidence.header.workload.batch
+    for arm in ARMS:
+        interval = arm_interval(main, arm, duration_per_inference, edition)
+        duration = _mean_estimate(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)
+        if duration is None:
+            continue
+        estimates[f"duration_s_{arm}"] = duration
+        estimates[f"throughput_per_s_{arm}"] = _throughput(duration, batch)
+    return estimates
+
+
+def _throughput(duration: Estimate, batch: int) -> Estimate:
+    high = batch / duration.low if duration.low > 0 else float("inf")
+    method = "batch over the mean time of an inference"
+    return Estimate(batch / duration.value, batch / duration.high, high, "1/s", duration.n, method)
+
+
+def _latencies(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    return {
+        f"latency_{name}_s_{latencies.arm}": quantile_estimate(latencies.seconds, probability, edition.confidence)
+        for latencies in evidence.latencies
+        if latencies.arm in ARMS and latencies.seconds
+        for name, probability in QUANTILES.items()
+    }
+
+
+def _mean_estimate(
+    interval: MeanInterval | None, unit: str, method: str, level: EvidenceLevel, lowest: float = float("-inf")
+) -> Estimate | None:
+    if interval is None:
+        return None
+    low = min(interval.mean, max(lowest, interval.mean - interval.half_width))
+    return Estimate(interval.mean, low, interval.mean + interval.half_width, unit, interval.n, method, level)

@@ -1,0 +1,207 @@
+"""Accuracy of two models on the same samples: score intervals for paired and single proportions.
+
+Notation: of n samples, ``both`` were right under both models, ``only_candidate`` and ``only_baseline`` under one of
+them, ``neither`` under none. Score intervals invert a test whose variance holds under the tested value (constrained
+maximum likelihood), so that they stay sound with few or no discordant samples, where Wald's interval collapses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr, ndtri
+
+RELATIVE_PRECISION = 1e-12
+_LONGEST_LOG = 80.0  # ratios are sought between exp(-80) and exp(80)
+
+
+@dataclass(frozen=True)
+class PairedTable:
+    """Counts of samples by which model was right."""
+
+    both: int
+    only_candidate: int
+    only_baseline: int
+    neither: int
+
+    @classmethod
+    def from_correct(cls, baseline: NDArray[np.bool_], candidate: NDArray[np.bool_]) -> PairedTable:
+        """Count two boolean arrays (n,): right or wrong, sample by sample."""
+        return cls(
+            both=int(np.sum(baseline & candidate)),
+            only_candidate=int(np.sum(~baseline & candidate)),
+            only_baseline=int(np.sum(baseline & ~candidate)),
+            neither=int(np.sum(~baseline & ~candidate)),
+        )
+
+    @property
+    def n(self) -> int:
+        """All samples."""
+        return self.both + self.only_candidate + self.only_baseline + self.neither
+
+    @property
+    def candidate(self) -> int:
+        """Samples that the candidate got right."""
+        return self.both + self.only_candidate
+
+    @property
+    def baseline(self) -> int:
+        """Samples that the baseline got right."""
+        return self.both + self.only_baseline
+
+    def exchanged(self) -> PairedTable:
+        """The same samples with the two models in each other's place."""
+        return PairedTable(self.both, self.only_baseline, self.only_candidate, self.neither)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two ends; an end without bound is infinite."""
+
+    low: float
+    high: float
+
+
+def z_quantile(confidence: float) -> float:
+    """Upper quantile of the normal distribution for a two-sided interval."""
+    return float(ndtri(0.5 + confidence / 2))
+
+
+def ratio_score(table: PairedTable, ratio: float) -> float:
+    """Score statistic of the hypothesis accuracy(candidate) = ratio * accuracy(baseline).
+
+    Nam and Blackwelder (2002), "Analysis of the ratio of marginal probabilities in a matched-pair setting". The
+    share of ``neither`` is unconstrained; with m the other samples, the constrained estimate of
+    ``only_baseline / m`` is the larger root u of
+
+        (1 + ratio) m u^2 - [oc + ob - (ratio^2 - 1) (both + ob)] u - ob (ratio - 1) = 0
+
+    and the variance of ``candidate - ratio * baseline`` is m [(1 + ratio) u + ratio - 1]. At ratio 1 it is McNemar's.
+
+    Args:
+        table: the counts.
+        ratio: tested value, above 0.
+
+    Returns:
+        A number that falls as ``ratio`` rises; 0 at the observed ratio.
+    """
+    if ratio < 1:
+        # Exchanging the models keeps every term below at or above 0, so that nothing cancels.
+        return -ratio_score(table.exchanged(), 1 / ratio)
+    m = table.n - table.neither
+    a = (1 + ratio) * m
+    b = table.only_candidate + table.only_baseline - (ratio**2 - 1) * table.baseline
+    c = table.only_baseline * (ratio - 1)
+    u = _larger_root(a, b, c)
+    difference = table.candidate - ratio * table.baseline
+    return _standardised(difference, m * ((1 + ratio) * u + ratio - 1))
+
+
+def ratio_interval(table: PairedTable, confidence: float) -> Interval:
+    """Score interval for accuracy(candidate) / accuracy(baseline).
+
+    Returns:
+        From 0 where the candidate got nothing right; without upper bound where the baseline got nothing right.
+    """
+    z = z_quantile(confidence)
+    low = 1 / _ratio_end(table.exchanged(), z) if table.candidate > 0 else 0.0
+    return Interval(low, _ratio_end(table, z) if table.baseline > 0 else math.inf)
+
+
+def _ratio_end(table: PairedTable, z: float) -> float:
+    """Upper end, for a baseline that got something right."""
+    observed = math.log(table.candidate / table.baseline) if table.candidate > 0 else -_LONGEST_LOG
+    return math.exp(_crossing(lambda x: ratio_score(table, math.exp(x)), z, observed, _LONGEST_LOG))
+
+
+def difference_score(table: PairedTable, difference: float) -> float:
+    """Score statistic of the hypothesis accuracy(candidate) - accuracy(baseline) = difference.
+
+    Tango (1998), "Equivalence test and confidence interval for the difference in proportions for the paired-sample
+    design": q, the constrained estimate of the share of ``only_baseline``, is the larger root of
+
+        2 n q^2 - [oc + ob - difference (2 n - oc + ob)] q - ob difference (1 - difference) = 0
+
+    and the variance of ``oc - ob`` is n (2 q + difference - difference^2).
+    """
+    n, oc, ob = table.n, table.only_candidate, table.only_baseline
+    q = _larger_root(2 * n, oc + ob - difference * (2 * n - oc + ob), ob * difference * (1 - difference))
+    return _standardised(oc - ob - n * difference, n * (2 * q + difference * (1 - difference)))
+
+
+def difference_interval(table: PairedTable, confidence: float) -> Interval:
+    """Tango's score interval for accuracy(candidate) - accuracy(baseline), within -1 to 1."""
+    z = z_quantile(confidence)
+    return Interval(-_difference_end(table.exchanged(), z), _difference_end(table, z))
+
+
+def _difference_end(table: PairedTable, z: float) -> float:
+    observed = (table.only_candidate - table.only_baseline) / table.n
+    return _crossing(lambda x: difference_score(table, x), z, observed, 1.0)
+
+
+def wilson_interval(successes: float, n: float, confidence: float) -> Interval:
+    """Wilson's (1927) score interval for a single proportion."""
+    z2 = z_quantile(confidence) ** 2
+    centre = (successes + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def mcnemar_p(table: PairedTable) -> float:
+    """Two-sided exact p-value of McNemar's test that both models are equally often right."""
+    discordant = table.only_candidate + table.only_baseline
+    smaller = min(table.only_candidate, table.only_baseline)
+    return min(1.0, 2 * float(bdtr(smaller, int(discordant), 0.5)))
+
+
+def samples_needed(table: PairedTable, loss_percent: float, confidence: float) -> int | None:
+    """About how many samples would show a relative loss below a margin, were their shares those of the table.
+
+    Args:
+        table: observed counts; the baseline got something right.
+        loss_percent: the margin, above 0.
+        confidence: of the two-sided interval.
+
+    Returns:
+        The least n whose interval ends at or below the margin; None where the observed loss reaches the margin, so
+        that no number would do.
+    """
+    lowest_ratio = 1 - loss_percent / 100
+    if table.candidate <= lowest_ratio * table.baseline:
+        return None
+    z = z_quantile(confidence)
+    # The score grows with the square root of n while all shares stay, and the margin is shown once it reaches z.
+    score = ratio_score(table, lowest_ratio)
+    return math.ceil(table.n * (z / score) ** 2 * (1 - RELATIVE_PRECISION))
+
+
+def _larger_root(a: float, b: float, c: float) -> float:
+    """Larger root of a x^2 - b x - c = 0 for a > 0, without cancellation; 0 at the least."""
+    if a <= 0:
+        return 0.0
+    root = math.sqrt(max(0.0, b * b + 4 * a * c))
+    if b >= 0:
+        return (b + root) / (2 * a)
+    return max(0.0, 2 * c / (root - b))
+
+
+def _standardised(difference: float, variance: float) -> float:
+    if variance > 0:
+        return difference / math.sqrt(variance)
+    return 0.0 if difference == 0 else math.copysign(math.inf, difference)
+
+
+def _crossing(score: Callable[[float], float], z: float, start: float, end: float) -> float:
+    """Where a falling score meets -z, between ``start`` (above it) and ``end`` (below it), by bisection."""
+    low, high = start, end
+    while high - low > RELATIVE_PRECISION * abs(high) and low < (middle := (low + high) / 2) < high:
+        if score(middle) > -z:
+            low = middle
+        else:
+            high = middle
+    return high

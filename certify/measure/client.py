@@ -1,0 +1,186 @@
+"""The parent's side of a worker: start, ask with a time limit, and never leave one behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import certify
+from certify.errors import MeasureError, ModelError
+
+OPEN_TIMEOUT_S = 300.0
+CALL_TIMEOUT_S = 60.0
+"""Allowed beyond what a command is expected to take."""
+SLOWER = 10.0
+"""A command may take this many times what is expected of it before the worker counts as hanging."""
+EXIT_TIMEOUT_S = 2.0
+STDERR_LINES = 3
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """What a worker reports of one window: wall and CPU seconds, and whether its last output was finite."""
+
+    duration_s: float
+    cpu_s: float
+    finite: bool
+
+
+class Worker:
+    """One model in a process of its own. Use it in a ``with`` block, which ends the process on any way out.
+
+    Args:
+        arm: which model, for error messages.
+        model: ONNX file.
+        settings: arguments of the worker's ``open`` command beside the model.
+        call_timeout_s: seconds that a command may take beyond ten times what is expected.
+
+    Raises:
+        ModelError: the runtime can't load the model.
+        MeasureError: the process ended or did not answer.
+    """
+
+    def __init__(self, arm: str, model: Path, settings: dict[str, Any], call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self.arm = arm
+        self.model = model
+        self._slack_s = call_timeout_s
+        self._unread = b""
+        # The working directory is an empty one, since python -m puts it first on the path of imports.
+        self._folder = tempfile.TemporaryDirectory(prefix="leanmark-worker-")
+        self._stderr = Path(self._folder.name, "stderr")
+        with self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "certify.measure.worker"],
+                bufsize=0,  # nothing is left to be flushed into a pipe whose reader is gone
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=self._folder.name,
+                env=_environment(),
+            )
+        try:
+            self.facts = self.call("open", OPEN_TIMEOUT_S, model=str(model.resolve()), **settings)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def inputs(self, path: Path, batch: int) -> None:
+        """Set the array file, (n, ...), whose batches the inferences go through in turn."""
+        self.call("inputs", path=str(path), batch=batch)
+
+    def window(self, inferences: int, expected_s: float) -> WindowResult:
+        """Run a number of inferences in one go."""
+        return WindowResult(**self.call("window", expected_s, inferences=inferences))
+
+    def latency(self, calls: int, seconds: float) -> list[float]:
+        """Wall seconds of single inferences, until there are ``calls`` of them or ``seconds`` are over."""
+        taken: list[float] = self.call("latency", seconds, calls=calls, seconds=seconds)["seconds"]
+        return taken
+
+    def predict(self, inputs: Path, outputs: Path, batch: int, expected_s: float) -> None:
+        """Write the outputs for all samples of an array file to another one, float32 (n, ...)."""
+        self.call("predict", expected_s, inputs=str(inputs), outputs=str(outputs), batch=batch)
+
+    def peak_memory(self) -> int:
+        """Largest resident size so far, in bytes."""
+        return int(self.call("peak_memory")["bytes"])
+
+    def call(self, command: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
+        """Send one command and wait for its answer.
+
+        Raises:
+            ModelError: the model can't be loaded.
+            MeasureError: the worker failed, ended or hangs; the sentence says which model, how, and what it last
+                wrote on its standard error.
+        """
+        stdin = self._process.stdin
+        if stdin is None or stdin.closed:
+            raise MeasureError(f"The worker of the {self.arm} ({self.model}) has been closed.")
+        try:
+            stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
+        except BrokenPipeError as error:
+            raise self._ended(command) from error
+        reply: dict[str, Any] = json.loads(self._line(command, SLOWER * expected_s + self._slack_s))
+        if "error" in reply:
+            raise ModelError(reply["error"])
+        return reply
+
+    def _line(self, command: str, timeout_s: float) -> bytes:
+        stdout = self._process.stdout
+        if stdout is None:
+            raise MeasureError(f"The worker of the {self.arm} ({self.model}) has no output.")
+        end = time.monotonic() + timeout_s
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([stdout], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                self._kill()
+                raise MeasureError(
+                    f"The worker of the {self.arm} ({self.model}) did not answer '{command}' within {timeout_s:.0f} s "
+                    f"and was ended.{self._last_words()}"
+                )
+            part = os.read(stdout.fileno(), 1 << 16)
+            if not part:
+                raise self._ended(command)
+            self._unread += part
+        line, self._unread = self._unread.split(b"\n", 1)
+        return line
+
+    def _ended(self, command: str) -> MeasureError:
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return MeasureError(
+            f"The worker of the {self.arm} ({self.model}) {how}{hint} at '{command}'.{self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
+        lines = self._stderr.read_text(errors="replace").strip().splitlines()[-STDERR_LINES:]
+        return f" It last wrote: {' | '.join(lines)}" if lines else ""
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the process; also called on leaving the ``with`` block."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._kill()
+        self.close()
+
+
+def _environment() -> dict[str, str]:
+    """The parent's environment, in which this package is found and numpy starts no threads of its own."""
+    package = str(Path(certify.__file__).parents[1])
+    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": os.pathsep.join(paths)}

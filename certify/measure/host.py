@@ -1,0 +1,194 @@
+"""What happened on the machine around a window.
+
+Read from /proc and /sys (proc(5); kernel documentation "cgroup-v2", "thermal/sysfs-api", "hwmon/sysfs-interface"). A
+value that can't be read is None, never 0. /proc/stat counts in ticks of 10 ms, so that shares of a window of one
+second on two cores step by half a percent; the mean over many windows is finer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+STEAL_FIELD = 7
+IDLE_FIELDS = (3, 4)
+COUNTED_FIELDS = 8
+"""user, nice, system, idle, iowait, irq, softirq, steal; guest time is inside user."""
+CORE_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+PROCESS_CLOCK = 2
+"""CPUCLOCK_SCHED of the kernel: CPU time of all threads of another process, in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Counters at one moment; None for what can't be read.
+
+    Attributes:
+        time_s: monotonic clock.
+        steal_s: time that the hypervisor took from all processors together.
+        busy_s: time in which the processors worked.
+        total_s: both and idle time.
+        processors: number of them.
+        throttled_s: time for which the CPU quota of this control group stopped it.
+        throttles: thermal throttling events of all cores and packages.
+        temperature_c: of the hottest part of the processor.
+    """
+
+    time_s: float
+    steal_s: float | None
+    busy_s: float | None
+    total_s: float | None
+    processors: int
+    throttled_s: float | None
+    throttles: int | None
+    temperature_c: float | None
+
+
+class Host:
+    """Reads the machine's counters.
+
+    Args:
+        root: of the file system, for a fake tree.
+        ticks_per_s: of /proc/stat.
+    """
+
+    def __init__(self, root: Path = Path("/"), ticks_per_s: int | None = None) -> None:
+        self._root = root
+        self._tick_s = 1.0 / (os.sysconf("SC_CLK_TCK") if ticks_per_s is None else ticks_per_s)
+        self._throttle_file = _cpu_stat(root)
+        cpus = root / "sys/devices/system/cpu"
+        self._throttle_counts = tuple(sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")))
+        self._temperatures = _temperature_files(root)
+
+    def snapshot(self) -> Snapshot:
+        """Read everything once."""
+        steal, busy, total, processors = self._processor_times()
+        return Snapshot(
+            time_s=time.monotonic(),
+            steal_s=steal,
+            busy_s=busy,
+            total_s=total,
+            processors=processors,
+            throttled_s=self._throttled_s(),
+            throttles=_total(self._throttle_counts),
+            temperature_c=self._temperature_c(),
+        )
+
+    def _processor_times(self) -> tuple[float | None, float | None, float | None, int]:
+        text = _text(self._root / "proc/stat")
+        lines = [line.split() for line in text.splitlines() if line.startswith("cpu")]
+        if not lines or len(lines[0]) <= COUNTED_FIELDS:
+            return None, None, None, 0
+        ticks = [int(field) for field in lines[0][1 : COUNTED_FIELDS + 1]]
+        total, idle = sum(ticks), sum(ticks[field] for field in IDLE_FIELDS)
+        steal = ticks[STEAL_FIELD]
+        return steal * self._tick_s, (total - idle - steal) * self._tick_s, total * self._tick_s, len(lines) - 1
+
+    def _throttled_s(self) -> float | None:
+        if self._throttle_file is None:
+            return None
+        fields = dict(line.split() for line in _text(self._throttle_file).splitlines())
+        if "throttled_usec" in fields:
+            return int(fields["throttled_usec"]) * 1e-6
+        return int(fields["throttled_time"]) * 1e-9 if "throttled_time" in fields else None
+
+    def _temperature_c(self) -> float | None:
+        read = [_text(path) for path in self._temperatures]
+        values = [int(text) / 1000 for text in read if text]
+        return max(values, default=None)
+
+
+def around(
+    before: Snapshot, after: Snapshot, own_cpu_s: float, worker_cpu_s: float | None, idle_cpu_s: float | None
+) -> dict[str, float | None]:
+    """What happened between two snapshots, under the names of :class:`certify.evidence.Window`.
+
+    Args:
+        before: at the beginning of the window.
+        after: at its end.
+        own_cpu_s: CPU seconds of the measuring process between them.
+        worker_cpu_s: CPU seconds of the worker that ran.
+        idle_cpu_s: CPU seconds of the workers that waited.
+    """
+    busy, total = _step(before.busy_s, after.busy_s), _step(before.total_s, after.total_s)
+    steal = _step(before.steal_s, after.steal_s)
+    foreign = None
+    if busy is not None and worker_cpu_s is not None and idle_cpu_s is not None:
+        capacity = (after.time_s - before.time_s) * after.processors
+        # Ticks and nanoseconds are counted by different clocks, so the rest of a quiet machine may come out below 0.
+        foreign = max(0.0, busy - own_cpu_s - worker_cpu_s - idle_cpu_s) / capacity
+    return {
+        "steal_share": None if steal is None or not total else steal / total,
+        "throttled_s": _step(before.throttled_s, after.throttled_s),
+        "foreign_cpu_share": foreign,
+        "idle_workers_cpu_s": idle_cpu_s,
+        "temperature_c": after.temperature_c,
+        "thermal_throttles": _step(before.throttles, after.throttles),
+    }
+
+
+def process_cpu_s(pid: int) -> float | None:
+    """CPU seconds of another process, all its threads, or None where it is gone or may not be asked."""
+    try:
+        return time.clock_gettime(~pid << 3 | PROCESS_CLOCK)
+    except OSError:
+        return None
+
+
+def cpu_since(earlier: Mapping[int, float | None]) -> float | None:
+    """CPU seconds that processes used since an earlier reading by pid, together; None where one can't be read."""
+    steps = [_step(value, process_cpu_s(pid)) for pid, value in earlier.items()]
+    known = [step for step in steps if step is not None]
+    return sum(known) if len(known) == len(steps) else None
+
+
+def _step(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else float(after - before)
+
+
+def _total(files: Iterable[Path]) -> int | None:
+    values = [int(text) for text in (_text(path) for path in files) if text]
+    return sum(values) if values else None
+
+
+def _cpu_stat(root: Path) -> Path | None:
+    """The file that tells how long a CPU quota stopped this process: that of its own group, or the nearest above."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            bases = [root / "sys/fs/cgroup"]
+        elif "cpu" in controllers.split(","):
+            bases = [root / "sys/fs/cgroup" / controllers, root / "sys/fs/cgroup/cpu"]
+        else:
+            continue
+        for base in bases:
+            folder = base / group.lstrip("/")
+            for candidate in (folder, *folder.parents):
+                if "throttled_" in _text(candidate / "cpu.stat"):
+                    return candidate / "cpu.stat"
+                if candidate == base:
+                    break
+    return None
+
+
+def _temperature_files(root: Path) -> tuple[Path, ...]:
+    found = []
+    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+        if _text(chip / "name") in CORE_SENSORS:
+            found += sorted(chip.glob("temp*_input"))
+    if not found:
+        for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+            kind = _text(zone / "type")
+            if "cpu" in kind or "x86_pkg" in kind or "soc" in kind:
+                found.append(zone / "temp")
+    return tuple(found)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):  # absent, not ours to read, or a sensor that is off: the value is not known
+        return ""

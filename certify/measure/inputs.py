@@ -1,0 +1,90 @@
+"""Arrays that workers read: the batches that windows go through, and the whole test set in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.data.dataset import Split
+from certify.data.preprocess import Preprocess
+
+WINDOW_BATCHES = 32
+"""Different batches that an inference after the other goes through."""
+ARRAY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """What the inputs of the windows look like.
+
+    Attributes:
+        samples: number of them.
+        std: standard deviation over all values as fed.
+        distinct: number of different samples.
+        constant_share: share of samples that hold one single value.
+    """
+
+    samples: int
+    std: float
+    distinct: int
+    constant_share: float
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any]) -> InputStatistics:
+        """Look at samples, (n, ...)."""
+        flat = array.reshape(len(array), -1)
+        constant = np.all(flat == flat[:, :1], axis=1)
+        return cls(
+            samples=len(flat),
+            std=float(np.std(flat, dtype=np.float64)),
+            distinct=len({row.tobytes() for row in flat}),
+            constant_share=float(np.mean(constant)),
+        )
+
+    def worse(self, other: InputStatistics) -> InputStatistics:
+        """The less real of two in each respect."""
+        return InputStatistics(
+            min(self.samples, other.samples),
+            min(self.std, other.std),
+            min(self.distinct, other.distinct),
+            max(self.constant_share, other.constant_share),
+        )
+
+
+def window_samples(split: Split, sample_bytes: int, batch: int, seed: int) -> list[int]:
+    """Choose the samples that windows go through, a multiple of the batch; with few samples they come again.
+
+    Args:
+        split: the test set.
+        sample_bytes: size of one sample as fed.
+        batch: samples in one inference.
+        seed: of the choice.
+    """
+    fitting = max(1, ARRAY_BYTES // max(1, sample_bytes * batch))
+    batches = min(WINDOW_BATCHES, fitting, max(1, len(split) // batch))
+    order = np.random.default_rng(seed).permutation(len(split))
+    return [int(i) for i in np.resize(order, batches * batch)]
+
+
+def save_samples(path: Path, split: Split, indices: list[int], preprocess: Preprocess) -> InputStatistics:
+    """Make samples ready and write them as one array file, (n, ...)."""
+    array = np.ascontiguousarray(preprocess.batch(split, indices))
+    np.save(path, array)
+    return InputStatistics.of(array)
+
+
+def parts(count: int, sample_bytes: int, batch: int) -> Iterator[list[int]]:
+    """Indices of all samples in parts of at most 64 MiB, each but the last a multiple of the batch."""
+    size = max(1, ARRAY_BYTES // max(1, sample_bytes * batch)) * batch
+    for start in range(0, count, size):
+        yield list(range(start, min(start + size, count)))
+
+
+def sample_bytes(preprocess: Preprocess) -> int:
+    """Size of one sample as fed."""
+    return int(np.prod(preprocess.input_shape(1))) * np.dtype(preprocess.dtype).itemsize

@@ -1,0 +1,90 @@
+"""What machine this is, for the certificate, and which processors a worker's threads are pinned to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
+"""Flags of /proc/cpuinfo that decide how fast integer kernels run."""
+DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+def describe(root: Path = Path("/")) -> dict[str, Any]:
+    """Facts of the machine by name: plain JSON values, nothing that names its owner.
+
+    ``integer_dot_product`` tells whether the processor multiplies and adds 8-bit integers into 32 bits in one
+    instruction (VNNI on x86, DotProd on ARM); without it, products of some int8 kernels saturate at 16 bits.
+    """
+    cpu = _cpuinfo(root)
+    flags = set(cpu.get("flags", cpu.get("Features", "")).split())
+    return {
+        "processor": cpu.get("model name", platform.machine()),
+        "architecture": platform.machine(),
+        "processors": os.cpu_count() or 1,
+        "processors_allowed": len(os.sched_getaffinity(0)),
+        "memory_bytes": _memory_bytes(root),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "virtualisation": _virtualisation(root, flags),
+        "instructions": sorted(flags.intersection(INTEGER_FLAGS)),
+        "integer_dot_product": bool(flags & DOT_PRODUCTS),
+    }
+
+
+def cores_for(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
+    """Logical processors for a number of threads: different cores first, their second threads after all of them.
+
+    With more threads than processors they are used in turn again.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    ordered = sorted(allowed, key=lambda cpu: (_place_among_siblings(cpu, root), cpu))
+    return tuple(ordered[i % len(ordered)] for i in range(threads))
+
+
+def thread_numbers() -> tuple[int, ...]:
+    """Numbers of threads that are tried for the baseline: 1, half of the allowed processors (from 4 on), all."""
+    allowed = len(os.sched_getaffinity(0))
+    return tuple(sorted({1, allowed, allowed // 2 if allowed >= 4 else 1}))
+
+
+def _place_among_siblings(cpu: int, root: Path) -> int:
+    text = _text(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    siblings: list[int] = []
+    for part in filter(None, text.split(",")):
+        low, _, high = part.partition("-")
+        siblings += range(int(low), int(high or low) + 1)
+    return siblings.index(cpu) if cpu in siblings else 0
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """Fields of the first processor."""
+    fields = {}
+    for line in _text(root / "proc/cpuinfo").split("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def _memory_bytes(root: Path) -> int | None:
+    for line in _text(root / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _virtualisation(root: Path, flags: set[str]) -> str:
+    """What can be told of a hypervisor: its product name, ``yes``, or ``none seen``."""
+    product = _text(root / "sys/class/dmi/id/product_name")
+    if "hypervisor" in flags:
+        return product or _text(root / "sys/hypervisor/type") or "yes"
+    return "none seen"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # not every system has every file; what it would have told is then unknown
+        return ""

@@ -1,0 +1,73 @@
+"""What a meter is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from certify.estimate import EvidenceLevel
+from certify.evidence import MeterFacts
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the worker did in a window: intra-op threads, wall seconds, CPU seconds of its process."""
+
+    threads: int
+    duration_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Gross joules of a window, and the raw values behind them by name.
+
+    A counter puts down ``<zone>_before_<unit>`` and ``<zone>_after_<unit>`` as it read them; the value at which it
+    starts again from 0 stands in the meter's parameters as ``<zone>_range_<unit>``.
+    """
+
+    energy_j: float
+    raw: Mapping[str, float]
+
+
+class Meter(Protocol):
+    """Something that tells joules. One object measures one window after the other.
+
+    Attributes:
+        name: as ``leanmark meters`` lists it.
+        devices: kinds of device that it covers, of ``cpu`` and ``cuda``.
+        scope: what the joules cover (board, package, module, vcpu, wall).
+        resolution: smallest step in energy or time, in words.
+        privilege: what it takes to read it, in words.
+    """
+
+    name: str
+    devices: frozenset[str]
+    scope: str
+    resolution: str
+    privilege: str
+
+    @property
+    def level(self) -> EvidenceLevel:
+        """How directly it observes energy."""
+
+    def unavailable(self) -> str | None:
+        """Why it can't be used here, in a sentence that says what to do; None where it can."""
+
+    def facts(self, refused: Mapping[str, str]) -> MeterFacts:
+        """What the evidence says about it; ``refused`` are the better meters and why they could not be used."""
+
+    def start(self) -> None:
+        """Begin a window.
+
+        Raises:
+            MeasureError: it can't be read any more.
+        """
+
+    def stop(self, usage: Usage) -> Reading:
+        """End the window that was begun last.
+
+        Raises:
+            MeasureError: it can't be read any more.
+        """

@@ -1,0 +1,139 @@
+"""Recording windows: the worker runs, the meter and the machine's counters are read around it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from certify.errors import MeasureError, ModelError
+from certify.evidence import Window
+from certify.measure.client import OPEN_TIMEOUT_S, Worker
+from certify.measure.host import Host, around, cpu_since, process_cpu_s
+from certify.measure.meters.base import Meter, Usage
+
+SETTLE_S = 0.02
+"""Wait before a window, in which what the one before set going comes to rest."""
+WARM_UP_SHARE = 0.5
+"""A worker is warm after a run as long as this share of a window; its speed is taken from that run."""
+
+
+class MeasurementStopped(MeasureError):
+    """A measurement that ended before its time; ``windows`` are those that had been finished."""
+
+    def __init__(self, message: str, windows: Iterable[Window]) -> None:
+        super().__init__(message)
+        self.windows = tuple(windows)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A warm worker.
+
+    Attributes:
+        worker: its process.
+        threads: intra-op threads of its session.
+        inference_s: about how long one inference takes.
+        inferences: k of its windows.
+    """
+
+    worker: Worker
+    threads: int
+    inference_s: float
+    inferences: int
+
+
+def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> Running:
+    """Run a worker until it is warm, and size its windows.
+
+    Args:
+        worker: with its inputs set.
+        threads: of its session.
+        window_s: about how long a window lasts.
+        longest_s: how long it lasts at most, where one inference does not take longer itself.
+
+    Raises:
+        ModelError: the model's output is not finite.
+    """
+    target_s = window_s * WARM_UP_SHARE
+    inferences, expected_s = 1, OPEN_TIMEOUT_S
+    while True:
+        result = worker.window(inferences, expected_s)
+        if not result.finite:
+            raise ModelError(f"The {worker.arm} ({worker.model}) gives NaN or infinity on test samples; it is broken.")
+        inference_s = result.duration_s / inferences
+        if result.duration_s >= target_s:
+            break
+        # The first inferences are slow, so the number grows by steps instead of being trusted at once.
+        inferences = max(inferences + 1, min(8 * inferences, math.ceil(1.1 * target_s / inference_s)))
+        expected_s = inferences * inference_s
+    wanted = math.ceil(window_s / inference_s)
+    return Running(worker, threads, inference_s, max(1, min(wanted, math.floor(longest_s / inference_s))))
+
+
+class Recorder:
+    """Runs windows one at a time and keeps them.
+
+    Args:
+        meter: reads joules; None where there is none.
+        host: reads the machine's counters.
+    """
+
+    def __init__(self, meter: Meter | None, host: Host) -> None:
+        self.windows: list[Window] = []
+        self._meter = meter
+        self._host = host
+        self._began_s = time.monotonic()
+
+    def record(
+        self, running: Running, waiting: Iterable[Running], run: str, attempt: int, block: int, position: int
+    ) -> Window:
+        """Run one window and keep it.
+
+        Args:
+            running: the worker that runs.
+            waiting: the other live workers.
+            run: ``settings``, ``null``, ``main`` or ``yardstick``.
+            attempt: of the run.
+            block: number of the block.
+            position: place in the block.
+        """
+        time.sleep(SETTLE_S)
+        pids = [other.worker.pid for other in waiting]
+        before = self._host.snapshot()
+        own_s, active, idle = time.process_time(), _cpu([running.worker.pid]), _cpu(pids)
+        start_s = time.monotonic() - self._began_s
+        if self._meter is not None:
+            self._meter.start()
+        result = running.worker.window(running.inferences, running.inferences * running.inference_s)
+        reading = None
+        if self._meter is not None:
+            reading = self._meter.stop(Usage(running.threads, result.duration_s, result.cpu_s))
+        worker_s, idle_s = cpu_since(active), cpu_since(idle)
+        after = self._host.snapshot()
+        window = Window(
+            run=run,
+            attempt=attempt,
+            block=block,
+            position=position,
+            arm=running.worker.arm,
+            threads=running.threads,
+            inferences=running.inferences,
+            start_s=start_s,
+            duration_s=result.duration_s,
+            cpu_s=result.cpu_s,
+            energy_j=None if reading is None else reading.energy_j,
+            reading={} if reading is None else dict(reading.raw),
+            host=around(before, after, time.process_time() - own_s, worker_s, idle_s),
+        )
+        self.windows.append(window)
+        return window
+
+    def of(self, run: str) -> list[Window]:
+        """The windows of one run so far."""
+        return [window for window in self.windows if window.run == run]
+
+
+def _cpu(pids: Iterable[int]) -> dict[int, float | None]:
+    return {pid: process_cpu_s(pid) for pid in pids}

@@ -1,0 +1,154 @@
+"""The process that runs one model: ``python -m certify.measure.worker``.
+
+It reads one JSON object a line from standard input and answers each with one line. Nothing but numpy and the runtime
+is imported, only one session is built, and between two commands no thread of it runs. It ends when its standard input
+does, and so with its parent.
+
+Commands (``do``): ``open``, ``inputs``, ``window``, ``predict``, ``latency``, ``peak_memory``, ``exit``. A model that
+can't be loaded is answered with ``error`` (the sentence); any other failure ends the process, and the parent reads
+the reason from its standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from certify.errors import ModelError
+from certify.files import sha256_file
+from certify.measure import runtimes
+from certify.measure.runtimes.base import Session, SessionOptions
+
+NS = 1e-9
+
+
+class Worker:
+    """State of one worker: its session and the batches that it goes through in turn."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._feeds: list[Any] = []
+
+    def open(self, model: str, runtime: str, **settings: Any) -> dict[str, Any]:
+        """Build the session."""
+        path = Path(model)
+        optimised = settings.pop("optimised", None)
+        cores = tuple(settings.pop("cores"))
+        options = SessionOptions(cores=cores, optimised=Path(optimised) if optimised else None, **settings)
+        before = sha256_file(path)
+        self._session = runtimes.get(runtime).open(path, options)
+        if sha256_file(path) != before:
+            raise ModelError(f"{path} was changed while it was being loaded; measure a file that nothing writes to.")
+        return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **self._session.facts()}
+
+    def inputs(self, path: str, batch: int) -> dict[str, Any]:
+        """Take the batches of an array file, (n, ...); n is a multiple of the batch."""
+        array = np.load(path, mmap_mode="r")
+        session = self._opened()
+        self._feeds = [session.prepare(array[i : i + batch]) for i in range(0, len(array), batch)]
+        return {"batches": len(self._feeds)}
+
+    def window(self, inferences: int) -> dict[str, Any]:
+        """Run a number of inferences in one go."""
+        run, feeds = self._opened().run, self._feeds
+        count = len(feeds)
+        gc.collect()
+        gc.disable()
+        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        for i in range(inferences):
+            output = run(feeds[i % count])
+        wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+        gc.enable()
+        return {"duration_s": wall * NS, "cpu_s": cpu * NS, "finite": bool(np.isfinite(output).all())}
+
+    def latency(self, calls: int, seconds: float) -> dict[str, Any]:
+        """Time single inferences until there are enough of them or time is up."""
+        run, feeds = self._opened().run, self._feeds
+        count = len(feeds)
+        taken: list[float] = []
+        end = time.perf_counter_ns() + round(seconds / NS)
+        now = time.perf_counter_ns()
+        while len(taken) < calls and now < end:
+            began = time.perf_counter_ns()
+            run(feeds[len(taken) % count])
+            now = time.perf_counter_ns()
+            taken.append((now - began) * NS)
+        return {"seconds": taken}
+
+    def predict(self, inputs: str, outputs: str, batch: int) -> dict[str, Any]:
+        """Write the outputs of all samples of an array file, float32 (n, ...); the last batch is filled up."""
+        session = self._opened()
+        array = np.load(inputs, mmap_mode="r")
+        parts = []
+        for start in range(0, len(array), batch):
+            part = array[start : start + batch]
+            short = batch - len(part)
+            if short:
+                part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
+            parts.append(np.asarray(session.run(session.prepare(part)), dtype=np.float32)[: batch - short])
+        made = np.concatenate(parts)
+        np.save(outputs, made)
+        return {"shape": list(made.shape), "finite": bool(np.isfinite(made).all())}
+
+    def peak_memory(self) -> dict[str, Any]:
+        """Largest resident size since the process began, in bytes (VmHWM of proc(5))."""
+        status = Path("/proc/self/status").read_text()
+        kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+        return {"bytes": int(kibibytes) * 1024}
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise ModelError("The worker was given work before a model.")
+        return self._session
+
+
+def _pinned(cores: tuple[int, ...]) -> bool:
+    """Whether every core has a thread of this process that may run nowhere else."""
+    alone = set()
+    for task in Path("/proc/self/task").iterdir():
+        allowed = os.sched_getaffinity(int(task.name))
+        if len(allowed) == 1:
+            alone.update(allowed)
+    return alone == set(cores)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer commands until the input ends or says ``exit``."""
+    worker = Worker()
+    commands: dict[str, Callable[..., dict[str, Any]]] = {
+        name: getattr(worker, name) for name in ("open", "inputs", "window", "predict", "latency", "peak_memory")
+    }
+    for line in requests:
+        request = json.loads(line)
+        name = request.pop("do")
+        if name == "exit":
+            return
+        try:
+            reply = commands[name](**request)
+        except ModelError as error:
+            reply = {"error": str(error)}
+        replies.write(json.dumps(reply).encode() + b"\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Serve on the real standard streams; whatever a library prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends this process
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with contextlib.suppress(BrokenPipeError):
+        serve(sys.stdin.buffer, replies)
+
+
+if __name__ == "__main__":
+    main()

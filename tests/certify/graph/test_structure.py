@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.helper import make_node
+
+from certify.graph.structure import quantization, zero_channels
+
+
+@pytest.fixture
+def masked(conv_weight: np.ndarray) -> np.ndarray:
+    """A weight of six output channels, of which two are zero."""
+    weight = conv_weight.copy()
+    weight[[1, 4]] = 0
+    return weight
+
+
+def test_zero_channels_are_none_when_weights_are_dense(build, conv_weight) -> None:
+    found = zero_channels(build([make_node("Conv", ["x", "w"], ["y"])], {"w": conv_weight}))
+    assert (found.channels, found.zero, found.share) == (6, 0, 0.0)
+
+
+def test_zero_channels_are_found_when_weights_are_zero(build, masked) -> None:
+    found = zero_channels(build([make_node("Conv", ["x", "w"], ["y"])], {"w": masked}))
+    assert (found.channels, found.zero) == (6, 2)
+    assert found.share == pytest.approx(1 / 3)
+
+
+def test_zero_channels_are_found_when_a_mask_is_multiplied_onto_the_weight(build, conv_weight) -> None:
+    mask = np.ones((6, 1, 1, 1), dtype=np.float32)
+    mask[2] = 0
+    nodes = [make_node("Mul", ["w", "mask"], ["m"]), make_node("Conv", ["x", "m"], ["y"])]
+    assert zero_channels(build(nodes, {"w": conv_weight, "mask": mask})).zero == 1
+
+
+def test_zero_channels_are_found_when_a_mask_is_multiplied_onto_the_output(build, conv_weight) -> None:
+    mask = np.ones((1, 6, 1, 1), dtype=np.float32)
+    mask[0, :3] = 0
+    nodes = [make_node("Conv", ["x", "w"], ["c"]), make_node("Mul", ["c", "mask"], ["y"])]
+    assert zero_channels(build(nodes, {"w": conv_weight, "mask": mask})).zero == 3
+
+
+def test_zero_channels_are_found_when_batchnorm_scales_them_away(build, conv_weight) -> None:
+    ones = np.ones(6, dtype=np.float32)
+    scale = ones.copy()
+    scale[5] = 0
+    nodes = [
+        make_node("Conv", ["x", "w"], ["c"]),
+        make_node("BatchNormalization", ["c", "scale", "ones", "ones", "ones"], ["y"]),
+    ]
+    assert zero_channels(build(nodes, {"w": conv_weight, "scale": scale, "ones": ones})).zero == 1
+
+
+def test_zero_channels_are_those_at_the_zero_point_when_quantized(build) -> None:
+    weight = np.full((6, 3, 3, 3), 7, dtype=np.uint8)
+    zero_point = np.array([7, 0, 0, 7, 0, 0], dtype=np.uint8)
+    weights = {"w": weight, "scale": np.ones(6, dtype=np.float32), "zero": zero_point}
+    nodes = [
+        make_node("DequantizeLinear", ["w", "scale", "zero"], ["d"], axis=0),
+        make_node("Conv", ["x", "d"], ["y"]),
+    ]
+    assert zero_channels(build(nodes, weights)).zero == 2
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_zero_channels_follow_the_layout_when_a_layer_is_dense(build, transposed: int) -> None:
+    weight = np.ones((192, 5), dtype=np.float32)
+    weight[:, 3] = 0
+    nodes = [make_node("Flatten", ["x"], ["f"]), make_node("Gemm", ["f", "w"], ["y"], transB=transposed)]
+    found = zero_channels(build(nodes, {"w": weight.T.copy() if transposed else weight}))
+    assert (found.channels, found.zero) == (5, 1)
+
+
+def test_zero_channels_leave_out_products_of_activations(build) -> None:
+    nodes = [make_node("Transpose", ["x"], ["t"], perm=[0, 1, 3, 2]), make_node("MatMul", ["x", "t"], ["y"])]
+    assert zero_channels(build(nodes, {})).channels == 0
+
+
+def _qdq(build, conv_weight, output_quantized: bool) -> onnx.ModelProto:
+    weights = {
+        "w_q": np.clip(conv_weight * 50, -127, 127).astype(np.int8),
+        "w_s": np.full(6, 0.02, dtype=np.float32),
+        "w_z": np.zeros(6, dtype=np.int8),
+        "s": np.array(0.05, dtype=np.float32),
+        "z": np.array(128, dtype=np.uint8),
+    }
+    nodes = [
+        make_node("QuantizeLinear", ["x", "s", "z"], ["x_q"], name="q"),
+        make_node("DequantizeLinear", ["x_q", "s", "z"], ["x_d"], name="dq"),
+        make_node("DequantizeLinear", ["w_q", "w_s", "w_z"], ["w_d"], axis=0, name="dq_w"),
+        make_node("Conv", ["x_d", "w_d"], ["c"], name="the_conv"),
+    ]
+    if output_quantized:
+        nodes += [
+            make_node("QuantizeLinear", ["c", "s", "z"], ["c_q"], name="q_out"),
+            make_node("DequantizeLinear", ["c_q", "s", "z"], ["y"], name="dq_out"),
+        ]
+    else:
+        nodes.append(make_node("Relu", ["c"], ["y"], name="relu"))
+    return build(nodes, weights)
+
+
+@pytest.mark.parametrize(("output_quantized", "fused", "unfused"), [(True, 1, ()), (False, 0, ("the_conv",))])
+def test_quantization_is_read_from_the_runtimes_own_graph(
+    build, conv_weight, tmp_path: Path, output_quantized: bool, fused: int, unfused: tuple[str, ...]
+) -> None:
+    import onnxruntime as ort
+
+    model = _qdq(build, conv_weight, output_quantized)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = quantization(model, onnx.load(str(tmp_path / "optimised.onnx")))
+    assert (found.intended, found.fused, found.unfused) == (1, fused, unfused)
+
+
+def test_quantization_is_not_intended_when_weights_are_float(build, conv_weight) -> None:
+    model = build([make_node("Conv", ["x", "w"], ["y"])], {"w": conv_weight})
+    found = quantization(model, model)
+    assert (found.intended, found.fused, found.unfused) == (0, 0, ())

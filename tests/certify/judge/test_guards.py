@@ -1,0 +1,326 @@
+"""Every guard passes on honest evidence, and each is tripped alone by the one thing that it is there for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from certify.errors import CertificateError
+from certify.evidence import Evidence, MeterFacts, Window
+from certify.judge.edition import Edition
+from certify.judge.grade import grade
+from certify.judge.guards import GUARDS, GuardResult, judge_guards
+from certify.judge.profile import derive
+
+Maker = Callable[..., Evidence]
+
+
+def outcomes(evidence: Evidence, edition: Edition) -> dict[str, str]:
+    return {result.name: result.outcome for result in judge_guards(evidence, edition)}
+
+
+def only(name: str, outcome: str) -> dict[str, str]:
+    return {guard: outcome if guard == name else "pass" for guard in GUARDS}
+
+
+def change_window(evidence: Evidence, index: int, **values: Any) -> Evidence:
+    windows = list(evidence.windows)
+    windows[index] = dataclasses.replace(windows[index], **values)
+    return dataclasses.replace(evidence, windows=tuple(windows))
+
+
+def main_index(evidence: Evidence, block: int, position: int = 0) -> int:
+    return next(i for i, w in enumerate(evidence.windows) if (w.run, w.block, w.position) == ("main", block, position))
+
+
+def without(evidence: Evidence, drop: Callable[[Window], bool]) -> Evidence:
+    return dataclasses.replace(evidence, windows=tuple(w for w in evidence.windows if not drop(w)))
+
+
+def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
+    return {"baseline": baseline, "candidate": candidate}
+
+
+SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
+FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10}
+
+# Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
+CHEATS: list[tuple[str, dict[str, Any], str]] = [
+    ("counter_agrees_with_power", {"observations": {"power_check": {"counter_j": 50.0, "integrated_j": 100.0}}}, "-50"),
+    ("no_throttling", {"host": {"thermal_throttles": 2.0}}, "40 of 40 windows"),
+    ("device_alone", {"host": {"foreign_cpu_share": 0.4}}, "40 %"),
+    ("steal_low", {"host": {"steal_share": 0.3}}, "30 %"),
+    ("steal_low", {"host": {"throttled_s": 0.2}}, "quota"),
+    ("enough_windows", {"blocks": 9}, "at least 10"),
+    ("enough_windows", {"blocks": 11}, "the pilot fixed 10 and more were run"),
+    ("null_holds", {"null_bias": 0.2}, "can't tell a saving from noise"),
+    ("null_holds", {"null_noise": 0.2}, "can't tell a saving from noise"),
+    ("null_holds", {"null_attempts": 3}, "more attempts"),
+    ("sessions_isolated", {"observations": {"workers": {"pids": {"baseline": 7, "candidate": 7}}}}, "shared"),
+    ("sessions_isolated", {"host": {"idle_workers_cpu_s": 0.5}}, "waiting workers"),
+    ("baseline_at_best_settings", {"threads_cost": {1: 0.5, 2: 1.0}}, "more than with the best"),
+    (
+        "baseline_at_best_settings",
+        {"observations": {"sessions": two_arms({**SESSION, "graph_optimization": "off"}, SESSION)}},
+        "optimisation was off",
+    ),
+    (
+        "baseline_at_best_settings",
+        {"observations": {"sessions": two_arms({**SESSION, "threads": 1}, SESSION)}},
+        "another number of threads",
+    ),
+    (
+        "quantization_fused",
+        {
+            "observations": {
+                "quantization": two_arms(
+                    {"intended": 0, "fused": 0, "unfused": []},
+                    {"intended": 54, "fused": 20, "unfused": ["conv1", "conv2", "conv3", "conv4"]},
+                )
+            }
+        },
+        "conv1, conv2, conv3, ...",
+    ),
+    (
+        "channels_removed",
+        {"observations": {"zero_channels": two_arms({"share": 0.0}, {"channels": 100, "zero": 50, "share": 0.5})}},
+        "masked",
+    ),
+    (
+        "one_device",
+        {"observations": {"sessions": two_arms(SESSION, {**SESSION, "providers": ["CUDA", "CPUExecutionProvider"]})}},
+        "another device",
+    ),
+    ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
+    ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "outputs": 2})}}, "2 outputs"),
+    ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "input": [1, 3, 96, 96]})}}, "1x3x96x96"),
+    ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "scored": 5})}}, "5 of them scored"),
+    (
+        "inputs_real",
+        {"observations": {"inputs": {"std": 0.0, "distinct": 64, "constant_share": 0.0}}},
+        "deviation of 0",
+    ),
+    ("inputs_real", {"observations": {"inputs": {"std": 0.9, "distinct": 1, "constant_share": 0.0}}}, "1 different"),
+    ("inputs_real", {"observations": {"inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.5}}}, "50 %"),
+    ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
+    ("baseline_beats_majority", {"both": 150}, "commonest class"),
+    ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
+    ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "of a test set of 2000"),
+]
+
+
+def test_every_guard_passes_when_evidence_is_honest(evidence: Evidence, edition: Edition) -> None:
+    assert outcomes(evidence, edition) == dict.fromkeys(GUARDS, "pass")
+
+
+@pytest.mark.parametrize(("name", "knobs", "words"), CHEATS, ids=[f"{c[0]}-{i}" for i, c in enumerate(CHEATS)])
+def test_guard_fails_alone_when_its_knob_is_turned(
+    name: str, knobs: dict[str, Any], words: str, make_evidence: Maker, edition: Edition
+) -> None:
+    evidence = make_evidence(**knobs)
+    assert outcomes(evidence, edition) == only(name, "fail")
+    profile = derive(evidence, edition)
+    sentence = next(guard.sentence for guard in profile.guards if guard.name == name)
+    assert words in sentence
+    assert sentence.endswith(".")
+    refused = grade(profile, edition)
+    assert refused.letter is None
+    assert any(f"Guard {name} failed" in reason for reason in refused.reasons)
+
+
+def test_guards_all_have_a_cheat_that_trips_them() -> None:
+    """The rest is tripped below by changing windows."""
+    below = {"counter_moved", "counter_monotonic", "temperature_bounded"}
+    assert {name for name, _, _ in CHEATS} | below == set(GUARDS)
+
+
+def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidence, edition: Edition) -> None:
+    still = change_window(evidence, main_index(evidence, 3), energy_j=0.0)
+    assert outcomes(still, edition) == only("counter_moved", "fail")
+    assert "energy_ratio" not in derive(still, edition).estimates
+
+
+def test_counter_moved_fails_when_windows_were_not_read(evidence: Evidence, edition: Edition) -> None:
+    missed = change_window(evidence, main_index(evidence, 3), energy_j=None)
+    assert outcomes(missed, edition)["counter_moved"] == "fail"
+
+
+def counting(evidence: Evidence, ranges: Mapping[str, float], turn: float | None = None) -> Evidence:
+    """Evidence whose windows hold the readings of one counter in uJ, which starts again from 0 at ``turn``."""
+    windows, total = [], 0.0
+    for window in evidence.windows:
+        before, total = total, total + 1e6 * (window.energy_j or 0.0)
+        after = total
+        if turn is not None:
+            before, after = before % turn, after % turn
+        windows.append(
+            dataclasses.replace(window, reading={"package-0_before_uj": before, "package-0_after_uj": after})
+        )
+    meter = MeterFacts("rapl", "counter", "package", "energy counter", None, {}, dict(ranges))
+    header = dataclasses.replace(evidence.header, meter=meter)
+    return dataclasses.replace(evidence, windows=tuple(windows), header=header)
+
+
+def test_counter_monotonic_passes_when_a_wrap_has_a_known_range(evidence: Evidence, edition: Edition) -> None:
+    assert outcomes(counting(evidence, {}), edition)["counter_monotonic"] == "pass"
+    wrapped = counting(evidence, {"package-0_range_uj": 1e8}, turn=1e8)
+    assert outcomes(wrapped, edition) == dict.fromkeys(GUARDS, "pass")
+
+
+def test_counter_monotonic_fails_alone_when_the_counter_steps_back(evidence: Evidence, edition: Edition) -> None:
+    assert outcomes(counting(evidence, {}, turn=1e8), edition) == only("counter_monotonic", "fail")
+
+
+def test_counter_monotonic_fails_when_energy_is_negative(evidence: Evidence, edition: Edition) -> None:
+    negative = change_window(evidence, main_index(evidence, 3), energy_j=-1.0)
+    assert outcomes(negative, edition)["counter_monotonic"] == "fail"
+
+
+def test_temperature_bounded_fails_alone_when_the_machine_heats_up(evidence: Evidence, edition: Edition) -> None:
+    host = {**evidence.windows[main_index(evidence, 9)].host, "temperature_c": 90.0}
+    hot = evidence
+    for position in range(4):
+        hot = change_window(hot, main_index(evidence, 9, position), host=host)
+    assert outcomes(hot, edition) == only("temperature_bounded", "fail")
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        lambda w: w.run == "main" and w.block == 4,
+        lambda w: w.run == "main" and (w.block, w.position) == (4, 2),
+        lambda w: w.run == "main" and w.block == 0,
+    ],
+    ids=["a block", "a window", "the first block"],
+)
+def test_enough_windows_fails_alone_when_windows_are_left_out(
+    drop: Callable[[Window], bool], make_evidence: Maker, edition: Edition
+) -> None:
+    evidence = make_evidence(blocks=12, noise=0.025, null_noise=0.01, header={"wanted_half_width": 0.03})
+    assert outcomes(without(evidence, drop), edition) == only("enough_windows", "fail")
+
+
+def test_enough_windows_fails_when_run_stops_before_its_number_and_its_time(
+    make_evidence: Maker, edition: Edition
+) -> None:
+    knobs: dict[str, Any] = {"blocks": 14, "noise": 0.1, "null_noise": 0.01}
+    long = make_evidence(**knobs, header={"time_limit_s": 1000.0, "wanted_half_width": 0.01})
+    assert outcomes(long, edition) == only("enough_windows", "fail")
+    short = make_evidence(**knobs, header={"time_limit_s": 30.0, "wanted_half_width": 0.01})
+    assert outcomes(short, edition) == only("enough_windows", "pass")
+
+
+def test_enough_windows_passes_when_the_last_block_was_cut_short(make_evidence: Maker, edition: Edition) -> None:
+    evidence = make_evidence(blocks=14, noise=0.1, null_noise=0.01, header={"time_limit_s": 30.0})
+    cut = without(evidence, lambda w: w.run == "main" and w.block == 13 and w.position > 1)
+    assert outcomes(cut, edition) == dict.fromkeys(GUARDS, "pass")
+
+
+def test_enough_windows_fails_alone_when_a_window_is_too_short_for_the_meter(
+    evidence: Evidence, edition: Edition
+) -> None:
+    short = change_window(evidence, main_index(evidence, 5), duration_s=0.01)
+    assert outcomes(short, edition) == only("enough_windows", "fail")
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("counter_agrees_with_power", {"observations": {"power_check": None}}),
+        ("no_throttling", {"host": {"thermal_throttles": None}}),
+        ("device_alone", {"host": {"foreign_cpu_share": None}}),
+        ("steal_low", {"host": {"steal_share": None, "throttled_s": None}}),
+        ("temperature_bounded", {"host": {"temperature_c": None}}),
+        ("null_holds", {"null_attempts": 0}),
+        ("sessions_isolated", {"observations": {"workers": None}}),
+        ("sessions_isolated", {"host": {"idle_workers_cpu_s": None}}),
+        ("baseline_at_best_settings", {"threads_cost": {1: 1.0}}),
+        ("baseline_at_best_settings", {"threads_cost": {2: 1.0}}),
+        ("quantization_fused", {"observations": {"quantization": None}}),
+        ("quantization_fused", {"observations": {"quantization": two_arms({}, {})}}),
+        ("channels_removed", {"observations": {"zero_channels": two_arms({"share": 0.0}, {})}}),
+        ("test_unseen", {"observations": {"overlap": None}}),
+        ("test_unseen", {"observations": {"overlap": {"train/test": None, "calibration/test": 0}}}),
+        ("same_task", {"observations": {"interfaces": two_arms(FACE, {"input": [1, 3, 9, 9]})}}),
+        ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}),
+        ("outputs_finite", {"observations": {"outputs": None}}),
+    ],
+)
+def test_guard_alone_is_unknown_when_nothing_was_recorded(
+    name: str, knobs: dict[str, Any], make_evidence: Maker, edition: Edition
+) -> None:
+    evidence = make_evidence(**knobs)
+    assert outcomes(evidence, edition) == only(name, "unknown")
+    result = grade(derive(evidence, edition), edition)
+    if name in edition.may_be_unknown:
+        assert result.letter is not None
+        assert any(f"Guard {name} is unknown" in note for note in result.notes)
+    else:
+        assert result.letter is None
+        assert any(f"Guard {name} is unknown and must not be" in reason for reason in result.reasons)
+
+
+def test_steal_low_judges_what_is_known_when_one_part_is_not(make_evidence: Maker, edition: Edition) -> None:
+    assert outcomes(make_evidence(host={"throttled_s": None}), edition)["steal_low"] == "pass"
+    assert outcomes(make_evidence(host={"steal_share": None, "throttled_s": 0.3}), edition)["steal_low"] == "fail"
+
+
+def test_same_task_passes_when_only_the_layout_differs(make_evidence: Maker, edition: Edition) -> None:
+    other = {**FACE, "input": [1, 224, 224, 3]}
+    assert outcomes(make_evidence(observations={"interfaces": two_arms(FACE, other)}), edition)["same_task"] == "pass"
+
+
+def test_baseline_may_have_one_thread_when_the_machine_has_no_more(make_evidence: Maker, edition: Edition) -> None:
+    evidence = make_evidence(threads_cost={2: 1.0}, header={"device": {"processors_allowed": 1}})
+    assert outcomes(evidence, edition)["baseline_at_best_settings"] == "pass"
+
+
+def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, edition: Edition) -> None:
+    copied = tuple(dataclasses.replace(p, digest=str(i % 400)) for i, p in enumerate(evidence.predictions))
+    assert outcomes(dataclasses.replace(evidence, predictions=copied), edition) == only("enough_test_samples", "fail")
+
+
+def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidence: Evidence, edition: Edition) -> None:
+    bare = outcomes(dataclasses.replace(evidence, predictions=()), edition)
+    assert (bare["baseline_beats_majority"], bare["enough_test_samples"]) == ("unknown", "fail")
+
+
+def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: Edition) -> None:
+    empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
+    found = outcomes(empty, edition)
+    assert set(found.values()) == {"unknown", "fail"}
+    assert grade(derive(empty, edition), edition).letter is None
+
+
+@pytest.mark.parametrize(
+    "observations",
+    [
+        {"inputs": {"std": "0.9", "distinct": 3, "constant_share": 0.0}},
+        {"zero_channels": {"baseline": [], "candidate": []}},
+        {"interfaces": two_arms(FACE, {**FACE, "input": 3})},
+        {"overlap": {"train/test": True}},
+        {"power_check": {"counter_j": 1e300, "integrated_j": 1.0}},
+    ],
+)
+def test_guards_refuse_when_an_observation_has_the_wrong_type(
+    observations: dict[str, Any], make_evidence: Maker, edition: Edition
+) -> None:
+    with pytest.raises(CertificateError, match="Evidence"):
+        judge_guards(make_evidence(observations=observations), edition)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "a", "outcome": "pass"},
+        {"name": "a", "outcome": "perhaps", "sentence": "b"},
+        {"name": 1, "outcome": "pass", "sentence": "b"},
+        {"name": "a", "outcome": "pass", "sentence": "b", "more": "c"},
+    ],
+)
+def test_guard_result_refuses_when_json_is_malformed(fields: dict[str, Any]) -> None:
+    with pytest.raises(CertificateError):
+        GuardResult.from_json(fields)

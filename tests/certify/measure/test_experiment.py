@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certify.errors import MeasureError, ModelError
+from certify.estimate import EvidenceLevel
+from certify.evidence import Evidence, MeterFacts, parse_evidence
+from certify.judge.edition import Edition
+from certify.judge.profile import derive
+from certify.measure import runs
+from certify.measure.experiment import measure
+from certify.measure.meters.base import Reading, Usage
+from certify.measure.plan import Plan
+from certify.measure.windows import MeasurementStopped
+
+SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
+
+
+def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
+    return measure(
+        pair.baseline, pair.candidate, pair.dataset, pair.contract, pair.contract, plan, edition,
+        baseline_origin="made by a test", **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(small_pair, edition: Edition, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("LEANMARK_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        plan = Plan(window_s=0.1, time_limit_s=1.0, min_blocks=3, seed=5)
+        yield _measure(small_pair, edition, plan)
+
+
+def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edition: Edition) -> None:
+    assert {w.run for w in measured.windows} == {"settings", "null", "main", "yardstick"}
+    main = [w for w in measured.windows if w.run == "main"]
+    for block in range(3):
+        arms = [w.arm for w in main if w.block == block]
+        assert arms in (["baseline", "candidate", "candidate", "baseline"], ["candidate", "baseline", "baseline", "candidate"])
+    assert sum(w.run == "yardstick" for w in measured.windows) == edition.yardstick_windows
+    assert all(w.duration_s >= 0.05 and w.energy_j > 0 and w.cpu_s > 0 for w in main)
+    assert {w.inferences for w in main if w.arm == "baseline"} == {
+        w.inferences for w in measured.windows if w.run == "null" and w.arm == "baseline"
+    }
+
+
+def test_evidence_reads_back_the_same_when_written(measured: Evidence) -> None:
+    assert parse_evidence(measured.to_bytes()) == measured
+
+
+def test_evidence_holds_what_the_guards_read_when_measured(measured: Evidence) -> None:
+    observed = {o.name: o.values for o in measured.observations}
+    assert observed["quantization"]["candidate"] == {"intended": 3, "fused": 3, "unfused": []}
+    assert observed["quantization"]["baseline"]["intended"] == 0
+    assert observed["zero_channels"]["baseline"]["channels"] == 32 + 32 + 4
+    assert observed["interfaces"]["baseline"] == {"input": [1, 3, 32, 32], "outputs": 4, "scored": 4}
+    assert observed["inputs"]["distinct"] == observed["inputs"]["samples"] == 32
+    assert observed["overlap"]["train/test"] is None
+    assert observed["sessions"]["candidate"]["providers"] == ["CPUExecutionProvider"]
+    assert observed["sessions"]["candidate"]["threads"] == measured.header.workload.threads
+    assert observed["sessions"]["baseline"]["pinned"]
+    assert len(set(observed["workers"]["pids"].values())) == 2
+    assert all(10e6 < size < 2e9 for size in observed["peak_memory"].values())
+    assert "power_check" not in observed
+
+
+def test_profile_derives_from_the_evidence_when_measured(measured: Evidence, edition: Edition) -> None:
+    profile = derive(measured, edition)
+    assert {"energy_ratio", "null_ratio", "energy_yardstick_baseline", "latency_p50_s_candidate"} <= set(profile.estimates)
+    assert profile.estimates["accuracy_baseline"].value > 0.9
+    held = {guard.name: guard.outcome for guard in profile.guards}
+    for name in ("quantization_fused", "channels_removed", "one_device", "same_task", "inputs_real", "counter_moved"):
+        assert held[name] == "pass", name
+
+
+def test_header_tells_meter_and_workload_when_measured(measured: Evidence) -> None:
+    header = measured.header
+    assert header.meter is not None and header.meter.name not in header.meter.refused
+    assert header.workload.runtime == "onnxruntime-cpu" and header.workload.graph_optimization == "all"
+    assert header.attempt == 1
+    assert header.models["baseline"].macs == 32 * 32 * 32 * (3 + 32) * 9 + 4 * 128
+    assert header.models["baseline"].macs == header.models["candidate"].macs
+    assert header.data["test_samples"] == 80
+
+
+def test_thread_number_is_the_cheapest_of_the_tried_when_none_is_forced(measured: Evidence) -> None:
+    by_threads: dict[int, list[float]] = {}
+    for window in measured.windows:
+        if window.run == "settings":
+            assert window.energy_j is not None
+            by_threads.setdefault(window.threads, []).append(window.energy_j / window.inferences)
+    means = {threads: float(np.mean(costs)) for threads, costs in by_threads.items()}
+    assert measured.header.workload.threads == min(means, key=lambda threads: means[threads])
+    assert {1, len(os.sched_getaffinity(0))} <= set(means)
+
+
+class _Fails:
+    """A meter whose counter vanishes after some windows."""
+
+    name = "fails"
+    devices = frozenset({"cpu"})
+    scope = "package"
+    resolution = "1 J"
+    privilege = "none"
+    level = EvidenceLevel.COUNTER
+
+    def __init__(self, good: int) -> None:
+        self._left = good
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def facts(self, refused: Mapping[str, str]) -> MeterFacts:
+        return MeterFacts(self.name, "counter", self.scope, "none", None, dict(refused))
+
+    def start(self) -> None:
+        self._left -= 1
+
+    def stop(self, usage: Usage) -> Reading:
+        if self._left < 0:
+            raise MeasureError("The meter fails failed midway: its file is gone.")
+        return Reading(usage.duration_s, {})
+
+
+def test_measure_keeps_finished_windows_when_the_meter_fails_midway(small_pair, edition: Edition) -> None:
+    with pytest.raises(MeasurementStopped, match="its file is gone") as stopped:
+        _measure(small_pair, edition, available_meters=[_Fails(good=5)])
+    assert len(stopped.value.windows) == 5
+
+
+def test_measure_names_the_model_and_signal_when_a_worker_is_killed(
+    small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_block = runs.run_block
+
+    def killing(bench, both, arms, run, attempt, number):
+        if run == "main":
+            os.kill(both[1].worker.pid, signal.SIGKILL)
+            time.sleep(0.05)
+        return run_block(bench, both, arms, run, attempt, number)
+
+    monkeypatch.setattr(runs, "run_block", killing)
+    with pytest.raises(MeasurementStopped, match=r"candidate.*int8\.onnx.*SIGKILL") as stopped:
+        _measure(small_pair, edition)
+    assert {"settings", "null"} <= {window.run for window in stopped.value.windows}
+
+
+def test_no_worker_is_left_when_measuring_is_interrupted(
+    small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = []
+
+    def interrupt(bench, both, *rest):
+        pids.extend(running.worker.pid for running in both)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run_block", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _measure(small_pair, edition)
+    assert pids and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_null_run_is_repeated_once_when_its_interval_leaves_the_tolerance(
+    small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    evidence = _measure(small_pair, replace(edition, null_tolerance=1e-9))
+    attempts = {w.attempt for w in evidence.windows if w.run == "null"}
+    assert attempts == {0, 1}
+
+
+def test_attempt_counts_up_when_the_same_pair_is_measured_again(small_pair, edition: Edition) -> None:
+    assert [_measure(small_pair, edition).header.attempt for _ in range(2)] == [1, 2]
+
+
+def test_measure_refuses_a_model_that_gives_nan(small_pair, edition: Edition, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(small_pair.baseline))
+    bias = next(t for t in model.graph.initializer if t.name == "b3")
+    bias.CopyFrom(numpy_helper.from_array(np.full(4, np.nan, dtype=np.float32), "b3"))
+    onnx.save(model, str(tmp_path / "nan.onnx"))
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        measure(
+            tmp_path / "nan.onnx", small_pair.candidate, small_pair.dataset, small_pair.contract, small_pair.contract,
+            SHORT, edition, baseline_origin="a test",
+        )  # fmt: skip
+
+
+def test_measure_fills_up_the_last_batch_when_the_test_set_is_no_multiple(small_pair, edition: Edition) -> None:
+    from dataclasses import replace
+
+    evidence = _measure(small_pair, edition, replace(SHORT, batch=7))
+    assert len(evidence.predictions) == 80
+    assert evidence.header.workload.batch == 7
+    assert np.mean([p.baseline_top1 == p.label for p in evidence.predictions]) > 0.9
