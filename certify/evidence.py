@@ -22,6 +22,7 @@ from certify.files import write_bytes
 
 EVIDENCE_VERSION = 1
 MAX_LINE_BYTES = 16 * 1024 * 1024
+LARGEST_INTEGER = 2**53 - 1
 
 ARMS = ("baseline", "candidate")
 """The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
@@ -320,12 +321,14 @@ def _record(kind: type[T], values: Mapping[str, Any]) -> T:
 
 def _typed(name: str, kind: str, value: Any) -> Any:
     """Check one JSON value against the field's annotation and bring it into the field's own type."""
-    if value is None and ("None" in kind):
+    if value is None and kind.endswith("| None"):
         return None
     base = kind.split(" | ")[0]
     if base == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if base == "int" and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+        if abs(value) > LARGEST_INTEGER:
+            raise ValueError(f"field {name!r} holds {value}, beyond what JSON carries exactly")
         return int(value)
     if base == "bool" and isinstance(value, bool):
         return value

@@ -94,6 +94,8 @@ def inline_external(model: onnx.ModelProto, folder: Path) -> None:
     """
     tensors = [message for message in messages(model) if isinstance(message, onnx.TensorProto)]
     outside = [(tensor, external_bytes(tensor, folder)) for tensor in tensors if is_external(tensor)]
+    if not outside:
+        return
     total = model.ByteSize() + sum(place.length for _, place in outside)
     if total > MAX_MODEL_BYTES - ROOM_BYTES:
         raise ModelError(

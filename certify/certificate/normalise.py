@@ -7,7 +7,6 @@ stays as it was.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,25 +50,6 @@ def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
         _strip(message)
     _replace_own_metadata(model, preprocess)
     write_bytes(target, model.SerializeToString(deterministic=True))
-
-
-def stored_contract(path: Path) -> Preprocess | None:
-    """The preprocessing contract that an ONNX file carries, or None where it carries none.
-
-    Raises:
-        ModelError: the file is damaged.
-        UsageError: the contract in it does not hold together.
-    """
-    from certify.data.preprocess import Preprocess
-
-    entries = [entry.value for entry in parse_model(path).metadata_props if entry.key == PREPROCESS_KEY]
-    if not entries:
-        return None
-    try:
-        fields = json.loads(entries[-1])
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: the preprocessing contract in it is no JSON: {error}.") from error
-    return Preprocess.from_json(fields, f"the contract in {path}")
 
 
 def stored_contract(path: Path) -> Preprocess | None:

@@ -33,5 +33,5 @@ def blocks_needed(pilot_log_ratios: Series, half_width: float, minimum: int, max
         raise ValueError("a log-ratio of the pilot is not finite")
     rule = batch_rule(len(pilot_log_ratios), edition.batch_factor, edition.assumed_autocorrelation)
     deviation = math.sqrt(rule.kappa * batch_variance(pilot_log_ratios, rule))
-    wanted = (t_quantile(rule.degrees, edition.confidence) * deviation / math.log1p(half_width)) ** 2
-    return min(maximum, max(minimum, math.ceil(min(wanted, maximum))))
+    root = t_quantile(rule.degrees, edition.confidence) * deviation / math.log1p(half_width)
+    return min(maximum, max(minimum, math.ceil(min(root, math.sqrt(maximum)) ** 2)))

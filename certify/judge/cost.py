@@ -122,6 +122,8 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     if (ratio := ratio_estimate(log_ratios, edition, EvidenceLevel.DIRECT)) is not None:
         estimates["duration_ratio"] = ratio
     batch = evidence.header.workload.batch
+    if batch < 1:
+        raise CertificateError(f"Evidence: the workload's batch should be at least 1, found {batch}.")
     for arm in ARMS:
         interval = arm_interval(main, arm, duration_per_inference, edition)
         duration = _mean_estimate(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)

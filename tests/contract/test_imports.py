@@ -74,8 +74,8 @@ def test_import_arrows_inside_each_house_have_no_cycle() -> None:
         "certify.graph": 1,
         "certify.schema": 1,
         "certify.label": 2,
-        "certify.measure": 2,
-        "certify.certificate": 3,
+        "certify.certificate": 2,
+        "certify.measure": 3,
         "certify.api": 4,
         "certify.cli": 5,
     }

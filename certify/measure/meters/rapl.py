@@ -104,6 +104,8 @@ class Rapl:
 
     def start(self) -> None:
         """Read the counters; see :meth:`certify.measure.meters.base.Meter.start`."""
+        if not self._zones and (reason := self.unavailable()) is not None:
+            raise MeasureError(reason)
         self._before = self._readable()
 
     def stop(self, usage: Usage) -> Reading:

@@ -160,6 +160,7 @@ def test_blocks_needed_stays_within_bounds_when_noise_is_extreme(edition: Editio
     assert blocks_needed(np.zeros(10), 0.05, 10, 500, edition) == 10
     assert blocks_needed(rng.standard_normal(10), 0.05, 10, 500, edition) == 500
     assert blocks_needed(1e100 * rng.standard_normal(10), 0.05, 10, 500, edition) == 500
+    assert blocks_needed(rng.standard_normal(10), 1e-300, 10, 500, edition) == 500
     assert blocks_needed(rng.standard_normal(10), 0.05, 10, 7, edition) == 7
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rfc8785
 
 from certify.errors import CertificateError
 from certify.estimate import EvidenceLevel
@@ -193,3 +196,46 @@ def test_repr_names_figures_and_guards_when_printed(evidence: Evidence, edition:
 def test_certify_loads_no_scipy_when_imported() -> None:
     code = "import sys, certify; sys.exit('scipy' in sys.modules or 'certify.judge.proportions' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of everything inside a JSON value."""
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value[:2]))
+    return [path] * bool(path) + [place for key, item in items for place in _places(item, (*path, key))]
+
+
+def test_evidence_is_judged_or_refused_when_any_field_is_altered(evidence: Evidence, edition: Edition) -> None:
+    """Whatever stands in a hostile file ends in a profile that can be written, or in one clear error."""
+    short = dataclasses.replace(evidence, predictions=evidence.predictions[:60])
+    written = list(short.lines())
+    lines = [json.loads(line) for line in written]
+    first_prediction = next(i for i, line in enumerate(lines) if line["kind"] == "prediction")
+    rng = random.Random(0)
+    ends = {"refused": 0, "judged": 0}
+    for _ in range(250):
+        index = rng.choice([0, rng.randrange(first_prediction + 1), len(lines) - rng.randrange(1, 11)])
+        line = copy.deepcopy(lines[index])
+        *outer, last = rng.choice([place for place in _places(line) if place != ("kind",)])
+        holder = line
+        for key in outer:
+            holder = holder[key]
+        holder[last] = rng.choice([0, -1, 1e-300, 1e300, -1e300, 1e29, None, "x", [], {}, True])
+        altered = [*written[:index], rfc8785.dumps(line), *written[index + 1 :], b""]
+        try:
+            profile = derive(parse_evidence(b"\n".join(altered)), edition)
+            result = grade(profile, edition)
+            rfc8785.dumps({"profile": profile.to_json(), "grade": result.to_json()})
+            ends["judged"] += 1
+        except CertificateError:
+            ends["refused"] += 1
+    assert min(ends.values()) > 50
+
+
+def test_profile_is_refused_when_the_batch_is_empty(evidence: Evidence, edition: Edition) -> None:
+    workload = dataclasses.replace(evidence.header.workload, batch=0)
+    with pytest.raises(CertificateError, match="batch"):
+        derive(dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, workload=workload)), edition)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from certify.errors import MeasureError, UsageError
+from certify.measure.meters import METERS, choose, get, require
+from certify.measure.meters.rapl import Rapl
+from certify.measure.meters.vcpu_watts import VcpuWatts
+
+
+def _with_rapl(root: Path) -> Rapl:
+    zone = root / "sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    for name, text in (("name", "package-0"), ("energy_uj", "1"), ("max_energy_range_uj", "1000")):
+        (zone / name).write_text(text)
+    return Rapl(root, lambda _: (zone / "energy_uj").write_text("5") and None)
+
+
+def test_choice_is_the_strongest_evidence_when_several_can_be_read(tmp_path: Path) -> None:
+    rapl = _with_rapl(tmp_path)
+    choice = choose("cpu", [VcpuWatts(tmp_path), rapl])
+    assert choice.meter is rapl and choice.refused == {}
+
+
+def test_choice_falls_back_and_says_why_when_the_better_one_is_absent(tmp_path: Path) -> None:
+    choice = choose("cpu", [Rapl(tmp_path), VcpuWatts(tmp_path)])
+    assert choice.meter is not None and choice.meter.name == "vcpu-watts"
+    assert list(choice.refused) == ["rapl"] and "absent" in choice.refused["rapl"]
+
+
+def test_choice_is_none_when_no_meter_covers_the_device(tmp_path: Path) -> None:
+    choice = choose("cuda", [Rapl(tmp_path), VcpuWatts(tmp_path)])
+    assert choice.meter is None
+    assert choice.refused["vcpu-watts"] == "vcpu-watts covers the processor; the runtime computes on the GPU."
+
+
+def test_require_says_why_when_the_meter_asked_for_can_not_be_used() -> None:
+    with pytest.raises(MeasureError, match="nvml covers the GPU"):
+        require("nvml", "cpu")
+
+
+def test_get_suggests_the_nearest_when_the_name_is_unknown() -> None:
+    with pytest.raises(UsageError, match="did you mean 'vcpu-watts'"):
+        get("vcpu-wats")
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_every_meter_describes_itself(name: str) -> None:
+    meter = get(name)
+    assert meter.name == name
+    assert meter.devices <= {"cpu", "cuda"} and meter.scope and meter.resolution and meter.privilege
+    text = sys.modules[type(meter).__module__].__doc__ or ""
+    for topic in ("Reads:", "Scope:", "Resolution:", "Wrap:", "Privilege:", "Known lies:", "https://"):
+        assert topic in text, topic
+
+
+def test_choosing_for_the_processor_does_not_load_pynvml() -> None:
+    code = "import sys; from certify.measure.meters import choose; choose('cpu'); sys.exit('pynvml' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

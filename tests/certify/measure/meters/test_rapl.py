@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certify.errors import MeasureError
+from certify.estimate import EvidenceLevel
+from certify.measure.meters.base import Usage
+from certify.measure.meters.rapl import Rapl
+
+RANGE = 262_143_328_850
+USED = Usage(threads=1, duration_s=1.0, cpu_s=1.0)
+
+
+def _zone(root: Path, folder: str, name: str, energy_uj: int, range_uj: int = RANGE) -> Path:
+    zone = root / "sys/class/powercap" / folder
+    zone.mkdir(parents=True)
+    (zone / "name").write_text(f"{name}\n")
+    (zone / "energy_uj").write_text(f"{energy_uj}\n")
+    (zone / "max_energy_range_uj").write_text(f"{range_uj}\n")
+    return zone / "energy_uj"
+
+
+def _add(counter: Path, energy_uj: int, range_uj: int = RANGE) -> None:
+    counter.write_text(f"{(int(counter.read_text()) + energy_uj) % (range_uj + 1)}\n")
+
+
+def _meter(root: Path, moves: list[Path]) -> Rapl:
+    """A meter whose probe sees the counters move."""
+
+    def pause(_: float) -> None:
+        for counter in moves:
+            _add(counter, 1000)
+
+    meter = Rapl(root, pause)
+    assert meter.unavailable() is None
+    return meter
+
+
+def _window(meter: Rapl, run: Callable[[], None]) -> float:
+    meter.start()
+    run()
+    return meter.stop(USED).energy_j
+
+
+def test_energy_is_the_packages_step_when_there_is_one_socket(tmp_path: Path) -> None:
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 5_000_000)
+    meter = _meter(tmp_path, [package])
+    assert _window(meter, lambda: _add(package, 12_500_000)) == pytest.approx(12.5)
+
+
+def test_energy_sums_sockets_and_memory_and_leaves_parts_and_platform_out(tmp_path: Path) -> None:
+    counters = {
+        name: _zone(tmp_path, folder, label, 1_000_000)
+        for name, folder, label in [
+            ("package 0", "intel-rapl:0", "package-0"),
+            ("core", "intel-rapl:0:0", "core"),
+            ("uncore", "intel-rapl:0:1", "uncore"),
+            ("dram 0", "intel-rapl:0:2", "dram"),
+            ("package 1", "intel-rapl:1", "package-1"),
+            ("dram 1", "intel-rapl:1:0", "dram"),
+            ("platform", "intel-rapl:2", "psys"),
+            ("mirror", "intel-rapl-mmio:0", "package-0"),
+            ("mirrored dram", "intel-rapl-mmio:0:0", "dram"),
+        ]
+    }
+    meter = _meter(tmp_path, list(counters.values()))
+
+    def run() -> None:
+        for power, counter in enumerate(counters.values()):
+            _add(counter, 10**power)
+
+    used = {name: 10**power for power, name in enumerate(counters)}
+    wanted = used["package 0"] + used["dram 0"] + used["package 1"] + used["dram 1"]
+    assert _window(meter, run) == pytest.approx(wanted * 1e-6, rel=1e-12)
+
+
+def test_energy_counts_a_package_once_when_two_zones_have_its_name(tmp_path: Path) -> None:
+    first = _zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    second = _zone(tmp_path, "intel-rapl:1", "package-0", 0)
+    meter = _meter(tmp_path, [first, second])
+
+    def run() -> None:
+        _add(first, 3_000_000)
+        _add(second, 3_000_000)
+
+    assert _window(meter, run) == pytest.approx(3.0)
+
+
+@given(before=st.integers(0, 999), used=st.integers(0, 999))
+def test_energy_is_what_was_used_when_the_counter_wraps(
+    tmp_path_factory: pytest.TempPathFactory, before: int, used: int
+) -> None:
+    root = tmp_path_factory.mktemp("rapl")
+    package = _zone(root, "intel-rapl:0", "package-0", 0, range_uj=999)
+    meter = _meter(root, [package])
+    package.write_text(str(before))
+    assert _window(meter, lambda: _add(package, used, 999)) == pytest.approx(used * 1e-6)
+
+
+def test_reading_keeps_the_raw_counters_and_facts_their_ranges(tmp_path: Path) -> None:
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 500)
+    meter = _meter(tmp_path, [package])
+    meter.start()
+    _add(package, 250)
+    assert meter.stop(USED).raw == {"package-0_before_uj": 1500.0, "package-0_after_uj": 1750.0}
+    facts = meter.facts({"other": "why"})
+    assert facts.parameters == {"package-0_range_uj": RANGE + 1}
+    assert (facts.level, facts.refused) == (EvidenceLevel.COUNTER.value, {"other": "why"})
+
+
+def test_absent_is_said_with_what_to_do_when_there_is_no_powercap(tmp_path: Path) -> None:
+    reason = Rapl(tmp_path).unavailable()
+    assert reason == (
+        f"RAPL: {tmp_path}/sys/class/powercap is absent (virtual machine or container). "
+        "Use --meter vcpu-watts for a modelled figure, or run on bare metal."
+    )
+
+
+def test_refused_when_no_zone_is_a_package(tmp_path: Path) -> None:
+    _zone(tmp_path, "intel-rapl:0", "psys", 1)
+    assert "no package zone" in (Rapl(tmp_path).unavailable() or "")
+
+
+def test_refused_with_the_right_to_give_when_the_counter_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    read = Path.read_text
+
+    def denied(path: Path, *rest: object) -> str:
+        if path == counter:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    reason = Rapl(tmp_path).unavailable() or ""
+    assert str(counter) in reason and "chmod o+r" in reason
+
+
+def test_refused_when_the_counter_stands_still(tmp_path: Path) -> None:
+    _zone(tmp_path, "intel-rapl:0", "package-0", 77)
+    assert "stand still" in (Rapl(tmp_path, lambda _: None).unavailable() or "")
+
+
+def test_start_fails_with_the_reason_when_there_is_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(MeasureError, match="is absent"):
+        Rapl(tmp_path).start()
+
+
+def test_stop_fails_when_a_zone_vanishes_midway(tmp_path: Path) -> None:
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    meter = _meter(tmp_path, [package])
+    meter.start()
+    package.unlink()
+    with pytest.raises(MeasureError, match="rapl failed midway.*energy_uj"):
+        meter.stop(USED)

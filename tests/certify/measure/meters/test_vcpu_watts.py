@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certify.measure.meters.base import Usage
+from certify.measure.meters.vcpu_watts import VcpuWatts, coefficients, modelled_energy_j
+
+SECONDS = st.floats(0, 1e4)
+
+
+def test_unknown_row_is_the_mean_of_the_providers() -> None:
+    rows = dict(coefficients()["providers"])
+    unknown = rows.pop("unknown")
+    for name, value in unknown.items():
+        assert value == pytest.approx(sum(row[name] for row in rows.values()) / len(rows), abs=5e-5)
+
+
+def test_energy_can_be_computed_again_from_the_facts(tmp_path: Path) -> None:
+    meter = VcpuWatts(tmp_path)
+    meter.start()
+    energy = meter.stop(Usage(threads=2, duration_s=3.0, cpu_s=5.0)).energy_j
+    known = meter.facts({}).parameters
+    assert known["provider"] == "unknown" and known["date"] and known["url"].startswith("https://")
+    assert energy == pytest.approx(known["idle_w"] * 2 * 3.0 + (known["full_w"] - known["idle_w"]) * 5.0)
+
+
+@given(SECONDS, SECONDS, SECONDS)
+def test_energy_grows_with_cpu_time_and_lies_between_idle_and_full(duration: float, cpu: float, more: float) -> None:
+    idle, full = 0.7, 4.0
+    energy = modelled_energy_j(idle, full, 1, duration, min(cpu, duration))
+    assert idle * duration - 1e-9 <= energy <= full * duration + 1e-9
+    assert modelled_energy_j(idle, full, 1, duration, cpu + more) >= modelled_energy_j(idle, full, 1, duration, cpu)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "tag", "provider"),
+    [
+        ("Amazon EC2", "", "aws"),
+        ("Google", "", "gcp"),
+        ("Microsoft Corporation", "7783-7084-3265-9085-8269-3286-77", "azure"),
+        ("Microsoft Corporation", "", "unknown"),
+        ("QEMU", "", "unknown"),
+    ],
+)
+def test_provider_is_told_from_the_dmi_strings(tmp_path: Path, vendor: str, tag: str, provider: str) -> None:
+    dmi = tmp_path / "sys/class/dmi/id"
+    dmi.mkdir(parents=True)
+    (dmi / "sys_vendor").write_text(vendor + "\n")
+    (dmi / "chassis_asset_tag").write_text(tag + "\n")
+    assert VcpuWatts(tmp_path).provider == provider

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from certify.errors import MeasureError
+from certify.measure import yardstick
+
+
+def test_yardstick_is_the_same_bytes_everywhere_and_kept() -> None:
+    path = yardstick.yardstick_file()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == yardstick.SHA256
+    made = path.stat().st_mtime_ns
+    assert yardstick.yardstick_file().stat().st_mtime_ns == made
+
+
+def test_yardstick_is_built_again_when_the_kept_file_is_damaged() -> None:
+    path = yardstick.yardstick_file()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert hashlib.sha256(yardstick.yardstick_file().read_bytes()).hexdigest() == yardstick.SHA256
+
+
+def test_yardstick_is_refused_when_libraries_build_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yardstick, "build", lambda: b"another")
+    with pytest.raises(MeasureError, match="writes it differently"):
+        yardstick.yardstick_file()
+
+
+def test_yardstick_answers_with_ordinary_numbers() -> None:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(yardstick.yardstick_file()), providers=["CPUExecutionProvider"])
+    pictures = yardstick.pictures()
+    (output,) = session.run(None, {yardstick.INPUT_NAME: pictures[:1]})
+    assert output.shape == (1, 1000)
+    assert 0.1 < np.abs(output).mean() < 100  # neither faded out nor blown up through 50 layers
+
+
+def test_pictures_are_standardised_and_smooth_like_natural_ones() -> None:
+    pictures = yardstick.pictures()
+    assert np.allclose(pictures.std(axis=(-2, -1)), 1, atol=1e-3)
+    assert np.allclose(pictures.mean(axis=(-2, -1)), 0, atol=1e-3)
+    assert np.mean(pictures[..., 1:] * pictures[..., :-1]) > 0.7
+    assert len({picture.tobytes() for picture in pictures}) == yardstick.PICTURES

@@ -1,0 +1,139 @@
+"""Channels are really removed, never above the target, and what can't be pruned comes back unchanged."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from compress.facts import count_macs, state_digest
+from compress.passes.structured_prune import StructuredPrune
+from compress.passes.time_limit import TimeLimitExceeded, time_limit
+
+
+@pytest.mark.parametrize("importance", ["magnitude_l1", "magnitude_l2", "bn_scale", "taylor", "random"])
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_macs_are_at_most_the_target(model, context, importance, scope):
+    config = StructuredPrune(macs=0.5, importance=importance, scope=scope, round_to=2)
+    pruned, record = config.apply(model, context)
+    sample = context.sample(1)
+    share = count_macs(pruned, sample) / count_macs(model, sample)
+    assert 0.3 < share <= 0.5
+    assert record.done["macs_share"] == pytest.approx(share)
+    assert sum(p.numel() for p in pruned.parameters()) < sum(p.numel() for p in model.parameters())
+    assert not any(p.grad is not None for p in pruned.parameters())
+
+
+def test_channels_are_multiples_when_rounding_is_asked_for(model, context):
+    pruned, record = StructuredPrune(macs=0.6, round_to=4).apply(model, context)
+    assert record.done["round_to"] == 4
+    assert all(m.out_channels % 4 == 0 for m in pruned.modules() if isinstance(m, nn.Conv2d))
+
+
+def test_head_is_left_out_and_named(model, context):
+    pruned, record = StructuredPrune(round_to=2).apply(model, context)
+    assert pruned.head.out_features == 4
+    assert [d.what for d in record.declined] == ["head"]
+
+
+def test_target_refers_to_the_original_when_the_model_is_pruned_already(model, context):
+    once, _ = StructuredPrune(macs=0.6, round_to=2).apply(model, context)
+    twice, record = StructuredPrune(macs=0.3, round_to=2).apply(once, context)
+    sample = context.sample(1)
+    assert 0.15 < count_macs(twice, sample) / count_macs(model, sample) <= 0.3
+    again, record = StructuredPrune(macs=0.6, round_to=2).apply(twice, context)
+    assert not record.changed
+    assert state_digest(again) == state_digest(twice)
+
+
+def test_model_comes_back_unchanged_when_the_target_cannot_be_reached(model, context):
+    same, record = StructuredPrune(macs=0.1, round_to=16).apply(model, context)
+    assert not record.changed
+    assert "can't be reached" in record.declined[0].why
+    assert state_digest(same) == state_digest(model)
+
+
+def test_least_important_channels_go(context, model):
+    weak = [1, 5, 6, 12]
+    with torch.no_grad():
+        model.first[0].weight[weak] *= 1e-6
+        model.stem[0].weight[weak] *= 1e-6
+        model.first[1].weight[weak] *= 1e-6
+        model.stem[1].weight[weak] *= 1e-6
+        model.down[0].weight[:, weak] *= 1e-6
+    pruned, _ = StructuredPrune(macs=0.6, round_to=4).apply(model, context)
+    assert pruned.stem[0].weight.flatten(1).norm(dim=1).min() > 1e-2
+
+
+class Asserting(nn.Module):
+    """Refuses every batch but that of the data, as vision transformers refuse other sizes once cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 32, 3, padding=1)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.head(x.reshape(x.shape[0], 32, -1).mean(2))
+
+
+def test_model_comes_back_unchanged_when_its_forward_pass_fails_once_pruned(context):
+    net = Asserting().eval()
+    same, record = StructuredPrune(round_to=2).apply(net, replace(context, teacher=net))
+    assert not record.changed
+    assert record.declined[0].what == "the whole model"
+    assert state_digest(same) == state_digest(net)
+
+
+def test_shufflenet_is_declined_with_the_reason(context):
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=4).eval()
+    same, record = StructuredPrune().apply(net, replace(context, teacher=net))
+    assert not record.changed
+    assert "ZeroDivisionError" in record.declined[0].why
+    assert state_digest(same) == state_digest(net)
+
+
+class Endless(nn.Module):
+    """Never returns once it is traced for the second time."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.head = nn.Linear(8, 4)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        while self.calls > 1:
+            time.sleep(0.01)
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+def test_model_is_declined_when_tracing_takes_too_long(context):
+    _, record = StructuredPrune(time_limit_s=0.5).apply(Endless().eval(), replace(context, teacher=None))
+    assert "took longer than 0.5 s" in record.declined[0].why
+
+
+def test_time_limit_is_named_as_declined_in_another_thread(model, context):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(StructuredPrune(round_to=2).apply(model, context)))
+    thread.start()
+    thread.join()
+    (_, record), = found
+    assert record.changed
+    assert "time limit" in [d.what for d in record.declined]
+
+
+def test_time_limit_raises_when_it_is_over_and_leaves_no_alarm_behind():
+    before, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    with pytest.raises(TimeLimitExceeded), time_limit(0.05):
+        time.sleep(2)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] <= left
