@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,15 @@ def certify(
     with tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
         measured_baseline, measured = Path(folder, BASELINE_NAME), Path(folder, "model.onnx")
         evidence = _measure(
-            (baseline, candidate), (measured_baseline, measured), contracts, data, plan, constants, origin, progress
+            (baseline, candidate),
+            (measured_baseline, measured),
+            contracts,
+            data,
+            plan,
+            constants,
+            origin,
+            progress,
+            made_here=lineage is not None,
         )
         copy(measured_baseline, out / BASELINE_NAME)
         certificate = issue(
@@ -188,8 +196,13 @@ def _measure(
     edition: Edition,
     origin: str,
     progress: Progress | None,
+    made_here: bool = False,
 ) -> Evidence:
-    """Bring baseline and candidate into the normal form, which is what is measured, and measure them."""
+    """Bring baseline and candidate into the normal form, which is what is measured, and measure them.
+
+    Whether a model that was not ``made_here`` has seen the test samples can't be known: that the other parts of these
+    data do not hold them says nothing about what it was trained on. So those parts are left out of the observation.
+    """
     from certify.certificate.normalise import normalise
     from certify.data import load
     from certify.measure.experiment import measure
@@ -198,6 +211,8 @@ def _measure(
     plan = plan or Plan()
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
+    if not made_here:
+        dataset = replace(dataset, train=None, calibration=None, validation=None)
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
     return measure(*normal, dataset, *contracts, plan, edition, baseline_origin=origin, progress=progress)

@@ -18,6 +18,7 @@ _FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("time-limit", "time_limit_s", float, "Seconds for the main run [120]; the fewest blocks are measured anyway."),
     ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),
     ("runtime", "runtime", str, "Runtime that runs the models [onnxruntime-cpu]."),
+    ("meter", "meter", str, "Energy meter [the best one that leanmark meters lists as available]."),
     ("seed", "seed", int, "Seed of every random choice [0]."),
 )
 

@@ -89,9 +89,7 @@ def _net_of_idle(meter: MeterFacts) -> Quantity | None:
     def net(window: Window) -> float | None:
         if window.energy_j is None:
             return None
-        # A meter whose scope is the vCPU states watts for one of them; any other states them for all that it covers.
-        idle_j = idle_w * window.duration_s * (window.threads if meter.scope == "vcpu" else 1)
-        return (window.energy_j - idle_j) / window.inferences
+        return (window.energy_j - idle_w * window.duration_s) / window.inferences
 
     return net
 

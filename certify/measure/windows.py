@@ -109,7 +109,7 @@ class Recorder:
         result = running.worker.window(running.inferences, running.inferences * running.inference_s)
         reading = None
         if self._meter is not None:
-            reading = self._meter.stop(Usage(running.threads, result.duration_s, result.cpu_s))
+            reading = self._meter.stop(Usage(result.duration_s, result.cpu_s))
         worker_s, idle_s = cpu_since(active), cpu_since(idle)
         after = self._host.snapshot()
         window = Window(

@@ -54,7 +54,8 @@ def test_everything_between_convolutions_is_fused_to_integers(onnx_file, context
 
 
 @pytest.mark.parametrize(
-    ("target", "activations", "largest"), [("cpu-vnni", "uint8", 127), ("cpu-avx2", "uint8", 64), ("cpu-arm", "int8", 127)]
+    ("target", "activations", "largest"),
+    [("cpu-vnni", "uint8", 127), ("cpu-avx2", "uint8", 64), ("cpu-arm", "int8", 127)],
 )
 def test_types_and_ranges_follow_the_target(onnx_file, context, target, activations, largest):
     made, record = QuantizeStatic(samples=16, target=target).apply(onnx_file, context)

@@ -12,9 +12,8 @@ from certify.evidence import MeterFacts
 
 @dataclass(frozen=True)
 class Usage:
-    """What the worker did in a window: intra-op threads, wall seconds, CPU seconds of its process."""
+    """What the worker did in a window: wall seconds, and CPU seconds of its process."""
 
-    threads: int
     duration_s: float
     cpu_s: float
 

@@ -1,11 +1,12 @@
 """Modelled energy of a virtual machine's processors: CPU seconds times published watts.
 
 Reads: CPU seconds of the worker process (all threads, CLOCK_PROCESS_CPUTIME_ID) and wall seconds of the window.
-Method: ``idle_w * threads * duration_s + (full_w - idle_w) * cpu_s``, the linear utilisation model of Cloud Carbon
-    Footprint (https://www.cloudcarbonfootprint.org/docs/methodology/) for the vCPUs that the workload occupies, with
-    its averages per provider, which stand in vcpu_watts.yaml. Where the provider can't be told from the DMI strings,
-    the mean of the providers' rows is used, and ``provider`` says ``unknown``.
-Scope: the vCPUs that the workload's threads are pinned to. Not memory, disk, network, cooling.
+Method: ``vcpus * idle_w_per_vcpu * duration_s + (full_w_per_vcpu - idle_w_per_vcpu) * cpu_s``, the linear utilisation
+    model of Cloud Carbon Footprint (https://www.cloudcarbonfootprint.org/docs/methodology/), with its averages per
+    provider, which stand in vcpu_watts.yaml. Where the provider can't be told from the DMI strings, the mean of the
+    providers' rows is used, and ``provider`` says ``unknown``. Idle power counts for every vCPU that this process may
+    use, whether the workload has a thread on it or not, as a package counter would count it.
+Scope: the vCPUs that this process may use. Not memory, disk, network, cooling.
 Resolution: nanoseconds of CPU time.
 Wrap: none.
 Privilege: none.
@@ -17,6 +18,7 @@ Known lies: all of it is a model. Neither clock frequency nor the kind of instru
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -40,9 +42,17 @@ def coefficients() -> dict[str, Any]:
     return content
 
 
-def modelled_energy_j(idle_w: float, full_w: float, threads: int, duration_s: float, cpu_s: float) -> float:
-    """Joules by the linear model of the module's docstring; an audit computes them again with it."""
-    return idle_w * threads * duration_s + (full_w - idle_w) * cpu_s
+def modelled_energy_j(idle_w: float, full_w: float, vcpus: int, duration_s: float, cpu_s: float) -> float:
+    """Joules by the linear model of the module's docstring; an audit computes them again with it.
+
+    Args:
+        idle_w: watts of one idle vCPU.
+        full_w: watts of one fully used vCPU.
+        vcpus: number of vCPUs.
+        duration_s: wall seconds.
+        cpu_s: CPU seconds, summed over the vCPUs.
+    """
+    return idle_w * vcpus * duration_s + (full_w - idle_w) * cpu_s
 
 
 class VcpuWatts:
@@ -50,6 +60,7 @@ class VcpuWatts:
 
     Args:
         root: of the file system in which the DMI strings are looked for.
+        vcpus: how many there are; by default those that this process may use.
     """
 
     name = "vcpu-watts"
@@ -59,7 +70,8 @@ class VcpuWatts:
     privilege = "none"
     level = EvidenceLevel.MODELLED
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), vcpus: int | None = None) -> None:
+        self._vcpus = vcpus or len(os.sched_getaffinity(0))
         self._data = coefficients()
         self.provider = _provider(root)
         self._row = self._data["providers"][self.provider]
@@ -74,12 +86,14 @@ class VcpuWatts:
             name=self.name,
             level=self.level.value,
             scope=self.scope,
-            method="idle_w x threads x duration_s + (full_w - idle_w) x cpu_s",
+            method="CPU time times published watts per vCPU, idle power of all vCPUs included",
             relative_error=self._data["relative_error"],
             refused=dict(refused),
             parameters={
-                "idle_w": self._row["idle_w"],
-                "full_w": self._row["full_w"],
+                "idle_w": self._row["idle_w"] * self._vcpus,
+                "idle_w_per_vcpu": self._row["idle_w"],
+                "full_w_per_vcpu": self._row["full_w"],
+                "vcpus": self._vcpus,
                 "provider": self.provider,
                 "source": self._data["source"],
                 "url": self._data["url"],
@@ -92,9 +106,7 @@ class VcpuWatts:
 
     def stop(self, usage: Usage) -> Reading:
         """Joules from what the worker did."""
-        energy = modelled_energy_j(
-            self._row["idle_w"], self._row["full_w"], usage.threads, usage.duration_s, usage.cpu_s
-        )
+        energy = modelled_energy_j(self._row["idle_w"], self._row["full_w"], self._vcpus, usage.duration_s, usage.cpu_s)
         return Reading(energy, {})
 
 

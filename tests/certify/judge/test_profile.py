@@ -138,15 +138,12 @@ def test_yardstick_multiples_are_absent_when_it_was_not_run(evidence: Evidence, 
     assert not {name for name in names if "yardstick" in name}
 
 
-@pytest.mark.parametrize(("scope", "cores"), [("package", 1), ("vcpu", 2)])
-def test_net_energy_is_less_idle_when_idle_power_is_known(
-    scope: str, cores: int, evidence: Evidence, edition: Edition
-) -> None:
+def test_net_energy_is_less_idle_when_idle_power_is_known(evidence: Evidence, edition: Edition) -> None:
     assert not {name for name in derive(evidence, edition).estimates if "net" in name}
-    meter = MeterFacts("rapl", "counter", scope, "energy counter", 2.0, {}, {"idle_w": 2.5})
+    meter = MeterFacts("rapl", "counter", "package", "energy counter", 2.0, {}, {"idle_w": 2.5})
     metered = dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, meter=meter))
     estimates = derive(metered, edition).estimates
-    idle_j = 2.5 * cores * estimates["duration_s_baseline"].value
+    idle_j = 2.5 * estimates["duration_s_baseline"].value
     assert estimates["energy_net_j_baseline"].value == pytest.approx(estimates["energy_j_baseline"].value - idle_j)
     assert "x or / 2" in estimates["energy_j_baseline"].method
 

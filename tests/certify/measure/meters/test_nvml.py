@@ -11,7 +11,7 @@ from certify.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
 from certify.measure.meters.nvml import Nvml
 
-USED = Usage(threads=1, duration_s=1.0, cpu_s=1.0)
+USED = Usage(duration_s=1.0, cpu_s=1.0)
 
 
 class _Error(Exception):

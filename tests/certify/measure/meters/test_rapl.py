@@ -13,7 +13,7 @@ from certify.measure.meters.base import Usage
 from certify.measure.meters.rapl import Rapl
 
 RANGE = 262_143_328_850
-USED = Usage(threads=1, duration_s=1.0, cpu_s=1.0)
+USED = Usage(duration_s=1.0, cpu_s=1.0)
 
 
 def _zone(root: Path, folder: str, name: str, energy_uj: int, range_uj: int = RANGE) -> Path:

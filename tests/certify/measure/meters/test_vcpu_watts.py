@@ -20,12 +20,14 @@ def test_unknown_row_is_the_mean_of_the_providers() -> None:
 
 
 def test_energy_can_be_computed_again_from_the_facts(tmp_path: Path) -> None:
-    meter = VcpuWatts(tmp_path)
+    meter = VcpuWatts(tmp_path, vcpus=4)
     meter.start()
-    energy = meter.stop(Usage(threads=2, duration_s=3.0, cpu_s=5.0)).energy_j
+    energy = meter.stop(Usage(duration_s=3.0, cpu_s=5.0)).energy_j
     known = meter.facts({}).parameters
     assert known["provider"] == "unknown" and known["date"] and known["url"].startswith("https://")
-    assert energy == pytest.approx(known["idle_w"] * 2 * 3.0 + (known["full_w"] - known["idle_w"]) * 5.0)
+    assert known["idle_w"] == pytest.approx(4 * known["idle_w_per_vcpu"]) and known["vcpus"] == 4
+    more_w = known["full_w_per_vcpu"] - known["idle_w_per_vcpu"]
+    assert energy == pytest.approx(known["idle_w"] * 3.0 + more_w * 5.0)
 
 
 @given(SECONDS, SECONDS, SECONDS)

@@ -1,0 +1,103 @@
+"""The lineage fits the referee's schema, and what it says about cost is measured."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from certify.errors import CertificateError
+from certify.estimate import EvidenceLevel
+from certify.schema import validate
+from compress import recipe
+from compress.facts import StageFacts, of_module, state_digest
+from compress.lineage import BaselineRow, Lineage, Row, Spent, describe_data, part_digest, spending
+from compress.passes import Declined, PassRecord
+from compress.passes.structured_prune import StructuredPrune
+
+FACTS = StageFacts("0" * 64, 10, 20, 40)
+
+
+def _row(declined=()):
+    record = PassRecord({"macs_share": 0.5}, declined)
+    return Row.of(StructuredPrune(), "1" * 64, FACTS, 0.75, Spent(1.5, None), record)
+
+
+def _lineage(dataset, **changed):
+    values = {
+        "model": {"spec": "tiny", "origin": "made here", "weights": None},
+        "data": describe_data(dataset),
+        "recipe": recipe.load("balanced"),
+        "seed": 0,
+        "baseline": BaselineRow(FACTS, None, trained_here=False),
+        "rows": (_row((Declined("head", "it is the head"),)),),
+        "export": {
+            "exporter": "dynamo",
+            "opset": 20,
+            "parity": {"samples": 8, "top1_agreement": 1.0, "max_relative_difference": 1e-6},
+            "declined": [],
+        },
+        "artifacts": {"model.onnx": "2" * 64},
+    }
+    return Lineage(**{**values, **changed})
+
+
+def test_lineage_fits_the_schema_and_is_written_whole(dataset, tmp_path):
+    path = tmp_path / "lineage.json"
+    _lineage(dataset).write(path)
+    values = json.loads(path.read_text())
+    validate(values, "lineage-1")
+    assert values["rows"][0]["pass"] == "structured_prune"
+    assert values["rows"][0]["config"]["macs"] == 0.5
+    assert values["rows"][0]["declined"] == [{"what": "head", "why": "it is the head"}]
+    assert values["data"]["counts"] == {"train": 128, "calibration": 48, "validation": 48, "test": 64}
+
+
+def test_lineage_is_refused_and_not_written_when_it_does_not_fit(dataset, tmp_path):
+    path = tmp_path / "lineage.json"
+    with pytest.raises(CertificateError):
+        _lineage(dataset, artifacts={"model.onnx": "no digest"}).write(path)
+    assert not path.exists()
+
+
+def test_row_goes_through_json_and_back():
+    row = _row((Declined("a", "b"),))
+    assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_digest_of_the_test_part_is_the_data_sets_own(dataset):
+    assert part_digest(dataset.test) == dataset.test_digest()
+
+
+def test_spending_measures_time_and_joules():
+    with spending(1) as spent:
+        until = time.process_time() + 0.2
+        while time.process_time() < until:
+            pass
+    assert 0.2 <= spent.seconds < 20
+    assert spent.energy is not None
+    assert spent.energy.unit == "J"
+    assert 0 < spent.energy.low <= spent.energy.value <= spent.energy.high
+    if spent.energy.evidence is EvidenceLevel.MODELLED:
+        assert spent.energy.low < spent.energy.value
+
+
+def test_spending_is_filled_when_the_block_fails():
+    with pytest.raises(KeyError), spending(1) as spent:
+        raise KeyError
+    assert spent.energy is not None
+
+
+def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):
+    facts = of_module(model, context.sample(1))
+    convolutions = (3 * 16 * 9 + 16 * 16 * 9) * 16 * 16 + (16 * 32 * 9 + 32 * 32 * 9) * 8 * 8
+    assert facts.macs == convolutions + 32 * 4
+    assert facts.parameters == sum(p.numel() for p in model.parameters())
+    assert not model.training
+
+
+def test_state_digest_changes_with_one_weight(model):
+    before = state_digest(model)
+    model.head.bias.data[0] += 1e-3
+    assert state_digest(model) != before
