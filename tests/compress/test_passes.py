@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from certify.data import default_preprocess
 from certify.errors import UsageError
 from certify.files import sha256_file
 from compress import passes, recipe
@@ -28,9 +30,34 @@ def _made(name):
     return passes.find(name)(**SHORT.get(name, {}))
 
 
+class Narrow(torch.nn.Module):
+    """Ends in a feature map of one value, which three quarters and more of its last kernel can't reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 8, 8, 8)
+        self.second = torch.nn.Conv2d(8, 8, 3, 4, 1)
+        self.third = torch.nn.Conv2d(8, 8, 3, 1, 1)
+        self.head = torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.third(torch.relu(self.second(torch.relu(self.first(x))))).flatten(1))
+
+
+@pytest.fixture(scope="session")
+def narrow(dataset, tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("narrow") / "float.onnx"
+    export(Narrow().eval(), default_preprocess(dataset), path, classes=4)
+    return path
+
+
 @pytest.fixture
-def given(model, onnx_file):
-    return {"torch": model, "onnx": onnx_file}
+def given(name, model, onnx_file, narrow):
+    """What the pass is tried on: a net that it has something to do with."""
+    if name == "trim_kernels":
+        return shutil.copy(narrow, onnx_file)
+    return onnx_file if passes.find(name).stage == "onnx" else model
 
 
 def _digest(model):
@@ -51,7 +78,7 @@ def test_pass_states_what_it_is(name):
 
 @EVERY
 def test_pass_leaves_its_input_untouched_and_records_what_it_did(name, given, context):
-    model = given[passes.find(name).stage]
+    model = given
     before = _digest(model)
     teacher = state_digest(context.teacher)
     made, record = _made(name).apply(model, context)
@@ -67,7 +94,7 @@ def test_pass_leaves_its_input_untouched_and_records_what_it_did(name, given, co
 
 @EVERY
 def test_pass_gives_the_same_model_when_run_twice_with_one_seed(name, given, context, tmp_path):
-    model = given[passes.find(name).stage]
+    model = given
     digests = []
     for _ in range(2):
         torch.manual_seed(len(digests))  # the global generator must not matter
@@ -78,7 +105,7 @@ def test_pass_gives_the_same_model_when_run_twice_with_one_seed(name, given, con
 
 @EVERY
 def test_pass_leaves_the_global_generator_alone(name, given, context):
-    model = given[passes.find(name).stage]
+    model = given
     torch.manual_seed(3)
     wanted = torch.rand(4)
     torch.manual_seed(3)
@@ -88,7 +115,7 @@ def test_pass_leaves_the_global_generator_alone(name, given, context):
 
 @EVERY
 def test_result_exports_and_runs_with_any_batch(name, given, context, tmp_path):
-    made, _ = _made(name).apply(given[passes.find(name).stage], context)
+    made, _ = _made(name).apply(given, context)
     if not isinstance(made, Path):
         path = tmp_path / "exported.onnx"
         export(made, context.preprocess, path, classes=4)
@@ -100,7 +127,7 @@ def test_result_exports_and_runs_with_any_batch(name, given, context, tmp_path):
 @EVERY
 def test_pass_leaves_no_other_files(name, given, context):
     before = set(context.workspace.rglob("*"))
-    made, _ = _made(name).apply(given[passes.find(name).stage], context)
+    made, _ = _made(name).apply(given, context)
     assert set(context.workspace.rglob("*")) - before == ({made} if isinstance(made, Path) else set())
 
 
@@ -114,10 +141,8 @@ def test_bad_config_is_refused_with_one_sentence(name):
 
 @EVERY
 def test_config_is_frozen(name):
-    made = _made(name)
-    field = next(iter(type(made).model_fields))
     with pytest.raises(ValueError, match="frozen"):
-        setattr(made, field, 1)
+        _made(name).anything = 1
 
 
 @EVERY

@@ -20,8 +20,9 @@ def test_shipped_recipes_load_when_named():
 
 
 def test_balanced_prunes_to_half_then_distils_then_quantizes():
-    prune, distill, quantize = recipe.load("balanced").passes
-    assert (prune.name, distill.name, quantize.name) == ("structured_prune", "distill", "quantize_static")
+    prune, distill, trim, quantize = recipe.load("balanced").passes
+    assert (prune.name, distill.name, trim.name) == ("structured_prune", "distill", "trim_kernels")
+    assert quantize.name == "quantize_static"
     assert prune.macs == 0.5
 
 

@@ -1,0 +1,1 @@
+"""The maker's commands; each module's function ``command`` imports torch only when it runs."""

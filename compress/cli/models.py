@@ -1,0 +1,35 @@
+"""``leanmark models``."""
+
+from __future__ import annotations
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark models
+leanmark models 'resnet*'
+""",
+)
+@click.argument("pattern", required=False)
+@json_option
+def command(pattern: str | None, as_json: bool) -> None:
+    """List the models that go by a name; PATTERN is a part of the name, or has * and ? in it.
+
+    Beside these, leanmark compress takes package.module:factory and ONNX files.
+    """
+    from certify.suggest import unknown_name
+    from compress import models
+
+    found = models.names(pattern)
+    if pattern is not None and not found:
+        raise unknown_name("model", pattern, models.names(), models.LIST_HINT)
+    if as_json:
+        print_json({"models": found})
+        return
+    for name in found:
+        click.echo(name)

@@ -1,0 +1,63 @@
+"""``leanmark passes``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json, print_rich
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.passes import Parameter
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark passes
+leanmark passes structured_prune
+""",
+)
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the passes, or show what NAME does, its paper, when not to use it, and its parameters."""
+    from compress import passes
+
+    if name is None:
+        found = {each: _summary(each) for each in passes.names()}
+        if as_json:
+            print_json({"passes": found})
+            return
+        for each, values in found.items():
+            click.echo(f"{each:<18} {values['stage']:<6} {values['summary']}")
+        return
+    text, parameters = passes.describe(name)
+    if as_json:
+        print_json({"pass": name, **_summary(name), "text": text, "parameters": [vars(each) for each in parameters]})
+        return
+    print_rich(text, _table(parameters))
+
+
+def _summary(name: str) -> dict[str, Any]:
+    from compress import passes
+
+    kind = passes.find(name)
+    text, _ = passes.describe(name)
+    return {"stage": kind.stage, "version": kind.version, "summary": text.partition("\n")[0]}
+
+
+def _table(parameters: tuple[Parameter, ...]) -> Table:
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for heading in ("parameter", "type", "default", "bounds", "meaning"):
+        table.add_column(heading)
+    for each in parameters:
+        default = "chosen by the pass" if each.default is None else str(each.default)
+        table.add_row(each.name, each.kind, default, each.bounds, each.description)
+    return table

@@ -1,0 +1,61 @@
+"""``leanmark recipes``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json, print_rich
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.recipe import Recipe
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark recipes
+leanmark recipes balanced
+""",
+)
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the recipes, or show what NAME (or a YAML file) does, with every parameter."""
+    from compress import recipe
+
+    if name is None:
+        found = [recipe.load(each) for each in recipe.names()]
+        if as_json:
+            print_json({"recipes": [each.to_json() for each in found]})
+            return
+        for each in found:
+            click.echo(f"{each.name:<12} {each.description}")
+        return
+    chosen = recipe.load(name)
+    if as_json:
+        print_json({**chosen.to_json(), "digest": chosen.digest()})
+        return
+    budget, workload = chosen.budget, chosen.workload
+    print_rich(
+        f"{chosen.name}: {chosen.description}",
+        f"accuracy loss at most {budget.max_loss_percent:g} % (confidence {budget.confidence:g}); "
+        f"batch {workload.batch} in {workload.runtime}",
+        *(_passes(chosen)),
+    )
+
+
+def _passes(recipe: Recipe) -> list[Table]:
+    from rich.table import Table
+
+    tables = []
+    for number, each in enumerate(recipe.passes, start=1):
+        table = Table(title=f"{number}. {each.name}", title_justify="left", show_header=False, box=None)
+        for key, value in each.config().items():
+            table.add_row(key, "chosen by the pass" if value is None else str(value))
+        tables.append(table)
+    return tables

@@ -1,0 +1,133 @@
+"""Data for torch: batches of preprocessed pictures, read through certify.data and in no other way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from certify.data import Preprocess, Split
+from certify.errors import UsageError
+
+IN_MEMORY_BYTES = 200_000_000
+"""Splits up to this size as float32 are preprocessed once and kept."""
+SHIFT_DIVISOR = 16
+"""Augmentation moves a picture by up to 1/16 of its side each way: 2 pixels of 32."""
+DECODERS = 2
+"""Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
+    """One part of a data set as a torch dataset of (picture, label).
+
+    Args:
+        split: the part.
+        preprocess: the contract; pictures come out as float32 (C, H, W).
+    """
+
+    def __init__(self, split: Split, preprocess: Preprocess) -> None:
+        if preprocess.layout != "NCHW" or preprocess.dtype != "float32":
+            raise UsageError(
+                f"torch models take float32 NCHW input, the preprocessing contract says {preprocess.dtype} "
+                f"{preprocess.layout}; correct the contract."
+            )
+        self.split = split
+        self.preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.preprocess.apply(self.split.image(index))), int(self.split.labels[index])
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Pictures (n, C, H, W) and labels (n,) at ``indices``."""
+        pictures = torch.from_numpy(self.preprocess.batch(self.split, indices))
+        return pictures, torch.from_numpy(self.split.labels[indices])
+
+    @property
+    def bytes(self) -> int:
+        """Size of all pictures as float32."""
+        return len(self) * 4 * int(np.prod(self.preprocess.input_shape(1)))
+
+
+class Loader:
+    """Batches of one split, again and again; see :func:`loader`."""
+
+    def __init__(self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool) -> None:
+        self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
+        self._batches = -(-len(data) // batch)
+        self._random = np.random.default_rng(seed)
+        self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self._random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
+        for pictures, labels in self._read(np.array_split(order, self._batches)):
+            yield (_shifted(pictures, self._random, self._flip) if self._augment else pictures), labels
+
+    def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
+        if self._kept is not None:
+            pictures, labels = self._kept
+            for part in parts:
+                rows = torch.from_numpy(part)
+                yield pictures[rows], labels[rows]
+            return
+        with ThreadPoolExecutor(DECODERS) as pool:
+            ahead = [pool.submit(self._data.batch, part) for part in parts[:DECODERS]]
+            for upcoming in range(len(parts)):
+                ready = ahead.pop(0).result()
+                if upcoming + DECODERS < len(parts):
+                    ahead.append(pool.submit(self._data.batch, parts[upcoming + DECODERS]))
+                yield ready
+
+
+def loader(
+    split: Split,
+    preprocess: Preprocess,
+    batch: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    augment: bool = False,
+    flip: bool = False,
+) -> Loader:
+    """Batches of (pictures (n, C, H, W) float32, labels (n,) int64).
+
+    No sample is left out and no batch is tiny: the split is cut into batches that differ by one sample at most. Small
+    splits are preprocessed once and kept in memory, so that an epoch costs no decoding.
+
+    Args:
+        split: the part of the data.
+        preprocess: the contract.
+        batch: most samples in a batch.
+        shuffle: whether each pass has a new order.
+        seed: of order and augmentation; two loaders of one seed give the same batches, pass for pass.
+        augment: shift each picture by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
+            arXiv 1512.03385, section 4.2, who pad with zeros).
+        flip: with ``augment``, also mirror half of the pictures; wrong for digits and letters.
+    """
+    return Loader(TorchSplit(split, preprocess), batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip)
+
+
+def _shifted(pictures: torch.Tensor, random: np.random.Generator, flip: bool) -> torch.Tensor:
+    """Each picture moved by a shift of its own, (n, C, H, W)."""
+    n, _, height, width = pictures.shape
+    rows = _indices(n, height, random, mirrored=np.zeros(n, dtype=bool))
+    columns = _indices(n, width, random, mirrored=random.random(n) < 0.5 if flip else np.zeros(n, dtype=bool))
+    picked = pictures[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _indices(n: int, side: int, random: np.random.Generator, mirrored: np.ndarray) -> torch.Tensor:
+    most = side // SHIFT_DIVISOR
+    shift = random.integers(-most, most + 1, size=(n, 1))
+    indices = np.clip(np.arange(side)[None] + shift, 0, side - 1)
+    return torch.from_numpy(np.where(mirrored[:, None], indices[:, ::-1], indices))

@@ -1,0 +1,122 @@
+"""Does an ONNX file give what the torch model gives?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from certify.errors import ModelError
+
+MAX_RELATIVE_DIFFERENCE = 1e-3
+"""Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for
+nets of hundreds of layers; a wrong operator does not."""
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two models agree on the same inputs.
+
+    Attributes:
+        samples: inputs that were compared.
+        max_relative_difference: largest difference of an output over the largest output of the torch model.
+        top1_agreement: share of samples with the same first class; samples whose first two outputs lie closer
+            together than the two models' largest difference count as agreeing.
+    """
+
+    samples: int
+    max_relative_difference: float
+    top1_agreement: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two can be called the same model."""
+        return self.max_relative_difference <= MAX_RELATIVE_DIFFERENCE and self.top1_agreement == 1.0
+
+    def __str__(self) -> str:
+        return (
+            f"largest difference {self.max_relative_difference:.2g} of the largest output "
+            f"(at most {MAX_RELATIVE_DIFFERENCE:g}), same first class for {self.top1_agreement:.1%} of "
+            f"{self.samples} samples (all must be)"
+        )
+
+
+def compare(model: nn.Module, path: Path, samples: Samples) -> Parity:
+    """Run both on the same inputs, the file once with all samples and once with one, so that the batch is free.
+
+    Args:
+        model: the torch model, in evaluation mode.
+        path: the ONNX file.
+        samples: (n, C, H, W) float32, n at least 2.
+
+    Raises:
+        ModelError: the file does not run, or the torch model's outputs are not finite.
+    """
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(samples)).float().numpy()
+    require_finite(wanted)
+    return agreement(wanted, run_onnx(path, samples))
+
+
+def require_finite(outputs: npt.NDArray[np.float32]) -> None:
+    """Refuse a torch model whose outputs overflow.
+
+    Raises:
+        ModelError: an output is NaN or infinite.
+    """
+    if not np.isfinite(outputs).all():
+        raise ModelError(
+            "The model's outputs are not finite (NaN or infinite) on the samples that the export is checked with; "
+            "look at its weights and at the preprocessing contract."
+        )
+
+
+def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
+    """Outputs of an ONNX file in ONNX Runtime on the CPU: the first sample alone, then all others at once.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the file or an input; the sentence holds what it says.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    refusals = (
+        states.Fail,
+        states.InvalidArgument,
+        states.InvalidGraph,
+        states.InvalidProtobuf,
+        states.NoSuchFile,
+        states.NotImplemented,
+        states.RuntimeException,
+    )
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        parts = [session.run(None, {name: part})[0] for part in (samples[:1], samples[1:])]
+    except refusals as error:
+        raise ModelError(f"{path.name}: ONNX Runtime can't run it ({str(error).splitlines()[0]}).") from error
+    return np.concatenate(parts).astype(np.float32)
+
+
+def agreement(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Parity:
+    """Compare two tables of outputs (n, classes); outputs that are not finite differ without bound."""
+    if wanted.shape != found.shape:
+        raise ModelError(f"The exported file gives outputs {found.shape} where the model gives {wanted.shape}.")
+    if not np.isfinite(found).all():
+        return Parity(len(wanted), float("inf"), 0.0)
+    difference = float(np.abs(wanted - found).max())
+    largest = float(np.abs(wanted).max())
+    relative = difference / largest if largest > 0 else (0.0 if difference == 0 else float("inf"))
+    first_two = np.sort(wanted, axis=1)[:, -2:]
+    undecided = first_two[:, -1] - first_two[:, 0] <= 2 * difference
+    same = wanted.argmax(axis=1) == found.argmax(axis=1)
+    return Parity(len(wanted), relative, float((same | undecided).mean()))

@@ -1,0 +1,256 @@
+"""Weights from files and from torchvision, read without running any code that they may hold."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import pickle
+import queue
+import re
+import struct
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import torchvision
+from torch import nn
+
+from certify import files
+from certify.errors import ModelError
+from certify.progress import Progress
+from certify.suggest import unknown_name
+
+TIMEOUT_S = 10.0
+SHOWN_KEYS = 5
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What data-parallel training, torch.compile and training frameworks put before every key."""
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
+"""Where a training checkpoint keeps the weights beside its other contents."""
+DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
+NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """A state dict and where it is from.
+
+    Attributes:
+        state: tensors by key, on the CPU.
+        name: the file or torchvision's name, as an error names it.
+        origin: in words, for the certificate.
+        transforms: torchvision's evaluation transforms for these weights, or None for a file.
+    """
+
+    state: State
+    name: str
+    origin: str
+    transforms: Any = None
+
+
+def load(weights: str | Path, model_name: str | None, progress: Progress) -> LoadedWeights:
+    """Read a weights file, or torchvision's weights by name.
+
+    Args:
+        weights: a path, or a name such as ``DEFAULT`` or ``ResNet50_Weights.IMAGENET1K_V2``.
+        model_name: torchvision's name of the model, or None for another's.
+        progress: where a download says how far it is.
+
+    Raises:
+        UsageError: neither a file nor a name of weights for this model.
+        ModelError: not readable, not fetched, or NaN in it.
+    """
+    path = Path(weights).expanduser()
+    if path.is_file():
+        digest = files.sha256_file(path)
+        loaded = LoadedWeights(read(path), str(path), f"weights from {path.name} (SHA-256 {digest[:12]})")
+    elif model_name is not None and len(path.parts) == 1 and path.suffix not in (".safetensors", ".pth", ".pt"):
+        loaded = _from_torchvision(str(weights), model_name, progress)
+    else:
+        raise ModelError(f"{path}: there is no such file of weights; give a safetensors file or a state dict.")
+    _require_finite(loaded)
+    return loaded
+
+
+def read(path: Path) -> State:
+    """Read a safetensors file or a torch state dict; prefixes that wrappers add are taken off.
+
+    Raises:
+        ModelError: missing, damaged, no state dict, or a pickle that would run code.
+    """
+    state = _read_safetensors(path) if path.suffix == ".safetensors" or _is_safetensors(path) else _read_torch(path)
+    for prefix in WRAPPERS:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_out: Collection[str] = ()) -> None:
+    """Load a state dict into a model, all of it.
+
+    Args:
+        model: changed in place.
+        state: tensors by key.
+        name: of the weights, for the error.
+        leave_out: keys that are neither expected nor loaded (a classifier for other classes).
+
+    Raises:
+        ModelError: keys are missing, unexpected or of another shape; the first few of each are named.
+    """
+    wanted = {key: value for key, value in model.state_dict().items() if key not in leave_out}
+    given = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
+    # Counters of batches that batch normalisation has seen: absent from old files, without effect on the outputs.
+    given |= {key: wanted[key] for key in wanted if key.endswith("num_batches_tracked") and key not in given}
+    missing = [key for key in wanted if key not in given]
+    unexpected = [key for key in given if key not in wanted]
+    misshaped = [
+        f"{key} ({_shape(given[key])}, the model has {_shape(wanted[key])})"
+        for key in wanted
+        if key in given and given[key].shape != wanted[key].shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    found = "; ".join(f"{len(keys)} {kind}: {_first(keys)}" for kind, keys in kinds.items() if keys)
+    if found:
+        raise ModelError(f"{name} does not fit the model ({found}); give weights of this architecture.")
+    model.load_state_dict(given, strict=False)
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "scalar"
+
+
+def _current_keys(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> State:
+    """Keys as the model has them; torchvision's DenseNet files still have dots from before torch 0.4 (``norm.1``)."""
+    renamed = {key: re.sub(r"\.(norm|relu|conv)\.(\d)\.", r".\1\2.", key) for key in state if key not in wanted}
+    return {renamed[key] if renamed.get(key) in wanted else key: value for key, value in state.items()}
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins as the format does: the header's length, then JSON."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return len(head) == 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size
+
+
+def _read_safetensors(path: Path) -> State:
+    try:
+        with safetensors.safe_open(str(path), framework="pt", device="cpu") as opened:  # type: ignore[no-untyped-call]
+            return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  not a mapping
+    except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: is no readable safetensors file ({error}).") from error
+
+
+def _read_torch(path: Path) -> State:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path}: is a pickled object that could run code when it is loaded; "
+            "save its state_dict() as safetensors and give that."
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: can't be read as weights ({str(error).splitlines()[0]}).") from error
+    for key in STATE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise ModelError(f"{path}: holds no state dict (tensors by name); save the model's state_dict().")
+    return {str(key): value for key, value in content.items()}
+
+
+def _require_finite(loaded: LoadedWeights) -> None:
+    for key, tensor in loaded.state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{loaded.name}: tensor '{key}' has {count} value(s) of {tensor.numel()} that are NaN or infinite; "
+                "the weights are broken, give others."
+            )
+
+
+def _from_torchvision(name: str, model_name: str, progress: Progress) -> LoadedWeights:
+    known = torchvision.models.get_model_weights(model_name)
+    short = name.removeprefix(f"{known.__name__}.")
+    if short not in known.__members__:
+        raise unknown_name(f"weights of {model_name}:", name, list(known.__members__), "Or give a file that exists.")
+    chosen = known[short]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
+    if not path.is_file():
+        _download(chosen.url, path, progress)
+    return LoadedWeights(read(path), str(chosen), f"torchvision {chosen}", chosen.transforms())
+
+
+def _download(url: str, path: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> None:
+    """Fetch a file to where torch keeps such files; it is whole and of the digest that its name states, or absent."""
+    response = _answer(url, timeout_s)
+    total = int(response.headers.get("Content-Length") or 0)
+    digest, received = hashlib.sha256(), 0
+    with (
+        response,
+        progress.task(f"Downloading {path.name}", total=total or None) as task,
+        files.replacing(path) as beside,
+        beside.open("wb") as target,
+    ):
+        while chunk := _chunk(response, url, timeout_s):
+            target.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+            task.advance(len(chunk))
+        if received < total:
+            raise ModelError(f"{url}: the download broke off after {received} of {total} bytes; try again.")
+        stated = DIGEST_IN_NAME.search(path.name)
+        if stated and not digest.hexdigest().startswith(stated[1]):
+            raise ModelError(f"{url}: what came is not the published file (SHA-256 {digest.hexdigest()}); try again.")
+
+
+def _chunk(response: Any, url: str, timeout_s: float) -> bytes:
+    try:
+        return bytes(response.read1(files.CHUNK_BYTES))
+    except TimeoutError as error:
+        raise _silent(url, timeout_s) from error
+    except (http.client.HTTPException, ConnectionError) as error:
+        raise ModelError(f"{url}: the download broke off ({error!r}); try again.") from error
+
+
+def _answer(url: str, timeout_s: float) -> Any:
+    """Ask in a thread of its own: the socket's timeout does not cover the look-up of the host's name."""
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, headers={"User-Agent": "leanmark"})
+            answers.put(urllib.request.urlopen(request, timeout=timeout_s))
+        except NETWORK_ERRORS as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        raise _silent(url, timeout_s) from None
+    if isinstance(answer, BaseException):
+        if isinstance(getattr(answer, "reason", answer), TimeoutError):
+            raise _silent(url, timeout_s) from answer
+        reason = getattr(answer, "reason", answer)
+        raise ModelError(
+            f"{url}: can't be downloaded ({reason}); check the network, or give WEIGHTS as a file."
+        ) from answer
+    return answer
+
+
+def _silent(url: str, timeout_s: float) -> ModelError:
+    return ModelError(
+        f"{url}: the network did not answer within {timeout_s:g} s; connect and try again, or give WEIGHTS as a file."
+    )
