@@ -42,7 +42,7 @@ class Silent:
 
     def say(self, sentence: str) -> None:
         """Nothing."""
-        return None
+        return
 
 
 class Bars:

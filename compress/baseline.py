@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from certify import files
-from certify.data import Dataset, Preprocess, Split, cache_folder
+from certify.data import Dataset, Preprocess, Split
 from certify.errors import DataError
+from certify.folders import cache_folder
 from certify.progress import Progress, Silent
 from compress.models import BuiltModel
 from compress.training import TrainingConfig, TrainingResult, train

@@ -139,9 +139,7 @@ class Row:
             stage=values["stage"],
             config=values["config"],
             digest_in=values["model_digest_in"],
-            facts=StageFacts(
-                values["model_digest_out"], values["parameters"], values["macs"], values["bytes"]
-            ),
+            facts=StageFacts(values["model_digest_out"], values["parameters"], values["macs"], values["bytes"]),
             validation_accuracy=values["validation_accuracy"],
             seconds=values["seconds"],
             energy_j=values["energy_j"],

@@ -112,9 +112,7 @@ def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, 
 def _stated_contract(built: BuiltModel, dataset: Dataset) -> Preprocess:
     """The contract that the data suggests, with what the weights or the architecture state instead of it."""
     class_map = dataset.class_map if built.uses_class_map else None
-    contract = default_preprocess(
-        dataset, built.mean or IMAGENET_MEAN, built.std or IMAGENET_STD, class_map=class_map
-    )
+    contract = default_preprocess(dataset, built.mean or IMAGENET_MEAN, built.std or IMAGENET_STD, class_map=class_map)
     if built.interpolation is not None:
         contract = replace(contract, interpolation=built.interpolation)
     if built.input_size is None or (built.resize is None and _covers(dataset.input_size, built.input_size)):

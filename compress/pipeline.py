@@ -158,9 +158,7 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _fingerprint(
-    original: Original, recipe: Recipe, data: Mapping[str, Any], context: PassContext
-) -> dict[str, Any]:
+def _fingerprint(original: Original, recipe: Recipe, data: Mapping[str, Any], context: PassContext) -> dict[str, Any]:
     """Everything that the files of a job depend on."""
     return {
         "model": original.spec,

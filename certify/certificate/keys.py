@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from certify.errors import CertificateError, UsageError
 from certify.files import write_bytes
+from certify.folders import config_folder
 
 PRIVATE_NAME = "signing.key"
 PUBLIC_NAME = "signing.pub"
@@ -80,14 +81,6 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.public.key_id})"
-
-
-def config_folder() -> Path:
-    """Where keys lie: LEANMARK_CONFIG_HOME, else XDG_CONFIG_HOME/leanmark, else ~/.config/leanmark."""
-    if own := os.environ.get("LEANMARK_CONFIG_HOME"):
-        return Path(own)
-    shared = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(shared) if shared else Path.home() / ".config") / "leanmark"
 
 
 def load_or_create(path: Path | None = None) -> SigningKey:

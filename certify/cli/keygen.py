@@ -21,7 +21,8 @@ def command(out: Path | None, force: bool, as_json: bool) -> None:
 
     The first certificate makes one by itself; this command is for making it elsewhere, or anew.
     """
-    from certify.certificate.keys import PRIVATE_NAME, config_folder, generate
+    from certify.certificate.keys import PRIVATE_NAME, generate
+    from certify.folders import config_folder
 
     path = out or config_folder() / PRIVATE_NAME
     key = generate(path, force=force).public

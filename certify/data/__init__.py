@@ -2,7 +2,6 @@
 
 from certify.data.arrays import array_split
 from certify.data.dataset import Dataset, Source, Split, overlap, require_separate
-from certify.data.downloads import cache_folder
 from certify.data.partition import carve
 from certify.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, default_preprocess
 from certify.data.scoring import Scores, score
@@ -19,7 +18,6 @@ __all__ = [
     "Source",
     "Split",
     "array_split",
-    "cache_folder",
     "carve",
     "default_preprocess",
     "load",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
-import os
 import queue
 import shutil
 import tarfile
@@ -45,12 +44,6 @@ class Remote:
     def name(self) -> str:
         """Last part of the address."""
         return self.url.rsplit("/", 1)[-1]
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for leanmark: ``$XDG_CACHE_HOME/leanmark``, or ``~/.cache/leanmark``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "leanmark"
 
 
 def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> None:

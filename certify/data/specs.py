@@ -14,10 +14,11 @@ from typing import Any
 
 from certify.data.arrays import from_mapping, load_mnist5k, load_npz
 from certify.data.dataset import Dataset
-from certify.data.downloads import TIMEOUT_S, cache_folder
+from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 from certify.errors import DataError, UsageError
+from certify.folders import cache_folder
 from certify.progress import Progress, Silent
 from certify.suggest import unknown_name
 

@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from pathlib import Path
 
 from certify.errors import MeasureError
+from certify.folders import state_folder
 
 LOG_NAME = "attempts.jsonl"
-
-
-def state_folder() -> Path:
-    """Where leanmark keeps what it remembers: LEANMARK_STATE_HOME, or ``leanmark`` in XDG_STATE_HOME."""
-    if own := os.environ.get("LEANMARK_STATE_HOME"):
-        return Path(own)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "leanmark"
 
 
 def count_attempt(baseline_digest: str, candidate_digest: str, workload_digest: str, created: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from onnx import helper, numpy_helper
 
 from certify.errors import MeasureError
 from certify.files import sha256_file, write_bytes
+from certify.folders import cache_folder
 
 SHA256 = "7aa192c09044d7daa5675f403b7b662aca38258fcfbae9ada186145fd9d19fb5"
 """Of the file; another one would be another yardstick."""
@@ -34,13 +34,6 @@ SEED = 20260101
 BRANCH_GAIN = 0.5
 """Scale of a block's last convolution, so that activations stay of one size through 16 additions."""
 PICTURES = 4
-
-
-def cache_folder() -> Path:
-    """Where leanmark keeps what can be made again: LEANMARK_CACHE_HOME, or ``leanmark`` in XDG_CACHE_HOME."""
-    if own := os.environ.get("LEANMARK_CACHE_HOME"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leanmark"
 
 
 def yardstick_file() -> Path:

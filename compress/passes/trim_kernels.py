@@ -103,9 +103,7 @@ def _axis(size: int, taken: int, given: int, stride: int, begin: int, end: int) 
     return _Axis(size, first, last, (new_begin, new_end))
 
 
-def _cut(
-    node: onnx.NodeProto, graph: onnx.GraphProto, axes: list[_Axis]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _cut(node: onnx.NodeProto, graph: onnx.GraphProto, axes: list[_Axis]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Give a convolution its own smaller weight; returns the shapes before and after."""
     import numpy as np
     import onnx
@@ -142,4 +140,3 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
     return shapes | {f"weight {tensor.name}": tuple(tensor.dims) for tensor in model.graph.initializer}
-

@@ -61,9 +61,7 @@ def test_passes_are_listed_and_shown():
     assert {parameter["name"] for parameter in values["parameters"]} >= {"epochs", "lr", "alpha", "temperature"}
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("600", 600), ("90s", 90), ("10m", 600), ("1.5h", 5400)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("600", 600), ("90s", 90), ("10m", 600), ("1.5h", 5400)])
 def test_length_of_time_is_read(text, seconds):
     assert compress.duration(text) == seconds
 

@@ -149,7 +149,7 @@ def test_onnx_file_gets_the_onnx_passes_alone(onnx_file, dataset, tmp_path, stop
     with pytest.raises(MeasureError):
         pipeline.run(given, SMALL, dataset, out=tmp_path / "out", plan=QUICK)
     assert sha256_file(given) == before
-    (_, asked), = stopped
+    ((_, asked),) = stopped
     lineage = json.loads(asked["lineage"].read_text())
     rows = {row["pass"]: row for row in lineage["rows"]}
     assert lineage["export"] is None
@@ -193,6 +193,6 @@ def test_declined_prune_still_leaves_a_model(dataset, tmp_path, stopped, model):
     with pytest.raises(MeasureError):
         pipeline.run(copy.deepcopy(model), recipe.parse(text, "r"), dataset, out=tmp_path, plan=QUICK, progress=heard)
     assert any(sentence.startswith("structured_prune left the model as it is") for sentence in heard.said)
-    (candidate, asked), = stopped
+    ((candidate, asked),) = stopped
     assert candidate.parent == tmp_path / FOLDER
     assert candidate.stat().st_size < asked["baseline"].stat().st_size

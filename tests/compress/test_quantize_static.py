@@ -74,7 +74,8 @@ def test_weights_have_a_scale_for_each_channel(onnx_file, context):
     graph = onnx.load(made).graph
     scales = {t.name: t.dims for t in graph.initializer}
     weight_scales = [
-        scales[node.input[1]] for node in graph.node
+        scales[node.input[1]]
+        for node in graph.node
         if node.op_type == "DequantizeLinear" and node.input[0].endswith("weight_quantized")
     ]
     assert [list(dims) for dims in weight_scales if list(dims)] != []

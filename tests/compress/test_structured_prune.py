@@ -126,7 +126,7 @@ def test_time_limit_is_named_as_declined_in_another_thread(model, context):
     thread = threading.Thread(target=lambda: found.append(StructuredPrune(round_to=2).apply(model, context)))
     thread.start()
     thread.join()
-    (_, record), = found
+    ((_, record),) = found
     assert record.changed
     assert "time limit" in [d.what for d in record.declined]
 

@@ -16,7 +16,6 @@ from certify.certificate.keys import (
     PUBLIC_NAME,
     PublicKey,
     SigningKey,
-    config_folder,
     generate,
     load_or_create,
     load_private,
@@ -104,12 +103,3 @@ def test_trusted_keys_hold_the_own_key_when_there_is_one(key: SigningKey) -> Non
     assert trusted_keys() == frozenset()
     own = load_or_create()
     assert trusted_keys([key.public.hex]) == {own.public, key.public}
-
-
-def test_config_folder_follows_the_environment_when_it_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("LEANMARK_CONFIG_HOME")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert config_folder() == tmp_path / "leanmark"
-    monkeypatch.delenv("XDG_CONFIG_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert config_folder() == tmp_path / ".config" / "leanmark"

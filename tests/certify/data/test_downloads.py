@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.data.downloads import Remote, cache_folder, fetch, fetch_archive, unpack
+from certify.data.downloads import Remote, fetch, fetch_archive, unpack
 from certify.errors import DataError
 from certify.progress import Silent
 
@@ -270,11 +270,3 @@ def test_fetch_archive_downloads_once_and_drops_the_archive_when_unpacked(server
         assert (folder / "top/x").read_bytes() == b"x"
     assert server.asked == [None]
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["top"]
-
-
-def test_cache_folder_follows_xdg_when_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/leanmark")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert cache_folder() == Path("/home/me/.cache/leanmark")

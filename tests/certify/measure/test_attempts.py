@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from certify.errors import MeasureError
-from certify.measure.attempts import LOG_NAME, count_attempt, state_folder
+from certify.folders import state_folder
+from certify.measure.attempts import LOG_NAME, count_attempt
 
 
 def test_attempts_count_up_for_the_same_files_and_workload_only() -> None:
@@ -20,12 +21,6 @@ def test_log_holds_one_line_for_each_measurement() -> None:
     count_attempt("a", "b", "w", "2026-01-01T00:00:00Z")
     (line,) = (state_folder() / LOG_NAME).read_text().splitlines()
     assert json.loads(line) == {"baseline": "a", "candidate": "b", "workload": "w", "created": "2026-01-01T00:00:00Z"}
-
-
-def test_folder_follows_xdg_when_leanmarks_own_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("LEANMARK_STATE_HOME")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert state_folder() == tmp_path / "leanmark"
 
 
 def test_error_names_the_log_when_it_can_not_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
