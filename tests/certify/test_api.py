@@ -1,0 +1,167 @@
+"""The referee on a pair that another toolkit made: nothing of leanmark in the files, and no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from PIL import Image
+
+import certify
+from certify.errors import DataError, ModelError, UsageError
+
+CLASSES, SIDE = 4, 32
+QUICK = certify.Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
+CONTRACT = """
+input_name: pixels
+output_name: scores
+height: 32
+width: 32
+layout: NCHW
+colour: RGB
+scale: 255.0
+mean: [0.5, 0.5, 0.5]
+std: [0.5, 0.5, 0.5]
+resize: exact
+crop: none
+interpolation: bilinear
+reading: logits
+"""
+
+
+class _Pictures(CalibrationDataReader):
+    def __init__(self) -> None:
+        rng = np.random.default_rng(1)
+        self._left = [{"pixels": rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32)} for _ in range(8)]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return self._left.pop() if self._left else None
+
+
+def _float_model(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((16, 3, 3, 3)) * 0.2, "v": rng.standard_normal((CLASSES, 16))}
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "v"], ["scores"], "head", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "theirs",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", CLASSES])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("theirs")
+    _float_model(folder / "float.onnx")
+    quantize_static(
+        str(folder / "float.onnx"), str(folder / "int8.onnx"), _Pictures(), quant_format=QuantFormat.QDQ,
+        per_channel=True,
+    )  # fmt: skip
+    (folder / "contract.yaml").write_text(CONTRACT)
+    rng = np.random.default_rng(2)
+    for label in range(CLASSES):
+        (folder / "photos" / "test" / f"class{label}").mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / "test" / f"class{label}" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(theirs: Path, tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("STATE", "CACHE", "CONFIG"):
+            patch.setenv(f"LEANMARK_{kind}_HOME", str(tmp_path_factory.mktemp(kind)))
+        out = tmp_path_factory.mktemp("out") / "graded"
+        result = certify.certify(
+            theirs / "int8.onnx",
+            baseline=theirs / "float.onnx",
+            data=f"imagefolder:{theirs / 'photos'}",
+            preprocess=theirs / "contract.yaml",
+            out=out,
+            plan=QUICK,
+        )
+        yield result
+
+
+def test_foreign_pair_gets_all_its_papers(result) -> None:
+    out = result.files["model.onnx"].parent
+    names = {"model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "label.svg", "label.png"}
+    assert {path.name for path in out.iterdir()} == names == set(result.files)
+    assert json.loads(json.dumps(result.to_json()))["certificate_digest"] == result.certificate.digest
+    assert "int8" in result._repr_html_()
+
+
+def test_foreign_pair_is_refused_when_windows_and_samples_are_too_few(result) -> None:
+    assert result.grade.letter is None
+    outcomes = {guard.name: guard.outcome for guard in result.profile.guards}
+    assert outcomes["enough_windows"] == "fail"
+    assert outcomes["enough_test_samples"] == "fail"
+    assert "not graded" in repr(result)
+
+
+def test_what_a_foreign_model_has_seen_is_unknown(result) -> None:
+    assert result.profile.guard("test_unseen").outcome == "unknown"
+
+
+def test_refusal_verifies_as_what_it_is(result) -> None:
+    verification = certify.verify(result.files["model.onnx"])
+    assert verification.valid and verification.refused
+    assert verification.exit_code == 0
+    assert verification.rederived
+
+
+def test_graded_file_runs_and_says_the_same_as_before(result, theirs: Path) -> None:
+    import onnxruntime
+
+    pixels = np.random.default_rng(3).standard_normal((2, 3, SIDE, SIDE), dtype=np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"pixels": pixels})[0]
+        for path in (theirs / "int8.onnx", result.files["model.onnx"])
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+def test_profile_measures_a_sealed_file_with_its_own_contract(result, theirs: Path, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path))
+    profile = certify.profile(result.files["model.onnx"], data=f"imagefolder:{theirs / 'photos'}", plan=QUICK)
+    assert profile.estimates["energy_j_candidate"].value > 0
+    assert profile.estimates["accuracy_candidate"] == profile.estimates["accuracy_baseline"]
+
+
+def test_nothing_is_guessed_when_no_contract_is_there(theirs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no preprocessing contract"):
+        certify.certify(
+            theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}", out=tmp_path
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_out_is_left_clean_when_a_file_is_damaged(theirs: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes((theirs / "float.onnx").read_bytes()[:-100])
+    arguments = {"data": f"imagefolder:{theirs / 'photos'}", "preprocess": theirs / "contract.yaml", "plan": QUICK}
+    with pytest.raises(ModelError, match=r"damaged\.onnx"):
+        certify.certify(damaged, baseline=theirs / "float.onnx", out=tmp_path / "out", **arguments)
+    with pytest.raises(DataError):
+        certify.certify(
+            theirs / "int8.onnx",
+            baseline=theirs / "float.onnx",
+            out=tmp_path / "out",
+            **{**arguments, "data": "imagefolder:/nowhere"},
+        )
+    assert not list((tmp_path / "out").iterdir())

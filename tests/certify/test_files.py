@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from certify.files import copy, replacing, sha256_file, write_bytes, write_text
+
+
+def test_file_is_as_it_was_when_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_bytes(path, b"old")
+    with pytest.raises(OSError, match="No space"), replacing(path) as beside:
+        beside.write_bytes(b"half of the n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_left_when_writing_is_interrupted(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "new") as beside:
+        beside.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_written_files_are_whole_and_readable_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "note.txt"
+    write_text(path, "größer")
+    assert path.read_bytes() == "größer".encode()
+    assert path.stat().st_mode & 0o444 == 0o444
+    copy(path, tmp_path / "copy.txt")
+    assert (tmp_path / "copy.txt").read_bytes() == path.read_bytes()
+
+
+def test_digest_is_sha256_when_the_file_spans_chunks(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    write_bytes(tmp_path / "big", content)
+    assert sha256_file(tmp_path / "big") == hashlib.sha256(content).hexdigest()

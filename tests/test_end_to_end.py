@@ -1,0 +1,142 @@
+"""The whole way, as a user goes it: compress, verify, tamper; the measurement is the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "certify.cli.main"]
+FACTORY = '''
+from torch import nn
+
+
+def net(num_classes):
+    """Three convolutions: trains on the digits in seconds."""
+    layers, width = [], 3
+    for wide in (32, 64, 128):
+        layers += [nn.Conv2d(width, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+        width = wide
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+'''
+RECIPE = """
+name: quick
+description: Everything that balanced does, in less time.
+passes:
+  - structured_prune: {macs: 0.5}
+  - distill: {epochs: 2}
+  - quantize_static: {samples: 64}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "mynets.py").write_text(FACTORY)
+    (folder / "quick.yaml").write_text(RECIPE)
+    return folder
+
+
+def leanmark(home: Path, *arguments: object, config: str = "config") -> subprocess.CompletedProcess[str]:
+    folders = {f"LEANMARK_{kind.upper()}_HOME": str(home / kind) for kind in ("cache", "state")}
+    environment = {**os.environ, **folders, "LEANMARK_CONFIG_HOME": str(home / config), "PYTHONPATH": os.getcwd()}
+    command = [*PROGRAM, *map(str, arguments)]
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=580)
+
+
+@pytest.fixture(scope="module")
+def out(home: Path) -> Path:
+    arguments = ("compress", "mynets:net", "--recipe", "quick.yaml", "--out", "out", "--time-limit", "45", "--json")
+    done = leanmark(home, *arguments)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (home / "result.json").write_text(done.stdout)
+    assert Path(result["files"]["model.onnx"]).name == "model.onnx"
+    return home / "out"
+
+
+def test_out_holds_the_graded_file_and_all_its_papers(out: Path) -> None:
+    assert {path.name for path in out.iterdir()} == {
+        "model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png",
+        "model.safetensors", "model.structure.json",
+    }  # fmt: skip
+
+
+def test_letter_is_given_unless_a_guard_failed(home: Path, out: Path) -> None:
+    result = json.loads((home / "result.json").read_text())
+    failed = [guard["name"] for guard in result["profile"]["guards"] if guard["outcome"] == "fail"]
+    assert (result["grade"]["letter"] is None) == bool(failed), (result["grade"], failed)
+    estimates = result["profile"]["estimates"]
+    assert estimates["macs_ratio"]["value"] <= 0.5
+    assert estimates["bytes_ratio"]["value"] < 0.3
+    assert estimates["energy_ratio"]["high"] < 1
+    assert estimates["energy_ratio"]["evidence"] == ("modelled" if _modelled(result) else "counter")
+
+
+def _modelled(result: dict) -> bool:
+    return "~" in result["grade"]["text"] or any("model" in note for note in result["grade"]["notes"])
+
+
+def test_verify_says_valid_to_its_maker_and_untrusted_to_others(home: Path, out: Path) -> None:
+    assert leanmark(home, "verify", "out/model.onnx").returncode == 0
+    stranger = leanmark(home, "verify", "out/model.onnx", config="stranger")
+    assert stranger.returncode == 4
+    assert "not said you trust" in stranger.stdout
+    trusting = leanmark(
+        home, "verify", "out/model.onnx", "--trust", home / "config" / "signing.pub", "--json", config="stranger"
+    )
+    assert trusting.returncode == 0
+    assert json.loads(trusting.stdout)["valid"] is True
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png", "baseline.onnx",
+        "model.safetensors", "model.structure.json",
+    ],
+)  # fmt: skip
+def test_verify_says_no_when_one_byte_is_changed(home: Path, out: Path, tmp_path: Path, name: str) -> None:
+    copied = shutil.copytree(out, tmp_path / "out")
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    done = leanmark(home, "verify", copied / "model.onnx")
+    assert done.returncode == 1, done.stdout
+
+
+def test_second_run_takes_the_kept_baseline_and_makes_the_same_model(home: Path, out: Path) -> None:
+    from certify.certificate.issue import Certificate
+
+    quick = ("--time-limit", "1", "--out", "again")
+    done = leanmark(home, "compress", "mynets:net", "--recipe", "quick.yaml", *quick)
+    assert done.returncode == 0, done.stderr
+    assert "trained in an earlier run" in done.stderr.replace("\n", " ")
+    first, second = (Certificate.read(home / folder / "model.onnx").subject_digest for folder in ("out", "again"))
+    assert first == second
+    assert (home / "again" / "baseline.onnx").read_bytes() == (out / "baseline.onnx").read_bytes()
+    assert "accuracy" in done.stdout
+
+
+def test_checkpoint_goes_on_training_as_a_module(home: Path, out: Path) -> None:
+    import importlib.util
+
+    import torch
+
+    import compress
+
+    spec = importlib.util.spec_from_file_location("mynets", home / "mynets.py")
+    assert spec is not None and spec.loader is not None
+    nets = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(nets)
+    model = compress.load(out, into=nets.net(10))
+    loss = model.train()(torch.randn(4, 3, 32, 32)).square().sum()
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    full = sum(parameter.numel() for parameter in nets.net(10).parameters())
+    assert sum(parameter.numel() for parameter in model.parameters()) < full
