@@ -41,7 +41,7 @@ class Workload:
         batch: samples in one inference.
         threads: intra-op threads, each pinned to a core of its own where the system allows it.
         graph_optimization: level of the runtime's graph optimiser (``all`` for a measurement that grades).
-        spinning: whether idle pool threads spin during an inference.
+        spinning: whether pool threads spin while they wait for work.
         precision: numeric precision forced by the runtime, or ``as in the model``.
     """
 

@@ -13,8 +13,8 @@ from certify.measure.client import OPEN_TIMEOUT_S, Worker
 from certify.measure.host import Host, around, cpu_since, process_cpu_s
 from certify.measure.meters.base import Meter, Usage
 
-SETTLE_S = 0.02
-"""Wait before a window, in which what the one before set going comes to rest."""
+SETTLE_S = 0.05
+"""Wait before a window, in which what the one before set going comes to rest (pool threads spin on for a while)."""
 WARM_UP_SHARE = 0.5
 """A worker is warm after a run as long as this share of a window; its speed is taken from that run."""
 

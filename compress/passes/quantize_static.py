@@ -14,6 +14,7 @@ from certify.errors import ModelError
 from certify.files import replacing
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
+from compress.passes.global_pool import means_as_pools
 from compress.targets import IntegerType, Target, choose
 
 if TYPE_CHECKING:
@@ -80,7 +81,10 @@ class QuantizeStatic(OnnxPass):
         with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
             prepared = Path(scratch) / "prepared.onnx"
             _prepare(model, prepared)
-            graph = onnx.load(prepared).graph
+            loaded = onnx.load(prepared)
+            if means_as_pools(loaded):
+                onnx.save(loaded, prepared)
+            graph = loaded.graph
             kept = self._kept(graph)
             before = _float_compute(graph)
             if not before:

@@ -21,7 +21,7 @@ class SessionOptions:
         threads: intra-op threads.
         cores: logical processors, one for each thread; the first is the calling thread's.
         graph_optimization: level of the runtime's graph optimiser.
-        spinning: whether pool threads spin during an inference; they never do between two.
+        spinning: whether pool threads spin while they wait for work.
         optimised: where the graph that the runtime made of the model is written, None for nowhere.
     """
 

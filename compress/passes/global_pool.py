@@ -1,0 +1,55 @@
+"""Spatial means written as the operator that has an integer kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def means_as_pools(model: onnx.ModelProto) -> int:
+    """Turn each ReduceMean over height and width into a GlobalAveragePool, in place.
+
+    Both compute the same; torch exports adaptive average pooling as the former, which runtimes quantize around and
+    not through, so that the end of a network goes back to floats.
+
+    Args:
+        model: with inferred shapes.
+
+    Returns:
+        How many were turned.
+    """
+    import onnx
+
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*model.graph.input, *model.graph.value_info)
+        if value.type.tensor_type.HasField("shape")
+    }
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    turned = 0
+    for index, node in reversed(list(enumerate(model.graph.node))):
+        if node.op_type != "ReduceMean" or not _is_spatial(node, ranks, constants):
+            continue
+        keeps = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        pooled = node.output[0] if keeps else f"{node.output[0]}.pooled"
+        made = [onnx.helper.make_node("GlobalAveragePool", node.input[:1], [pooled], f"{node.name}.pool")]
+        if not keeps:
+            made.append(onnx.helper.make_node("Flatten", [pooled], node.output[:1], f"{node.name}.flatten", axis=1))
+        model.graph.node.remove(node)
+        for offset, new in enumerate(made):
+            model.graph.node.insert(index + offset, new)
+        turned += 1
+    return turned
+
+
+def _is_spatial(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, onnx.TensorProto]) -> bool:
+    """Whether a mean goes over exactly the last two of four axes."""
+    import onnx
+
+    axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), None)
+    if axes is None and len(node.input) > 1 and node.input[1] in constants:
+        axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
+    return ranks.get(node.input[0]) == 4 and axes is not None and sorted(axis % 4 for axis in axes) == [2, 3]
