@@ -196,3 +196,39 @@ def test_declined_prune_still_leaves_a_model(dataset, tmp_path, stopped, model):
     ((candidate, asked),) = stopped
     assert candidate.parent == tmp_path / FOLDER
     assert candidate.stat().st_size < asked["baseline"].stat().st_size
+
+
+FACTORY = """
+from torch import nn
+
+def tiny_net(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, num_classes),
+    )
+"""
+
+
+def test_named_model_is_trained_first_and_its_checkpoint_needs_no_original(dataset, tmp_path, stopped, monkeypatch):
+    (tmp_path / "factory_of_test.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path / "out", "plan": QUICK, "cache": tmp_path / "cache"}
+    for _ in range(2):
+        with pytest.raises(MeasureError, match="stopped"):
+            pipeline.run("factory_of_test:tiny_net", **arguments)
+    lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
+    assert lineage["baseline"]["trained_here"] is True
+    assert lineage["model"]["origin"].startswith("trained here on blobs, seed 0")
+    assert stopped[0][1]["origin"] == lineage["model"]["origin"]
+    assert lineage["rows"][0]["done"]["macs_share"] <= 0.6
+    module = load(tmp_path / "out")
+    assert state_digest(module) == lineage["rows"][1]["model_digest_out"]
+    assert module[0].out_channels < 16
+
+
+def test_out_is_named_after_the_model_when_none_is_given(model, dataset, tmp_path, stopped, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MeasureError):
+        pipeline.run(model, "int8", dataset, plan=QUICK)
+    assert (tmp_path / "build" / "TinyResidual" / "lineage.json").is_file()
