@@ -92,7 +92,7 @@ def certify(
         edition: of the grade.
         origin: where the baseline comes from, in one sentence.
         lineage: ``lineage.json`` of the candidate, if its maker wrote one.
-        companions: further files in ``out`` to bind by digest, by name.
+        companions: further files to bind by digest, by the name that they get in ``out``; not copied.
         model_name: for people; from the lineage or the file's name by default.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; nowhere by default.
@@ -106,7 +106,7 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    from certify.certificate.issue import issue
+    from certify.certificate.issue import LINEAGE_NAME, issue
     from certify.certificate.keys import load_or_create
     from certify.judge.edition import load_edition
     from certify.judge.grade import grade
@@ -142,9 +142,11 @@ def certify(
             signer,
             model_name=model_name or candidate.stem,
         )
+    if lineage is None:
+        (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
     _draw_label(certificate, out)
     profile = certificate.profile
-    return Result(certificate, profile, grade(profile, constants), _written(out, companions or {}))
+    return Result(certificate, profile, grade(profile, constants), _written(out))
 
 
 def profile(
@@ -244,15 +246,9 @@ def _draw_label(certificate: Certificate, out: Path) -> None:
     write_bytes(out / LABEL_PNG_NAME, render(drawing))
 
 
-def _written(out: Path, companions: Mapping[str, Path]) -> dict[str, Path]:
+def _written(out: Path) -> dict[str, Path]:
     from certify.certificate import issue, statement
 
-    fixed = (
-        issue.CERTIFICATE_NAME,
-        issue.EVIDENCE_NAME,
-        issue.LINEAGE_NAME,
-        issue.LABEL_SVG_NAME,
-        issue.LABEL_PNG_NAME,
-    )
-    names = (statement.SUBJECT_NAME, BASELINE_NAME, *fixed, *companions)
+    papers = (issue.CERTIFICATE_NAME, issue.EVIDENCE_NAME, issue.LINEAGE_NAME)
+    names = (statement.SUBJECT_NAME, BASELINE_NAME, *papers, issue.LABEL_SVG_NAME, issue.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from certify.api import Result
+    from certify.judge.grade import Grade
+    from certify.judge.profile import Profile
     from certify.measure.plan import Plan
 
 
@@ -36,19 +38,32 @@ class CompressionResult:
         certified: certificate, profile and grade (see ``certify.Result``).
         lineage: how the model came about.
         recipe: what was asked for.
-        files: what was written, by name.
     """
 
     out: Path
     certified: Result
     lineage: Lineage
     recipe: Recipe
-    files: Mapping[str, Path]
+
+    @property
+    def grade(self) -> Grade:
+        """The letter, or why there is none."""
+        return self.certified.grade
+
+    @property
+    def profile(self) -> Profile:
+        """Every figure with its interval, and every guard."""
+        return self.certified.profile
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What was written, by name."""
+        return self.certified.files
 
     @property
     def within_budget(self) -> bool | None:
         """Whether the accuracy loss is shown to be within the recipe's budget; None where no loss was computed."""
-        loss = self.certified.profile.estimates.get("relative_loss_percent")
+        loss = self.profile.estimates.get("relative_loss_percent")
         return None if loss is None else loss.high <= self.recipe.budget.max_loss_percent
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +72,6 @@ class CompressionResult:
             **self.certified.to_json(),
             "within_budget": self.within_budget,
             "lineage": self.lineage.to_json(),
-            "files": {name: str(path) for name, path in self.files.items()},
         }
 
     def __repr__(self) -> str:
@@ -198,15 +212,13 @@ def _certify(
     workspace: Workspace,
     progress: Progress,
 ) -> CompressionResult:
-    """Bring the files into OUT, have them graded, and remove the workspace."""
+    """Have the files graded, bring what belongs to them into OUT, and remove the workspace.
+
+    OUT is touched only once the measurement is done, so that until then it holds the whole result of an earlier job.
+    """
     from certify.api import certify
 
-    for name, path in made.checkpoint.items():
-        copy(path, folder / name)
-    if not made.checkpoint:
-        for name in (CHECKPOINT, STRUCTURE):
-            (folder / name).unlink(missing_ok=True)  # of an earlier job in this folder
-    lineage.write(folder / LINEAGE)
+    lineage.write(workspace.path(LINEAGE))
     certified = certify(
         made.model,
         baseline=made.baseline,
@@ -216,10 +228,16 @@ def _certify(
         out=folder,
         plan=plan,
         origin=made.origin,
-        lineage=folder / LINEAGE,
-        companions={name: folder / name for name in made.checkpoint},
+        lineage=workspace.path(LINEAGE),
+        companions=made.checkpoint,
         model_name=original.spec,
         progress=progress,
     )
+    for name in (CHECKPOINT, STRUCTURE):
+        if name in made.checkpoint:
+            copy(made.checkpoint[name], folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier job in this folder
     workspace.remove()
-    return CompressionResult(folder, certified, lineage, recipe, certified.files)
+    files = {**certified.files, **{name: folder / name for name in made.checkpoint}}
+    return CompressionResult(folder, replace(certified, files=files), lineage, recipe)

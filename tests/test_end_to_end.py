@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, "-m", "certify.cli.main"]
 FACTORY = '''
 from torch import nn
@@ -44,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def leanmark(home: Path, *arguments: object, config: str = "config") -> subprocess.CompletedProcess[str]:
     folders = {f"LEANMARK_{kind.upper()}_HOME": str(home / kind) for kind in ("cache", "state")}
-    environment = {**os.environ, **folders, "LEANMARK_CONFIG_HOME": str(home / config), "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, **folders, "LEANMARK_CONFIG_HOME": str(home / config), "PYTHONPATH": str(ROOT)}
     command = [*PROGRAM, *map(str, arguments)]
     return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=580)
 

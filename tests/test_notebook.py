@@ -13,7 +13,9 @@ NOTEBOOK = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.ipynb"
 
 def _text(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(
-        str(output.get("text") or output.get("data", {})) for cell in notebook.cells for output in cell.get("outputs", [])
+        str(output.get("text") or output.get("data", {}))
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
     )
 
 

@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., object])
 _FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("threads", "threads", int, "Intra-op threads [the number at which the baseline is cheapest]."),
     ("batch", "batch", int, "Samples in one inference [1]."),
-    ("time-limit", "time_limit_s", float, "Seconds for the main run [120]; the fewest blocks are measured anyway."),
+    ("time-limit", "time_limit_s", float, "Seconds for the main run [90]; the fewest blocks are measured anyway."),
     ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),
     ("runtime", "runtime", str, "Runtime that runs the models [onnxruntime-cpu]."),
     ("meter", "meter", str, "Energy meter [the best one that leanmark meters lists as available]."),

@@ -31,7 +31,7 @@ class Plan:
     """
 
     window_s: float | None = None
-    time_limit_s: float = 120.0
+    time_limit_s: float = 90.0
     wanted_half_width: float = 0.05
     threads: int | None = None
     batch: int = 1

@@ -42,7 +42,9 @@ leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 
 @click.option("--runtime", default=None, help="What the model is measured with; the recipe's by default.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every choice.")
 @click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may take (10m).")
-@click.option("--time-limit", type=duration, metavar="TIME", help="Longest that the main measurement may take (2m).")
+@click.option(
+    "--time-limit", type=duration, metavar="TIME", help="Longest that the main measurement may take.  [default: 90s]"
+)
 @click.option("--preprocess", type=FILE, help="YAML file with the preprocessing contract.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Threads of the measured sessions.")
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")

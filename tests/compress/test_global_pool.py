@@ -1,7 +1,6 @@
 """A spatial mean becomes a pool that computes the same; other means stay what they are."""
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper

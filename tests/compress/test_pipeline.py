@@ -165,14 +165,22 @@ def test_onnx_file_without_a_contract_is_refused(onnx_file, dataset, tmp_path):
         pipeline.run(onnx_file, "int8", dataset, out=tmp_path / "out", plan=QUICK)
 
 
-def test_checkpoint_of_an_earlier_job_is_removed_when_the_model_is_a_file(onnx_file, dataset, tmp_path, stopped):
+def test_earlier_result_stays_until_the_new_one_is_measured(onnx_file, dataset, tmp_path, stopped):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
+    contract = default_preprocess(dataset)
     with pytest.raises(MeasureError):
-        pipeline.run(
-            onnx_file, "int8", dataset, out=tmp_path / "out", plan=QUICK, preprocess=default_preprocess(dataset)
-        )
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+        pipeline.run(onnx_file, "int8", dataset, out=tmp_path / "out", plan=QUICK, preprocess=contract)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"old"
+
+
+def test_checkpoint_of_an_earlier_job_is_removed_when_the_model_is_a_file(onnx_file, dataset, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
+    contract = default_preprocess(dataset)
+    result = pipeline.run(onnx_file, "int8", dataset, out=tmp_path / "out", plan=QUICK, preprocess=contract)
+    assert set(result.files) == {path.name for path in (tmp_path / "out").iterdir()}
+    assert "model.safetensors" not in result.files
 
 
 def test_data_are_refused_when_parts_overlap(model, dataset, tmp_path):
@@ -210,19 +218,19 @@ def tiny_net(num_classes):
 """
 
 
-def test_named_model_is_trained_first_and_its_checkpoint_needs_no_original(dataset, tmp_path, stopped, monkeypatch):
+def test_model_of_a_factory_is_trained_first_and_goes_on_after_a_stop(dataset, tmp_path, stopped, monkeypatch):
     (tmp_path / "factory_of_test.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path / "out", "plan": QUICK, "cache": tmp_path / "cache"}
     for _ in range(2):
         with pytest.raises(MeasureError, match="stopped"):
             pipeline.run("factory_of_test:tiny_net", **arguments)
-    lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
+    lineage = json.loads(stopped[0][1]["lineage"].read_text())
     assert lineage["baseline"]["trained_here"] is True
     assert lineage["model"]["origin"].startswith("trained here on blobs, seed 0")
     assert stopped[0][1]["origin"] == lineage["model"]["origin"]
     assert lineage["rows"][0]["done"]["macs_share"] <= 0.6
-    module = load(tmp_path / "out")
+    module = load(stopped[0][1]["companions"]["model.safetensors"])
     assert state_digest(module) == lineage["rows"][1]["model_digest_out"]
     assert module[0].out_channels < 16
 
@@ -231,4 +239,4 @@ def test_out_is_named_after_the_model_when_none_is_given(model, dataset, tmp_pat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MeasureError):
         pipeline.run(model, "int8", dataset, plan=QUICK)
-    assert (tmp_path / "build" / "TinyResidual" / "lineage.json").is_file()
+    assert (tmp_path / "build" / "TinyResidual" / FOLDER / "lineage.json").is_file()
