@@ -39,7 +39,8 @@ class Workload:
         runtime_version: version of the library behind it.
         provider: execution provider or device that was asked for.
         batch: samples in one inference.
-        threads: intra-op threads, each pinned to a core of its own where the system allows it.
+        threads: intra-op threads of the baseline, each pinned to a core of its own where the system allows it.
+        candidate_threads: likewise of the candidate; each model runs at the number at which it is cheapest.
         graph_optimization: level of the runtime's graph optimiser (``all`` for a measurement that grades).
         spinning: whether pool threads spin while they wait for work.
         precision: numeric precision forced by the runtime, or ``as in the model``.
@@ -50,6 +51,7 @@ class Workload:
     provider: str
     batch: int
     threads: int
+    candidate_threads: int
     graph_optimization: str = "all"
     spinning: bool = True
     precision: str = "as in the model"

@@ -113,7 +113,7 @@ def run(
         max_train_time: seconds that one training may last.
         time_limit: seconds that the main run of the measurement may last.
         preprocess: preprocessing contract, or a YAML file with one; by default that of the file or of the data.
-        threads: threads of the measured sessions; by default those at which the baseline is cheapest.
+        threads: threads of the measured sessions; by default those at which each model is cheapest.
         target: kind of processor that the model is made for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
         plan: how to measure, in every detail; ``time_limit``, ``threads`` and ``runtime`` then do not count.

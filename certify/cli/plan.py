@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., object])
 
 _FLAGS: tuple[tuple[str, str, type, str], ...] = (
-    ("threads", "threads", int, "Intra-op threads [the number at which the baseline is cheapest]."),
+    ("threads", "threads", int, "Intra-op threads of both models [for each the number at which it is cheapest]."),
     ("batch", "batch", int, "Samples in one inference [1]."),
     ("time-limit", "time_limit_s", float, "Seconds for the main run [90]; the fewest blocks are measured anyway."),
     ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),

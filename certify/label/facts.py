@@ -165,9 +165,13 @@ def _device(device: Mapping[str, Any]) -> str:
 
 
 def _workload(workload: Mapping[str, Any]) -> str:
-    threads = workload["threads"]
-    parts = [f"batch {workload['batch']}", f"{threads} thread{'' if threads == 1 else 's'}"]
+    parts = [f"batch {workload['batch']}", _threads(workload["threads"], workload["candidate_threads"])]
     parts.append(f"{workload['runtime']} {workload['runtime_version']}")
     if workload["precision"] != "as in the model":
         parts.append(workload["precision"])
     return ", ".join(parts)
+
+
+def _threads(baseline: int, candidate: int) -> str:
+    plural = "" if candidate == 1 else "s"
+    return f"{candidate} thread{plural}" + (f" (baseline {baseline})" if baseline != candidate else "")

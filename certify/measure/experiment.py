@@ -128,15 +128,14 @@ def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: 
     plan, baseline = bench.plan, both[0]
     yardstick = yardstick_file() if plan.yardstick else None
     graphs = observe.graphs(both, plan.runtime, plan.threads or 1, bench.folder)
-    threads = runs.choose_threads(bench, baseline)
-    workload = Workload(plan.runtime, runtime.version(), runtime.provider, plan.batch, threads)
+    threads, candidate_threads = (runs.choose_threads(bench, model) for model in both)
+    workload = Workload(plan.runtime, runtime.version(), runtime.provider, plan.batch, threads, candidate_threads)
     digests = [model.facts.file_digest for model in both]
     attempt = count_attempt(digests[0], digests[1], workload.digest(), created)
+    runs.null_run(bench, baseline, threads)
     with contextlib.ExitStack() as live:
         first = _warm_worker(bench, live, baseline, threads)
-        with contextlib.ExitStack() as only_null:
-            runs.null_run(bench, first, _warm_worker(bench, only_null, baseline, threads, runs.AGAIN))
-        second = _warm_worker(bench, live, both[1], threads)
+        second = _warm_worker(bench, live, both[1], candidate_threads)
         runs.main_run(bench, first, second)
         if yardstick is not None:
             runs.yardstick_run(bench, yardstick, threads, (first, second))
@@ -162,10 +161,8 @@ def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: 
     return Measured(attempt, workload, latencies, predictions, observations)
 
 
-def _warm_worker(
-    bench: Bench, live: contextlib.ExitStack, model: Subject, threads: int, arm: str | None = None
-) -> Running:
-    worker = live.enter_context(open_worker(model, bench.plan.runtime, threads, bench.plan.batch, arm))
+def _warm_worker(bench: Bench, live: contextlib.ExitStack, model: Subject, threads: int) -> Running:
+    worker = live.enter_context(open_worker(model, bench.plan.runtime, threads, bench.plan.batch))
     return bench.warm(worker, threads)
 
 

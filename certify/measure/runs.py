@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,8 @@ class Bench:
         return warm_up(worker, threads, self.window_s, self.edition.longest_window_s)
 
 
-def choose_threads(bench: Bench, baseline: Subject) -> int:
-    """Run the baseline alone at several thread numbers, and take the one at which it is cheapest.
+def choose_threads(bench: Bench, model: Subject) -> int:
+    """Run a model alone at several thread numbers, and take the one at which it is cheapest.
 
     Cheapest is fewest joules an inference in the mean of its windows, or seconds where no meter is there. A number that
     the user wants is taken, and the others are recorded beside it.
@@ -85,9 +86,9 @@ def choose_threads(bench: Bench, baseline: Subject) -> int:
     plan, count = bench.plan, bench.edition.settings_windows
     numbers = sorted({*thread_numbers(), *([] if plan.threads is None else [plan.threads])})
     costs: dict[int, float] = {}
-    with bench.progress.task("Choosing the number of threads", len(numbers) * count) as task:
+    with bench.progress.task(f"Choosing the number of threads of the {model.arm}", len(numbers) * count) as task:
         for block, threads in enumerate(numbers):
-            with open_worker(baseline, plan.runtime, threads, plan.batch) as worker:
+            with open_worker(model, plan.runtime, threads, plan.batch) as worker:
                 running = bench.warm(worker, threads)
                 windows = []
                 for position in range(count):
@@ -97,26 +98,44 @@ def choose_threads(bench: Bench, baseline: Subject) -> int:
     return plan.threads or min(costs, key=lambda threads: costs[threads])
 
 
-def null_run(bench: Bench, baseline: Running, again: Running) -> None:
-    """Measure the baseline against itself; once more where its interval leaves the edition's tolerance."""
+def null_run(bench: Bench, baseline: Subject, threads: int) -> None:
+    """Measure the baseline against itself; once more where its interval leaves the edition's tolerance.
+
+    Each attempt starts two processes of its own, since one may be a few percent faster than the other for as long as
+    they live, by where its memory happened to be placed.
+    """
+    for attempt in range(bench.edition.null_retries + 1):
+        with contextlib.ExitStack() as live:
+            arms = (None, AGAIN)
+            workers = [
+                live.enter_context(open_worker(baseline, bench.plan.runtime, threads, bench.plan.batch, arm))
+                for arm in arms
+            ]
+            first, second = (bench.warm(worker, threads) for worker in workers)
+            if _null_attempt(bench, (first, second), attempt):
+                return
+
+
+def _null_attempt(bench: Bench, both: tuple[Running, Running], attempt: int) -> bool:
+    """One null run; whether its interval lies within the tolerance."""
     edition = bench.edition
     count = bench.least_blocks(edition.null_blocks)
-    for attempt in range(edition.null_retries + 1):
-        described = "Null run: baseline against itself" + (", again" if attempt else "")
-        order = schedule.blocks(ARMS[0], AGAIN, bench.plan.seed + 2 * attempt)
-        with bench.progress.task(described, count * WINDOWS_A_BLOCK) as task:
-            for number in range(count):
-                for _ in run_block(bench, (baseline, again), next(order), "null", attempt, number):
-                    task.advance()
-        windows = last_attempt(bench.recorder.windows, "null")
-        ratios = block_log_ratios(windows, bench.quantity, candidate=AGAIN)
-        ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT)
-        if ratio is not None and ratio.low >= 1 - edition.null_tolerance and ratio.high <= 1 + edition.null_tolerance:
-            return
-        bench.progress.say(
-            "The null run's interval leaves the tolerance"
-            + (f": {ratio.low:.3f} to {ratio.high:.3f}." if ratio is not None else ".")
-        )
+    described = "Null run: baseline against itself" + (", again" if attempt else "")
+    order = schedule.blocks(ARMS[0], AGAIN, bench.plan.seed + 2 * attempt)
+    with bench.progress.task(described, count * WINDOWS_A_BLOCK) as task:
+        for number in range(count):
+            for _ in run_block(bench, both, next(order), "null", attempt, number):
+                task.advance()
+    windows = last_attempt(bench.recorder.windows, "null")
+    ratios = block_log_ratios(windows, bench.quantity, candidate=AGAIN)
+    ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT)
+    if ratio is not None and ratio.low >= 1 - edition.null_tolerance and ratio.high <= 1 + edition.null_tolerance:
+        return True
+    bench.progress.say(
+        "The null run's interval leaves the tolerance"
+        + (f": {ratio.low:.3f} to {ratio.high:.3f}." if ratio is not None else ".")
+    )
+    return False
 
 
 def main_run(bench: Bench, baseline: Running, candidate: Running) -> None:

@@ -42,6 +42,9 @@ def means_as_pools(model: onnx.ModelProto) -> int:
         for offset, new in enumerate(made):
             model.graph.node.insert(index + offset, new)
         turned += 1
+    used = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
+        model.graph.initializer.remove(tensor)  # the axes, which runtimes would warn of
     return turned
 
 

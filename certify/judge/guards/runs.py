@@ -6,7 +6,7 @@ import math
 
 from certify.errors import CertificateError
 from certify.estimate import EvidenceLevel
-from certify.evidence import Evidence, Window
+from certify.evidence import ARMS, Evidence, Window
 from certify.judge.blocks import blocks_needed
 from certify.judge.edition import Edition
 from certify.judge.guards.meter import windows_too_short
@@ -96,9 +96,11 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Finding:
         return unknown(f"The baseline was tried with {threads} threads only")
     if any(session.get("graph_optimization") != "all" for session in sessions):
         return Finding("fail", "Graph optimisation was off in a session: the baseline ran slower than it need.")
-    used = {number(session, "threads") for session in sessions} | {window.threads for window in main_windows(evidence)}
-    if used != {threads}:
-        return Finding("fail", f"A session ran with another number of threads than the workload's {threads}.")
+    chosen = dict(zip(ARMS, (threads, evidence.header.workload.candidate_threads), strict=True))
+    used = {(arm, number(session, "threads")) for arm, session in zip(ARMS, sessions, strict=True)}
+    used |= {(window.arm, window.threads) for window in main_windows(evidence)}
+    if used != set(chosen.items()):
+        return Finding("fail", f"A session ran with another number of threads than the workload's {chosen}.")
     best = min(costs, key=lambda tried: costs[tried])
     excess = costs[threads] / costs[best] - 1
     return check(

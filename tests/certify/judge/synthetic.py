@@ -172,7 +172,7 @@ def _header(level: str | None, samples: int, replaced: dict[str, Any]) -> Header
         "baseline_origin": "trained here on mnist5k, seed 0",
         "device": {"processor": "made up", "processors_allowed": 2},
         "data": {"name": "mnist5k", "spec": "mnist5k", "test_samples": samples, "test_digest": "cc", "classes": 10},
-        "workload": Workload("onnxruntime-cpu", "1.0", "CPUExecutionProvider", 1, 2),
+        "workload": Workload("onnxruntime-cpu", "1.0", "CPUExecutionProvider", 1, 2, 2),
         "meter": meter,
         "models": {
             "baseline": facts,

@@ -62,6 +62,7 @@ def make_predicate(
             "provider": "CPUExecutionProvider",
             "batch": 1,
             "threads": 2,
+            "candidate_threads": 2,
             "graph_optimization": "all",
             "spinning": True,
             "precision": "as in the model",

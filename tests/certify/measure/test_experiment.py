@@ -69,7 +69,7 @@ def test_evidence_holds_what_the_guards_read_when_measured(measured: Evidence) -
     assert observed["inputs"]["distinct"] == observed["inputs"]["samples"] == 32
     assert observed["overlap"]["train/test"] is None
     assert observed["sessions"]["candidate"]["providers"] == ["CPUExecutionProvider"]
-    assert observed["sessions"]["candidate"]["threads"] == measured.header.workload.threads
+    assert observed["sessions"]["candidate"]["threads"] == measured.header.workload.candidate_threads
     assert observed["sessions"]["baseline"]["pinned"]
     assert len(set(observed["workers"]["pids"].values())) == 2
     assert all(10e6 < size < 2e9 for size in observed["peak_memory"].values())
@@ -100,12 +100,13 @@ def test_header_tells_meter_and_workload_when_measured(measured: Evidence) -> No
 def test_thread_number_is_the_cheapest_of_the_tried_when_none_is_forced(measured: Evidence) -> None:
     by_threads: dict[int, list[float]] = {}
     for window in measured.windows:
-        if window.run == "settings":
+        if window.run == "settings" and window.arm == "baseline":
             assert window.energy_j is not None
             by_threads.setdefault(window.threads, []).append(window.energy_j / window.inferences)
     means = {threads: float(np.mean(costs)) for threads, costs in by_threads.items()}
     assert measured.header.workload.threads == min(means, key=lambda threads: means[threads])
     assert {1, len(os.sched_getaffinity(0))} <= set(means)
+    assert {window.arm for window in measured.windows if window.run == "settings"} == {"baseline", "candidate"}
 
 
 class _Fails:
