@@ -57,8 +57,8 @@ lint: .venv/dev.stamp ## check style and types
 notebook: .venv/dev.stamp ## run recipes/quickstart.ipynb and keep its output in it
 	@$(BIN)/jupyter-execute --inplace recipes/quickstart.ipynb
 
-bench: .venv/dev.stamp ## run the benchmarks (figures, not pass or fail)
-	@$(BIN)/python -m pytest tests/benchmarks --override-ini addopts='--import-mode=importlib -rA -s'
+bench: .venv/dev.stamp ## print the benchmarks' figures (no pass or fail)
+	@for script in tests/benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 clean: ## remove .venv, build/ and caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
