@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import rfc8785
 
 from certify.errors import CertificateError
@@ -229,7 +230,7 @@ class Evidence:
         """Values recorded under a name, or None where nothing was."""
         return next((o.values for o in self.observations if o.name == name), None)
 
-    def labels(self) -> np.ndarray:
+    def labels(self) -> npt.NDArray[np.int64]:
         """True classes, int64 (n,)."""
         return np.array([p.label for p in self.predictions], dtype=np.int64)
 

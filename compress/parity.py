@@ -104,7 +104,8 @@ def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
         parts = [session.run(None, {name: part})[0] for part in (samples[:1], samples[1:])]
     except refusals as error:
         raise ModelError(f"{path.name}: ONNX Runtime can't run it ({str(error).splitlines()[0]}).") from error
-    return np.concatenate(parts).astype(np.float32)
+    outputs: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32)
+    return outputs
 
 
 def agreement(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Parity:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
 from certify.files import copy, sha256_file
+from certify.measure import runtimes
 from certify.progress import Progress, Silent
 from compress import recipe as recipes
 from compress.job import CHECKPOINT, LINEAGE, STRUCTURE, Job, Made
@@ -132,6 +133,7 @@ def run(
     progress = progress or Silent()
     chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
+    runtimes.get(plan.runtime)  # an unknown name is refused before the work, not after it
     dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
     request = Request(model, None if weights is None else str(weights), preprocess, seed)

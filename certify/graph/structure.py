@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx.inliner
 import onnx.numpy_helper
@@ -128,7 +129,7 @@ class _Constants:
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._made_by = {name: node for node in model.graph.node for name in node.output}
 
-    def value(self, name: str) -> np.ndarray | None:
+    def value(self, name: str) -> npt.NDArray[Any] | None:
         """The constant, or None where the value depends on the input (or on an operator that is not folded)."""
         if name in self._tensors:
             stored: Any = onnx.numpy_helper.to_array(self._tensors[name])
@@ -145,7 +146,7 @@ class _Constants:
             return None
         return self._evaluate(node, feeds)
 
-    def _centred(self, node: onnx.NodeProto) -> np.ndarray | None:
+    def _centred(self, node: onnx.NodeProto) -> npt.NDArray[Any] | None:
         """Integers minus their zero point: zero where the dequantized value is (the scale is left out)."""
         stored = self.value(node.input[0])
         if stored is None:
@@ -158,7 +159,7 @@ class _Constants:
         offset = _along(zero_point.astype(np.int32), stored.ndim, attribute(node, "axis", 1))
         return np.asarray(stored.astype(np.int32) - offset)
 
-    def _evaluate(self, node: onnx.NodeProto, feeds: Mapping[str, np.ndarray | None]) -> np.ndarray:
+    def _evaluate(self, node: onnx.NodeProto, feeds: Mapping[str, npt.NDArray[Any] | None]) -> npt.NDArray[Any]:
         ports = [
             onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in feeds.items()
@@ -171,13 +172,13 @@ class _Constants:
         return np.asarray(made[0])
 
 
-def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
+def _along(values: npt.NDArray[Any], rank: int, axis: int) -> npt.NDArray[Any]:
     if values.ndim != 1 or values.size == 1:
         return values
     return values.reshape([-1 if position == axis % rank else 1 for position in range(rank)])
 
 
-def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> np.ndarray | None:
+def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> npt.NDArray[Any] | None:
     weight = constants.value(node.input[compute.weight])
     if weight is None or weight.ndim < 2:
         return None
@@ -195,7 +196,7 @@ def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants
 
 def _masked_after(
     node: onnx.NodeProto, consumers: list[onnx.NodeProto], constants: _Constants, channels: int
-) -> np.ndarray:
+) -> npt.NDArray[Any]:
     """Channels that the only consumer multiplies by a constant zero."""
     nothing = np.zeros(channels, dtype=bool)
     if len(consumers) != 1:

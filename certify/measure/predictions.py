@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from certify.data.dataset import Dataset
 from certify.data.scoring import score
@@ -21,8 +22,8 @@ from certify.progress import Progress
 class Predicted:
     """What one model says of each test sample: class put first (n,), its margin (n,), and the output's width."""
 
-    top1: np.ndarray
-    margin: np.ndarray
+    top1: npt.NDArray[np.int64]
+    margin: npt.NDArray[np.float64]
     width: int
 
 
