@@ -6,7 +6,7 @@ MODEL ?=
 RECIPE ?= balanced
 DATA ?=
 WEIGHTS ?=
-OUT ?= build/$(notdir $(basename $(MODEL)))
+OUT ?=
 RUNTIME ?=
 MAX_TRAIN_TIME ?=
 
@@ -31,8 +31,8 @@ setup: .venv/compress.stamp .venv/dev.stamp ## set up .venv with everything (mak
 
 compress: .venv/compress.stamp ## compress and grade: MODEL=resnet50 [RECIPE DATA WEIGHTS OUT RUNTIME MAX_TRAIN_TIME]
 	@test -n '$(MODEL)' || { echo 'Say which model: make compress MODEL=resnet50'; exit 2; }
-	@$(BIN)/leanmark compress '$(MODEL)' --recipe '$(RECIPE)' --out '$(OUT)' \
-	  $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+	@$(BIN)/leanmark compress '$(MODEL)' --recipe '$(RECIPE)' \
+	  $(if $(OUT),--out '$(OUT)') $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	  $(if $(RUNTIME),--runtime '$(RUNTIME)') $(if $(MAX_TRAIN_TIME),--max-train-time '$(MAX_TRAIN_TIME)')
 
 certify: .venv/compress.stamp ## grade a pair of ONNX files: CANDIDATE=a.onnx BASELINE=b.onnx DATA=spec [PREPROCESS OUT]
@@ -40,7 +40,7 @@ certify: .venv/compress.stamp ## grade a pair of ONNX files: CANDIDATE=a.onnx BA
 	  { echo 'Say what to grade: make certify CANDIDATE=a.onnx BASELINE=b.onnx DATA=mnist5k PREPROCESS=contract.yaml'; exit 2; }
 	@$(BIN)/leanmark certify '$(CANDIDATE)' --baseline '$(BASELINE)' --data '$(DATA)' \
 	  $(if $(PREPROCESS),--preprocess '$(PREPROCESS)') $(if $(RUNTIME),--runtime '$(RUNTIME)') \
-	  --out '$(if $(MODEL),$(OUT),build/$(notdir $(basename $(CANDIDATE))))'
+	  --out '$(or $(OUT),build/$(notdir $(basename $(CANDIDATE))))'
 
 verify: .venv/compress.stamp ## check a graded file: FILE=build/resnet50/model.onnx
 	@test -n '$(FILE)' || { echo 'Say which file: make verify FILE=build/resnet50/model.onnx'; exit 2; }
