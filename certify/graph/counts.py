@@ -16,6 +16,7 @@ import onnx.inliner
 import onnx.shape_inference
 
 from certify.errors import ModelError
+from certify.graph.constants import fold_small_constants
 from certify.graph.load import inputs
 from certify.graph.operators import (
     COMPUTE,
@@ -122,6 +123,7 @@ def infer_shapes(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) 
         twin = _shape_twin(node)
         if twin is not None:
             light.graph.node[position].CopyFrom(twin)
+    fold_small_constants(light.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except onnx.shape_inference.InferenceError as error:

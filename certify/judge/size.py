@@ -8,19 +8,20 @@ from certify.judge.guards.result import number
 
 
 def size_estimates(evidence: Evidence) -> dict[str, Estimate]:
-    """Counts of both models and their ratios candidate / baseline; a ratio to 0 is left out."""
+    """Counts of both models and their ratios candidate / baseline; what was not counted in full is left out."""
     models = evidence.header.models
     memory = evidence.observation("peak_memory") or {}
     estimates: dict[str, Estimate] = {}
     for arm in ARMS:
         facts = models[arm]
-        estimates[f"macs_{arm}"] = Estimate.exact(facts.macs, "1", "counted from the graph, one sample")
+        if facts.counted_share == 1:  # a part of the multiply-adds would pass for all of them
+            estimates[f"macs_{arm}"] = Estimate.exact(facts.macs, "1", "counted from the graph, one sample")
         estimates[f"parameters_{arm}"] = Estimate.exact(facts.parameters, "1", "elements of all weights")
         estimates[f"bytes_{arm}"] = Estimate.exact(facts.bytes, "B", "size of the file that ran")
         if (peak := number(memory, arm)) is not None:
             estimates[f"peak_memory_bytes_{arm}"] = Estimate.exact(peak, "B", "peak resident memory of the worker")
     for name in ("macs", "parameters", "bytes"):
-        above, below = estimates[f"{name}_candidate"].value, estimates[f"{name}_baseline"].value
-        if below > 0:
-            estimates[f"{name}_ratio"] = Estimate.exact(above / below, "1", "quotient of counts")
+        above, below = estimates.get(f"{name}_candidate"), estimates.get(f"{name}_baseline")
+        if above is not None and below is not None and below.value > 0:
+            estimates[f"{name}_ratio"] = Estimate.exact(above.value / below.value, "1", "quotient of counts")
     return estimates

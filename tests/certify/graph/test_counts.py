@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.helper import make_node
 
 from certify.graph.counts import count, infer_shapes
@@ -141,3 +141,24 @@ def test_shapes_do_not_need_the_values_of_large_weights(build) -> None:
     model = build([make_node("Conv", ["x", "w"], ["y"])], {"w": weight})
     assert infer_shapes(model)["y"] == (1, 64, 1, 1)
     assert model.graph.initializer[0].raw_data  # the model itself is left as it was
+
+
+def test_macs_are_counted_behind_pads_that_the_graph_computes() -> None:
+    weight = numpy_helper.from_array(np.ones((4, 8, 3, 3), dtype=np.float32), "w")
+    half = numpy_helper.from_array(np.array([0, 0, 0, 0], dtype=np.int64), "half")
+    more = numpy_helper.from_array(np.array([0, 5, 0, 0], dtype=np.int64), "more")
+    nodes = [
+        helper.make_node("Concat", ["half", "more"], ["pads32"], axis=0),
+        helper.make_node("Cast", ["pads32"], ["pads"], to=TensorProto.INT64),
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("Conv", ["padded", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "padded",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [weight, half, more],
+    )
+    counts = count(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert (counts.macs, counts.counted_share) == (4 * 6 * 6 * 8 * 9, 1.0)

@@ -236,3 +236,12 @@ def test_profile_is_refused_when_the_batch_is_empty(evidence: Evidence, edition:
     workload = dataclasses.replace(evidence.header.workload, batch=0)
     with pytest.raises(CertificateError, match="batch"):
         derive(dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, workload=workload)), edition)
+
+
+def test_macs_are_absent_when_they_were_not_counted_in_full(evidence: Evidence, edition: Edition) -> None:
+    models = dict(evidence.header.models)
+    models["baseline"] = dataclasses.replace(models["baseline"], counted_share=0.45, not_counted=("Conv",))
+    partly = dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, models=models))
+    names = set(derive(partly, edition).estimates)
+    assert "macs_candidate" in names
+    assert not {"macs_baseline", "macs_ratio"} & names
