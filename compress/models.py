@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
-import importlib
-import importlib.util
 import inspect
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +13,14 @@ import torch
 import torchvision
 from torch import nn
 
-from certify.errors import ModelError, UsageError
+from certify.callables import FORM, import_callable
+from certify.errors import ModelError
 from certify.progress import Progress, Silent
 from certify.suggest import unknown_name
 from compress import weights as weight_files
 
 TORCHVISION = "torchvision.models"
 LIST_HINT = "List them with: leanmark models"
-FACTORY = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 ALWAYS_FITS = 32
 """Pixels; data sets are enlarged to at least this, so only nets that need more have to say so."""
 
@@ -148,7 +143,7 @@ def build(
     name = spec.removeprefix(f"{TORCHVISION}:")
     if name in names():
         source = ModelSource(f"{TORCHVISION}:{name}", _torchvision_arguments(name), classes)
-    elif FACTORY.fullmatch(spec):
+    elif FORM.fullmatch(spec):
         source = ModelSource(spec, {}, classes)
     else:
         raise unknown_name("model", spec, names(), LIST_HINT)
@@ -160,26 +155,8 @@ def build(
 
 
 def import_factory(factory: str) -> Callable[..., Any]:
-    """Import ``package.module:callable``; modules of the working folder are found too, after installed ones.
-
-    Raises:
-        UsageError: the module or the name in it does not exist; the nearest is named.
-    """
-    match = FACTORY.fullmatch(factory)
-    with _importing_from_here():
-        if match is None or importlib.util.find_spec(match["module"].split(".")[0]) is None:
-            raise unknown_name("model", factory, names(), LIST_HINT)
-        try:
-            module = importlib.import_module(match["module"])
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"Model '{factory}': module '{error.name}' is not installed and not in this folder."
-            ) from error
-    function = getattr(module, match["name"], None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise unknown_name(f"model factory in {match['module']}:", match["name"], known)
-    return function  # type: ignore[no-any-return]
+    """Import ``package.module:callable``; see :func:`certify.callables.import_callable`."""
+    return import_callable(factory, "model", names(), LIST_HINT)
 
 
 def head_of(model: nn.Module, outputs: int) -> str:
@@ -267,13 +244,3 @@ def _stated(transforms: Any) -> dict[str, Any]:
         "std": tuple(transforms.std),
         "interpolation": transforms.interpolation.value,
     }
-
-
-@contextlib.contextmanager
-def _importing_from_here() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

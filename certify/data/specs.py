@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from certify.callables import import_callable, importing_from_here
 from certify.data.arrays import from_mapping, load_mnist5k, load_npz
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
@@ -20,7 +16,6 @@ from certify.data.published import load_cifar10, load_fashion_mnist, load_imagen
 from certify.errors import DataError, UsageError
 from certify.folders import cache_folder
 from certify.progress import Progress, Silent
-from certify.suggest import unknown_name
 
 DEFAULT_SPEC = "mnist5k"
 PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
@@ -29,7 +24,6 @@ PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
     "fashion-mnist": load_fashion_mnist,
 }
 KNOWN = ("imagefolder:PATH", "npz:PATH", *PUBLISHED, DEFAULT_SPEC, "package.module:function")
-FUNCTION = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 Maker = Callable[[], Any]
 
@@ -77,21 +71,8 @@ def load(
 
 
 def _from_function(spec: str, seed: int) -> Dataset:
-    match = FUNCTION.fullmatch(spec)
-    with _importing_from_here():
-        if match is None or importlib.util.find_spec(match["module"].split(".")[0]) is None:
-            raise unknown_name("data", spec, KNOWN, _hint(spec))
-        try:
-            module = importlib.import_module(match["module"])
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"Data '{spec}': module '{error.name}' is not installed and not in this folder."
-            ) from error
-        function = getattr(module, match["name"], None)
-        if not callable(function):
-            names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-            raise unknown_name(f"function in {match['module']}:", match["name"], names)
-        return _made(function, spec, seed)
+    with importing_from_here():  # what the function imports when it is called lies there too
+        return _made(import_callable(spec, "data", KNOWN, _hint(spec)), spec, seed)
 
 
 def _hint(spec: str) -> str:
@@ -99,17 +80,6 @@ def _hint(spec: str) -> str:
     if path.is_dir():
         return f"For a folder write imagefolder:{spec}."
     return f"For a file write npz:{spec}." if path.suffix == ".npz" else ""
-
-
-@contextlib.contextmanager
-def _importing_from_here() -> Iterator[None]:
-    """Let a user's module be found in the working folder, after everything that is installed."""
-    here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _made(function: Maker, spec: str, seed: int) -> Dataset:
