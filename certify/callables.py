@@ -42,7 +42,7 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
     found = getattr(module, match["name"], None)
     if not callable(found):
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise unknown_name(f"{kind} function in {match['module']}:", match["name"], names)
+        raise unknown_name(f"function in {match['module']}:", match["name"], names)
     return found  # type: ignore[no-any-return]
 
 
