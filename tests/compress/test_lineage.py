@@ -72,10 +72,11 @@ def test_digest_of_the_test_part_is_the_data_sets_own(dataset):
 
 def test_spending_measures_time_and_joules():
     with spending() as spent:
-        until = time.process_time() + 0.2
-        while time.process_time() < until:
+        # Both clocks: CPU time ticks on its own, and joules need some of it to have passed.
+        wall, cpu = time.perf_counter() + 0.2, time.process_time() + 0.1
+        while time.perf_counter() < wall or time.process_time() < cpu:
             pass
-    assert 0.2 <= spent.seconds < 20
+    assert 0.2 <= spent.seconds < 60
     assert spent.energy is not None
     assert spent.energy.unit == "J"
     assert 0 < spent.energy.low <= spent.energy.value <= spent.energy.high
