@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
 import pickle
-import queue
 import re
 import struct
-import threading
-import urllib.request
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
@@ -24,18 +19,17 @@ import torchvision
 from torch import nn
 
 from certify import files
+from certify.data.downloads import Remote, fetch
 from certify.errors import ModelError
 from certify.progress import Progress
 from certify.suggest import unknown_name
 
-TIMEOUT_S = 10.0
 SHOWN_KEYS = 5
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 """What data-parallel training, torch.compile and training frameworks put before every key."""
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 """Where a training checkpoint keeps the weights beside its other contents."""
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
-NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
 
 State = dict[str, torch.Tensor]
 
@@ -67,7 +61,8 @@ def load(weights: str | Path, model_name: str | None, progress: Progress) -> Loa
 
     Raises:
         UsageError: neither a file nor a name of weights for this model.
-        ModelError: not readable, not fetched, or NaN in it.
+        ModelError: not readable, or NaN in it.
+        DataError: torchvision's could not be downloaded.
     """
     path = Path(weights).expanduser()
     if path.is_file():
@@ -189,71 +184,13 @@ def _from_torchvision(name: str, model_name: str, progress: Progress) -> LoadedW
     if short not in known.__members__:
         raise unknown_name(f"weights of {model_name}:", name, list(known.__members__), "Or give a file that exists.")
     chosen = known[short]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / chosen.url.rsplit("/", 1)[-1]
-    if not path.is_file():
-        _download(chosen.url, path, progress)
+    remote = _published(chosen.url)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / remote.name
+    fetch(remote, path, progress)
     return LoadedWeights(read(path), str(chosen), f"torchvision {chosen}", chosen.transforms())
 
 
-def _download(url: str, path: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> None:
-    """Fetch a file to where torch keeps such files; it is whole and of the digest that its name states, or absent."""
-    response = _answer(url, timeout_s)
-    total = int(response.headers.get("Content-Length") or 0)
-    digest, received = hashlib.sha256(), 0
-    with (
-        response,
-        progress.task(f"Downloading {path.name}", total=total or None) as task,
-        files.replacing(path) as beside,
-        beside.open("wb") as target,
-    ):
-        while chunk := _chunk(response, url, timeout_s):
-            target.write(chunk)
-            digest.update(chunk)
-            received += len(chunk)
-            task.advance(len(chunk))
-        if received < total:
-            raise ModelError(f"{url}: the download broke off after {received} of {total} bytes; try again.")
-        stated = DIGEST_IN_NAME.search(path.name)
-        if stated and not digest.hexdigest().startswith(stated[1]):
-            raise ModelError(f"{url}: what came is not the published file (SHA-256 {digest.hexdigest()}); try again.")
-
-
-def _chunk(response: Any, url: str, timeout_s: float) -> bytes:
-    try:
-        return bytes(response.read1(files.CHUNK_BYTES))
-    except TimeoutError as error:
-        raise _silent(url, timeout_s) from error
-    except (http.client.HTTPException, ConnectionError) as error:
-        raise ModelError(f"{url}: the download broke off ({error!r}); try again.") from error
-
-
-def _answer(url: str, timeout_s: float) -> Any:
-    """Ask in a thread of its own: the socket's timeout does not cover the look-up of the host's name."""
-    answers: queue.Queue[Any] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, headers={"User-Agent": "leanmark"})
-            answers.put(urllib.request.urlopen(request, timeout=timeout_s))
-        except NETWORK_ERRORS as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=timeout_s)
-    except queue.Empty:
-        raise _silent(url, timeout_s) from None
-    if isinstance(answer, BaseException):
-        if isinstance(getattr(answer, "reason", answer), TimeoutError):
-            raise _silent(url, timeout_s) from answer
-        reason = getattr(answer, "reason", answer)
-        raise ModelError(
-            f"{url}: can't be downloaded ({reason}); check the network, or give WEIGHTS as a file."
-        ) from answer
-    return answer
-
-
-def _silent(url: str, timeout_s: float) -> ModelError:
-    return ModelError(
-        f"{url}: the network did not answer within {timeout_s:g} s; connect and try again, or give WEIGHTS as a file."
-    )
+def _published(url: str) -> Remote:
+    """A file of weights; torchvision states the beginning of its SHA-256 in its name, and its size nowhere."""
+    stated = DIGEST_IN_NAME.search(url.rsplit("/", 1)[-1])
+    return Remote(url, f"sha256:{stated[1]}" if stated else None, None, instead="give WEIGHTS as a file")

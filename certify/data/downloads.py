@@ -32,13 +32,16 @@ class Remote:
 
     Attributes:
         url: where it is.
-        digest: ``sha256:HEX`` or ``md5:HEX``, as its publisher or the field's libraries state it.
-        bytes: its size.
+        digest: ``sha256:HEX`` or ``md5:HEX``, as its publisher or the field's libraries state it; HEX may be the
+            beginning of it. None where nobody states one.
+        bytes: its size; None where nobody states it, and then a download that broke off begins anew.
+        instead: what to do without it, for the error.
     """
 
     url: str
-    digest: str
-    bytes: int
+    digest: str | None
+    bytes: int | None
+    instead: str = "use data that is on this machine, such as mnist5k or imagefolder:PATH"
 
     @property
     def name(self) -> str:
@@ -49,7 +52,7 @@ class Remote:
 def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> None:
     """Download a file unless it is there; ``path`` is whole and checked, or absent.
 
-    What came through is kept as ``path`` + ``.part``, and the next call goes on from there.
+    What came through of a file of known size is kept as ``path`` + ``.part``, and the next call goes on from there.
 
     Args:
         remote: what to download.
@@ -66,20 +69,25 @@ def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIM
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
-    if have > remote.bytes:
+    if have and (remote.bytes is None or have > remote.bytes):
         part.unlink()
         have = 0
-    with progress.task(f"Downloading {remote.name}", total=remote.bytes) as task:
-        task.advance(have)
-        if have < remote.bytes:
-            response, resumed = _open(remote, have, timeout_s)
-            if not resumed:
-                task.advance(-have)
-            with response, part.open("ab" if resumed else "wb") as target:
-                for chunk in _chunks(response, remote, timeout_s):
-                    target.write(chunk)
-                    task.advance(len(chunk))
-    _check(remote, part)
+    if have != remote.bytes:
+        response, resumed = _open(remote, have, timeout_s)
+        have = have if resumed else 0
+        stated = response.headers.get("Content-Length")
+        size = remote.bytes or (int(stated) if stated and stated.isdigit() else None)
+        with (
+            progress.task(f"Downloading {remote.name}", total=size) as task,
+            response,
+            part.open("ab" if resumed else "wb") as target,
+        ):
+            task.advance(have)
+            for chunk in _chunks(response, remote, timeout_s):
+                target.write(chunk)
+                task.advance(len(chunk))
+        _check_size(remote, part, size)
+    _check_digest(remote, part)
     part.replace(path)
 
 
@@ -108,14 +116,15 @@ def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
         reason = getattr(answer, "reason", answer)
         if isinstance(reason, TimeoutError) or isinstance(answer, TimeoutError):
             raise _silent(remote, timeout_s) from answer
-        raise DataError(f"{remote.url}: can't be downloaded ({reason}); check the network and try again.") from answer
+        raise DataError(
+            f"{remote.url}: can't be downloaded ({reason}); check the network and try again, or {remote.instead}."
+        ) from answer
     return answer, answer.status == http.HTTPStatus.PARTIAL_CONTENT
 
 
 def _silent(remote: Remote, timeout_s: float) -> DataError:
     return DataError(
-        f"{remote.url}: the network did not answer within {timeout_s:g} s; connect and try again, "
-        "or use data that is on this machine, such as mnist5k or imagefolder:PATH."
+        f"{remote.url}: the network did not answer within {timeout_s:g} s; connect and try again, or {remote.instead}."
     )
 
 
@@ -126,27 +135,31 @@ def _chunks(response: Any, remote: Remote, timeout_s: float) -> Iterator[bytes]:
         except TimeoutError as error:
             raise _silent(remote, timeout_s) from error
         except NETWORK_ERRORS as error:
-            raise DataError(
-                f"{remote.url}: the download broke off ({error}); start again to go on from there."
-            ) from error
+            raise DataError(f"{remote.url}: the download broke off ({error!r}); {_again(remote)}") from error
         if not chunk:
             return
         yield chunk
 
 
-def _check(remote: Remote, part: Path) -> None:
-    found_bytes = part.stat().st_size
-    if found_bytes < remote.bytes:
-        raise DataError(
-            f"{remote.url}: the download broke off after {found_bytes} of {remote.bytes} bytes; "
-            "start again to go on from there."
-        )
+def _again(remote: Remote) -> str:
+    return "try again." if remote.bytes is None else "start again to go on from there."
+
+
+def _check_size(remote: Remote, part: Path, size: int | None) -> None:
+    found = part.stat().st_size
+    if size is not None and found < size:
+        raise DataError(f"{remote.url}: the download broke off after {found} of {size} bytes; {_again(remote)}")
+
+
+def _check_digest(remote: Remote, part: Path) -> None:
+    if remote.digest is None:
+        return
     algorithm, _, wanted = remote.digest.partition(":")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with part.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
-    if digest.hexdigest() != wanted:
+    if not digest.hexdigest().startswith(wanted):
         part.unlink()
         raise DataError(
             f"{remote.url}: what came has {algorithm} {digest.hexdigest()} and the published file {wanted}; "

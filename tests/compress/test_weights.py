@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import hashlib
 import http.server
+import io
 import pickle
 import socket
 import threading
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import Weights, WeightsEnum
 
-from certify.errors import ModelError, UsageError
+from certify.errors import DataError, ModelError, UsageError
 from certify.progress import Silent
 from compress import weights
 
@@ -115,56 +119,61 @@ def test_load_says_so_when_the_file_is_missing(given):
         weights.load(given, None if given == "DEFAULT" else "resnet50", Silent())
 
 
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content) + (1 if "short" in self.path else 0)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, *_):
+        return None
+
+
 @pytest.fixture
-def server():
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(404 if "absent" in self.path else 200)
-            self.send_header("Content-Length", "10" if "short" in self.path else "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_):
-            return None
-
+def published(tmp_path, monkeypatch):
+    """A torchvision model whose weights a local server publishes; returns what makes it so and counts the requests."""
+    buffer = io.BytesIO()
+    torch.save(net().state_dict(), buffer)
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}"
+    running.content = buffer.getvalue()
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def publish(name):
+        name = name.replace("DIGEST", hashlib.sha256(running.content).hexdigest()[:8])
+        entry = Weights(url=f"http://127.0.0.1:{running.server_port}/{name}", transforms=dict, meta={})
+        known = WeightsEnum("Toy_Weights", {"DEFAULT": entry})
+        monkeypatch.setattr(torchvision.models, "get_model_weights", lambda _: known)
+
+    yield publish
     running.shutdown()
     running.server_close()
 
 
-def test_download_keeps_the_file_when_its_digest_is_the_stated_one(server, tmp_path):
-    path = tmp_path / "w-2cf24dba.pth"
-    weights._download(f"{server}/w", path, Silent())
-    assert path.read_bytes() == b"hello"
+def test_load_downloads_torchvisions_weights_once_when_their_digest_is_the_stated_one(published, tmp_path):
+    published("toy-DIGEST.pth")
+    first = weights.load("DEFAULT", "toy", Silent())
+    kept = next((tmp_path / "hub" / "checkpoints").iterdir())
+    before = kept.stat().st_mtime_ns
+    again = weights.load("Toy_Weights.DEFAULT", "toy", Silent())
+    assert kept.stat().st_mtime_ns == before and first.origin == again.origin
+    weights.fit(net(), again.state, again.name)
 
 
 @pytest.mark.parametrize(
-    ("name", "url", "sentence"),
-    [
-        ("w-00000000.pth", "w", "not the published file"),
-        ("w.pth", "absent", "can't be downloaded.*Not Found"),
-        ("w.pth", "short", "broke off"),
-    ],
+    ("name", "sentence"), [("toy-00000000.pth", "what came has sha256"), ("short-DIGEST.pth", "broke off.*try again")]
 )
-def test_download_leaves_nothing_behind_when_it_fails(server, tmp_path, name, url, sentence):
-    with pytest.raises(ModelError, match=sentence):
-        weights._download(f"{server}/{url}", tmp_path / name, Silent())
-    assert list(tmp_path.iterdir()) == []
+def test_load_keeps_no_weights_when_the_download_is_not_the_published_file(published, tmp_path, name, sentence):
+    published(name)
+    with pytest.raises(DataError, match=sentence):
+        weights.load("DEFAULT", "toy", Silent())
+    assert not list((tmp_path / "hub").rglob("*.pth"))
 
 
-def test_download_gives_up_when_nobody_answers(tmp_path):
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        with pytest.raises(ModelError, match=r"did not answer within 0\.2 s.*WEIGHTS as a file"):
-            weights._download(f"http://127.0.0.1:{silent.getsockname()[1]}/w", tmp_path / "w", Silent(), timeout_s=0.2)
-
-
-def test_download_says_so_when_there_is_no_network(tmp_path):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    with pytest.raises(ModelError, match="can't be downloaded"):
-        weights._download(f"http://127.0.0.1:{port}/w", tmp_path / "w", Silent())
+def test_load_says_what_to_do_instead_when_there_is_no_network(published, monkeypatch):
+    published("toy-DIGEST.pth")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(socket.gaierror("no network")))
+    with pytest.raises(DataError, match="can't be downloaded.*or give WEIGHTS as a file"):
+        weights.load("DEFAULT", "toy", Silent())

@@ -115,6 +115,21 @@ def test_fetch_accepts_md5_when_that_is_what_is_published(server: Server, tmp_pa
     assert (tmp_path / "toy.bin").read_bytes() == CONTENT
 
 
+def test_fetch_takes_what_comes_when_neither_size_nor_digest_is_published(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "toy.bin.part").write_bytes(b"of an earlier try")
+    progress = Recorder()
+    fetch(Remote(server.url, None, None), tmp_path / "toy.bin", progress)
+    assert (tmp_path / "toy.bin").read_bytes() == CONTENT
+    assert progress.done == progress.total == len(CONTENT) and server.asked == [None]
+
+
+def test_fetch_compares_the_beginning_when_no_more_of_the_digest_is_published(server: Server, tmp_path: Path) -> None:
+    begins = hashlib.sha256(CONTENT).hexdigest()[:8]
+    fetch(Remote(server.url, f"sha256:{begins}", None), tmp_path / "toy.bin", Silent())
+    with pytest.raises(DataError, match="thrown away"):
+        fetch(Remote(server.url, f"sha256:x{begins}", None), tmp_path / "other.bin", Silent())
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_fetch_goes_on_when_a_download_broke_off(server: Server, tmp_path: Path, ranges: bool) -> None:
     path = tmp_path / "toy.bin"
