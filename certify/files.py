@@ -18,7 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it is renamed over it, on any failure removed.
 
     Raises:
-        OSError: as the file system says (a full disk, no permission); ``path`` is then as it was.
+        OSError: as the file system says (a full disk, no permission), naming a file; ``path`` is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -32,6 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.umask(umask)
         beside.chmod(0o666 & ~umask)
         beside.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a write that failed knows only its descriptor
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from certify import files
 from certify.data import Dataset, Preprocess, Split
 from certify.errors import DataError
 from certify.folders import cache_folder
 from certify.progress import Progress, Silent
+from compress import weights
 from compress.models import BuiltModel
 from compress.training import TrainingConfig, TrainingResult, train
 
@@ -147,8 +146,7 @@ def _digest(split: Split | None) -> str:
 
 def _keep(path: Path, model: nn.Module, origin: str) -> None:
     tensors = {key: value.detach().clone().contiguous() for key, value in model.state_dict().items()}
-    with files.replacing(path) as beside:
-        save_file(tensors, beside, metadata={"origin": origin})
+    weights.write(tensors, path, metadata={"origin": origin})
 
 
 def _take(path: Path, model: nn.Module) -> str | None:

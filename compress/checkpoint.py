@@ -9,11 +9,11 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from certify import files
 from certify.errors import ModelError
+from compress import weights
 from compress.models import TORCHVISION, ModelSource, names
 
 FORMAT = 1
@@ -61,9 +61,8 @@ def save(
         "shared": shared,
         "extra": dict(extra or {}),
     }
-    with files.replacing(path) as beside:
-        save_file(kept, beside)
-        record["weights_sha256"] = files.sha256_file(beside)
+    weights.write(kept, path)
+    record["weights_sha256"] = files.sha256_file(path)
     files.write_text(structure_path(path), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 

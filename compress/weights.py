@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import struct
@@ -16,6 +17,7 @@ from typing import Any
 import safetensors
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
 from certify import files
@@ -30,6 +32,8 @@ WRAPPERS = ("module.", "_orig_mod.", "model.")
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 """Where a training checkpoint keeps the weights beside its other contents."""
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
+
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 State = dict[str, torch.Tensor]
 
@@ -87,6 +91,22 @@ def read(path: Path) -> State:
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def write(tensors: State, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file as a whole, or leave ``path`` as it was.
+
+    Raises:
+        OSError: the file system refuses; the library itself raises an error of its own for a full disk.
+    """
+    with files.replacing(path) as beside:
+        try:
+            save_file(tensors, beside, metadata=None if metadata is None else dict(metadata))
+        except safetensors.SafetensorError as error:
+            number = OS_ERROR.search(str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_out: Collection[str] = ()) -> None:

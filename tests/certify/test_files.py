@@ -12,9 +12,10 @@ from certify.files import copy, replacing, sha256_file, write_bytes, write_text
 def test_file_is_as_it_was_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_bytes(path, b"old")
-    with pytest.raises(OSError, match="No space"), replacing(path) as beside:
+    with pytest.raises(OSError, match="No space") as error, replacing(path) as beside:
         beside.write_bytes(b"half of the n")
         raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

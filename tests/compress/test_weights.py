@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
 import pickle
+import resource
 import socket
 import threading
 
@@ -117,6 +119,18 @@ def test_load_names_the_nearest_when_torchvision_has_no_such_weights():
 def test_load_says_so_when_the_file_is_missing(given):
     with pytest.raises(ModelError, match="no such file"):
         weights.load(given, None if given == "DEFAULT" else "resnet50", Silent())
+
+
+def test_write_raises_what_other_writers_raise_when_the_system_takes_no_more(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            weights.write({"w": torch.zeros(3000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
