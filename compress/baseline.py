@@ -82,6 +82,7 @@ def trained_baseline(
         shown.say(f"The kept baseline {path} is damaged; it is trained again.")
 
     deadline = None if max_train_time is None else time.monotonic() + max_train_time
+    path.parent.mkdir(parents=True, exist_ok=True)
     result = train(
         model,
         dataset,
@@ -91,6 +92,7 @@ def trained_baseline(
         deadline=deadline,
         progress=shown,
         description=f"Training the baseline {built.spec} on {dataset.name}",
+        resume=path.with_suffix(".training"),
     )
     origin = _origin(built, dataset, seed, result)
     _keep(path, model, origin)

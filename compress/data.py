@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ IN_MEMORY_BYTES = 200_000_000
 """Splits up to this size as float32 are preprocessed once and kept."""
 SHIFT_DIVISOR = 16
 """Augmentation moves a picture by up to 1/16 of its side each way: 2 pixels of 32."""
+UNLABELLED = -100
+"""Label of a sample that has none: what torch's cross-entropy leaves out."""
 DECODERS = 2
 """Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
 
@@ -57,21 +60,25 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
 
 
 class Loader:
-    """Batches of one split, again and again; see :func:`loader`."""
+    """Batches of one split, again and again; see :func:`loader`.
+
+    Attributes:
+        random: generator of order and augmentation.
+    """
 
     def __init__(self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool) -> None:
         self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
         self._batches = -(-len(data) // batch)
-        self._random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(seed)
         self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
 
     def __len__(self) -> int:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self._random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
+        order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
         for pictures, labels in self._read(np.array_split(order, self._batches)):
-            yield (_shifted(pictures, self._random, self._flip) if self._augment else pictures), labels
+            yield (_shifted(pictures, self.random, self._flip) if self._augment else pictures), labels
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         if self._kept is not None:
@@ -87,6 +94,49 @@ class Loader:
                 if upcoming + DECODERS < len(parts):
                     ahead.append(pool.submit(self._data.batch, parts[upcoming + DECODERS]))
                 yield ready
+
+
+class Batches:
+    """The batches of an epoch, each with as many samples without labels behind it where there are such.
+
+    Args:
+        labelled: whose number of batches makes an epoch.
+        unlabelled: read again and again, or None. Its labels are replaced by ``UNLABELLED``.
+    """
+
+    def __init__(self, labelled: Loader, unlabelled: Loader | None = None) -> None:
+        self._labelled, self._unlabelled = labelled, unlabelled
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._unlabelled is None:
+            yield from self._labelled
+            return
+        others = self._without_labels(self._unlabelled)
+        for pictures, labels in self._labelled:
+            more = next(others)
+            none = torch.full((len(more),), UNLABELLED, dtype=labels.dtype)
+            yield torch.cat([pictures, more]), torch.cat([labels, none])
+
+    @staticmethod
+    def _without_labels(loader: Loader) -> Iterator[torch.Tensor]:
+        while True:
+            for pictures, _ in loader:
+                yield pictures
+
+    def random_state(self) -> list[Any]:
+        """States of the generators between two epochs; JSON values."""
+        return [loader.random.bit_generator.state for loader in self._loaders()]
+
+    def set_random_state(self, states: list[Any]) -> None:
+        """Go on from what :meth:`random_state` gave."""
+        for loader, state in zip(self._loaders(), states, strict=True):
+            loader.random.bit_generator.state = state
+
+    def _loaders(self) -> list[Loader]:
+        return [self._labelled] if self._unlabelled is None else [self._labelled, self._unlabelled]
 
 
 def loader(

@@ -13,7 +13,7 @@ from compress import facts
 from compress.facts import StageFacts
 from compress.lineage import BaselineRow, Row, Spent, spending
 from compress.original import Original
-from compress.passes.base import Pass, PassContext, PassRecord
+from compress.passes.base import Pass, PassContext, PassRecord, TorchPass
 from compress.recipe import Recipe
 from compress.workspace import Workspace
 
@@ -82,6 +82,7 @@ class Job:
         self._workspace = workspace
         self._cache = cache
         self._rows: list[Row] = []
+        self._source = original.source
 
     def make(self) -> Made:
         """Carry out every step that no earlier run has finished."""
@@ -148,12 +149,14 @@ class Job:
         from compress import checkpoint
 
         changed = False
-        passes = [p for p in self._recipe.passes if p.stage == "torch"]
+        passes = [p for p in self._recipe.passes if isinstance(p, TorchPass)]
         names = [f"{number}-{p.name}" for number, p in enumerate(passes)]
         finished = [self._workspace.finished(name) for name in names]
         if any(step is not None for step in finished):
             last = [step for step in finished if step is not None][-1]
             self._rows += [step.row for step in finished if step is not None and step.row is not None]
+            for applied, step in zip(passes, finished, strict=True):
+                module = self._architecture(applied, module) if step is not None else module
             module = checkpoint.load(self._workspace.path(last.file), into=copy.deepcopy(module))
             size = self._rows[-1].facts
             changed = any(row.record["done"] for row in self._rows)
@@ -162,6 +165,7 @@ class Job:
                 continue
             with spending() as spent:
                 module, record = applied.apply(module, self._context)
+            self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
             before, size = size, facts.of_module(module, self._context.sample(1))
@@ -169,6 +173,14 @@ class Job:
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
         return module, changed
+
+    def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
+        """What a pass that an earlier run finished gave its model to be: the given one, or a fresh other one."""
+        source = applied.source(self._source, self._context)
+        if source is None or source == self._source:
+            return module
+        self._source = source
+        return source.instantiate(self._context.seed).eval()
 
     def _onnx_passes(self, path: Path, size: StageFacts) -> tuple[Path, StageFacts]:
         for number, applied in enumerate(self._recipe.passes):
@@ -230,7 +242,7 @@ class Job:
     def _save(self, path: Path, module: nn.Module) -> None:
         from compress import checkpoint
 
-        checkpoint.save(path, module, self._original.source, original=self._original.module)
+        checkpoint.save(path, module, self._source, original=self._original.module)
 
     def _normalised(self, path: Path, name: str) -> Path:
         from certify.certificate.normalise import normalise

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from certify.callables import FORM, import_callable
+from certify.data import Preprocess
 from certify.errors import ModelError
 from certify.progress import Progress, Silent
 from certify.suggest import unknown_name
@@ -157,6 +159,43 @@ def build(
 def import_factory(factory: str) -> Callable[..., Any]:
     """Import ``package.module:callable``; see :func:`certify.callables.import_callable`."""
     return import_callable(factory, "model", names(), LIST_HINT)
+
+
+class Refed(nn.Module):
+    """A model that is fed with pictures made ready for another: they are scaled, and resized, as its own would be.
+
+    Args:
+        model: to be fed.
+        scale: factor of each channel, (C,).
+        shift: added to each channel, (C,).
+        size: (H, W) that it takes, or None for any.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self, model: nn.Module, scale: torch.Tensor, shift: torch.Tensor, size: tuple[int, int] | None
+    ) -> None:
+        super().__init__()
+        self.model, self.size = model, size
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Logits of the model: (n, outputs)."""
+        pictures = pictures * self.scale + self.shift
+        if self.size is not None and pictures.shape[2:] != self.size:
+            pictures = F.interpolate(pictures, self.size, mode="bilinear", antialias=True)
+        logits: torch.Tensor = self.model(pictures)
+        return logits
+
+
+def fed_as(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
+    """The model, in evaluation mode, taking pictures that were made ready by the contract of another."""
+    std, mean = (torch.tensor(values) for values in (preprocess.std, preprocess.mean))
+    own_std, own_mean = torch.tensor(built.std or preprocess.std), torch.tensor(built.mean or preprocess.mean)
+    return Refed(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()
 
 
 def head_of(model: nn.Module, outputs: int) -> str:

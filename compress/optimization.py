@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,12 @@ from torch import nn
 
 from certify.errors import ModelError, UsageError
 from certify.suggest import unknown_name
+from compress.data import UNLABELLED
+from compress.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
 
 OPTIMIZERS = ("adamw", "sgd")
+FEATURES = ("none", "hint", "attention")
+KEPT = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,13 @@ class TrainingConfig:
         optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
         label_smoothing: share of the target that goes to all classes (Szegedy et al. 2016).
         warmup: share of the steps in which the learning rate rises from 0; then it falls as a half cosine.
+        method: loss on the outputs: ``kd``, ``dkd`` or ``dist`` (see :mod:`compress.distillation`).
         temperature: softens teacher's and student's logits (T of Hinton et al. 2015).
+        standardise: bring the logits of both to mean 0 and deviation 1 before they are softened.
         alpha: weight of the teacher's part of the loss; unused without a teacher.
+        features: loss on the feature maps: ``hint``, ``attention`` or ``none``.
+        feature_weight: its weight.
+        keep: which epoch's weights come back: the ``best`` on validation data, or the ``last``.
         augment: shift pictures by up to 1/16 of their side.
         flip: also mirror half of them; wrong for digits and letters.
 
@@ -45,14 +56,25 @@ class TrainingConfig:
     optimizer: str = "adamw"
     label_smoothing: float = 0.05
     warmup: float = 0.15
+    method: str = "kd"
     temperature: float = 4.0
+    standardise: bool = False
     alpha: float = 1.0
+    features: str = "none"
+    feature_weight: float = 1.0
+    keep: str = "best"
     augment: bool = True
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        for kind, name, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("distillation method", self.method, OUTPUT_LOSSES),
+            ("loss on features", self.features, FEATURES),
+            ("epoch to keep", self.keep, KEPT),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
         for name, fits, needed in (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch", self.batch >= 2, "at least 2"),
@@ -62,6 +84,7 @@ class TrainingConfig:
             ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
             ("temperature", self.temperature > 0, "above 0"),
             ("alpha", self.alpha >= 0, "at least 0"),
+            ("feature_weight", self.feature_weight >= 0, "at least 0"),
         ):
             if not fits:
                 raise UsageError(f"Training: {name} is {getattr(self, name)} and must be {needed}.")
@@ -77,6 +100,10 @@ class Run:
         class_map: outputs that stand for the data's classes; None for all.
         device: to train on.
         steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
+        sample: a few preprocessed pictures, by which the feature maps of teacher and student are matched.
+
+    Raises:
+        ModelError: features are to be compared, and the models have no maps of one size.
     """
 
     def __init__(
@@ -87,12 +114,17 @@ class Run:
         class_map: Sequence[int] | None,
         device: torch.device,
         steps: int,
+        sample: torch.Tensor | None = None,
     ) -> None:
+        self.features: FeatureLoss | None = None
+        if teacher is not None and sample is not None and config.features != "none":
+            self.features = FeatureLoss(config.features, model.eval(), teacher, sample).to(device)
         self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
         self.config, self.device = config, device
         self.columns = None if class_map is None else torch.tensor(class_map, device=device)
-        self.optimizer = _optimizer(self.model, config)
+        adapters = () if self.features is None else tuple(self.features.parameters())
+        self.optimizer = _optimizer((*self.model.parameters(), *adapters), config)
         self.steps, self.done = steps, 0
         self.autocast = has_fast_bfloat16(device)
 
@@ -118,24 +150,56 @@ class Run:
         self.done += 1
         return value
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training has changed."""
+        return {
+            "model": self.model.state_dict(),
+            "features": {} if self.features is None else self.features.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "done": self.done,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        if self.features is not None:
+            self.features.load_state_dict(state["features"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps, self.done = state["steps"], state["done"]
+
     def _loss(self, pictures: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with contextlib.ExitStack() as listening:
+            taps = None
+            if self.features is not None and self.teacher is not None:
+                taps = [listening.enter_context(tap) for tap in self.features.taps(self.model, self.teacher)]
+            logits = self._outputs(self.model, pictures)
+            chosen = logits if self.columns is None else logits[:, self.columns]
+            loss = F.cross_entropy(chosen, labels, label_smoothing=self.config.label_smoothing, ignore_index=UNLABELLED)
+            if self.teacher is None:
+                return loss
+            with torch.no_grad():
+                taught = self._outputs(self.teacher, pictures)
+        if self.config.alpha:
+            loss = loss + self.config.alpha * self._taught(logits, taught, labels)
+        if self.features is not None and taps is not None:
+            loss = loss + self.config.feature_weight * self.features(*taps)
+        return loss
+
+    def _outputs(self, model: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits = self.model(pictures)
-        logits = logits.float()
-        chosen = logits if self.columns is None else logits[:, self.columns]
-        loss = F.cross_entropy(chosen, labels, label_smoothing=self.config.label_smoothing)
-        if self.teacher is None or self.config.alpha == 0:
-            return loss
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            taught = self.teacher(pictures)
-        t = self.config.temperature
-        divergence = F.kl_div(
-            F.log_softmax(logits / t, dim=1),
-            F.log_softmax(taught.float() / t, dim=1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        return loss + self.config.alpha * t * t * divergence
+            logits: torch.Tensor = model(pictures)
+        return logits.float()
+
+    def _taught(self, logits: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        config = self.config
+        if logits.shape != taught.shape:
+            raise ModelError(f"The teacher has {taught.shape[1]} outputs and the student {logits.shape[1]}; fit them.")
+        if config.standardise:
+            logits, taught = standardise(logits), standardise(taught)
+        true = labels if self.columns is None else self.columns[labels.clamp(min=0)]
+        true = torch.where(labels == UNLABELLED, taught.argmax(1), true)
+        return OUTPUT_LOSSES[config.method](logits, taught, true, config.temperature)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -146,8 +210,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 
-def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    trained = [p for p in model.parameters() if p.requires_grad]
+def _optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

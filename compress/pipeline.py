@@ -133,7 +133,7 @@ def run(
     progress = progress or Silent()
     chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
-    runtimes.get(plan.runtime)  # an unknown name is refused before the work, not after it
+    runtimes.check(plan.runtime)  # a name that can't be used is refused before the work, not after it
     dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
     request = Request(model, None if weights is None else str(weights), preprocess, seed)
@@ -147,6 +147,7 @@ def run(
         seed=seed,
         max_train_time=max_train_time,
         progress=progress,
+        test_digests=frozenset(dataset.test.digests()),
     )
     described = describe_data(dataset)
     workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)

@@ -44,6 +44,7 @@ TABLE = _table(
     (
         ("structured_prune", "compress.passes.structured_prune:StructuredPrune"),
         ("distill", "compress.passes.distill:Distill"),
+        ("finetune", "compress.passes.finetune:Finetune"),
         ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),
         ("quantize_static", "compress.passes.quantize_static:QuantizeStatic"),
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from certify.data.dataset import Dataset, Split
     from certify.data.preprocess import Preprocess
+    from compress.models import ModelSource
 
 Stage = Literal["torch", "onnx"]
 
@@ -89,6 +90,7 @@ class PassContext:
         max_train_time: seconds that one training may last, or None.
         progress: where the pass says how far it is.
         workspace: folder for new files (ONNX stage); None where there is none.
+        test_digests: of the test samples, which a pass that brings data of its own must refuse.
     """
 
     data: PassData
@@ -100,6 +102,7 @@ class PassContext:
     max_train_time: float | None = None
     progress: Progress = field(default_factory=Silent)
     workspace: Path | None = None
+    test_digests: frozenset[str] = frozenset()
 
     def deadline(self) -> float | None:
         """Monotonic time at which a training that starts now must stop, or None."""
@@ -198,6 +201,10 @@ class TorchPass(Pass):
     @abc.abstractmethod
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`; the module that comes back is in eval mode."""
+
+    def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
+        """How a fresh model of the architecture that comes back is built: as the given one, for most passes."""
+        return given
 
 
 class OnnxPass(Pass):

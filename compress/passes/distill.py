@@ -1,90 +1,118 @@
-"""Recovery training with the original as the teacher."""
+"""Recovery training with a teacher."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from certify.errors import UsageError
-from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
+from certify.errors import DataError, UsageError
+from compress.passes.base import PassContext, PassRecord
+from compress.passes.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from certify.data import Dataset
+    from certify.data import Split
+    from compress.models import BuiltModel, ModelSource
 
-FLIPPED_FROM = 64
-"""Pixels; larger pictures are photographs, which may be mirrored; digits and letters may not."""
+ORIGINAL = "original"
 
 
-class Distill(TorchPass):
-    """Train the compressed model to give the original's answers, softened, beside the true labels.
+class Distill(RecoveryTraining):
+    """Train the compressed model to give a teacher's answers, softened, beside the true labels.
 
-    The loss is `cross-entropy + alpha * temperature^2 * KL(teacher || student)`, the second part on outputs softened
-    by the temperature; the teacher is the untouched original. The learning rate rises for a while and then falls
-    along a cosine. The weights that come back are those of the best epoch on validation data; test data is never seen.
+    The loss is `cross-entropy + alpha * method(student, teacher) + feature_weight * features(student, teacher)`. The
+    teacher is the untouched original, or any other model with weights. The student is the model as the passes before
+    left it, or a fresh one of any other architecture. The learning rate rises for a while and then falls along a
+    cosine. The weights that come back are those of the best epoch on validation data; test data is never seen.
 
-    Papers: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531);
-    Loshchilov and Hutter 2017 (arXiv 1608.03983) for the cosine schedule.
+    Papers: `kd` Hinton, Vinyals and Dean 2015 (arXiv 1503.02531); `dkd` Zhao et al. 2022 (arXiv 2203.08679); `dist`
+    Huang et al. 2022 (arXiv 2205.10536), for teachers that are much stronger; `standardise` Sun et al. 2024 (arXiv
+    2403.01427); `hint` Romero et al. 2015 (arXiv 1412.6550); `attention` Zagoruyko and Komodakis 2017 (arXiv
+    1612.03928); the cosine Loshchilov and Hutter 2017 (arXiv 1608.03983).
 
     When not to use it: without train samples, or where the training data is not what the original was trained for
-    (it then unlearns what the data does not show).
+    (it then unlearns what the data does not show); `features` not on networks without feature maps (vision
+    transformers), where it is refused.
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
-    epochs: int = Field(6, ge=1, le=10_000, description="Passes over the train samples.")
-    lr: float = Field(1e-3, gt=0, le=10, description="Largest learning rate.")
-    batch: int = Field(64, ge=2, le=65_536, description="Samples in one step.")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="What turns gradients into steps.")
+    method: Literal["kd", "dkd", "dist"] = Field("kd", description="How the answers of the two are compared.")
     alpha: float = Field(1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels.")
     temperature: float = Field(4.0, ge=1, le=100, description="How much the answers are softened.")
-    weight_decay: float = Field(0.02, ge=0, le=1, description="Pull of the weights towards 0.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    augment: bool = Field(True, description="Whether train samples are shifted by a few pixels at random.")
-    flip: bool | None = Field(
-        None, description="Whether half of them are mirrored; by default pictures of more than 64 pixels are."
+    standardise: bool = Field(False, description="Whether logits are brought to mean 0 and deviation 1 before.")
+    features: Literal["none", "hint", "attention"] = Field(
+        "none", description="How feature maps of one resolution are compared."
+    )
+    feature_weight: float = Field(1.0, ge=0, le=100_000, description="Weight of the feature maps.")
+    teacher: str = Field(ORIGINAL, description="The original, or a model by name (torchvision's, or package.module:f).")
+    teacher_weights: str | None = Field(None, description="Weights of another teacher: a file or torchvision's name.")
+    student: str | None = Field(None, description="Architecture to train instead of the model that was given, by name.")
+    student_weights: str | None = Field(None, description="Weights that it starts from; random ones by default.")
+    unlabelled: str | None = Field(
+        None, description="Data specification; its train pictures are learnt from by the teacher's answers alone."
     )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: there are no train or validation samples, or there is no teacher.
-            ModelError: the loss is not finite.
+            UsageError: there are no train or validation samples, there is no teacher, or it has no weights.
+            DataError: unlabelled samples that can't be read, or that are test samples.
+            ModelError: the loss is not finite, or outputs or feature maps do not fit.
         """
-        from compress.training import TrainingConfig, train
+        teacher = self._teacher(context)
+        student = copy.deepcopy(model) if self.student is None else self._student(context).model
+        names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
+        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}}
+        record = self._train(student, context, settings, "Distilling", teacher, self._unlabelled(context))
+        more = {"teacher": self.teacher, **({} if self.student is None else {"student": self.student})}
+        return student, PassRecord({**record.done, **more}, record.declined)
 
-        for part in ("train", "validation"):
-            context.data.part(part, self.name)
-        if context.teacher is None:
-            raise UsageError("distill needs the original as its teacher, and this job has none; leave the pass out.")
-        settings = self.model_dump()
-        if settings["flip"] is None:
-            settings["flip"] = min(context.data.input_size) > FLIPPED_FROM
-        student = copy.deepcopy(model)
-        result = train(
-            student,
-            cast("Dataset", context.data),  # training uses the parts that a pass may see, and no others
-            context.preprocess,
-            TrainingConfig(**settings, label_smoothing=0.0),
-            teacher=context.teacher,
-            seed=context.seed,
-            deadline=context.deadline(),
-            progress=context.progress,
-            device=context.device,
-            description="Distilling",
-        )
-        done = {
-            "epochs_done": result.epochs_done,
-            "best_epoch": result.best_epoch,
-            "validation_accuracy": result.validation_accuracy,
-            "flip": settings["flip"],
-            "reason": result.reason,
-        }
-        left_out = self.epochs - result.epochs_done
-        declined = (Declined(f"{left_out} of {self.epochs} epochs", result.reason),) if left_out > 0 else ()
-        return student, PassRecord(done, declined)
+    def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
+        """See :meth:`TorchPass.source`."""
+        return given if self.student is None else self._student(context).source
+
+    def _student(self, context: PassContext) -> BuiltModel:
+        return self._built(self.student or "", self.student_weights, context)
+
+    def _built(self, spec: str, weights: str | None, context: PassContext) -> BuiltModel:
+        from compress import models
+
+        data = context.data
+        return models.build(spec, len(data.classes), weights, data.class_map, context.seed, context.progress)
+
+    def _teacher(self, context: PassContext) -> nn.Module:
+        if self.teacher == ORIGINAL:
+            if context.teacher is None:
+                raise UsageError(
+                    "distill needs the original as its teacher, and this job has none; leave the pass out."
+                )
+            return context.teacher
+        built = self._built(self.teacher, self.teacher_weights, context)
+        if built.needs_training:
+            raise UsageError(
+                f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
+                "so it has nothing to teach; give teacher_weights."
+            )
+        from compress.models import fed_as
+
+        return fed_as(built, context.preprocess)
+
+    def _unlabelled(self, context: PassContext) -> Split | None:
+        if self.unlabelled is None:
+            return None
+        from certify.data import load
+
+        split = load(self.unlabelled, seed=context.seed, progress=context.progress).train
+        if split is None:
+            raise UsageError(f"The unlabelled data '{self.unlabelled}' have no train part to learn from.")
+        if seen := context.test_digests.intersection(split.digests()):
+            raise DataError(
+                f"{len(seen)} of the unlabelled samples of '{self.unlabelled}' are test samples; take them out."
+            )
+        return split

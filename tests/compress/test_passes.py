@@ -20,7 +20,12 @@ from compress.facts import state_digest
 from compress.parity import run_onnx
 from compress.passes import PassData, PassRecord
 
-SHORT = {"distill": {"epochs": 1}, "quantize_static": {"samples": 16}, "structured_prune": {"round_to": 4}}
+SHORT = {
+    "distill": {"epochs": 1},
+    "finetune": {"epochs": 1},
+    "quantize_static": {"samples": 16},
+    "structured_prune": {"round_to": 4},
+}
 """Parameters that make a pass quick; a pass without an entry runs with its defaults."""
 
 EVERY = pytest.mark.parametrize("name", passes.names())

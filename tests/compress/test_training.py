@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from dataclasses import replace
@@ -9,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from certify.data import default_preprocess
-from certify.errors import DataError, ModelError
-from compress import training
+from certify.data import Split, default_preprocess
+from certify.errors import DataError, ModelError, UsageError
+from certify.progress import Silent
+from compress import epochs, training
 from compress.training import TrainingConfig, evaluate, train
 
 QUICK = TrainingConfig(epochs=3, batch=8, lr=1e-2, label_smoothing=0.0)
@@ -118,6 +120,83 @@ def test_train_follows_the_teacher_and_leaves_it_alone(dataset, preprocess, mode
     second = [(evaluate(net, dataset.test, preprocess).top1 == 1).mean() for net in (teacher, alone, student)]
     assert second[0] > 0.9 and second[1] < 0.4 and second[2] > 0.9
     assert _same(taught, _state(teacher)) and all(p.requires_grad for p in teacher.parameters())
+
+
+class StoppedAfter(Silent):
+    """Progress whose bar raises KeyboardInterrupt at the given step, as Ctrl-C would."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @contextlib.contextmanager
+    def task(self, description, total=None):
+        yield self
+
+    def advance(self, steps=1, note=""):
+        self.left -= steps
+        if steps and self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_train_goes_on_as_if_nothing_had_happened_when_it_was_stopped(
+    dataset, preprocess, model, tmp_path, monkeypatch, optimizer
+):
+    monkeypatch.setattr(epochs, "KEPT_AFTER_S", 0.0)
+    config = replace(QUICK, epochs=4, optimizer=optimizer, lr=5e-3)
+    whole, stopped, file = copy.deepcopy(model), copy.deepcopy(model), tmp_path / "run.training"
+    first = train(whole, dataset, preprocess, config)
+    steps = first.epochs_done * 16
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, dataset, preprocess, config, resume=file, progress=StoppedAfter(steps // 2 + 3))
+    taken_up = StoppedAfter(steps)
+    second = train(again := copy.deepcopy(model), dataset, preprocess, config, resume=file, progress=taken_up)
+    assert taken_up.left == 0
+    assert _same(_state(whole), _state(again))
+    assert (second.best_epoch, second.epochs_done) == (first.best_epoch, first.epochs_done)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged", None])
+def test_train_begins_anew_when_the_kept_epoch_is_of_another_training(
+    dataset, preprocess, model, tmp_path, monkeypatch, content
+):
+    monkeypatch.setattr(epochs, "KEPT_AFTER_S", 0.0)
+    config, file = replace(QUICK, epochs=2), tmp_path / "run.training"
+    whole = copy.deepcopy(model)
+    train(whole, dataset, preprocess, config)
+    if content is None:
+        with pytest.raises(KeyboardInterrupt):
+            other = replace(config, lr=5e-3)
+            train(copy.deepcopy(model), dataset, preprocess, other, resume=file, progress=StoppedAfter(20))
+        assert file.is_file()
+    else:
+        file.write_bytes(content)
+    train(model, dataset, preprocess, config, resume=file)
+    assert _same(_state(whole), _state(model)) and not file.exists()
+
+
+def test_train_keeps_the_last_epoch_when_the_schedule_is_fixed(dataset, preprocess, model, monkeypatch):
+    reached = iter([(0.9, -1.0), (0.1, -2.0)])
+    monkeypatch.setattr(training, "_validate", lambda *_: next(reached))
+    result = train(model, dataset, preprocess, replace(QUICK, epochs=2, keep="last"))
+    assert (result.best_epoch, result.validation_accuracy) == (2, 0.1)
+
+
+def test_train_learns_from_samples_without_labels_by_the_teachers_answers(dataset, preprocess, model):
+    teacher = copy.deepcopy(model)
+    train(teacher, dataset, preprocess, QUICK)
+    few = replace(dataset, train=dataset.train.subset(range(8)))
+    wrong = Split(dataset.train._source, (dataset.train.labels + 1) % 4)  # labels that must not be looked at
+    alone, helped = copy.deepcopy(model), copy.deepcopy(model)
+    config = replace(QUICK, epochs=24, alpha=2.0)
+    for student, more in ((alone, None), (helped, wrong)):
+        train(student, few, preprocess, config, teacher=teacher, unlabelled=more)
+    accuracy = [evaluate(net, dataset.test, preprocess).accuracy for net in (teacher, helped)]
+    assert accuracy[0] > 0.9 and accuracy[1] > 0.9
+    assert not _same(_state(alone), _state(helped))
+    with pytest.raises(UsageError, match="only be learnt from with a teacher"):
+        train(alone, few, preprocess, config, unlabelled=wrong)
 
 
 def test_train_picks_the_columns_of_the_class_map(dataset, preprocess, model):

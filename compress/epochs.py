@@ -1,0 +1,184 @@
+"""The epochs of one training: which one's weights come back, and how a training that was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from certify import files
+from certify.progress import Task as Bar
+from compress.data import Batches
+from compress.facts import state_digest
+from compress.optimization import Run
+
+STEPS_BEFORE_ESTIMATE = 5
+"""Batches until the time that the rest will take is estimated; the first ones also prepare kernels."""
+KEPT_AFTER_S = 10.0
+"""An epoch is kept for a later start where this much would be lost without it: writing large states takes time."""
+
+Reached = tuple[float, float]
+"""(accuracy, minus loss) on validation data: what makes one epoch better than another."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training did.
+
+    Attributes:
+        epochs_done: complete passes over the training data.
+        best_epoch: the pass (from 1) whose weights came back; the one that was cut short counts.
+        validation_accuracy: of those weights, 0 to 1.
+        seconds: wall-clock time.
+        stopped_early: whether the time was up before the last epoch.
+        reason: why it ended, in words.
+    """
+
+    epochs_done: int
+    best_epoch: int
+    validation_accuracy: float
+    seconds: float
+    stopped_early: bool
+    reason: str
+
+
+@dataclass
+class _State:
+    """Where a training stands after an epoch."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best: Reached = (-1.0, -math.inf)
+    best_epoch: int = 0
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Epochs:
+    """One training, epoch by epoch.
+
+    Args:
+        run: model, optimizer and schedule.
+        batches: of one epoch, again and again.
+        validate: tells what the model, as it is now, reaches on validation data.
+        bar: moved on with every batch.
+    """
+
+    def __init__(self, run: Run, batches: Batches, validate: Callable[[], Reached], bar: Bar) -> None:
+        self._run, self._batches, self._validate, self._bar = run, batches, validate, bar
+        self._state = _State()
+
+    def finish(self, deadline: float | None, resume: Path | None) -> TrainingResult:
+        """Train to the end, and give the model the weights of the epoch to keep.
+
+        Args:
+            deadline: reading of ``time.monotonic`` after which no further batch is begun.
+            resume: file of the last finished epoch, or None.
+        """
+        run = self._run
+        key = None if resume is None else _key(run)
+        if resume is not None:
+            self._go_on(resume, key)
+        state = self._state
+        began = time.monotonic() - state.seconds
+        kept_at = state.seconds
+        if deadline is not None:
+            deadline -= state.seconds  # what the epochs before the stop took counts too
+        out_of_time = False
+        while run.done < run.steps and not out_of_time:
+            out_of_time = self._epoch(deadline, began)
+            state.seconds = time.monotonic() - began
+            if resume is not None and state.seconds - kept_at >= KEPT_AFTER_S:
+                self._keep(resume, key)
+                kept_at = state.seconds
+        run.model.load_state_dict(state.kept)
+        if resume is not None:
+            resume.unlink(missing_ok=True)
+        return self._result()
+
+    def _epoch(self, deadline: float | None, began: float) -> bool:
+        """One pass over the data; whether the time is up."""
+        run, state, out_of_time = self._run, self._state, False
+        state.epoch += 1
+        run.model.train()
+        best = f", validation {state.best[0]:.1%}" if state.kept else ""
+        for pictures, labels in self._batches:
+            loss = run.step(pictures, labels)
+            self._bar.advance(1, note=f"epoch {state.epoch}, loss {loss:.3f}{best}")
+            out_of_time = self._keep_to(deadline, began)
+            if out_of_time or run.done >= run.steps:
+                break
+        reached = self._validate()
+        if reached > state.best or run.config.keep == "last":
+            state.best, state.best_epoch = reached, state.epoch
+            state.kept = {key: value.detach().clone() for key, value in run.model.state_dict().items()}
+        self._bar.advance(0, note=f"epoch {state.epoch}, loss {loss:.3f}, validation {state.best[0]:.1%}")
+        return out_of_time
+
+    def _keep_to(self, deadline: float | None, began: float) -> bool:
+        """Shorten the schedule where it would end after the deadline; whether the time is up already."""
+        run = self._run
+        if deadline is None:
+            return False
+        now = time.monotonic()
+        if run.done >= STEPS_BEFORE_ESTIMATE:
+            left = int(max(0.0, deadline - now) / (now - began) * run.done)
+            run.steps = min(run.steps, run.done + left)
+        return now >= deadline
+
+    def _result(self) -> TrainingResult:
+        run, state = self._run, self._state
+        complete = run.done // len(self._batches)
+        early = complete < run.config.epochs
+        reason = f"the time was up after {complete} of {run.config.epochs} epochs" if early else "all epochs done"
+        return TrainingResult(complete, state.best_epoch, state.best[0], state.seconds, early, reason)
+
+    def _keep(self, path: Path, key: str | None) -> None:
+        run = self._run
+        content = {
+            "key": key,
+            "state": asdict(self._state),
+            "run": run.state_dict(),
+            "batches": json.dumps(self._batches.random_state()),
+            "torch": torch.get_rng_state(),
+            "device": torch.cuda.get_rng_state() if run.device.type == "cuda" else None,
+        }
+        with files.replacing(path) as beside:
+            torch.save(content, beside)
+
+    def _go_on(self, path: Path, key: str | None) -> None:
+        """Take up the training that a file holds; one of another training, or a damaged one, is left aside."""
+        content = _read(path)
+        if content is None or content.get("key") != key:
+            return
+        self._state = _State(**content["state"])
+        self._state.best = tuple(content["state"]["best"])
+        self._run.load_state_dict(content["run"])
+        self._batches.set_random_state(json.loads(content["batches"]))
+        torch.set_rng_state(content["torch"])
+        if content["device"] is not None:
+            torch.cuda.set_rng_state(content["device"])
+        self._bar.advance(self._run.done, note=f"going on after epoch {self._state.epoch}")
+
+
+def _key(run: Run) -> str:
+    """What a training is known by again: its settings, and the weights that it begins with."""
+    config = json.dumps(asdict(run.config), sort_keys=True)
+    return hashlib.sha256(f"{config} {run.steps} {state_digest(run.model)}".encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,44 @@
+"""Recovery training on the labels alone."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from compress.passes.base import PassContext, PassRecord
+from compress.passes.recovery import RecoveryTraining
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Finetune(RecoveryTraining):
+    """Train the compressed model on the true labels.
+
+    Cross-entropy, with a learning rate that rises for a while and then falls along a cosine. The weights that come
+    back are those of the best epoch on validation data; test data is never seen.
+
+    Papers: Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015 (arXiv
+    1506.02626) for retraining what was pruned; Renda, Frankle and Carbin, "Comparing Rewinding and Fine-tuning",
+    ICLR 2020 (arXiv 2003.02389) for why the learning rate should rise to nearly its first height again.
+
+    When not to use it: where the original is at hand as a teacher (`distill` needs the same time and loses less),
+    without train samples, or where the training data is not what the original was trained for.
+    """
+
+    name: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 1
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
+
+    def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
+        """See :meth:`Pass.apply`.
+
+        Raises:
+            UsageError: there are no train or validation samples.
+            ModelError: the loss is not finite.
+        """
+        trained = copy.deepcopy(model)
+        return trained, self._train(trained, context, {"label_smoothing": self.label_smoothing}, "Fine-tuning")
