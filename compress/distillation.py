@@ -54,10 +54,14 @@ def relate(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, t
     equations 8 to 10 with both weights 1: the student need not give the teacher's values, only their order and
     proportion, which a much smaller one can.
     """
-    soft = [F.softmax(logits / temperature, dim=1) for logits in (student, teacher)]
-    within = 1 - F.cosine_similarity(*(s - s.mean(1, keepdim=True) for s in soft), dim=1).mean()
-    across = 1 - F.cosine_similarity(*(s - s.mean(0, keepdim=True) for s in soft), dim=0).mean()
-    return temperature**2 * (within + across)
+    ours, theirs = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    return temperature**2 * (_unrelated(ours, theirs, 1) + _unrelated(ours, theirs, 0))
+
+
+def _unrelated(first: torch.Tensor, second: torch.Tensor, dim: int) -> torch.Tensor:
+    """One minus Pearson's correlation along a dimension, in the mean."""
+    centred = [values - values.mean(dim, keepdim=True) for values in (first, second)]
+    return 1 - F.cosine_similarity(centred[0], centred[1], dim=dim).mean()
 
 
 OUTPUT_LOSSES: Mapping[str, OutputLoss] = {"kd": soften, "dkd": decouple, "dist": relate}
