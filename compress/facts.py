@@ -41,7 +41,7 @@ def of_module(module: nn.Module, sample: torch.Tensor) -> StageFacts:
     tensors = module.state_dict().values()
     return StageFacts(
         digest=state_digest(module),
-        parameters=sum(p.numel() for p in module.parameters()),
+        parameters=count_parameters(module),
         macs=count_macs(module, sample),
         bytes=sum(t.numel() * t.element_size() for t in tensors),
     )
@@ -74,6 +74,11 @@ def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int
         feed = {preprocess.input_name: preprocess.batch(split, wanted)}
         outputs.append(session.run([preprocess.output_name], feed)[0])
     return score(np.concatenate(outputs)[: len(split)], split.labels, preprocess.class_map, classes).accuracy
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights; those that several parts share count once."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def count_macs(module: nn.Module, sample: torch.Tensor) -> int:

@@ -1,17 +1,16 @@
-"""Removing channels down to a number of multiply-adds, on torch-pruning's dependency groups."""
+"""Removing channels down to a number of multiply-adds or parameters, on torch-pruning's dependency groups."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
-from compress.facts import count_macs
 from compress.passes.base import Declined
+from compress.passes.importance import MEASURES, follow
 
 PERCENT = 100
 
@@ -35,16 +34,6 @@ def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
     return last[-1] if last else None
 
 
-def _importance(name: str) -> Any:
-    if name == "bn_scale":
-        return tp.importance.BNScaleImportance()
-    if name == "taylor":
-        return tp.importance.GroupTaylorImportance()
-    if name == "random":
-        return tp.importance.RandomImportance()
-    return tp.importance.GroupMagnitudeImportance(p=1 if name == "magnitude_l1" else 2)
-
-
 class ChannelPruner:
     """Prunes a model in place, by ratios that grow in whole percents.
 
@@ -53,9 +42,10 @@ class ChannelPruner:
         sample: one preprocessed sample (1, ...), which the model is traced with.
         head: layer that keeps its outputs.
         importance: see StructuredPrune.
-        scope: ``local`` or ``global``.
+        scope: ``local``, ``global`` or ``isomorphic``.
         multiple: channels are kept at multiples of this.
         most: largest share of its channels that a layer may lose.
+        count: gives what is to fall (multiply-adds, parameters) of the model as it is.
 
     Raises:
         whatever torch-pruning raises on an architecture that it does not understand.
@@ -71,9 +61,10 @@ class ChannelPruner:
         scope: str,
         multiple: int,
         most: float,
+        count: Callable[[nn.Module], int],
     ) -> None:
         self.model = model
-        self.sample = sample
+        self._count = count
         self.head = head
         self.multiple = multiple
         self.last_percent = int(most * PERCENT)
@@ -81,8 +72,9 @@ class ChannelPruner:
         self._pruner = tp.pruner.BasePruner(
             model,
             sample,
-            importance=_importance(importance),
-            global_pruning=scope == "global",
+            importance=MEASURES[importance](),
+            global_pruning=scope != "local",
+            isomorphic=scope == "isomorphic",
             pruning_ratio=1.0,
             iterative_steps=PERCENT,  # step i aims at i percent
             max_pruning_ratio=most,
@@ -108,27 +100,32 @@ class ChannelPruner:
             if isinstance(module, LAYERS)
         }
 
-    def prune_to(self, macs: int) -> int:
-        """Remove channels until at most ``macs`` multiply-adds are left, or nothing more can be removed.
+    def left(self) -> int:
+        """What the model has now of what is to fall."""
+        return self._count(self.model)
+
+    def prune_to(self, wanted: int) -> int:
+        """Remove channels until at most ``wanted`` of what is counted is left, or nothing more can be removed.
 
         Returns:
-            The multiply-adds that are left.
+            What is left.
         """
-        left = count_macs(self.model, self.sample)
-        while left > macs and self.percent < self.last_percent:
-            self.percent = self._next_percent(left, macs)
+        left = self.left()
+        while left > wanted and self.percent < self.last_percent:
+            self.percent = self._next_percent(left, wanted)
             self._pruner.current_step = self.percent - 1  # step() adds one
             for group in self._pruner.step(interactive=True):
                 group.prune()
-                left = count_macs(self.model, self.sample)
-                if left <= macs:
+                follow(group)
+                left = self.left()
+                if left <= wanted:
                     break
         return left
 
-    def _next_percent(self, left: int, macs: int) -> int:
-        """Half the way to the ratio at which the goal would be met if multiply-adds went with its square."""
+    def _next_percent(self, left: int, wanted: int) -> int:
+        """Half the way to the ratio at which the goal would be met if what is counted went with its square."""
         kept = PERCENT - self.percent
-        there = kept * (1 - math.sqrt(macs / left))
+        there = kept * (1 - math.sqrt(wanted / left))
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 
     def _find_groups(self) -> set[str]:

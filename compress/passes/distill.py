@@ -65,13 +65,16 @@ class Distill(RecoveryTraining):
             DataError: unlabelled samples that can't be read, or that are test samples.
             ModelError: the loss is not finite, or outputs or feature maps do not fit.
         """
-        teacher = self._teacher(context)
         student = copy.deepcopy(model) if self.student is None else self._student(context).model
-        names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
-        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}}
-        record = self._train(student, context, settings, "Distilling", teacher, self._unlabelled(context))
+        record = self.teach(student, context)
         more = {"teacher": self.teacher, **({} if self.student is None else {"student": self.student})}
         return student, PassRecord({**record.done, **more}, record.declined)
+
+    def teach(self, student: nn.Module, context: PassContext) -> PassRecord:
+        """Train a model in place; what :meth:`apply` does to a copy."""
+        names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
+        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}}
+        return self._train(student, context, settings, "Distilling", self._teacher(context), self._unlabelled(context))
 
     def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
         """See :meth:`TorchPass.source`."""

@@ -7,17 +7,23 @@ import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from compress.facts import count_macs
+from compress.facts import count_macs, count_parameters
 from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
-from compress.passes.time_limit import TimeLimitExceeded, time_limit
+from compress.passes.time_limit import TimeLimitExceeded, enforceable, time_limit
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Importance = Literal["magnitude_l1", "magnitude_l2", "bn_scale", "taylor", "random"]
+    from compress.passes.channels import ChannelPruner
+
+Importance = Literal[
+    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
+]
+Scope = Literal["local", "global", "isomorphic"]
+DEFAULT_MACS = 0.5
 
 TRACE_FAILURES = (
     ArithmeticError,
@@ -33,16 +39,19 @@ TRACE_FAILURES = (
 
 
 class StructuredPrune(TorchPass):
-    """Remove whole channels, least important first, until the multiply-adds fall to a target.
+    """Remove whole channels, least important first, until the multiply-adds or the parameters fall to a target.
 
     Channels that depend on each other (through residual additions, concatenations, batch norms, grouped
     convolutions) form a group and go together; torch-pruning finds the groups from a trace of the model. The pass
     raises the share of channels that each layer loses, in whole percents, and stops at the first group that brings
-    the multiply-adds to the target, so that they are never above it and hardly below.
+    the model to the target, so that it is never above it and hardly below.
 
-    Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900). Importance:
-    Li et al. 2017 (arXiv 1608.08710) for magnitude, Liu et al. 2017 (arXiv 1708.06519) for batch norm scales,
-    Molchanov et al. 2019 (arXiv 1906.10771) for first-order Taylor.
+    Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900). Scope
+    `isomorphic`: Fang et al. 2024 (arXiv 2407.04616). Importance: `magnitude` Li et al. 2017 (arXiv 1608.08710);
+    `lamp` Lee et al. 2021 (arXiv 2010.07611); `fpgm` He et al. 2019 (arXiv 1811.00250); `bn_scale` Liu et al. 2017
+    (arXiv 1708.06519); `taylor` Molchanov et al. 2019 (arXiv 1906.10771); `hessian` LeCun, Denker and Solla 1990 with
+    the curvature of single channels as in OBD-C of Wang et al. 2019 (arXiv 1905.05934); `activation` Hu et al. 2016
+    (arXiv 1607.03250).
 
     When not to use it: without training afterwards (put `distill` behind it; accuracy collapses without), on
     models whose attention heads or windows the trace does not understand (declined, with the reason), or where
@@ -50,14 +59,24 @@ class StructuredPrune(TorchPass):
     """
 
     name: ClassVar[str] = "structured_prune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
-    macs: float = Field(0.5, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's.")
-    importance: Importance = Field("magnitude_l2", description="How the importance of a channel is judged.")
-    scope: Literal["local", "global"] = Field(
-        "local", description="Whether each layer gives the same share of its channels, or all are ranked together."
+    macs: float | None = Field(
+        None, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's; 0.5 if nothing is said."
     )
-    steps: int = Field(4, ge=1, le=100, description="Rounds; Taylor importance is estimated anew in each.")
+    parameters: float | None = Field(
+        None, gt=0, lt=1, description="Parameters to be left, as a share of the original's; instead of macs."
+    )
+    importance: Importance = Field("magnitude_l2", description="How the importance of a channel is judged.")
+    scope: Scope = Field(
+        "local",
+        description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
+        "layers of one kind are.",
+    )
+    steps: int = Field(4, ge=1, le=100, description="Rounds; importance from data is estimated anew in each.")
+    recover_epochs: int = Field(
+        0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
+    )
     round_to: int | None = Field(
         None,
         ge=1,
@@ -67,21 +86,32 @@ class StructuredPrune(TorchPass):
     )
     max_ratio: float = Field(0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose.")
     time_limit_s: float = Field(
-        120.0, gt=0, le=3600, description="Seconds after which tracing and pruning are given up."
+        120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
     )
-    batches: int = Field(8, ge=1, le=1000, description="Batches of 64 that Taylor importance is estimated on.")
+    batches: int = Field(
+        8, ge=1, le=1000, description="Batches of 64 that taylor, hessian and activation importance are estimated on."
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> StructuredPrune:
+        if self.macs is not None and self.parameters is not None:
+            raise ValueError("macs and parameters are both given; name one target")
+        return self
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """See :meth:`Pass.apply`. A model that can't be pruned to the target comes back unchanged, declined."""
+        """See :meth:`Pass.apply`. A model that can't be pruned to the target comes back unchanged, declined.
+
+        Raises:
+            UsageError: the importance rests on data, or there is training between the rounds, and samples or the
+                original are missing.
+        """
         import torch
 
-        sample = context.sample(1)
         pruned = copy.deepcopy(model).cpu().eval()
         with torch.random.fork_rng(devices=[]), context.progress.task("Pruning") as bar:
             torch.manual_seed(context.seed)
             try:
-                with time_limit(self.time_limit_s) as limit:
-                    record = self._prune(pruned, sample, context, bar.advance)
+                record = self._prune(pruned, context, bar.advance)
             except TimeLimitExceeded:
                 return self._unchanged(model, f"tracing and pruning took longer than {self.time_limit_s:g} s")
             except TRACE_FAILURES as error:
@@ -92,7 +122,7 @@ class StructuredPrune(TorchPass):
             return self._unchanged(model, record.declined[0].why)
         if why := _broken(pruned, model, context):
             return self._unchanged(model, why)
-        if not limit.enforced:
+        if not enforceable():
             no_limit = Declined("time limit", "it can be enforced in the main thread of a POSIX system only")
             record = PassRecord(record.done, (*record.declined, no_limit))
         return pruned, record
@@ -100,61 +130,83 @@ class StructuredPrune(TorchPass):
     def _unchanged(self, model: nn.Module, why: str) -> tuple[nn.Module, PassRecord]:
         return copy.deepcopy(model).cpu().eval(), PassRecord.refused(why)
 
-    def _prune(
-        self, model: nn.Module, sample: torch.Tensor, context: PassContext, advance: Callable[..., None]
-    ) -> PassRecord:
-        from compress.passes.channels import ChannelPruner, find_head
+    def _target(self, sample: torch.Tensor) -> tuple[str, float, Callable[[nn.Module], int]]:
+        """What is to fall, to which share of the original's, and what counts it."""
+        if self.parameters is not None:
+            return "parameters", self.parameters, count_parameters
+        return "multiply-adds", self.macs or DEFAULT_MACS, lambda model: count_macs(model, sample)
 
-        original = count_macs(context.teacher or model, sample)
-        before = count_macs(model, sample)
-        if before <= self.macs * original:
-            return PassRecord.refused(f"it has {before / original:.3f} of the original's multiply-adds already")
-        head = find_head(model, sample)
-        if head is None:
+    def _prune(self, model: nn.Module, context: PassContext, advance: Callable[..., None]) -> PassRecord:
+        sample = context.sample(1)
+        what, share, count = self._target(sample)
+        with time_limit(self.time_limit_s):
+            original, before = count(context.teacher or model), count(model)
+            if before <= share * original:
+                return PassRecord.refused(f"it has {before / original:.3f} of the original's {what} already")
+            pruner = self._pruner(model, sample, context, count)
+        if pruner is None:
             return PassRecord.refused("it has no convolution or linear layer")
-        multiple = self.round_to or _multiple(model, head, context.target.channel_multiple)
-        pruner = ChannelPruner(
-            model, sample, head, importance=self.importance, scope=self.scope, multiple=multiple, most=self.max_ratio
-        )
         widths = pruner.widths()
-        left = before
-        for step in range(1, self.steps + 1):
-            if self.importance == "taylor":
-                self._accumulate_gradients(model, context)
-            wanted = (self.macs * original / before) ** (step / self.steps) * before
-            left = pruner.prune_to(int(wanted))
-            advance(1 / self.steps, f"{left / original:.2f} of the multiply-adds")
-        model.zero_grad(set_to_none=True)
-        if left > self.macs * original:
+        left = self._rounds(pruner, context, share * original, advance)
+        if left > share * original:
             return PassRecord.refused(
-                f"{self.macs:g} of the multiply-adds can't be reached, only {left / original:.3f}, with at most "
-                f"{self.max_ratio:g} of a layer removed in multiples of {multiple}"
+                f"{share:g} of the {what} can't be reached, only {left / original:.3f}, with at most "
+                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.multiple}"
             )
         after = pruner.widths()
         done = {
-            "macs_share": left / original,
+            f"{'parameters' if self.parameters else 'macs'}_share": left / original,
             "ratio": pruner.ratio,
-            "round_to": multiple,
+            "round_to": pruner.multiple,
             "channels_before": sum(widths.values()),
             "channels_after": sum(after.values()),
             "layers": {name: [widths[name], after[name]] for name in widths if after[name] != widths[name]},
         }
         return PassRecord(done, tuple(pruner.left_out(after)))
 
-    def _accumulate_gradients(self, model: nn.Module, context: PassContext) -> None:
-        """Gradients of the cross-entropy over some train batches, summed into the parameters."""
-        import torch
-        from torch.nn import functional
+    def _pruner(
+        self, model: nn.Module, sample: torch.Tensor, context: PassContext, count: Callable[[nn.Module], int]
+    ) -> ChannelPruner | None:
+        """What removes channels of the model; None where it has no layer that has any."""
+        from compress.passes.channels import ChannelPruner, find_head
 
-        train = context.data.part("train", f"{self.name} with taylor importance")
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(context.seed)).tolist()
-        columns = None if context.data.class_map is None else list(context.data.class_map)
-        model.zero_grad(set_to_none=True)
-        for begin in range(0, min(len(order), self.batches * 64), 64):
-            chosen = order[begin : begin + 64]
-            logits = model(torch.from_numpy(context.preprocess.batch(train, chosen)))
-            labels = torch.from_numpy(train.labels[chosen])
-            functional.cross_entropy(logits if columns is None else logits[:, columns], labels).backward()
+        head = find_head(model, sample)
+        if head is None:
+            return None
+        return ChannelPruner(
+            model,
+            sample,
+            head,
+            importance=self.importance,
+            scope=self.scope,
+            multiple=self.round_to or _multiple(model, head, context.target.channel_multiple),
+            most=self.max_ratio,
+            count=count,
+        )
+
+    def _rounds(self, pruner: ChannelPruner, context: PassContext, wanted: float, advance: Callable[..., None]) -> int:
+        """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
+        from compress.passes.importance import FROM_DATA, Estimator
+
+        from_data = self.importance in FROM_DATA
+        estimator = Estimator(self.importance, context, self.batches, self.name) if from_data else None
+        before = left = pruner.left()
+        for step in range(1, self.steps + 1):
+            if estimator is not None:
+                estimator.estimate(pruner.model)
+            with time_limit(self.time_limit_s):
+                left = pruner.prune_to(int((wanted / before) ** (step / self.steps) * before))
+            if estimator is not None:
+                estimator.clear(pruner.model)
+            advance(1 / self.steps, f"{left / before:.2f} left")
+            if self.recover_epochs and step < self.steps:
+                self._recover(pruner.model, context)
+        return left
+
+    def _recover(self, model: nn.Module, context: PassContext) -> None:
+        from compress.passes.distill import Distill
+
+        Distill.model_validate({"epochs": self.recover_epochs}).teach(model, context)
 
 
 def _multiple(model: nn.Module, head: nn.Module, most: int) -> int:

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 
 
@@ -15,22 +14,16 @@ class TimeLimitExceeded(Exception):
     """The code inside the ``with`` block took too long."""
 
 
-@dataclass(frozen=True)
-class TimeLimit:
-    """Whether the limit can be enforced here."""
-
-    enforced: bool
+def enforceable() -> bool:
+    """Whether a limit can be enforced here: SIGALRM reaches only the main thread, of a POSIX system."""
+    return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[TimeLimit]:
-    """Raise :class:`TimeLimitExceeded` in the ``with`` block after ``seconds``.
-
-    The limit rests on SIGALRM, which only the main thread of a POSIX system gets; elsewhere the block runs without
-    one, and ``enforced`` of what is yielded says so.
-    """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield TimeLimit(False)
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`TimeLimitExceeded` in the ``with`` block after ``seconds``, where that is :func:`enforceable`."""
+    if not enforceable():
+        yield
         return
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
@@ -40,7 +33,7 @@ def time_limit(seconds: float) -> Iterator[TimeLimit]:
     before = signal.signal(signal.SIGALRM, on_alarm)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield TimeLimit(True)
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -6,19 +6,24 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
+import torch_pruning as tp
 import torchvision
 from torch import nn
 
-from compress.facts import count_macs, state_digest
-from compress.passes.structured_prune import StructuredPrune
+from compress.facts import count_macs, count_parameters, state_digest
+from compress.passes.distill import Distill
+from compress.passes.importance import MEASURES, Estimator
+from compress.passes.structured_prune import Importance, Scope, StructuredPrune
 from compress.passes.time_limit import TimeLimitExceeded, time_limit
+from compress.training import evaluate
 
 
-@pytest.mark.parametrize("importance", ["magnitude_l1", "magnitude_l2", "bn_scale", "taylor", "random"])
-@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("importance", get_args(Importance))
+@pytest.mark.parametrize("scope", get_args(Scope))
 def test_macs_are_at_most_the_target(model, context, importance, scope):
     config = StructuredPrune(macs=0.5, importance=importance, scope=scope, round_to=2)
     pruned, record = config.apply(model, context)
@@ -28,6 +33,73 @@ def test_macs_are_at_most_the_target(model, context, importance, scope):
     assert record.done["macs_share"] == pytest.approx(share)
     assert sum(p.numel() for p in pruned.parameters()) < sum(p.numel() for p in model.parameters())
     assert not any(p.grad is not None for p in pruned.parameters())
+
+
+def test_parameters_are_at_most_the_target_when_they_are_what_is_to_fall(model, context):
+    pruned, record = StructuredPrune(parameters=0.4, round_to=2).apply(model, context)
+    share = count_parameters(pruned) / count_parameters(model)
+    assert 0.25 < share <= 0.4
+    assert record.done["parameters_share"] == pytest.approx(share)
+    with pytest.raises(ValueError, match="name one target"):
+        StructuredPrune(parameters=0.4, macs=0.5)
+
+
+def test_model_recovers_between_the_rounds_when_that_is_asked_for(model, context):
+    taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
+    teacher = replace(context, teacher=taught)
+    settings = {"macs": 0.4, "round_to": 2, "steps": 4}
+    plain, recovering = (
+        StructuredPrune(**settings, recover_epochs=epochs).apply(taught, teacher)[0] for epochs in (0, 4)
+    )
+    accuracy = [evaluate(m, context.data.validation, context.preprocess).accuracy for m in (plain, recovering)]
+    assert accuracy[1] > accuracy[0]
+    sample = context.sample(1)
+    assert count_macs(recovering, sample) <= 0.4 * count_macs(taught, sample)
+
+
+def _scores(model, context, name):
+    """Importance of the first layer's channels, as the pruner sees it."""
+    estimator = Estimator(name, context, batches=1, asked_by="test")
+    estimator.estimate(model)
+    graph = tp.DependencyGraph().build_dependency(model, context.sample(1))
+    group = graph.get_pruning_group(model.down[0], tp.prune_conv_out_channels, idxs=list(range(32)))
+    return MEASURES[name]()(group)
+
+
+def test_hessian_is_weight_squared_times_curvature(model, context):
+    """The same written out for the one layer that the group's channels begin in and the layers that take them."""
+    found = _scores(model, context, "hessian")
+    squares = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    train = context.data.train
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).tolist()[:64]
+    for i in order:
+        model.zero_grad()
+        logits = model(torch.from_numpy(context.preprocess.batch(train, [i])))
+        nn.functional.cross_entropy(logits, torch.tensor([int(train.labels[i])])).backward()
+        for name, p in model.named_parameters():
+            squares[name] += p.grad.square() / 64
+    parts = []
+    for name, outputs in (("down.0", True), ("second.0", False), ("second.0", True), ("head", False)):
+        half = 0.5 * dict(model.named_parameters())[f"{name}.weight"].detach() ** 2 * squares[f"{name}.weight"]
+        parts.append((half if outputs else half.transpose(0, 1)).flatten(1).sum(1))
+    wanted = torch.stack(parts).mean(0)
+    assert torch.allclose(found / found.mean(), wanted / wanted.mean(), rtol=1e-3)
+
+
+def test_channels_that_never_light_up_go_first_when_activation_is_the_measure(model, context):
+    with torch.no_grad():
+        for dark in (3, 8, 20, 30):
+            for norm in (model.down[1], model.second[1]):
+                norm.weight[dark], norm.bias[dark] = 0.0, -1.0
+    scores = _scores(model, context, "activation")
+    assert set(scores.argsort()[:4].tolist()) == {3, 8, 20, 30}
+
+
+def test_nothing_is_left_on_the_model_when_importance_came_from_data(model, context):
+    for name in ("taylor", "hessian", "activation"):
+        pruned, _ = StructuredPrune(importance=name, round_to=2).apply(model, context)
+        assert not any(hasattr(m, "_importance") for m in pruned.modules())
+        assert not any(p.grad is not None for p in pruned.parameters())
 
 
 def test_channels_are_multiples_when_rounding_is_asked_for(model, context):
