@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch import nn
 
 from certify import files
 from certify.errors import ModelError
-from compress import weights
+from compress import replacements, weights
 from compress.models import TORCHVISION, ModelSource, names
 
 FORMAT = 1
-RECORD_KEYS = {"format", "weights_sha256", "source", "sizes", "shared", "extra"}
+RECORD_KEYS = {"format", "weights_sha256", "source", "replaced", "sizes", "shared", "extra"}
 Sizes = dict[str, dict[str, Any]]
 
 
@@ -37,8 +37,9 @@ def save(
     """Write a model's tensors to ``path`` and its structure beside it.
 
     The record holds how a fresh model is built, and for each module the sizes (``in_channels``, ``num_features``,
-    ``num_heads``, ...: every attribute that is a number or a tuple of them) that differ from the fresh one's. Tensors
-    that several parts of the model share are written once.
+    ``num_heads``, ...: every attribute that is a number or a tuple of them) that differ from the fresh one's, and the
+    plain layers that stand where the fresh one has other parts. Tensors that several parts of the model share are
+    written once.
 
     Args:
         path: of the safetensors file.
@@ -48,16 +49,19 @@ def save(
         original: what a model without a factory was made from, which it will be loaded into.
 
     Raises:
-        ModelError: the model's modules are not those of a fresh one, so that sizes alone can't tell it apart.
+        ModelError: the model differs from a fresh one in more than sizes and plain layers.
         OSError: the file system refuses; older files are then as they were.
     """
     kept, shared = _distinct(model)
+    fresh = original if source is None else source.instantiate()
+    replaced = {} if fresh is None else replacements.replaced(model, fresh)
     record: dict[str, Any] = {
         "format": FORMAT,
         "source": None
         if source is None
         else {"factory": source.factory, "kwargs": dict(source.kwargs), "classes": source.classes},
-        "sizes": _sizes(model, original if source is None else source.instantiate()),
+        "replaced": replaced,
+        "sizes": {} if fresh is None else _sizes(model, fresh, replaced),
         "shared": shared,
         "extra": dict(extra or {}),
     }
@@ -91,6 +95,7 @@ def load(path: Path, into: nn.Module | None = None) -> nn.Module:
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelError(f"{path}: is no readable safetensors file ({error}).") from error
     state |= {alias: state[key] for alias, key in record["shared"].items() if key in state}
+    replacements.put(into, record["replaced"])
     _set_sizes(into, record["sizes"], path)
     _set_tensors(into, state, path)
     return into.eval()
@@ -112,7 +117,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ModelError(f"{beside}: is no readable record of a model's structure ({error}).") from error
     if not isinstance(record, dict) or set(record) != RECORD_KEYS or record["format"] != FORMAT:
         raise ModelError(f"{beside}: is no record of a model's structure of format {FORMAT}.")
-    if not all(isinstance(record[key], dict) for key in ("sizes", "shared", "extra")):
+    if not all(isinstance(record[key], dict) for key in ("replaced", "sizes", "shared", "extra")):
         raise ModelError(f"{beside}: is malformed; save the model again.")
     return record
 
@@ -144,22 +149,13 @@ def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]
     return kept, shared
 
 
-def _sizes(model: nn.Module, original: nn.Module | None) -> Sizes:
-    """The sizes that differ from the original's; none where there is no original to compare with."""
-    if original is None:
-        return {}
+def _sizes(model: nn.Module, original: nn.Module, replaced: Collection[str]) -> Sizes:
+    """The sizes that differ from the original's, outside of what was replaced."""
     fresh = dict(original.named_modules())
-    current = dict(model.named_modules())
-    strange = sorted(set(fresh) ^ set(current))
-    strange += [path for path, module in current.items() if path in fresh and type(fresh[path]) is not type(module)]
-    if strange:
-        raise ModelError(
-            f"The model differs from a fresh {type(original).__name__} in more than sizes (for one, module "
-            f"'{strange[0]}'); it can't be saved as a checkpoint of it."
-        )
     changed = {
         path: {name: value for name, value in _numbers(module) if value != getattr(fresh[path], name, None)}
-        for path, module in current.items()
+        for path, module in model.named_modules()
+        if not any(path == other or path.startswith(f"{other}.") for other in replaced)
     }
     return {path: values for path, values in changed.items() if values}
 

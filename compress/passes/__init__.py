@@ -43,6 +43,8 @@ def _table(entries: Iterable[tuple[str, str]]) -> Mapping[str, str]:
 TABLE = _table(
     (
         ("structured_prune", "compress.passes.structured_prune:StructuredPrune"),
+        ("depth_prune", "compress.passes.depth_prune:DepthPrune"),
+        ("low_rank", "compress.passes.low_rank:LowRank"),
         ("distill", "compress.passes.distill:Distill"),
         ("finetune", "compress.passes.finetune:Finetune"),
         ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),

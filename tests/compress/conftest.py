@@ -39,6 +39,41 @@ class TinyResidual(nn.Module):
         return self.head(torch.flatten(self.pool(x), 1))
 
 
+class Deep(nn.Module):
+    """Residual blocks in a sequence; all but the first and the last hardly do anything."""
+
+    def __init__(self, num_classes: int = CLASSES, blocks: int = 5, width: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, 4, 1)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
+        self.head = nn.Linear(width, num_classes)
+        with torch.no_grad():
+            for number in range(1, blocks - 1):
+                self.blocks[number].conv.weight.mul_(1e-3 * 6**number)
+                self.blocks[number].conv.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Block(nn.Module):
+    """Keeps what it takes, and adds to it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.norm(self.conv(x)))
+
+
+@pytest.fixture
+def deep() -> nn.Module:
+    torch.manual_seed(0)
+    return Deep().eval()
+
+
 def tiny(num_classes: int = CLASSES) -> nn.Module:
     """Factory for ``package.module:factory``."""
     return TinyResidual(num_classes)

@@ -81,7 +81,9 @@ def test_features_are_refused_when_a_network_has_none(context):
 def test_another_model_teaches_when_it_has_weights(model, context, tmp_path, monkeypatch):
     taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
     save_file(taught.state_dict(), tmp_path / "teacher.safetensors")
-    monkeypatch.setitem(sys.modules, "toy_teacher", SimpleNamespace(__spec__=True, tiny=lambda num_classes=4: type(model)()))
+    monkeypatch.setitem(
+        sys.modules, "toy_teacher", SimpleNamespace(__spec__=True, tiny=lambda num_classes=4: type(model)())
+    )
     place = "toy_teacher:tiny"
     settings = {"epochs": 4, "lr": 5e-3, "batch": 16, "alpha": 100}
     other = Distill(**settings, teacher=place, teacher_weights=str(tmp_path / "teacher.safetensors"))

@@ -23,6 +23,7 @@ from compress.passes import PassData, PassRecord
 SHORT = {
     "distill": {"epochs": 1},
     "finetune": {"epochs": 1},
+    "low_rank": {"energy": 0.5},
     "quantize_static": {"samples": 16},
     "structured_prune": {"round_to": 4},
 }
@@ -58,10 +59,19 @@ def narrow(dataset, tmp_path_factory):
 
 
 @pytest.fixture
-def given(name, model, onnx_file, narrow):
+def context(request, context, deep):
+    """The original is the net that the pass is tried on."""
+    tried = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    return replace(context, teacher=deep) if tried == "depth_prune" else context
+
+
+@pytest.fixture
+def given(name, model, onnx_file, narrow, deep):
     """What the pass is tried on: a net that it has something to do with."""
     if name == "trim_kernels":
         return shutil.copy(narrow, onnx_file)
+    if name == "depth_prune":
+        return deep
     return onnx_file if passes.find(name).stage == "onnx" else model
 
 
