@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,22 @@ class TrainingConfig:
                 raise UsageError(f"Training: {name} is {getattr(self, name)} and must be {needed}.")
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What a pass does inside each step of a training.
+
+    Attributes:
+        adjust: called once the gradients are there, to change them (a penalty on groups of weights).
+        constrain: called once the weights have moved, to move them back (zeros that must stay zeros).
+    """
+
+    adjust: Callable[[], None] | None = None
+    constrain: Callable[[], None] | None = None
+
+
+NO_HOOKS = Hooks()
+
+
 class Run:
     """Model, optimizer and schedule of one training.
 
@@ -101,6 +117,7 @@ class Run:
         device: to train on.
         steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
         sample: a few preprocessed pictures, by which the feature maps of teacher and student are matched.
+        hooks: what is done inside each step.
 
     Raises:
         ModelError: features are to be compared, and the models have no maps of one size.
@@ -115,13 +132,14 @@ class Run:
         device: torch.device,
         steps: int,
         sample: torch.Tensor | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         self.features: FeatureLoss | None = None
         if teacher is not None and sample is not None and config.features != "none":
             self.features = FeatureLoss(config.features, model.eval(), teacher, sample).to(device)
         self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
-        self.config, self.device = config, device
+        self.config, self.device, self.hooks = config, device, hooks
         self.columns = None if class_map is None else torch.tensor(class_map, device=device)
         adapters = () if self.features is None else tuple(self.features.parameters())
         self.optimizer = _optimizer((*self.model.parameters(), *adapters), config)
@@ -146,7 +164,11 @@ class Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.hooks.adjust is not None:
+            self.hooks.adjust()
         self.optimizer.step()
+        if self.hooks.constrain is not None:
+            self.hooks.constrain()
         self.done += 1
         return value
 

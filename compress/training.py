@@ -15,7 +15,7 @@ from certify.errors import DataError, ModelError, UsageError
 from certify.progress import Progress, Silent
 from compress.data import Batches, Loader, loader
 from compress.epochs import Epochs, TrainingResult
-from compress.optimization import Run, TrainingConfig
+from compress.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
 
 __all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
 
@@ -36,6 +36,7 @@ def train(
     device: torch.device | str | None = None,
     description: str = "Training",
     resume: Path | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> TrainingResult:
     """Train a model in place; afterwards it has the weights of the epoch to keep, on the CPU, in evaluation mode.
 
@@ -59,6 +60,7 @@ def train(
         description: of the bar.
         resume: file in which each finished epoch is kept, so that a training that was stopped goes on after it; it is
             removed at the end. None keeps nothing.
+        hooks: what is done inside each step.
 
     Raises:
         UsageError: unlabelled samples without a teacher.
@@ -75,7 +77,7 @@ def train(
     steps, validation = len(batches) * config.epochs, dataset.validation
     with _seeded(seed, place), (progress or Silent()).task(description, total=steps) as bar:
         sample = torch.from_numpy(preprocess.batch(dataset.train, [0]))
-        run = Run(model, teacher, config, preprocess.class_map, place, steps, sample)
+        run = Run(model, teacher, config, preprocess.class_map, place, steps, sample, hooks)
         epochs = Epochs(run, Batches(batches, more), lambda: _validate(model, validation, preprocess), bar)
         result = epochs.finish(deadline, resume)
     model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

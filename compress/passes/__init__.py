@@ -45,6 +45,7 @@ TABLE = _table(
         ("structured_prune", "compress.passes.structured_prune:StructuredPrune"),
         ("depth_prune", "compress.passes.depth_prune:DepthPrune"),
         ("low_rank", "compress.passes.low_rank:LowRank"),
+        ("nm_sparsity", "compress.passes.nm_sparsity:NmSparsity"),
         ("distill", "compress.passes.distill:Distill"),
         ("finetune", "compress.passes.finetune:Finetune"),
         ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),

@@ -34,6 +34,27 @@ def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
     return last[-1] if last else None
 
 
+def group_penalty(
+    model: nn.Module, sample: torch.Tensor, head: nn.Module | None, strength: float
+) -> Callable[[], None]:
+    """What adds to the weights' gradients a pull towards 0, stronger for groups of channels with a small norm.
+
+    Raises:
+        whatever torch-pruning raises on an architecture that it does not understand.
+    """
+    pruner = tp.pruner.GroupNormPruner(
+        model,
+        sample,
+        importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer=None),
+        reg=strength,
+        ignored_layers=[] if head is None else [head],
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={},
+    )
+    return lambda: pruner.regularize(model)
+
+
 class ChannelPruner:
     """Prunes a model in place, by ratios that grow in whole percents.
 

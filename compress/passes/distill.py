@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from certify.data import Split
     from compress.models import BuiltModel, ModelSource
+    from compress.optimization import Hooks
 
 ORIGINAL = "original"
 
@@ -70,11 +71,12 @@ class Distill(RecoveryTraining):
         more = {"teacher": self.teacher, **({} if self.student is None else {"student": self.student})}
         return student, PassRecord({**record.done, **more}, record.declined)
 
-    def teach(self, student: nn.Module, context: PassContext) -> PassRecord:
-        """Train a model in place; what :meth:`apply` does to a copy."""
+    def teach(self, student: nn.Module, context: PassContext, hooks: Hooks | None = None) -> PassRecord:
+        """Train a model in place, as :meth:`apply` does a copy; ``hooks`` are called inside each step."""
         names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
         settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}}
-        return self._train(student, context, settings, "Distilling", self._teacher(context), self._unlabelled(context))
+        teacher, unlabelled = self._teacher(context), self._unlabelled(context)
+        return self._train(student, context, settings, "Distilling", teacher, unlabelled, hooks)
 
     def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
         """See :meth:`TorchPass.source`."""

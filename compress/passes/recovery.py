@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from certify.data import Dataset, Split
+    from compress.optimization import Hooks
 
 FLIPPED_FROM = 64
 """Pixels; larger pictures are photographs, which may be mirrored; digits and letters may not."""
@@ -43,6 +44,7 @@ class RecoveryTraining(TorchPass):
         description: str,
         teacher: nn.Module | None = None,
         unlabelled: Split | None = None,
+        hooks: Hooks | None = None,
     ) -> PassRecord:
         """Train a model in place.
 
@@ -53,11 +55,13 @@ class RecoveryTraining(TorchPass):
             description: of the progress bar.
             teacher: whose answers are followed, or None.
             unlabelled: samples that are learnt from by the teacher's answers alone.
+            hooks: what is done inside each step.
 
         Raises:
             UsageError: there are no train or validation samples.
             ModelError: the loss is not finite.
         """
+        from compress.optimization import NO_HOOKS
         from compress.training import TrainingConfig, train
 
         for part in ("train", "validation"):
@@ -76,6 +80,7 @@ class RecoveryTraining(TorchPass):
             progress=context.progress,
             device=context.device,
             description=description,
+            hooks=hooks or NO_HOOKS,
             resume=None if context.workspace is None else context.workspace / f"{self.name}.training",
         )
         done = {

@@ -24,6 +24,8 @@ Importance = Literal[
 ]
 Scope = Literal["local", "global", "isomorphic"]
 DEFAULT_MACS = 0.5
+SPARSIFY_LR = 0.01
+"""Of sparse learning, by SGD: Adam would divide the pull by its own size."""
 
 TRACE_FAILURES = (
     ArithmeticError,
@@ -46,7 +48,8 @@ class StructuredPrune(TorchPass):
     raises the share of channels that each layer loses, in whole percents, and stops at the first group that brings
     the model to the target, so that it is never above it and hardly below.
 
-    Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900). Scope
+    Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900), with its sparse
+    learning where `sparsify_epochs` asks for it. Scope
     `isomorphic`: Fang et al. 2024 (arXiv 2407.04616). Importance: `magnitude` Li et al. 2017 (arXiv 1608.08710);
     `lamp` Lee et al. 2021 (arXiv 2010.07611); `fpgm` He et al. 2019 (arXiv 1811.00250); `bn_scale` Liu et al. 2017
     (arXiv 1708.06519); `taylor` Molchanov et al. 2019 (arXiv 1906.10771); `hessian` LeCun, Denker and Solla 1990 with
@@ -77,6 +80,13 @@ class StructuredPrune(TorchPass):
     recover_epochs: int = Field(
         0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
     )
+    sparsify_epochs: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Epochs of training before, in which unimportant channels are pulled towards 0 as groups.",
+    )
+    sparsify: float = Field(1e-4, gt=0, le=1, description="How strongly they are pulled.")
     round_to: int | None = Field(
         None,
         ge=1,
@@ -139,6 +149,8 @@ class StructuredPrune(TorchPass):
     def _prune(self, model: nn.Module, context: PassContext, advance: Callable[..., None]) -> PassRecord:
         sample = context.sample(1)
         what, share, count = self._target(sample)
+        if self.sparsify_epochs:
+            self._sparsify(model, sample, context)
         with time_limit(self.time_limit_s):
             original, before = count(context.teacher or model), count(model)
             if before <= share * original:
@@ -202,6 +214,17 @@ class StructuredPrune(TorchPass):
             if self.recover_epochs and step < self.steps:
                 self._recover(pruner.model, context)
         return left
+
+    def _sparsify(self, model: nn.Module, sample: torch.Tensor, context: PassContext) -> None:
+        """Sparse learning of DepGraph, section 3.3: a penalty on the norm of each group, most on the weakest."""
+        from compress.optimization import Hooks
+        from compress.passes.channels import find_head, group_penalty
+        from compress.passes.distill import Distill
+
+        with time_limit(self.time_limit_s):
+            pull = group_penalty(model, sample, find_head(model, sample), self.sparsify)
+        config = {"epochs": self.sparsify_epochs, "optimizer": "sgd", "lr": SPARSIFY_LR, "keep": "last"}
+        Distill.model_validate(config).teach(model, context, Hooks(adjust=pull))
 
     def _recover(self, model: nn.Module, context: PassContext) -> None:
         from compress.passes.distill import Distill

@@ -24,6 +24,7 @@ SHORT = {
     "distill": {"epochs": 1},
     "finetune": {"epochs": 1},
     "low_rank": {"energy": 0.5},
+    "nm_sparsity": {"epochs": 1, "force": True},
     "quantize_static": {"samples": 16},
     "structured_prune": {"round_to": 4},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ import torchvision
 from torch import nn
 
 from compress.facts import count_macs, count_parameters, state_digest
+from compress.passes.channels import group_penalty
 from compress.passes.distill import Distill
 from compress.passes.importance import MEASURES, Estimator
 from compress.passes.structured_prune import Importance, Scope, StructuredPrune
@@ -55,6 +57,36 @@ def test_model_recovers_between_the_rounds_when_that_is_asked_for(model, context
     assert accuracy[1] > accuracy[0]
     sample = context.sample(1)
     assert count_macs(recovering, sample) <= 0.4 * count_macs(taught, sample)
+
+
+def test_pull_is_strongest_on_the_weakest_group_when_sparse_learning_is_asked_for(context):
+    """Fang et al. 2023, equation 5: from 1 for the strongest group of channels to 16 for the weakest."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    pull = group_penalty(net, context.sample(1), net[2], 0.01)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    pull()
+    outer, inner = (net[i].weight.detach() for i in (0, 2))
+    norms = (outer.flatten(1).square().sum(1) + inner.transpose(0, 1).flatten(1).square().sum(1)) / 2
+    pulled = (net[0].weight.grad / outer).flatten(1)
+    assert torch.allclose(pulled, pulled[:, :1].expand_as(pulled), rtol=1e-3)
+    strength = pulled[:, 0] / 0.01
+    assert strength[norms.argmax()] == pytest.approx(1, rel=1e-3)
+    assert strength[norms.argmin()] == pytest.approx(16, rel=1e-3)
+    assert torch.equal(strength.argsort(), norms.argsort(descending=True))
+
+
+def test_sparse_learning_comes_before_pruning_when_it_is_asked_for(model, context):
+    taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
+    teacher = replace(context, teacher=taught)
+    learnt = copy.deepcopy(taught)
+    config = StructuredPrune(sparsify_epochs=3, sparsify=0.02, macs=0.6, round_to=2)
+    config._sparsify(learnt, context.sample(1), teacher)
+    before, after = (sum(float(p.norm()) for p in m.parameters() if p.ndim > 1) for m in (taught, learnt))
+    assert after < 0.99 * before
+    assert evaluate(learnt, context.data.validation, context.preprocess).accuracy > 0.9
+    pruned, record = config.apply(taught, teacher)
+    assert record.done["macs_share"] <= 0.6
 
 
 def _scores(model, context, name):
