@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from certify.errors import CertificateError
@@ -67,6 +67,10 @@ class Estimate:
     def exact(cls, count: float, unit: str, method: str) -> Estimate:
         """A count that carries no error."""
         return cls(count, count, count, unit, 1, method)
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate times a known factor of at least 0, in the same unit."""
+        return replace(self, value=factor * self.value, low=factor * self.low, high=factor * self.high)
 
     def __str__(self) -> str:
         unit = "" if self.unit == "1" else f" {self.unit}"

@@ -45,6 +45,7 @@ class Workload:
         graph_optimization: level of the runtime's graph optimiser (``all`` for a measurement that grades).
         spinning: whether pool threads spin while they wait for work.
         precision: numeric precision forced by the runtime, or ``as in the model``.
+        library_versions: versions of all libraries that compute, by name.
     """
 
     runtime: str
@@ -56,6 +57,7 @@ class Workload:
     graph_optimization: str = "all"
     spinning: bool = True
     precision: str = "as in the model"
+    library_versions: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Hex SHA-256 of the canonical JSON of all fields."""
@@ -74,6 +76,7 @@ class ModelFacts:
         macs: multiply-adds of one sample's inference, counted from the graph.
         counted_share: share (0 to 1) of compute operators whose MACs could be counted.
         not_counted: compute operator types that could not be counted.
+        bytes_moved: bytes that compute operators read and write for one sample, null where not all are known.
     """
 
     file_digest: str
@@ -83,6 +86,7 @@ class ModelFacts:
     macs: int
     counted_share: float
     not_counted: tuple[str, ...] = ()
+    bytes_moved: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ class Header:
         attempt: 1 for the first measurement of this pair of files logged on this machine.
         baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
         device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
-        data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them).
+        data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what
+            is graded, top-1 where it is absent).
         workload: see Workload.
         meter: see MeterFacts; null where no energy figure could be had at any level.
         models: facts by arm (``baseline``, ``candidate``).
@@ -198,6 +203,8 @@ class Prediction:
         baseline_margin: its first output minus its second.
         candidate_top1: class that the candidate put first.
         candidate_margin: its first output minus its second.
+        baseline_score: the declared metric's score of the baseline (``data.metric``), null where that is top-1.
+        candidate_score: likewise of the candidate.
     """
 
     digest: str
@@ -206,6 +213,8 @@ class Prediction:
     baseline_margin: float
     candidate_top1: int
     candidate_margin: float
+    baseline_score: float | None = None
+    candidate_score: float | None = None
 
 
 @dataclass(frozen=True)

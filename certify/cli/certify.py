@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from certify.cli.command import Command
-from certify.cli.output import bars, json_option, print_result
+from certify.cli.output import bars, carbon_option, json_option, print_result
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
 
@@ -31,10 +31,12 @@ leanmark certify small.onnx --baseline original.onnx \\
 @plan_options
 @preprocess_options
 @click.option("--baseline-preprocess", type=FILE, help="YAML file for the baseline, where its contract differs.")
+@carbon_option
 @json_option
 def command(
-    candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, as_json: bool, **arguments: Any
-) -> None:
+    candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, carbon_intensity: float | None,
+    as_json: bool, **arguments: Any,
+) -> None:  # fmt: skip
     """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
 
     Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
@@ -52,4 +54,4 @@ def command(
         progress=bars(),
         **{name: value for name, value in arguments.items() if value is not None},
     )
-    print_result(result, as_json)
+    print_result(result, as_json, carbon_intensity)

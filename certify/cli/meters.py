@@ -2,61 +2,134 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
+from certify.label.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from certify.measure.meters import Choice
     from certify.measure.meters.base import Meter
 
 DEVICES = {"cpu": "processor", "cuda": "GPU"}
+COLUMNS = {
+    "meter": "name",
+    "usable": "available",
+    "evidence": "level",
+    "scope": "scope",
+    "resolution": "resolution",
+    "needs": "privilege",
+}
+"""Heading, and what of a row stands below it."""
+GAP = 2
 
 
 @click.command(cls=Command, example="leanmark meters")
 @json_option
 def command(as_json: bool) -> None:
-    """List the energy meters: which can be read here, and if not, why; and which one would be used."""
+    """List the energy meters: which can be read here, and if not, why; and which one would be used.
+
+    Two are named with more behind a colon: --meter hwmon:NAME,NAME adds up sensors by name, --meter replay:PATH plays a
+    recorded trace. A plus adds meters: --meter nvml+rapl-powercap. --meter record:PATH takes the best one and writes
+    its readings to a new trace.
+    """
     from certify.measure.meters import METERS, choose, get
 
     meters = [get(name) for name in METERS]
     chosen = {device: choose(device, meters) for device in DEVICES}
     rows = [_facts(meter, chosen) for meter in meters]
+    used_for = {device: _chosen(choice) for device, choice in chosen.items()}
     if as_json:
-        names = {device: choice.meter.name if choice.meter else None for device, choice in chosen.items()}
-        print_json({"meters": rows, "used_for": names})
+        print_json({"meters": rows, "used_for": used_for})
         return
-    click.echo("\n\n".join(_paragraph(row) for row in rows))
+    width = shutil.get_terminal_size().columns
+    sentences = "\n".join(_sentence(*item) for item in used_for.items())
+    click.echo("\n\n".join([table(rows, width), sentences, why_not(rows, width)]))
 
 
-def _paragraph(row: dict[str, Any]) -> str:
-    if row["used_for"]:
-        state = f"would be used for the {' and the '.join(DEVICES[device] for device in row['used_for'])}"
-    else:
-        state = "available" if row["available"] else "not available"
-    lines = [
-        f"{row['name']}: {state}",
-        f"  evidence    {row['level']}",
-        f"  scope       {row['scope']}",
-        f"  resolution  {row['resolution']}",
-        f"  needs       {row['privilege']}",
-    ]
-    return "\n".join([*lines, f"  why not     {row['reason']}"] if row["reason"] else lines)
+def _facts(meter: Meter, chosen: Mapping[str, Choice]) -> dict[str, Any]:
+    from certify.measure.meters.replay import AS_RECORDED
 
-
-def _facts(meter: Meter, chosen: dict[str, Choice]) -> dict[str, Any]:
     reason = meter.unavailable()
+    parts = {device: choice.meter.name.split("+") if choice.meter else [] for device, choice in chosen.items()}
     return {
         "name": meter.name,
-        "level": meter.level.value,
+        "level": AS_RECORDED if meter.scope == AS_RECORDED else meter.level.value,
         "scope": meter.scope,
         "devices": sorted(meter.devices),
         "resolution": meter.resolution,
         "privilege": meter.privilege,
         "available": reason is None,
         "reason": reason,
-        "used_for": [device for device, choice in chosen.items() if choice.meter is meter],
+        "used_for": [device for device in chosen if meter.name in parts[device]],
     }
+
+
+def _chosen(choice: Choice) -> dict[str, str] | None:
+    meter = choice.meter
+    return None if meter is None else {"name": meter.name, "level": meter.level.value, "scope": meter.scope}
+
+
+def _sentence(device: str, chosen: Mapping[str, str] | None) -> str:
+    if chosen is None:
+        return f"For a model on the {DEVICES[device]}: none; energy would not be told."
+    return f"For a model on the {DEVICES[device]}: {chosen['name']} ({chosen['level']}; {chosen['scope']})."
+
+
+def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
+    """What each meter reads and what it takes, a column each.
+
+    Lines are broken between words alone: no column is narrower than its longest word, whatever the width.
+    """
+    cells = [list(COLUMNS), *([_cell(row[key]) for key in COLUMNS.values()] for row in rows)]
+    widths = _widths(list(zip(*cells, strict=True)), width)
+    lines = []
+    for line in cells:
+        parts = [_wrapped(text, room) for text, room in zip(line, widths, strict=True)]
+        lines += _beside(parts, widths)
+    return "\n".join(lines)
+
+
+def why_not(rows: Sequence[Mapping[str, Any]], width: int) -> str:
+    """The reason of each meter that can't be used."""
+    refused = [(row["name"], row["reason"]) for row in rows if row["reason"] is not None]
+    first = max((len(name) for name, _ in refused), default=0)
+    widths = [first, max(1, width - first - GAP)]
+    parts = [[[name], _wrapped(reason, widths[1])] for name, reason in refused]
+    return "\n".join(line for part in parts for line in _beside(part, widths))
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The longest word of each column, and what is left over given to those that still wrap, a character in turn."""
+    widths = [max(len(word) for text in column for word in text.split()) for column in columns]
+    wanted = [max(map(len, column)) for column in columns]
+    left = width - sum(widths) - GAP * (len(columns) - 1)
+    while left > 0 and (short := [i for i, (now, full) in enumerate(zip(widths, wanted, strict=True)) if now < full]):
+        for i in short[:left]:
+            widths[i] += 1
+        left -= len(short[:left])
+    return widths
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(clean(text), width, break_long_words=False, break_on_hyphens=False)
+
+
+def _beside(parts: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """Texts of several lines, side by side."""
+    lines = []
+    for row in zip_longest(*parts, fillvalue=""):
+        lines.append((" " * GAP).join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    return lines
+
+
+def _cell(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

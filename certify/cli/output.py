@@ -36,14 +36,30 @@ def print_rich(*parts: object) -> None:
         console.print(part)
 
 
-def print_result(result: Result, as_json: bool) -> None:
-    """Print the outcome of a run that graded: before and after, the grade, where the files are."""
-    if as_json:
-        print_json(result.to_json())
-        return
-    from certify.cli.tables import comparison, files, verdict
+def print_result(result: Result, as_json: bool, carbon_intensity: float | None = None) -> None:
+    """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are."""
+    from certify.certificate.issue import LINEAGE_NAME, read_lineage
+    from certify.judge.payback import payback
 
-    print_rich(comparison(result.profile.estimates), verdict(result.grade), files(result.files))
+    path = result.files.get(LINEAGE_NAME)
+    lineage = None if path is None else read_lineage(path)
+    paid = payback(result.profile.estimates, lineage, carbon_intensity)
+    if as_json:
+        print_json({**result.to_json(), "payback": paid.to_json()})
+        return
+    from certify.cli.tables import comparison, files, payback_lines, verdict
+
+    spent = [part for part in (payback_lines(paid),) if part is not None]
+    print_rich(comparison(result.profile.estimates), verdict(result.grade), *spent, files(result.files))
+
+
+def carbon_option(command: F) -> F:
+    """Add ``--carbon-intensity``, which fills the argument ``carbon_intensity``; it never enters a grade."""
+    return click.option(
+        "--carbon-intensity",
+        type=click.FloatRange(min=0),
+        help="Grams of CO2 equivalent for a kWh, to print grams too; not part of the grade.",
+    )(command)
 
 
 def bars() -> Progress:

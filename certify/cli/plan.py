@@ -12,34 +12,54 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
+RUNTIME_NAMES = (
+    "onnxruntime-cpu, onnxruntime-cuda, onnxruntime-tensorrt, openvino, torch-cuda, or auto for the cheapest of those "
+    "installed"
+)
+"""Written out, so that help needs no import of the runtimes."""
+
 _FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("threads", "threads", int, "Intra-op threads of both models [for each the number at which it is cheapest]."),
     ("batch", "batch", int, "Samples in one inference [1]."),
     ("time-limit", "time_limit_s", float, "Seconds for the main run [90]; the fewest blocks are measured anyway."),
     ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),
-    ("runtime", "runtime", str, "Runtime that runs the models [onnxruntime-cpu]."),
+    ("runtime", "runtime", str, f"Runtime that runs the models: {RUNTIME_NAMES} [onnxruntime-cpu]."),
     ("meter", "meter", str, "Energy meter [the best one that leanmark meters lists as available]."),
     ("seed", "seed", int, "Seed of every random choice [0]."),
+    ("metric", "metric", str, "What is graded: top1, top5 or package.module:function [top1]."),
 )
 
 
 def plan_options(command: F) -> F:
     """Add the options that make a Plan; :func:`take_plan` reads them."""
-    for flag, name, kind, help_text in reversed(_FLAGS):
-        command = click.option(f"--{flag}", name, type=kind, help=help_text)(command)
-    return command
+    return plan_options_but()(command)
+
+
+def plan_options_but(*own: str) -> Callable[[F], F]:
+    """Likewise, without those for which the command has options of its own, which must fill the same arguments."""
+
+    def add(command: F) -> F:
+        for flag, name, kind, help_text in reversed(_FLAGS):
+            if name not in own:
+                command = click.option(f"--{flag}", name, type=kind, help=help_text)(command)
+        return command
+
+    return add
 
 
 def take_plan(arguments: dict[str, Any]) -> Plan:
     """Take the plan's options out of a command's arguments.
 
     Raises:
-        UsageError: a value is out of its range.
+        UsageError: a value is out of its range, or the runtime is unknown or not installed.
     """
+    from certify.measure import runtimes
     from certify.measure.plan import Plan
 
     given = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
     fields = {name: value for name, value in given.items() if value is not None}
     if "precision" in fields:
         fields["wanted_half_width"] = fields.pop("precision") / 100
+    if "runtime" in fields:
+        runtimes.check(fields["runtime"])
     return Plan(**fields)

@@ -120,10 +120,13 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
 
 def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
     """Names of the model's only input and output, where no flag names them."""
+    from certify.graph import exported
     from certify.graph.load import inputs, load_model, outputs
 
     if "input_name" in given and "output_name" in given:
         return {}
+    if model.suffix == exported.SUFFIX:
+        raise UsageError(f"{model} is an exported program; name its ports with --input-name and --output-name.")
     loaded = load_model(model)
     names: dict[str, str] = {}
     for field, ports in (("input_name", inputs(loaded)), ("output_name", outputs(loaded))):

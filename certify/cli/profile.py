@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +10,75 @@ import click
 
 from certify.cli.command import Command
 from certify.cli.output import bars, json_option, print_json, print_rich
-from certify.cli.plan import plan_options, take_plan
+from certify.cli.plan import RUNTIME_NAMES, plan_options_but, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
+from certify.errors import UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PICTURES = (".svg", ".png")
 
 
-@click.command(cls=Command, example="leanmark profile small.onnx --data imagefolder:photos --against original.onnx")
+@click.command(
+    cls=Command,
+    example="""\
+leanmark profile small.onnx --data imagefolder:photos --batch 1,8,32 --out profile
+leanmark profile small.onnx --data imagefolder:photos --against original.onnx
+""",
+)
 @click.argument("model", type=FILE)
 @click.option("--data", required=True, help="Data specification, such as imagefolder:PATH or npz:PATH.")
 @click.option("--against", type=FILE, help="Model to compare with; measured in turn with MODEL.")
-@plan_options
+@click.option("--batch", default="1", show_default=True, help="Samples in one inference; several as 1,8,32.")
+@click.option("--runtime", help=f"Runtime that runs the model: {RUNTIME_NAMES} [onnxruntime-cpu]; several as a,b.")
+@plan_options_but("batch", "runtime")
 @preprocess_options
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for table, plot and evidence.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="File for the plot, .svg or .png.")
 @json_option
 def command(
-    model: Path, data: str, against: Path | None, preprocess: Path | None, as_json: bool, **arguments: Any
-) -> None:
-    """Measure MODEL without grading it: accuracy, energy, latency, multiply-adds, size, memory."""
-    from certify.api import profile
+    model: Path, data: str, against: Path | None, preprocess: Path | None, batch: str, runtime: str | None,
+    out: Path | None, plot: Path | None, as_json: bool, **arguments: Any,
+) -> None:  # fmt: skip
+    """Measure MODEL without grading it: accuracy, energy, latency, multiply-adds, size, memory.
 
-    plan, flags = take_plan(arguments), take_flags(arguments)
+    Alone, the figures are absolute; with --against both are measured in turn, and compared. Several batches or runtimes
+    give a row each.
+    """
+    from certify.api import profile
+    from certify.profiling import FILES, write_picture
+
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise UsageError(f"--plot {plot} is neither an .svg nor a .png file; give one of the two endings.")
+    batches = _list("batch", batch, int)
+    runtimes = _list("runtime", runtime, str) if runtime else [None]
+    flags = take_flags(arguments)
+    plans = [take_plan({**arguments, "batch": size, "runtime": name}) for name in runtimes for size in batches]
     result = profile(
         model,
         data=data,
         against=against,
         preprocess=contract(model, preprocess, flags),
-        plan=plan,
+        plan=plans,
+        out=out,
         progress=bars(),
     )
+    if plot is not None:
+        write_picture(result, plot)
     if as_json:
         print_json(result.to_json())
         return
-    from certify.cli.tables import comparison, single
+    from certify.cli.profile_tables import tables
+    from certify.cli.tables import files
 
-    print_rich((single if against is None else comparison)(result.estimates))
+    written = {} if out is None else {name: out / name for name in FILES}
+    written |= {} if plot is None else {"plot": plot}
+    print_rich(*tables(result), *([files(written)] if written else []))
+
+
+def _list(flag: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Values between commas, each once, in their order."""
+    try:
+        values = [kind(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--{flag} {text}: give whole numbers with commas between them, such as 1,8,32.") from error
+    return list(dict.fromkeys(values))

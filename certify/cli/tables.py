@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,26 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from certify.estimate import Estimate, EvidenceLevel
-from certify.label.figures import interval, percent, quantity, rounded, times
+from certify.label.figures import interval, quantity, rounded
+from certify.label.rows import ROWS, Cell, cell, change_cell, compared, marked
+from certify.label.text import clean
 
 if TYPE_CHECKING:
+    from certify.comparison import Comparison
     from certify.judge.grade import Grade
+    from certify.judge.payback import Payback
 
 MISSING = "–"
-
-ROWS = (
-    ("accuracy (top-1)", "accuracy", "relative_loss_percent"),
-    ("energy per inference", "energy_j", "energy_ratio"),
-    ("time per inference", "duration_s", "duration_ratio"),
-    ("latency p50", "latency_p50_s", None),
-    ("MACs", "macs", "macs_ratio"),
-    ("parameters", "parameters", None),
-    ("file size", "bytes", "bytes_ratio"),
-    ("peak memory", "peak_memory_bytes", None),
-)
-"""Name of the row, stem of its estimates (``_baseline`` and ``_candidate`` follow), name of the estimate of change."""
-
-_UNITS = {"macs": "", "parameters": "", "bytes": "B", "peak_memory_bytes": "B"}
 
 
 def comparison(estimates: Mapping[str, Estimate]) -> Table:
@@ -39,11 +28,8 @@ def comparison(estimates: Mapping[str, Estimate]) -> Table:
     table.add_column("")
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
-    for name, stem, change in ROWS:
-        before, after = estimates.get(f"{stem}_baseline"), estimates.get(f"{stem}_candidate")
-        if before is not None or after is not None:
-            table.add_row(_name(name, after or before), _cell(before, stem), _cell(after, stem),
-                          _change(estimates.get(change or ""), before, after))  # fmt: skip
+    for row in compared(estimates):
+        table.add_row(row.name, *(two_lines(part) for part in (row.before, row.after, row.change)))
     return table
 
 
@@ -55,8 +41,38 @@ def single(estimates: Mapping[str, Estimate]) -> Table:
     for name, stem, _ in ROWS:
         figure = estimates.get(f"{stem}_candidate")
         if figure is not None:
-            table.add_row(_name(name, figure), _cell(figure, stem))
+            table.add_row(marked(name, figure), two_lines(cell(figure, stem)))
     return table
+
+
+def several(comparison: Comparison) -> Table:
+    """Certified models by number; a star marks those that no other beats."""
+    axes, best = comparison.axes, {entry.name for entry in comparison.best()}
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column("grade")
+    for heading in _SEVERAL[axes.is_ratio]:
+        table.add_column(heading, justify="right")
+    table.add_column("key")
+    for number, entry in enumerate(comparison.entries, start=1):
+        figures = [entry.estimate(name) for name in (axes.energy, axes.accuracy, axes.time)]
+        if axes.is_ratio:
+            cells = [change_cell(figure, None, None) for figure in figures]
+        else:
+            cells = [
+                cell(figure, stem) for figure, stem in zip(figures, ("energy_j", "accuracy", "duration_s"), strict=True)
+            ]
+        cells.append(cell(entry.estimate("bytes_candidate"), "bytes"))
+        name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
+        table.add_row(name, entry.certificate.grade_text, *(two_lines(part) for part in cells), key)
+    return table
+
+
+_SEVERAL = {
+    True: ("energy", "accuracy", "time", "file"),
+    False: ("energy per inference", "accuracy (top-1)", "time per inference", "file"),
+}
+"""Headings by whether figures are changes against one common baseline."""
 
 
 def verdict(grade: Grade) -> Text:
@@ -70,8 +86,30 @@ def verdict(grade: Grade) -> Text:
             text.append(f"  (score {rounded(grade.score_db, 1)} dB)", style="not bold")
         lines = ()
     for line in (*lines, *grade.notes):
-        text.append(f"\n  - {line}", style="not bold")
+        text.append(f"\n  - {clean(line)}", style="not bold")
     return text
+
+
+def payback_lines(payback: Payback) -> Text | None:
+    """What compressing took, when it has paid for itself, and grams where an intensity was given; None for nothing."""
+    lines = []
+    if payback.spent is not None:
+        lines.append(f"Compressing took {_words(payback.spent)}.")
+    if payback.inferences is not None:
+        lines.append(f"That is saved again after {_words(payback.inferences)} inferences.")
+    if payback.carbon:
+        told = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
+        grams = [f"{_words(payback.carbon[name])} {what}" for name, what in told.items() if name in payback.carbon]
+        lines.append(f"At the intensity given, CO2 equivalent: {', '.join(grams)}.")
+    return Text("\n".join(lines)) if lines else None
+
+
+def _words(estimate: Estimate) -> str:
+    """``about 3.4 k (3.1 to 3.9)``; modelled figures say so."""
+    unit = "" if estimate.unit == "1" else estimate.unit
+    modelled = "modelled " if estimate.evidence is EvidenceLevel.MODELLED else ""
+    ends = interval(estimate, unit)
+    return f"{modelled}{quantity(estimate.value, unit)}" + (f" ({ends})" if ends else "")
 
 
 def files(paths: Mapping[str, Path]) -> Table:
@@ -82,48 +120,9 @@ def files(paths: Mapping[str, Path]) -> Table:
     return table
 
 
-def _name(name: str, estimate: Estimate | None) -> str:
-    modelled = estimate is not None and estimate.evidence is EvidenceLevel.MODELLED
-    return f"{name} (modelled)" if modelled else name
-
-
-def _cell(estimate: Estimate | None, stem: str) -> Text:
-    if estimate is None:
-        return Text(MISSING)
-    if stem == "accuracy":
-        return _accuracy(estimate)
-    unit = _UNITS.get(stem, estimate.unit)
-    return _two_lines(quantity(estimate.value, unit), interval(estimate, unit))
-
-
-def _accuracy(estimate: Estimate) -> Text:
-    ends = f"{rounded(100 * estimate.low, 1, 'down')} to {rounded(100 * estimate.high, 1, 'up')}"
-    return _two_lines(percent(100 * estimate.value), ends if estimate.low < estimate.high else "")
-
-
-def _change(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Text:
-    if change is None:
-        if before is None or after is None or not before.value:
-            return Text(MISSING)
-        return Text(_factor(after.value / before.value))
-    if change.unit == "%":
-        return _two_lines(percent(-change.value), _ends(-change.high, -change.low))
-    exact = change.low == change.high
-    return _two_lines(_factor(change.value), "" if exact else _ends(change.low, change.high, 3))
-
-
-def _factor(ratio: float) -> str:
-    return times(ratio) if ratio >= 1 else f"{rounded(ratio, 3)}×"
-
-
-def _ends(low: float, high: float, decimals: int = 1) -> str:
-    written = ("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in
-               ((low, "down"), (high, "up")))  # fmt: skip
-    return " to ".join(written)
-
-
-def _two_lines(figure: str, ends: str) -> Text:
-    text = Text(figure)
-    if ends:
-        text.append(f"\n{ends}", style="dim")
+def two_lines(cell: Cell) -> Text:
+    """A figure with its interval below it; a dash where it was not measured."""
+    text = Text(cell.figure or MISSING)
+    if cell.ends:
+        text.append(f"\n{cell.ends}", style="dim")
     return text

@@ -2,6 +2,7 @@
 
 from certify.data.arrays import array_split
 from certify.data.dataset import Dataset, Source, Split, overlap, require_separate
+from certify.data.metrics import METRICS, Metric, get_metric
 from certify.data.partition import carve
 from certify.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, default_preprocess
 from certify.data.scoring import Scores, score
@@ -12,7 +13,9 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "KNOWN",
+    "METRICS",
     "Dataset",
+    "Metric",
     "Preprocess",
     "Scores",
     "Source",
@@ -20,6 +23,7 @@ __all__ = [
     "array_split",
     "carve",
     "default_preprocess",
+    "get_metric",
     "load",
     "overlap",
     "require_separate",

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.data.dataset import Labels
+from certify.data.metrics import TOP1, Metric
 from certify.errors import ModelError
 
 
@@ -21,11 +22,13 @@ class Scores:
         top1: class that the model put first, int64 (n,); of equal outputs the lowest class.
         margin: first output minus second, in the output's own unit, float64 (n,); 0 for a tie.
         correct: whether ``top1`` is the label, bool (n,).
+        declared: score by a declared metric, float64 (n,); None where top-1 is the metric.
     """
 
     top1: Labels
     margin: npt.NDArray[np.float64]
     correct: npt.NDArray[np.bool_]
+    declared: npt.NDArray[np.float64] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -38,6 +41,7 @@ def score(
     labels: npt.ArrayLike,
     class_map: Sequence[int] | None = None,
     classes: int | None = None,
+    metric: Metric | None = None,
 ) -> Scores:
     """Score the outputs of a classifier.
 
@@ -46,9 +50,10 @@ def score(
         labels: true classes, (n,).
         class_map: output column of each class; the other columns do not take part. None: column i is class i.
         classes: number of classes of the data; without a class map the outputs must be exactly as many.
+        metric: a declared one, beside top-1; it sees the columns that stand for classes.
 
     Raises:
-        ModelError: outputs of the wrong shape or width, or not finite.
+        ModelError: outputs of the wrong shape or width, or not finite, or the metric gives no score a sample.
     """
     values, truth = np.asarray(outputs), np.asarray(labels, dtype=np.int64)
     if values.ndim != 2 or len(values) != len(truth):
@@ -62,7 +67,8 @@ def score(
         )
     top1 = values.argmax(axis=1).astype(np.int64)
     first_two = np.partition(values, -2, axis=1)[:, -2:]
-    return Scores(top1=top1, margin=first_two[:, 1] - first_two[:, 0], correct=top1 == truth)
+    declared = None if metric is None or metric.name == TOP1 else metric.scores(values, truth)
+    return Scores(top1, first_two[:, 1] - first_two[:, 0], top1 == truth, declared)
 
 
 def _columns(

@@ -1,4 +1,4 @@
-"""Multiply-adds and parameters, counted from the graph for one sample.
+"""Multiply-adds, parameters and bytes moved, counted from the graph for one sample.
 
 One MAC is one multiply-add; FLOPs are twice that. Convolution: every output element costs (input channels per group)
 x (kernel size) MACs; matrix product: every output element costs the length of the contracted dimension (as in
@@ -9,14 +9,15 @@ activations are not counted. An operator between DequantizeLinear and QuantizeLi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx
-import onnx.inliner
 import onnx.shape_inference
 
 from certify.errors import ModelError
 from certify.graph.constants import fold_small_constants
+from certify.graph.functions import inlined
 from certify.graph.load import inputs
 from certify.graph.operators import (
     COMPUTE,
@@ -29,6 +30,7 @@ from certify.graph.operators import (
     attribute,
     compute_of,
 )
+from certify.graph.traffic import Value, bytes_moved, element_bits
 
 SMALL_ELEMENTS = 4096
 """Initializers up to this size keep their values during shape inference; shapes are computed from them."""
@@ -43,16 +45,18 @@ class Counts:
         parameters: elements of all weights.
         counted_share: share (0 to 1) of multiplying operators that could be counted.
         not_counted: types of those that could not.
+        bytes_moved: bytes that multiplying operators read and write (see certify.graph.traffic); None where not known.
     """
 
     macs: int
     parameters: int
     counted_share: float
     not_counted: tuple[str, ...]
+    bytes_moved: int | None = None
 
 
 def count(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Counts:
-    """Count multiply-adds and parameters; a file that is fixed to a larger batch is counted at it and divided.
+    """Count what one sample takes; a file that is fixed to a larger batch is counted at it and divided.
 
     Args:
         model: with or without the values of its large weights.
@@ -61,8 +65,9 @@ def count(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Coun
     Raises:
         ModelError: the graph contradicts itself, so that no shapes can be inferred.
     """
-    flat = onnx.inliner.inline_local_functions(model) if model.functions else model
-    shapes = infer_shapes(flat, sample)
+    flat = inlined(model)
+    values = infer_values(flat, sample)
+    shapes = {name: value.shape for name, value in values.items()}
     macs = counted = 0
     missed: list[str] = []
     for node in flat.graph.node:
@@ -74,7 +79,9 @@ def count(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Coun
         elif compute is not None or _may_multiply(node):
             missed.append(node.op_type)
     share = counted / (counted + len(missed)) if counted or missed else 1.0
-    return Counts(macs // _fixed_batch(flat), count_parameters(flat), share, tuple(sorted(set(missed))))
+    batch = _fixed_batch(flat)
+    moved = bytes_moved(flat.graph, values, batch)
+    return Counts(macs // batch, count_parameters(flat), share, tuple(sorted(set(missed))), moved)
 
 
 def _fixed_batch(model: onnx.ModelProto) -> int:
@@ -104,16 +111,16 @@ def _macs(node: onnx.NodeProto, compute: Compute, shapes: dict[str, tuple[int, .
     return math.prod(out) * data[-2 if attribute(node, "transA", 0) else -1]
 
 
-def infer_shapes(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> dict[str, tuple[int, ...]]:
-    """Static shapes by value name, a dynamic batch being 1; values of unknown shape are absent.
+def infer_values(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> dict[str, Value]:
+    """Static shapes and types by value name, a dynamic batch being 1; values of unknown shape are absent.
 
     Raises:
         ModelError: the graph contradicts itself.
     """
     light = _without_weights(model)
-    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    found = {tensor.name: Value(tuple(tensor.dims), element_bits(tensor.data_type)) for tensor in _constants(model)}
     for value in light.graph.input:
-        if value.name not in weights:
+        if value.name not in found:
             _fix_dynamic(value, sample)
     # Stored shapes name dynamic dimensions that have a number here.
     del light.graph.value_info[:]
@@ -129,15 +136,22 @@ def infer_shapes(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) 
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"The graph's shapes contradict each other: {' '.join(str(error).split())}") from error
     graph = inferred.graph
-    found = dict(weights)
     for value in [*graph.input, *graph.value_info, *graph.output]:
         kind = value.type.tensor_type
-        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            found[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+        known = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if known and value.name not in found:
+            shape = tuple(dim.dim_value for dim in kind.shape.dim)
+            found[value.name] = Value(shape, element_bits(kind.elem_type))
+    return found
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Initializers, and the tensors of Constant operators under the names of their outputs, without their values."""
+    yield from model.graph.initializer
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
-            found[node.output[0]] = tuple(node.attribute[0].t.dims)
-    return found
+            tensor = node.attribute[0].t
+            yield onnx.TensorProto(name=node.output[0], dims=tensor.dims, data_type=tensor.data_type)
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -188,10 +202,7 @@ def count_parameters(model: onnx.ModelProto) -> int:
     Scales and zero points of quantization are left out, and so are int64 and boolean tensors, which hold shapes,
     indices and conditions.
     """
-    sizes = {tensor.name: _weight_elements(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
-            sizes[node.output[0]] = _weight_elements(node.attribute[0].t)
+    sizes = {tensor.name: _weight_elements(tensor) for tensor in _constants(model)}
     used: set[str] = set()
     for node in model.graph.node:
         left_out = QUANTIZATION_PARAMETERS.get(node.op_type, ())

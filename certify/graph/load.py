@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import onnx
@@ -17,6 +17,7 @@ import onnx.external_data_helper
 from google.protobuf.message import DecodeError
 
 from certify.errors import ModelError
+from certify.graph.external import external_bytes, is_external
 
 
 @dataclass(frozen=True)
@@ -115,23 +116,11 @@ def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 def _check_external(model: onnx.ModelProto, path: Path) -> None:
     for tensor in tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        fields = {entry.key: entry.value for entry in tensor.external_data}
-        location = fields.get("location", "")
-        file = path.parent / location
-        posix, windows = PurePosixPath(location), PureWindowsPath(location)
-        leaves = posix.is_absolute() or windows.is_absolute() or ".." in windows.parts
-        if not location or leaves or not file.resolve().is_relative_to(path.parent.resolve()):
-            raise ModelError(
-                f"{path}: tensor '{tensor.name}' points to external data at '{location}', outside the model's folder; "
-                "save the model with its weights inside or beside it."
-            )
-        if not file.is_file():
-            raise ModelError(f"{path}: external data '{location}' of tensor '{tensor.name}' is missing.")
-        needed = int(fields.get("offset", 0)) + int(fields.get("length", 0))
-        if file.stat().st_size < needed:
-            raise ModelError(f"{path}: external data '{location}' is cut short ({file.stat().st_size} of {needed} B).")
+        if is_external(tensor):
+            try:
+                external_bytes(tensor, path.parent)
+            except ModelError as error:
+                raise ModelError(f"{path}, tensor '{tensor.name}': {error}") from error
 
 
 def inputs(model: onnx.ModelProto) -> tuple[Port, ...]:
@@ -148,7 +137,7 @@ def outputs(model: onnx.ModelProto) -> tuple[Port, ...]:
 def _port(value: onnx.ValueInfoProto) -> Port:
     kind = value.type.tensor_type
     shape = tuple(_dimension(dim) for dim in kind.shape.dim)
-    if kind.elem_type == onnx.TensorProto.UNDEFINED:
+    if kind.elem_type == onnx.TensorProto.UNDEFINED or kind.elem_type not in onnx.TensorProto.DataType.values():
         return Port(value.name, shape, "unknown", kind.HasField("shape"))
     dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     return Port(value.name, shape, dtype, kind.HasField("shape"))
@@ -178,13 +167,22 @@ def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) 
             and nothing says how large it is.
     """
     ports = inputs(model)
-    port = _named(ports, contract.input_name, "input")
+    port = named_port(ports, contract.input_name, "input")
     if others := [p.name for p in ports if p.name != contract.input_name]:
         raise ModelError(
             f"The model has further inputs ({', '.join(others)}) beside '{port.name}'; only models of one input can "
             "be fed from a data set: fix the others to constants."
         )
-    _named(outputs(model), contract.output_name, "output")
+    named_port(outputs(model), contract.output_name, "output")
+    check_port(port, contract, batch)
+
+
+def check_port(port: Port, contract: InputContract, batch: int) -> None:
+    """Check that an input takes the type and the shape that the preprocessing contract makes.
+
+    Raises:
+        ModelError: it does not.
+    """
     if port.dtype != contract.dtype:
         raise ModelError(
             f"Input '{port.name}' takes {port.dtype}, the preprocessing contract makes {contract.dtype}; "
@@ -203,7 +201,12 @@ def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) 
         )
 
 
-def _named(ports: tuple[Port, ...], name: str, kind: str) -> Port:
+def named_port(ports: tuple[Port, ...], name: str, kind: str) -> Port:
+    """The ``input`` or ``output`` of a name.
+
+    Raises:
+        ModelError: there is none; the sentence lists those that are there.
+    """
     for port in ports:
         if port.name == name:
             return port

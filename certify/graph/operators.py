@@ -21,6 +21,8 @@ class Compute:
         quantized: whether it multiplies integers.
         like: standard operator of the same shapes, for shape inference.
         parameters: indices of scales and zero points.
+        weight_scale: index of the weight's scale, None where it is not an input of this operator.
+        weight_zero: index of the weight's zero point, likewise.
     """
 
     kind: str
@@ -29,6 +31,8 @@ class Compute:
     quantized: bool
     like: str
     parameters: tuple[int, ...] = ()
+    weight_scale: int | None = None
+    weight_zero: int | None = None
 
 
 COMPUTE: dict[str, Compute] = {
@@ -39,13 +43,13 @@ COMPUTE: dict[str, Compute] = {
     "FusedGemm": Compute("gemm", 0, 1, False, "Gemm"),
     "MatMul": Compute("matmul", 0, 1, False, "MatMul"),
     "FusedMatMul": Compute("matmul", 0, 1, False, "MatMul"),
-    "QLinearConv": Compute("conv", 0, 3, True, "Conv", (1, 2, 4, 5, 6, 7)),
-    "ConvInteger": Compute("conv", 0, 1, True, "Conv", (2, 3)),
-    "QLinearMatMul": Compute("matmul", 0, 3, True, "MatMul", (1, 2, 4, 5, 6, 7)),
-    "MatMulInteger": Compute("matmul", 0, 1, True, "MatMul", (2, 3)),
-    "QGemm": Compute("gemm", 0, 3, True, "Gemm", (1, 2, 4, 5, 7, 8)),
-    "DynamicQuantizeMatMul": Compute("matmul", 0, 1, True, "MatMul", (2, 3)),
-    "MatMulIntegerToFloat": Compute("matmul", 0, 1, True, "MatMul", (2, 3, 4, 5)),
+    "QLinearConv": Compute("conv", 0, 3, True, "Conv", (1, 2, 4, 5, 6, 7), 4, 5),
+    "ConvInteger": Compute("conv", 0, 1, True, "Conv", (2, 3), None, 3),
+    "QLinearMatMul": Compute("matmul", 0, 3, True, "MatMul", (1, 2, 4, 5, 6, 7), 4, 5),
+    "MatMulInteger": Compute("matmul", 0, 1, True, "MatMul", (2, 3), None, 3),
+    "QGemm": Compute("gemm", 0, 3, True, "Gemm", (1, 2, 4, 5, 7, 8), 4, 5),
+    "DynamicQuantizeMatMul": Compute("matmul", 0, 1, True, "MatMul", (2, 3), 2, 3),
+    "MatMulIntegerToFloat": Compute("matmul", 0, 1, True, "MatMul", (2, 3, 4, 5), 3, 5),
 }
 """Operators whose multiply-adds are counted."""
 

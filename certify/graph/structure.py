@@ -1,26 +1,45 @@
-"""What the guards against fake savings want to know of a graph: fused quantization, zeroed channels, interfaces."""
+"""What the guards against fake savings want to know of a graph: fused quantization and zeroed channels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.inliner
 import onnx.numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from certify.graph.load import InputContract, sample_shape
+from certify.graph.constants import array_of
+from certify.graph.functions import inlined
 from certify.graph.operators import Compute, attribute, compute_of
 
+_Array = npt.NDArray[Any]
+
 FOLDABLE = frozenset(
-    {"Add", "Cast", "Constant", "ConstantOfShape", "Identity", "Mul", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+    {"Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand",
+     "Floor", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mul", "Neg",
+     "Not", "Or", "Relu", "Reshape", "Round", "ScatterND", "Shape", "Sign", "Slice", "Sqrt", "Squeeze", "Sub",
+     "Transpose", "Unsqueeze", "Where"}
+)  # fmt: skip
+"""Operators through which a weight or a mask is followed back to constants, so that it is seen however it is made."""
+PASSED_ON = frozenset(
+    {"AveragePool", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Dropout", "Elu", "Gelu",
+     "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "PRelu", "QuantizeLinear",
+     "Relu", "Selu", "Sigmoid", "Tanh"}
+)  # fmt: skip
+"""Operators that keep channels apart, so that a mask behind them still silences what is before them."""
+BROADCASTING = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Sub",
      "Where"}
 )  # fmt: skip
-"""Operators through which a weight is followed back to constants, so that a mask is seen wherever it is applied."""
+LARGEST_CONSTANT = 1 << 28
+"""Elements of a constant that is still computed."""
+NEGLIGIBLE = 1e-6
+"""Weights below this share of the largest of their tensor, and factors below it, are as good as zero."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +63,19 @@ def quantization(model: onnx.ModelProto, optimised: onnx.ModelProto) -> Quantiza
     Q/DQ pairs only save anything where the runtime replaces DequantizeLinear, operator, QuantizeLinear by one integer
     operator; what it leaves apart runs in float, after an extra dequantization.
     """
-    wanted = _quantized_nodes(model)
     integer = [node for node in optimised.graph.node if (found := compute_of(node)) is not None and found.quantized]
-    names = {name for node in integer for name in (node.name, node.name.split("_token_")[0], *node.output)}
+    return fused_quantization(model, [{n.name, n.name.split("_token_")[0], *n.output} for n in integer])
+
+
+def fused_quantization(model: onnx.ModelProto, integer: Sequence[Collection[str]]) -> Quantization:
+    """Compare a file's quantized operators with those that a runtime says it runs on integers.
+
+    Args:
+        model: the file.
+        integer: for each of the runtime's integer operators the names by which it may be known in the file.
+    """
+    wanted = _quantized_nodes(model)
+    names = {name for aliases in integer for name in aliases}
     quantized_by = _quantize_outputs(model)
     missing = [
         node.name or node.output[0]
@@ -99,12 +128,16 @@ class ZeroChannels:
 
 
 def zero_channels(model: onnx.ModelProto) -> ZeroChannels:
-    """Count output channels that compute nothing: masked, but not removed.
+    """Count channels that compute nothing: masked, but not removed.
 
-    A mask is found in the weight itself, multiplied onto it in the graph, or multiplied onto the operator's output
-    (a constant factor, or the scale of a BatchNormalization).
+    A mask is found in the weight itself (zeros, numbers too small to matter, integers at their zero point, a scale of
+    zero), multiplied or selected onto it in the graph, or onto the operator's output, there or behind activations (a
+    constant factor, a constant condition, or the scale of a BatchNormalization).
+
+    Raises:
+        ModelError: the model's functions call themselves, or stand for too many nodes.
     """
-    flat = onnx.inliner.inline_local_functions(model) if model.functions else model
+    flat = inlined(model)
     constants = _Constants(flat)
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in flat.graph.node:
@@ -114,8 +147,9 @@ def zero_channels(model: onnx.ModelProto) -> ZeroChannels:
     for node in flat.graph.node:
         compute = compute_of(node)
         dead = None if compute is None else _dead_channels(node, compute, constants)
-        if dead is not None:
-            dead = dead | _masked_after(node, consumers.get(node.output[0], []), constants, len(dead))
+        if compute is not None and dead is not None:
+            axis = -1 if compute.kind in ("gemm", "matmul") else 1
+            dead = dead | _masked_after(node.output[0], consumers, constants, len(dead), axis)
             channels += len(dead)
             zero += int(dead.sum())
     return ZeroChannels(channels, zero)
@@ -132,38 +166,50 @@ class _Constants:
     def value(self, name: str) -> npt.NDArray[Any] | None:
         """The constant, or None where the value depends on the input (or on an operator that is not folded)."""
         if name in self._tensors:
-            stored: Any = onnx.numpy_helper.to_array(self._tensors[name])
-            return np.asarray(stored)
+            return array_of(self._tensors[name])
         node = self._made_by.get(name)
         if node is None:
             return None
         if node.op_type == "DequantizeLinear":
-            return self._centred(node)
+            return self.dequantized(node, 0, 1, 2, attribute(node, "axis", 1))
         if node.op_type not in FOLDABLE or node.domain not in ("", "ai.onnx"):
             return None
-        feeds = {source: self.value(source) for source in node.input if source}
-        if any(array is None for array in feeds.values()):
-            return None
-        return self._evaluate(node, feeds)
+        feeds: dict[str, _Array] = {}
+        for source in filter(None, node.input):
+            array = self.value(source)
+            if array is None:
+                return None
+            feeds[source] = array
+        try:
+            return self._evaluate(node, feeds) if _size(node, list(feeds.values())) <= LARGEST_CONSTANT else None
+        except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError):
+            return None  # nothing that a runtime would run either
 
-    def _centred(self, node: onnx.NodeProto) -> npt.NDArray[Any] | None:
-        """Integers minus their zero point: zero where the dequantized value is (the scale is left out)."""
-        stored = self.value(node.input[0])
+    def dequantized(
+        self, node: onnx.NodeProto, data: int, scale: int | None, zero: int | None, axis: int
+    ) -> _Array | None:
+        """Integers less their zero point, times their scale, from the inputs of a node at these indices.
+
+        None where one of them is no constant, or the scales are of blocks.
+        """
+        stored = self.value(node.input[data])
         if stored is None:
             return None
-        if len(node.input) < 3 or not node.input[2]:
-            return stored.astype(np.int32)
-        zero_point = self.value(node.input[2])
-        if zero_point is None:
-            return None
-        offset = _along(zero_point.astype(np.int32), stored.ndim, attribute(node, "axis", 1))
-        return np.asarray(stored.astype(np.int32) - offset)
+        real = stored.astype(np.float32)
+        for index, apply in ((zero, np.subtract), (scale, np.multiply)):
+            name = node.input[index] if index is not None and index < len(node.input) else ""
+            if not name:
+                continue
+            parameter = self.value(name)
+            if parameter is None or parameter.ndim > 1:
+                return None
+            real = apply(real, _along(parameter.astype(np.float32), stored.ndim, axis))
+        return np.asarray(real)
 
-    def _evaluate(self, node: onnx.NodeProto, feeds: Mapping[str, npt.NDArray[Any] | None]) -> npt.NDArray[Any]:
+    def _evaluate(self, node: onnx.NodeProto, feeds: Mapping[str, _Array]) -> _Array:
         ports = [
             onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in feeds.items()
-            if array is not None
         ]
         out = [onnx.ValueInfoProto(name=name) for name in node.output]
         graph = onnx.helper.make_graph([node], "constant", ports, out)
@@ -172,53 +218,78 @@ class _Constants:
         return np.asarray(made[0])
 
 
-def _along(values: npt.NDArray[Any], rank: int, axis: int) -> npt.NDArray[Any]:
+def _size(node: onnx.NodeProto, arrays: list[_Array]) -> int:
+    """Elements that an operator on constants gives, where they may be many more than it takes; else 0.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    shapes = [array.shape for array in arrays] if node.op_type in BROADCASTING else []
+    if node.op_type in ("ConstantOfShape", "Expand"):
+        shapes = [tuple(arrays[-1].tolist()), *(array.shape for array in arrays[:-1])]
+    return math.prod(np.broadcast_shapes(*shapes)) if shapes else 0
+
+
+def _along(values: _Array, rank: int, axis: int) -> _Array:
     if values.ndim != 1 or values.size == 1:
         return values
     return values.reshape([-1 if position == axis % rank else 1 for position in range(rank)])
 
 
-def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> npt.NDArray[Any] | None:
+def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> _Array | None:
     weight = constants.value(node.input[compute.weight])
     if weight is None or weight.ndim < 2:
         return None
     axis = {"conv": 0, "conv_transpose": 1, "matmul": weight.ndim - 1}.get(compute.kind)
     if axis is None:
         axis = 0 if attribute(node, "transB", 0) else 1
-    if compute.quantized and len(compute.parameters) > 1:
-        position = compute.weight + 2 if node.op_type.startswith("Q") else 3
-        name = node.input[position] if position < len(node.input) else ""
-        zero_point = constants.value(name) if name else None
-        if zero_point is not None:
-            weight = weight.astype(np.int32) - _along(zero_point.astype(np.int32), weight.ndim, axis)
-    return np.asarray(~np.any(weight != 0, axis=tuple(a for a in range(weight.ndim) if a != axis)))
+    if compute.quantized:
+        weight = constants.dequantized(node, compute.weight, compute.weight_scale, compute.weight_zero, axis)
+        if weight is None:
+            return None
+    largest = np.max(np.abs(weight), axis=tuple(a for a in range(weight.ndim) if a != axis))
+    return np.asarray(largest <= NEGLIGIBLE * np.max(largest, initial=0.0))
 
 
 def _masked_after(
-    node: onnx.NodeProto, consumers: list[onnx.NodeProto], constants: _Constants, channels: int
-) -> npt.NDArray[Any]:
-    """Channels that the only consumer multiplies by a constant zero."""
-    nothing = np.zeros(channels, dtype=bool)
-    if len(consumers) != 1:
-        return nothing
-    after = consumers[0]
-    if after.op_type == "BatchNormalization":
-        factor = constants.value(after.input[1])
-    elif after.op_type == "Mul":
-        factor = constants.value(next((name for name in after.input if name != node.output[0]), ""))
+    output: str, consumers: Mapping[str, list[onnx.NodeProto]], constants: _Constants, channels: int, axis: int
+) -> _Array:
+    """Channels that are silenced by a constant on the only way that an output goes."""
+    dead = np.zeros(channels, dtype=bool)
+    while len(readers := consumers.get(output, [])) == 1:
+        factor = _factor(readers[0], output, constants)
+        if factor is not None:
+            dead = dead | _silent(factor, channels, axis)
+        elif readers[0].op_type not in PASSED_ON:
+            break
+        output = readers[0].output[0]
+    return dead
+
+
+def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array | None:
+    """What a node multiplies a value by, or whether it lets it through; None for any other node."""
+    if node.op_type == "BatchNormalization":
+        return constants.value(node.input[1])
+    if node.op_type == "Mul":
+        return constants.value(next((name for name in node.input if name != masked), ""))
+    if node.op_type == "Where" and masked in node.input[1:]:
+        condition = constants.value(node.input[0])
+        other = constants.value(node.input[2 if node.input[1] == masked else 1])
+        if condition is None or other is None or np.any(other):
+            return None
+        return condition if node.input[1] == masked else np.logical_not(condition)
+    return None
+
+
+def _silent(factor: _Array, channels: int, axis: int) -> _Array:
+    """Channels at which a factor is zero throughout."""
+    size = np.abs(factor.astype(np.float64))
+    if size.size == 1:
+        size = np.full(channels, size.reshape(-1)[0])
+    elif size.size == channels:
+        size = size.reshape(-1)
+    elif size.ndim > abs(axis) and size.shape[axis] == channels:
+        size = np.max(size, axis=tuple(a for a in range(size.ndim) if a != axis % size.ndim))
     else:
-        return nothing
-    if factor is None or factor.size != channels:
-        return nothing
-    return np.asarray(factor.reshape(-1) == 0)
-
-
-def interface(contract: InputContract, output_width: int, scored: int) -> dict[str, object]:
-    """What goes in and comes out, for the guard that both models do the same work.
-
-    Args:
-        contract: how the model is fed.
-        output_width: number of classes that the model puts out.
-        scored: number of them that the test set's classes are read from.
-    """
-    return {"input": list(sample_shape(contract)), "outputs": output_width, "scored": scored}
+        return np.zeros(channels, dtype=bool)
+    return np.asarray(size <= NEGLIGIBLE * np.max(size, initial=1.0))

@@ -32,6 +32,6 @@ def blocks_needed(pilot_log_ratios: Series, half_width: float, minimum: int, max
     if not np.all(np.isfinite(pilot_log_ratios)):
         raise ValueError("a log-ratio of the pilot is not finite")
     rule = batch_rule(len(pilot_log_ratios), edition.batch_factor, edition.assumed_autocorrelation)
-    deviation = math.sqrt(rule.kappa * batch_variance(pilot_log_ratios, rule))
+    deviation = math.sqrt(rule.kappa * float(batch_variance(pilot_log_ratios, rule)))
     root = t_quantile(rule.degrees, edition.confidence) * deviation / math.log1p(half_width)
     return min(maximum, max(minimum, math.ceil(min(root, math.sqrt(maximum)) ** 2)))

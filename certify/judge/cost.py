@@ -39,7 +39,7 @@ def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         **_energy(evidence, edition),
         **_yardstick(evidence, edition),
         **_durations(evidence, edition),
-        **_latencies(evidence, edition),
+        **latency_estimates(evidence, edition),
     }
 
 
@@ -61,23 +61,28 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     if meter is None:
         return {}
     level = meter_level(meter)
-    ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition, level)
+    ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition, level, edition.pilot_blocks)
     null = ratio_estimate(energy_log_ratios(evidence, "null"), edition, level)
     found: dict[str, Estimate | None] = {"energy_ratio": ratio, "null_ratio": null}
     if null is not None:
         half_width = (null.high - null.low) / 2
         method = "half-width of the null run's interval"
         found["smallest_detectable_saving"] = replace(Estimate.exact(half_width, "1", method), n=null.n, evidence=level)
-    error = meter.relative_error
-    own = "" if error is None else f"; the meter's own accuracy (x or / {error:g}) is not in the interval"
+    own = own_accuracy(meter)
     main = last_attempt(evidence.windows, "main")
     for arm in ARMS:
         interval = arm_interval(main, arm, energy_per_inference, edition)
-        found[f"energy_j_{arm}"] = _mean_estimate(interval, "J", MEAN_METHOD + own, level, lowest=0.0)
+        found[f"energy_j_{arm}"] = mean_estimate(interval, "J", MEAN_METHOD + own, level, lowest=0.0)
         if (net := _net_of_idle(meter)) is not None:
             interval = arm_interval(main, arm, net, edition)
-            found[f"energy_net_j_{arm}"] = _mean_estimate(interval, "J", f"{MEAN_METHOD}, less idle power{own}", level)
+            found[f"energy_net_j_{arm}"] = mean_estimate(interval, "J", f"{MEAN_METHOD}, less idle power{own}", level)
     return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def own_accuracy(meter: MeterFacts) -> str:
+    """What a method says of the meter's own accuracy; nothing where its maker states none."""
+    error = meter.relative_error
+    return "" if error is None else f"; the meter's own accuracy (x or / {error:g}) is not in the interval"
 
 
 def _net_of_idle(meter: MeterFacts) -> Quantity | None:
@@ -117,28 +122,31 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     main = last_attempt(evidence.windows, "main")
     estimates = {}
     log_ratios = block_log_ratios(main, duration_per_inference)
-    if (ratio := ratio_estimate(log_ratios, edition, EvidenceLevel.DIRECT)) is not None:
+    ratio = ratio_estimate(log_ratios, edition, EvidenceLevel.DIRECT, edition.pilot_blocks)
+    if ratio is not None:
         estimates["duration_ratio"] = ratio
     batch = evidence.header.workload.batch
     if batch < 1:
         raise CertificateError(f"Evidence: the workload's batch should be at least 1, found {batch}.")
     for arm in ARMS:
         interval = arm_interval(main, arm, duration_per_inference, edition)
-        duration = _mean_estimate(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)
+        duration = mean_estimate(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)
         if duration is None:
             continue
         estimates[f"duration_s_{arm}"] = duration
-        estimates[f"throughput_per_s_{arm}"] = _throughput(duration, batch)
+        estimates[f"throughput_per_s_{arm}"] = throughput_estimate(duration, batch)
     return estimates
 
 
-def _throughput(duration: Estimate, batch: int) -> Estimate:
+def throughput_estimate(duration: Estimate, batch: int) -> Estimate:
+    """Samples a second, from the seconds of an inference."""
     high = batch / duration.low if duration.low > 0 else float("inf")
     method = "batch over the mean time of an inference"
     return Estimate(batch / duration.value, batch / duration.high, high, "1/s", duration.n, method)
 
 
-def _latencies(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+def latency_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    """Quantiles of the single inferences of each model."""
     return {
         f"latency_{name}_s_{latencies.arm}": quantile_estimate(latencies.seconds, probability, edition.confidence)
         for latencies in evidence.latencies
@@ -147,9 +155,10 @@ def _latencies(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     }
 
 
-def _mean_estimate(
+def mean_estimate(
     interval: MeanInterval | None, unit: str, method: str, level: EvidenceLevel, lowest: float = float("-inf")
 ) -> Estimate | None:
+    """A mean as an estimate that does not reach below ``lowest``; None where there is none."""
     if interval is None:
         return None
     low = min(interval.mean, max(lowest, interval.mean - interval.half_width))

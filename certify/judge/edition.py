@@ -61,20 +61,22 @@ class Edition:
     settings_tolerance: float
     fused_share: float
     zero_channels_excess: float
+    baseline_zero_channels: float
     constant_inputs_share: float
     distinct_inputs: int
     input_std: float
+    input_correlation: float
     minimum_test_samples: int
     digest: str
     constants: Mapping[str, Any] = field(repr=False, compare=False)
 
     def window_seconds(self, meter: str | None) -> float:
         """How long a window lasts at least, in seconds, with a meter of that name (None: no meter)."""
-        return self.window_s.get(meter or "default", self.window_s["default"])
+        return _of_meter(self.window_s, meter)
 
     def shortest_window_seconds(self, meter: str | None) -> float:
         """Length in seconds below which a window is too short for a meter of that name."""
-        return self.shortest_window_s.get(meter or "default", self.shortest_window_s["default"])
+        return _of_meter(self.shortest_window_s, meter)
 
     def letter(self, score_db: float) -> str:
         """The letter of a score in decibels, before any cap."""
@@ -122,6 +124,12 @@ def parse_edition(content: bytes, name: str) -> Edition:
     edition = Edition(**typed, digest=hashlib.sha256(content).hexdigest(), constants=MappingProxyType(values))
     _check(edition, name)
     return edition
+
+
+def _of_meter(lengths: Mapping[str, float], meter: str | None) -> float:
+    """The longest that a part of a sum (``nvml+rapl-powercap``) or a recorded meter (``replay:nvml``) asks for."""
+    parts = (meter or "default").removeprefix("replay:").split("+")
+    return max(lengths.get(part, lengths["default"]) for part in parts)
 
 
 def _files() -> dict[str, bytes]:

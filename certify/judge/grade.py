@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from certify.errors import CertificateError
-from certify.estimate import Estimate, EvidenceLevel
+from certify.estimate import EvidenceLevel
 from certify.judge.edition import Edition
 from certify.judge.guards import GUARDS
+from certify.judge.notes import loss_notes, unshown_margins
 from certify.judge.profile import Profile
 
 REFUSED = "refused"
@@ -85,7 +86,11 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     if upper is not None and lost is not None and not reasons:
         score = score_db(upper, lost, edition)
     letter = None if score is None else _capped(edition.letter(score), modelled, edition)
-    notes = _notes(profile, edition, modelled, bias, loss)
+    notes = _notes(profile, edition, modelled, bias)
+    if loss is not None:
+        notes += loss_notes(profile.estimates, edition)
+        notes += unshown_margins(profile.estimates, edition, letter, upper, modelled)
+    notes += _unknown_guards(profile, edition)
     return Grade(letter, modelled, score, upper, lost, tuple(reasons), tuple(notes))
 
 
@@ -128,34 +133,22 @@ def _capped(letter: str, modelled: bool, edition: Edition) -> str:
     return order[max(order.index(letter), best)]
 
 
-def _notes(profile: Profile, edition: Edition, modelled: bool, bias: float, loss: Estimate | None) -> list[str]:
+def _notes(profile: Profile, edition: Edition, modelled: bool, bias: float) -> list[str]:
     notes = []
     if modelled:
         best = edition.best_modelled_letter
         notes.append(f"The energy is modelled: the model's own error is not in the interval, and {best} is the best.")
     if bias > 0:
         notes.append(f"The null run's interval excludes 1: its bias of {bias:.3g} is added to the energy ratio.")
-    if loss is not None:
-        notes += _loss_notes(profile, edition, loss)
-    for result in profile.guards:
-        if result.outcome == "unknown" and result.name in edition.may_be_unknown:
-            notes.append(f"Guard {result.name} is unknown: {_continued(result.sentence)}")
     return notes
 
 
-def _loss_notes(profile: Profile, edition: Edition, loss: Estimate) -> list[str]:
-    """What was lost, and what merely could not be shown, apart."""
-    if loss.value > 0:
-        lost = f"{loss.value:.3g} % of the baseline's accuracy was lost on these {loss.n} samples"
-    else:
-        lost = f"No accuracy was lost on these {loss.n} samples"
-    unshown = max(0.0, loss.high) - max(0.0, loss.value)
-    notes = [f"{lost}; a further {unshown:.3g} % could not be ruled out."]
-    needed = profile.estimates.get("samples_needed")
-    if needed is not None:
-        margin = f"{edition.stated_loss_percent:g} %"
-        notes.append(f"With {loss.n} images a loss below {margin} can't be shown; about {needed.value:.0f} are needed.")
-    return notes
+def _unknown_guards(profile: Profile, edition: Edition) -> list[str]:
+    return [
+        f"Guard {result.name} is unknown: {_continued(result.sentence)}"
+        for result in profile.guards
+        if result.outcome == "unknown" and result.name in edition.may_be_unknown
+    ]
 
 
 def _continued(sentence: str) -> str:

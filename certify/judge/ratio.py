@@ -127,11 +127,20 @@ def _mean_log(windows: Sequence[Window], quantity: Quantity) -> float | None:
     return sum(logs) / len(logs) if len(logs) == len(values) else None
 
 
-def ratio_estimate(log_ratios: Series | None, edition: Edition, level: EvidenceLevel) -> Estimate | None:
-    """Ratio with its interval from the blocks' log-ratios; None with fewer than two of them."""
+def ratio_estimate(
+    log_ratios: Series | None, edition: Edition, level: EvidenceLevel, pilot: int | None = None
+) -> Estimate | None:
+    """Ratio with its interval from the blocks' log-ratios; None with fewer than two of them.
+
+    Args:
+        log_ratios: (blocks,) in the order of time.
+        edition: gives confidence and the rule of batches.
+        level: of what was measured.
+        pilot: how many of the first blocks fixed their number, as in the main run; None where none did.
+    """
     if log_ratios is None or len(log_ratios) < 2:
         return None
-    interval = mean_interval(log_ratios, edition)
+    interval = mean_interval(log_ratios, edition, pilot)
     low, high = _exp(interval.mean - interval.half_width), _exp(interval.mean + interval.half_width)
     return Estimate(_exp(interval.mean), low, high, "1", interval.n, RATIO_METHOD, level)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import certify
 from certify.errors import MeasureError, ModelError
+from certify.measure.runtimes.base import NodeRun
 
 OPEN_TIMEOUT_S = 300.0
 CALL_TIMEOUT_S = 60.0
@@ -44,17 +45,17 @@ class Worker:
         arm: which model, for error messages.
         model: ONNX file.
         settings: arguments of the worker's ``open`` command beside the model.
-        call_timeout_s: seconds that a command may take beyond ten times what is expected.
+        call_timeout_s: seconds that a command may take beyond ten times what is expected; None for ``CALL_TIMEOUT_S``.
 
     Raises:
         ModelError: the runtime can't load the model.
         MeasureError: the process ended or did not answer.
     """
 
-    def __init__(self, arm: str, model: Path, settings: dict[str, Any], call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(self, arm: str, model: Path, settings: dict[str, Any], call_timeout_s: float | None = None) -> None:
         self.arm = arm
         self.model = model
-        self._slack_s = call_timeout_s
+        self._slack_s = CALL_TIMEOUT_S if call_timeout_s is None else call_timeout_s
         self._unread = b""
         # The working directory is an empty one, since python -m puts it first on the path of imports.
         self._folder = tempfile.TemporaryDirectory(prefix="leanmark-worker-")
@@ -96,6 +97,13 @@ class Worker:
     def predict(self, inputs: Path, outputs: Path, batch: int, expected_s: float) -> None:
         """Write the outputs for all samples of an array file to another one, float32 (n, ...)."""
         self.call("predict", expected_s, inputs=str(inputs), outputs=str(outputs), batch=batch)
+
+    def nodes(self, inferences: int, expected_s: float) -> list[NodeRun]:
+        """What every node took in some inferences and the first one; the session must have been opened to profile.
+
+        The session ends with it, and with it the use of this worker.
+        """
+        return [NodeRun(**node) for node in self.call("nodes", expected_s, inferences=inferences)["nodes"]]
 
     def peak_memory(self) -> int:
         """Largest resident size so far, in bytes."""

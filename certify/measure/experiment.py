@@ -1,7 +1,8 @@
 """The measurement of a pair of models, from the first window to the evidence.
 
-Thread number (on windows of its own), null run, main run, yardstick, latencies, predictions. Nothing here looks at a
-result to decide when to stop: the number of blocks is fixed once, from the pilot's spread, and cut by the time limit.
+Thread number (on windows of its own), null run, main run, yardstick, latencies, predictions, time by node. Nothing here
+looks at a result to decide when to stop: the number of blocks is fixed once, from the pilot's spread, and cut by the
+time limit.
 """
 
 from __future__ import annotations
@@ -10,27 +11,32 @@ import contextlib
 import datetime
 import importlib.metadata
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from certify.data.dataset import Dataset
+from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
 from certify.errors import MeasureError
-from certify.evidence import ARMS, Evidence, Header, Latencies, Observation, Prediction, Workload
+from certify.evidence import ARMS, Evidence, Header, Latencies, ModelFacts, Observation, Prediction, Workload
 from certify.judge.edition import Edition
 from certify.measure import meters, observe, runs, runtimes
+from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
 from certify.measure.host import Host
 from certify.measure.inputs import InputStatistics, sample_bytes, save_samples, window_samples
 from certify.measure.machine import describe
 from certify.measure.meters.base import Meter
+from certify.measure.nodes import node_costs
 from certify.measure.plan import Plan
-from certify.measure.predictions import pair, predict
+from certify.measure.predictions import Predicted, pair, predict
 from certify.measure.runs import Bench
+from certify.measure.runtime_choice import make_workload, settle
 from certify.measure.runtimes.base import Runtime
-from certify.measure.subject import Subject, open_worker, session_facts, subject
-from certify.measure.windows import MeasurementStopped, Recorder, Running
+from certify.measure.subject import Subject, subject
+from certify.measure.windows import MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
 from certify.progress import Progress, Silent
 
@@ -46,6 +52,23 @@ class Measured:
     latencies: tuple[Latencies, ...]
     predictions: tuple[Prediction, ...]
     observations: tuple[Observation, ...]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is measured of one model after the windows.
+
+    Attributes:
+        latencies: of the fixed pass.
+        peak_memory: of the worker until then, in bytes.
+        predicted: what it says of the test samples; None where they were not scored.
+        node_costs: time by node; None where the runtime can't tell.
+    """
+
+    latencies: Latencies
+    peak_memory: int
+    predicted: Predicted | None
+    node_costs: Mapping[str, Any] | None
 
 
 def measure(
@@ -82,42 +105,44 @@ def measure(
         MeasureError: the meter that the plan names can't be used here.
         MeasurementStopped: a worker or the meter failed; ``windows`` holds what had been finished.
     """
-    runtime = runtimes.get(plan.runtime)
-    choice = _choose_meter(plan, runtime, available_meters)
-    recorder = Recorder(choice.meter, Host())
-    created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    get_metric(plan.metric)  # an unknown name ends here, before anything is measured
+    models = {ARMS[0]: (baseline, preprocess_baseline), ARMS[1]: (candidate, preprocess_candidate)}
+    settled = settle(plan, edition, models, dataset, progress, available_meters)
+    plan, runtime = settled.plan, settled.runtime
+    choice = choose_meter(plan, runtime, available_meters)
+    created = now()
+    with open_bench(plan, edition, choice, progress) as bench:
+        both = (
+            subject(ARMS[0], baseline, preprocess_baseline, plan.batch, bench.folder),
+            subject(ARMS[1], candidate, preprocess_candidate, plan.batch, bench.folder),
+        )
+        statistics = save_inputs(both, dataset, plan)
+        found = _run(bench, runtime, both, dataset, created)
+        windows = tuple(bench.recorder.windows())
+    facts = {model.arm: model.facts for model in both}
+    head = header(plan, edition, choice, dataset, facts, found.workload, created, found.attempt, baseline_origin)
+    observations = (*settled.observations, *found.observations, observe.inputs(statistics), *observe.data(dataset))
+    return Evidence(head, windows, found.latencies, found.predictions, observations)
+
+
+@contextlib.contextmanager
+def open_bench(plan: Plan, edition: Edition, choice: meters.Choice, progress: Progress | None) -> Iterator[Bench]:
+    """A bench with a folder of its own, which goes away with all that lies in it.
+
+    Raises:
+        MeasurementStopped: for any MeasureError inside the ``with`` block, with the windows that were finished.
+    """
     with tempfile.TemporaryDirectory(prefix="leanmark-") as name:
         folder = Path(name)
-        both = (
-            subject(ARMS[0], baseline, preprocess_baseline, plan.batch, folder),
-            subject(ARMS[1], candidate, preprocess_candidate, plan.batch, folder),
-        )
-        statistics = _save_inputs(both, dataset, plan)
-        bench = Bench(plan, edition, recorder, progress or Silent(), folder, choice.meter)
+        recorder = Recorder(choice.meter, Host(), folder / "windows.jsonl")
         try:
-            found = _run(bench, runtime, both, dataset, created)
+            yield Bench(plan, edition, recorder, progress or Silent(), folder, choice.meter)
         except MeasureError as error:
-            raise MeasurementStopped(str(error), recorder.windows) from error
-    header = Header(
-        created=created,
-        leanmark=_version(),
-        edition=edition.name,
-        seed=plan.seed,
-        attempt=found.attempt,
-        baseline_origin=baseline_origin,
-        device=describe(),
-        data=_data_facts(dataset),
-        workload=found.workload,
-        meter=None if choice.meter is None else choice.meter.facts(choice.refused),
-        models={model.arm: model.facts for model in both},
-        time_limit_s=plan.time_limit_s,
-        wanted_half_width=plan.wanted_half_width,
-    )
-    observations = (*found.observations, observe.inputs(statistics), observe.parts_overlap(dataset))
-    return Evidence(header, tuple(recorder.windows), found.latencies, found.predictions, observations)
+            raise MeasurementStopped(str(error), recorder.windows()) from error
 
 
-def _choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None) -> meters.Choice:
+def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None = None) -> meters.Choice:
+    """The meter that the plan names, or the best one for the device of the runtime."""
     if plan.meter is not None:
         return meters.require(plan.meter, runtime.device)
     return meters.choose(runtime.device, available)
@@ -125,75 +150,113 @@ def _choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | Non
 
 def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: str) -> Measured:
     """All runs, in their order."""
-    plan, baseline = bench.plan, both[0]
-    yardstick = yardstick_file() if plan.yardstick else None
+    plan = bench.plan
+    yardstick = yardstick_file() if plan.yardstick and runtime.suffix == ".onnx" else None
     graphs = observe.graphs(both, plan.runtime, plan.threads or 1, bench.folder)
-    threads, candidate_threads = (runs.choose_threads(bench, model) for model in both)
-    workload = Workload(plan.runtime, runtime.version(), runtime.provider, plan.batch, threads, candidate_threads)
+    arms = tuple(runs.choose_threads(bench, model) for model in both)
+    threads = arms[0].threads
+    workload = make_workload(plan, runtime, threads, arms[1].threads)
     digests = [model.facts.file_digest for model in both]
     attempt = count_attempt(digests[0], digests[1], workload.digest(), created)
-    runs.null_run(bench, baseline, threads)
-    with contextlib.ExitStack() as live:
-        first = _warm_worker(bench, live, baseline, threads)
-        second = _warm_worker(bench, live, both[1], candidate_threads)
-        runs.main_run(bench, first, second)
-        if yardstick is not None:
-            runs.yardstick_run(bench, yardstick, threads, (first, second))
-        running = dict(zip(ARMS, (first, second), strict=True))
-        latencies, memory = _latencies(bench, running)
-        predicted = {
-            model.arm: predict(dataset, model, running[model.arm], plan.batch, bench.folder, bench.progress)
-            for model in both
-        }
-        pids = {arm: one.worker.pid for arm, one in running.items()}
-        sessions = {arm: session_facts(one.worker) for arm, one in running.items()}
-    widths = {arm: result.width for arm, result in predicted.items()}
+    blocks = bench.blocks_a_start(arms)
+    runs.null_run(bench, arms[0], blocks)
+    with Workers(arms, blocks) as workers:
+        runs.main_run(bench, workers)
+    if yardstick is not None:
+        runs.yardstick_run(bench, yardstick, threads)
+    finished = {arm.name: finish(bench, arm, dataset) for arm in arms}
+    predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
+    widths = {name: found.width for name, found in predicted.items()}
+    costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
     observations = (
         *graphs,
-        Observation("workers", {"pids": pids}),
-        Observation("sessions", sessions),
+        Observation("workers", {"pids": workers.pids, "blocks_a_start": blocks}),
+        observe.sessions(workers.sessions, costs, plan.runtime),
         Observation("outputs", {arm: {"finite": True, "width": width} for arm, width in widths.items()}),
-        Observation("peak_memory", memory),
+        *finish_observations(finished),
         observe.interfaces(both, widths, plan.batch),
-        *observe.power_check(bench.meter, bench.recorder.of("main")),
+        *observe.power_check(bench.recorder.of("main")),
     )
+    latencies = tuple(found.latencies for found in finished.values())
     predictions = pair(dataset, predicted[ARMS[0]], predicted[ARMS[1]])
     return Measured(attempt, workload, latencies, predictions, observations)
 
 
-def _warm_worker(bench: Bench, live: contextlib.ExitStack, model: Subject, threads: int) -> Running:
-    worker = live.enter_context(open_worker(model, bench.plan.runtime, threads, bench.plan.batch))
-    return bench.warm(worker, threads)
-
-
-def _latencies(bench: Bench, running: dict[str, Running]) -> tuple[tuple[Latencies, ...], dict[str, int]]:
-    """Single inferences of both models, and the memory that each worker took at most until then."""
+def finish(bench: Bench, arm: Arm, dataset: Dataset, score: bool = True) -> Finish:
+    """Time single inferences of a model, score it, and find where its time goes, in new workers."""
     edition = bench.edition
-    passes, memory = [], {}
-    with bench.progress.task("Timing single inferences", len(running)) as task:
-        for arm, one in running.items():
-            seconds = one.worker.latency(edition.latency_calls, edition.latency_time_s)
-            passes.append(Latencies(arm, tuple(seconds)))
-            memory[arm] = one.worker.peak_memory()
-            task.advance()
-    return tuple(passes), memory
+    predicted = None
+    with contextlib.ExitStack() as live:
+        running = arm.start(live)
+        with bench.progress.task(f"Timing single inferences of the {arm.name}"):
+            seconds = running.worker.latency(edition.latency_calls, edition.latency_time_s)
+        memory = running.worker.peak_memory()
+        if score:
+            metric = get_metric(bench.plan.metric)
+            predicted = predict(dataset, arm.model, running, arm.batch, bench.folder, bench.progress, metric)
+    return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm))
 
 
-def _save_inputs(both: Pair, dataset: Dataset, plan: Plan) -> InputStatistics:
-    """Write the same test samples for both models, each made ready as its contract says."""
-    largest = max(sample_bytes(model.preprocess) for model in both)
+def finish_observations(finished: Mapping[str, Finish]) -> Iterator[Observation]:
+    """Peak memory of each model, and time by node where the runtime tells it."""
+    yield Observation("peak_memory", {arm: found.peak_memory for arm, found in finished.items()})
+    costs = {arm: found.node_costs for arm, found in finished.items() if found.node_costs is not None}
+    if costs:
+        yield Observation("node_costs", costs)
+
+
+def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> InputStatistics:
+    """Write the same test samples for all models, each made ready as its contract says."""
+    largest = max(sample_bytes(model.preprocess) for model in models)
     samples = window_samples(dataset.test, largest, plan.batch, plan.seed)
-    found = [save_samples(model.inputs, dataset.test, samples, model.preprocess) for model in both]
-    return found[0].worse(found[1])
+    first, *others = (save_samples(model.inputs, dataset.test, samples, model.preprocess) for model in models)
+    for other in others:
+        first = first.worse(other)
+    return first
 
 
-def _data_facts(dataset: Dataset) -> dict[str, str | int]:
+def header(
+    plan: Plan,
+    edition: Edition,
+    choice: meters.Choice,
+    dataset: Dataset,
+    models: Mapping[str, ModelFacts],
+    workload: Workload,
+    created: str,
+    attempt: int,
+    origin: str,
+) -> Header:
+    """Circumstances of a measurement."""
+    return Header(
+        created=created,
+        leanmark=_version(),
+        edition=edition.name,
+        seed=plan.seed,
+        attempt=attempt,
+        baseline_origin=origin,
+        device={**describe(), **runtimes.get(workload.runtime).accelerator()},
+        data=_data_facts(dataset, plan.metric),
+        workload=workload,
+        meter=None if choice.meter is None else choice.meter.facts(choice.refused),
+        models=models,
+        time_limit_s=plan.time_limit_s,
+        wanted_half_width=plan.wanted_half_width,
+    )
+
+
+def now() -> str:
+    """UTC time as the header has it."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
     return {
         "name": dataset.name,
         "spec": dataset.spec,
         "test_samples": len(dataset.test),
         "test_digest": dataset.test_digest(),
         "classes": len(dataset.classes),
+        "metric": metric,
     }
 
 

@@ -1,4 +1,4 @@
-"""What is recorded once for the guards: graphs, interfaces, inputs, overlap, and the check of a counter."""
+"""What is recorded once for the judge: graphs, interfaces, inputs, overlap, and the check of a counter."""
 
 from __future__ import annotations
 
@@ -10,45 +10,97 @@ from typing import Any
 import onnx
 
 from certify.data.dataset import Dataset, overlap
-from certify.estimate import EvidenceLevel
 from certify.evidence import Observation, Window
-from certify.graph.structure import quantization, zero_channels
+from certify.graph.structure import Quantization
+from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.inputs import InputStatistics
-from certify.measure.meters.base import Meter
-from certify.measure.subject import Subject, session_settings
+from certify.measure.runtimes.base import NodeRun, Runtime
+from certify.measure.subject import Subject, file_kind, session_settings
 
 MAX_SAVED_BYTES = 1_900_000_000
 """A runtime writes its optimised graph as one protobuf message, which can't pass 2 GB."""
+NAMED = 3
+"""Nodes of each provider whose names are kept."""
 
 
 def graphs(subjects: Iterable[Subject], runtime: str, threads: int, folder: Path) -> list[Observation]:
-    """Fused quantization, read from the graphs that the runtime makes, and channels of zeros.
+    """Fused quantization, as the runtime's own graphs tell it, and channels of zeros.
 
-    Models that are too large to be written back are left out, so that their guard does not know.
+    Left out, so that their guard does not know, are quantized models whose graph can't be had: the runtime tells
+    nothing of it, or it is too large to be written.
     """
     fused: dict[str, Any] = {}
     zeros: dict[str, Any] = {}
     for subject in subjects:
-        model = subject.load()
-        found = zero_channels(model)
+        found = subject.zero_channels()
         zeros[subject.arm] = {"channels": found.channels, "zero": found.zero, "share": found.share}
-        if subject.facts.bytes <= MAX_SAVED_BYTES:
-            result = quantization(model, _optimised(subject, runtime, threads, folder))
+        if (result := _quantization(subject, runtime, threads, folder)) is not None:
             fused[subject.arm] = {**asdict(result), "unfused": list(result.unfused)}
     return [Observation("quantization", fused), Observation("zero_channels", zeros)]
 
 
-def _optimised(subject: Subject, runtime: str, threads: int, folder: Path) -> onnx.ModelProto:
-    """The graph that the runtime really runs, written by a worker of its own."""
-    target = folder / f"{subject.arm}-optimised.onnx"
+def _quantization(subject: Subject, runtime: str, threads: int, folder: Path) -> Quantization | None:
+    """What a worker of its own tells of the graph that the runtime really runs."""
+    meant = subject.quantization(None, ())
+    writes = runtimes.get(runtime).writes_graph
+    if meant.intended == 0 or file_kind(subject.path) != ".onnx":
+        return meant
+    if writes and subject.facts.bytes > MAX_SAVED_BYTES:
+        return None
     contract = subject.preprocess
-    settings = session_settings(runtime, threads, contract.input_name, contract.output_name, target)
-    with Worker(subject.arm, subject.path, settings):
-        pass
+    target = folder / f"{subject.arm}-optimised.onnx" if writes else None
+    shape = contract.input_shape(1)
+    settings = session_settings(runtime, threads, contract.input_name, contract.output_name, target, shape)
+    with Worker(subject.arm, subject.path, settings) as worker:
+        integer = worker.facts.get("integer_nodes")
+    if target is None:
+        return None if integer is None else subject.quantization(None, integer)
     model = onnx.load_model(str(target), load_external_data=False)
     target.unlink()
-    return model
+    return subject.quantization(model, ())
+
+
+def sessions(
+    found: Mapping[str, Mapping[str, Any]], costs: Mapping[str, Mapping[str, Any]], runtime: str
+) -> Observation:
+    """How the sessions were set up, and on which devices the nodes of each model really ran.
+
+    A session that lists several providers may use them all or not: the profile of its nodes tells. ``providers`` then
+    holds the one that was asked for, if it ran anything, and those of other devices; ``elsewhere`` names some of the
+    nodes on the latter. Without a profile nothing is said of providers, so that the guard does not know.
+
+    Args:
+        found: session facts by arm.
+        costs: what was profiled by arm, with ``places``.
+        runtime: adapter.
+    """
+    adapter = runtimes.get(runtime)
+    return Observation("sessions", {arm: _placed(facts, costs.get(arm), adapter) for arm, facts in found.items()})
+
+
+def _placed(facts: Mapping[str, Any], costs: Mapping[str, Any] | None, runtime: Runtime) -> dict[str, Any]:
+    if len(facts["providers"]) == 1:
+        return dict(facts)
+    told = {name: value for name, value in facts.items() if name != "providers"}
+    if costs is None:
+        return told
+    places = costs["places"]
+    others = sorted(set(places) - runtime.own_providers)
+    asked = [runtime.provider] if len(others) < len(places) else []
+    elsewhere = [name for other in others for name in places[other]["names"]]
+    return {**told, "providers": [*asked, *others], "elsewhere": elsewhere}
+
+
+def places(nodes: Iterable[NodeRun]) -> dict[str, Any]:
+    """How many nodes each provider ran, and the names of some; those that only compute sizes and indices left out."""
+    found: dict[str, Any] = {}
+    for node in nodes:
+        if not node.shapes_only:
+            place = found.setdefault(node.provider, {"nodes": 0, "names": []})
+            place["nodes"] += 1
+            place["names"] = [*place["names"], node.name][:NAMED]
+    return found
 
 
 def inputs(statistics: InputStatistics) -> Observation:
@@ -57,7 +109,7 @@ def inputs(statistics: InputStatistics) -> Observation:
 
 
 def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: int) -> Observation:
-    """Input shape with the batch, number of outputs, and number of outputs that are scored, by arm."""
+    """By arm: input shape with the batch, width of the scored output, how much of it is scored, and all outputs."""
     return Observation(
         "interfaces",
         {
@@ -65,24 +117,22 @@ def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: in
                 "input": list(subject.preprocess.input_shape(batch)),
                 "outputs": widths[subject.arm],
                 "scored": len(subject.preprocess.class_map or range(widths[subject.arm])),
+                "graph_outputs": subject.graph_outputs(),
             }
             for subject in subjects
         },
     )
 
 
-def parts_overlap(dataset: Dataset) -> Observation:
-    """Samples that stand in two parts of the data; None where a part is not there."""
-    return Observation("overlap", dict(overlap(dataset)))
+def data(dataset: Dataset) -> list[Observation]:
+    """Samples that stand in two parts of the data (None where a part is not there), and the names of the classes."""
+    return [Observation("overlap", dict(overlap(dataset))), Observation("classes", {"names": list(dataset.classes)})]
 
 
-def power_check(meter: Meter | None, windows: Iterable[Window]) -> list[Observation]:
+def power_check(windows: Iterable[Window]) -> list[Observation]:
     """Joules of a counter beside power that was integrated in the same windows; nothing where not all have both."""
-    if meter is None or meter.level is not EvidenceLevel.COUNTER:
+    names = ("counter_j", "integrated_j")
+    readings = [window.reading for window in windows]
+    if not readings or not all(name in reading for reading in readings for name in names):
         return []
-    both = [(window.energy_j, window.reading.get("integrated_j")) for window in windows]
-    counter = [energy for energy, _ in both if energy is not None]
-    integrated = [energy for _, energy in both if energy is not None]
-    if not both or len(counter) < len(both) or len(integrated) < len(both):
-        return []
-    return [Observation("power_check", {"counter_j": sum(counter), "integrated_j": sum(integrated)})]
+    return [Observation("power_check", {name: sum(reading[name] for reading in readings) for name in names})]

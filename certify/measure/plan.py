@@ -19,12 +19,13 @@ class Plan:
         wanted_half_width: half-width of the energy ratio's interval that is aimed at (0.05 is 5 %).
         threads: intra-op threads of both models; None takes for each the number at which it is cheapest.
         batch: samples in one inference.
-        runtime: name of a runtime adapter.
+        runtime: name of a runtime adapter, or ``auto`` for the one that is cheapest for the baseline.
         meter: name of a meter; None takes the best that can be read.
         seed: of every random choice.
         min_blocks: fewer blocks of the null and the main run than the edition's, for trying out: no letter is given
             for them. None takes the edition's.
         yardstick: whether the yardstick is measured too.
+        metric: what is graded: ``top1``, ``top5`` or ``package.module:function`` (see certify.data.metrics).
 
     Raises:
         UsageError: a value is out of its range.
@@ -40,6 +41,7 @@ class Plan:
     seed: int = 0
     min_blocks: int | None = None
     yardstick: bool = True
+    metric: str = "top1"
 
     def __post_init__(self) -> None:
         if self.window_s is not None and not 0 < self.window_s <= MAX_WINDOW_S:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.data.dataset import Dataset
-from certify.data.scoring import score
+from certify.data.metrics import Metric
+from certify.data.scoring import Scores, score
 from certify.errors import ModelError
 from certify.evidence import Prediction
 from certify.measure.inputs import parts, sample_bytes, save_samples
@@ -20,25 +21,49 @@ from certify.progress import Progress
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one model says of each test sample: class put first (n,), its margin (n,), and the output's width."""
+    """What one model says of each test sample.
+
+    Attributes:
+        top1: class put first, (n,).
+        margin: first output minus second, (n,).
+        width: number of outputs.
+        declared: score by a declared metric, (n,); None where top-1 is the metric.
+    """
 
     top1: npt.NDArray[np.int64]
     margin: npt.NDArray[np.float64]
     width: int
+    declared: npt.NDArray[np.float64] | None = None
 
 
 def predict(
-    dataset: Dataset, subject: Subject, running: Running, batch: int, folder: Path, progress: Progress
+    dataset: Dataset,
+    subject: Subject,
+    running: Running,
+    batch: int,
+    folder: Path,
+    progress: Progress,
+    metric: Metric | None = None,
 ) -> Predicted:
     """Run and score the test set on one model.
 
+    Args:
+        dataset: whose test part is scored.
+        subject: the model.
+        running: its warm worker.
+        batch: samples in one inference.
+        folder: for the arrays that go to the worker and come back.
+        progress: where to say how far it is.
+        metric: a declared one, beside top-1.
+
     Raises:
-        ModelError: the output is no table of classes, has the wrong width, or is not finite.
+        ModelError: the output is no table of classes, has the wrong width, is not finite, or the metric can't score it.
         DataError: a sample does not decode.
     """
     test, contract = dataset.test, subject.preprocess
     samples, outputs = folder / "samples.npy", folder / "outputs.npy"
-    top1, margin, width = [], [], 0
+    found: list[Scores] = []
+    width = 0
     with progress.task(f"Scoring the {subject.arm} on {len(test)} test samples", len(test)) as task:
         for indices in parts(len(test), sample_bytes(contract), batch):
             save_samples(samples, test, indices, contract)
@@ -46,14 +71,18 @@ def predict(
             running.worker.predict(samples, outputs, batch, expected_s)
             values = np.load(outputs)
             try:
-                scores = score(values, test.labels[indices], contract.class_map, len(dataset.classes))
+                found.append(score(values, test.labels[indices], contract.class_map, len(dataset.classes), metric))
             except ModelError as error:
                 raise ModelError(f"{subject.path} ({subject.arm}): {error}") from error
             width = values.shape[1]
-            top1.append(scores.top1)
-            margin.append(scores.margin)
             task.advance(len(indices))
-    return Predicted(np.concatenate(top1), np.concatenate(margin), width)
+    declared = [scores.declared for scores in found if scores.declared is not None]
+    return Predicted(
+        np.concatenate([scores.top1 for scores in found]),
+        np.concatenate([scores.margin for scores in found]),
+        width,
+        np.concatenate(declared) if declared else None,
+    )
 
 
 def pair(dataset: Dataset, baseline: Predicted, candidate: Predicted) -> tuple[Prediction, ...]:
@@ -67,6 +96,8 @@ def pair(dataset: Dataset, baseline: Predicted, candidate: Predicted) -> tuple[P
             baseline_margin=float(baseline.margin[i]),
             candidate_top1=int(candidate.top1[i]),
             candidate_margin=float(candidate.margin[i]),
+            baseline_score=None if baseline.declared is None else float(baseline.declared[i]),
+            candidate_score=None if candidate.declared is None else float(candidate.declared[i]),
         )
         for i in range(len(test))
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from certify.estimate import EvidenceLevel
+from certify.estimate import Estimate, EvidenceLevel
 from certify.evidence import ARMS, Window
+from certify.judge.batch_means import Series
 from certify.judge.blocks import blocks_needed
 from certify.judge.edition import Edition
 from certify.judge.ratio import (
@@ -23,6 +23,7 @@ from certify.judge.ratio import (
     ratio_estimate,
 )
 from certify.measure import schedule, yardstick
+from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.client import Worker
 from certify.measure.machine import thread_numbers
 from certify.measure.meters.base import Meter
@@ -72,12 +73,19 @@ class Bench:
         """Least number of blocks of a run: the edition's, or fewer where the plan says so."""
         return min(otherwise, self.plan.min_blocks or otherwise)
 
+    def blocks_a_start(self, arms: Sequence[Arm], windows_a_block: int = WINDOWS_A_BLOCK) -> int:
+        """For how many blocks the workers of the arms live."""
+        window_s = sum(arm.inferences * arm.inference_s for arm in arms) / len(arms)
+        least = self.least_blocks(self.edition.minimum_blocks)
+        start_s = sum(arm.start_s for arm in arms)
+        return blocks_a_start(start_s, windows_a_block * window_s, least, self.plan.time_limit_s, self.edition)
+
     def warm(self, worker: Worker, threads: int) -> Running:
         """Warm a worker up and size its windows."""
         return warm_up(worker, threads, self.window_s, self.edition.longest_window_s)
 
 
-def choose_threads(bench: Bench, model: Subject) -> int:
+def choose_threads(bench: Bench, model: Subject) -> Arm:
     """Run a model alone at several thread numbers, and take the one at which it is cheapest.
 
     Cheapest is fewest joules an inference in the mean of its windows, or seconds where no meter is there. A number that
@@ -86,109 +94,125 @@ def choose_threads(bench: Bench, model: Subject) -> int:
     plan, count = bench.plan, bench.edition.settings_windows
     numbers = sorted({*thread_numbers(), *([] if plan.threads is None else [plan.threads])})
     costs: dict[int, float] = {}
+    arms: dict[int, Arm] = {}
     with bench.progress.task(f"Choosing the number of threads of the {model.arm}", len(numbers) * count) as task:
         for block, threads in enumerate(numbers):
+            began_s = time.monotonic()
             with open_worker(model, plan.runtime, threads, plan.batch) as worker:
                 running = bench.warm(worker, threads)
+                arms[threads] = Arm(
+                    model.arm, model, plan.runtime, threads, plan.batch, running.inference_s, running.inferences,
+                    time.monotonic() - began_s,
+                )  # fmt: skip
                 windows = []
                 for position in range(count):
                     windows.append(bench.recorder.record(running, (), "settings", 0, block, position))
                     task.advance(note=f"{threads} threads")
             costs[threads] = float(np.mean([bench.quantity(window) for window in windows]))
-    return plan.threads or min(costs, key=lambda threads: costs[threads])
+    return arms[plan.threads or min(costs, key=lambda threads: costs[threads])]
 
 
-def null_run(bench: Bench, baseline: Subject, threads: int) -> None:
+def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
     """Measure the baseline against itself; once more where its interval leaves the edition's tolerance.
 
-    Each attempt starts two processes of its own, since one may be a few percent faster than the other for as long as
-    they live, by where its memory happened to be placed.
+    Args:
+        bench: of the measurement.
+        baseline: in both places.
+        blocks: for how many blocks workers live, the same as in the main run.
     """
+    tolerance = bench.edition.null_tolerance
     for attempt in range(bench.edition.null_retries + 1):
-        with contextlib.ExitStack() as live:
-            arms = (None, AGAIN)
-            workers = [
-                live.enter_context(open_worker(baseline, bench.plan.runtime, threads, bench.plan.batch, arm))
-                for arm in arms
-            ]
-            first, second = (bench.warm(worker, threads) for worker in workers)
-            if _null_attempt(bench, (first, second), attempt):
-                return
+        ratio = null_attempt(bench, baseline, blocks, attempt)
+        if ratio is not None and ratio.low >= 1 - tolerance and ratio.high <= 1 + tolerance:
+            return
+        found = "" if ratio is None else f": {ratio.low:.3f} to {ratio.high:.3f}"
+        bench.progress.say(f"The null run's interval leaves the tolerance{found}.")
 
 
-def _null_attempt(bench: Bench, both: tuple[Running, Running], attempt: int) -> bool:
-    """One null run; whether its interval lies within the tolerance."""
-    edition = bench.edition
-    count = bench.least_blocks(edition.null_blocks)
+def null_attempt(bench: Bench, baseline: Arm, blocks: int, attempt: int) -> Estimate | None:
+    """One null run: its ratio, None where no window has a quantity above 0."""
+    count = bench.least_blocks(bench.edition.null_blocks)
     described = "Null run: baseline against itself" + (", again" if attempt else "")
-    order = schedule.blocks(ARMS[0], AGAIN, bench.plan.seed + 2 * attempt)
-    with bench.progress.task(described, count * WINDOWS_A_BLOCK) as task:
+    order = schedule.blocks(baseline.name, AGAIN, bench.plan.seed + 2 * attempt)
+    with (
+        Workers((baseline, replace(baseline, name=AGAIN)), blocks) as workers,
+        bench.progress.task(described, count * WINDOWS_A_BLOCK) as task,
+    ):
         for number in range(count):
-            for _ in run_block(bench, both, next(order), "null", attempt, number):
+            for _ in run_block(bench, workers, next(order), "null", attempt, number):
                 task.advance()
-    windows = last_attempt(bench.recorder.windows, "null")
+    windows = last_attempt(bench.recorder.of("null"), "null")
     ratios = block_log_ratios(windows, bench.quantity, candidate=AGAIN)
-    ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT)
-    if ratio is not None and ratio.low >= 1 - edition.null_tolerance and ratio.high <= 1 + edition.null_tolerance:
-        return True
-    bench.progress.say(
-        "The null run's interval leaves the tolerance"
-        + (f": {ratio.low:.3f} to {ratio.high:.3f}." if ratio is not None else ".")
-    )
-    return False
+    return ratio_estimate(ratios, bench.edition, EvidenceLevel.DIRECT)
 
 
-def main_run(bench: Bench, baseline: Running, candidate: Running) -> None:
-    """Measure the candidate against the baseline: a pilot, then the blocks that it calls for.
+def main_run(bench: Bench, workers: Workers) -> None:
+    """Measure the candidate against the baseline."""
+    order = schedule.blocks(*ARMS, bench.plan.seed + 1)
+
+    def run(number: int) -> Iterator[Window]:
+        return run_block(bench, workers, next(order), "main", 0, number)
+
+    staged(bench, WINDOWS_A_BLOCK, run, lambda: block_log_ratios(bench.recorder.of("main"), bench.quantity))
+
+
+def staged(
+    bench: Bench, windows: int, run: Callable[[int], Iterator[Window]], logs: Callable[[], Series | None]
+) -> None:
+    """Run a pilot, then the blocks that it calls for.
 
     The number is fixed from the pilot's spread; the time limit may cut the rest short, and nothing else does.
+
+    Args:
+        bench: of the measurement.
+        windows: in a block.
+        run: runs the windows of the block of a number.
+        logs: what the blocks so far say, (blocks,), as the logarithm of a quantity or of a ratio.
     """
     plan, edition = bench.plan, bench.edition
     least = bench.least_blocks(edition.minimum_blocks)
     pilot = bench.least_blocks(edition.pilot_blocks)
-    order = schedule.blocks(*ARMS, plan.seed + 1)
     began_s = time.monotonic()
-    with bench.progress.task("Measuring: pilot", pilot * WINDOWS_A_BLOCK) as task:
+    with bench.progress.task("Measuring: pilot", pilot * windows) as task:
         for number in range(pilot):
-            for _ in run_block(bench, (baseline, candidate), next(order), "main", 0, number):
+            for _ in run(number):
                 task.advance()
-    ratios = block_log_ratios(bench.recorder.of("main"), bench.quantity)
-    wanted = least
-    if ratios is not None:
-        wanted = blocks_needed(ratios, plan.wanted_half_width, least, edition.maximum_blocks, edition)
+    wanted, found = least, logs()
+    if found is not None:
+        wanted = blocks_needed(found, plan.wanted_half_width, least, edition.maximum_blocks, edition)
     if wanted <= pilot:
         return
-    with bench.progress.task("Measuring", (wanted - pilot) * WINDOWS_A_BLOCK) as task:
+    with bench.progress.task("Measuring", (wanted - pilot) * windows) as task:
         for number in range(pilot, wanted):
             elapsed_s = time.monotonic() - began_s
             if number >= least and elapsed_s + elapsed_s / number > plan.time_limit_s:
                 return  # one more block of the usual length would pass the limit
-            for _ in run_block(bench, (baseline, candidate), next(order), "main", 0, number):
+            for _ in run(number):
                 task.advance()
 
 
 def run_block(
-    bench: Bench, both: tuple[Running, Running], arms: Sequence[str], run: str, attempt: int, number: int
+    bench: Bench, workers: Workers, order: Sequence[str], run: str, attempt: int, number: int
 ) -> Iterator[Window]:
-    """Run the windows of one block in the order of ``arms``."""
-    by_arm = {running.worker.arm: running for running in both}
-    for position, arm in enumerate(arms):
-        waiting = [running for running in both if running.worker.arm != arm]
-        yield bench.recorder.record(by_arm[arm], waiting, run, attempt, number, position)
+    """Run the windows of one block, in the order of the arms' names."""
+    live = workers.for_block(number, order)
+    by_arm = {running.worker.arm: running for running in live}
+    for position, name in enumerate(order):
+        waiting = [running for running in live if running.worker.arm != name]
+        yield bench.recorder.record(by_arm[name], waiting, run, attempt, number, position)
 
 
-def yardstick_run(bench: Bench, model: Path, threads: int, waiting: Sequence[Running]) -> None:
-    """Measure the yardstick's file in a worker of its own, which lives only for this."""
+def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
+    """Measure the yardstick's file, with a new worker every other window."""
     settings = session_settings(bench.plan.runtime, threads, yardstick.INPUT_NAME, yardstick.OUTPUT_NAME)
     samples = bench.folder / "yardstick-inputs.npy"
     np.save(samples, yardstick.pictures())
     count = bench.edition.yardstick_windows
-    with (
-        bench.progress.task("Measuring the yardstick", count) as task,
-        Worker(YARDSTICK, model, settings) as worker,
-    ):
-        worker.inputs(samples, 1)
-        running = bench.warm(worker, threads)
-        for number in range(count):
-            bench.recorder.record(running, waiting, YARDSTICK, 0, number, 0)
-            task.advance()
+    with bench.progress.task("Measuring the yardstick", count) as task:
+        for first in range(0, count, 2):
+            with Worker(YARDSTICK, model, settings) as worker:
+                worker.inputs(samples, 1)
+                running = bench.warm(worker, threads)
+                for number in range(first, min(first + 2, count)):
+                    bench.recorder.record(running, (), YARDSTICK, 0, number, 0)
+                    task.advance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from certify.data.preprocess import Preprocess
 from certify.errors import MeasureError
 from certify.evidence import ModelFacts
 from certify.files import sha256_file
-from certify.graph.counts import count
+from certify.graph import exported, exported_facts, exported_weights
+from certify.graph.counts import Counts, count
 from certify.graph.load import check_feedable, load_model, sample_shape
+from certify.graph.structure import Quantization, ZeroChannels, fused_quantization, quantization, zero_channels
 from certify.measure.client import Worker
 from certify.measure.machine import cores_for
 
@@ -27,7 +29,7 @@ class Subject:
 
     Attributes:
         arm: ``baseline`` or ``candidate``.
-        path: its ONNX file.
+        path: its file, ONNX or exported by torch (``.pt2``).
         preprocess: how it is fed and read.
         facts: what its file says.
         sha256: hex digest of all its bytes, a seal included.
@@ -41,9 +43,34 @@ class Subject:
     sha256: str
     inputs: Path
 
-    def load(self) -> onnx.ModelProto:
-        """The graph, read again."""
-        return load_model(self.path)
+    def zero_channels(self) -> ZeroChannels:
+        """Channels of zeros in its file, which is read again."""
+        if file_kind(self.path) == exported.SUFFIX:
+            return exported_weights.exported_zero_channels(exported.read_exported(self.path))
+        return zero_channels(load_model(self.path))
+
+    def graph_outputs(self) -> int:
+        """Number of all outputs of its graph; a runtime computes those too that nobody reads."""
+        if file_kind(self.path) == exported.SUFFIX:
+            return len(exported_facts.output_names(exported.read_exported(self.path)))
+        return len(onnx.load_model(str(self.path), load_external_data=False).graph.output)
+
+    def quantization(self, optimised: onnx.ModelProto | None, integer: Sequence[Collection[str]]) -> Quantization:
+        """Operators that are meant to run on integers, and those that do.
+
+        Args:
+            optimised: the graph that the runtime made of the file, where it wrote one.
+            integer: otherwise the names of each operator that the runtime says it runs on integers.
+        """
+        if file_kind(self.path) == exported.SUFFIX:
+            return exported_facts.exported_quantization(exported.read_exported(self.path))
+        model = load_model(self.path)
+        return fused_quantization(model, integer) if optimised is None else quantization(model, optimised)
+
+
+def file_kind(path: Path) -> str:
+    """``.pt2`` for a program exported by torch, else ``.onnx``, under whatever name."""
+    return exported.SUFFIX if path.suffix == exported.SUFFIX else ".onnx"
 
 
 def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Path) -> Subject:
@@ -52,23 +79,46 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
     Raises:
         ModelError: the file can't be read, or takes something else than its preprocessing contract makes.
     """
+    read = _exported_facts if file_kind(path) == exported.SUFFIX else _onnx_facts
+    return Subject(
+        arm, path, preprocess, read(path, preprocess, batch), sha256_file(path), folder / f"{arm}-inputs.npy"
+    )
+
+
+def _onnx_facts(path: Path, preprocess: Preprocess, batch: int) -> ModelFacts:
     model = load_model(path)
     check_feedable(model, preprocess, batch)
-    counts = count(model, sample_shape(preprocess))
-    facts = ModelFacts(
-        file_digest=file_digest(path),
-        content_digest=content_digest(model, path.parent),
-        bytes=unsealed_bytes(path),
+    digests = file_digest(path), content_digest(model, path.parent)
+    return _facts(digests, unsealed_bytes(path), count(model, sample_shape(preprocess)))
+
+
+def _exported_facts(path: Path, preprocess: Preprocess, batch: int) -> ModelFacts:
+    program = exported.read_exported(path)
+    exported_facts.check_exported_feedable(program, preprocess, batch)
+    digests = sha256_file(path), exported.content_digest(program)
+    return _facts(digests, path.stat().st_size, exported_facts.count_exported(program))
+
+
+def _facts(digests: tuple[str, str], size: int, counts: Counts) -> ModelFacts:
+    return ModelFacts(
+        file_digest=digests[0],
+        content_digest=digests[1],
+        bytes=size,
         parameters=counts.parameters,
         macs=counts.macs,
         counted_share=counts.counted_share,
         not_counted=counts.not_counted,
+        bytes_moved=counts.bytes_moved,
     )
-    return Subject(arm, path, preprocess, facts, sha256_file(path), folder / f"{arm}-inputs.npy")
 
 
 def session_settings(
-    runtime: str, threads: int, input_name: str, output_name: str, optimised: Path | None = None
+    runtime: str,
+    threads: int,
+    input_name: str,
+    output_name: str,
+    optimised: Path | None = None,
+    input_shape: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
     """Arguments of a worker's ``open`` command beside the model."""
     return {
@@ -78,10 +128,13 @@ def session_settings(
         "input_name": input_name,
         "output_name": output_name,
         "optimised": None if optimised is None else str(optimised),
+        "input_shape": None if input_shape is None else list(input_shape),
     }
 
 
-def open_worker(model: Subject, runtime: str, threads: int, batch: int, arm: str | None = None) -> Worker:
+def open_worker(
+    model: Subject, runtime: str, threads: int, batch: int, arm: str | None = None, profile: bool = False
+) -> Worker:
     """Start a worker on a model and give it its inputs.
 
     Args:
@@ -90,12 +143,15 @@ def open_worker(model: Subject, runtime: str, threads: int, batch: int, arm: str
         threads: intra-op threads.
         batch: samples in one inference.
         arm: name under which its windows are kept, the model's own unless given.
+        profile: whether the session notes what every node takes.
 
     Raises:
         MeasureError: the file is not the one whose facts were read.
     """
     contract = model.preprocess
-    settings = session_settings(runtime, threads, contract.input_name, contract.output_name)
+    shape = contract.input_shape(batch)
+    settings = session_settings(runtime, threads, contract.input_name, contract.output_name, input_shape=shape)
+    settings["profile"] = profile
     worker = Worker(arm or model.arm, model.path, settings)
     try:
         if worker.facts["sha256"] != model.sha256:
@@ -109,5 +165,5 @@ def open_worker(model: Subject, runtime: str, threads: int, batch: int, arm: str
 
 def session_facts(worker: Worker) -> Mapping[str, Any]:
     """What a worker's session was really set up with, for the guards."""
-    names = ("graph_optimization", "threads", "providers", "spinning", "pinned", "sha256")
+    names = ("graph_optimization", "threads", "providers", "spinning", "precision", "pinned", "sha256")
     return {name: worker.facts[name] for name in names}

@@ -1,11 +1,19 @@
-"""Recording windows: the worker runs, the meter and the machine's counters are read around it."""
+"""Recording windows: the worker runs, the meter and the machine's counters are read around it.
+
+A finished window goes straight into a file, so that the memory taken does not grow with their number and none is lost
+where the measurement stops before its time.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import rfc8785
 
 from certify.errors import MeasureError, ModelError
 from certify.evidence import Window
@@ -72,19 +80,26 @@ def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> 
     return Running(worker, threads, inference_s, max(1, min(wanted, math.floor(longest_s / inference_s))))
 
 
+def window_line(window: Window) -> bytes:
+    """A window as it stands in an evidence file: one line of canonical JSON, with its line end."""
+    return rfc8785.dumps({"kind": "window", **asdict(window)}) + b"\n"
+
+
 class Recorder:
-    """Runs windows one at a time and keeps them.
+    """Runs windows one at a time and keeps them in a file.
 
     Args:
         meter: reads joules; None where there is none.
         host: reads the machine's counters.
+        path: file to which finished windows are added; emptied first.
     """
 
-    def __init__(self, meter: Meter | None, host: Host) -> None:
-        self.windows: list[Window] = []
+    def __init__(self, meter: Meter | None, host: Host, path: Path) -> None:
         self._meter = meter
         self._host = host
+        self._path = path
         self._began_s = time.monotonic()
+        path.write_bytes(b"")
 
     def record(
         self, running: Running, waiting: Iterable[Running], run: str, attempt: int, block: int, position: int
@@ -127,12 +142,21 @@ class Recorder:
             reading={} if reading is None else dict(reading.raw),
             host=around(before, after, time.process_time() - own_s, worker_s, idle_s),
         )
-        self.windows.append(window)
+        with self._path.open("ab") as kept:
+            kept.write(window_line(window))
         return window
 
-    def of(self, run: str) -> list[Window]:
+    def windows(self) -> Iterator[Window]:
+        """All windows so far, read back one at a time, in the order in which they ran."""
+        with self._path.open("rb") as kept:
+            for line in kept:
+                fields = json.loads(line)
+                del fields["kind"]
+                yield Window(**fields)
+
+    def of(self, run: str) -> Iterator[Window]:
         """The windows of one run so far."""
-        return [window for window in self.windows if window.run == run]
+        return (window for window in self.windows() if window.run == run)
 
 
 def _cpu(pids: Iterable[int]) -> dict[int, float | None]:

@@ -4,9 +4,9 @@ It reads one JSON object a line from standard input and answers each with one li
 is imported, only one session is built, and between two commands no thread of it runs. It ends when its standard input
 does, and so with its parent.
 
-Commands (``do``): ``open``, ``inputs``, ``window``, ``predict``, ``latency``, ``peak_memory``, ``exit``. A model that
-can't be loaded is answered with ``error`` (the sentence); any other failure ends the process, and the parent reads
-the reason from its standard error.
+Commands (``do``): ``open``, ``inputs``, ``window``, ``predict``, ``latency``, ``nodes``, ``peak_memory``, ``exit``. A
+model that can't be loaded is answered with ``error`` (the sentence); any other failure ends the process, and the parent
+reads the reason from its standard error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,11 +45,15 @@ class Worker:
         path = Path(model)
         optimised = settings.pop("optimised", None)
         cores = tuple(settings.pop("cores"))
+        if settings.get("input_shape") is not None:
+            settings["input_shape"] = tuple(settings["input_shape"])
         options = SessionOptions(cores=cores, optimised=Path(optimised) if optimised else None, **settings)
         before = sha256_file(path)
         self._session = runtimes.get(runtime).open(path, options)
         if sha256_file(path) != before:
             raise ModelError(f"{path} was changed while it was being loaded; measure a file that nothing writes to.")
+        gc.collect()
+        gc.freeze()  # what is there now stays; collecting before each window need not look at it again
         return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **self._session.facts()}
 
     def inputs(self, path: str, batch: int) -> dict[str, Any]:
@@ -60,13 +65,15 @@ class Worker:
 
     def window(self, inferences: int) -> dict[str, Any]:
         """Run a number of inferences in one go."""
-        run, feeds = self._opened().run, self._feeds
-        count = len(feeds)
+        session, feeds = self._opened(), self._feeds
+        run, count = session.run, len(feeds)
         gc.collect()
         gc.disable()
+        session.synchronize()
         cpu, wall = time.process_time_ns(), time.perf_counter_ns()
         for i in range(inferences):
             output = run(feeds[i % count])
+        session.synchronize()
         wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
         gc.enable()
         return {"duration_s": wall * NS, "cpu_s": cpu * NS, "finite": bool(np.isfinite(output).all())}
@@ -100,6 +107,13 @@ class Worker:
         np.save(outputs, made)
         return {"shape": list(made.shape), "finite": bool(np.isfinite(made).all())}
 
+    def nodes(self, inferences: int) -> dict[str, Any]:
+        """Run some inferences beyond a first one, and tell what every node took in all of them."""
+        session, feeds = self._opened(), self._feeds
+        for i in range(inferences + 1):
+            session.run(feeds[i % len(feeds)])
+        return {"nodes": [asdict(node) for node in session.nodes()]}
+
     def peak_memory(self) -> dict[str, Any]:
         """Largest resident size since the process began, in bytes (VmHWM of proc(5))."""
         status = Path("/proc/self/status").read_text()
@@ -126,7 +140,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer commands until the input ends or says ``exit``."""
     worker = Worker()
     commands: dict[str, Callable[..., dict[str, Any]]] = {
-        name: getattr(worker, name) for name in ("open", "inputs", "window", "predict", "latency", "peak_memory")
+        name: getattr(worker, name)
+        for name in ("open", "inputs", "window", "predict", "latency", "nodes", "peak_memory")
     }
     for line in requests:
         request = json.loads(line)

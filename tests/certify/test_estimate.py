@@ -43,3 +43,8 @@ def test_sum_takes_the_weakest_level() -> None:
 def test_estimate_reads_well_when_printed() -> None:
     assert str(Estimate(0.31234, 0.3, 0.325, "1", 10, "m")) == "0.3123 [0.3, 0.325]"
     assert str(Estimate.exact(25557032, "B", "counted")) == "2.5557e+07 B"
+
+
+def test_ends_move_with_the_value_when_scaled() -> None:
+    scaled = Estimate(2.0, 1.0, math.inf, "J", 10, "test").scaled(0.5)
+    assert (scaled.value, scaled.low, scaled.high, scaled.unit) == (1.0, 0.5, math.inf, "J")

@@ -26,16 +26,18 @@ def test_unseen(evidence: Evidence, edition: Edition) -> Finding:
 
 
 def inputs_real(evidence: Evidence, edition: Edition) -> Finding:
-    """The inputs that ran were different and not constant; values alone move the power."""
+    """The inputs that ran were different pictures, neither constant nor random; values alone move the power."""
     observed = evidence.observation("inputs") or {}
-    std, distinct, constant = (number(observed, key) for key in ("std", "distinct", "constant_share"))
-    if std is None or distinct is None or constant is None:
+    names = ("std", "distinct", "constant_share", "neighbour_correlation")
+    std, distinct, constant, correlation = (number(observed, name) for name in names)
+    if std is None or distinct is None or constant is None or correlation is None:
         return unknown("The inputs were not looked at")
-    holds = std >= edition.input_std and distinct >= edition.distinct_inputs
+    varied = std >= edition.input_std and distinct >= edition.distinct_inputs
     return check(
-        holds and constant <= edition.constant_inputs_share,
+        varied and constant <= edition.constant_inputs_share and correlation >= edition.input_correlation,
         f"{distinct:.0f} different inputs with a standard deviation of {std:.3g}; {percent(constant)} of them are "
-        f"constant (allowed {percent(edition.constant_inputs_share)})",
+        f"constant (allowed {percent(edition.constant_inputs_share)}); neighbouring values correlate by "
+        f"{correlation:.2g} (at least {edition.input_correlation:g}, random numbers have 0)",
         "these are no real data",
     )
 

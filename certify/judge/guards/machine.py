@@ -86,7 +86,8 @@ def sessions_isolated(evidence: Evidence, edition: Edition) -> Finding:
     idle = host_values(windows, "idle_workers_cpu_s")
     if pids is None or not {"baseline", "candidate"} <= set(pids) or idle is None:
         return unknown("It was not recorded which process ran each model, or what the waiting ones did")
-    shared = len(set(map(str, pids.values()))) < len(pids)
+    processes_of = [{str(pid) for pid in (told if isinstance(told, list) else [told])} for told in pids.values()]
+    shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
     share = sum(idle) / sum(window.duration_s for window in windows)
     processes = "Models shared a process" if shared else f"{len(pids)} arms ran in processes of their own"
     return check(

@@ -8,11 +8,17 @@ from certify.evidence import Evidence, Window
 from certify.judge.edition import Edition
 from certify.judge.guards.result import Finding, check, number, percent, unknown
 
+PLAYED_BACK = "replay:"
+"""How the name of a meter begins that plays a recording back."""
+
 
 def counter_moved(evidence: Evidence, edition: Edition) -> Finding:
-    """Every window read more than 0 J; a counter that stands still is no saving."""
-    if evidence.header.meter is None or not evidence.windows:
+    """Every window read more than 0 J of its own: not of a counter that stands still, nor of a recording."""
+    meter = evidence.header.meter
+    if meter is None or not evidence.windows:
         return unknown("No energy meter was read")
+    if meter.name.startswith(PLAYED_BACK):
+        return check(False, f"The joules are a recording's ({meter.name})", "they were not drawn in this measurement")
     still = [window for window in evidence.windows if window.energy_j is None or window.energy_j <= 0]
     return check(
         not still,

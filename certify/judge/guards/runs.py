@@ -11,6 +11,7 @@ from certify.judge.blocks import blocks_needed
 from certify.judge.edition import Edition
 from certify.judge.guards.meter import windows_too_short
 from certify.judge.guards.result import Finding, by_arm, check, main_windows, mean, number, percent, unknown
+from certify.judge.guards.runtime import runtime_fault
 from certify.judge.ratio import (
     blocks_of,
     duration_per_inference,
@@ -41,7 +42,8 @@ def enough_windows(evidence: Evidence, edition: Edition) -> Finding:
 
 
 def _width_reached(evidence: Evidence, edition: Edition) -> str:
-    ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition, EvidenceLevel.DIRECT)
+    ratios = energy_log_ratios(evidence, "main")
+    ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT, edition.pilot_blocks)
     if ratio is None:
         return ""
     reached, wanted = ratio.high / ratio.value - 1, evidence.header.wanted_half_width
@@ -87,7 +89,7 @@ def null_holds(evidence: Evidence, edition: Edition) -> Finding:
 
 
 def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Finding:
-    """The baseline was not made slower than it need be: graph optimisation on, the best thread number found."""
+    """The baseline was not made slower than it need be: graph optimisation on, the best runtime and threads found."""
     sessions, threads = by_arm(evidence, "sessions"), evidence.header.workload.threads
     costs = _cost_by_threads([window for window in evidence.windows if window.run == "settings"])
     if sessions is None or threads not in costs:
@@ -96,6 +98,8 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Finding:
         return unknown(f"The baseline was tried with {threads} threads only")
     if any(session.get("graph_optimization") != "all" for session in sessions):
         return Finding("fail", "Graph optimisation was off in a session: the baseline ran slower than it need.")
+    if (fault := runtime_fault(evidence)) is not None:
+        return Finding("fail", fault)
     chosen = dict(zip(ARMS, (threads, evidence.header.workload.candidate_threads), strict=True))
     used = {(arm, number(session, "threads")) for arm, session in zip(ARMS, sessions, strict=True)}
     used |= {(window.arm, window.threads) for window in main_windows(evidence)}

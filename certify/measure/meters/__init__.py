@@ -5,17 +5,30 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from certify.errors import MeasureError
+from certify.errors import MeasureError, UsageError
+from certify.estimate import EvidenceLevel
 from certify.measure.meters.base import Meter
+from certify.measure.meters.combined import PLUS, Sum
 from certify.suggest import unknown_name
 
 METERS = {
-    "rapl": "certify.measure.meters.rapl:Rapl",
     "nvml": "certify.measure.meters.nvml:Nvml",
+    "rapl-powercap": "certify.measure.meters.rapl_powercap:RaplPowercap",
+    "rapl-perf": "certify.measure.meters.rapl_perf:RaplPerf",
+    "hwmon": "certify.measure.meters.hwmon:Hwmon",
+    "zeus": "certify.measure.meters.zeus:Zeus",
     "vcpu-watts": "certify.measure.meters.vcpu_watts:VcpuWatts",
+    "replay": "certify.measure.meters.replay:Replay",
 }
+"""Of two meters with the same evidence level the upper one is chosen."""
 
+WITH_ARGUMENT = ("hwmon", "replay")
+"""Meters that may be named with more behind a colon."""
+NEVER_CHOSEN = ("replay",)
+RECORD = "record:"
 COVERED = {"cpu": "the processor", "cuda": "the GPU"}
 
 
@@ -28,48 +41,94 @@ class Choice:
 
 
 def get(name: str) -> Meter:
-    """The meter of a name.
+    """The meter of a name: ``nvml``, ``hwmon:VDD_IN``, ``replay:PATH``, or a sum such as ``nvml+rapl-powercap``.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or two parts of a sum cover the same device.
     """
-    if name not in METERS:
-        raise unknown_name("meter", name, METERS, "See leanmark meters.")
-    module, attribute = METERS[name].split(":")
-    meter: Meter = getattr(importlib.import_module(module), attribute)()
+    base, colon, argument = name.partition(":")
+    if colon and base in WITH_ARGUMENT:
+        if not argument:
+            raise UsageError(f"The meter '{name}' lacks what should follow the colon. See leanmark meters.")
+        named: Meter = _class(base).of(argument)
+        return named
+    if PLUS in name:
+        return Sum([get(part) for part in name.split(PLUS)])
+    meter: Meter = _class(name)()
     return meter
 
 
+def _class(name: str) -> Any:
+    if name not in METERS:
+        raise unknown_name("meter", name, METERS, "See leanmark meters.")
+    module, attribute = METERS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def require(name: str, device: str) -> Choice:
-    """The meter that was asked for by name, and no other.
+    """The meter that was asked for by name, and no other; ``record:PATH`` records the best one to a new trace.
 
     Raises:
         UsageError: there is none of that name.
         MeasureError: it can't be used here.
     """
-    choice = choose(device, [get(name)])
+    if name.startswith(RECORD):
+        return _recorded(Path(name.removeprefix(RECORD)), device)
+    meter = get(name)
+    choice = choose(device, [meter])
     if choice.meter is None:
-        raise MeasureError(choice.refused[name])
+        raise MeasureError(choice.refused[meter.name])
     return choice
+
+
+def _recorded(path: Path, device: str) -> Choice:
+    from certify.measure.meters.replay import Recording
+
+    best = choose(device)
+    if best.meter is None:
+        raise MeasureError(f"There is no meter for {COVERED[device]} to record. See leanmark meters.")
+    recording = Recording(best.meter, path)
+    if (reason := recording.unavailable()) is not None:
+        raise MeasureError(reason)
+    return Choice(recording, best.refused)
 
 
 def choose(device: str, candidates: Sequence[Meter] | None = None) -> Choice:
     """Pick the meter with the best evidence level among those that cover a device and can be read.
 
+    A meter that sees the GPU alone is added up with the best one that reads the processor, where there is such a one; a
+    modelled figure is not added to a reading, which it would weaken.
+
     Args:
         device: kind of device that the runtime computes on, ``cpu`` or ``cuda``.
-        candidates: meters to choose from; None for all.
+        candidates: meters to choose from; None for all but those that are never chosen by themselves.
     """
-    meters = [get(name) for name in METERS] if candidates is None else list(candidates)
+    meters = [get(name) for name in METERS if name not in NEVER_CHOSEN] if candidates is None else list(candidates)
     refused = {}
     usable = []
     for meter in meters:
-        if device not in meter.devices:
-            covered = " and ".join(COVERED[kind] for kind in sorted(meter.devices))
-            refused[meter.name] = f"{meter.name} covers {covered}; the runtime computes on {COVERED[device]}."
+        if device not in meter.devices and not (device == "cuda" and _reads(meter)):
+            refused[meter.name] = _elsewhere(meter, device)
         elif (reason := meter.unavailable()) is not None:
             refused[meter.name] = reason
         else:
             usable.append(meter)
-    best = min(usable, key=lambda meter: meter.level.rank, default=None)
+    best = _strongest([meter for meter in usable if device in meter.devices])
+    if device == "cuda" and best is not None and "cpu" not in best.devices:
+        host = _strongest([meter for meter in usable if "cuda" not in meter.devices])
+        return Choice(best if host is None else Sum([best, host]), refused)
+    refused |= {meter.name: _elsewhere(meter, device) for meter in usable if device not in meter.devices}
     return Choice(best, refused)
+
+
+def _strongest(meters: Sequence[Meter]) -> Meter | None:
+    return min(meters, key=lambda meter: meter.level.rank, default=None)
+
+
+def _reads(meter: Meter) -> bool:
+    return meter.level.rank < EvidenceLevel.MODELLED.rank
+
+
+def _elsewhere(meter: Meter, device: str) -> str:
+    covered = " and ".join(COVERED[kind] for kind in sorted(meter.devices))
+    return f"{meter.name} covers {covered}; the runtime computes on {COVERED[device]}."

@@ -23,7 +23,9 @@ class Reading:
     """Gross joules of a window, and the raw values behind them by name.
 
     A counter puts down ``<zone>_before_<unit>`` and ``<zone>_after_<unit>`` as it read them; the value at which it
-    starts again from 0 stands in the meter's parameters as ``<zone>_range_<unit>``.
+    starts again from 0 stands in the meter's parameters as ``<zone>_range_<unit>``. Power that was sampled puts down
+    ``integrated_j`` and ``power_samples``; where it checks a counter, that counter's joules stand beside as
+    ``counter_j``.
     """
 
     energy_j: float
@@ -31,21 +33,27 @@ class Reading:
 
 
 class Meter(Protocol):
-    """Something that tells joules. One object measures one window after the other.
+    """Something that tells joules. One object measures one window after the other."""
 
-    Attributes:
-        name: as ``leanmark meters`` lists it.
-        devices: kinds of device that it covers, of ``cpu`` and ``cuda``.
-        scope: what the joules cover (board, package, module, vcpu, wall).
-        resolution: smallest step in energy or time, in words.
-        privilege: what it takes to read it, in words.
-    """
+    @property
+    def name(self) -> str:
+        """As ``leanmark meters`` lists it."""
 
-    name: str
-    devices: frozenset[str]
-    scope: str
-    resolution: str
-    privilege: str
+    @property
+    def devices(self) -> frozenset[str]:
+        """Kinds of device that it covers, of ``cpu`` and ``cuda``."""
+
+    @property
+    def scope(self) -> str:
+        """What the joules cover (board, package, module, vcpu, wall)."""
+
+    @property
+    def resolution(self) -> str:
+        """Smallest step in energy or time, in words."""
+
+    @property
+    def privilege(self) -> str:
+        """What it takes to read it, in words."""
 
     @property
     def level(self) -> EvidenceLevel:

@@ -1,43 +1,49 @@
 """Energy counter of an NVIDIA GPU, through NVML (module ``pynvml`` of nvidia-ml-py).
 
-Reads: ``nvmlDeviceGetTotalEnergyConsumption`` (mJ since the driver was loaded); where a board has none, power samples
-    from ``nvmlDeviceGetPowerUsage`` (mW), integrated by the trapezoid rule. Both are taken in every window where both
-    exist, so that the counter can be checked against the integrated power.
+Reads: ``nvmlDeviceGetTotalEnergyConsumption`` (mJ since the driver was loaded). Power is sampled beside it and
+    integrated by the trapezoid rule, so that the counter can be checked against it; where a board has no counter, or
+    one that stands still, the integrated power is the figure. Power is the field NVML_FI_DEV_POWER_INSTANT where the
+    driver has it, else ``nvmlDeviceGetPowerUsage`` (mW).
 Scope: board (GPU, its memory, voltage regulators), whoever uses it. Not the host.
 Resolution: the counter moves every 20 to 100 ms, by board; hence windows of 5 s.
-Wrap: none in practice (64 bits of mJ). It starts from 0 again when the driver is loaded anew.
+Wrap: none in practice (64 bits of mJ). It starts from 0 again when the driver is loaded anew, which is an error.
 Privilege: none.
-Known lies: power is averaged over up to a second on recent boards and sampled only a part of the time on some (Yang,
-    Adamek, Armour 2023, "Part-time Power Measurements", arXiv 2312.02741); a MIG slice or a virtual GPU shows the
-    whole board or nothing, and is refused. NVML counts GPUs by PCI bus; CUDA_VISIBLE_DEVICES is followed, CUDA's own
-    order is not known here.
+Known lies: ``nvmlDeviceGetPowerUsage`` is averaged over up to a second on recent boards, and power is sampled only a
+    part of the time on some (Yang, Adamek, Armour 2023, "Part-time Power Measurements", arXiv 2312.02741); a MIG slice
+    or a virtual GPU shows the whole board or nothing, and is refused. NVML counts GPUs by PCI bus, CUDA the fastest
+    first: with different boards and no CUDA_DEVICE_ORDER the two may mean different ones, and that is refused.
 Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from certify.errors import MeasureError
 from certify.estimate import EvidenceLevel
 from certify.evidence import MeterFacts
 from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.sampling import SampledPower
 
 POLL_S = 0.05
+STILL_S = 0.3
+"""Longer than the counter of any board waits between two steps."""
 HINT = "Use a runtime on the CPU, or a machine with the whole GPU"
 
 
 class Nvml:
-    """The energy counter of one GPU.
+    """The energy counter of one GPU, and its power.
 
     Args:
         library: in place of ``pynvml``.
-        visible: in place of the environment's CUDA_VISIBLE_DEVICES.
+        environment: in place of the process's own; CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are read from it.
+        pause: waits a number of seconds, while the counter should move.
     """
 
     name = "nvml"
@@ -46,152 +52,188 @@ class Nvml:
     resolution = "20 to 100 ms"
     privilege = "none"
 
-    def __init__(self, library: Any = None, visible: str | None = None) -> None:
+    def __init__(
+        self,
+        library: Any = None,
+        environment: Mapping[str, str] = os.environ,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._library = library
-        self._visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
+        self._visible = environment.get("CUDA_VISIBLE_DEVICES")
+        self._by_bus = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+        self._pause = pause
         self._device: Any = None
-        self._has_counter = True
-        self._before_mj = 0
-        self._poll: _Poll | None = None
+        self._counters: Counters | None = None
+        self._power = "none"
+        self._sampled = SampledPower(self.name, self._power_w, POLL_S)
 
     @property
     def level(self) -> EvidenceLevel:
-        """Counter, or sampled where the board has no counter."""
-        return EvidenceLevel.COUNTER if self._has_counter else EvidenceLevel.SAMPLED
+        """Counter, or sampled where the board has no counter that moves."""
+        sampled = self._counters is None and self._power != "none"
+        return EvidenceLevel.SAMPLED if sampled else EvidenceLevel.COUNTER
 
     def unavailable(self) -> str | None:
         """Why the GPU can't be metered, or None."""
+        try:
+            self._open()
+        except MeasureError as error:
+            return str(error)
+        return None
+
+    def _open(self) -> None:
         if self._library is None:
             try:
                 self._library = importlib.import_module("pynvml")
-            except ImportError:
-                return "NVML: the module pynvml is not installed. Install it with: pip install nvidia-ml-py."
+            except ImportError as error:
+                raise MeasureError(
+                    "NVML: the module pynvml is not installed. Install it with: pip install nvidia-ml-py."
+                ) from error
         if self._visible is not None and self._visible.strip() in ("", "-1"):
-            return f"NVML: CUDA_VISIBLE_DEVICES hides every GPU. {HINT}."
+            raise MeasureError(f"NVML: CUDA_VISIBLE_DEVICES hides every GPU. {HINT}.")
         nvml = self._library
         try:
             nvml.nvmlInit()
-            if nvml.nvmlDeviceGetCount() == 0:
-                return f"NVML: there is no NVIDIA GPU. {HINT}."
-            self._device = self._handle("0" if self._visible is None else self._visible.split(",")[0].strip())
+            self._device = self._board()
+            self._refuse_parts()
+            self._power = self._readable_power()
+            self._counters = self._live_counter()
         except nvml.NVMLError as error:
-            return f"NVML: no GPU can be reached ({error}). Install the NVIDIA driver, or use a runtime on the CPU."
-        return self._partitioned() or self._probe()
+            raise MeasureError(
+                f"NVML: no GPU can be reached ({error}). Install the NVIDIA driver, or use a runtime on the CPU."
+            ) from error
+        if self._counters is None and self._power == "none":
+            raise MeasureError(f"NVML: the GPU tells neither energy nor power. {HINT}.")
 
-    def _handle(self, visible: str) -> Any:
-        if visible.startswith(("GPU-", "MIG-")):
-            return self._library.nvmlDeviceGetHandleByUUID(visible)
-        return self._library.nvmlDeviceGetHandleByIndex(int(visible) if visible.isdigit() else 0)
-
-    def _partitioned(self) -> str | None:
+    def _board(self) -> Any:
+        """Handle of the GPU that CUDA calls its first."""
         nvml = self._library
-        if self._visible is not None and self._visible.startswith("MIG-"):
-            return f"NVML: CUDA_VISIBLE_DEVICES names a MIG slice, whose energy has no counter of its own. {HINT}."
+        count = nvml.nvmlDeviceGetCount()
+        if count == 0:
+            raise MeasureError(f"NVML: there is no NVIDIA GPU. {HINT}.")
+        first = "0" if self._visible is None else self._visible.split(",")[0].strip()
+        if first.startswith("MIG-"):
+            raise MeasureError(
+                f"NVML: CUDA_VISIBLE_DEVICES names a MIG slice, whose energy has no counter of its own. {HINT}."
+            )
+        if first.startswith("GPU-"):
+            return nvml.nvmlDeviceGetHandleByUUID(first)
+        if not first.isdigit():
+            raise MeasureError(f"NVML: CUDA_VISIBLE_DEVICES begins with '{first}', which names no GPU. {HINT}.")
+        boards = {_text(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)}
+        if len(boards) > 1 and not self._by_bus:
+            raise MeasureError(
+                f"NVML: the GPUs differ ({', '.join(sorted(boards))}), and CUDA may count them in another order than "
+                "NVML. Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name one in CUDA_VISIBLE_DEVICES by its UUID."
+            )
+        return nvml.nvmlDeviceGetHandleByIndex(int(first))
+
+    def _refuse_parts(self) -> None:
+        """Refuse a board that is cut into parts, since its counter shows the whole."""
+        nvml, device = self._library, self._device
         try:
-            if nvml.nvmlDeviceGetMigMode(self._device)[0] == nvml.NVML_DEVICE_MIG_ENABLE:
-                return f"NVML: the GPU is cut into MIG slices, and the counter shows the whole board. {HINT}."
+            if nvml.nvmlDeviceGetMigMode(device)[0] == nvml.NVML_DEVICE_MIG_ENABLE:
+                raise MeasureError(
+                    f"NVML: the GPU is cut into MIG slices, and the counter shows the whole board. {HINT}."
+                )
         except nvml.NVMLError_NotSupported:
             pass  # boards that know no MIG are whole
         try:
-            mode = nvml.nvmlDeviceGetVirtualizationMode(self._device)
+            mode = nvml.nvmlDeviceGetVirtualizationMode(device)
         except nvml.NVMLError_NotSupported:
-            return None
+            return
         if mode == nvml.NVML_GPU_VIRTUALIZATION_MODE_VGPU:
-            return f"NVML: this is a virtual GPU (vGPU), whose share of the board's energy is not known. {HINT}."
-        return None
+            raise MeasureError(
+                f"NVML: this is a virtual GPU (vGPU), whose share of the board's energy is not known. {HINT}."
+            )
+        if mode in (nvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VGPU, nvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VSGA):
+            raise MeasureError(f"NVML: this host lends parts of the board to virtual machines (vGPU). {HINT}.")
 
-    def _probe(self) -> str | None:
-        nvml = self._library
+    def _readable_power(self) -> str:
+        """Which power can be read: ``instant``, ``average`` or ``none``."""
+        for kind in ("instant", "average"):
+            try:
+                self._power_mw(kind)
+            except self._library.NVMLError:  # this driver or board does not tell it; the next kind may be there
+                continue
+            return kind
+        return "none"
+
+    def _live_counter(self) -> Counters | None:
+        """The board's counter, None where there is none that moves."""
         try:
-            nvml.nvmlDeviceGetTotalEnergyConsumption(self._device)
-            self._has_counter = True
-        except nvml.NVMLError_NotSupported:
-            self._has_counter = False
-        try:
-            nvml.nvmlDeviceGetPowerUsage(self._device)
-        except nvml.NVMLError as error:
-            if not self._has_counter:
-                return f"NVML: the GPU tells neither energy nor power ({error}). {HINT}."
-        return None
+            self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)
+        except self._library.NVMLError_NotSupported:
+            return None
+        board = Counter("board", "mj", 1e-3, self.counter_mj)
+        return Counters(self.name, (board,), STILL_S) if moving([board], self._pause, STILL_S) else None
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """What the evidence says about it."""
-        method = "total energy counter" if self._has_counter else f"power every {POLL_S} s, trapezoid rule"
+        sampled = f"{self._power} power every {POLL_S} s, trapezoid rule"
         return MeterFacts(
             name=self.name,
             level=self.level.value,
             scope=self.scope,
-            method=method,
+            method=sampled if self._counters is None else "total energy counter",
             relative_error=None,
             refused=dict(refused),
             parameters={
                 "board": _text(self._library.nvmlDeviceGetName(self._device)),
                 "driver": _text(self._library.nvmlSystemGetDriverVersion()),
+                "power": self._power,
                 "poll_s": POLL_S,
             },
         )
 
     def start(self) -> None:
         """Read the counter and begin to sample power."""
-        self._poll = _Poll(self._library, self._device)
-        if self._has_counter:
-            self._before_mj = self._counter_mj()
+        if self._device is None:
+            self._open()
+        if self._counters is None:
+            self._sampled.start()
+            return
+        with contextlib.suppress(MeasureError):  # the counter then stands unchecked, as its guard will say
+            self._sampled.start()
+        self._counters.start()
 
     def stop(self, usage: Usage) -> Reading:
         """Read the counter again and integrate the samples."""
-        if self._poll is None:
-            raise MeasureError("The meter nvml was stopped before it was started.")
-        after_mj = self._counter_mj() if self._has_counter else 0
-        integrated = self._poll.finish()
-        self._poll = None
-        raw = {} if integrated is None else {"integrated_j": integrated}
-        if self._has_counter:
-            raw |= {"board_before_mj": float(self._before_mj), "board_after_mj": float(after_mj)}
-            return Reading((after_mj - self._before_mj) * 1e-3, raw)
-        if integrated is None:
-            raise MeasureError("The meter nvml failed midway: the GPU gave no power sample.")
-        return Reading(integrated, raw)
+        if self._counters is None:
+            return self._sampled.stop()
+        counted = self._counters.stop()
+        raw = {**counted.raw, "counter_j": counted.energy_j}
+        with contextlib.suppress(MeasureError):  # as above
+            raw |= self._sampled.stop().raw
+        return Reading(counted.energy_j, raw)
 
-    def _counter_mj(self) -> int:
+    def counter_mj(self) -> int:
+        """The energy counter now, in mJ.
+
+        Raises:
+            MeasureError: it can't be read any more.
+        """
         try:
             return int(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device))
         except self._library.NVMLError as error:
             raise MeasureError(f"The meter nvml failed midway: {error}.") from error
 
-
-class _Poll:
-    """Samples power in a thread until it is told to finish."""
-
-    def __init__(self, library: Any, device: Any) -> None:
-        self._library = library
-        self._device = device
-        self._samples: list[tuple[float, float]] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._sample()
-        self._thread.start()
-
-    def _sample(self) -> bool:
+    def _power_w(self) -> float:
+        if self._power == "none":
+            raise MeasureError("The meter nvml has no power to sample.")
         try:
-            power_w = self._library.nvmlDeviceGetPowerUsage(self._device) * 1e-3
-        except self._library.NVMLError:  # no power reading: integrated energy is then unknown, and said to be
-            return False
-        self._samples.append((time.perf_counter(), power_w))
-        return True
+            return self._power_mw(self._power) * 1e-3
+        except self._library.NVMLError as error:
+            raise MeasureError(f"The meter nvml failed midway: {error}.") from error
 
-    def _run(self) -> None:
-        while not self._over.wait(POLL_S):
-            if not self._sample():
-                return
-
-    def finish(self) -> float | None:
-        """Joules since the beginning, None where power can't be read."""
-        self._over.set()
-        self._thread.join()
-        if not self._sample() or len(self._samples) < 2:
-            return None
-        pairs = zip(self._samples, self._samples[1:], strict=False)
-        return sum((t1 - t0) * (p0 + p1) / 2 for (t0, p0), (t1, p1) in pairs)
+    def _power_mw(self, kind: str) -> int:
+        nvml = self._library
+        if kind == "average":
+            return int(nvml.nvmlDeviceGetPowerUsage(self._device))
+        field = nvml.nvmlDeviceGetFieldValues(self._device, [nvml.NVML_FI_DEV_POWER_INSTANT])[0]
+        if field.nvmlReturn != nvml.NVML_SUCCESS:
+            raise nvml.NVMLError(field.nvmlReturn)
+        return int(field.value.uiVal)
 
 
 def _text(value: Any) -> str:

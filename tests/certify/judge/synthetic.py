@@ -30,7 +30,7 @@ HOST: dict[str, float | None] = {
     "thermal_throttles": 0.0,
 }
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
-INTERFACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10}
+INTERFACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "power_check": {"counter_j": 1000.0, "integrated_j": 1020.0},
     "workers": {"pids": {"baseline": 101, "candidate": 102, "baseline_again": 103, "yardstick": 104}},
@@ -45,7 +45,7 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     },
     "overlap": {"train/test": 0, "calibration/test": 0, "validation/test": 0, "train/validation": 0},
     "interfaces": {"baseline": INTERFACE, "candidate": INTERFACE},
-    "inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.0},
+    "inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9},
     "outputs": {"baseline": {"finite": True}, "candidate": {"finite": True}},
     "peak_memory": {"baseline": 4.0e8, "candidate": 2.5e8},
 }
@@ -161,8 +161,8 @@ class _Clock:
 
 
 def _header(level: str | None, samples: int, replaced: dict[str, Any]) -> Header:
-    meter = MeterFacts("rapl", level, "package", "energy counter", None) if level else None
-    facts = ModelFacts("aa", "bb", 100_000_000, 25_000_000, 4_000_000_000, 1.0)
+    meter = MeterFacts("rapl-powercap", level, "package", "energy counter", None) if level else None
+    facts = ModelFacts("aa", "bb", 100_000_000, 25_000_000, 4_000_000_000, 1.0, (), 120_000_000)
     fields: dict[str, Any] = {
         "created": "2026-01-01T00:00:00Z",
         "leanmark": "0.1.0",
@@ -176,7 +176,7 @@ def _header(level: str | None, samples: int, replaced: dict[str, Any]) -> Header
         "meter": meter,
         "models": {
             "baseline": facts,
-            "candidate": ModelFacts("dd", "ee", 13_000_000, 12_000_000, 2_000_000_000, 1.0),
+            "candidate": ModelFacts("dd", "ee", 13_000_000, 12_000_000, 2_000_000_000, 1.0, (), 20_000_000),
         },
         "time_limit_s": 120.0,
         "wanted_half_width": 0.05,

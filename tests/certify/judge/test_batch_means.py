@@ -3,114 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.judge.batch_means import Series, batch_rule, mean_interval
+from certify.judge.batch_means import batch_rule, half_widths, mean_interval
 from certify.judge.blocks import blocks_needed
 from certify.judge.edition import Edition, load_edition
 
-EXPERIMENTS = 2500
-TRUTH = math.log(0.3)
-WINDOW = 0.02  # standard deviation of the logarithm of one window
-COLUMNS = (1.0, -1.0)
-
-
-def _signs(rng: np.random.Generator, shape: tuple[int, int]) -> Series:
-    """+1 for ABBA, -1 for BAAB: (experiments, blocks, 4), the candidate where it is negative."""
-    pattern = np.array([1.0, -1.0, -1.0, 1.0])
-    return rng.choice(COLUMNS, size=shape)[..., None] * pattern
-
-
-def _ratios(rng: np.random.Generator, common: Series) -> Series:
-    """Block log-ratios (experiments, blocks) of windows with own noise and what both arms share at a time."""
-    signs = _signs(rng, common.shape[:2])
-    logs = common + WINDOW * rng.standard_normal(common.shape) + np.where(signs < 0, TRUTH, 0.0)
-    return -np.sum(logs * signs, axis=2) / 2
-
-
-def _white(rng: np.random.Generator, blocks: int) -> Series:
-    return _ratios(rng, np.zeros((EXPERIMENTS, blocks, 4)))
-
-
-def _drifting(rng: np.random.Generator, blocks: int) -> Series:
-    """The machine warms up by 10 %, fast at first, while its speed wanders at random."""
-    time = np.arange(4.0 * blocks)
-    slope = rng.uniform(-0.002, 0.004, (EXPERIMENTS, 1)) * time
-    warm = 0.1 * (1 - np.exp(-time / rng.uniform(5, 40, (EXPERIMENTS, 1))))
-    walk = np.cumsum(0.01 * rng.standard_normal((EXPERIMENTS, 4 * blocks)), axis=1)
-    return _ratios(rng, (slope + warm + walk).reshape(EXPERIMENTS, blocks, 4))
-
-
-def _stepped(rng: np.random.Generator, blocks: int) -> Series:
-    """A neighbour comes and goes, and costs 20 % while it is there."""
-    switches = rng.random((EXPERIMENTS, 4 * blocks)) < 0.15
-    there = (np.cumsum(switches, axis=1) + rng.integers(2, size=(EXPERIMENTS, 1))) % 2
-    return _ratios(rng, 0.2 * there.reshape(EXPERIMENTS, blocks, 4))
-
-
-def _autocorrelated(phi: float) -> Callable[[np.random.Generator, int], Series]:
-    def draw(rng: np.random.Generator, blocks: int) -> Series:
-        noise = rng.standard_normal((EXPERIMENTS, blocks))
-        for i in range(1, blocks):
-            noise[:, i] = phi * noise[:, i - 1] + math.sqrt(1 - phi**2) * noise[:, i]
-        return TRUTH + WINDOW * noise
-
-    return draw
-
-
-KINDS = {
-    "white": _white,
-    "drifting": _drifting,
-    "stepped by a neighbour": _stepped,
-    "autocorrelated 0.2": _autocorrelated(0.2),
-    "autocorrelated 0.35": _autocorrelated(0.35),
-    "autocorrelated 0.5": _autocorrelated(0.5),
-}
+KINDS = (
+    "white",
+    "drifting",
+    "stepped by a neighbour",
+    "autocorrelated 0.2",
+    "autocorrelated 0.35",
+    "autocorrelated 0.5",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("blocks", [10, 14, 20, 30, 60])
-def test_interval_covers_truth_when_noise_is(kind: str, blocks: int, edition: Edition) -> None:
-    """At least 93 % at 10 to 60 blocks; ``pytest -s`` prints coverage and mean width beside the ideal one."""
-    draws = KINDS[kind](np.random.default_rng(blocks), blocks)
-    intervals = [mean_interval(row, edition) for row in draws]
-    coverage = np.mean([abs(i.mean - TRUTH) <= i.half_width for i in intervals])
-    # Ideal: the normal interval of somebody who knows the true standard deviation of the mean.
-    ideal = 1.96 * np.std(draws.mean(axis=1))
-    width = np.mean([i.half_width for i in intervals]) / ideal
-    print(f"{kind:24s} {blocks:3d} blocks: covers {100 * coverage:.1f} %, {width:.2f} times the ideal width")
-    assert coverage >= 0.93
-    assert width < 2.2
+def test_interval_covers_truth_when_noise_is(kind: str, blocks: int, noise: ModuleType, edition: Edition) -> None:
+    """3,000 experiments each; tests/benchmarks/coverage.py prints the table."""
+    found = noise.fixed(kind, blocks, edition)
+    assert found.covered >= 0.93
+    assert found.width < 2.2
 
 
-@pytest.mark.parametrize("kind", ["white", "stepped by a neighbour", "autocorrelated 0.5"])
-@pytest.mark.parametrize("tightness", [0.6, 0.8, 1.2])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tightness", [0.4, 0.6, 0.8, 1.2])
 def test_interval_covers_truth_when_blocks_were_fixed_from_the_pilot(
-    kind: str, tightness: float, edition: Edition
+    kind: str, tightness: float, noise: ModuleType, edition: Edition
 ) -> None:
-    """Stein's two stages cost little coverage: a lucky pilot ends the run early, so the worst stays above 92 %."""
-    draws = KINDS[kind](np.random.default_rng(1), 60)
-    half_width = tightness * float(np.mean([mean_interval(row[:10], edition).half_width for row in draws]))
-    taken = [blocks_needed(row[:10], half_width, 10, 60, edition) for row in draws]
-    intervals = [mean_interval(row[:n], edition) for row, n in zip(draws, taken, strict=True)]
-    coverage = np.mean([abs(i.mean - TRUTH) <= i.half_width for i in intervals])
-    print(f"{kind:24s} {np.mean(taken):.0f} blocks on average ({min(taken)} to {max(taken)}): {100 * coverage:.1f} %")
-    assert len(set(taken)) > 10
-    assert coverage >= 0.92
+    """The interval as the main run has it: a lucky pilot ends the run early, and the truth is covered all the same."""
+    found = noise.from_pilot(kind, tightness, edition)
+    assert found.lengths > 10
+    assert found.covered >= 0.93
+    assert found.width < 2.2
 
 
-def test_plain_t_interval_misses_truth_when_blocks_are_autocorrelated() -> None:
+def test_noise_kinds_are_those_that_are_promised(noise: ModuleType) -> None:
+    assert tuple(noise.KINDS) == KINDS
+    assert noise.EXPERIMENTS >= 2000
+
+
+def test_interval_reckons_the_pilots_spread_in_when_it_was_wider(edition: Edition) -> None:
+    """A quarter of the blocks are the pilot's: a quarter of the squared width is that of Stein's own interval."""
+    values = np.concatenate([np.repeat([0.1, -0.1], 5), np.tile([0.01, -0.01], 15)])
+    alone, staged = mean_interval(values, edition), mean_interval(values, edition, pilot=10)
+    stein = mean_interval(values[:10], edition).half_width * math.sqrt(10 / 40)
+    assert stein > alone.half_width
+    assert staged.half_width == pytest.approx(math.sqrt(0.75 * alone.half_width**2 + 0.25 * stein**2))
+    assert staged.standard_error == alone.standard_error
+    assert mean_interval(values[::-1].copy(), edition, pilot=10).half_width == pytest.approx(alone.half_width)
+    assert mean_interval(values[:10], edition, pilot=10) == mean_interval(values[:10], edition)
+
+
+def test_half_widths_are_those_of_each_series_when_many_are_given(edition: Edition) -> None:
+    many = np.random.default_rng(0).standard_normal((3, 2, 17))
+    found = half_widths(many, edition, pilot=10)
+    assert found.shape == (3, 2)
+    assert found[2, 1] == pytest.approx(mean_interval(many[2, 1], edition, pilot=10).half_width)
+
+
+def test_plain_t_interval_misses_truth_when_blocks_are_autocorrelated(noise: ModuleType) -> None:
     """Why the correction is there: the textbook interval covers far less than it says."""
     from scipy.special import stdtrit
 
-    draws = KINDS["autocorrelated 0.5"](np.random.default_rng(3), 20)
+    draws = noise.KINDS["autocorrelated 0.5"](np.random.default_rng(3), 2500, 20)
     half = stdtrit(19, 0.975) * draws.std(axis=1, ddof=1) / math.sqrt(20)
-    assert np.mean(np.abs(draws.mean(axis=1) - TRUTH) <= half) < 0.85
+    assert np.mean(np.abs(draws.mean(axis=1) - noise.TRUTH) <= half) < 0.85
 
 
 @given(st.integers(2, 400), st.floats(0.0, 2.0), st.floats(0.0, 0.9))

@@ -30,7 +30,21 @@ def test_guards_that_may_be_unknown_exist_when_named_by_the_edition() -> None:
     assert set(load_edition("2026").may_be_unknown) <= set(GUARDS)
 
 
-@pytest.mark.parametrize(("meter", "seconds"), [("nvml", 5.0), ("rapl", 1.0), ("vcpu-watts", 1.0), (None, 1.0)])
+@pytest.mark.parametrize(
+    ("meter", "seconds"),
+    [
+        ("nvml", 5.0),
+        ("rapl-powercap", 1.0),
+        ("rapl-perf", 1.0),
+        ("hwmon", 5.0),
+        ("zeus", 5.0),
+        ("vcpu-watts", 1.0),
+        ("nvml+rapl-powercap", 5.0),
+        ("replay:nvml", 5.0),
+        ("replay:rapl-perf", 1.0),
+        (None, 1.0),
+    ],
+)
 def test_window_length_follows_the_meter_when_it_is_known(meter: str | None, seconds: float) -> None:
     assert load_edition("2026").window_seconds(meter) == seconds
 

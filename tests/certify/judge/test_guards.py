@@ -45,7 +45,8 @@ def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[
 
 
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
-FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10}
+INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
+FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
 
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
 CHEATS: list[tuple[str, dict[str, Any], str]] = [
@@ -60,6 +61,11 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("null_holds", {"null_noise": 0.2}, "can't tell a saving from noise"),
     ("null_holds", {"null_attempts": 3}, "more attempts"),
     ("sessions_isolated", {"observations": {"workers": {"pids": {"baseline": 7, "candidate": 7}}}}, "shared"),
+    (
+        "sessions_isolated",
+        {"observations": {"workers": {"pids": {"baseline": [5, 7, 9], "candidate": [6, 7]}}}},
+        "shared",
+    ),
     ("sessions_isolated", {"host": {"idle_workers_cpu_s": 0.5}}, "waiting workers"),
     ("baseline_at_best_settings", {"threads_cost": {1: 0.5, 2: 1.0}}, "more than with the best"),
     (
@@ -98,13 +104,16 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "outputs": 2})}}, "2 outputs"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "input": [1, 3, 96, 96]})}}, "1x3x96x96"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "scored": 5})}}, "5 of them scored"),
+    ("same_task", {"observations": {"interfaces": two_arms({**FACE, "graph_outputs": 3}, FACE)}}, "2 further results"),
     (
-        "inputs_real",
-        {"observations": {"inputs": {"std": 0.0, "distinct": 64, "constant_share": 0.0}}},
-        "deviation of 0",
+        "channels_removed",
+        {"observations": {"zero_channels": two_arms({"share": 0.3}, {"share": 0.0})}},
+        "larger than it need be",
     ),
-    ("inputs_real", {"observations": {"inputs": {"std": 0.9, "distinct": 1, "constant_share": 0.0}}}, "1 different"),
-    ("inputs_real", {"observations": {"inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.5}}}, "50 %"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "std": 0.0}}}, "deviation of 0"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "distinct": 1}}}, "1 different"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "constant_share": 0.5}}}, "50 %"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": 0.01}}}, "correlate by 0.01"),
     ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
     ("baseline_beats_majority", {"both": 150}, "commonest class"),
     ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
@@ -143,6 +152,14 @@ def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidenc
     assert "energy_ratio" not in derive(still, edition).estimates
 
 
+def test_counter_moved_fails_alone_when_the_joules_are_played_back(evidence: Evidence, edition: Edition) -> None:
+    meter = evidence.header.meter
+    assert meter is not None
+    replayed = dataclasses.replace(meter, name=f"replay:{meter.name}")
+    header = dataclasses.replace(evidence.header, meter=replayed)
+    assert outcomes(dataclasses.replace(evidence, header=header), edition) == only("counter_moved", "fail")
+
+
 def test_counter_moved_fails_when_windows_were_not_read(evidence: Evidence, edition: Edition) -> None:
     missed = change_window(evidence, main_index(evidence, 3), energy_j=None)
     assert outcomes(missed, edition)["counter_moved"] == "fail"
@@ -159,7 +176,7 @@ def counting(evidence: Evidence, ranges: Mapping[str, float], turn: float | None
         windows.append(
             dataclasses.replace(window, reading={"package-0_before_uj": before, "package-0_after_uj": after})
         )
-    meter = MeterFacts("rapl", "counter", "package", "energy counter", None, {}, dict(ranges))
+    meter = MeterFacts("rapl-powercap", "counter", "package", "energy counter", None, {}, dict(ranges))
     header = dataclasses.replace(evidence.header, meter=meter)
     return dataclasses.replace(evidence, windows=tuple(windows), header=header)
 
@@ -298,7 +315,7 @@ def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: 
 @pytest.mark.parametrize(
     "observations",
     [
-        {"inputs": {"std": "0.9", "distinct": 3, "constant_share": 0.0}},
+        {"inputs": {**INPUTS, "std": "0.9"}},
         {"zero_channels": {"baseline": [], "candidate": []}},
         {"interfaces": two_arms(FACE, {**FACE, "input": 3})},
         {"overlap": {"train/test": True}},

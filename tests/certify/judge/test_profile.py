@@ -26,11 +26,14 @@ Maker = Callable[..., Evidence]
 NAMES = {
     *(f"{stem}_{arm}" for arm in ("baseline", "candidate") for stem in (
         "energy_j", "energy_yardstick", "duration_s", "throughput_per_s", "latency_p50_s", "latency_p90_s",
-        "latency_p99_s", "accuracy", "macs", "parameters", "bytes", "peak_memory_bytes",
+        "latency_p99_s", "accuracy", "macs", "bytes_moved", "parameters", "bytes", "peak_memory_bytes",
     )),
     "energy_ratio", "null_ratio", "smallest_detectable_saving", "duration_ratio", "relative_loss_percent",
-    "accuracy_difference_points", "agreement", "majority_share", "mcnemar_p", "macs_ratio", "parameters_ratio",
-    "bytes_ratio",
+    "accuracy_difference_points", "agreement", "majority_share", "mcnemar_p", "mcnemar_mid_p", "lost_samples",
+    "gained_samples", "macs_ratio", "bytes_moved_ratio", "parameters_ratio", "bytes_ratio", "classes_worse",
+    *(f"class_{label}_{stem}" for label in range(10) for stem in (
+        "accuracy_baseline", "accuracy_candidate", "difference_points", "p",
+    )),
 }  # fmt: skip
 
 
@@ -60,7 +63,8 @@ def test_profile_changes_when_one_window_is_altered(run: str, evidence: Evidence
     windows[index] = dataclasses.replace(windows[index], energy_j=1.001 * (windows[index].energy_j or 0.0))
     altered = derive(dataclasses.replace(evidence, windows=tuple(windows)), edition)
     honest = derive(evidence, edition)
-    assert max(abs(altered.estimates[n].value - e.value) / abs(e.value) for n, e in honest.estimates.items()) > 1e-9
+    changes = [(altered.estimates[name].value, e.value) for name, e in honest.estimates.items()]
+    assert any(not math.isclose(after, before, rel_tol=1e-9) for after, before in changes)
 
 
 def test_estimates_enclose_the_truth_when_noise_is_known(make_evidence: Maker, edition: Edition) -> None:
@@ -140,7 +144,7 @@ def test_yardstick_multiples_are_absent_when_it_was_not_run(evidence: Evidence, 
 
 def test_net_energy_is_less_idle_when_idle_power_is_known(evidence: Evidence, edition: Edition) -> None:
     assert not {name for name in derive(evidence, edition).estimates if "net" in name}
-    meter = MeterFacts("rapl", "counter", "package", "energy counter", 2.0, {}, {"idle_w": 2.5})
+    meter = MeterFacts("rapl-powercap", "counter", "package", "energy counter", 2.0, {}, {"idle_w": 2.5})
     metered = dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, meter=meter))
     estimates = derive(metered, edition).estimates
     idle_j = 2.5 * estimates["duration_s_baseline"].value
@@ -242,6 +246,10 @@ def test_macs_are_absent_when_they_were_not_counted_in_full(evidence: Evidence, 
     models = dict(evidence.header.models)
     models["baseline"] = dataclasses.replace(models["baseline"], counted_share=0.45, not_counted=("Conv",))
     partly = dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, models=models))
-    names = set(derive(partly, edition).estimates)
-    assert "macs_candidate" in names
-    assert not {"macs_baseline", "macs_ratio"} & names
+    estimates = derive(partly, edition).estimates
+    names = set(estimates)
+    assert {"macs_candidate", "bytes_moved_candidate"} <= names
+    assert estimates["counted_share_baseline"].value == 0.45
+    assert "not counted: Conv" in estimates["counted_share_baseline"].method
+    assert "counted_share_candidate" not in names
+    assert not {"macs_baseline", "macs_ratio", "bytes_moved_baseline", "bytes_moved_ratio"} & names

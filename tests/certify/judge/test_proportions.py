@@ -11,6 +11,7 @@ from certify.judge.proportions import (
     PairedTable,
     difference_interval,
     difference_score,
+    mcnemar_mid_p,
     mcnemar_p,
     ratio_interval,
     ratio_score,
@@ -141,6 +142,23 @@ def test_wilson_interval_matches_published_value_when_ten_of_a_hundred() -> None
 @pytest.mark.parametrize(("oc", "ob", "expected"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (1, 7, 2 * 9 / 256)])
 def test_mcnemar_is_binomial_when_counts_are_small(oc: int, ob: int, expected: float) -> None:
     assert mcnemar_p(PairedTable(100, oc, ob, 10)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("oc", "ob", "expected"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 1 / 64), (1, 7, 10 / 256)])
+def test_mcnemar_mid_p_takes_half_of_what_was_seen_when_counts_are_small(oc: int, ob: int, expected: float) -> None:
+    assert mcnemar_mid_p(PairedTable(100, oc, ob, 10)) == pytest.approx(expected)
+    assert mcnemar_mid_p(PairedTable(7, ob, oc, 10)) == pytest.approx(expected)
+
+
+def test_mcnemar_keeps_its_level_when_models_are_equally_good() -> None:
+    """Exact: never above 5 %; mid-p: close to it, where the exact test stays far below."""
+    gained = np.random.default_rng(0).binomial(20, 0.5, size=20_000)
+    called = {
+        p: np.mean([value <= 0.05 for value in (p(PairedTable(500, k, 20 - k, 9)) for k in gained.tolist())])
+        for p in (mcnemar_p, mcnemar_mid_p)
+    }
+    assert called[mcnemar_p] <= 0.05
+    assert called[mcnemar_p] <= called[mcnemar_mid_p] <= 0.055
 
 
 def test_samples_needed_is_where_interval_reaches_margin_when_loss_is_below_it() -> None:

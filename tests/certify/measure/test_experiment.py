@@ -15,7 +15,8 @@ from certify.estimate import EvidenceLevel
 from certify.evidence import Evidence, MeterFacts, parse_evidence
 from certify.judge.edition import Edition
 from certify.judge.profile import derive
-from certify.measure import runs
+from certify.measure import client, runs
+from certify.measure.arms import Workers
 from certify.measure.experiment import measure
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.plan import Plan
@@ -36,14 +37,15 @@ def measured(small_pair, edition: Edition, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("LEANMARK_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        plan = Plan(window_s=0.1, time_limit_s=1.0, min_blocks=3, seed=5)
+        patch.setattr(runs, "blocks_a_start", lambda *plan: 1)
+        plan = Plan(window_s=0.1, time_limit_s=1.0, min_blocks=2, seed=5)
         yield _measure(small_pair, edition, plan)
 
 
 def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edition: Edition) -> None:
     assert {w.run for w in measured.windows} == {"settings", "null", "main", "yardstick"}
     main = [w for w in measured.windows if w.run == "main"]
-    for block in range(3):
+    for block in range(2):
         arms = [w.arm for w in main if w.block == block]
         assert arms in (
             ["baseline", "candidate", "candidate", "baseline"],
@@ -65,13 +67,22 @@ def test_evidence_holds_what_the_guards_read_when_measured(measured: Evidence) -
     assert observed["quantization"]["candidate"] == {"intended": 3, "fused": 3, "unfused": []}
     assert observed["quantization"]["baseline"]["intended"] == 0
     assert observed["zero_channels"]["baseline"]["channels"] == 32 + 32 + 4
-    assert observed["interfaces"]["baseline"] == {"input": [1, 3, 32, 32], "outputs": 4, "scored": 4}
+    assert observed["interfaces"]["baseline"] == {
+        "input": [1, 3, 32, 32], "outputs": 4, "scored": 4, "graph_outputs": 1
+    }  # fmt: skip
     assert observed["inputs"]["distinct"] == observed["inputs"]["samples"] == 32
     assert observed["overlap"]["train/test"] is None
     assert observed["sessions"]["candidate"]["providers"] == ["CPUExecutionProvider"]
     assert observed["sessions"]["candidate"]["threads"] == measured.header.workload.candidate_threads
     assert observed["sessions"]["baseline"]["pinned"]
-    assert len(set(observed["workers"]["pids"].values())) == 2
+    pids = observed["workers"]["pids"]
+    started = [pid for arm in ("baseline", "candidate") for pid in pids[arm]]
+    assert len(pids["baseline"]) == len(pids["candidate"]) >= 2  # new ones for every block
+    assert len(set(started)) == len(started)
+    for arm in ("baseline", "candidate"):
+        nodes = observed["node_costs"][arm]
+        assert {"Conv", "QLinearConv"} & {node["operator"] for node in nodes["nodes"]}
+        assert sum(node["share"] for node in nodes["nodes"]) + nodes["rest"] == pytest.approx(1)
     assert all(10e6 < size < 2e9 for size in observed["peak_memory"].values())
     assert "power_check" not in observed
 
@@ -143,21 +154,40 @@ def test_measure_keeps_finished_windows_when_the_meter_fails_midway(small_pair, 
     assert len(stopped.value.windows) == 5
 
 
+def _send_in_main_run(monkeypatch: pytest.MonkeyPatch, sign: signal.Signals) -> None:
+    """Let the worker of the candidate get a signal in the second block of the main run."""
+    for_block = Workers.for_block
+
+    def sending(self, number, order):
+        running = for_block(self, number, order)
+        if number == 1 and [arm.name for arm in self.arms] == ["baseline", "candidate"]:
+            os.kill(running[1].worker.pid, sign)
+            time.sleep(0.05)
+        return running
+
+    monkeypatch.setattr(Workers, "for_block", sending)
+
+
 def test_measure_names_the_model_and_signal_when_a_worker_is_killed(
     small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_block = runs.run_block
-
-    def killing(bench, both, arms, run, attempt, number):
-        if run == "main":
-            os.kill(both[1].worker.pid, signal.SIGKILL)
-            time.sleep(0.05)
-        return run_block(bench, both, arms, run, attempt, number)
-
-    monkeypatch.setattr(runs, "run_block", killing)
+    _send_in_main_run(monkeypatch, signal.SIGKILL)
     with pytest.raises(MeasurementStopped, match=r"candidate.*int8\.onnx.*SIGKILL") as stopped:
         _measure(small_pair, edition)
-    assert {"settings", "null"} <= {window.run for window in stopped.value.windows}
+    kept = [(window.run, window.block) for window in stopped.value.windows]
+    assert {run for run, _ in kept} == {"settings", "null", "main"}
+    assert kept.count(("main", 0)) == 4  # the block before is whole
+
+
+def test_measure_names_the_model_and_ends_it_when_a_worker_hangs(
+    small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CALL_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(runs, "null_run", lambda *rest: None)
+    _send_in_main_run(monkeypatch, signal.SIGSTOP)
+    with pytest.raises(MeasurementStopped, match=r"candidate.*int8\.onnx.*did not answer 'window'") as stopped:
+        _measure(small_pair, edition)
+    assert [window.run for window in stopped.value.windows].count("main") >= 4
 
 
 def test_no_worker_is_left_when_measuring_is_interrupted(
@@ -165,14 +195,14 @@ def test_no_worker_is_left_when_measuring_is_interrupted(
 ) -> None:
     pids = []
 
-    def interrupt(bench, both, *rest):
-        pids.extend(running.worker.pid for running in both)
+    def interrupt(bench, workers, order, *rest):
+        pids.extend(running.worker.pid for running in workers.for_block(0, order))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "run_block", interrupt)
     with pytest.raises(KeyboardInterrupt):
         _measure(small_pair, edition)
-    assert pids and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert len(pids) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_measure_refuses_a_model_that_gives_nan(small_pair, edition: Edition, tmp_path: Path) -> None:

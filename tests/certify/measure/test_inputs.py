@@ -40,5 +40,16 @@ def test_statistics_tell_constant_and_repeated_samples() -> None:
 
 
 def test_worse_takes_the_less_real_of_each() -> None:
-    first, second = InputStatistics(8, 0.5, 8, 0.1), InputStatistics(8, 0.7, 2, 0.0)
-    assert first.worse(second) == second.worse(first) == InputStatistics(8, 0.5, 2, 0.1)
+    first, second = InputStatistics(8, 0.5, 8, 0.1, 0.2), InputStatistics(8, 0.7, 2, 0.0, 0.9)
+    assert first.worse(second) == second.worse(first) == InputStatistics(8, 0.5, 2, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("width_axis", [-1, -2])
+def test_statistics_tell_pictures_from_random_numbers(width_axis: int) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((8, 3, 16, 16))
+    smooth = np.cumsum(noise, axis=-1)
+    for array, low, high in ((noise, -0.1, 0.1), (smooth, 0.5, 1.0)):
+        laid = np.moveaxis(array, -1, width_axis)
+        assert low < InputStatistics.of(laid, width_axis).neighbour_correlation < high
+    assert InputStatistics.of(np.zeros((8, 3, 4, 4))).neighbour_correlation == 0.0

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from certify.errors import MeasureError, UsageError
+from certify.estimate import EvidenceLevel
 from certify.measure.meters import METERS, choose, get, require
-from certify.measure.meters.rapl import Rapl
+from certify.measure.meters.rapl_powercap import RaplPowercap
 from certify.measure.meters.vcpu_watts import VcpuWatts
 
 
-def _with_rapl(root: Path) -> Rapl:
+def _with_rapl(root: Path) -> RaplPowercap:
     zone = root / "sys/class/powercap/intel-rapl:0"
     zone.mkdir(parents=True)
     for name, text in (("name", "package-0"), ("energy_uj", "1"), ("max_energy_range_uj", "1000")):
         (zone / name).write_text(text)
-    return Rapl(root, lambda _: (zone / "energy_uj").write_text("5") and None)
+    return RaplPowercap(root, lambda _: (zone / "energy_uj").write_text("5") and None)
 
 
 def test_choice_is_the_strongest_evidence_when_several_can_be_read(tmp_path: Path) -> None:
@@ -27,13 +28,13 @@ def test_choice_is_the_strongest_evidence_when_several_can_be_read(tmp_path: Pat
 
 
 def test_choice_falls_back_and_says_why_when_the_better_one_is_absent(tmp_path: Path) -> None:
-    choice = choose("cpu", [Rapl(tmp_path), VcpuWatts(tmp_path)])
+    choice = choose("cpu", [RaplPowercap(tmp_path), VcpuWatts(tmp_path)])
     assert choice.meter is not None and choice.meter.name == "vcpu-watts"
-    assert list(choice.refused) == ["rapl"] and "absent" in choice.refused["rapl"]
+    assert list(choice.refused) == ["rapl-powercap"] and "absent" in choice.refused["rapl-powercap"]
 
 
 def test_choice_is_none_when_no_meter_covers_the_device(tmp_path: Path) -> None:
-    choice = choose("cuda", [Rapl(tmp_path), VcpuWatts(tmp_path)])
+    choice = choose("cuda", [RaplPowercap(tmp_path), VcpuWatts(tmp_path)])
     assert choice.meter is None
     assert choice.refused["vcpu-watts"] == "vcpu-watts covers the processor; the runtime computes on the GPU."
 
@@ -51,7 +52,7 @@ def test_get_suggests_the_nearest_when_the_name_is_unknown() -> None:
 @pytest.mark.parametrize("name", METERS)
 def test_every_meter_describes_itself(name: str) -> None:
     meter = get(name)
-    assert meter.name == name
+    assert meter.name == name and isinstance(meter.level, EvidenceLevel)
     assert meter.devices <= {"cpu", "cuda"} and meter.scope and meter.resolution and meter.privilege
     text = sys.modules[type(meter).__module__].__doc__ or ""
     for topic in ("Reads:", "Scope:", "Resolution:", "Wrap:", "Privilege:", "Known lies:", "https://"):

@@ -8,7 +8,7 @@ import pytest
 
 from certify.errors import MeasureError
 from certify.estimate import EvidenceLevel
-from certify.measure.meters.base import Usage
+from certify.measure.meters.base import Reading, Usage
 from certify.measure.meters.nvml import Nvml
 
 USED = Usage(duration_s=1.0, cpu_s=1.0)
@@ -30,8 +30,16 @@ class Board:
     NVML_DEVICE_MIG_ENABLE = 1
     NVML_GPU_VIRTUALIZATION_MODE_VGPU = 2
 
+    NVML_GPU_VIRTUALIZATION_MODE_HOST_VGPU = 3
+    NVML_GPU_VIRTUALIZATION_MODE_HOST_VSGA = 4
+    NVML_FI_DEV_POWER_INSTANT = 186
+    NVML_SUCCESS = 0
+
     def __init__(self, **changed: Any) -> None:
-        self.state = SimpleNamespace(count=1, mig=0, virtualization=0, counter=True, power_mw=100_000, fails=False)
+        self.state = SimpleNamespace(
+            count=1, mig=0, virtualization=0, counter=True, power_mw=100_000, fails=False, instant_mw=None,
+            names=["Board"], still=False,
+        )  # fmt: skip
         for name, value in changed.items():
             setattr(self.state, name, value)
         self.opened: list[object] = []
@@ -64,40 +72,77 @@ class Board:
             raise _Error("GPU is lost")
         if not self.state.counter:
             raise _NotSupported("Not Supported")
-        return int(time.perf_counter() * self.state.power_mw)
+        return 7 if self.state.still else int(time.perf_counter() * self.state.power_mw)
 
     def nvmlDeviceGetPowerUsage(self, device: object) -> int:
         if self.state.power_mw is None:
             raise _NotSupported("Not Supported")
         return self.state.power_mw
 
+    def nvmlDeviceGetFieldValues(self, device: object, fields: list[int]) -> list[SimpleNamespace]:
+        if self.state.instant_mw is None:
+            return [SimpleNamespace(nvmlReturn=3)]
+        return [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=self.state.instant_mw))]
+
     def nvmlDeviceGetName(self, device: object) -> bytes:
-        return b"Board"
+        return self.state.names[device if isinstance(device, int) else 0].encode()
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "1.2"
 
 
-def _window(meter: Nvml, seconds: float = 0.12):
+def _meter(board: Board, visible: str | None = None, **environment: str) -> Nvml:
+    shown = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    return Nvml(board, {**shown, **environment}, pause=lambda _: time.sleep(0.002))
+
+
+def _window(meter: Nvml, seconds: float = 0.12) -> Reading:
     meter.start()
     time.sleep(seconds)
     return meter.stop(USED)
 
 
-def test_energy_is_the_counters_step_beside_integrated_power(monkeypatch: pytest.MonkeyPatch) -> None:
-    meter = Nvml(Board(), "0")
+def test_energy_is_the_counters_step_beside_integrated_power() -> None:
+    meter = _meter(Board())
     assert meter.unavailable() is None and meter.level is EvidenceLevel.COUNTER
     reading = _window(meter)
     assert reading.energy_j == pytest.approx((reading.raw["board_after_mj"] - reading.raw["board_before_mj"]) / 1000)
+    assert reading.energy_j == reading.raw["counter_j"]
     assert reading.energy_j == pytest.approx(reading.raw["integrated_j"], rel=0.1)
+    assert reading.raw["power_samples"] >= 2
     assert 10 < reading.energy_j < 100
 
 
 def test_energy_is_integrated_and_sampled_when_the_board_has_no_counter() -> None:
-    meter = Nvml(Board(counter=False), "0")
+    meter = _meter(Board(counter=False))
     assert meter.unavailable() is None and meter.level is EvidenceLevel.SAMPLED
-    assert 10 < _window(meter).energy_j < 100
-    assert "trapezoid" in meter.facts({}).method
+    reading = _window(meter)
+    assert 10 < reading.energy_j < 100
+    assert "counter_j" not in reading.raw
+    assert "average power" in meter.facts({}).method and "trapezoid" in meter.facts({}).method
+
+
+def test_energy_is_sampled_when_the_counter_stands_still() -> None:
+    meter = _meter(Board(still=True))
+    assert meter.unavailable() is None and meter.level is EvidenceLevel.SAMPLED
+
+
+def test_power_is_the_instant_one_when_the_driver_tells_it() -> None:
+    meter = _meter(Board(instant_mw=200_000))
+    assert meter.unavailable() is None
+    assert meter.facts({}).parameters["power"] == "instant"
+    raw = _window(meter).raw
+    assert raw["integrated_j"] == pytest.approx(2 * raw["counter_j"], rel=0.2)
+
+
+def test_stop_fails_when_the_driver_was_loaded_anew() -> None:
+    board = Board()
+    meter = _meter(board)
+    assert meter.unavailable() is None
+    meter.start()
+    board.state.still = True
+    with pytest.raises(MeasureError, match="to 7 mj.*reset"):
+        meter.stop(USED)
 
 
 @pytest.mark.parametrize(
@@ -108,28 +153,36 @@ def test_energy_is_integrated_and_sampled_when_the_board_has_no_counter() -> Non
         ({"mig": 1}, None, "MIG slices"),
         ({}, "MIG-1234", "MIG slice"),
         ({"virtualization": 2}, None, "vGPU"),
+        ({"virtualization": 3}, None, "lends parts"),
         ({"counter": False, "power_mw": None}, "0", "neither energy nor power"),
+        ({"count": 2, "names": ["Big", "Small"]}, "1", "CUDA_DEVICE_ORDER=PCI_BUS_ID"),
+        ({}, "none", "names no GPU"),
         ({}, "", "hides every GPU"),
         ({}, "-1", "hides every GPU"),
     ],
 )
 def test_refused_with_the_reason_when_the_board_can_not_be_metered(
-    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], visible: str | None, words: str
+    changed: dict[str, Any], visible: str | None, words: str
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert words in (Nvml(Board(**changed), visible).unavailable() or "")
+    assert words in (_meter(Board(**changed), visible).unavailable() or "")
+
+
+def test_board_is_followed_by_bus_order_when_the_boards_differ() -> None:
+    meter = _meter(Board(count=2, names=["Big", "Small"]), "1", CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    assert meter.unavailable() is None
+    assert meter.facts({}).parameters["board"] == "Small"
 
 
 @pytest.mark.parametrize(("visible", "opened"), [("2,0", 2), ("GPU-abc", "GPU-abc")])
 def test_board_is_the_first_visible_one_when_the_environment_says_so(visible: str, opened: object) -> None:
-    board = Board(mig=None)
-    assert Nvml(board, visible).unavailable() is None
-    assert board.opened == [opened]
+    board = Board(mig=None, count=3, names=["Board"] * 3)
+    assert _meter(board, visible).unavailable() is None
+    assert board.opened[-1] == opened
 
 
 def test_reading_has_no_integral_when_power_can_not_be_read() -> None:
     board = Board()
-    meter = Nvml(board, "0")
+    meter = _meter(board)
     assert meter.unavailable() is None
     meter.start()
     board.nvmlDeviceGetPowerUsage = lambda device: (_ for _ in ()).throw(_NotSupported("gone"))  # type: ignore[method-assign]
@@ -138,7 +191,7 @@ def test_reading_has_no_integral_when_power_can_not_be_read() -> None:
 
 def test_stop_fails_when_the_board_is_lost_midway() -> None:
     board = Board()
-    meter = Nvml(board, "0")
+    meter = _meter(board)
     assert meter.unavailable() is None
     meter.start()
     board.state.fails = True

@@ -19,6 +19,13 @@ def test_unknown_row_is_the_mean_of_the_providers() -> None:
         assert value == pytest.approx(sum(row[name] for row in rows.values()) / len(rows), abs=5e-5)
 
 
+def test_data_file_states_its_source_its_date_and_its_error() -> None:
+    data = coefficients()
+    assert data["source"] and data["url"].startswith("https://") and len(data["date"]) == len("2026-01-01")
+    assert data["relative_error"] == 2.0
+    assert all(0 < row["idle_w"] < row["full_w"] for row in data["providers"].values())
+
+
 def test_energy_can_be_computed_again_from_the_facts(tmp_path: Path) -> None:
     meter = VcpuWatts(tmp_path, vcpus=4)
     meter.start()

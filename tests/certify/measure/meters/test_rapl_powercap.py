@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from certify.errors import MeasureError
 from certify.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
-from certify.measure.meters.rapl import Rapl
+from certify.measure.meters.rapl_powercap import RaplPowercap
 
 RANGE = 262_143_328_850
 USED = Usage(duration_s=1.0, cpu_s=1.0)
@@ -29,19 +29,29 @@ def _add(counter: Path, energy_uj: int, range_uj: int = RANGE) -> None:
     counter.write_text(f"{(int(counter.read_text()) + energy_uj) % (range_uj + 1)}\n")
 
 
-def _meter(root: Path, moves: list[Path]) -> Rapl:
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _meter(root: Path, moves: list[Path], clock: Clock | None = None) -> RaplPowercap:
     """A meter whose probe sees the counters move."""
 
     def pause(_: float) -> None:
         for counter in moves:
             _add(counter, 1000)
 
-    meter = Rapl(root, pause)
+    meter = RaplPowercap(root, pause, clock or Clock())
     assert meter.unavailable() is None
     return meter
 
 
-def _window(meter: Rapl, run: Callable[[], None]) -> float:
+def _window(meter: RaplPowercap, run: Callable[[], None]) -> float:
     meter.start()
     run()
     return meter.stop(USED).energy_j
@@ -91,15 +101,15 @@ def test_energy_counts_a_package_once_when_two_zones_have_its_name(tmp_path: Pat
     assert _window(meter, run) == pytest.approx(3.0)
 
 
-@given(before=st.integers(0, 999), used=st.integers(0, 999))
+@given(before=st.integers(0, RANGE) | st.integers(RANGE - 10**8, RANGE), used=st.integers(0, 10**8))
 def test_energy_is_what_was_used_when_the_counter_wraps(
     tmp_path_factory: pytest.TempPathFactory, before: int, used: int
 ) -> None:
     root = tmp_path_factory.mktemp("rapl")
-    package = _zone(root, "intel-rapl:0", "package-0", 0, range_uj=999)
+    package = _zone(root, "intel-rapl:0", "package-0", 0)
     meter = _meter(root, [package])
     package.write_text(str(before))
-    assert _window(meter, lambda: _add(package, used, 999)) == pytest.approx(used * 1e-6)
+    assert _window(meter, lambda: _add(package, used)) == pytest.approx(used * 1e-6)
 
 
 def test_reading_keeps_the_raw_counters_and_facts_their_ranges(tmp_path: Path) -> None:
@@ -109,12 +119,12 @@ def test_reading_keeps_the_raw_counters_and_facts_their_ranges(tmp_path: Path) -
     _add(package, 250)
     assert meter.stop(USED).raw == {"package-0_before_uj": 1500.0, "package-0_after_uj": 1750.0}
     facts = meter.facts({"other": "why"})
-    assert facts.parameters == {"package-0_range_uj": RANGE + 1}
+    assert facts.parameters == {"package-0_range_uj": RANGE + 1, "left_out_for_standing_still": []}
     assert (facts.level, facts.refused) == (EvidenceLevel.COUNTER.value, {"other": "why"})
 
 
 def test_absent_is_said_with_what_to_do_when_there_is_no_powercap(tmp_path: Path) -> None:
-    reason = Rapl(tmp_path).unavailable()
+    reason = RaplPowercap(tmp_path).unavailable()
     assert reason == (
         f"RAPL: {tmp_path}/sys/class/powercap is absent (virtual machine or container). "
         "Use --meter vcpu-watts for a modelled figure, or run on bare metal."
@@ -123,7 +133,7 @@ def test_absent_is_said_with_what_to_do_when_there_is_no_powercap(tmp_path: Path
 
 def test_refused_when_no_zone_is_a_package(tmp_path: Path) -> None:
     _zone(tmp_path, "intel-rapl:0", "psys", 1)
-    assert "no package zone" in (Rapl(tmp_path).unavailable() or "")
+    assert "no package zone" in (RaplPowercap(tmp_path).unavailable() or "")
 
 
 def test_refused_with_the_right_to_give_when_the_counter_may_not_be_read(
@@ -138,18 +148,61 @@ def test_refused_with_the_right_to_give_when_the_counter_may_not_be_read(
         return read(path)
 
     monkeypatch.setattr(Path, "read_text", denied)
-    reason = Rapl(tmp_path).unavailable() or ""
+    reason = RaplPowercap(tmp_path).unavailable() or ""
     assert str(counter) in reason and "chmod o+r" in reason
 
 
 def test_refused_when_the_counter_stands_still(tmp_path: Path) -> None:
     _zone(tmp_path, "intel-rapl:0", "package-0", 77)
-    assert "stand still" in (Rapl(tmp_path, lambda _: None).unavailable() or "")
+    assert "package-0 did not move" in (RaplPowercap(tmp_path, lambda _: None).unavailable() or "")
+
+
+def test_refused_when_one_of_two_sockets_stands_still(tmp_path: Path) -> None:
+    alive = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    _zone(tmp_path, "intel-rapl:1", "package-1", 77)
+    meter = RaplPowercap(tmp_path, lambda _: _add(alive, 1000))
+    assert "package-1 did not move" in (meter.unavailable() or "")
+
+
+def test_memory_is_left_out_and_said_to_be_when_its_counter_is_dead(tmp_path: Path) -> None:
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    _zone(tmp_path, "intel-rapl:0:0", "dram", 0)
+    facts = _meter(tmp_path, [package]).facts({})
+    assert "dram" not in facts.method
+    assert facts.parameters["left_out_for_standing_still"] == ["package-0_dram"]
+
+
+def test_stop_fails_when_the_counter_was_reset(tmp_path: Path) -> None:
+    clock = Clock()
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 5_000_000_000)
+    meter = _meter(tmp_path, [package], clock)
+    meter.start()
+    clock.now_s = 1.0
+    package.write_text("1000\n")
+    with pytest.raises(MeasureError, match="went from 5000001000 to 1000 uj in 1 s.*reset"):
+        meter.stop(USED)
+
+
+def test_stop_fails_when_a_counter_stands_still_midway(tmp_path: Path) -> None:
+    clock = Clock()
+    counters = [_zone(tmp_path, f"intel-rapl:{n}", f"package-{n}", 1) for n in range(2)]
+    meter = _meter(tmp_path, counters, clock)
+    meter.start()
+    clock.now_s = 1.0
+    _add(counters[0], 20_000_000)
+    with pytest.raises(MeasureError, match="the counter package-1 stood still at 1001 for 1 s"):
+        meter.stop(USED)
+
+
+def test_refused_when_a_range_is_no_number(tmp_path: Path) -> None:
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    package.with_name("max_energy_range_uj").write_text("unknown\n")
+    assert "can't be read" in (RaplPowercap(tmp_path).unavailable() or "")
 
 
 def test_start_fails_with_the_reason_when_there_is_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(MeasureError, match="is absent"):
-        Rapl(tmp_path).start()
+        RaplPowercap(tmp_path).start()
 
 
 def test_stop_fails_when_a_zone_vanishes_midway(tmp_path: Path) -> None:
@@ -157,5 +210,5 @@ def test_stop_fails_when_a_zone_vanishes_midway(tmp_path: Path) -> None:
     meter = _meter(tmp_path, [package])
     meter.start()
     package.unlink()
-    with pytest.raises(MeasureError, match="rapl failed midway.*energy_uj"):
+    with pytest.raises(MeasureError, match="rapl-powercap failed midway.*energy_uj"):
         meter.stop(USED)

@@ -1,0 +1,103 @@
+"""The tables of ``leanmark profile``; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from certify.cli.tables import comparison, single, two_lines
+from certify.estimate import Estimate, EvidenceLevel
+from certify.label.figures import percent, quantity
+from certify.label.rows import Cell, cell, change_cell
+from certify.label.text import clean
+from certify.profiled import Profiled, WorkloadProfile
+
+MODEL = "candidate"
+NODE_WIDTH = 36
+
+
+def tables(result: Profiled) -> Iterator[Table | Text]:
+    """All that is shown of a profile: one table of figures, and where the energy of the first workload goes."""
+    first = result.workloads[0]
+    if len(result.workloads) > 1:
+        yield sweep(result)
+        if any(_level(workload) is EvidenceLevel.MODELLED for workload in result.workloads):
+            yield Text("Energy is modelled, not metered.")
+    elif result.against is None:
+        yield single(first.profile.estimates)
+    else:
+        yield comparison(first.profile.estimates)
+    yield from _smallest(result)
+    for arm in first.arms:
+        if first.nodes(arm):
+            model = clean(result.model if arm == MODEL else result.against)
+            yield Text(f"Dearest nodes of {model} by their share of time", style="bold")
+            yield nodes(first, arm)
+
+
+def sweep(result: Profiled) -> Table:
+    """A row for each workload; a figure that was not measured is a dash, a column without any is left out."""
+    columns: dict[str, list[Cell]] = {}
+    for workload in result.workloads:
+        for heading, figure in _figures(workload, result.against is not None).items():
+            columns.setdefault(heading, []).append(figure)
+    kept = {heading: figures for heading, figures in columns.items() if any(one.figure for one in figures)}
+    runtimes = [workload.runtime for workload in result.workloads]
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    if len(set(runtimes)) > 1:
+        table.add_column("runtime", overflow="fold")
+    for heading in ("batch", *kept):
+        table.add_column(heading, justify="right")
+    for row, workload in enumerate(result.workloads):
+        names = [workload.runtime] if len(set(runtimes)) > 1 else []
+        table.add_row(*names, str(workload.batch), *(two_lines(figures[row]) for figures in kept.values()))
+    return table
+
+
+def _figures(workload: WorkloadProfile, compared: bool) -> dict[str, Cell]:
+    estimates, per_sample = workload.profile.estimates, workload.per_sample(MODEL)
+    metered = per_sample is not None and per_sample.unit == "J"
+    figures = {
+        "energy per\ninference": cell(estimates.get(f"energy_j_{MODEL}"), "energy_j"),
+        "energy per\nsample": cell(per_sample if metered else None, "energy_j"),
+        "latency\np50": cell(estimates.get(f"latency_p50_s_{MODEL}"), "latency_p50_s"),
+        "samples\nper s": cell(_plain(estimates.get(f"throughput_per_s_{MODEL}")), "throughput"),
+        "peak\nmemory": cell(estimates.get(f"peak_memory_bytes_{MODEL}"), "peak_memory_bytes"),
+        "accuracy": cell(estimates.get(f"accuracy_{MODEL}"), "accuracy"),
+    }
+    if compared:
+        figures["energy\nratio"] = change_cell(estimates.get("energy_ratio"), None, None)
+    return figures
+
+
+def nodes(workload: WorkloadProfile, arm: str) -> Table:
+    """The dearest nodes, with their share of the time and the joules that it stands for."""
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column(f"node, batch {workload.batch}", no_wrap=True, max_width=NODE_WIDTH)
+    table.add_column("operator", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("that of energy", justify="right", no_wrap=True)
+    for node in workload.nodes(arm):
+        energy = "" if node.energy is None else quantity(node.energy.value, node.energy.unit)
+        table.add_row(clean(node.name), clean(node.operator), percent(100 * node.share), energy)
+    return table
+
+
+def _smallest(result: Profiled) -> Iterator[Text]:
+    known = [workload.profile.estimates.get("smallest_detectable_saving") for workload in result.workloads]
+    found = [estimate.value for estimate in known if estimate is not None]
+    if found:
+        told = percent(100 * max(found), "up")
+        yield Text(f"Smallest difference that could be told here: {told}.")
+
+
+def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
+    energy = workload.profile.estimates.get(f"energy_j_{MODEL}")
+    return None if energy is None else energy.evidence
+
+
+def _plain(rate: Estimate | None) -> Estimate | None:
+    """A rate without its unit, which stands in the heading."""
+    return rate if rate is None else Estimate(rate.value, rate.low, rate.high, "", rate.n, rate.method)

@@ -1,0 +1,148 @@
+"""Power sensors on the board: INA monitors in the supply rails (Jetson and others), and the machine's ACPI power meter.
+
+Reads: under /sys/class/hwmon, ``energyN_input`` where the driver has a counter; else ``powerN_input``,
+    ``powerN_average``, or voltage times current (INA3221), integrated by the trapezoid rule from samples that a thread
+    takes. Of several sensors the one that holds the others is read; where that is not known, the user adds up by name:
+    ``--meter hwmon:VDD_GPU_SOC,VDD_CPU_CV``.
+Scope: module (what hangs on the rail, mostly the whole computing module) or board (ACPI power meter: the machine).
+Resolution: samples every 0.1 s; the chips themselves average over 1 to 1,000 ms, power meters over seconds.
+Wrap: none; the drivers' counters have 64 bits.
+Privilege: none for most; ``power_meter`` needs root on some machines.
+Known lies: what a sensor covers is the board maker's choice, and a label is all that tells it; a slow average smears
+    one window into the next, hence windows of 5 s; a Jetson's carrier board is outside of VDD_IN.
+Source: https://www.kernel.org/doc/html/latest/hwmon/sysfs-interface.html and, for the rails of a Jetson, "Platform
+    Power and Performance" in https://docs.nvidia.com/jetson/archives/r36.4.3/DeveloperGuide/
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from certify.errors import MeasureError
+from certify.estimate import EvidenceLevel
+from certify.evidence import MeterFacts
+from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.hwmon_sensors import HWMON, Sensor, choose, find
+from certify.measure.meters.sampling import SampledPower
+
+POLL_S = 0.1
+STILL_S = 0.5
+"""Longer than a chip waits between two steps of its energy counter, at its usual settings."""
+
+
+class Hwmon:
+    """The board's own sensors.
+
+    Args:
+        sensors: names of those that are added up; none to find the whole without help.
+        root: of the file system, for a fake tree.
+        pause: waits a number of seconds, while a counter should move.
+    """
+
+    name = "hwmon"
+    devices = frozenset({"cpu", "cuda"})
+    resolution = "samples every 0.1 s"
+    privilege = "none, or root"
+
+    def __init__(
+        self,
+        sensors: tuple[str, ...] = (),
+        root: Path = Path("/"),
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._wanted = sensors
+        self._hwmon = root / HWMON
+        self._pause = pause
+        self._sensors: list[Sensor] = []
+        self._source: Counters | SampledPower | None = None
+
+    @classmethod
+    def of(cls, argument: str) -> Hwmon:
+        """The meter for ``hwmon:NAME,NAME``."""
+        return cls(tuple(name.strip() for name in argument.split(",")))
+
+    @property
+    def level(self) -> EvidenceLevel:
+        """Sampled, or counter where every sensor has one."""
+        return EvidenceLevel.COUNTER if isinstance(self._source, Counters) else EvidenceLevel.SAMPLED
+
+    @property
+    def scope(self) -> str:
+        """Module or board, by the sensors that were found."""
+        return " + ".join(sorted({sensor.scope for sensor in self._sensors})) or "module or board"
+
+    def unavailable(self) -> str | None:
+        """Why no sensor can be read, or None."""
+        try:
+            self._source = self._open()
+        except MeasureError as error:
+            return str(error)
+        return None
+
+    def _open(self) -> Counters | SampledPower:
+        try:
+            found = find(self._hwmon)
+            if not found:
+                raise MeasureError(
+                    f"hwmon: {self._hwmon} has no INA or power_meter sensor. Use a board with one, or another meter."
+                )
+            sensors = choose(found, self._wanted)
+            power_w = sum(sensor.power_w() for sensor in sensors)
+            counters = [Counter(s.name, "uj", 1e-6, s.energy_uj) for s in sensors if s.energy is not None]
+            counted = len(counters) == len(sensors) and len(moving(counters, self._pause, STILL_S)) == len(sensors)
+        except PermissionError as error:
+            raise MeasureError(
+                f"hwmon: {error.filename} may not be read by this user. Run as root, or give the right with: "
+                f"sudo chmod o+r {error.filename}."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise MeasureError(f"hwmon: a sensor can't be read ({error}). Use another meter.") from error
+        names = ", ".join(sensor.name for sensor in sensors)
+        if power_w <= 0:
+            raise MeasureError(
+                f"hwmon: {names} reads {power_w:g} W, which no running machine draws. Use another meter."
+            )
+        self._sensors = sensors
+        if counted:
+            return Counters(self.name, tuple(counters), STILL_S)
+        return SampledPower(self.name, self._power_w, POLL_S)
+
+    def facts(self, refused: Mapping[str, str]) -> MeterFacts:
+        """What the evidence says about it."""
+        names = ", ".join(sensor.name for sensor in self._sensors)
+        counted = isinstance(self._source, Counters)
+        how = "energy counters" if counted else f"power every {POLL_S} s, trapezoid rule"
+        return MeterFacts(
+            name=self.name,
+            level=self.level.value,
+            scope=self.scope,
+            method=f"{how}, of {names}",
+            relative_error=None,
+            refused=dict(refused),
+            parameters={
+                "drivers": sorted({sensor.driver for sensor in self._sensors}),
+                "sensors_named_by_the_user": bool(self._wanted),
+                "poll_s": POLL_S,
+            },
+        )
+
+    def start(self) -> None:
+        """Read the counters, or begin to sample."""
+        if self._source is None:
+            self._source = self._open()
+        self._source.start()
+
+    def stop(self, usage: Usage) -> Reading:
+        """Read the counters again, or integrate the samples."""
+        if self._source is None:
+            raise MeasureError(f"The meter {self.name} was stopped before it was started.")
+        return self._source.stop()
+
+    def _power_w(self) -> float:
+        try:
+            return sum(sensor.power_w() for sensor in self._sensors)
+        except (OSError, ValueError) as error:
+            raise MeasureError(f"The meter {self.name} failed midway: {error}.") from error

@@ -1,0 +1,195 @@
+"""Energy counters of the processor packages and of memory, through the kernel's performance events.
+
+Reads: the events ``energy-pkg`` and ``energy-ram`` of the source ``power``, by perf_event_open(2), on one processor of
+    each package (the source's ``cpumask``). Left out: ``energy-cores`` and ``energy-gpu``, which are parts of the
+    package, and ``energy-psys``, the whole platform. The same registers as rapl-powercap, for those who may count
+    events but not read its files.
+Scope: package (all cores, caches, memory controller; memory itself where there is an energy-ram), whoever uses them.
+Resolution: 2^-32 J of arithmetic; the registers move by 15 to 61 uJ, about every millisecond.
+Wrap: none; the kernel follows the 32-bit registers and counts in 64 bits from the moment the event is opened.
+Privilege: CAP_PERFMON, or kernel.perf_event_paranoid at 0 or below.
+Known lies: those of rapl-powercap. ``cpumask`` does not list each counter once on every kernel: some list all
+    processors of a package, some one for each die of an AMD package though all show the same registers. So the first
+    processor of each die is read, and on AMD the first of each package.
+Source: https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-bus-event_source-devices-events
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from certify.errors import MeasureError
+from certify.estimate import EvidenceLevel
+from certify.evidence import MeterFacts
+from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.perf_event import PerfEvent
+
+SOURCE = "sys/bus/event_source/devices/power"
+PARANOID = "proc/sys/kernel/perf_event_paranoid"
+EVENTS = {"energy-pkg": "", "energy-ram": "_dram"}
+"""Event by the ending of its counter's name."""
+ONE_SET = ("AuthenticAMD", "HygonGenuine")
+"""Makers whose packages have one set of counters, however many dies."""
+STILL_S = 0.05
+HINT = "Use --meter vcpu-watts for a modelled figure"
+
+
+class Event(Protocol):
+    """An open event."""
+
+    def read(self) -> int:
+        """Its count."""
+
+
+class RaplPerf:
+    """The package's counters as performance events.
+
+    Args:
+        root: of the file system, for a fake tree.
+        open_event: opens an event by the source's number, the event's number and the processor.
+        pause: waits a number of seconds, while the counters should move.
+        clock: seconds.
+    """
+
+    name = "rapl-perf"
+    devices = frozenset({"cpu"})
+    scope = "package"
+    resolution = "15 to 61 uJ, every ms"
+    privilege = "CAP_PERFMON, or perf_event_paranoid at 0"
+    level = EvidenceLevel.COUNTER
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        open_event: Callable[[int, int, int], Event] = PerfEvent,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = root
+        self._source = root / SOURCE
+        self._open_event = open_event
+        self._pause = pause
+        self._clock = clock
+        self._counters: Counters | None = None
+        self._still: list[str] = []
+
+    def unavailable(self) -> str | None:
+        """Why the events can't be counted, or None."""
+        try:
+            self._counters = self._open()
+        except MeasureError as error:
+            return str(error)
+        return None
+
+    def _open(self) -> Counters:
+        if not (self._source / "events/energy-pkg").is_file():
+            raise MeasureError(
+                f"perf: {self._source} has no event energy-pkg (virtual machine, container, or a processor without "
+                f"RAPL). {HINT}, or run on bare metal."
+            )
+        try:
+            counters = self._events()
+            alive = moving(counters, self._pause, STILL_S)
+        except PermissionError as error:
+            raise MeasureError(
+                f"perf: counting for a whole processor is not allowed to this user ({error.strerror}; "
+                f"kernel.perf_event_paranoid is {self._paranoid()}). Run as root, or set it with: sudo sysctl "
+                "kernel.perf_event_paranoid=0; inside a container, let its seccomp profile allow perf_event_open."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise MeasureError(f"perf: the event energy-pkg can't be counted ({error}). {HINT}.") from error
+        self._still = [counter.name for counter in counters if counter not in alive]
+        if dead := [name for name in self._still if not name.endswith(EVENTS["energy-ram"])]:
+            raise MeasureError(
+                f"perf: the event energy-pkg did not move in {STILL_S} s on {', '.join(dead)} (a hypervisor that shows "
+                f"dead counters). {HINT}."
+            )
+        return Counters(self.name, alive, STILL_S, self._clock)
+
+    def facts(self, refused: Mapping[str, str]) -> MeterFacts:
+        """What the evidence says about it."""
+        names = ", ".join(counter.name for counter in self._ready().counters)
+        return MeterFacts(
+            name=self.name,
+            level=self.level.value,
+            scope=self.scope,
+            method=f"sum of the performance events energy-pkg and energy-ram: {names}",
+            relative_error=None,
+            refused=dict(refused),
+            parameters={"left_out_for_standing_still": self._still},
+        )
+
+    def start(self) -> None:
+        """Read the counts; see :meth:`certify.measure.meters.base.Meter.start`."""
+        self._ready().start()
+
+    def stop(self, usage: Usage) -> Reading:
+        """Read the counts again; see :meth:`certify.measure.meters.base.Meter.stop`."""
+        return self._ready().stop()
+
+    def _ready(self) -> Counters:
+        if self._counters is None:
+            self._counters = self._open()
+        return self._counters
+
+    def _events(self) -> tuple[Counter, ...]:
+        kind = int(_text(self._source / "type"))
+        found = []
+        for processor in self._processors():
+            for event, ending in EVENTS.items():
+                file = self._source / "events" / event
+                if not file.is_file():
+                    continue
+                if (unit := _text(file.with_name(f"{event}.unit"))) != "Joules":
+                    raise ValueError(f"{event} is counted in {unit}, not in Joules")
+                scale = float(_text(file.with_name(f"{event}.scale")))
+                opened = self._open_event(kind, _config(_text(file)), processor)
+                found.append(Counter(f"package-cpu{processor}{ending}", "uj", 1e-6, _microjoules(opened, scale)))
+        return tuple(found)
+
+    def _processors(self) -> list[int]:
+        """The first processor of each set of counters."""
+        one_set = any(vendor in _text(self._root / "proc/cpuinfo") for vendor in ONE_SET)
+        first: dict[tuple[str, str], int] = {}
+        for number in _numbers(_text(self._source / "cpumask")):
+            topology = self._root / f"sys/devices/system/cpu/cpu{number}/topology"
+            die = topology / "die_id"
+            has_own = not one_set and die.is_file()  # kernels before 5.2 know no dies
+            first.setdefault((_text(topology / "physical_package_id"), _text(die) if has_own else ""), number)
+        return list(first.values())
+
+    def _paranoid(self) -> str:
+        try:
+            return _text(self._root / PARANOID)
+        except OSError:  # hidden in some containers; the sentence then says so
+            return "not readable"
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip()
+
+
+def _config(text: str) -> int:
+    """Number of an event, from ``event=0x02``."""
+    name, _, value = text.partition("=")
+    if name != "event":
+        raise ValueError(f"the event is described as {text!r}, not as event=N")
+    return int(value, 16)
+
+
+def _numbers(text: str) -> list[int]:
+    """Processors of a list such as ``0,18-19``."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        numbers += range(int(low), int(high or low) + 1)
+    return numbers
+
+
+def _microjoules(event: Event, scale: float) -> Callable[[], int]:
+    """Whole microjoules, which a JSON number holds exactly where counts of 2^-32 J would not fit."""
+    return lambda: int(event.read() * scale * 1e6)

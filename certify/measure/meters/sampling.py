@@ -1,0 +1,118 @@
+"""Sampling in a thread: power that is integrated over a window, at a bounded cost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from certify.errors import MeasureError
+from certify.measure.meters.base import Reading
+
+LARGEST_SHARE = 0.005
+"""Of one processor's time that a thread may take; it waits longer where an action costs more."""
+
+
+class Repeated:
+    """Calls an action in a thread, again and again, until it is told to end or the action fails.
+
+    Args:
+        action: what is done; a MeasureError ends the thread.
+        every_s: seconds between two calls, more where the action's own CPU time asks for it.
+        cpu_clock: CPU seconds of the calling thread.
+    """
+
+    def __init__(
+        self, action: Callable[[], None], every_s: float, cpu_clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        self._action = action
+        self._every_s = every_s
+        self._cpu_clock = cpu_clock
+        self._failure: MeasureError | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        wait_s, cpu_s = self._every_s, self._cpu_clock()
+        while not self._over.wait(wait_s):
+            try:
+                self._action()
+            except MeasureError as error:
+                self._failure = error
+                return
+            before_s, cpu_s = cpu_s, self._cpu_clock()
+            wait_s = max(self._every_s, (cpu_s - before_s) / LARGEST_SHARE)
+
+    def end(self) -> None:
+        """End the thread."""
+        self._over.set()
+        self._thread.join()
+
+    def finish(self) -> None:
+        """End the thread.
+
+        Raises:
+            MeasureError: the action failed.
+        """
+        self.end()
+        if self._failure is not None:
+            raise self._failure
+
+
+class SampledPower:
+    """Power of one meter, sampled in a thread over a window and integrated by the trapezoid rule.
+
+    Args:
+        meter: its name, for error messages.
+        read_w: watts now; raises MeasureError where they can't be read.
+        every_s: seconds between two samples, at the least.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        meter: str,
+        read_w: Callable[[], float],
+        every_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._meter = meter
+        self._read_w = read_w
+        self._every_s = every_s
+        self._clock = clock
+        self._thread: Repeated | None = None
+        self._joules = self._power_w = self._time_s = 0.0
+        self._samples = 0
+
+    def start(self) -> None:
+        """Take the first sample of a window.
+
+        Raises:
+            MeasureError: it can't be read.
+        """
+        if self._thread is not None:  # a window that was given up
+            self._thread.end()
+            self._thread = None
+        self._power_w, self._time_s = self._read_w(), self._clock()
+        self._joules, self._samples = 0.0, 1
+        self._thread = Repeated(self._sample, self._every_s)
+
+    def stop(self) -> Reading:
+        """Take the last sample; the reading holds ``integrated_j`` and the number of samples.
+
+        Raises:
+            MeasureError: a sample could not be read.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            raise MeasureError(f"The meter {self._meter} was stopped before it was started.")
+        thread.finish()
+        self._sample()
+        return Reading(self._joules, {"integrated_j": self._joules, "power_samples": float(self._samples)})
+
+    def _sample(self) -> None:
+        power_w, now_s = self._read_w(), self._clock()
+        self._joules += (now_s - self._time_s) * (self._power_w + power_w) / 2
+        self._power_w, self._time_s = power_w, now_s
+        self._samples += 1

@@ -1,0 +1,141 @@
+"""Recorded readings in a file, for the meter ``replay``.
+
+A trace is a text file of JSON objects, one a line. The first is the header::
+
+    {"kind": "trace", "version": 1, "devices": ["cuda"], "meter": {...}}
+
+where ``meter`` holds the fields of :class:`certify.evidence.MeterFacts`. Every further line is a window::
+
+    {"kind": "window", "label": "", "inferences": null, "duration_s": 5.02, "cpu_s": 0.3, "energy_j": 812.4,
+     "reading": {"board_before_mj": 10.0, "board_after_mj": 812410.0}}
+
+``label`` and ``inferences`` tell what ran and how often, where the recorder knew; ``duration_s`` and ``cpu_s`` are the
+worker's, ``reading`` holds the meter's raw values.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from certify.errors import MeasureError
+from certify.estimate import EvidenceLevel
+from certify.evidence import MeterFacts
+
+VERSION = 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TraceWindow:
+    """One recorded window; see the module's docstring."""
+
+    duration_s: float
+    cpu_s: float
+    energy_j: float
+    reading: Mapping[str, float] = field(default_factory=dict)
+    label: str = ""
+    inferences: int | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A recorded meter and its windows."""
+
+    meter: MeterFacts
+    devices: frozenset[str]
+    windows: tuple[TraceWindow, ...]
+
+
+class TraceWriter:
+    """Writes a trace line by line, so that a run that is stopped keeps its windows.
+
+    Args:
+        path: a file that is not there yet.
+        meter: whose readings they are.
+        devices: that it covers.
+
+    Raises:
+        MeasureError: the file is there already, or can't be written.
+    """
+
+    def __init__(self, path: Path, meter: MeterFacts, devices: frozenset[str]) -> None:
+        self._path = path
+        header = {"kind": "trace", "version": VERSION, "devices": sorted(devices), "meter": asdict(meter)}
+        self._line("x", header)
+
+    def write(self, window: TraceWindow) -> None:
+        """Add a window."""
+        self._line("a", {"kind": "window", **asdict(window)})
+
+    def _line(self, mode: str, values: Mapping[str, Any]) -> None:
+        try:
+            with self._path.open(mode, encoding="utf-8") as stream:
+                stream.write(json.dumps(values, allow_nan=False) + "\n")
+        except OSError as error:
+            reason = f"The trace {self._path} can't be written ({error.strerror}). Name another file."
+            raise MeasureError(reason) from error
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace.
+
+    Raises:
+        MeasureError: the file can't be read, or a line is none of a trace's.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeasureError(f"The trace {path} can't be read ({error}). Record one with --meter record:PATH.") from error
+    devices, meter = _parsed(path, 1, lines[0] if lines else "", _header)
+    windows = tuple(_parsed(path, number, line, _window) for number, line in enumerate(lines[1:], start=2))
+    return Trace(meter, devices, windows)
+
+
+def _parsed(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]], T]) -> T:
+    try:
+        return parse(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise MeasureError(f"The trace {path}, line {number}: {what}.") from error
+
+
+def _expect(values: dict[str, Any], kind: str) -> None:
+    if values["kind"] != kind:
+        raise ValueError(f"a JSON object of the kind '{kind}' should stand here")
+
+
+def _header(values: dict[str, Any]) -> tuple[frozenset[str], MeterFacts]:
+    _expect(values, "trace")
+    if values["version"] != VERSION:
+        raise ValueError(f"version {values['version']!r} is not known (known: {VERSION})")
+    devices = frozenset(values["devices"])
+    if not devices or devices - {"cpu", "cuda"}:
+        raise ValueError("'devices' should name cpu, cuda or both")
+    meter = values["meter"]
+    texts = ("name", "level", "scope", "method")
+    if set(meter) != {f.name for f in fields(MeterFacts)} or not all(isinstance(meter[name], str) for name in texts):
+        raise ValueError("'meter' should hold the facts of a meter")
+    EvidenceLevel(meter["level"])
+    return devices, MeterFacts(**meter)
+
+
+def _window(values: dict[str, Any]) -> TraceWindow:
+    _expect(values, "window")
+    numbers = {name: _number(name, values[name]) for name in ("duration_s", "cpu_s", "energy_j")}
+    reading = {str(name): _number(name, value) for name, value in values["reading"].items()}
+    inferences = values["inferences"]
+    if inferences is not None and type(inferences) is not int:
+        raise ValueError(f"'inferences' should be a whole number or null, found {inferences!r}")
+    return TraceWindow(**numbers, reading=reading, label=str(values["label"]), inferences=inferences)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"'{name}' should be a finite number, found {value!r}")
+    return float(value)

@@ -1,0 +1,192 @@
+"""Energy of AMD GPUs, Apple silicon and Jetson boards, through the devices of zeus (package ``zeus``, extra ``zeus``).
+
+Reads: on Linux the first GPU that ROCm shows, by AMD SMI's energy counter where zeus finds it plausible, else its power
+    samples integrated by the trapezoid rule; on a Jetson the rail of the whole module, which zeus samples in a process
+    of its own; on macOS the energy of processor, memory, GPU and neural engine that the system reports.
+Scope: board (AMD), module (Jetson), package (Apple). Not the host of an AMD GPU.
+Resolution: 1 mJ, as zeus rounds it; on a Jetson samples every 0.1 s.
+Wrap: none; 64 bits.
+Privilege: none; on AMD membership of the groups render and video.
+Known lies: zeus gives 0.0 J where a device has no counter, and for a window shorter than the counter's step; here the
+    devices are read directly, and a counter that is missing or stands still is refused. AMD's counter is wrong by a
+    constant factor on some boards (https://github.com/ROCm/amdsmi/issues/38), where zeus falls back to power. One half
+    of an MI250 shows both halves' power and the other none. NVIDIA's GPUs are left to the meter nvml.
+Source: https://ml.energy/zeus/
+"""
+
+from __future__ import annotations
+
+import importlib
+import queue
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from certify.errors import LeanmarkError, MeasureError, MissingExtra
+from certify.estimate import EvidenceLevel
+from certify.evidence import MeterFacts
+from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.sampling import SampledPower
+
+POLL_S = 0.1
+STILL_S = 0.5
+TEGRA = "etc/nv_tegra_release"
+
+T = TypeVar("T", int, float)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What zeus reads on one kind of machine.
+
+    Attributes:
+        called: name in sentences.
+        scope: of the meter.
+        devices: that it covers.
+        level: of what zeus calls cumulative energy.
+        parts: figures of a system on a chip that are added up; the first must be there.
+    """
+
+    called: str
+    scope: str
+    devices: frozenset[str]
+    level: EvidenceLevel
+    parts: tuple[str, ...] = ()
+
+
+AMD = Kind("AMD GPU", "board", frozenset({"cuda"}), EvidenceLevel.COUNTER)
+JETSON = Kind("Jetson", "module", frozenset({"cpu", "cuda"}), EvidenceLevel.SAMPLED, ("total_energy_mj",))
+APPLE = Kind(
+    "Apple silicon",
+    "package",
+    frozenset({"cpu"}),
+    EvidenceLevel.COUNTER,
+    ("cpu_total_mj", "dram_mj", "gpu_mj", "gpu_sram_mj", "ane_mj"),
+)
+
+
+class Zeus:
+    """One device of zeus.
+
+    Args:
+        load: imports a module by name.
+        system: as ``sys.platform`` names it.
+        root: of the file system.
+        pause: waits a number of seconds, while a counter should move.
+    """
+
+    name = "zeus"
+    resolution = "1 mJ, or 0.1 s"
+    privilege = "none, or group render"
+
+    def __init__(
+        self,
+        load: Callable[[str], Any] = importlib.import_module,
+        system: str = sys.platform,
+        root: Path = Path("/"),
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._load = load
+        self._pause = pause
+        self._kind = APPLE if system == "darwin" else JETSON if (root / TEGRA).exists() else AMD
+        self.scope = self._kind.scope
+        self.devices = self._kind.devices
+        self._failures: tuple[type[Exception], ...] = ()
+        self._source: Counters | SampledPower | None = None
+
+    @property
+    def level(self) -> EvidenceLevel:
+        """As zeus comes by the figure; sampled where AMD's counter is not plausible."""
+        return EvidenceLevel.SAMPLED if isinstance(self._source, SampledPower) else self._kind.level
+
+    def unavailable(self) -> str | None:
+        """Why zeus can't read a device here, or None."""
+        try:
+            self._source = self._open()
+        except LeanmarkError as error:
+            return str(error)
+        return None
+
+    def _open(self) -> Counters | SampledPower:
+        try:
+            library, errors = self._load("zeus.device"), self._load("zeus.exception")
+        except ImportError as error:
+            raise MissingExtra("The meter zeus", "zeus") from error
+        self._failures = (errors.ZeusBaseError, OSError, ValueError, RuntimeError, queue.Empty)
+        try:
+            source = self._amd(library) if self._kind is AMD else self._on_chip(library)
+            if isinstance(source, SampledPower):
+                return source
+            alive = moving([source], self._pause, STILL_S)
+        except self._failures as error:
+            reason = str(error).rstrip(".")
+            raise MeasureError(f"zeus: no {self._kind.called} can be read ({reason}). Use another meter.") from error
+        if not alive:
+            raise MeasureError(
+                f"zeus: the energy of the {self._kind.called} stands still, which zeus itself would give as 0.0 J. "
+                "Use another meter."
+            )
+        return Counters(self.name, alive, STILL_S)
+
+    def _amd(self, library: Any) -> Counter | SampledPower:
+        gpus = library.get_gpus()
+        if type(gpus).__name__ != "AMDGPUs":
+            raise MeasureError("zeus: it found a GPU of NVIDIA, which another meter reads. Use --meter nvml.")
+        if gpus.supports_get_total_energy_consumption(0):
+            return Counter("gpu", "mj", 1e-3, self._guarded(lambda: int(gpus.get_total_energy_consumption(0))))
+        if gpus.get_instant_power_usage(0) <= 0:
+            raise MeasureError("zeus: the AMD GPU tells neither energy nor power. Use another meter.")
+        read_w = self._guarded(lambda: float(gpus.get_instant_power_usage(0)) * 1e-3)
+        return SampledPower(self.name, read_w, POLL_S)
+
+    def _on_chip(self, library: Any) -> Counter:
+        soc, parts = library.get_soc(), self._kind.parts
+
+        def read() -> int:
+            energy = soc.get_total_energy_consumption()
+            if getattr(energy, parts[0]) is None:
+                raise ValueError(f"it has no figure {parts[0]}")
+            return int(sum(getattr(energy, part) or 0 for part in parts))
+
+        return Counter(self._kind.scope, "mj", 1e-3, self._guarded(read))
+
+    def _guarded(self, read: Callable[[], T]) -> Callable[[], T]:
+        """A reader whose failures are sentences."""
+
+        def guarded() -> T:
+            try:
+                return read()
+            except self._failures as error:
+                raise MeasureError(f"The meter {self.name} failed midway: {error}.") from error
+
+        return guarded
+
+    def facts(self, refused: Mapping[str, str]) -> MeterFacts:
+        """What the evidence says about it."""
+        sampled = isinstance(self._source, SampledPower)
+        how = f"power every {POLL_S} s, trapezoid rule," if sampled else "cumulative energy"
+        return MeterFacts(
+            name=self.name,
+            level=self.level.value,
+            scope=self.scope,
+            method=f"{how} of the {self._kind.called}, by zeus",
+            relative_error=None,
+            refused=dict(refused),
+            parameters={"zeus": str(self._load("zeus").__version__), "poll_s": POLL_S},
+        )
+
+    def start(self) -> None:
+        """Read the counter, or begin to sample power."""
+        if self._source is None:
+            self._source = self._open()
+        self._source.start()
+
+    def stop(self, usage: Usage) -> Reading:
+        """Read the counter again, or integrate the samples."""
+        if self._source is None:
+            raise MeasureError(f"The meter {self.name} was stopped before it was started.")
+        return self._source.stop()

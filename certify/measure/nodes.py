@@ -1,0 +1,47 @@
+"""Where the time of an inference goes, node by node of the graph that runs.
+
+From the runtime's own profile of a few inferences, in a worker of its own after all windows, since profiling costs time
+itself. It tells shares of time; joules by node are these shares of the joules of a whole inference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from certify.measure.arms import Arm
+from certify.measure.observe import places
+from certify.measure.runs import Bench
+from certify.measure.runtimes.base import NodeRun
+from certify.measure.subject import open_worker
+
+PROFILED_S = 1.0
+MOST_INFERENCES = 100
+SHOWN = 10
+
+
+def node_costs(bench: Bench, arm: Arm) -> Mapping[str, Any] | None:
+    """Shares of time of the dearest nodes; None where the runtime keeps no profile.
+
+    Returns:
+        ``inferences`` that were profiled; ``count`` of nodes; ``nodes``: the ten dearest, dearest first, each with its
+        ``name`` in the optimised graph, its ``operator`` and its ``share`` of the time in nodes (0 to 1); ``rest``: the
+        share of all others; ``places``: the providers that ran them.
+    """
+    inferences = max(1, min(MOST_INFERENCES, math.ceil(PROFILED_S / arm.inference_s)))
+    with open_worker(arm.model, arm.runtime, arm.threads, arm.batch, arm.name, profile=True) as worker:
+        found = worker.nodes(inferences, 2 * inferences * arm.inference_s)
+    return {"inferences": inferences, **shares(found), "places": places(found)} if found else None
+
+
+def shares(nodes: Sequence[NodeRun]) -> dict[str, Any]:
+    """The dearest nodes of a profile that holds at least one, and what is left for the others."""
+    total = math.fsum(node.duration_s for node in nodes)
+    ordered = sorted(nodes, key=lambda node: (-node.duration_s, node.name))
+    dearest = [
+        {"name": node.name, "operator": node.operator, "share": node.duration_s / total if total else 0.0}
+        for node in ordered[:SHOWN]
+    ]
+    rest = math.fsum(node.duration_s for node in ordered[SHOWN:]) / total if total else 0.0
+    return {"count": len(nodes), "nodes": dearest, "rest": rest}

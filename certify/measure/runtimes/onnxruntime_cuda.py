@@ -1,0 +1,74 @@
+"""ONNX Runtime on an NVIDIA GPU (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html).
+
+Inputs lie on the GPU before a window begins and the scored output is brought back in every inference, by IO binding
+(https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html), so that an inference ends when its result can
+be read. TF32, which ONNX Runtime turns on by itself and which keeps 10 of float32's 23 bits of the mantissa, is off:
+float32 means float32, in both models. Convolution algorithms are searched exhaustively, as is the library's default.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from certify.measure.runtimes.accelerators import nvidia
+from certify.measure.runtimes.base import Array, SessionOptions
+from certify.measure.runtimes.onnxruntime_base import OnnxRuntime, OnnxRuntimeSession, Provider
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CUDA_OPTIONS = {"device_id": "0", "use_tf32": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
+NO_TF32 = "as in the model, without TF32"
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+"""Read by cuBLAS, cuDNN and TensorRT when they are loaded; 0 keeps TF32 off whatever a program asks for."""
+
+
+class OnnxRuntimeCuda(OnnxRuntime):
+    """Adapter of ONNX Runtime's CUDAExecutionProvider."""
+
+    device = "cuda"
+    provider = CUDA_PROVIDER
+    precision = NO_TF32
+    own_providers = frozenset({CUDA_PROVIDER})
+    remedy = "Install the build for NVIDIA GPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu."
+
+    def accelerator(self) -> Mapping[str, Any]:
+        """The GPU, its memory and its driver."""
+        return nvidia()
+
+    def providers(self, path: Path) -> Sequence[Provider]:
+        """CUDA; the library itself adds the processor for what CUDA has no kernel for."""
+        return [(CUDA_PROVIDER, dict(CUDA_OPTIONS))]
+
+    def open(self, path: Path, options: SessionOptions) -> OnnxRuntimeSession:
+        """Load a model; see :meth:`certify.measure.runtimes.base.Runtime.open`."""
+        os.environ[TF32_OVERRIDE] = "0"  # this process is a worker's own, and has not loaded those libraries yet
+        return super().open(path, options)
+
+    def session(
+        self, session: ort.InferenceSession, options: SessionOptions, folder: tempfile.TemporaryDirectory[str] | None
+    ) -> OnnxRuntimeSession:
+        """Wrap what the library opened."""
+        return BoundSession(session, options, self.precision, folder)
+
+
+class BoundSession(OnnxRuntimeSession):
+    """One loaded model on the GPU, fed from the GPU's memory."""
+
+    def prepare(self, batch: Array) -> Any:
+        """The feed of one batch: a binding whose input lies on the GPU, and whose output comes back."""
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._options.input_name, ort.OrtValue.ortvalue_from_numpy(batch, "cuda", 0))
+        binding.bind_output(self._options.output_name, "cpu")
+        return binding
+
+    def run(self, feed: Any) -> Array:
+        """One inference; the scored output, once it is in the machine's memory."""
+        self._session.run_with_iobinding(feed)
+        feed.synchronize_outputs()
+        output: Array = feed.copy_outputs_to_cpu()[0]
+        return output

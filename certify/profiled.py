@@ -1,0 +1,159 @@
+"""What ``profile`` returns: the figures of a model in each workload, as a table, JSON or a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from certify.charts.draw import standalone
+from certify.charts.workloads import Series, workloads
+from certify.estimate import Estimate
+from certify.evidence import ARMS, Evidence, Window
+from certify.judge.nodes import NodeCost, node_costs
+from certify.judge.profile import Profile
+
+
+@dataclass(frozen=True, repr=False)
+class WorkloadProfile:
+    """One workload: a runtime and a batch.
+
+    Attributes:
+        profile: estimates by name, with ``_candidate`` for the model and ``_baseline`` for what it was measured
+            against, and the guards.
+        evidence: from which they were computed.
+    """
+
+    profile: Profile
+    evidence: Evidence
+
+    @property
+    def runtime(self) -> str:
+        """Name of the runtime adapter."""
+        return self.evidence.header.workload.runtime
+
+    @property
+    def batch(self) -> int:
+        """Samples in one inference."""
+        return self.evidence.header.workload.batch
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """``candidate``, the model, and ``baseline`` where it was measured against another."""
+        return tuple(arm for arm in reversed(ARMS) if arm in self.evidence.header.models)
+
+    def windows(self, arm: str) -> list[Window]:
+        """Windows of the main run of one model."""
+        return [window for window in self.evidence.windows if window.run == "main" and window.arm == arm]
+
+    @property
+    def first_s(self) -> float:
+        """Second at which the first window of the main run began."""
+        return min((window.start_s for arm in self.arms for window in self.windows(arm)), default=0.0)
+
+    def nodes(self, arm: str) -> tuple[NodeCost, ...]:
+        """The nodes on which one model spends most time, with their share of its joules."""
+        return node_costs(self.evidence, arm, self.profile.estimates.get(f"energy_j_{arm}"))
+
+    def per_sample(self, arm: str) -> Estimate | None:
+        """Joules a sample, or seconds where there is no meter; None where neither was measured."""
+        estimates = self.profile.estimates
+        cost = estimates.get(f"energy_j_{arm}") or estimates.get(f"duration_s_{arm}")
+        return None if cost is None else cost.scaled(1 / self.batch)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "runtime": self.runtime,
+            "batch": self.batch,
+            "threads": self.evidence.header.workload.candidate_threads,
+            **self.profile.to_json(),
+            "nodes": {arm: [node.to_json() for node in self.nodes(arm)] for arm in self.arms},
+            "windows": {arm: [_window(window) for window in self.windows(arm)] for arm in self.arms},
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class Profiled:
+    """A model in one or several workloads.
+
+    Attributes:
+        model: name of its file.
+        against: name of the file that it was measured against, None where it was measured alone.
+        workloads: in the order in which they were measured.
+    """
+
+    model: str
+    against: str | None
+    workloads: tuple[WorkloadProfile, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "model": self.model,
+            "against": self.against,
+            "workloads": [workload.to_json() for workload in self.workloads],
+        }
+
+    def plot(self) -> str:
+        """Energy against batch and windows over time, as a self-contained SVG document."""
+        title = self.model if self.against is None else f"{self.model} against {self.against}"
+        return standalone(workloads("profile", title, list(self._series()), list(self._beginnings())))
+
+    def _beginnings(self) -> Iterator[tuple[float, str]]:
+        """Second at which the windows of each workload begin in the picture, and its name."""
+        several = len({workload.runtime for workload in self.workloads}) > 1
+        for workload, start in zip(self.workloads, self._starts(), strict=True):
+            name = f"{workload.runtime}, batch {workload.batch}" if several else f"batch {workload.batch}"
+            yield start + workload.first_s, name
+
+    def _series(self) -> Iterator[Series]:
+        runtimes = list(dict.fromkeys(workload.runtime for workload in self.workloads))
+        starts = self._starts()
+        for runtime in runtimes:
+            own = [(workload, start) for workload, start in zip(self.workloads, starts, strict=True)
+                   if workload.runtime == runtime]  # fmt: skip
+            for arm in own[0][0].arms:
+                costs = [(workload.batch, workload.per_sample(arm)) for workload, _ in own]
+                known = tuple((batch, cost) for batch, cost in costs if cost is not None)
+                name = self.model if arm == ARMS[1] else self.against or arm
+                points = [point for workload, start in own for point in _points(workload, arm, start)]
+                if known:
+                    yield Series(f"{name}, {runtime}", known, tuple(points))
+
+    def _starts(self) -> list[float]:
+        """What is added to the seconds of each workload, so that their main runs stand one after the other."""
+        starts, end = [], 0.0
+        for workload in self.workloads:
+            starts.append(end - workload.first_s)
+            main = (window for arm in workload.arms for window in workload.windows(arm))
+            end += max((window.start_s + window.duration_s for window in main), default=0.0) - workload.first_s
+        return starts
+
+    def __repr__(self) -> str:
+        lines = []
+        for workload in self.workloads:
+            cost, pace = workload.per_sample(ARMS[1]), workload.profile.estimates.get("energy_ratio")
+            ratio = "" if pace is None else f"; energy ratio {pace}"
+            lines.append(f"  {workload.runtime}, batch {workload.batch}: {cost} a sample{ratio}")
+        return "\n".join([f"Profiled({self.model}", *lines, ")"])
+
+    def _repr_html_(self) -> str:
+        return self.plot()
+
+
+def _points(workload: WorkloadProfile, arm: str, start: float) -> Iterator[tuple[float, float]]:
+    """Windows as (second, percent of their mean)."""
+    windows = workload.windows(arm)
+    metered = all(window.energy_j is not None for window in windows)
+    costs = [(window.energy_j if metered else window.duration_s) or 0.0 for window in windows]
+    costs = [cost / window.inferences for cost, window in zip(costs, windows, strict=True)]
+    mean = sum(costs) / len(costs) if costs else 0.0
+    for window, cost in zip(windows, costs, strict=True):
+        if mean > 0:
+            yield window.start_s + start, 100 * cost / mean
+
+
+def _window(window: Window) -> dict[str, Any]:
+    names = ("block", "position", "start_s", "duration_s", "cpu_s", "energy_j", "inferences")
+    return {name: getattr(window, name) for name in names}

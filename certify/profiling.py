@@ -1,0 +1,92 @@
+"""Measuring a model in one or several workloads without grading it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from certify.certificate.normalise import normalise
+from certify.data import Dataset, Preprocess, load
+from certify.evidence import ARMS
+from certify.files import write_bytes, write_text
+from certify.judge.alone import derive_alone
+from certify.judge.edition import load_edition
+from certify.judge.profile import derive
+from certify.label import render
+from certify.measure.alone import measure_alone
+from certify.measure.experiment import measure
+from certify.measure.plan import Plan
+from certify.profiled import Profiled, WorkloadProfile
+from certify.progress import Progress
+
+FILES = TABLE, DRAWING, PICTURE = "profile.json", "profile.svg", "profile.png"
+PICTURE_WIDTH_PX = 1000
+
+
+def profile_workloads(
+    sources: Sequence[Path],
+    contracts: Sequence[Preprocess],
+    data: str | Dataset,
+    plans: Sequence[Plan],
+    out: Path | None,
+    progress: Progress,
+) -> Profiled:
+    """Measure the last of the files in each workload, alone or against the other.
+
+    Args:
+        sources: the model, or what it is measured against and the model.
+        contracts: how each is fed and read.
+        data: data specification, or a data set.
+        plans: one for each workload.
+        out: folder for what is written; None writes nothing. Evidence is written as soon as a workload is done.
+        progress: where to show how far it is.
+    """
+    found: list[WorkloadProfile] = []
+    dataset = load(data, seed=plans[0].seed, progress=progress)
+    # What a model was trained on that others made is not known from how these data are split.
+    dataset = replace(dataset, train=None, calibration=None, validation=None)
+    names = [source.name for source in sources]
+    with tempfile.TemporaryDirectory(prefix="leanmark-profile-") as folder:
+        models = []
+        for arm, source, contract in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
+            path = Path(folder, f"{arm}{source.suffix}")
+            normalise(source, path, contract)
+            models.append((path, contract))
+        for plan in plans:
+            score = plan.runtime not in {earlier.runtime for earlier in plans[: len(found)]}
+            found.append(_workload(models, dataset, plan, f"{names[0]}, as given", score, progress))
+            if out is not None:
+                found[-1].evidence.write(out / f"evidence-{found[-1].runtime}-batch{plan.batch}.jsonl")
+    profiled = Profiled(names[-1], names[0] if len(names) > 1 else None, tuple(found))
+    if out is not None:
+        write_text(out / TABLE, json.dumps(profiled.to_json(), indent=2, allow_nan=False) + "\n")
+        write_picture(profiled, out / DRAWING)
+        write_picture(profiled, out / PICTURE)
+    return profiled
+
+
+def _workload(
+    models: Sequence[tuple[Path, Preprocess]], dataset: Dataset, plan: Plan, origin: str, score: bool,
+    progress: Progress,
+) -> WorkloadProfile:  # fmt: skip
+    edition = load_edition()
+    if len(models) == 1:
+        evidence = measure_alone(*models[0], dataset, plan, edition, score=score, progress=progress)
+        return WorkloadProfile(derive_alone(evidence, edition), evidence)
+    (other, other_contract), (model, contract) = models
+    evidence = measure(
+        other, model, dataset, other_contract, contract, plan, edition, baseline_origin=origin, progress=progress
+    )
+    return WorkloadProfile(derive(evidence, edition), evidence)
+
+
+def write_picture(profiled: Profiled, path: Path) -> None:
+    """Write the plot as SVG, or as PNG where the path ends in ``.png``."""
+    drawing = profiled.plot()
+    if path.suffix.lower() == ".png":
+        write_bytes(path, render(drawing, PICTURE_WIDTH_PX))
+    else:
+        write_text(path, drawing)

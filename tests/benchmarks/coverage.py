@@ -1,0 +1,42 @@
+"""How often the interval of the energy ratio holds the truth, by kind of noise, and how wide it is.
+
+Run ``python tests/benchmarks/coverage.py``; it prints a table and is no test (tests/certify/judge/test_batch_means.py
+holds the bounds). Half-widths are multiples of the ideal one: that of somebody who knows the true spread of the mean.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "certify" / "judge"))
+
+import noise
+
+from certify.judge.edition import load_edition
+
+EXPERIMENTS = 20_000
+BLOCKS = (10, 14, 20, 30, 60)
+TIGHTNESS = (0.4, 0.6, 0.8, 1.2)
+
+
+def main() -> None:
+    """Print a row a kind of noise and number of blocks, as Markdown."""
+    edition = load_edition()
+    print(f"{EXPERIMENTS:,} experiments a row, nominal {edition.confidence:.0%}, edition {edition.name}\n")
+    print("| noise | blocks | covered | half-width / ideal |\n|---|---|---|---|")
+    for kind in noise.KINDS:
+        for blocks in BLOCKS:
+            row(kind, f"{blocks}", noise.fixed(kind, blocks, edition, EXPERIMENTS))
+        for tightness in TIGHTNESS:
+            found = noise.from_pilot(kind, tightness, edition, EXPERIMENTS)
+            row(kind, f"{found.blocks:.0f} in the mean, from a pilot (wanted {tightness} of its own width)", found)
+
+
+def row(kind: str, blocks: str, found: noise.Coverage) -> None:
+    """One row of the table."""
+    print(f"| {kind} | {blocks} | {found.covered:.1%} | {found.width:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

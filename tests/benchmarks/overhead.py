@@ -1,0 +1,55 @@
+"""How much CPU time measuring adds to a window of the yardstick ResNet-50, and what starting a worker takes.
+
+Run ``python tests/benchmarks/overhead.py [--windows 20] [--quick]``; it prints shares and seconds and is no test.
+Added is what the measuring process used around a window (reading counters and meter, keeping the record), and what the
+worker used beyond the inferences themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+
+from null_runs import yardstick_subject
+
+from certify.judge.edition import load_edition
+from certify.measure import meters, runs
+from certify.measure.experiment import open_bench
+from certify.measure.host import process_cpu_s
+from certify.measure.plan import Plan
+
+
+def main() -> None:
+    """Print what is added, by length of the window."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--windows", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="a few short windows, to see that it works")
+    given = parser.parse_args()
+    lengths = (0.2,) if given.quick else (0.5, 1.0)
+    count = 3 if given.quick else given.windows
+    for window_s in lengths:
+        plan = Plan(window_s=window_s, threads=1)
+        with open_bench(plan, load_edition(), meters.choose("cpu"), None) as bench, contextlib.ExitStack() as live:
+            arm = runs.choose_threads(bench, yardstick_subject(bench))
+            began_s = time.monotonic()
+            running = arm.start(live)
+            started_s = time.monotonic() - began_s
+            own_s, worker_s, inside_s = time.process_time(), process_cpu_s(running.worker.pid), 0.0
+            for number in range(count):
+                inside_s += bench.recorder.record(running, (), "main", 0, number, 0).cpu_s
+            own_s, after_s = time.process_time() - own_s, process_cpu_s(running.worker.pid)
+        if worker_s is None or after_s is None:
+            print("The CPU time of the worker can't be read here.")
+            return
+        beside_s = after_s - worker_s - inside_s
+        print(
+            f"{count} windows of {window_s:g} s, {inside_s / count:.3f} CPU-seconds each: measuring adds "
+            f"{100 * (own_s + beside_s) / inside_s:.2f} % ({1e3 * own_s / count:.2f} ms in the measuring process, "
+            f"{1e3 * beside_s / count:.2f} ms in the worker); starting and warming a worker took {started_s:.2f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

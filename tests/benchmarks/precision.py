@@ -1,0 +1,89 @@
+"""How narrow the ratio of an FP32 and an int8 ResNet-50 gets in a time limit, on this machine.
+
+Run ``python tests/benchmarks/precision.py [--time-limit 120 300] [--quick]``; it prints the width that was reached, the
+blocks, and how much of the processors others took, and is no test. The weights are the yardstick's, which are random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from int8_speed import TYPES, Pictures
+from null_runs import CONTRACT, QUICK, share_of, yardstick_subject
+from onnxruntime.quantization import QuantFormat, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from certify.estimate import EvidenceLevel
+from certify.judge.edition import load_edition
+from certify.judge.ratio import block_log_ratios, ratio_estimate
+from certify.measure import meters, runs, yardstick
+from certify.measure.arms import Workers
+from certify.measure.experiment import open_bench
+from certify.measure.plan import Plan
+from certify.measure.subject import Subject, subject
+from compress.targets import choose
+
+TARGETS = {120.0: 0.05, 300.0: 0.03}
+"""Half-width to aim at by time limit."""
+
+
+def int8_subject(bench: runs.Bench) -> Subject:
+    """The yardstick in int8, quantized as the pass does for this machine."""
+    target, prepared, path = choose(None), Path(bench.folder, "prepared.onnx"), Path(bench.folder, "int8.onnx")
+    logging.disable(logging.WARNING)
+    quant_pre_process(str(yardstick.yardstick_file()), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        prepared, path, Pictures(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=target.reduce_range,
+        activation_type=TYPES[target.activation_type], weight_type=TYPES[target.weight_type],
+    )  # fmt: skip
+    one = subject("candidate", path, CONTRACT, 1, bench.folder)
+    np.save(one.inputs, yardstick.pictures())
+    return one
+
+
+def report(plan: Plan) -> None:
+    """Measure once, and print one line."""
+    edition = load_edition()
+    with open_bench(plan, edition, meters.choose("cpu"), None) as bench:
+        arms = [runs.choose_threads(bench, model) for model in (yardstick_subject(bench), int8_subject(bench))]
+        blocks = bench.blocks_a_start(arms)
+        with Workers(arms, blocks) as workers:
+            runs.main_run(bench, workers)
+        windows = list(bench.recorder.of("main"))
+        ratios = block_log_ratios(windows, bench.quantity)
+        ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT, edition.pilot_blocks)
+    if ratio is None or ratios is None:
+        print("No ratio: a window has no energy.")
+        return
+    reached, wanted = 100 * (ratio.high / ratio.value - 1), 100 * plan.wanted_half_width
+    took = windows[-1].start_s + windows[-1].duration_s - windows[0].start_s
+    stolen, others = share_of(windows, "steal_share"), share_of(windows, "foreign_cpu_share")
+    print(
+        f"{plan.time_limit_s:.0f} s allowed, {took:.0f} s taken, {len(ratios)} blocks, new processes every {blocks}, "
+        f"start {sum(arm.start_s for arm in arms):.2f} s a pair: ratio {ratio.value:.4f} "
+        f"({ratio.low:.4f} to {ratio.high:.4f}), +-{reached:.1f} % of {wanted:.0f} % wanted; "
+        f"standard deviation of a block {100 * float(np.std(ratios, ddof=1)):.1f} %; "
+        f"steal {stolen}, others {others}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """One line for each time limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--time-limit", type=float, nargs="+", default=list(TARGETS))
+    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
+    given = parser.parse_args()
+    if given.quick:
+        report(replace(Plan(), **QUICK))
+        return
+    for limit in given.time_limit:
+        report(Plan(time_limit_s=limit, wanted_half_width=TARGETS.get(limit, 0.05)))
+
+
+if __name__ == "__main__":
+    main()

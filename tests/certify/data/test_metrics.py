@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from certify.data import get_metric, score
+from certify.errors import ModelError, UsageError
+
+OUTPUTS = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(6, 9)), elements=st.integers(-3, 3))
+
+
+@given(OUTPUTS)
+def test_built_in_metrics_agree_with_sorting_when_outputs_tie(outputs: np.ndarray) -> None:
+    labels = np.arange(len(outputs), dtype=np.int64)
+    first, five = get_metric("top1").scores(outputs, labels), get_metric("top5").scores(outputs, labels)
+    for row, label, one, among in zip(outputs, labels.tolist(), first, five, strict=True):
+        ranked = sorted(range(len(row)), key=lambda k: (-row[k], k))
+        assert one == (ranked[0] == label)
+        assert among == (label in ranked[:5])
+    assert np.array_equal(first, score(outputs, labels).correct)
+
+
+def test_top5_refuses_when_there_are_no_more_classes() -> None:
+    with pytest.raises(ModelError, match="5 classes"):
+        get_metric("top5").scores(np.ones((2, 5)), np.array([0, 1]))
+
+
+def test_score_carries_a_declared_metric_over_the_class_columns() -> None:
+    outputs = np.zeros((2, 20))
+    outputs[0, 19] = 5.0
+    mapped = tuple(range(10, 20))
+    scores = score(outputs, [9, 8], mapped, 10, get_metric("top5"))
+    assert scores.declared is not None
+    assert scores.declared.tolist() == [1.0, 0.0]
+    assert score(outputs, [9, 8], mapped, 10, get_metric("top1")).declared is None
+
+
+def test_metric_of_ones_own_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def margin(outputs, labels):\n    return outputs[range(len(labels)), labels] - outputs.mean(axis=1)\n"
+    (tmp_path / "own_metric_module.py").write_text(source + "\ndef broken(outputs, labels):\n    return outputs\n")
+    monkeypatch.chdir(tmp_path)
+    metric = get_metric("own_metric_module:margin")
+    assert metric.scores(np.array([[1.0, 3.0]]), np.array([1])).tolist() == [1.0]
+    with pytest.raises(ModelError, match="own_metric_module:broken.*one finite score a sample"):
+        get_metric("own_metric_module:broken").scores(np.ones((3, 2)), np.zeros(3, dtype=np.int64))
+    with pytest.raises(UsageError, match="margin"):
+        get_metric("own_metric_module:margn")
+
+
+def test_unknown_metric_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="top5"):
+        get_metric("top55")

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certify.errors import MeasureError
+from certify.judge.batch_means import batch_rule, half_widths
+from certify.judge.edition import Edition, load_edition
+from certify.measure.arms import Workers, blocks_a_start
+from certify.measure.windows import Running
+
+EDITION = load_edition()
+SECONDS = st.floats(1e-3, 1e4)
+
+
+@given(start_s=SECONDS, block_s=SECONDS, least=st.integers(2, 50), limit_s=SECONDS)
+def test_workers_live_for_at_least_one_block_and_at_most_the_run(
+    start_s: float, block_s: float, least: int, limit_s: float
+) -> None:
+    blocks = blocks_a_start(start_s, block_s, least, limit_s, EDITION)
+    assert 1 <= blocks <= least
+    assert blocks_a_start(2 * start_s, block_s, least, limit_s, EDITION) >= blocks
+
+
+@given(start_s=SECONDS, block_s=SECONDS, least=st.integers(2, 50))
+def test_blocks_of_one_process_fill_no_more_than_a_batch_when_there_is_time(
+    start_s: float, block_s: float, least: int
+) -> None:
+    blocks = blocks_a_start(start_s, block_s, least, 1e9, EDITION)
+    rule = batch_rule(least, EDITION.batch_factor, EDITION.assumed_autocorrelation)
+    assert blocks <= max(rule.sizes)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "limit_s", "blocks"),
+    [(0.5, 90.0, 1), (2.6, 90.0, 1), (12.0, 200.0, 2), (60.0, 90.0, 7), (600.0, 90.0, 10)],
+)
+def test_workers_live_longer_when_starting_them_takes_longer(
+    edition: Edition, start_s: float, limit_s: float, blocks: int
+) -> None:
+    assert blocks_a_start(start_s, 4.2, 10, limit_s, edition) == blocks
+
+
+def _coverage(blocks: int, alive: int, spread: float) -> float:
+    """Share of null runs whose interval includes no difference, if processes differ as much as ``spread`` blocks do."""
+    rng = np.random.default_rng(0)
+    starts = -(-blocks // alive)
+    luck = np.repeat(rng.normal(0, spread, (4000, starts)), alive, axis=1)[:, :blocks]
+    logs = luck + rng.normal(0, 1, (4000, blocks))
+    return float(np.mean(np.abs(logs.mean(axis=1)) <= half_widths(logs, EDITION)))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("blocks", [EDITION.minimum_blocks, EDITION.null_blocks, 40])
+def test_interval_holds_what_differs_from_process_to_process(blocks: int, spread: float) -> None:
+    longest = blocks_a_start(1e6, 1.0, EDITION.minimum_blocks, 1e12, EDITION)
+    assert longest == 2
+    assert _coverage(blocks, 1, spread) >= 0.93
+    assert _coverage(blocks, longest, spread) >= 0.93
+
+
+def test_interval_misses_the_luck_of_processes_that_live_for_the_whole_run() -> None:
+    assert _coverage(EDITION.null_blocks, EDITION.null_blocks, 1.0) < 0.7
+
+
+class _Arm:
+    """An arm whose workers are only counted."""
+
+    pids = itertools.count(100)
+
+    def __init__(self, name: str, started: list[str], ended: list[int], **facts: Any) -> None:
+        self.name = name
+        self._started, self._ended = started, ended
+        self.facts: defaultdict[str, Any] = defaultdict(int, facts)
+
+    def start(self, live: contextlib.ExitStack) -> Running:
+        worker = SimpleNamespace(arm=self.name, pid=next(self.pids), facts=dict(self.facts), model="m.onnx")
+        worker.facts = defaultdict(int, self.facts)
+        self._started.append(self.name)
+        live.callback(self._ended.append, worker.pid)
+        return Running(worker, 1, 0.1, 10)  # type: ignore[arg-type]
+
+
+def test_workers_are_new_when_their_blocks_are_over() -> None:
+    started: list[str] = []
+    ended: list[int] = []
+    with Workers([_Arm("a", started, ended), _Arm("b", started, ended)], 2) as workers:  # type: ignore[list-item]
+        pids = [tuple(one.worker.pid for one in workers.for_block(number, "abba")) for number in range(5)]
+        assert len(ended) == 4  # the old ones are gone before new ones start
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+    assert workers.pids == {"a": [pids[0][0], pids[2][0], pids[4][0]], "b": [pids[0][1], pids[2][1], pids[4][1]]}
+    assert sorted(ended) == sorted(itertools.chain(*workers.pids.values()))
+
+
+def test_the_arm_that_runs_first_is_started_first() -> None:
+    started: list[str] = []
+    with Workers([_Arm("a", started, []), _Arm("b", started, [])], 1) as workers:  # type: ignore[list-item]
+        assert [one.worker.arm for one in workers.for_block(0, "baab")] == ["a", "b"]
+        workers.for_block(1, "abba")
+    assert started == ["b", "a", "a", "b"]
+
+
+def test_run_stops_when_a_later_session_is_set_up_otherwise() -> None:
+    arm = _Arm("a", [], [], threads=2)
+    with Workers([arm], 1) as workers:  # type: ignore[list-item]
+        workers.for_block(0, "aa")
+        arm.facts["threads"] = 1
+        with pytest.raises(MeasureError, match="set up differently"):
+            workers.for_block(1, "aa")

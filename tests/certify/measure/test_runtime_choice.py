@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certify.errors import MeasureError, ModelError, UsageError
+from certify.evidence import Window, Workload
+from certify.judge.edition import Edition
+from certify.measure import runtime_choice, runtimes
+from certify.measure.plan import Plan
+from certify.measure.runtime_choice import Settled, make_workload, settle
+from certify.measure.windows import Running
+from certify.progress import Silent
+
+AUTO = Plan(runtime="auto", threads=1, window_s=0.02, yardstick=False)
+
+
+class Said(Silent):
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+
+def _settle(pair: Any, edition: Edition, plan: Plan = AUTO, **more: Any) -> Settled:
+    models = {"baseline": (pair.baseline, pair.contract), "candidate": (pair.candidate, pair.contract)}
+    return settle(plan, edition, models, pair.dataset, **more)
+
+
+class FakeRuntime:
+    suffix = ".onnx"
+
+    def __init__(self, device: str = "cpu", reason: str | None = None) -> None:
+        self.device = device
+        self._reason = reason
+
+    def unavailable(self) -> str | None:
+        return self._reason
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Runtimes and what they take, in place of workers: {name: (runtime, seconds or an error)}."""
+    known: dict[str, Any] = {}
+
+    class FakeWorker:
+        def __init__(self, name: str, arm: str, threads: int) -> None:
+            self.name, self.arm, self.threads = name, arm, threads
+
+        def window(self, inferences: int, expected_s: float) -> None:
+            return
+
+    @contextmanager
+    def opened(model: Any, name: str, threads: int, batch: int) -> Iterator[FakeWorker]:
+        cost = known[name][1]
+        if isinstance(cost, Exception):
+            raise cost
+        yield FakeWorker(name, model.arm, threads)
+
+    def record(recorder: Any, running: Any, waiting: Any, run: str, attempt: int, block: int, position: int) -> Window:
+        cost = known[running.worker.name][1] / running.threads
+        return Window(run, attempt, block, position, "baseline", running.threads, 1, 0.0, cost, cost, None)
+
+    monkeypatch.setattr(runtimes, "RUNTIMES", known)
+    monkeypatch.setattr(runtimes, "get", lambda name: known[name][0])
+    monkeypatch.setattr(runtime_choice, "open_worker", opened)
+    monkeypatch.setattr(runtime_choice.Bench, "warm", lambda _, worker, threads: Running(worker, threads, 1.0, 1))
+    monkeypatch.setattr(runtime_choice.Recorder, "record", record)
+    return known
+
+
+def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair, edition: Edition) -> None:
+    bench["slow"] = FakeRuntime(), 2.0
+    bench["fast"] = FakeRuntime(), 1.0
+    said = Said()
+    settled = _settle(small_pair, edition, available_meters=[], progress=said)
+    assert settled.plan == replace(AUTO, runtime="fast") and settled.runtime is bench["fast"][0]
+    (observation,) = settled.observations
+    count = edition.settings_windows
+    assert observation.name == "runtime_choice"
+    assert observation.values == {
+        "chosen": "fast", "unit": "s", "costs": {"slow": {"1": [2.0] * count}, "fast": {"1": [1.0] * count}},
+        "left_out": {},
+    }  # fmt: skip
+    assert said.sentences == ["Runtime: fast, the cheapest for the baseline (an inference takes fast 1 s, slow 2 s)."]
+
+
+def test_each_runtime_counts_at_its_best_thread_number(
+    bench, small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_choice, "thread_numbers", lambda: (1, 2))
+    bench["one"] = FakeRuntime(), 2.0
+    settled = _settle(small_pair, edition, replace(AUTO, threads=None), available_meters=[])
+    assert {threads: set(values) for threads, values in settled.observations[0].values["costs"]["one"].items()} == {
+        "1": {2.0}, "2": {1.0},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [ModelError("no kernel for Odd."), MeasureError("killed by SIGSEGV.")])
+def test_runtime_is_left_out_with_the_reason_when_it_can_not_run_them(
+    bench, small_pair, edition: Edition, error: Exception
+) -> None:
+    bench["broken"] = FakeRuntime(), error
+    bench["absent"] = FakeRuntime(reason="Install it."), 0.1
+    bench["works"] = FakeRuntime(), 2.0
+    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
+    assert values["chosen"] == "works"
+    assert values["left_out"] == {"broken": str(error), "absent": "Install it."}
+
+
+def test_reason_names_no_folder_when_a_runtime_is_left_out(bench, small_pair, edition: Edition) -> None:
+    bench["broken"] = FakeRuntime(), ModelError(f"{small_pair.candidate.resolve()}: can't be loaded.")
+    bench["works"] = FakeRuntime(), 2.0
+    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
+    assert values["left_out"] == {"broken": "the candidate: can't be loaded."}
+
+
+def test_runtime_is_left_out_when_the_meter_read_nothing(bench, small_pair, edition: Edition) -> None:
+    bench["still"] = FakeRuntime(), 0.0
+    bench["works"] = FakeRuntime(), 2.0
+    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
+    assert values["chosen"] == "works" and "read no energy" in values["left_out"]["still"]
+
+
+def test_joules_of_two_devices_are_never_compared(bench, small_pair, edition: Edition) -> None:
+    bench["processor"] = FakeRuntime(), 0.001
+    bench["gpu"] = FakeRuntime("cuda"), 5.0
+    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
+    assert values["chosen"] == "gpu" and set(values["costs"]) == {"gpu"}
+    assert "another device" in values["left_out"]["processor"]
+
+
+def test_processor_is_taken_when_no_runtime_of_the_gpu_works(bench, small_pair, edition: Edition) -> None:
+    bench["gpu"] = FakeRuntime("cuda"), ModelError("no driver.")
+    bench["processor"] = FakeRuntime(), 1.0
+    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
+    assert values["chosen"] == "processor" and values["left_out"] == {"gpu": "no driver."}
+
+
+def test_error_gives_every_reason_when_no_runtime_works(bench, small_pair, edition: Edition) -> None:
+    bench["a"] = FakeRuntime(), ModelError("bad a.")
+    bench["b"] = FakeRuntime(reason="Install b."), 1.0
+    with pytest.raises(MeasureError, match=r"can run the models.*b: Install b\. a: bad a\."):
+        _settle(small_pair, edition, available_meters=[])
+
+
+def test_named_runtime_is_taken_without_trying_when_it_is_installed(small_pair, edition: Edition) -> None:
+    settled = _settle(small_pair, edition, Plan())
+    assert settled.plan == Plan() and settled.observations == ()
+    with pytest.raises(UsageError, match="did you mean 'openvino'"):
+        _settle(small_pair, edition, Plan(runtime="openvno"))
+
+
+def test_workload_says_versions_and_precision_and_its_digest_holds_them() -> None:
+    made = make_workload(Plan(batch=4), runtimes.get("onnxruntime-cpu"), 1, 2)
+    assert (made.batch, made.threads, made.candidate_threads, made.spinning) == (4, 1, 2, True)
+    assert made.library_versions["onnxruntime"] == made.runtime_version
+    assert made.digest() != replace(made, library_versions={"onnxruntime": "0"}).digest()
+    assert made.digest() != replace(made, precision="f16").digest()
+    assert isinstance(made, Workload)
+
+
+def test_auto_measures_real_runtimes_when_they_are_installed(small_pair, edition: Edition, tmp_path: Path) -> None:
+    few = replace(edition, settings_windows=2)
+    values = _settle(small_pair, few).observations[0].values
+    assert "onnxruntime-cpu" in values["costs"] and values["unit"] == "J"
+    assert set(values["costs"]) | set(values["left_out"]) == set(runtimes.RUNTIMES)
+    assert all(cost > 0 for found in values["costs"].values() for each in found.values() for cost in each)
+    means = {name: sum(found["1"]) / 2 for name, found in values["costs"].items()}
+    assert values["chosen"] == min(means, key=lambda name: means[name])

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certify.errors import ModelError, UsageError
+from certify.graph.load import load_model
+from certify.graph.structure import fused_quantization
+from certify.judge.guards.models import one_device, quantization_fused
+from certify.measure import observe, runtimes
+from certify.measure.client import Worker
+from certify.measure.runtimes.base import Session, SessionOptions
+from certify.measure.subject import session_settings, subject
+
+
+@pytest.fixture(autouse=True)
+def own_processors() -> Iterator[None]:
+    allowed = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+def test_require_names_the_extra_when_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    with pytest.raises(UsageError, match=r"pip install 'leanmark\[openvino\]'"):
+        runtimes.require("openvino")
+
+
+def _open(path: Path, batch: int = 1, profile: bool = False) -> Session:
+    pytest.importorskip("openvino")
+    cores = (min(os.sched_getaffinity(0)),)
+    options = SessionOptions("image", "classes", 1, cores, input_shape=(batch, 3, 32, 32), profile=profile)
+    return runtimes.get("openvino").open(path, options)
+
+
+@pytest.mark.parametrize("arm", ["baseline", "candidate"])
+def test_openvino_scores_as_onnxruntime_does(small_pair, arm: str) -> None:
+    path = getattr(small_pair, arm)
+    batch = small_pair.contract.batch(small_pair.dataset.test, range(8))
+    other = runtimes.get("onnxruntime-cpu").open(path, SessionOptions("image", "classes", 1, (0,)))
+    session = _open(path, batch=8)
+    mine, theirs = session.run(session.prepare(batch)), other.run(other.prepare(batch))
+    assert np.abs(mine - theirs).max() < 0.02 * np.abs(theirs).max()
+
+
+def test_output_is_the_callers_own_when_the_next_inference_runs(small_pair) -> None:
+    session = _open(small_pair.baseline)
+    samples = small_pair.contract.batch(small_pair.dataset.test, [0, 1])
+    first = session.run(session.prepare(samples[:1]))
+    kept = first.copy()
+    second = session.run(session.prepare(samples[1:]))
+    assert np.array_equal(first, kept) and not np.array_equal(first, second)
+
+
+def test_precision_is_pinned_and_threads_are_those_asked_for(small_pair) -> None:
+    facts = _open(small_pair.baseline).facts()
+    assert (facts["precision"], facts["threads"], facts["providers"]) == ("f32", 1, ["CPU"])
+    assert facts["graph_optimization"] == "all" and facts["integer_nodes"] == []
+
+
+def test_integer_operators_are_read_from_the_executed_graph(small_pair) -> None:
+    integer = _open(small_pair.candidate).facts()["integer_nodes"]
+    found = fused_quantization(load_model(small_pair.candidate), integer)
+    assert (found.intended, found.fused, found.unfused) == (3, 3, ())
+
+
+def test_operators_that_run_in_float_are_named_when_they_were_meant_for_integers(small_pair) -> None:
+    integer = _open(small_pair.candidate).facts()["integer_nodes"]
+    found = fused_quantization(load_model(small_pair.candidate), [names for names in integer if "conv2" not in names])
+    assert (found.fused, found.unfused) == (2, ("conv2",))
+
+
+def test_layers_are_timed_when_a_session_profiles(small_pair) -> None:
+    session = _open(small_pair.baseline, profile=True)
+    session.run(session.prepare(small_pair.contract.batch(small_pair.dataset.test, [0])))
+    nodes = session.nodes()
+    assert {"Convolution"} <= {node.operator for node in nodes} and {node.provider for node in nodes} == {"CPU"}
+    assert sum(node.duration_s for node in nodes) > 0
+
+
+def test_model_error_gives_the_reason_when_openvino_can_not_load(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"bad\.onnx: OpenVINO can't load it"):
+        _open(tmp_path / "bad.onnx")
+
+
+def test_worker_runs_openvino_when_it_is_asked_for(small_pair, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    settings = session_settings("openvino", 1, "image", "classes", input_shape=(2, 3, 32, 32))
+    np.save(tmp_path / "in.npy", small_pair.contract.batch(small_pair.dataset.test, range(5)))
+    with Worker("baseline", small_pair.baseline, settings) as worker:
+        worker.predict(tmp_path / "in.npy", tmp_path / "out.npy", 2, 1.0)
+        assert worker.facts["precision"] == "f32"
+    outputs = np.load(tmp_path / "out.npy")
+    assert outputs.shape == (5, 4) and len({row.tobytes() for row in outputs}) == 5
+
+
+def test_guards_read_what_openvino_tells(small_pair, tmp_path: Path, make_evidence, edition) -> None:
+    from dataclasses import replace
+
+    pytest.importorskip("openvino")
+    both = [
+        subject(arm, getattr(small_pair, arm), small_pair.contract, 1, tmp_path) for arm in ("baseline", "candidate")
+    ]
+    seen = observe.graphs(both, "openvino", 1, tmp_path)
+    assert seen[0].values["candidate"] == {"intended": 3, "fused": 3, "unfused": []}
+    evidence = make_evidence()
+    rest = tuple(o for o in evidence.observations if o.name not in ("quantization", "sessions"))
+    sessions = observe.sessions({arm: {"providers": ["CPU"]} for arm in ("baseline", "candidate")}, {}, "openvino")
+    header = replace(evidence.header, workload=replace(evidence.header.workload, provider="CPU"))
+    evidence = replace(evidence, header=header, observations=(*rest, seen[0], sessions))
+    assert quantization_fused(evidence, edition).outcome == one_device(evidence, edition).outcome == "pass"

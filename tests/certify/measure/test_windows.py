@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from certify.evidence import Evidence, Window, parse_evidence
+from certify.measure import windows
+from certify.measure.client import WindowResult
+from certify.measure.host import Host
+from certify.measure.windows import Recorder, Running, window_line
+
+
+class _Worker:
+    """Takes no time for a window, and says that it took a second."""
+
+    arm, pid = "baseline", os.getpid()
+
+    def window(self, inferences: int, expected_s: float) -> WindowResult:
+        return WindowResult(1.0, 0.9, True)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    monkeypatch.setattr(windows, "SETTLE_S", 0.0)
+    meter = SimpleNamespace(start=lambda: None, stop=lambda usage: SimpleNamespace(energy_j=2.0, raw={"a_j": 0.1}))
+    return Recorder(meter, Host(tmp_path), tmp_path / "windows.jsonl")  # type: ignore[arg-type]
+
+
+def _record(recorder: Recorder, count: int, run: str = "main") -> list[Window]:
+    running = Running(_Worker(), 1, 0.1, 10)  # type: ignore[arg-type]
+    return [recorder.record(running, (), run, 0, number, 0) for number in range(count)]
+
+
+def test_windows_read_back_as_they_were_recorded(recorder: Recorder) -> None:
+    recorded = [*_record(recorder, 3, "null"), *_record(recorder, 2)]
+    assert list(recorder.windows()) == recorded
+    assert list(recorder.of("main")) == recorded[3:]
+
+
+def test_a_kept_window_is_a_line_of_evidence(recorder: Recorder, evidence: Evidence) -> None:
+    window = _record(recorder, 1)[0]
+    content = evidence.to_bytes() + window_line(window)
+    assert parse_evidence(content).windows[-1] == window
+
+
+def test_memory_stays_flat_when_there_are_thousands_of_windows(recorder: Recorder) -> None:
+    running = Running(_Worker(), 1, 0.1, 10)  # type: ignore[arg-type]
+
+    def record(count: int) -> int:
+        for number in range(count):
+            recorder.record(running, (), "main", 0, number, 0)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = record(200)
+        after = record(2000)
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000  # bytes; a kept window takes about 1,500
+    assert sum(1 for _ in recorder.windows()) == 2200
