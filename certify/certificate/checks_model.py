@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import rfc8785
@@ -14,12 +15,25 @@ from certify.certificate.issue import Certificate
 from certify.certificate.messages import parse_model
 from certify.certificate.normalise import PREPROCESS_KEY
 from certify.certificate.seal import file_digest, unsealed_bytes
+from certify.certificate.subject import subject_digests
 from certify.certificate.verification import Check
 from certify.errors import LeanmarkError
+
+if TYPE_CHECKING:
+    from certify.graph.counts import Counts
+
+if TYPE_CHECKING:
+    pass
+
+SMALL_BYTES = 64 << 10
+"""Weights above it stay where they are while the model is counted; shapes are computed from smaller ones only."""
 
 
 def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
     """Digests, preprocessing contract, and counts of the model's file."""
+    if not certificate.is_sealed:
+        yield from _check_program(path, certificate)
+        return
     try:
         same_file = file_digest(path) == certificate.subject_digest["sha256"]
         model = parse_model(path)
@@ -50,6 +64,31 @@ def _file_check(same_file: bool, same_content: bool, clean: bool) -> Check:
     if same_content:
         return Check("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
     return Check("file_digest", "fail", "The file's bytes are not those that were measured.")
+
+
+def _check_program(path: Path, certificate: Certificate) -> Iterator[Check]:
+    """Digests and counts of a program, which carries neither seal nor contract: any other byte is another program."""
+    from certify.graph.exported import read_exported
+    from certify.graph.exported_facts import count_exported
+
+    try:
+        found = subject_digests(path)
+    except (LeanmarkError, OSError) as error:
+        yield Check("content_digest", "fail", f"The program can't be digested: {error}")
+        return
+    stated = certificate.subject_digest
+    if found != stated:
+        name = "file_digest" if found["leanmarkContent"] == stated["leanmarkContent"] else "content_digest"
+        yield Check(name, "fail", "The program's bytes are not those that were measured.")
+        return
+    yield Check("file_digest", "pass", "The program's bytes are those that were measured.")
+    yield Check("content_digest", "pass", "The program says what was certified.")
+    try:
+        counts = count_exported(read_exported(path))
+    except (LeanmarkError, LookupError, TypeError, ValueError, AttributeError) as error:  # JSON of any shape
+        yield Check("subject_facts", "fail", f"The program can't be counted: {error}")
+        return
+    yield _compare_counts(counts, path.stat().st_size, certificate)
 
 
 def model_bytes_are_clean(path: Path) -> bool:
@@ -89,13 +128,18 @@ def _facts_check(path: Path, model: onnx.ModelProto, certificate: Certificate, s
 
     try:
         contract = Preprocess.from_json(certificate.predicate["preprocess"])
-        inline_external(model, path.parent)
+        inline_external(model, path.parent, largest_weight=SMALL_BYTES)
         counts = count(model, sample_shape(contract))
     except LeanmarkError as error:
         return Check("subject_facts", "fail", f"The model can't be counted: {error}")
-    found = {"macs": counts.macs, "parameters": counts.parameters}
-    if same_file:  # another serialisation has another size
-        found["bytes"] = unsealed_bytes(path)
+    return _compare_counts(counts, unsealed_bytes(path) if same_file else None, certificate)
+
+
+def _compare_counts(counts: Counts, size: int | None, certificate: Certificate) -> Check:
+    """Counts against what was signed; the size is None for another serialisation, which has another."""
+    found = {"macs": counts.macs, "bytes_moved": counts.bytes_moved, "parameters": counts.parameters}
+    if size is not None:
+        found["bytes"] = size
     signed = certificate.predicate["profile"]["estimates"]
     stated = {name: signed.get(f"{name}_candidate", {}).get("value") for name in found}
     wrong = [

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rfc8785
 
+from certify.certificate.compared import Compared, compare_figures, compare_grades, compare_guards
 from certify.certificate.issue import (
-    BASELINE_NAME,
     EVIDENCE_NAME,
     LABEL_PNG_NAME,
     LABEL_SVG_NAME,
     LINEAGE_NAME,
     Certificate,
 )
-from certify.certificate.seal import file_digest
 from certify.certificate.statement import from_header, grade_json
+from certify.certificate.subject import baseline_name, bytes_digest, measured_digests
 from certify.certificate.verification import Check, Outcome
 from certify.errors import LeanmarkError
-from certify.estimate import Estimate
 from certify.evidence import Evidence, parse_evidence
 from certify.files import sha256_file
 
 if TYPE_CHECKING:
     from certify.judge.edition import Edition
-    from certify.judge.profile import Profile
 
 MAX_EVIDENCE_BYTES = 128 << 20
-TOLERANCE = 1e-9
-"""Relative; what closed formulas may differ by between processors."""
-
-_NEAR_ZERO = 1e-12
 
 # The formulas meet values that no honest measurement holds (zero durations, no blocks) only in forged evidence.
-_NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 
 
 def check_papers(certificate: Certificate, folders: Sequence[Path], evidence: Path | None) -> Iterator[Check]:
@@ -114,6 +107,8 @@ def _test_set_check(evidence: Evidence) -> Check:
     from certify.data.dataset import samples_digest
 
     name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
+    if not {"test_samples", "test_digest"} <= set(stated):
+        return Check(name, "fail", "The evidence does not say what the test set is.")
     if len(samples) != stated["test_samples"]:
         return Check(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
     if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:
@@ -125,10 +120,9 @@ def _header_check(certificate: Certificate, evidence: Evidence) -> Check:
     predicate, candidate = certificate.predicate, evidence.header.models["candidate"]
     repeated = from_header(evidence)
     differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
-    if evidence.header.edition != predicate["edition"]["name"]:
+    if evidence.header.edition != certificate.measuring_edition:
         differing.append("edition")
-    digests = {"sha256": candidate.file_digest, "leanmarkContent": candidate.content_digest}
-    if digests != certificate.subject_digest:
+    if measured_digests(candidate) != certificate.subject_digest:
         differing.append("model")
     name = "evidence_header_matches"
     if differing:
@@ -145,76 +139,31 @@ def _derive_again(certificate: Certificate, evidence: Evidence | None, edition: 
         profile = signed = certificate.profile
         if evidence is not None:
             profile = derive(evidence, edition)
-    except _NOT_DERIVABLE as error:
+    except NOT_DERIVABLE as error:
         yield Check("profile_follows", "fail", f"No profile follows from the evidence: {error}")
         return
     if evidence is not None:
-        wrong, reworded = _profile_differences(signed, profile)
-        yield _follows("profile_follows", "Every figure and guard follows from the evidence", wrong, reworded)
+        rows = [*compare_figures(signed, profile), *compare_guards(signed, profile)]
+        yield _follows("profile_follows", "Every figure and guard follows from the evidence", rows)
     try:
         derived = grade_json(grade(profile, edition))
-    except _NOT_DERIVABLE as error:
+    except NOT_DERIVABLE as error:
         yield Check("grade_follows", "fail", f"No grade follows from the profile: {error}")
         return
-    wrong, reworded = _grade_differences(certificate.predicate["grade"], derived)
+    rows = list(compare_grades(certificate.predicate["grade"], derived))
     source = "signed profile" if evidence is None else "evidence"
-    yield _follows("grade_follows", f"The grade {derived['text']} follows from the {source}", wrong, reworded)
+    yield _follows("grade_follows", f"The grade {derived['text']} follows from the {source}", rows)
 
 
-def _follows(name: str, sentence: str, wrong: Sequence[str], reworded: Sequence[str]) -> Check:
+def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Check:
+    wrong = sorted(row.name for row in rows if row.match == "differs")
+    reworded = sorted(row.name for row in rows if row.match == "reworded")
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         return Check(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
     outcome: Outcome = "note" if reworded else "pass"
     words = f", though other words were signed for {', '.join(reworded)}" if reworded else ""
     return Check(name, outcome, f"{sentence}{words}.")
-
-
-def _profile_differences(signed: Profile, derived: Profile) -> tuple[list[str], list[str]]:
-    """Names of figures and guards that differ, and of those that differ in words alone."""
-    wrong = sorted(set(signed.estimates) ^ set(derived.estimates))
-    reworded = []
-    for name in sorted(set(signed.estimates) & set(derived.estimates)):
-        mine, theirs = derived.estimates[name], signed.estimates[name]
-        if not _same_figures(mine, theirs):
-            wrong.append(name)
-        elif mine.method != theirs.method:
-            reworded.append(name)
-    outcomes = [{guard.name: guard.outcome for guard in profile.guards} for profile in (signed, derived)]
-    sentences = [{guard.name: guard.sentence for guard in profile.guards} for profile in (signed, derived)]
-    for name in sorted(set(outcomes[0]) | set(outcomes[1])):
-        if outcomes[0].get(name) != outcomes[1].get(name):
-            wrong.append(name)
-        elif sentences[0].get(name) != sentences[1].get(name):
-            reworded.append(name)
-    return wrong, reworded
-
-
-def _same_figures(one: Estimate, other: Estimate) -> bool:
-    ends = ((one.value, other.value), (one.low, other.low), (one.high, other.high))
-    facts = (one.unit, one.n, one.evidence) == (other.unit, other.n, other.evidence)
-    return facts and all(_close(a, b) for a, b in ends)
-
-
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=_NEAR_ZERO)
-
-
-def _grade_differences(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    wrong, reworded = [], []
-    for name, mine in derived.items():
-        theirs = signed[name]
-        if isinstance(mine, list):
-            if len(mine) != len(theirs):
-                wrong.append(name)
-            elif mine != theirs:
-                reworded.append(name)
-        elif isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):
-            if not _close(mine, theirs):
-                wrong.append(name)
-        elif mine != theirs:
-            wrong.append(name)
-    return wrong, reworded
 
 
 def _check_lineage(certificate: Certificate, path: Path | None) -> Check:
@@ -234,9 +183,10 @@ def _check_companions(certificate: Certificate, folders: Sequence[Path]) -> Chec
     wrong = [name for name, path in found.items() if sha256_file(path) != stated[name]]
     if wrong:
         return Check("companions", "fail", f"Not the files that were signed: {', '.join(wrong)}.")
+    original = baseline_name(Path(certificate.statement["subject"][0]["name"]))
     measured = certificate.predicate["baseline"]["file_digest"]
-    if BASELINE_NAME in found and file_digest(found[BASELINE_NAME]) != measured:
-        return Check("companions", "fail", f"{BASELINE_NAME} is as signed, but not the baseline that was measured.")
+    if original in found and bytes_digest(found[original]) != measured:
+        return Check("companions", "fail", f"{original} is as signed, but not the baseline that was measured.")
     if not found:
         return Check("companions", "skipped", "No companion file lies beside the file.")
     absent = sorted(set(stated) - set(found))
@@ -245,8 +195,13 @@ def _check_companions(certificate: Certificate, folders: Sequence[Path]) -> Chec
 
 
 def _check_label(certificate: Certificate, path: Path | None) -> Check:
+    from certify.label.png import drawing
+
     if path is None:
         return Check("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
+    used = certificate.predicate["label"]["renderer"].partition(",")[0]
+    if used != drawing():
+        return Check("label", "note", f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again.")
     try:
         drawn = certificate.label().encode()
     except LeanmarkError as error:

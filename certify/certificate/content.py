@@ -17,9 +17,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import Message
 
-from certify.certificate.external import ExternalBytes, external_bytes, is_external
 from certify.certificate.messages import listed_fields, refuse_unknown_fields
 from certify.errors import ModelError
+from certify.graph.external import ExternalBytes, external_bytes, is_external
 
 SEAL_KEY = "leanmark.seal"
 _PREFIX = b"leanmark content digest 1\n"

@@ -1,21 +1,14 @@
-"""Tensor bytes that an ONNX model keeps in files beside it.
-
-ONNX stores the place of such bytes as text in the model (``location``, ``offset``, ``length``; see
-https://onnx.ai/onnx/repo-docs/ExternalData.html). That text comes from whoever made the file, so nothing outside of the
-model's own folder is ever opened for it.
-"""
+"""Bringing the external tensors of a model inside, so that it can be sealed as one file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import onnx
 
 from certify.certificate.messages import messages
 from certify.errors import ModelError
-from certify.files import CHUNK_BYTES
+from certify.graph.external import external_bytes, is_external
 
 MAX_MODEL_BYTES = (1 << 31) - 1
 """Protobuf's own limit."""
@@ -24,76 +17,25 @@ ROOM_BYTES = 4 << 20
 """Kept free for what is added to a model: its preprocessing contract and its certificate."""
 
 
-@dataclass(frozen=True)
-class ExternalBytes:
-    """A stretch of a file that holds one tensor's bytes.
-
-    Attributes:
-        path: the file, inside the model's folder.
-        offset: first byte.
-        length: number of bytes.
-    """
-
-    path: Path
-    offset: int
-    length: int
-
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes, a piece at a time.
-
-        Raises:
-            ModelError: the file ends early.
-        """
-        left = self.length
-        with self.path.open("rb") as stream:
-            stream.seek(self.offset)
-            while left > 0:
-                chunk = stream.read(min(left, CHUNK_BYTES))
-                if not chunk:
-                    raise ModelError(f"External data {self.path.name} ends before the model's last byte of it.")
-                left -= len(chunk)
-                yield chunk
-
-
-def is_external(tensor: onnx.TensorProto) -> bool:
-    """Whether the tensor's bytes lie in another file."""
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
-
-
-def external_bytes(tensor: onnx.TensorProto, folder: Path | None) -> ExternalBytes:
-    """Find the bytes of an external tensor.
+def inline_external(model: onnx.ModelProto, folder: Path, largest_weight: int | None = None) -> None:
+    """Bring external tensors inside, in place.
 
     Args:
-        tensor: one for which :func:`is_external` holds.
-        folder: the model's folder; null where the model came from nowhere on disk.
-
-    Raises:
-        ModelError: the place is missing or malformed, leaves the folder, or is no plain file.
-    """
-    if folder is None:
-        raise ModelError(f"Tensor '{tensor.name}' lies in another file, but the model's folder is not known.")
-    if tensor.HasField("raw_data"):
-        raise ModelError(f"Tensor '{tensor.name}' holds bytes and names a file with others. Save the model anew.")
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    path = _confined(place.get("location", ""), folder)
-    size = path.stat().st_size
-    offset = _position(place.get("offset", "0"), tensor.name)
-    length = _position(place["length"], tensor.name) if "length" in place else max(0, size - offset)
-    if offset + length > size:
-        raise ModelError(
-            f"Tensor '{tensor.name}' wants bytes {offset} to {offset + length} of {path.name}, which has {size}."
-        )
-    return ExternalBytes(path, offset, length)
-
-
-def inline_external(model: onnx.ModelProto, folder: Path) -> None:
-    """Bring all external tensors inside, in place.
+        model: whose tensors they are.
+        folder: where its external data lies.
+        largest_weight: size in bytes above which a weight (initializer of the graph) stays outside; None brings all.
 
     Raises:
         ModelError: bytes can't be had, or the model would exceed protobuf's limit of 2 GB.
     """
-    tensors = [message for message in messages(model) if isinstance(message, onnx.TensorProto)]
-    outside = [(tensor, external_bytes(tensor, folder)) for tensor in tensors if is_external(tensor)]
+    weights = list(model.graph.initializer)  # kept, so that no other message gets the identity of one of them
+    can_stay = {id(tensor) for tensor in weights}
+    outside = []
+    for tensor in messages(model):
+        if isinstance(tensor, onnx.TensorProto) and is_external(tensor):
+            place = external_bytes(tensor, folder)
+            if largest_weight is None or place.length <= largest_weight or id(tensor) not in can_stay:
+                outside.append((tensor, place))
     if not outside:
         return
     total = model.ByteSize() + sum(place.length for _, place in outside)
@@ -106,25 +48,3 @@ def inline_external(model: onnx.ModelProto, folder: Path) -> None:
         tensor.raw_data = b"".join(place.chunks())
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
-
-
-def _confined(location: str, folder: Path) -> Path:
-    """Resolve a location below ``folder``; links that lead out of it are refused like paths that do."""
-    refusal = ModelError(f"External data '{location[:200]}' is not a plain file inside the model's folder {folder}.")
-    parts = PurePosixPath(location.replace("\\", "/"))
-    if not location or "\0" in location or parts.is_absolute() or PureWindowsPath(location).drive:
-        raise refusal
-    home = folder.resolve()
-    try:
-        path = (home / parts).resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise ModelError(f"External data '{location[:200]}' can't be read in {folder}: {error}.") from error
-    if ".." in parts.parts or home not in path.parents or not path.is_file():
-        raise refusal
-    return path
-
-
-def _position(text: str, tensor: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise ModelError(f"Tensor '{tensor}' has a malformed place in its external data: '{text[:40]}'.")
-    return int(text)

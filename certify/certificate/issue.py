@@ -10,15 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.certificate.content import content_digest
 from certify.certificate.envelope import Envelope, parse_envelope, sign
 from certify.certificate.keys import PublicKey, SigningKey
 from certify.certificate.messages import parse_model
 from certify.certificate.normalise import PREPROCESS_KEY
-from certify.certificate.seal import MAX_CERTIFICATE_BYTES, file_digest, read_seal, seal
+from certify.certificate.seal import MAX_CERTIFICATE_BYTES, read_seal, seal
 from certify.certificate.statement import SUBJECT_NAME, Binding, build_statement, parse_statement
+from certify.certificate.subject import can_be_sealed, measured_digests, subject_digests, subject_name
 from certify.errors import CertificateError, UsageError
-from certify.files import copy, sha256_file, write_bytes
+from certify.files import copy, sha256_file, write_bytes, write_text
 from certify.schema import validate
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from certify.judge.profile import Profile
 
 __all__ = [
-    "BASELINE_NAME",
     "CERTIFICATE_NAME",
     "EVIDENCE_NAME",
     "LABEL_PNG_NAME",
@@ -35,12 +34,12 @@ __all__ = [
     "LINEAGE_NAME",
     "SUBJECT_NAME",
     "Certificate",
+    "draw_label",
     "issue",
     "read_certificate",
     "read_lineage",
 ]
 
-BASELINE_NAME = "baseline.onnx"
 CERTIFICATE_NAME = "certificate.json"
 EVIDENCE_NAME = "evidence.jsonl"
 LINEAGE_NAME = "lineage.json"
@@ -63,12 +62,14 @@ class Certificate:
 
     @classmethod
     def read(cls, path: Path) -> Certificate:
-        """Read ``certificate.json``, or the seal of an ONNX file.
+        """Read ``certificate.json``, the seal of an ONNX file, or what lies beside a file that can't be sealed.
 
         Raises:
             UsageError: there is no such file.
             CertificateError: it holds no certificate, or a malformed one.
         """
+        if not can_be_sealed(path):
+            path = path.with_name(CERTIFICATE_NAME)
         content = read_seal(path) if path.suffix == ".onnx" and path.is_file() else read_certificate(path)
         if content is None:
             raise CertificateError(f"{path} holds no certificate.")
@@ -97,6 +98,11 @@ class Certificate:
         return digest
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether it is about a file that carries the seal; of another, it lies beside."""
+        return bool(self.statement["subject"][0]["name"] == SUBJECT_NAME)
+
+    @property
     def signer(self) -> PublicKey:
         """The key that the certificate says signed it."""
         return PublicKey(bytes.fromhex(self.predicate["signer"]["public_key"]))
@@ -105,6 +111,12 @@ class Certificate:
     def grade_text(self) -> str:
         """The letter as it is written, or ``refused``."""
         return str(self.predicate["grade"]["text"]) if self.predicate["outcome"] == "graded" else "refused"
+
+    @property
+    def measuring_edition(self) -> str:
+        """Name of the edition whose plan the measurement followed: its own, or that of the one it is a regrade of."""
+        first = self.predicate.get("regrade_of")
+        return str(self.predicate["edition"]["name"] if first is None else first["edition"])
 
     @property
     def digest(self) -> str:
@@ -159,12 +171,14 @@ def issue(
     signer: SigningKey,
     *,
     model_name: str | None = None,
+    edition: str | None = None,
+    regrade_of: Certificate | None = None,
 ) -> Certificate:
     """Judge the evidence, sign what follows from it, and write the sealed model with its papers.
 
     Writes ``model.onnx``, ``certificate.json``, ``evidence.jsonl`` and, where there is one, ``lineage.json`` into
-    ``out``, each as a whole, the certificate last. Equal input gives equal bytes: the time in the certificate is that
-    of the measurement.
+    ``out``, each as a whole, the certificate last. A file that can't be sealed is copied as it is. Equal input gives
+    equal bytes: the time in the certificate is that of the measurement.
 
     Args:
         candidate_normalised: the file that was measured.
@@ -175,8 +189,11 @@ def issue(
         out: folder.
         signer: the key to sign with.
         model_name: for people; taken from the lineage or the file's name by default.
+        edition: by whose rules; those of the evidence by default.
+        regrade_of: the certificate from whose evidence this one is made under another edition.
 
     Raises:
+        UsageError: there is no edition of that name.
         CertificateError: the evidence is about another file, or something does not fit its schema.
     """
     from certify.judge.edition import load_edition
@@ -184,9 +201,9 @@ def issue(
     from certify.judge.profile import derive
     from certify.label import renderer
 
-    digests = _measured_digests(candidate_normalised, evidence, preprocess)
-    edition = load_edition(evidence.header.edition)
-    profile = derive(evidence, edition)
+    digests = _check_measured(candidate_normalised, evidence, preprocess)
+    constants = load_edition(edition or evidence.header.edition)
+    profile = derive(evidence, constants)
     try:
         records = evidence.to_bytes()
     except ValueError as error:
@@ -194,17 +211,21 @@ def issue(
     spec = None if lineage is None else read_lineage(lineage)["model"]["spec"]
     binding = Binding(
         model=model_name or spec or candidate_normalised.stem,
-        file_digest=digests[0],
-        content_digest=digests[1],
+        subject=subject_name(candidate_normalised),
+        digests=digests,
         evidence=(hashlib.sha256(records).hexdigest(), len(records)),
         lineage=None if lineage is None else sha256_file(lineage),
         companions={name: sha256_file(path) for name, path in companions.items()},
         renderer=renderer(),
         signer=signer.public,
+        regrade_of=None if regrade_of is None else _reference(regrade_of),
     )
-    payload = build_statement(evidence, profile, grade(profile, edition), edition, preprocess, binding)
+    payload = build_statement(evidence, profile, grade(profile, constants), constants, preprocess, binding)
     certificate = Certificate(sign(payload, signer).to_bytes())
-    seal(candidate_normalised, out / SUBJECT_NAME, certificate.content)
+    if can_be_sealed(candidate_normalised):
+        seal(candidate_normalised, out / binding.subject, certificate.content)
+    else:
+        copy(candidate_normalised, out / binding.subject)
     write_bytes(out / EVIDENCE_NAME, records)
     if lineage is not None and lineage.resolve() != (out / LINEAGE_NAME).resolve():
         copy(lineage, out / LINEAGE_NAME)
@@ -212,18 +233,33 @@ def issue(
     return certificate
 
 
-def _measured_digests(path: Path, evidence: Evidence, preprocess: Preprocess) -> tuple[str, str]:
-    """File and content digest of the candidate, which must be those of the evidence."""
+def draw_label(certificate: Certificate, folder: Path) -> None:
+    """Write the label of a certificate into a folder, as SVG and PNG."""
+    from certify.label import render
+
+    drawing = certificate.label()
+    write_text(folder / LABEL_SVG_NAME, drawing)
+    write_bytes(folder / LABEL_PNG_NAME, render(drawing))
+
+
+def _reference(first: Certificate) -> Mapping[str, str]:
+    edition = first.predicate["edition"]["name"]
+    return {"certificate": first.digest, "edition": edition, "key_id": first.signer.key_id}
+
+
+def _check_measured(path: Path, evidence: Evidence, preprocess: Preprocess) -> Mapping[str, str]:
+    """Digests of the candidate, which must be those of the evidence, and its contract the one that it carries."""
     import rfc8785
 
-    model = parse_model(path)
-    facts = evidence.header.models["candidate"]
-    digests = file_digest(path), content_digest(model, path.parent)
-    if digests != (facts.file_digest, facts.content_digest):
+    digests = subject_digests(path)
+    if digests != measured_digests(evidence.header.models["candidate"]):
         raise CertificateError(f"{path} is not the file that was measured (its digest differs). Measure it again.")
-    contracts = [entry.value for entry in model.metadata_props if entry.key == PREPROCESS_KEY]
-    if contracts != [rfc8785.dumps(preprocess.to_json()).decode()]:
-        raise CertificateError(f"{path} does not carry the preprocessing contract it is certified with. Normalise it.")
+    if can_be_sealed(path):
+        contracts = [entry.value for entry in parse_model(path).metadata_props if entry.key == PREPROCESS_KEY]
+        if contracts != [rfc8785.dumps(preprocess.to_json()).decode()]:
+            raise CertificateError(
+                f"{path} does not carry the preprocessing contract it is certified with. Normalise it."
+            )
     return digests
 
 

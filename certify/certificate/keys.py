@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def load_or_create(path: Path | None = None) -> SigningKey:
     path = path or config_folder() / PRIVATE_NAME
     if not path.exists():
         with contextlib.suppress(FileExistsError):  # another process made it in the meantime
-            return _make(path, force=False)
+            return store_key(new_key(), path)
     return load_private(path)
 
 
@@ -111,15 +110,24 @@ def generate(path: Path | None = None, force: bool = False) -> SigningKey:
     """
     path = path or config_folder() / PRIVATE_NAME
     try:
-        return _make(path, force)
+        return store_key(new_key(), path, force)
     except FileExistsError:
         raise UsageError(
             f"{path} exists; certificates signed with it would lose their key. Use --force to replace it."
         ) from None
 
 
-def _make(path: Path, force: bool) -> SigningKey:
-    key = SigningKey(Ed25519PrivateKey.generate())
+def new_key() -> SigningKey:
+    """A key that lies nowhere yet."""
+    return SigningKey(Ed25519PrivateKey.generate())
+
+
+def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
+    """Write a key pair: the private key at ``path``, the public one beside it with the ending ``.pub``.
+
+    Raises:
+        FileExistsError: there is a key already and ``force`` is not set.
+    """
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write_private(path, pem, force)
@@ -197,12 +205,3 @@ def load_public(source: str | Path | PublicKey) -> PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise CertificateError(f"{path} holds a public key that is not Ed25519.")
     return PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
-
-
-def trusted_keys(given: Iterable[str | Path | PublicKey] = ()) -> frozenset[PublicKey]:
-    """Keys whose signature counts: those given, and the user's own where there is one."""
-    keys = {load_public(source) for source in given}
-    own = config_folder() / PUBLIC_NAME
-    if own.is_file():
-        keys.add(load_public(own))
-    return frozenset(keys)

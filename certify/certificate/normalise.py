@@ -17,9 +17,10 @@ from google.protobuf.message import Message
 
 from certify.certificate.envelope import parse_canonical
 from certify.certificate.external import inline_external
-from certify.certificate.messages import messages, parse_model, refuse_unknown_fields
+from certify.certificate.messages import listed_fields, messages, parse_model, refuse_unknown_fields
 from certify.errors import ModelError
 from certify.files import write_bytes
+from certify.graph import exported
 
 if TYPE_CHECKING:
     from certify.data.preprocess import Preprocess
@@ -32,10 +33,10 @@ _SOURCE_PATH = re.compile(r"(^|[\s\"'(=])(/|~/|[A-Za-z]:[\\/])[^\s\"']*[\\/]|\.p
 
 
 def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
-    """Write the normal form of an ONNX file; normalising twice gives the same bytes.
+    """Write the normal form of a model's file; normalising twice gives the same bytes.
 
     Args:
-        source: any ONNX file, with its external data beside it.
+        source: any ONNX file, with its external data beside it, or a program exported by torch (``.pt2``).
         target: where the normal form goes; may be ``source`` itself.
         preprocess: how pictures become the model's input; stored in the file as ``leanmark.preprocess``.
 
@@ -43,6 +44,10 @@ def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
         ModelError: the file is damaged, holds fields that this version of ONNX does not know, has external data that
             leaves its folder, or is larger than 2 GB.
     """
+    if source.suffix == exported.SUFFIX:
+        contract = rfc8785.dumps(preprocess.to_json())
+        write_bytes(target, exported.normal_form(exported.read_exported(source), contract))
+        return
     model = parse_model(source)
     refuse_unknown_fields(model)
     inline_external(model, source.parent)
@@ -62,12 +67,19 @@ def stored_contract(path: Path) -> Preprocess | None:
     """
     from certify.data.preprocess import Preprocess
 
-    stored = [entry.value for entry in parse_model(path).metadata_props if entry.key == PREPROCESS_KEY]
+    if path.suffix == exported.SUFFIX:
+        carried = exported.stored_contract(exported.read_exported(path))
+        stored = [] if carried is None else [carried]
+    else:
+        entries = parse_model(path).metadata_props
+        for entry in entries:
+            listed_fields(entry)  # refuses what is no text
+        stored = [entry.value.encode() for entry in entries if entry.key == PREPROCESS_KEY]
     if not stored:
         return None
     if len(stored) > 1:
         raise ModelError(f"{path} carries {len(stored)} {PREPROCESS_KEY} entries; give the right contract as a file.")
-    values = parse_canonical(stored[0].encode(), f"the {PREPROCESS_KEY} entry")
+    values = parse_canonical(stored[0], f"the {PREPROCESS_KEY} entry")
     if not isinstance(values, dict):
         raise ModelError(f"{path}: its {PREPROCESS_KEY} entry is no JSON object.")
     return Preprocess.from_json(values, f"{PREPROCESS_KEY} of {path}")

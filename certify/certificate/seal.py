@@ -93,6 +93,15 @@ def unsealed_bytes(path: Path) -> int:
     return entry.start if entry is not None and entry.end == size else size
 
 
+def unseal(path: Path, target: Path) -> None:
+    """Write a copy of the file as it was before sealing; see :func:`file_digest`."""
+    left = unsealed_bytes(path)
+    with replacing(target) as beside, path.open("rb") as source, beside.open("wb") as bare:
+        while left > 0 and (chunk := source.read(min(left, CHUNK_BYTES))):
+            bare.write(chunk)
+            left -= len(chunk)
+
+
 def _digest(stream: BinaryIO, length: int) -> str:
     digest = hashlib.sha256()
     while length > 0 and (chunk := stream.read(min(length, CHUNK_BYTES))):

@@ -1,12 +1,14 @@
 """What is signed: an in-toto Statement (https://in-toto.io/Statement/v1) with a predicate of leanmark's own.
 
 The predicate holds what the measurement found and the digests of everything that it was found from. Its schema is
-published as ``certify/schema/certificate-1.json``.
+published as ``certify/schema/certificate-1.json``. The type of the predicate names its version: a statement of an older
+one is checked against the schema of that version and then brought into the newest form, so that everything else knows
+only one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,28 +33,47 @@ SUBJECT_NAME = "model.onnx"
 
 
 @dataclass(frozen=True)
+class Version:
+    """A released form of the statement.
+
+    Attributes:
+        schema: name of its published schema.
+        upgrade: makes a statement of the next version from one of this; None for the newest.
+    """
+
+    schema: str
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+VERSIONS: dict[str, Version] = {PREDICATE_TYPE: Version("certificate-1")}
+"""All forms that are read, by predicate type; a released one is never taken out."""
+
+
+@dataclass(frozen=True)
 class Binding:
     """What a certificate is about besides its evidence.
 
     Attributes:
         model: name of the model, for people.
-        file_digest: of the normalised file.
-        content_digest: of what it says.
+        subject: name of the certified file.
+        digests: of the certified file, by kind.
         evidence: hex SHA-256 and size in bytes of the evidence file.
         lineage: hex SHA-256 of lineage.json, None where there is none.
         companions: hex SHA-256 of further files, by name.
         renderer: what draws the label as a picture, with its version.
         signer: the key that will sign.
+        regrade_of: the certificate whose evidence is graded under another edition: its digest, edition and key id.
     """
 
     model: str
-    file_digest: str
-    content_digest: str
+    subject: str
+    digests: Mapping[str, str]
     evidence: tuple[str, int]
     lineage: str | None
     companions: Mapping[str, str]
     renderer: str
     signer: PublicKey
+    regrade_of: Mapping[str, str] | None = None
 
 
 def build_statement(
@@ -65,12 +86,7 @@ def build_statement(
     """
     statement: dict[str, Any] = {
         "_type": STATEMENT_TYPE,
-        "subject": [
-            {
-                "name": SUBJECT_NAME,
-                "digest": {"sha256": binding.file_digest, "leanmarkContent": binding.content_digest},
-            }
-        ],
+        "subject": [{"name": binding.subject, "digest": dict(binding.digests)}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "version": PREDICATE_VERSION,
@@ -85,6 +101,7 @@ def build_statement(
             "companions": dict(binding.companions),
             "label": {"renderer": binding.renderer},
             "signer": {"algorithm": "ed25519", "public_key": binding.signer.hex},
+            **({} if binding.regrade_of is None else {"regrade_of": dict(binding.regrade_of)}),
             **from_header(evidence),
         },
     }
@@ -123,13 +140,35 @@ def grade_json(grade: Grade) -> dict[str, Any]:
 
 
 def parse_statement(payload: bytes) -> dict[str, Any]:
-    """Read a statement.
+    """Read a statement of any released version, in the form of the newest.
 
     Raises:
-        CertificateError: it is not canonical JSON or does not fit the schema.
+        CertificateError: it is not canonical JSON, of a version that is not known, or does not fit its schema.
     """
-    statement = parse_canonical(payload, "the statement")
-    validate(statement, "certificate-1")
-    if not isinstance(statement, dict):
+    values = parse_canonical(payload, "the statement")
+    if not isinstance(values, dict):
         raise CertificateError("The statement is no JSON object.")
+    statement: dict[str, Any] = values
+    version = statement_version(statement)
+    validate(statement, version.schema)
+    while version.upgrade is not None:
+        statement = version.upgrade(statement)
+        version = statement_version(statement)
+        validate(statement, version.schema)
     return statement
+
+
+def statement_version(statement: Mapping[str, Any]) -> Version:
+    """The released form that a statement says it has.
+
+    Raises:
+        CertificateError: it is none that this version of leanmark knows.
+    """
+    kind = statement.get("predicateType")
+    version = VERSIONS.get(kind) if isinstance(kind, str) else None
+    if version is None:
+        raise CertificateError(
+            f"The statement is of type {str(kind)[:200]!r}; known are {', '.join(VERSIONS)}. "
+            "A newer leanmark may know it."
+        )
+    return version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,9 @@ Outcome = Literal["pass", "fail", "skipped", "note"]
 EXIT_VALID = 0
 EXIT_NOT_VALID = 1
 EXIT_NOT_TRUSTED = 4
+
+VOUCHING = ("self-attested", "cross-checked", "reproduced")
+"""What a signature can vouch for, weakest first."""
 
 _MARKS = {"pass": "+", "fail": "X", "skipped": "-", "note": "!"}
 
@@ -36,6 +39,28 @@ class Check:
         return f"{_MARKS[self.outcome]} {self.name}: {self.sentence}"
 
 
+@dataclass(frozen=True)
+class Signature:
+    """One who signed, and what for.
+
+    Attributes:
+        role: ``maker`` signed the certificate, ``verifier`` a statement of his own about it.
+        key_id: of his key; None where sigstore says who he is.
+        name: under which the user knows him, or sigstore's identity; None for a stranger.
+        trusted: whether the user takes his word.
+        vouches_for: ``self-attested``, ``cross-checked`` (derived again from the evidence) or ``reproduced`` (measured
+            again).
+        agrees: whether he found what the certificate says.
+    """
+
+    role: Literal["maker", "verifier"]
+    key_id: str | None
+    name: str | None
+    trusted: bool
+    vouches_for: str
+    agrees: bool
+
+
 @dataclass(frozen=True, repr=False)
 class Verification:
     """Whether a certificate is to be believed, and why.
@@ -44,11 +69,13 @@ class Verification:
         path: the model's file.
         checks: everything that was asked.
         certificate: None where none could be read.
+        signatures: whose signatures are good, the maker's first.
     """
 
     path: Path
     checks: tuple[Check, ...]
     certificate: Certificate | None
+    signatures: tuple[Signature, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -62,8 +89,14 @@ class Verification:
 
     @property
     def trusted(self) -> bool:
-        """Whether it is valid and signed by a key that the caller trusts."""
-        return self.valid and any(check.name == "key_trusted" and check.outcome == "pass" for check in self.checks)
+        """Whether it is valid and signed by a maker whom the caller trusts."""
+        return self.valid and any(signature.trusted for signature in self.signatures if signature.role == "maker")
+
+    @property
+    def vouched_for(self) -> str:
+        """The strongest of what trusted signers vouch for; ``self-attested`` if nobody else is heard."""
+        heard = {one.vouches_for for one in self.signatures if one.trusted and one.agrees}
+        return next((level for level in reversed(VOUCHING) if level in heard), VOUCHING[0])
 
     @property
     def refused(self) -> bool:
@@ -77,7 +110,7 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """0 valid, 1 not valid, 4 valid but signed by a key that is not trusted."""
+        """0 valid, 1 not valid (a revoked key too), 4 valid but signed by a key that is not trusted."""
         if not self.valid:
             return EXIT_NOT_VALID
         return EXIT_VALID if self.trusted else EXIT_NOT_TRUSTED
@@ -98,7 +131,7 @@ class Verification:
         what = f"grade {certificate.grade_text}"
         if self.refused:
             what = f"refused ({'; '.join(certificate.predicate['grade']['reasons'])})"
-        words = [f"valid: {what}, edition {certificate.predicate['edition']['name']}"]
+        words = [f"valid: {what}, edition {certificate.predicate['edition']['name']}", self.vouched_for]
         if not self.rederived:
             words.append("not derived again, as the evidence is missing")
         if not self.trusted:
@@ -114,6 +147,7 @@ class Verification:
             "trusted": self.trusted,
             "refused": self.refused,
             "rederived": self.rederived,
+            "vouched_for": self.vouched_for,
             "exit_code": self.exit_code,
             "verdict": self.verdict,
             "certificate": None
@@ -124,7 +158,9 @@ class Verification:
                 "edition": certificate.predicate["edition"]["name"],
                 "created": certificate.predicate["created"],
                 "key_id": certificate.signer.key_id,
+                "public_key": certificate.signer.hex,
             },
+            "signatures": [asdict(signature) for signature in self.signatures],
             "checks": [{"name": c.name, "outcome": c.outcome, "sentence": c.sentence} for c in self.checks],
         }
 

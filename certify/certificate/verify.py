@@ -7,19 +7,27 @@ else tells that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from certify.certificate.checks_model import check_model
 from certify.certificate.checks_papers import check_papers
-from certify.certificate.envelope import Envelope, parse_envelope
+from certify.certificate.checks_signatures import check_countersignatures, check_identity, check_maker
+from certify.certificate.envelope import parse_envelope
 from certify.certificate.issue import CERTIFICATE_NAME, Certificate, read_certificate
-from certify.certificate.keys import PublicKey, trusted_keys
+from certify.certificate.keys import PublicKey
 from certify.certificate.seal import read_seal
+from certify.certificate.statement import statement_version
+from certify.certificate.subject import can_be_sealed
+from certify.certificate.trust import TrustStore, read_key_statements, trusted
 from certify.certificate.verification import Check, Verification
 from certify.errors import CertificateError, LeanmarkError, UsageError
 
 __all__ = ["Check", "Verification", "verify"]
+
+KEY_STATEMENTS_NAME = "keys.jsonl"
+"""What keys said of their successors and of themselves; a maker who rotated his key lays it beside the model."""
 
 
 def verify(
@@ -27,36 +35,66 @@ def verify(
     certificate: str | Path | None = None,
     evidence: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
+    *,
+    identity: str | None = None,
+    issuer: str | None = None,
 ) -> Verification:
-    """Check a certified ONNX file and everything that lies beside it.
+    """Check a certified file and everything that lies beside it.
 
     Args:
-        path: the ONNX file.
+        path: the certified file.
         certificate: its certificate; by default the one sealed into the file, else ``certificate.json`` beside it.
         evidence: the evidence file; ``evidence.jsonl`` beside the model by default.
-        trust: public keys (PEM files or hexadecimal) whose signature counts, besides the user's own.
+        trust: public keys (PEM files or hexadecimal) whose signature counts, besides those of the trust store and the
+            user's own.
+        identity: who must have signed through sigstore; needs ``issuer`` too.
+        issuer: URL of the provider that vouches for the identity.
 
     Raises:
-        UsageError: a file that was named does not exist.
-        CertificateError: there is no certificate at all, or a trusted key is malformed.
+        UsageError: a file that was named does not exist, or an identity was given without its issuer.
+        CertificateError: there is no certificate at all, or a trusted key or the trust store is malformed.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file to verify.")
     if evidence is not None and not Path(evidence).is_file():
         raise UsageError(f"{evidence}: no such evidence file.")
-    keys = trusted_keys(trust)
+    if (identity is None) != (issuer is None):
+        raise UsageError("An identity means something only with the provider that vouches for it, and the other way "
+                         "round: give --identity and --issuer.")  # fmt: skip
+    folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
+    store, stated = _store(trust, folders)
     found = _locate(path, None if certificate is None else Path(certificate))
-    checks = list(found[1])
+    checks = [*found[1], *stated]
     if found[0] is None:
         return Verification(path, tuple(checks), None)
-    read, authenticity = _authenticate(found[0], keys)
-    checks += authenticity
-    if read is not None:
-        folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
-        checks += check_model(path, read)
-        checks += check_papers(read, folders, None if evidence is None else Path(evidence))
-    return Verification(path, tuple(checks), read)
+    read, readable = _read(found[0])
+    checks += readable
+    if read is None:
+        return Verification(path, tuple(checks), None)
+    signatures = []
+    for some_checks, some_signatures in (
+        check_maker(read, store),
+        check_identity(read, folders, identity, issuer),
+        check_countersignatures(read, folders, store),
+    ):
+        checks += some_checks
+        signatures += some_signatures
+    checks += check_model(path, read)
+    checks += check_papers(read, folders, None if evidence is None else Path(evidence))
+    return Verification(path, tuple(checks), read, tuple(signatures))
+
+
+def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> tuple[TrustStore, list[Check]]:
+    """Whom to believe, with what keys say in a file beside the model."""
+    statements, checks = [], []
+    for path in dict.fromkeys(folder / KEY_STATEMENTS_NAME for folder in folders):
+        if path.is_file():
+            try:
+                statements += read_key_statements(path)
+            except LeanmarkError as error:
+                checks.append(Check("key_statements", "fail", str(error)))
+    return trusted(trust, statements), checks
 
 
 def _locate(path: Path, named: Path | None) -> tuple[bytes | None, list[Check]]:
@@ -64,7 +102,7 @@ def _locate(path: Path, named: Path | None) -> tuple[bytes | None, list[Check]]:
     checks = []
     sealed = None
     try:
-        sealed = read_seal(path)
+        sealed = read_seal(path) if can_be_sealed(path) else None
     except LeanmarkError as error:
         checks.append(Check("seal", "fail", str(error)))
     sidecar_path = named or path.parent / CERTIFICATE_NAME
@@ -79,13 +117,17 @@ def _locate(path: Path, named: Path | None) -> tuple[bytes | None, list[Check]]:
         checks.append(Check("sidecar_identical", "pass" if same else "fail", sentence))
     elif sealed is not None:
         checks.append(Check("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} lies beside the file."))
+    elif not can_be_sealed(path):
+        checks.append(
+            Check("sidecar_identical", "skipped", f"A {path.suffix} file carries no seal; {sidecar_path} is used.")
+        )
     elif not checks:
         checks.append(Check("sidecar_identical", "note", f"The file carries no seal; {sidecar_path} is used."))
     return (sidecar if sealed is None else sealed), checks
 
 
-def _authenticate(content: bytes, keys: frozenset[PublicKey]) -> tuple[Certificate | None, list[Check]]:
-    """Envelope, schema, signature and key; no certificate where it can't be read."""
+def _read(content: bytes) -> tuple[Certificate | None, list[Check]]:
+    """Envelope and schema; no certificate where it can't be read."""
     try:
         envelope = parse_envelope(content)
     except CertificateError as error:
@@ -93,21 +135,7 @@ def _authenticate(content: bytes, keys: frozenset[PublicKey]) -> tuple[Certifica
     checks = [Check("envelope_canonical", "pass", "The envelope is its own canonical form.")]
     try:
         certificate = Certificate(content)
+        version = statement_version(json.loads(envelope.payload))
     except CertificateError as error:
         return None, [*checks, Check("schema", "fail", str(error))]
-    checks.append(Check("schema", "pass", "The statement fits certificate-1."))
-    checks += _check_signature(envelope, certificate.signer, keys)
-    return certificate, checks
-
-
-def _check_signature(envelope: Envelope, key: PublicKey, keys: frozenset[PublicKey]) -> Iterator[Check]:
-    if envelope.key_id != key.key_id:
-        yield Check("signature", "fail", "The envelope names another key than the statement.")
-    elif not envelope.signed_by(key):
-        yield Check("signature", "fail", f"The signature is not that of key {key.key_id[:16]} over this statement.")
-    else:
-        yield Check("signature", "pass", f"Signed by key {key.key_id[:16]}.")
-    if key in keys:
-        yield Check("key_trusted", "pass", "You trust this key.")
-    else:
-        yield Check("key_trusted", "note", "You have not said that you trust this key (--trust).")
+    return certificate, [*checks, Check("schema", "pass", f"The statement fits {version.schema}.")]

@@ -10,24 +10,82 @@ from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
 
 
-@click.command(cls=Command, example="leanmark keygen --out keys/release.key")
+@click.command(
+    cls=Command,
+    example="""\
+leanmark keygen --out keys/release.key
+leanmark keygen --rotate
+leanmark keygen --revoke revocation.json --reason "the laptop was stolen"
+""",
+)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Private key [in the configuration folder]."
 )
 @click.option("--force", is_flag=True, help="Replace a key that exists; what it signed is then signed by a stranger.")
+@click.option("--rotate", is_flag=True, help="Replace the key by a new one that it names as its successor.")
+@click.option("--revoke", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Make no key; write a statement by the key that nothing it ever signed counts.")  # fmt: skip
+@click.option("--reason", default="withdrawn by its owner", show_default=True, help="Why, for --revoke.")
 @json_option
-def command(out: Path | None, force: bool, as_json: bool) -> None:
+def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, reason: str, as_json: bool) -> None:
     """Make the Ed25519 key pair that signs your certificates.
 
-    The first certificate makes one by itself; this command is for making it elsewhere, or anew.
+    The first certificate makes one by itself; this command is for making it elsewhere or anew, and for taking it back.
     """
     from certify.certificate.keys import PRIVATE_NAME, generate
     from certify.folders import config_folder
 
+    if force + rotate + (revoke is not None) > 1:
+        raise click.UsageError("--force, --rotate and --revoke exclude each other.")
     path = out or config_folder() / PRIVATE_NAME
+    if revoke is not None:
+        _revoke(path, revoke, reason, as_json)
+        return
+    if rotate:
+        _rotate(path, as_json)
+        return
     key = generate(path, force=force).public
     public = path.with_suffix(".pub")
     if as_json:
         print_json({"private_key": str(path), "public_key": str(public), "key_id": key.key_id})
         return
     click.echo(f"Private key: {path} (keep it to yourself)\nPublic key:  {public}\nKey id:      {key.key_id}")
+
+
+def _rotate(path: Path, as_json: bool) -> None:
+    from certify.certificate.rotation import rotate
+    from certify.certificate.verify import KEY_STATEMENTS_NAME
+
+    rotation = rotate(path)
+    if as_json:
+        print_json({
+            "private_key": str(path),
+            "key_id": rotation.new.public.key_id,
+            "old_private_key": str(rotation.old_path),
+            "old_key_id": rotation.old.key_id,
+            "statements": str(rotation.statements),
+        })  # fmt: skip
+        return
+    click.echo(
+        f"New key id:  {rotation.new.public.key_id} ({path})\n"
+        f"Old key:     {rotation.old_path} (keep it: it may have to be revoked)\n"
+        f"Handover:    {rotation.statements}\n"
+        f"Lay a copy of the handover beside your models as {KEY_STATEMENTS_NAME}, or give it to those who trust the "
+        "old key (leanmark trust add)."
+    )
+
+
+def _revoke(path: Path, place: Path, reason: str, as_json: bool) -> None:
+    from certify.certificate.keys import load_private
+    from certify.certificate.trust import revoke
+    from certify.files import write_bytes
+
+    statement = revoke(load_private(path), reason)
+    write_bytes(place, statement.content)
+    if as_json:
+        print_json({"key_id": statement.signer.key_id, "statement": str(place)})
+        return
+    click.echo(
+        f"{place} says that nothing key {statement.signer.key_id} ever signed counts. Publish it; whoever trusted the "
+        f"key runs: leanmark trust revoke {place.name}"
+    )

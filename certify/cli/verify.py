@@ -17,6 +17,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option("--identity", help="Who must have signed through sigstore: an e-mail address or a workflow's URL.")
+@click.option("--issuer", help="URL of the provider that vouches for --identity.")
 @json_option
 @click.pass_context
 def command(
@@ -25,17 +27,20 @@ def command(
     certificate: Path | None,
     evidence: Path | None,
     trust: tuple[str, ...],
+    identity: str | None,
+    issuer: str | None,
     as_json: bool,
 ) -> None:
-    """Check the certificate of FILE, an ONNX model: the file, the signature, and the letter.
+    """Check the certificate of FILE, a model: the file, who signed, and the letter.
 
-    Exit code 0: valid. 1: not valid; every check that failed is named. 2: wrong usage. 4: valid, but signed by a key
-    that you have not said you trust (your own is trusted).
+    Exit code 0: valid. 1: not valid; every check that failed is named; so is a certificate by a revoked key, and one
+    that a verifier whom you trust contradicts. 2: wrong usage. 4: valid, but signed by a key that you have not said you
+    trust (--trust, leanmark trust add; your own is trusted).
     """
     from certify.certificate.verify import verify
     from certify.label.text import clean
 
-    verification = verify(file, certificate, evidence, trust)
+    verification = verify(file, certificate, evidence, trust, identity=identity, issuer=issuer)
     if as_json:
         print_json(verification.to_json())
     else:

@@ -12,7 +12,7 @@ from certify.errors import CertificateError
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-SCHEMAS = ("certificate-1", "lineage-1")
+SCHEMAS = ("certificate-1", "countersignature-1", "handover-1", "lineage-1", "revocation-1", "trust-store-1")
 _SHARED = "common-1"
 _MAX_SHOWN = 80
 

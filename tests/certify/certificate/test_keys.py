@@ -20,7 +20,6 @@ from certify.certificate.keys import (
     load_or_create,
     load_private,
     load_public,
-    trusted_keys,
 )
 from certify.errors import CertificateError, UsageError
 
@@ -97,9 +96,3 @@ def test_repr_shows_no_secret_when_a_key_is_printed(key: SigningKey) -> None:
     secret = key.private.private_bytes_raw().hex()
     assert secret not in repr(key)
     assert key.public.key_id in repr(key)
-
-
-def test_trusted_keys_hold_the_own_key_when_there_is_one(key: SigningKey) -> None:
-    assert trusted_keys() == frozenset()
-    own = load_or_create()
-    assert trusted_keys([key.public.hex]) == {own.public, key.public}

@@ -1,0 +1,141 @@
+"""``leanmark audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import bars, json_option, print_json, print_rich
+from certify.cli.plan import plan_options, take_plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from certify.certificate.agreement import Agreement
+    from certify.certificate.audit import Audit
+    from certify.evidence import Evidence
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark audit graded/model.onnx
+leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep remeasured.jsonl
+""",
+)
+@click.argument("file", type=FILE)
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option("--remeasure", is_flag=True, help="Measure again on this machine, against baseline.onnx beside FILE.")
+@click.option("--data", help="Data specification of the same test samples, for --remeasure.")
+@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
+@plan_options
+@json_option
+def command(
+    file: Path,
+    certificate: Path | None,
+    evidence: Path | None,
+    trust: tuple[str, ...],
+    remeasure: bool,
+    data: str | None,
+    keep: Path | None,
+    as_json: bool,
+    **arguments: Any,
+) -> None:
+    """Derive every interval, guard and the letter of FILE's certificate again from its evidence, and compare.
+
+    --remeasure then measures both models again here and tests the difference: accuracy sample by sample, energy ratio
+    by ratio. Exit code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage.
+    """
+    from certify.certificate.audit import audit
+
+    if remeasure != (data is not None):
+        raise click.UsageError("--remeasure and --data go together: the same test samples are needed to measure again.")
+    if keep is not None and not remeasure:
+        raise click.UsageError("--keep is the place of new evidence; there is none without --remeasure.")
+    plan = take_plan(arguments)
+    found = audit(file, certificate, evidence, trust)
+    agreement = None
+    if data is not None:
+        from certify.certificate.agreement import compare_measurements
+        from certify.remeasure import remeasure as measure_again
+
+        again = measure_again(file, found.certificate, data, plan, bars())
+        _keep(again, keep)
+        agreement = compare_measurements(found.evidence, again, found.edition)
+    if as_json:
+        print_json({**found.to_json(), "remeasured": None if agreement is None else agreement.to_json()})
+    else:
+        print_rich(*_audit_parts(found), *(() if agreement is None else agreement_parts(agreement)))
+    click.get_current_context().exit(0 if found.agrees and (agreement is None or agreement.agrees) else 1)
+
+
+def _keep(evidence: Evidence, place: Path | None) -> None:
+    if place is not None:
+        evidence.write(place)
+
+
+def _audit_parts(found: Audit) -> list[object]:
+    from certify.label.text import clean
+
+    figures = _table("figure", "signed", "derived", "difference")
+    for row in found.figures:
+        difference = "–" if row.difference is None else f"{row.difference:.1g}"
+        figures.add_row(clean(row.name), _estimate(row.signed), _estimate(row.derived), difference, _mark(row.match))
+    guards, grade = (_table(name, "signed", "derived") for name in ("guard", "grade"))
+    for row in found.guards:
+        guards.add_row(clean(row.name), clean(str(row.signed)), clean(str(row.derived)), _mark(row.match))
+    for row in found.grade:
+        grade.add_row(row.name, _plain(row.signed), _plain(row.derived), _mark(row.match))
+    checks = "\n".join(clean(str(check)) for check in found.checks)
+    return [figures, guards, grade, checks, clean(found.verdict)]
+
+
+def agreement_parts(agreement: Agreement) -> list[object]:
+    """The test of a new measurement against the certified one, to print."""
+    from certify.label.text import clean
+
+    table = _table("measured again", "certified", "now", "difference")
+    for figure in agreement.figures:
+        estimates = (str(figure.certified), str(figure.found), str(figure.difference))
+        table.add_row(figure.name, *estimates, figure.outcome)
+    sentences = [f"{figure.name}: {figure.sentence}" for figure in agreement.figures]
+    for arm, digests in agreement.changed.items():
+        shown = ", ".join(digest[:12] for digest in digests[:5]) + (" ..." if len(digests) > 5 else "")
+        sentences.append(f"{arm}: {len(digests)} samples have another top-1{': ' if digests else ''}{shown}.")
+    sentences.append(f"Graded by itself, the new measurement gives {agreement.grade_text}.")
+    return [table, "\n".join(clean(sentence) for sentence in sentences), clean(agreement.verdict)]
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    table.add_column("")
+    return table
+
+
+def _estimate(values: dict[str, Any] | None) -> str:
+    from certify.estimate import Estimate
+
+    return "–" if values is None else str(Estimate.from_json(values))
+
+
+def _plain(value: Any) -> str:
+    from certify.label.text import clean
+
+    if isinstance(value, list):
+        return f"{len(value)} sentences"
+    return "–" if value is None else clean(f"{value:.9g}" if isinstance(value, float) else str(value))
+
+
+def _mark(match: str) -> str:
+    return {"same": "=", "reworded": "= (reworded)", "differs": "DIFFERS"}[match]

@@ -1,0 +1,90 @@
+"""``leanmark countersign``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from certify.certificate.audit import Audit
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep remeasured.jsonl
+leanmark countersign graded/model.onnx --remeasured remeasured.jsonl
+""",
+)
+@click.argument("file", type=FILE)
+@click.option("--evidence", type=FILE, help="The maker's evidence [evidence.jsonl beside FILE].")
+@click.option("--remeasured", type=FILE, help="Evidence of your own measurement, from leanmark audit --keep.")
+@click.option("--key", type=FILE, help="Private key to sign with [your own].")
+@click.option("--remark", help="A sentence for people.")
+@click.option("--sigstore", is_flag=True, help="Sign the maker's statement as its maker, by your identity, keyless.")
+@json_option
+def command(
+    file: Path,
+    evidence: Path | None,
+    remeasured: Path | None,
+    key: Path | None,
+    remark: str | None,
+    sigstore: bool,
+    as_json: bool,
+) -> None:
+    """Sign what you found about FILE's certificate, as somebody else than its maker.
+
+    Everything is derived again first. You then vouch for cross-checked; with --remeasured, for reproduced; or you sign
+    that you disagree, and on what. The statement lies in countersignatures/ beside FILE, and leanmark verify shows it.
+    """
+    from certify.certificate.audit import audit
+
+    found = audit(file, evidence=evidence)
+    if sigstore:
+        if remeasured or key or remark:
+            raise click.UsageError(
+                "--sigstore signs the maker's own statement; it takes no --remeasured, --key, --remark."
+            )
+        _sign_keyless(found, as_json)
+        return
+    from certify.certificate.countersignature import Countersignature, Remeasured, countersign
+    from certify.certificate.keys import load_or_create, load_private
+    from certify.evidence import read_evidence
+
+    again = None
+    if remeasured is not None:
+        from certify.certificate.agreement import compare_measurements
+
+        records = read_evidence(remeasured)
+        again = Remeasured(records, compare_measurements(found.evidence, records, found.edition))
+    signer = load_or_create() if key is None else load_private(key)
+    statement, written = countersign(found, signer, again, remark)
+    files = {name: str(path) for name, path in written.items()}
+    if as_json:
+        print_json({"predicate": dict(statement.predicate), "files": files})
+        return
+    said = Countersignature(written["countersignature"], statement)
+    click.echo(f"Key {signer.public.key_id[:16]} {said.sentence}.")
+    click.echo("\n".join(files.values()))
+
+
+def _sign_keyless(found: Audit, as_json: bool) -> None:
+    from certify.certificate.keyless import BUNDLE_NAME, sign_keyless
+    from certify.errors import CertificateError
+    from certify.files import write_bytes
+
+    if not found.agrees:
+        raise CertificateError(f"The certificate does not hold, so it is not signed: {found.verdict}")
+    path = found.path.parent / BUNDLE_NAME
+    write_bytes(path, sign_keyless(found.certificate.envelope.payload))
+    if as_json:
+        print_json({"files": {"bundle": str(path)}})
+    else:
+        click.echo(str(path))

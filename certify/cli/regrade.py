@@ -1,0 +1,59 @@
+"""``leanmark regrade``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json, print_rich
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark regrade graded/model.onnx --edition 2026")
+@click.argument("file", type=FILE)
+@click.option("--edition", required=True, help="Edition of the grade.")
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for a new certificate [none].")
+@click.option("--key", type=FILE, help="Private key to sign it with [your own].")
+@json_option
+def command(
+    file: Path,
+    edition: str,
+    certificate: Path | None,
+    evidence: Path | None,
+    out: Path | None,
+    key: Path | None,
+    as_json: bool,
+) -> None:
+    """Grade FILE by another edition, from the evidence of its certificate; nothing is measured.
+
+    Prints both grades. With --out, a new certificate by that edition is signed and sealed into a copy of the model; it
+    names the first one, which stays as it is.
+    """
+    from certify.certificate.regrade import issue_regrade, regrade
+
+    found = regrade(file, edition, certificate, evidence)
+    issued = None
+    if out is not None:
+        from certify.certificate.issue import draw_label
+        from certify.certificate.keys import load_or_create, load_private
+
+        issued = issue_regrade(found, out, load_or_create() if key is None else load_private(key))
+        draw_label(issued, out)
+    if as_json:
+        print_json({**found.to_json(), "certificate": None if issued is None else issued.digest})
+        return
+    from certify.cli.tables import verdict
+    from certify.judge.grade import Grade
+
+    first = found.audit.certificate.predicate
+    certified = Grade.from_json({name: value for name, value in first["grade"].items() if name != "text"})
+    place = () if out is None else (str(out),)
+    print_rich(
+        f"Edition {first['edition']['name']}, as certified:", verdict(certified),
+        f"Edition {found.edition}:", verdict(found.grade), *place,
+    )  # fmt: skip

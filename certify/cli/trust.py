@@ -1,0 +1,149 @@
+"""``leanmark trust``: whose signature counts for you."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command, write_example
+from certify.cli.output import json_option, print_json
+
+EXAMPLE = """\
+leanmark trust add their-key.pub --name acme
+leanmark trust list
+leanmark trust revoke acme --reason "their key was stolen"
+"""
+
+
+class Group(click.Group):
+    """Commands of which the help ends with an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the commands."""
+        write_example(EXAMPLE, formatter)
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Say whose signature counts for you: keys by name, their successors, and keys that were revoked."""
+
+
+@command.command(cls=Command, example="leanmark trust add their-key.pub --name acme\nleanmark trust add keys.jsonl")
+@click.argument("source")
+@click.option("--name", help="What you call the key [the name of its file].")
+@json_option
+def add(source: str, name: str | None, as_json: bool) -> None:
+    """Trust the key in SOURCE: a PEM file, or its 64 hexadecimal digits.
+
+    SOURCE may also be a file of statements by keys themselves: who names a successor hands the trust over that you have
+    in him; who revokes himself loses it.
+    """
+    from certify.certificate.trust import load_store, read_key_statements
+
+    store = load_store()
+    if _holds_statements(source):
+        statements = read_key_statements(Path(source))
+        for statement in statements:
+            store = store.with_statement(statement)
+        store.save()
+        _say(as_json, {"statements": [_statement(one) for one in statements]},
+             *(_sentence(_statement(one)) for one in statements))  # fmt: skip
+        return
+    key = store.find(source)
+    chosen = name or (Path(source).stem if Path(source).is_file() else key.key_id[:16])
+    store.with_key(chosen, key).save()
+    _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust {chosen}, key {key.key_id}.")
+
+
+@command.command("list", cls=Command, example="leanmark trust list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Show whom you trust, who handed over to whom, and what was revoked."""
+    from certify.certificate.trust import trusted
+
+    store = trusted()
+    keys = [
+        {"name": name, "key_id": key.key_id, "public_key": key.hex, "revoked": key in store.revoked}
+        for name, key in sorted(store.keys.items())
+    ]
+    handovers = [{"from": old.key_id, "to": new.key_id} for old, new in store.handovers]
+    revoked = [{"key_id": key.key_id, "reason": reason} for key, reason in store.revoked.items()]
+    lines = [f"{key['name']}: {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}" for key in keys]
+    lines += [f"{one['from'][:16]} handed over to {one['to']}" for one in handovers]
+    lines += [f"revoked: {one['key_id']} ({one['reason']})" for one in revoked]
+    _say(as_json, {"keys": keys, "handovers": handovers, "revoked": revoked}, *(lines or ["You trust no key yet."]))
+
+
+@command.command(cls=Command, example="leanmark trust remove acme")
+@click.argument("name")
+@json_option
+def remove(name: str, as_json: bool) -> None:
+    """Trust the key called NAME no longer; what it signed is then signed by a stranger."""
+    from certify.certificate.trust import load_store
+
+    load_store().without(name).save()
+    _say(as_json, {"removed": name}, f"{name} is a stranger to you now.")
+
+
+@command.command(cls=Command, example='leanmark trust revoke acme --reason "their key was stolen"')
+@click.argument("source")
+@click.option("--reason", default="you said so", show_default=True, help="Why, for yourself.")
+@json_option
+def revoke(source: str, reason: str, as_json: bool) -> None:
+    """Believe nothing any more that the key in SOURCE ever signed: a name, a PEM file, hexadecimal digits.
+
+    SOURCE may also be the statement of a key about itself (leanmark keygen --revoke). Revocation is total and can't be
+    taken back: without a trusted timestamp, a date in a certificate proves nothing. leanmark verify then exits with 1.
+    """
+    from certify.certificate.trust import load_store, read_key_statements
+    from certify.errors import UsageError
+
+    store = load_store()
+    if source not in store.keys and _holds_statements(source):
+        statements = [one for one in read_key_statements(Path(source)) if one.schema == "revocation-1"]
+        if not statements:
+            raise UsageError(f"{source} holds no revocation. To revoke a key yourself, name the key.")
+        revoked = {one.signer: str(one.predicate["reason"]) for one in statements}
+    else:
+        revoked = {store.find(source): reason}
+    for key, why in revoked.items():
+        store = store.with_revoked(key, why)
+    store.save()
+    _say(as_json, {"revoked": [{"key_id": key.key_id, "reason": why} for key, why in revoked.items()]},
+         *(f"Key {key.key_id} is revoked ({why}): nothing that it signed counts." for key, why in revoked.items()),
+         )  # fmt: skip
+
+
+def _holds_statements(source: str) -> bool:
+    """Whether a file holds statements rather than a key: JSON begins with a brace, PEM does not."""
+    path = Path(source)
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(1) == b"{"
+
+
+def _statement(signed: Any) -> dict[str, str]:
+    from certify.certificate.keys import PublicKey
+
+    if signed.schema == "revocation-1":
+        return {"revoked": signed.signer.key_id, "reason": signed.predicate["reason"]}
+    successor = PublicKey(bytes.fromhex(signed.predicate["successor"]))
+    return {"from": signed.signer.key_id, "to": successor.key_id}
+
+
+def _sentence(statement: dict[str, str]) -> str:
+    if "revoked" in statement:
+        return f"Key {statement['revoked']} revoked itself ({statement['reason']}): nothing that it signed counts."
+    return f"Key {statement['from'][:16]} handed over to {statement['to']}: trusted while you trust the former."
+
+
+def _say(as_json: bool, values: dict[str, Any], *lines: str) -> None:
+    from certify.label.text import clean
+
+    if as_json:
+        print_json(values)
+    else:
+        click.echo("\n".join(clean(line) for line in lines))

@@ -1,0 +1,98 @@
+"""Measuring a certified pair again, on this machine, to be compared with what was certified."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certify.certificate.issue import Certificate
+from certify.certificate.subject import baseline_name, subject_digests
+from certify.errors import CertificateError, UsageError
+from certify.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from certify.data import Dataset
+    from certify.evidence import Evidence
+    from certify.measure.plan import Plan
+
+
+def remeasure(
+    path: Path,
+    certificate: Certificate,
+    data: str | Dataset,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Measure a certified file against its baseline again.
+
+    The runtime, the batch, the metric and the edition's plan are the certificate's; threads are chosen anew, as each
+    machine has its own best number.
+
+    Args:
+        path: the certified file, with its baseline (``baseline.onnx``) beside it.
+        certificate: of that file.
+        data: data specification, or a data set, with the same test samples.
+        plan: how to measure; its runtime, batch and metric are replaced.
+        progress: where to show how far it is; nowhere by default.
+
+    Raises:
+        UsageError: there is no baseline beside the file, or the metric is code that the plan does not name.
+        CertificateError: the files are not those that were measured.
+        DataError: the data can't be read, or are not the samples that were scored.
+        MeasureError: a worker, a meter or the runtime failed.
+    """
+    from certify.certificate.normalise import stored_contract
+    from certify.data import Preprocess, load
+    from certify.judge.edition import load_edition
+    from certify.measure.experiment import measure
+    from certify.measure.plan import Plan
+
+    predicate = certificate.predicate
+    baseline = path.parent / baseline_name(path)
+    if not baseline.is_file():
+        raise UsageError(f"{baseline} is missing; without the baseline there is nothing to measure {path} against.")
+    for file, digest in ((path, certificate.subject_digest["sha256"]),
+                         (baseline, predicate["baseline"]["file_digest"])):  # fmt: skip
+        if subject_digests(file)["sha256"] != digest:
+            raise CertificateError(f"{file} is not the file that was measured; only that one can be measured again.")
+    contract = Preprocess.from_json(predicate["preprocess"])
+    workload, plan = predicate["workload"], plan or Plan()
+    metric = _metric(predicate["data"].get("metric", plan.metric), plan)
+    plan = replace(plan, runtime=workload["runtime"], batch=workload["batch"], metric=metric)
+    progress = progress or Silent()
+    dataset = load(data, seed=plan.seed, progress=progress)
+    _require_samples(dataset, certificate)
+    if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
+        dataset = replace(dataset, train=None, calibration=None, validation=None)
+    return measure(
+        baseline,
+        path,
+        dataset,
+        stored_contract(baseline) or contract,
+        contract,
+        plan,
+        load_edition(certificate.measuring_edition),
+        baseline_origin=predicate["baseline"]["origin"],
+        progress=progress,
+    )
+
+
+def _metric(certified: str, plan: Plan) -> str:
+    """The certified metric, which a stranger's certificate may not choose from all the code that is installed here."""
+    if ":" in certified and certified != plan.metric:
+        raise UsageError(
+            f"The certificate is about the metric '{certified}', which is code, your own or its maker's. Look at it, "
+            f"then say so with --metric {certified}."
+        )
+    return certified
+
+
+def _require_samples(dataset: Dataset, certificate: Certificate) -> None:
+    """Refuse other samples before the work rather than after it."""
+    stated = certificate.predicate["data"]
+    if dataset.test_digest() != stated["test_digest"]:
+        raise CertificateError(
+            f"The test part of {dataset.spec} ({len(dataset.test)} samples) is not the one that was certified "
+            f"({stated['test_samples']} samples of {stated['spec']}). Give the same data (--data)."
+        )

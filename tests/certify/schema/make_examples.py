@@ -1,0 +1,131 @@
+"""Writes the published examples anew, from made-up evidence: ``python tests/certify/schema/make_examples.py``.
+
+To be run after a schema that is not released yet, or the guards, have changed; the tests say when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = ROOT / "certify" / "schema" / "examples"
+sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / "certify" / name) for name in ("certificate", "judge"))]
+
+from conftest import contract, lineage_values  # type: ignore[import-not-found]  # noqa: E402
+from synthetic import make_evidence  # type: ignore[import-not-found]  # noqa: E402
+
+from certify.certificate.agreement import compare_measurements  # noqa: E402
+from certify.certificate.countersignature import SCHEMA  # noqa: E402
+from certify.certificate.envelope import parse_envelope  # noqa: E402
+from certify.certificate.keys import SigningKey  # noqa: E402
+from certify.certificate.signed import Signed, sign_statement  # noqa: E402
+from certify.certificate.statement import Binding, build_statement  # noqa: E402
+from certify.certificate.subject import measured_digests  # noqa: E402
+from certify.certificate.trust import TrustStore, hand_over, revoke  # noqa: E402
+from certify.evidence import Evidence  # noqa: E402
+from certify.judge.edition import load_edition  # noqa: E402
+from certify.judge.grade import grade  # noqa: E402
+from certify.judge.profile import derive  # noqa: E402
+
+EDITION = load_edition("2026")
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def key(name: str) -> SigningKey:
+    """A key that everybody can make, so it is worth nothing."""
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
+
+
+MAKER, LAB, SUCCESSOR = key("maker"), key("lab"), key("successor")
+
+
+def evidence(**knobs: Any) -> Evidence:
+    made = make_evidence(**knobs)
+    models = {
+        arm: replace(facts, file_digest=digest(arm), content_digest=digest(f"{arm}, content"))
+        for arm, facts in made.header.models.items()
+    }
+    data = {**made.header.data, "test_digest": digest("samples")}
+    return replace(made, header=replace(made.header, models=models, data=data, created="2026-11-22T12:00:00Z"))
+
+
+def certificate(made: Evidence) -> dict[str, Any]:
+    """The signed statement of a certificate."""
+    profile, records = derive(made, EDITION), made.to_bytes()
+    binding = Binding(
+        model="resnet18",
+        subject="model.onnx",
+        digests=measured_digests(made.header.models["candidate"]),
+        evidence=(hashlib.sha256(records).hexdigest(), len(records)),
+        lineage=digest("lineage"),
+        companions={"baseline.onnx": digest("companion")},
+        renderer="resvg_py 0.5.0",
+        signer=MAKER.public,
+    )
+    statement: dict[str, Any] = json.loads(
+        build_statement(made, profile, grade(profile, EDITION), EDITION, contract(), binding)
+    )
+    return statement
+
+
+def dated(signed: Signed) -> dict[str, Any]:
+    """The signed statement, with a time that stays."""
+    statement: dict[str, Any] = json.loads(parse_envelope(signed.content).payload)
+    statement["predicate"]["created"] = "2026-11-22T13:00:00Z"
+    return statement
+
+
+def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any]) -> dict[str, Any]:
+    agreement, records = compare_measurements(first, second, EDITION), second.to_bytes()
+    differs = [figure.name for figure in agreement.figures if figure.outcome == "differs"]
+    predicate = {
+        "leanmark": "0.1.0",
+        "maker": MAKER.public.key_id,
+        "grade": {"certified": certified["predicate"]["grade"]["text"], "found": agreement.grade_text},
+        "checked": "reproduced",
+        "agrees": not differs,
+        "differs": differs,
+        "figures": [figure.to_json() for figure in agreement.figures],
+        "device": dict(second.header.device),
+        "evidence": {"sha256": hashlib.sha256(records).hexdigest(), "bytes": len(records)},
+        "remark": None,
+    }
+    subject = [certified["subject"][0], {"name": "certificate.json", "digest": {"sha256": digest("certificate")}}]
+    return dated(sign_statement(SCHEMA, subject, predicate, LAB))
+
+
+def main() -> None:
+    """Write every example."""
+    first, second = evidence(), evidence(seed=2)
+    changed = [replace(one, candidate_top1=(one.candidate_top1 + 1) % 10) for one in second.predictions[:87]]
+    other = replace(second, predictions=(*changed, *second.predictions[87:]))
+    graded = certificate(first)
+    store = TrustStore(
+        {"acme": MAKER.public}, ((MAKER.public, SUCCESSOR.public),), {LAB.public: "found on an old disk"}
+    )
+    examples = {
+        "certificate-1.graded": graded,
+        "certificate-1.refused": certificate(evidence(null_bias=0.2)),
+        "countersignature-1.agrees": countersignature(first, second, graded),
+        "countersignature-1.disagrees": countersignature(first, other, graded),
+        "handover-1": dated(hand_over(MAKER, SUCCESSOR.public)),
+        "lineage-1": lineage_values(),
+        "revocation-1": dated(revoke(MAKER, "the laptop was stolen")),
+        "trust-store-1": store.to_json(),
+    }
+    for name, values in examples.items():
+        (EXAMPLES / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

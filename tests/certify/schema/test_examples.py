@@ -1,0 +1,50 @@
+"""The published examples fit the published schemas, and say nothing that the rules would not.
+
+Where a schema that is not released has changed, make_examples.py beside this file writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from certify.certificate.compared import compare_grades
+from certify.certificate.statement import grade_json
+from certify.errors import CertificateError
+from certify.judge.edition import load_edition
+from certify.judge.grade import grade
+from certify.judge.profile import Profile
+from certify.schema import SCHEMAS, validate
+
+EXAMPLES = {
+    entry.name: json.loads(entry.read_text()) for entry in (resources.files("certify.schema") / "examples").iterdir()
+}
+
+
+def test_examples_show_every_schema_when_listed() -> None:
+    assert {name.split(".")[0] for name in EXAMPLES} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_example_fits_its_schema_when_checked(name: str) -> None:
+    validate(EXAMPLES[name], name.split(".")[0])
+
+
+@pytest.mark.parametrize("name", ["certificate-1.graded.json", "certificate-1.refused.json"])
+def test_example_holds_the_grade_that_follows_when_derived_again(name: str) -> None:
+    predicate: dict[str, Any] = EXAMPLES[name]["predicate"]
+    assert predicate["outcome"] == name.split(".")[1]
+    edition = load_edition(predicate["edition"]["name"])
+    derived = grade_json(grade(Profile.from_json(predicate["profile"]), edition))
+    assert all(row.match == "same" for row in compare_grades(predicate["grade"], derived))
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_countersignature_refuses_when_it_contradicts_itself(agrees: bool) -> None:
+    example = EXAMPLES[f"countersignature-1.{'agrees' if agrees else 'disagrees'}.json"]
+    predicate = {**example["predicate"], "agrees": not agrees}
+    with pytest.raises(CertificateError, match="differs"):
+        validate({**example, "predicate": predicate}, "countersignature-1")
