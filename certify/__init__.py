@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from certify.api import Result, certify, profile
     from certify.certificate.verification import Verification
     from certify.certificate.verify import verify
+    from certify.comparison.compare import compare
     from certify.data.preprocess import Preprocess
     from certify.estimate import Estimate, EvidenceLevel
     from certify.measure.plan import Plan
+    from certify.page.report import report
 
 _WHERE = {
     "Estimate": "certify.estimate",
@@ -21,7 +23,9 @@ _WHERE = {
     "Result": "certify.api",
     "Verification": "certify.certificate.verification",
     "certify": "certify.api",
+    "compare": "certify.comparison.compare",
     "profile": "certify.api",
+    "report": "certify.page.report",
     "verify": "certify.certificate.verify",
 }
 
@@ -34,7 +38,9 @@ __all__ = [
     "Verification",
     "__version__",
     "certify",
+    "compare",
     "profile",
+    "report",
     "verify",
 ]
 

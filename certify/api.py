@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.errors import UsageError
-from certify.files import copy, write_bytes, write_text
+from certify.files import copy, write_bytes
 from certify.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from certify.judge.grade import Grade
     from certify.judge.profile import Profile
     from certify.measure.plan import Plan
+    from certify.profiled import Profiled
 
-BASELINE_NAME = "baseline.onnx"
+PARTIAL_NAME = "evidence.partial.jsonl"
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +44,11 @@ class Result:
     grade: Grade
     files: Mapping[str, Path]
 
+    @property
+    def model(self) -> Path:
+        """The certified file: ``model.onnx``, or ``model.pt2`` for a program that torch exported."""
+        return self.files[str(self.certificate.statement["subject"][0]["name"])]
+
     def to_json(self) -> dict[str, Any]:
         """Grade, profile and paths as JSON values."""
         return {
@@ -51,14 +58,20 @@ class Result:
             "files": {name: str(path) for name, path in self.files.items()},
         }
 
+    def report(self) -> str:
+        """Everything about it as one self-contained HTML page, as :func:`certify.report` draws it."""
+        from certify.page import report
+
+        return report(self.model)
+
     def __repr__(self) -> str:
         verdict = f"grade {self.grade.text}" if self.grade.letter else f"not graded: {' '.join(self.grade.reasons)}"
         ratio = self.profile.estimates.get("energy_ratio")
         loss = self.profile.estimates.get("relative_loss_percent")
-        return f"Result({verdict}; energy ratio {ratio}; relative accuracy loss {loss}; {self.files['model.onnx']})"
+        return f"Result({verdict}; energy ratio {ratio}; relative accuracy loss {loss}; {self.model})"
 
     def _repr_html_(self) -> str:
-        return f"{self.certificate.label()}<p><code>{html.escape(str(self.files['model.onnx']))}</code></p>"
+        return f"{self.certificate.label()}<p><code>{html.escape(str(self.model))}</code></p>"
 
 
 def certify(
@@ -81,10 +94,11 @@ def certify(
     """Measure a candidate against its baseline, grade it, sign the result and seal it into the candidate.
 
     Args:
-        candidate: ONNX file to grade, whoever made it.
-        baseline: ONNX file of the untouched original.
+        candidate: ONNX file to grade, whoever made it; or a program that torch exported (``.pt2``, for ``torch-cuda``).
+        baseline: the untouched original, a file of the same kind.
         data: data specification, or a data set; its test part is what counts.
-        out: folder for ``model.onnx``, ``baseline.onnx``, ``certificate.json``, ``evidence.jsonl`` and the label.
+        out: folder for ``model.onnx``, ``baseline.onnx`` (``.pt2`` for programs), ``certificate.json``,
+            ``evidence.jsonl`` and the label.
         preprocess: the candidate's preprocessing contract, or a YAML file with one; None takes the one that the file
             carries.
         baseline_preprocess: likewise for the baseline; None takes the one that it carries, else the candidate's.
@@ -106,8 +120,9 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    from certify.certificate.issue import LINEAGE_NAME, issue
+    from certify.certificate.issue import LINEAGE_NAME, draw_label, issue
     from certify.certificate.keys import load_or_create
+    from certify.certificate.subject import baseline_name, subject_name
     from certify.judge.edition import load_edition
     from certify.judge.grade import grade
 
@@ -115,11 +130,12 @@ def certify(
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     contract = _contract(candidate, preprocess)
     contracts = _contract(baseline, baseline_preprocess, default=contract), contract
+    original = baseline_name(baseline)
     signer = signer or load_or_create()
     origin = origin or f"{baseline.name}, as given"
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
-        measured_baseline, measured = Path(folder, BASELINE_NAME), Path(folder, "model.onnx")
+    with _keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
+        measured_baseline, measured = Path(folder, original), Path(folder, subject_name(candidate))
         evidence = _measure(
             (baseline, candidate),
             (measured_baseline, measured),
@@ -131,22 +147,22 @@ def certify(
             progress,
             made_here=lineage is not None,
         )
-        copy(measured_baseline, out / BASELINE_NAME)
+        copy(measured_baseline, out / original)
         certificate = issue(
             measured,
             evidence,
             lineage,
             contract,
-            {**(companions or {}), BASELINE_NAME: out / BASELINE_NAME},
+            {**(companions or {}), original: out / original},
             out,
             signer,
             model_name=model_name or candidate.stem,
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
-    _draw_label(certificate, out)
+    draw_label(certificate, out)
     profile = certificate.profile
-    return Result(certificate, profile, grade(profile, constants), _written(out))
+    return Result(certificate, profile, grade(profile, constants), _written(out, subject_name(candidate), original))
 
 
 def profile(
@@ -155,38 +171,57 @@ def profile(
     data: str | Dataset,
     against: str | Path | None = None,
     preprocess: Preprocess | str | Path | None = None,
-    plan: Plan | None = None,
+    plan: Plan | Sequence[Plan] | None = None,
+    out: str | Path | None = None,
     progress: Progress | None = None,
-) -> Profile:
+) -> Profiled:
     """Measure a model without grading it.
 
     Args:
         model: ONNX file.
         data: data specification, or a data set; its test part is what counts.
-        against: ONNX file to compare with. None compares the model with itself, which shows how well this machine
-            can tell two models apart.
+        against: ONNX file to compare with, measured in turn with the model. None measures the model alone.
         preprocess: preprocessing contract, or a YAML file with one; None takes the one that the file carries.
-        plan: how to measure.
+        plan: how to measure; several measure a workload each (other batches, other runtimes). Alone, a model is scored
+            once for each runtime, at the first batch.
+        out: folder for ``profile.json``, ``profile.svg``, ``profile.png`` and the evidence of each workload; None
+            writes nothing.
         progress: where to show how far it is; nowhere by default.
 
     Returns:
-        Estimates by name, with ``_candidate`` for ``model`` and ``_baseline`` for the other, and the guards.
+        The workloads in the order of the plans, with ``_candidate`` for ``model`` and ``_baseline`` for the other.
 
     Raises:
         LeanmarkError: as :func:`certify` does.
     """
-    from certify.judge.edition import load_edition
-    from certify.judge.profile import derive
+    from certify.folders import state_folder
+    from certify.measure.plan import Plan
+    from certify.profiling import profile_workloads
 
-    model = Path(model)
-    other = model if against is None else Path(against)
-    contract = _contract(model, preprocess)
-    contracts = _contract(other, None, default=contract), contract
-    constants = load_edition()
-    with tempfile.TemporaryDirectory(prefix="leanmark-profile-") as folder:
-        normal = Path(folder, BASELINE_NAME), Path(folder, "model.onnx")
-        origin = f"{other.name}, as given"
-        return derive(_measure((other, model), normal, contracts, data, plan, constants, origin, progress), constants)
+    sources = [Path(model)] if against is None else [Path(against), Path(model)]
+    contract = _contract(sources[-1], preprocess)
+    contracts = [*(_contract(other, None, default=contract) for other in sources[:-1]), contract]
+    plans = [plan or Plan()] if plan is None or isinstance(plan, Plan) else list(plan)
+    folder = None if out is None else Path(out)
+    with _keeping_windows(folder or state_folder()):
+        return profile_workloads(sources, contracts, data, plans, folder, progress or Silent())
+
+
+@contextlib.contextmanager
+def _keeping_windows(folder: Path) -> Iterator[None]:
+    """Write the finished windows of a measurement that stops before its time, and say where they are."""
+    from certify.measure.windows import MeasurementStopped, window_line
+
+    path = folder / PARTIAL_NAME
+    try:
+        yield
+    except MeasurementStopped as stopped:
+        if not stopped.windows:
+            raise
+        write_bytes(path, b"".join(window_line(window) for window in stopped.windows))
+        sentence = f"{stopped} The {len(stopped.windows)} windows that were finished are kept in {path}."
+        raise MeasurementStopped(sentence, stopped.windows) from stopped
+    path.unlink(missing_ok=True)  # of an earlier measurement that stopped
 
 
 def _measure(
@@ -227,7 +262,10 @@ def _contract(model: Path, given: Preprocess | str | Path | None, default: Prepr
 
     if isinstance(given, Preprocess):
         return given
-    contract = Preprocess.from_yaml(Path(given)) if given is not None else stored_contract(model) or default
+    if given is not None:
+        contract: Preprocess | None = Preprocess.from_yaml(Path(given))
+    else:
+        contract = stored_contract(model) or default
     if contract is None:
         raise UsageError(
             f"{model} carries no preprocessing contract, and none was given; say how pictures become its input with "
@@ -237,18 +275,9 @@ def _contract(model: Path, given: Preprocess | str | Path | None, default: Prepr
     return contract
 
 
-def _draw_label(certificate: Certificate, out: Path) -> None:
-    from certify.certificate.issue import LABEL_PNG_NAME, LABEL_SVG_NAME
-    from certify.label import render
-
-    drawing = certificate.label()
-    write_text(out / LABEL_SVG_NAME, drawing)
-    write_bytes(out / LABEL_PNG_NAME, render(drawing))
-
-
-def _written(out: Path) -> dict[str, Path]:
-    from certify.certificate import issue, statement
+def _written(out: Path, *models: str) -> dict[str, Path]:
+    from certify.certificate import issue
 
     papers = (issue.CERTIFICATE_NAME, issue.EVIDENCE_NAME, issue.LINEAGE_NAME)
-    names = (statement.SUBJECT_NAME, BASELINE_NAME, *papers, issue.LABEL_SVG_NAME, issue.LABEL_PNG_NAME)
+    names = (*models, *papers, issue.LABEL_SVG_NAME, issue.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

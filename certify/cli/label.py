@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from certify.certificate.issue import Certificate
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -24,11 +28,10 @@ def command(file: Path, certificate: Path | None, out: Path | None, width_px: in
 
     The label repeats what the certificate says; whether that is to be believed is a question for leanmark verify.
     """
-    from certify.certificate.issue import Certificate
     from certify.files import write_bytes, write_text
     from certify.label import render
 
-    drawing = Certificate.read(certificate or file).label()
+    drawing = certificate_of(file, certificate).label()
     picture = render(drawing, width_px)
     prefix = out or file.parent / "label"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
@@ -38,3 +41,11 @@ def command(file: Path, certificate: Path | None, out: Path | None, width_px: in
         print_json({ending: str(path) for ending, path in paths.items()})
     else:
         click.echo("\n".join(str(path) for path in paths.values()))
+
+
+def certificate_of(file: Path, named: Path | None) -> Certificate:
+    """The certificate that was named, else the one sealed into a file, else (where none can be) the one beside it."""
+    from certify.certificate.issue import CERTIFICATE_NAME, Certificate
+    from certify.certificate.subject import can_be_sealed
+
+    return Certificate.read(named or (file if can_be_sealed(file) else file.parent / CERTIFICATE_NAME))

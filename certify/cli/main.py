@@ -36,11 +36,20 @@ class Place(NamedTuple):
 
 
 REFEREE = {
+    "audit": Place("certify.cli.audit:command", "Derive a certificate's figures again, or measure them again."),
+    "badge": Place("certify.cli.badge:command", "Draw a badge for a README."),
     "certify": Place("certify.cli.certify:command", "Measure a pair of ONNX files, grade, sign and seal."),
+    "export": Place("certify.cli.export:command", "Write a certificate in the format of another tool."),
+    "compare": Place("certify.cli.compare:command", "Put certified models beside each other."),
+    "gate": Place("certify.cli.gate:command", "Let a certified model pass a build pipeline, or stop it."),
+    "countersign": Place("certify.cli.countersign:command", "Sign what you found about another's certificate."),
     "keygen": Place("certify.cli.keygen:command", "Make the key that signs your certificates."),
     "label": Place("certify.cli.label:command", "Draw the label of a certificate again."),
     "meters": Place("certify.cli.meters:command", "List the energy meters, and which one would be used here."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
+    "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
+    "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
+    "trust": Place("certify.cli.trust:command", "Say whose signature counts for you."),
     "verify": Place("certify.cli.verify:command", "Check the certificate of a model."),
 }
 

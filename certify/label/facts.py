@@ -20,6 +20,13 @@ LEVELS = {
     "proxy": "Estimated by a stand-in, not metered",
 }
 NO_METER = "No energy figure"
+SCOPES = {
+    "board": "the whole accelerator board",
+    "module": "the whole computing module",
+    "package": "the processor package",
+    "vcpu": "the virtual processors",
+    "wall": "all that hangs on the socket",
+}
 LETTERS = tuple("ABCDEFG")
 UNMETERED = ("modelled", "proxy")
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
@@ -109,7 +116,7 @@ def _read(predicate: Mapping[str, Any], digest: str) -> Facts:
         grade=clean(grade["text"]),
         reasons=tuple(clean(reason) for reason in grade["reasons"]),
         energy=energy_claim(figures["energy_ratio"], grade["upper_ratio"]) if graded else None,
-        accuracy=accuracy_claim(figures["relative_loss_percent"], grade["loss_percent"]) if graded else None,
+        accuracy=_loss(figures, grade) if graded else None,
         accuracies=_accuracies(figures) if graded else None,
         model=clean(predicate["model"]["name"]),
         data=clean(f"tested on {data['test_samples']:,} samples of {data['name']}"),
@@ -123,6 +130,11 @@ def _read(predicate: Mapping[str, Any], digest: str) -> Facts:
     )
 
 
+def _loss(figures: Mapping[str, Estimate], grade: Mapping[str, Any]) -> Claim:
+    quality = "score" if "score_baseline" in figures else "accuracy"
+    return accuracy_claim(figures["relative_loss_percent"], grade["loss_percent"], quality)
+
+
 def _accuracies(figures: Mapping[str, Estimate]) -> str:
     before, after = (percent(100 * figures[f"accuracy_{arm}"].value) for arm in ("baseline", "candidate"))
     return f"top-1 {before} before, {after} after"
@@ -130,7 +142,7 @@ def _accuracies(figures: Mapping[str, Estimate]) -> str:
 
 def _meter(meter: Mapping[str, Any]) -> str:
     """The warning stands first, so that a long method can't push it off the label."""
-    source = f"{meter['name']}: {meter['method'].rstrip('.')}; covers the {meter['scope']}."
+    source = f"{meter['name']}: {meter['method'].rstrip('.')}; covers {_scope(meter['scope'])}."
     if meter["level"] in UNMETERED:
         return f"The model's own error is not in the interval. {source}"
     if meter["relative_error"] is None:
@@ -138,9 +150,16 @@ def _meter(meter: Mapping[str, Any]) -> str:
     return f"{source} Its maker states {percent(100 * (meter['relative_error'] - 1))} of error."
 
 
+def _scope(scope: str) -> str:
+    """What the joules cover; a scope that no meter here has is named as it stands."""
+    return SCOPES.get(scope, f"the {scope}")
+
+
 def _rows(predicate: Mapping[str, Any], figures: Mapping[str, Estimate]) -> Iterator[tuple[str, str]]:
     yield "Device", _device(predicate["device"])
     yield "Workload", _workload(predicate["workload"])
+    if "score_baseline" in figures:
+        yield "Graded on", f"the score {predicate['data']['metric']}, not top-1 accuracy"
     yield "Baseline", predicate["baseline"]["origin"]
     yardstick = [figures.get(f"energy_yardstick_{arm}") for arm in ("candidate", "baseline")]
     if yardstick[0] is not None and yardstick[1] is not None:

@@ -12,6 +12,7 @@ from certify.estimate import Estimate
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _WHOLE = ("B", "")  # what is counted: there is no millibyte
+_WHOLE_BEYOND = 2.0**53  # a double has no decimals left to round
 
 
 def significant(value: float, digits: int, direction: str = "nearest") -> str:
@@ -26,6 +27,8 @@ def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
     """Write with fixed decimals, rounded to the nearest, ``up`` (towards more) or ``down`` (towards less)."""
     scale = 10.0**decimals
     scaled = value * scale
+    if abs(scaled) >= _WHOLE_BEYOND:
+        return f"{value:.{decimals}f}"
     if direction != "nearest" and not math.isclose(scaled, round(scaled), rel_tol=1e-9, abs_tol=1e-9):
         scaled = math.ceil(scaled) if direction == "up" else math.floor(scaled)
     written = f"{round(scaled) / scale:.{decimals}f}" if direction != "nearest" else f"{value:.{decimals}f}"

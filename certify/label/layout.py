@@ -56,7 +56,7 @@ def layout(facts: Facts) -> str:
 
 def _header(facts: Facts) -> Iterator[str]:
     yield text("leanmark", LEFT, 62, 34, BLACK)
-    yield text("energy label of a neural network", LEFT + 160, 62, 19, REGULAR, QUIET)
+    yield text("energy label of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
     yield text(f"edition {facts.edition}", RIGHT, 48, 19, BOLD, anchor="end")
     yield text(facts.date, RIGHT, 72, 19, REGULAR, QUIET, anchor="end")
     yield rule(LEFT, RIGHT, 90, 3)

@@ -7,6 +7,9 @@ from importlib.resources import files
 FAMILY = "Lato"
 WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
 
+DRAWING = 1
+"""Version of the drawing itself: raised whenever an equal certificate gives another ``label.svg``."""
+
 
 def render(svg: str, width_px: int = 800) -> bytes:
     """PNG bytes of a label.
@@ -32,7 +35,12 @@ def render(svg: str, width_px: int = 800) -> bytes:
 
 
 def renderer() -> str:
-    """Name and version of what draws the picture: its bytes are promised to be equal only under an equal one."""
+    """Versions of the drawing and of what paints it: the picture's bytes are equal only under an equal one."""
     import resvg_py
 
-    return f"resvg_py {resvg_py.__version__} (resvg {resvg_py.__resvg_version__})"
+    return f"{drawing()}, resvg_py {resvg_py.__version__} (resvg {resvg_py.__resvg_version__})"
+
+
+def drawing() -> str:
+    """Version of the drawing, the part of :func:`renderer` before the comma: ``label.svg`` depends on it alone."""
+    return f"label {DRAWING}"

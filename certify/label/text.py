@@ -34,13 +34,16 @@ _IDEOGRAPH = 1000
 
 
 def clean(value: object) -> str:
-    """One line of text without characters that XML forbids or that reorder what stands around them.
+    """One line of :func:`printable` text in which runs of white space are one space."""
+    return " ".join(printable(value).split())
 
-    Control, format (bidirectional marks among them), surrogate and unassigned characters become spaces; runs of
-    white space become one space.
+
+def printable(value: object) -> str:
+    """Text without characters that XML and HTML forbid or that reorder what stands around them.
+
+    Control, format (bidirectional marks among them), surrogate and unassigned characters become spaces.
     """
-    kept = (" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else c for c in str(value))
-    return " ".join("".join(kept).split())
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else c for c in str(value))
 
 
 def width(text: str, size: float, bold: bool = False) -> float:

@@ -59,14 +59,15 @@ def _aligned(bound: float, point: float) -> str:
     return f"{rounded(bound, decimals, 'down')}×"
 
 
-def accuracy_claim(loss: Estimate, largest: float | None) -> Claim:
+def accuracy_claim(loss: Estimate, largest: float | None, quality: str = "accuracy") -> Claim:
     """What the relative accuracy loss says; a negative one is a gain.
 
     Args:
         loss: in percent of the baseline's accuracy.
         largest: L of the grade, in percent: the upper end of the loss, not below 0.
+        quality: what was lost, where it is not top-1 accuracy.
     """
-    meaning = "of accuracy gained" if float(rounded(loss.value, 1)) < 0 else "of accuracy lost"
+    meaning = f"of {quality} gained" if float(rounded(loss.value, 1)) < 0 else f"of {quality} lost"
     figure = percent(abs(loss.value))
     end = math.inf if largest is None else max(largest, loss.high)
     if math.isinf(end):

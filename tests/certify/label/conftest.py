@@ -66,11 +66,12 @@ def make_predicate(
             "graph_optimization": "all",
             "spinning": True,
             "precision": "as in the model",
+            "library_versions": {"onnxruntime": "1.31.1"},
         },
         "workload_digest": DIGEST,
         "device": {"processor": "Xeon 8581C", "processors_allowed": 2, "virtualisation": "kvm"},
         "meter": {
-            "name": "vcpu-watts" if modelled else "rapl",
+            "name": "vcpu-watts" if modelled else "rapl-powercap",
             "level": level,
             "scope": "vcpu" if modelled else "package",
             "method": "CPU time times watts per vCPU" if modelled else "energy counter",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from certify.certificate.statement import PREDICATE_TYPE, STATEMENT_TYPE
+from certify.certificate.verify import verify
 from certify.errors import CertificateError
 from certify.label import draw, render, renderer
 from certify.label.layout import LEFT, RIGHT
+from certify.label.png import DRAWING, drawing
 from certify.label.text import width
 from certify.schema import validate
 
@@ -245,10 +249,44 @@ def test_render_keeps_awarded_letter_darkest_when_printed_in_grey(predicate: Mak
 
 
 def test_renderer_names_program_and_version_when_asked() -> None:
-    assert renderer().startswith("resvg_py 0.") or renderer().startswith("resvg_py ")
-    assert any(character.isdigit() for character in renderer())
+    drawn, _, painted = renderer().partition(", ")
+    assert drawn == drawing() == f"label {DRAWING}"
+    assert painted.startswith("resvg_py ")
+    assert any(character.isdigit() for character in painted)
 
 
 def test_draw_gives_equal_text_when_predicate_passed_through_json(predicate: Make) -> None:
     values = predicate()
     assert draw(values, DIGEST) == draw(json.loads(json.dumps(values, sort_keys=True)), DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [("vcpu", "covers the virtual processors."), ("package", "covers the processor package."), ("rail", "the rail.")],
+)
+def test_draw_says_kindly_what_joules_cover_when_scope_is_a_term(predicate: Make, scope: str, words: str) -> None:
+    values = predicate()
+    values["meter"]["scope"] = scope
+    description = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc")
+    assert description is not None
+    assert words in description
+
+
+def test_drawing_has_a_new_version_when_an_equal_certificate_gives_another_label(predicate: Make) -> None:
+    digest = hashlib.sha256(draw(predicate(), DIGEST).encode()).hexdigest()
+    assert (DRAWING, digest[:16]) == (1, "dcaea9edd10a37f0"), "raise DRAWING: earlier labels look otherwise"
+
+
+def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
+    certify_small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
+    path = certify_small().path
+    checked = verify(path).check("label")
+    assert checked is not None
+    assert checked.outcome == "pass"
+    monkeypatch.setattr("certify.label.png.DRAWING", DRAWING + 1)
+    checked = verify(path).check("label")
+    assert checked is not None
+    assert checked.outcome == "note"
+    assert "Draw it again" in checked.sentence

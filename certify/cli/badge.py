@@ -1,0 +1,35 @@
+"""``leanmark badge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.label import certificate_of
+from certify.cli.output import json_option, print_json
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark badge graded/model.onnx --out badge.svg")
+@click.argument("file", type=FILE)
+@click.option("--certificate", type=FILE, help="Certificate to draw [the one sealed in FILE].")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The picture [badge.svg beside FILE].")
+@json_option
+def command(file: Path, certificate: Path | None, out: Path | None, as_json: bool) -> None:
+    """Draw a badge for a README, with the letter of FILE's certificate and the saving, as SVG.
+
+    The badge repeats what the certificate says; whether that is to be believed is a question for leanmark verify.
+    """
+    from certify.files import write_text
+    from certify.label.badge import badge
+
+    read = certificate_of(file, certificate)
+    path = out or file.parent / "badge.svg"
+    write_text(path, badge(read.predicate, read.digest))
+    if as_json:
+        print_json({"badge": str(path)})
+    else:
+        click.echo(str(path))

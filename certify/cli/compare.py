@@ -1,0 +1,56 @@
+"""``leanmark compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json, print_rich
+
+if TYPE_CHECKING:
+    from certify.comparison import Comparison
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark compare pruned/model.onnx int8/model.onnx --plot pareto.svg")
+@click.argument("paths", type=FILE, nargs=-1, required=True, metavar="FILE FILE...")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="PICTURE",
+              help="Draw energy against loss, as .svg or .png.")  # fmt: skip
+@json_option
+def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, as_json: bool) -> None:
+    """Put certified models beside each other, and say which of them no other beats.
+
+    Each is verified first. Models can be compared that were measured on the same test data, with the same workload, by
+    the same method and on the same device, under one edition; others are refused with the reason (exit code 2).
+    """
+    from certify.comparison import compare
+
+    comparison = compare(*paths, trust=trust)
+    if plot is not None:
+        _draw(comparison, plot)
+    if as_json:
+        print_json(comparison.to_json())
+        return
+    from certify.cli.tables import files, several
+
+    listed = {str(number): Path(entry.name) for number, entry in enumerate(comparison.entries, start=1)}
+    print_rich(several(comparison), files(listed if plot is None else {**listed, "plot": plot}))
+
+
+def _draw(comparison: Comparison, path: Path) -> None:
+    from certify.errors import UsageError
+    from certify.files import write_bytes, write_text
+    from certify.label import render
+
+    if path.suffix not in (".svg", ".png"):
+        raise UsageError(f"--plot draws .svg and .png, not '{path.suffix or path.name}'.")
+    drawing = comparison.plot()
+    if path.suffix == ".svg":
+        write_text(path, drawing)
+    else:
+        write_bytes(path, render(drawing, width_px=1440))

@@ -1,0 +1,58 @@
+"""``leanmark gate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=Command,
+    example="leanmark gate graded/model.onnx --at-least C --max-loss 1 --not-worse-than last.json --trust ours.pub",
+)
+@click.argument("file", type=FILE)
+@click.option("--at-least", metavar="LETTER", help="The worst letter that passes (C~ passes for C).")
+@click.option("--max-loss", "max_loss_percent", type=float, metavar="PERCENT",
+              help="Largest loss of accuracy that may not be ruled out: the upper end of its interval.")  # fmt: skip
+@click.option("--not-worse-than", type=FILE, metavar="CERTIFICATE", help="Earlier certificate.json, or certified file.")
+@click.option("--metered", is_flag=True, help="Turn modelled energy away.")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option("--any-key", is_flag=True, help="Let the signature of any key count.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    file: Path,
+    at_least: str | None,
+    max_loss_percent: float | None,
+    not_worse_than: Path | None,
+    metered: bool,
+    trust: tuple[str, ...],
+    any_key: bool,
+    as_json: bool,
+) -> None:
+    """Let FILE pass a build pipeline, or stop it and say why.
+
+    FILE passes where its certificate is valid, signed by a key that you trust (your own is), has a letter, and keeps
+    what the options ask. Not worse than an earlier certificate is one that can be compared with it, has no lower
+    letter (where both have one baseline), and is shown to be worse neither in energy nor in accuracy.
+
+    Exit code 0: passed. 3: stopped; each reason is named. 1 and 2: the question could not be asked.
+    """
+    from certify.comparison import Gate, pass_gate
+    from certify.label.text import clean
+
+    gate = Gate(at_least, max_loss_percent, metered, any_key)
+    passage = pass_gate(file, gate, not_worse_than=not_worse_than, trust=trust)
+    if as_json:
+        print_json(passage.to_json())
+    else:
+        told = [f"stopped: {clean(reason)}" for reason in passage.reasons]
+        click.echo("\n".join(told or [f"passed: {clean(passage.verification.verdict)}"]))
+    ctx.exit(passage.exit_code)

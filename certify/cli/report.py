@@ -1,0 +1,35 @@
+"""``leanmark report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark report graded/model.onnx --out report.html")
+@click.argument("file", type=FILE)
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page [report.html beside FILE].")
+@json_option
+def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
+    """Write everything that is known about FILE, a certified model, as one HTML page.
+
+    The page holds all it needs, asks for nothing from anywhere, and runs no script: label, figures with intervals,
+    windows over time, classes, passes, guards, and how to check it. FILE is verified first; nothing is drawn from one
+    that is not valid.
+    """
+    from certify.page import report
+
+    path = out or file.parent / "report.html"
+    report(file, certificate=certificate, evidence=evidence, out=path)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        click.echo(str(path))

@@ -1,0 +1,61 @@
+"""One certified model in a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.errors import CertificateError
+from certify.estimate import Estimate
+from certify.label.text import clean
+
+if TYPE_CHECKING:
+    from certify.certificate.issue import Certificate
+    from certify.certificate.keys import PublicKey
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model with its certificate.
+
+    Attributes:
+        name: how it is called in tables: its path, as it was given.
+        certificate: of which nothing was found that is not valid.
+        trusted: whether it is signed by a key that the caller trusts.
+    """
+
+    name: str
+    certificate: Certificate
+    trusted: bool
+
+    @property
+    def predicate(self) -> Mapping[str, Any]:
+        """What was signed."""
+        return self.certificate.predicate
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is no letter."""
+        return bool(self.predicate["outcome"] == "refused")
+
+    def estimate(self, name: str) -> Estimate | None:
+        """A signed figure, or None where there is none."""
+        return self.certificate.profile.estimates.get(name)
+
+
+def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -> Entry:
+    """Verify a certified model.
+
+    Raises:
+        UsageError: there is no such file.
+        CertificateError: it holds no certificate, or one that is not valid.
+    """
+    from certify.certificate.verify import verify
+
+    verification = verify(path, trust=trust)
+    if not verification.valid or verification.certificate is None:
+        failed = "; ".join(f"{check.name}: {check.sentence}" for check in verification.failed)
+        raise CertificateError(f"{path} is not valid, so it is not compared with anything ({failed})")
+    return Entry(clean(path), verification.certificate, verification.trusted)

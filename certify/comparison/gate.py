@@ -1,0 +1,169 @@
+"""A gate for build pipelines: does a certified model keep what was asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.comparison.comparable import same_baseline, why_not_comparable
+from certify.errors import CertificateError, UsageError
+from certify.estimate import Estimate
+from certify.label.facts import LETTERS, UNMETERED
+from certify.suggest import unknown_name
+
+if TYPE_CHECKING:
+    from certify.certificate.issue import Certificate
+    from certify.certificate.keys import PublicKey
+    from certify.certificate.verification import Verification
+
+EXIT_PASSED = 0
+EXIT_STOPPED = 3
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What is asked of a model; that its certificate is valid and has a letter is asked always.
+
+    Attributes:
+        at_least: the worst letter that passes; None for any.
+        max_loss_percent: largest L (upper end of the relative accuracy loss), in percent; None for any.
+        metered: whether modelled energy is turned away.
+        any_key: whether the signature of a key that is not trusted counts.
+    """
+
+    at_least: str | None = None
+    max_loss_percent: float | None = None
+    metered: bool = False
+    any_key: bool = False
+
+    def __post_init__(self) -> None:
+        if self.at_least is not None and self.at_least not in LETTERS:
+            raise unknown_name("letter", self.at_least, LETTERS)
+        if self.max_loss_percent is not None and not self.max_loss_percent >= 0:
+            raise UsageError(f"The largest loss should be a percentage of at least 0, found {self.max_loss_percent}.")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Whether a model may pass.
+
+    Attributes:
+        verification: of the model's certificate.
+        reasons: why it may not, one sentence each; empty where it may.
+    """
+
+    verification: Verification
+    reasons: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing stands against it."""
+        return not self.reasons
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 3 stopped."""
+        return EXIT_PASSED if self.passed else EXIT_STOPPED
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {"passed": self.passed, "reasons": list(self.reasons), "verification": self.verification.to_json()}
+
+
+def pass_gate(
+    path: str | Path,
+    gate: Gate,
+    *,
+    not_worse_than: str | Path | None = None,
+    trust: Iterable[str | Path | PublicKey] = (),
+) -> Passage:
+    """Verify a certified model and ask of it what the gate says.
+
+    Args:
+        path: the model's file.
+        gate: what is asked.
+        not_worse_than: an earlier certificate (``certificate.json``, or a certified ONNX file).
+        trust: public keys whose signature counts, besides the user's own.
+
+    Raises:
+        UsageError: a file does not exist.
+        CertificateError: the model or the earlier file holds no certificate.
+    """
+    from certify.certificate.issue import Certificate
+    from certify.certificate.verify import verify
+
+    keys = tuple(trust)
+    verification = verify(path, trust=keys)
+    reasons = list(_not_believed(verification, gate))
+    if verification.valid and verification.certificate is not None:
+        reasons += _short_of(verification.certificate, gate)
+        if not_worse_than is not None:
+            earlier = Certificate.read(Path(not_worse_than))
+            reasons += _earlier_not_believed(earlier, gate, keys)
+            reasons += _worse(verification.certificate, earlier)
+    return Passage(verification, tuple(reasons))
+
+
+def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
+    for check in verification.failed:
+        yield f"The certificate is not valid: {check.name}: {check.sentence}"
+    if verification.certificate is None and not verification.failed:
+        yield "The certificate could not be read."
+    if verification.valid and not verification.trusted and not gate.any_key:
+        yield "It is signed by a key that you have not said you trust; name the key with --trust."
+
+
+def _short_of(certificate: Certificate, gate: Gate) -> Iterator[str]:
+    grade, meter = certificate.predicate["grade"], certificate.predicate["meter"]
+    if grade["letter"] is None:
+        yield f"No grade was given: {' '.join(grade['reasons'])}"
+        return
+    if gate.at_least is not None and LETTERS.index(grade["letter"]) > LETTERS.index(gate.at_least):
+        yield f"The grade is {grade['text']}; at least {gate.at_least} was asked."
+    if gate.max_loss_percent is not None and grade["loss_percent"] > gate.max_loss_percent:
+        lost, limit = grade["loss_percent"], gate.max_loss_percent
+        yield f"A loss of up to {lost:.3g} % of the accuracy can't be ruled out; at most {limit:g} % was asked."
+    if gate.metered and meter["level"] in UNMETERED:
+        yield f"The energy is {meter['level']}; a metered one was asked."
+
+
+def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str | Path | PublicKey]) -> Iterator[str]:
+    from certify.certificate.trust import trusted
+
+    standing = trusted(keys).standing(earlier.signer)
+    if standing.revoked:
+        yield f"The earlier certificate does not count: {standing.sentence}"
+    elif not earlier.envelope.signed_by(earlier.signer):
+        yield "The earlier certificate bears a signature that is not that of its key."
+    elif not gate.any_key and not standing.trusted:
+        yield "The earlier certificate is signed by a key that you have not said you trust; name it with --trust."
+
+
+def _worse(certificate: Certificate, earlier: Certificate) -> Iterator[str]:
+    """A lower letter, or a figure whose whole interval lies on the worse side of the earlier one's."""
+    now, then = certificate.predicate, earlier.predicate
+    if reasons := why_not_comparable(now, then):
+        yield f"It can't be compared with the earlier certificate: {'; '.join(reasons)}."
+        return
+    if then["grade"]["letter"] is None or now["grade"]["letter"] is None:
+        return  # whatever has a letter is not worse than a refusal, and a refusal is stopped already
+    common = same_baseline(now, then)
+    if common and LETTERS.index(now["grade"]["letter"]) > LETTERS.index(then["grade"]["letter"]):
+        yield f"The grade is {now['grade']['text']}; the earlier one was {then['grade']['text']}."
+    figures = (certificate.profile.estimates, earlier.profile.estimates)
+    names = ("energy_ratio", "relative_loss_percent") if common else ("energy_j_candidate", "accuracy_candidate")
+    for name in names:
+        yield from _shown_worse(name, figures, more_is_better=name == "accuracy_candidate")
+
+
+def _shown_worse(
+    name: str, figures: tuple[Mapping[str, Estimate], Mapping[str, Estimate]], more_is_better: bool
+) -> Iterator[str]:
+    now, then = (profile.get(name) for profile in figures)
+    what = name.removesuffix("_candidate").replace("_", " ")
+    if now is None or then is None:
+        raise CertificateError(f"A certificate with a letter holds no {what}.")
+    if now.high < then.low if more_is_better else now.low > then.high:
+        yield f"The {what} is {now}, worse than the earlier {then}."

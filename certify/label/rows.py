@@ -1,0 +1,109 @@
+"""The figures of a profile as rows of text: before, after and change, each with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from certify.estimate import Estimate, EvidenceLevel
+from certify.label.figures import interval, percent, quantity, rounded, times
+
+ROWS = (
+    ("accuracy (top-1)", "accuracy", "relative_loss_percent"),
+    ("declared score", "score", "relative_loss_percent"),
+    ("energy per inference", "energy_j", "energy_ratio"),
+    ("time per inference", "duration_s", "duration_ratio"),
+    ("throughput", "throughput_per_s", None),
+    ("latency p50", "latency_p50_s", None),
+    ("latency p90", "latency_p90_s", None),
+    ("latency p99", "latency_p99_s", None),
+    ("MACs", "macs", "macs_ratio"),
+    ("bytes moved", "bytes_moved", "bytes_moved_ratio"),
+    ("parameters", "parameters", None),
+    ("file size", "bytes", "bytes_ratio"),
+    ("peak memory", "peak_memory_bytes", None),
+)
+"""Name of the row, stem of its estimates (``_baseline`` and ``_candidate`` follow), name of the estimate of change."""
+
+UNITS = {
+    "score": "", "throughput_per_s": "/s", "macs": "", "bytes_moved": "B", "parameters": "", "bytes": "B",
+    "peak_memory_bytes": "B",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure, and the ends of its interval; both empty where it was not measured, the ends for an exact count."""
+
+    figure: str = ""
+    ends: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a comparison."""
+
+    name: str
+    before: Cell
+    after: Cell
+    change: Cell
+
+
+def compared(estimates: Mapping[str, Estimate]) -> tuple[Row, ...]:
+    """Before and after, a row a figure; a row without any figure is left out."""
+    rows = []
+    for name, stem, change in ROWS:
+        before, after = estimates.get(f"{stem}_baseline"), estimates.get(f"{stem}_candidate")
+        if before is not None or after is not None:
+            if stem == "accuracy" and "score_baseline" in estimates:
+                change = None  # the loss is that of the declared score
+            changed = change_cell(estimates.get(change or ""), before, after)
+            rows.append(Row(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
+    return tuple(rows)
+
+
+def marked(name: str, estimate: Estimate | None) -> str:
+    """The name of a row, with a word about energy that no meter read."""
+    modelled = estimate is not None and estimate.evidence is EvidenceLevel.MODELLED
+    return f"{name} (modelled)" if modelled else name
+
+
+def cell(estimate: Estimate | None, stem: str) -> Cell:
+    """One figure of a row by the stem of its estimates."""
+    if estimate is None:
+        return Cell()
+    if stem == "accuracy":
+        return accuracy_cell(estimate)
+    unit = UNITS.get(stem, estimate.unit)
+    return Cell(quantity(estimate.value, unit), interval(estimate, unit))
+
+
+def accuracy_cell(estimate: Estimate) -> Cell:
+    """A share as a percentage."""
+    ends = f"{rounded(100 * estimate.low, 1, 'down')} to {rounded(100 * estimate.high, 1, 'up')}"
+    return Cell(percent(100 * estimate.value), ends if estimate.low < estimate.high else "")
+
+
+def change_cell(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Cell:
+    """The change: of a loss in percent its opposite, else a factor."""
+    if change is None:
+        if before is None or after is None or not before.value:
+            return Cell()
+        return Cell(factor(after.value / before.value))
+    if change.unit == "%":
+        return Cell(percent(-change.value), ends(-change.high, -change.low))
+    exact = change.low == change.high
+    return Cell(factor(change.value), "" if exact else ends(change.low, change.high, 3))
+
+
+def factor(ratio: float) -> str:
+    """A ratio as a factor: ``0.238×``, ``1.31×``."""
+    return times(ratio) if ratio >= 1 else f"{rounded(ratio, 3)}×"
+
+
+def ends(low: float, high: float, decimals: int = 1) -> str:
+    """Two ends, rounded outward."""
+    written = ("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in
+               ((low, "down"), (high, "up")))  # fmt: skip
+    return " to ".join(written)

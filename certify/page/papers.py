@@ -1,0 +1,93 @@
+"""What a report is drawn from: the certificate, and of its papers those that it binds by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.certificate.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
+from certify.certificate.verification import Signature
+from certify.errors import CertificateError
+from certify.evidence import Evidence, parse_evidence
+from certify.schema import validate
+
+
+@dataclass(frozen=True)
+class Papers:
+    """A certificate with its papers.
+
+    Attributes:
+        certificate: the certificate.
+        evidence: None where it does not lie beside the model.
+        lineage: likewise, or where the certificate names none.
+        signatures: whose signatures are good, the maker's first; whom of them to trust is the reader's own affair.
+    """
+
+    certificate: Certificate
+    evidence: Evidence | None
+    lineage: Mapping[str, Any] | None
+    signatures: tuple[Signature, ...] = ()
+
+
+def read_papers(
+    path: str | Path,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+) -> Papers:
+    """Verify a certified model and read the papers beside it.
+
+    Args:
+        path: the model's file.
+        certificate: as :func:`certify.verify` takes it.
+        evidence: likewise.
+
+    Raises:
+        UsageError: a file that was named does not exist.
+        CertificateError: there is no certificate, or something about it is not valid.
+    """
+    from certify.certificate.verify import verify
+
+    path = Path(path)
+    verification = verify(path, certificate, evidence)
+    if not verification.valid or verification.certificate is None:
+        failed = "; ".join(f"{check.name}: {check.sentence}" for check in verification.failed)
+        raise CertificateError(f"{path} is not valid, so nothing is drawn from it ({failed})")
+    found = verification.certificate
+    folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
+    places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
+    records = _bound(places, found.predicate["evidence"])
+    lineage = _bound([folder / LINEAGE_NAME for folder in folders], found.predicate["lineage"])
+    return Papers(
+        found,
+        None if records is None else parse_evidence(records),
+        None if lineage is None else _lineage(lineage),
+        verification.signatures,
+    )
+
+
+def _bound(places: Iterable[Path], stated: Mapping[str, Any] | None) -> bytes | None:
+    """The bytes of the first file that is there; None where there is none, or none is named in the certificate.
+
+    Raises:
+        CertificateError: the file is not the one that was signed.
+    """
+    path = next((place for place in places if place.is_file()), None)
+    if path is None or stated is None:
+        return None
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != stated["sha256"]:
+        raise CertificateError(f"{path} is not the file that was signed.")
+    return content
+
+
+def _lineage(content: bytes) -> Mapping[str, Any]:
+    try:
+        lineage: Mapping[str, Any] = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CertificateError(f"The lineage is no JSON: {error}.") from error
+    validate(lineage, "lineage-1")
+    return lineage
