@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.certificate.issue import EVIDENCE_NAME
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
 from certify.files import copy, sha256_file
 from certify.measure import runtimes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from certify.api import Result
+    from certify.estimate import Estimate
     from certify.judge.grade import Grade
     from certify.judge.profile import Profile
     from certify.measure.plan import Plan
@@ -39,12 +41,15 @@ class CompressionResult:
         certified: certificate, profile and grade (see ``certify.Result``).
         lineage: how the model came about.
         recipe: what was asked for.
+        loss: relative loss in percent, its interval of the confidence that the recipe asks for; None where no sample
+            was scored.
     """
 
     out: Path
     certified: Result
     lineage: Lineage
     recipe: Recipe
+    loss: Estimate | None
 
     @property
     def grade(self) -> Grade:
@@ -63,9 +68,8 @@ class CompressionResult:
 
     @property
     def within_budget(self) -> bool | None:
-        """Whether the accuracy loss is shown to be within the recipe's budget; None where no loss was computed."""
-        loss = self.profile.estimates.get("relative_loss_percent")
-        return None if loss is None else loss.high <= self.recipe.budget.max_loss_percent
+        """Whether the upper end of :attr:`loss` is within the recipe's budget; None where there is none."""
+        return None if self.loss is None else self.loss.high <= self.recipe.budget.max_loss_percent
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -146,6 +150,7 @@ def run(
         device=_device(),
         seed=seed,
         max_train_time=max_train_time,
+        max_loss_percent=chosen.budget.max_loss_percent,
         progress=progress,
         test_digests=frozenset(dataset.test.digests()),
     )
@@ -188,6 +193,7 @@ def _fingerprint(original: Original, recipe: Recipe, data: Mapping[str, Any], co
         "target": context.target.name,
         "device": context.device,
         "max_train_time": context.max_train_time,
+        "max_loss_percent": context.max_loss_percent,
     }
 
 
@@ -243,4 +249,14 @@ def _certify(
             (folder / name).unlink(missing_ok=True)  # of an earlier job in this folder
     workspace.remove()
     files = {**certified.files, **{name: folder / name for name in made.checkpoint}}
-    return CompressionResult(folder, replace(certified, files=files), lineage, recipe)
+    loss = _loss(certified.files[EVIDENCE_NAME], recipe.budget.confidence)
+    return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss)
+
+
+def _loss(evidence: Path, confidence: float) -> Estimate | None:
+    from certify.evidence import read_evidence
+    from certify.judge.accuracy import accuracy_estimates
+    from certify.judge.edition import load_edition
+
+    edition = replace(load_edition(), confidence=confidence)
+    return accuracy_estimates(read_evidence(evidence), edition).get("relative_loss_percent")

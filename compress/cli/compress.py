@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from certify.cli.command import Command
-from certify.cli.output import bars, json_option, print_json, print_result
+from certify.cli.output import bars, carbon_option, json_option, print_json, print_result
 
 DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smh]?)")
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -48,8 +48,9 @@ leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 
 @click.option("--preprocess", type=FILE, help="YAML file with the preprocessing contract.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Threads of the measured sessions.")
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
+@carbon_option
 @json_option
-def command(model: str, as_json: bool, **arguments: Any) -> None:
+def command(model: str, as_json: bool, carbon_intensity: float | None, **arguments: Any) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
 
     MODEL is the name of a torchvision classifier (see leanmark models), package.module:factory, or an ONNX file,
@@ -62,7 +63,10 @@ def command(model: str, as_json: bool, **arguments: Any) -> None:
     if as_json:
         print_json(result.to_json())
         return
-    print_result(result.certified, as_json=False)
+    print_result(result.certified, as_json=False, carbon_intensity=carbon_intensity)
     if result.within_budget is False:
-        most = result.recipe.budget.max_loss_percent
-        click.echo(f"\nThe accuracy loss is not shown to be within the recipe's budget of {most:g} %.")
+        budget = result.recipe.budget
+        click.echo(
+            f"\nThe accuracy loss is not shown to be within the recipe's budget of {budget.max_loss_percent:g} % "
+            f"(confidence {budget.confidence:g})."
+        )

@@ -88,6 +88,7 @@ class PassContext:
         device: torch device that training runs on.
         seed: of every random choice.
         max_train_time: seconds that one training may last, or None.
+        max_loss_percent: the recipe's budget: largest relative loss of accuracy, in percent; None for no limit.
         progress: where the pass says how far it is.
         workspace: folder for new files (ONNX stage); None where there is none.
         test_digests: of the test samples, which a pass that brings data of its own must refuse.
@@ -100,6 +101,7 @@ class PassContext:
     device: str = "cpu"
     seed: int = 0
     max_train_time: float | None = None
+    max_loss_percent: float | None = None
     progress: Progress = field(default_factory=Silent)
     workspace: Path | None = None
     test_digests: frozenset[str] = frozenset()

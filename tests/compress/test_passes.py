@@ -25,7 +25,10 @@ SHORT = {
     "finetune": {"epochs": 1},
     "low_rank": {"energy": 0.5},
     "nm_sparsity": {"epochs": 1, "force": True},
+    "half": {"samples": 16},
+    "quantize_dynamic": {"least_share": 0},
     "quantize_static": {"samples": 16},
+    "quantize_weights": {"block": 16},
     "structured_prune": {"round_to": 4},
 }
 """Parameters that make a pass quick; a pass without an entry runs with its defaults."""

@@ -20,6 +20,7 @@ from certify.progress import Silent
 from certify.schema import validate
 from compress import load, pipeline, recipe
 from compress.facts import count_macs, state_digest
+from compress.passes.finetune import Finetune
 from compress.passes.quantize_static import QuantizeStatic
 from compress.workspace import FOLDER
 
@@ -88,11 +89,33 @@ def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset
     assert "CompressionResult" in repr(result)
     assert "<svg" in result._repr_html_()
     assert json.loads(json.dumps(result.to_json()))["lineage"] == lineage
+    assert result.loss == result.profile.estimates["relative_loss_percent"]  # the edition's confidence is the recipe's
+    assert result.within_budget == (result.loss.high <= SMALL.budget.max_loss_percent)
+    surer = pipeline._loss(out / "evidence.jsonl", 0.999)
+    assert surer.value == result.loss.value and surer.high > result.loss.high
 
     again = load(out, into=model)
     assert state_digest(model) == before
     assert state_digest(again) == rows[1]["model_digest_out"]
     assert count_macs(again, torch.zeros(1, 3, 32, 32)) == rows[1]["macs"]
+
+
+def test_job_goes_on_with_another_architecture_when_the_recipe_names_one(model, dataset, tmp_path, stopped):
+    """The student of the first pass is what the second one gets, also when the job was stopped between them."""
+    chosen = recipe.parse(
+        "name: other\npasses:\n  - distill: {epochs: 1, student: squeezenet1_1}\n  - finetune: {epochs: 1}\n", "o.yaml"
+    )
+    arguments = {"recipe": chosen, "data": dataset, "out": tmp_path, "plan": QUICK}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Finetune, "apply", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(model, **arguments)
+    with pytest.raises(MeasureError, match="stopped"):
+        pipeline.run(model, **arguments)
+    ((_, given),) = stopped
+    student = load(given["companions"]["model.safetensors"])
+    assert type(student).__name__ == "SqueezeNet"
+    assert student(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
 
 
 def test_job_goes_on_after_its_last_finished_pass(model, dataset, tmp_path, stopped, monkeypatch):
