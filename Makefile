@@ -11,7 +11,7 @@ RUNTIME ?=
 MAX_TRAIN_TIME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint notebook bench clean
+.PHONY: help setup compress certify verify test lint notebook bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ setup: .venv/compress.stamp .venv/dev.stamp ## set up .venv with everything (mak
 	@touch $@
 
 .venv/dev.stamp: .venv/compress.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export]'
 	@touch $@
 
 compress: .venv/compress.stamp ## compress and grade: MODEL=resnet50 [RECIPE DATA WEIGHTS OUT RUNTIME MAX_TRAIN_TIME]
@@ -59,6 +59,14 @@ notebook: .venv/dev.stamp ## run recipes/quickstart.ipynb and keep its output in
 
 bench: .venv/dev.stamp ## print the benchmarks' figures (no pass or fail)
 	@for script in tests/benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+.venv/fuzz.stamp: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,fuzz]'
+	@touch $@
+
+fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT=10000 SEED=0]; hours at the full count
+	@$(BIN)/python tests/fuzz/tampering.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
+	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0)
 
 clean: ## remove .venv, build/ and caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
+import onnx
 import pytest
 from hypothesis import settings
 
+from certify.certificate.issue import issue
+from certify.certificate.keys import SigningKey, generate
+from certify.certificate.normalise import normalise
+from certify.data.dataset import samples_digest
 from certify.evidence import Evidence
 from certify.judge.edition import Edition, load_edition
 
@@ -19,10 +26,11 @@ settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
 
 
-def _synthetic() -> ModuleType:
-    name = "leanmark_tests_synthetic"
+def _module(stem: str, folder: str = "judge") -> ModuleType:
+    """A module of a folder of tests/certify, which is no package."""
+    name = f"leanmark_tests_{folder}_{stem}"
     if name not in sys.modules:
-        path = Path(__file__).parent / "judge" / "synthetic.py"
+        path = Path(__file__).parent / folder / f"{stem}.py"
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
@@ -30,10 +38,23 @@ def _synthetic() -> ModuleType:
     return sys.modules[name]
 
 
+class Certified(NamedTuple):
+    """A certified model in a folder of its own, and the key that signed it."""
+
+    path: Path
+    key: SigningKey
+
+
 @pytest.fixture(scope="session")
 def make_evidence() -> Callable[..., Evidence]:
     """The builder of tests/certify/judge/synthetic.py: honest evidence with a knob for each thing that may go wrong."""
-    return _synthetic().make_evidence  # type: ignore[no-any-return]
+    return _module("synthetic").make_evidence  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def noise() -> ModuleType:
+    """The simulated machines of tests/certify/judge/noise.py."""
+    return _module("noise")
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +67,37 @@ def evidence(make_evidence: Callable[..., Evidence]) -> Evidence:
 def edition() -> Edition:
     """The edition of 2026."""
     return load_edition("2026")
+
+
+@pytest.fixture(scope="session")
+def certify_small(
+    make_evidence: Callable[..., Evidence], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Certified]:
+    """Certifies the small model of tests/certify/certificate/conftest.py on synthetic evidence."""
+    builders = _module("conftest", "certificate")
+    folder = tmp_path_factory.mktemp("small")
+    onnx.save(builders.build_model(), folder / "foreign.onnx")
+    normalise(folder / "foreign.onnx", folder / "candidate.onnx", builders.contract())
+    facts = builders.facts_of(folder / "candidate.onnx")
+    key = generate(folder / "signing.key")
+
+    def make(
+        header: dict[str, Any] | None = None, lineage: dict[str, Any] | None = None, model: str = "small", **knobs: Any
+    ) -> Certified:
+        """Header and lineage replace fields of the honest ones; other knobs are those of make_evidence."""
+        predictions = make_evidence(**knobs).predictions
+        digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
+        data = {"name": "mnist5k", "spec": "mnist5k", "test_samples": len(predictions), "test_digest": digest,
+                "classes": 10}  # fmt: skip
+        fields = {"models": {"baseline": facts, "candidate": facts}, "data": data, **(header or {})}
+        out = tmp_path_factory.mktemp("graded")
+        (out / "lineage.json").write_text(json.dumps({**builders.lineage_values(), **(lineage or {})}))
+        evidence = make_evidence(header=fields, **knobs)
+        certificate = issue(
+            folder / "candidate.onnx", evidence, out / "lineage.json", builders.contract(), {}, out, key,
+            model_name=model,
+        )  # fmt: skip
+        (out / "label.svg").write_text(certificate.label())
+        return Certified(out / "model.onnx", key)
+
+    return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 import certify
 from certify.errors import DataError, ModelError, UsageError
+from certify.measure.windows import MeasurementStopped
 
 CLASSES, SIDE = 4, 32
 QUICK = certify.Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
@@ -136,11 +138,47 @@ def test_graded_file_runs_and_says_the_same_as_before(result, theirs: Path) -> N
     np.testing.assert_array_equal(before, after)
 
 
-def test_profile_measures_a_sealed_file_with_its_own_contract(result, theirs: Path, monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path))
-    profile = certify.profile(result.files["model.onnx"], data=f"imagefolder:{theirs / 'photos'}", plan=QUICK)
-    assert profile.estimates["energy_j_candidate"].value > 0
-    assert profile.estimates["accuracy_candidate"] == profile.estimates["accuracy_baseline"]
+def test_profile_measures_a_sealed_file_alone_with_its_own_contract(
+    result, theirs: Path, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path / "state"))
+    profiled = certify.profile(
+        result.files["model.onnx"], data=f"imagefolder:{theirs / 'photos'}", out=tmp_path / "out",
+        plan=[QUICK, replace(QUICK, batch=4)],
+    )  # fmt: skip
+    one, four = profiled.workloads
+    assert (one.runtime, one.batch, four.batch) == ("onnxruntime-cpu", 1, 4)
+    for workload in (one, four):
+        assert workload.profile.estimates["energy_j_candidate"].value > 0
+        assert workload.nodes("candidate")[0].energy is not None
+    assert "accuracy_candidate" in one.profile.estimates
+    assert "accuracy_candidate" not in four.profile.estimates  # scored once for a runtime
+    evidence = {f"evidence-onnxruntime-cpu-batch{batch}.jsonl" for batch in (1, 4)}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*evidence, "profile.json", "profile.svg",
+                                                                    "profile.png"}  # fmt: skip
+    assert json.loads((tmp_path / "out" / "profile.json").read_text()) == json.loads(json.dumps(profiled.to_json()))
+    assert "batch 4" in repr(profiled) and "<svg" in profiled._repr_html_()
+    assert not (tmp_path / "state").exists()  # no attempt at a grade
+
+
+@pytest.mark.parametrize("finished", [2, 0])
+def test_finished_windows_are_kept_when_a_measurement_stops(
+    theirs: Path, tmp_path: Path, monkeypatch, evidence, finished: int
+) -> None:
+    def stopping(*files, **settings):
+        raise MeasurementStopped("The worker of the candidate was killed by SIGKILL.", evidence.windows[:finished])
+
+    monkeypatch.setattr("certify.measure.experiment.measure", stopping)
+    with pytest.raises(MeasurementStopped, match="SIGKILL") as stopped:
+        certify.certify(
+            theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}",
+            preprocess=theirs / "contract.yaml", out=tmp_path / "out", plan=QUICK,
+        )  # fmt: skip
+    kept = list((tmp_path / "out").iterdir())
+    assert [path.name for path in kept] == ["evidence.partial.jsonl"] * bool(finished)
+    if finished:
+        assert f"The 2 windows that were finished are kept in {kept[0]}." in str(stopped.value)
+        assert [json.loads(line)["kind"] for line in kept[0].read_text().splitlines()] == ["window", "window"]
 
 
 def test_nothing_is_guessed_when_no_contract_is_there(theirs: Path, tmp_path: Path) -> None:

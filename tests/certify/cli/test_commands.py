@@ -39,12 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         result = {"grade": grade.to_json(), "profile": PROFILE.to_json(), "files": {"model.onnx": "out/model.onnx"}}
         return SimpleNamespace(profile=PROFILE, grade=grade, files=files, to_json=lambda: result)
 
-    def profile(model: Path, **settings: Any) -> Profile:
-        calls.update(model=model, **settings)
-        return PROFILE
-
     monkeypatch.setattr("certify.api.certify", certify)
-    monkeypatch.setattr("certify.api.profile", profile, raising=False)
     return calls
 
 
@@ -150,15 +145,6 @@ def test_certify_refuses_when_plan_is_out_of_range(leanmark: Run, onnx_file: Mak
     assert not asked
 
 
-def test_profile_shows_figures_when_measured(leanmark: Run, onnx_file: Make, asked: dict[str, Any]) -> None:
-    model = onnx_file()
-    result = leanmark("profile", model, "--data", "mnist5k")
-    assert result.exit_code == 0, result.output
-    assert "4.00 G" in result.stdout
-    assert asked["against"] is None
-    assert json.loads(leanmark("profile", model, "--data", "x", "--json").stdout) == PROFILE.to_json()
-
-
 def test_keygen_makes_private_file_when_none_exists(leanmark: Run, tmp_path: Path) -> None:
     path = tmp_path / "keys" / "release.key"
     result = leanmark("keygen", "--out", path, "--json")
@@ -183,18 +169,6 @@ def test_keygen_keeps_key_when_one_exists(leanmark: Run, tmp_path: Path) -> None
     assert path.read_bytes() != before
 
 
-def test_meters_lists_all_with_reasons_when_asked(leanmark: Run) -> None:
-    rows = json.loads(leanmark("meters", "--json").stdout)
-    assert {row["name"] for row in rows["meters"]} >= {"rapl", "nvml", "vcpu-watts"}
-    for row in rows["meters"]:
-        assert row["available"] == (row["reason"] is None)
-        assert (rows["used_for"]["cpu"] == row["name"]) == ("cpu" in row["used_for"])
-    text = leanmark("meters").stdout
-    for row in rows["meters"]:
-        assert f"{row['name']}: " in text
-        assert row["reason"] is None or row["reason"] in text
-
-
 def test_verify_fails_with_one_sentence_when_file_has_no_certificate(leanmark: Run, onnx_file: Make) -> None:
     result = leanmark("verify", onnx_file())
     assert result.exit_code == 1
@@ -215,7 +189,7 @@ def test_verify_exits_with_what_was_found_when_done(
         def to_json(self) -> dict[str, Any]:
             return {"exit_code": code}
 
-    monkeypatch.setattr("certify.certificate.verify.verify", lambda *arguments: Found())
+    monkeypatch.setattr("certify.certificate.verify.verify", lambda *arguments, **named: Found())
     result = leanmark("verify", onnx_file())
     assert result.exit_code == code
     assert result.stdout == "+ seal: fine [31m\nvalid: grade C~.\n"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from certify.cli.tables import comparison, files, single, verdict
+from certify.cli.tables import comparison, files, payback_lines, single, verdict
 from certify.estimate import Estimate, EvidenceLevel
 from certify.judge.grade import Grade
+from certify.judge.payback import payback
 
 
 def drawn(part: object, width: int = 100) -> str:
@@ -89,6 +90,28 @@ def test_verdict_shows_reasons_when_refused() -> None:
     text = drawn(verdict(Grade(None, True, None, None, None, ("The null run [0.9, 1.2] is off.",), ())))
     assert "Not graded" in text
     assert "- The null run [0.9, 1.2] is off." in text
+
+
+def test_payback_says_what_was_spent_and_when_it_is_saved_again() -> None:
+    lineage = {"rows": [{"energy_j": modelled(3000.0, 2700.0, 3300.0, "J").to_json()}]}
+    lines = payback_lines(payback(ESTIMATES, lineage, 400.0))
+    text = drawn(lines, width=200)
+    assert "Compressing took modelled 3.00 kJ (2.70 to 3.30)." in text
+    assert "saved again after modelled 273 k (" in text
+    assert "CO2 equivalent: modelled 333 mg" in text
+    assert payback_lines(payback({}, None)) is None
+
+
+def test_comparison_keeps_a_declared_loss_off_the_accuracy_when_there_is_one() -> None:
+    scores = {f"score_{arm}": Estimate(0.9, 0.89, 0.91, "1", 1500, "test") for arm in ("baseline", "candidate")}
+    rows = {line.split("  ")[0].strip(): line for line in drawn(comparison({**ESTIMATES, **scores})).splitlines()}
+    assert "-0.3 %" in rows["declared score"]
+    assert "-0.3 %" not in rows["accuracy (top-1)"]
+
+
+def test_verdict_shows_no_escape_sequences_when_a_class_is_named_with_them() -> None:
+    named = Grade("C", False, 6.13, 0.243, 0.88, (), ("Most clearly in class \x1b[31mcat.",))
+    assert "\x1b" not in drawn(verdict(named))
 
 
 def test_files_lists_whole_paths_when_they_are_long() -> None:

@@ -1,0 +1,76 @@
+"""``leanmark export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from certify.certificate.verification import Verification
+    from certify.export import Export
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark export graded/model.onnx --format cyclonedx --out graded/model.cdx.json")
+@click.argument("file", type=FILE)
+@click.option("--format", "name", required=True, help="cyclonedx, hf-model-card, in-toto or spdx3.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@json_option
+def command(
+    file: Path, name: str, out: Path | None, certificate: Path | None, trust: tuple[str, ...], as_json: bool
+) -> None:
+    """Write the certificate of FILE, an ONNX model, in the format of another tool.
+
+    FILE is verified first: what does not hold is not exported. The fields of the certificate that the format could not
+    hold are listed on the error stream.
+    """
+    from certify.certificate.verify import verify
+    from certify.errors import CertificateError
+    from certify.export import FORMATS, export
+    from certify.files import write_text
+    from certify.suggest import unknown_name
+
+    if name not in FORMATS:
+        raise unknown_name("format", name, FORMATS)
+    verification = verify(file, certificate, trust=trust)
+    read = verification.certificate
+    if read is None or not verification.valid:
+        raise CertificateError(f"{verification.verdict} Nothing is exported; see leanmark verify {file}.")
+    written = export(read, name, _lineage(verification))
+    if out is not None:
+        write_text(out, written.content)
+    if as_json:
+        place = {"path": str(out)} if out is not None else {"content": written.content}
+        print_json({"format": name, **place, "left_out": list(written.left_out)})
+    else:
+        click.echo(str(out) if out is not None else written.content, nl=out is not None)
+    _tell(written, verification)
+
+
+def _lineage(verification: Verification) -> dict[str, object] | None:
+    """The lineage beside the file, where it is the one that the certificate binds."""
+    from certify.certificate.issue import LINEAGE_NAME, read_lineage
+
+    check = verification.check("lineage_digest")
+    if check is None or check.outcome != "pass":
+        return None
+    return dict(read_lineage(verification.path.parent / LINEAGE_NAME))
+
+
+def _tell(written: Export, verification: Verification) -> None:
+    """Say on the error stream what the reader of the document will not see."""
+    from certify.label.text import clean
+
+    if not verification.trusted:
+        click.echo("Signed by a key that you have not said you trust (--trust).", err=True)
+    click.echo(f"{written.format} could not hold {len(written.left_out)} fields of the certificate:", err=True)
+    for path in written.summary():
+        click.echo(f"  {clean(path)}", err=True)

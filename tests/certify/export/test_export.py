@@ -1,0 +1,196 @@
+"""What holds for every format: it is its own library's idea of valid, and its list of what it left out is true."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from certify.certificate.issue import Certificate
+from certify.errors import CertificateError, MissingExtra, UsageError
+from certify.export import FORMATS, Export, export, write
+from certify.export.source import Source, pattern
+
+Statement = dict[str, Any]
+FORMAT_NAMES = sorted(FORMATS)
+HEX = re.compile(r"[0-9a-f]{64}")
+WORDS = {"graded": "refused", "refused": "graded", "pass": "unknown", "unknown": "pass", "fail": "pass"}
+"""Another allowed word for each that stands in an enumeration."""
+
+UNREADABLE = "\x1b[31m<script>alert(1)</script> {{7*7}} ${x} [a](javascript:x) `</td>\n# |"
+
+
+def changed(value: Any, path: tuple[str, ...]) -> Any:
+    """Another value that fits the same place."""
+    if isinstance(value, bool):
+        return not value
+    if path[-1] == "low":
+        return value - 1
+    if path[-1] == "value":
+        return value * 1.0001
+    if isinstance(value, int | float):
+        return value + 1
+    if value in WORDS:
+        return WORDS[value]
+    if path[-1] == "evidence":
+        return "modelled" if value != "modelled" else "proxy"
+    if path[-1] == "level":
+        return "proxy" if value == "modelled" else "wall"
+    if path[-1] == "created":
+        return value.replace("2026", "2025")
+    if HEX.fullmatch(value):
+        return f"{value[:-1]}{'0' if value[-1] != '0' else '1'}"
+    return f"{value[:-1]}?"
+
+
+def put(statement: Statement, path: tuple[str, ...]) -> None:
+    """Change the field at a path."""
+    place: Any = statement
+    for key in path[:-1]:
+        place = place[int(key) if isinstance(place, list) else key]
+    key = int(path[-1]) if isinstance(place, list) else path[-1]
+    place[key] = changed(place[key], path)
+
+
+def written(statement: Statement, name: str, lineage: Statement | None = None) -> tuple[Export, Source]:
+    source = Source(statement, "00" * 32, b"{}", lineage)
+    return write(source, name), source
+
+
+def one_of_each(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """One path of each pattern; of the estimates the energy ratio's, whose value has room within its interval."""
+    ratio_first = sorted(paths, key=lambda path: "energy_ratio" not in path)
+    return list({pattern(".".join(path)): path for path in reversed(ratio_first)}.values())
+
+
+@pytest.mark.parametrize("kind", ["graded", "modelled", "refused", "no meter"])
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_export_is_the_same_twice_when_input_is(
+    certificates: dict[str, Certificate], lineage: Statement, name: str, kind: str
+) -> None:
+    first, second = (export(certificates[kind], name, lineage) for _ in range(2))
+    assert first == second
+    assert first.format == name
+    assert first.content.endswith("\n")
+    assert certificates[kind].digest in first.content
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("kind", ["modelled", "refused"])
+def test_document_changes_when_a_field_that_it_holds_does(
+    make_statement: Callable[[str], Statement], name: str, kind: str
+) -> None:
+    statement = make_statement(kind)
+    before, source = written(statement, name)
+    for path in one_of_each(list(source.held())):
+        other = copy.deepcopy(statement)
+        put(other, path)
+        assert written(other, name)[0].content != before.content, path
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+@pytest.mark.parametrize("kind", ["graded", "modelled", "refused", "no meter"])
+def test_document_stays_when_all_fields_that_it_left_out_change(
+    make_statement: Callable[[str], Statement], name: str, kind: str
+) -> None:
+    statement = make_statement(kind)
+    before, source = written(statement, name)
+    assert before.left_out
+    held = set(source.held())
+    other = copy.deepcopy(statement)
+    for path in source.filled():
+        if path not in held:
+            put(other, path)
+    assert written(other, name)[0].content == before.content
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_list_names_each_field_once_when_something_was_left_out(
+    certificates: dict[str, Certificate], name: str
+) -> None:
+    made = export(certificates["graded"], name)
+    assert len(set(made.left_out)) == len(made.left_out)
+    assert len(made.summary()) <= len(made.left_out)
+    assert sum(int(found[1]) if (found := re.search(r"\((\d+)\)$", line)) else 1 for line in made.summary()) == len(
+        made.left_out
+    )
+    assert made.to_json()["left_out"] == list(made.left_out)
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_energy_is_marked_as_modelled_when_it_is(certificates: dict[str, Certificate], name: str) -> None:
+    assert "modelled" in export(certificates["modelled"], name).content
+    graded = json.dumps(export(certificates["graded"], name).content)
+    assert "modelled by" not in graded and "(modelled)" not in graded
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_refusal_says_why_when_there_is_no_letter(certificates: dict[str, Certificate], name: str) -> None:
+    certificate = certificates["refused"]
+    assert certificate.predicate["grade"]["letter"] is None
+    content = export(certificate, name).content
+    assert "null_holds" in content.replace("\\_", "_")
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_text_of_the_certificate_is_nothing_but_text_when_it_is_hostile(
+    make_statement: Callable[[str], Statement], name: str
+) -> None:
+    statement = make_statement("graded")
+    predicate = statement["predicate"]
+    predicate["model"]["name"] = predicate["baseline"]["origin"] = predicate["data"]["name"] = UNREADABLE
+    predicate["profile"]["guards"][0]["sentence"] = predicate["device"]["processor"] = UNREADABLE
+    content = written(statement, name)[0].content
+    assert "\x1b" not in content
+    if name == "hf-model-card":
+        body = content.split("\n---\n", 1)[1]
+        assert "<script" not in body and "[a](" not in body and "49" not in body.split("## Figures")[0]
+    else:
+        assert UNREADABLE in str(list(texts(json.loads(content)))) or repr(UNREADABLE)[1:-1] in str(
+            list(texts(json.loads(content)))
+        )
+
+
+def texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_export_names_the_nearest_when_format_is_unknown(certificates: dict[str, Certificate]) -> None:
+    with pytest.raises(UsageError, match="did you mean 'cyclonedx'"):
+        export(certificates["graded"], "cyclondx")
+
+
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_export_names_the_extra_when_the_library_is_missing(
+    certificates: dict[str, Certificate], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import builtins
+
+    real = builtins.__import__
+    libraries = ("cyclonedx", "huggingface_hub", "in_toto_attestation", "spdx_python_model")
+
+    def without(module: str, *arguments: Any, **settings: Any) -> Any:
+        if module.partition(".")[0] in libraries:
+            raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+        return real(module, *arguments, **settings)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingExtra, match=r"pip install 'leanmark\[export\]'"):
+        export(certificates["graded"], name)
+
+
+def test_export_is_refused_when_a_format_can_not_take_a_value(
+    make_statement: Callable[[str], Statement],
+) -> None:
+    statement = make_statement("graded")
+    statement["predicate"]["created"] = "2026-13-41T00:00:00Z"  # fits the pattern of the schema
+    with pytest.raises(CertificateError, match="can't be written as cyclonedx"):
+        written(statement, "cyclonedx")

@@ -1,0 +1,120 @@
+"""A small graded folder to attack, made as the tests make theirs, and the answer of verify about it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+
+from certify.certificate.keys import SigningKey, generate
+from certify.certificate.normalise import normalise
+from certify.certificate.seal import seal, unsealed_bytes
+from certify.certificate.verification import Verification
+from certify.certificate.verify import verify
+from certify.data.dataset import samples_digest
+from certify.evidence import Evidence
+
+TESTS = Path(__file__).resolve().parent.parent
+FILES = ("model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx")
+
+
+@functools.cache
+def fixtures(where: str) -> ModuleType:
+    """A module of the tests that builds models, papers or evidence."""
+    name = f"leanmark_fuzz_{where.replace('/', '_')}"
+    spec = importlib.util.spec_from_file_location(name, TESTS / f"{where}.py")
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A certified model with its papers.
+
+    Attributes:
+        folder: where everything lies.
+        key: that signed.
+    """
+
+    folder: Path
+    key: SigningKey
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.onnx"
+
+    def verify(self) -> Verification:
+        return verify(self.model, trust=[self.key.public])
+
+    def copy(self, to: Path, without: tuple[str, ...] = ()) -> Graded:
+        """Another folder of the same, less some files."""
+        shutil.copytree(self.folder, to)
+        for name in without:
+            (to / name).unlink(missing_ok=True)
+        return Graded(to, self.key)
+
+    def reseal(self, envelope: bytes) -> None:
+        """Put another certificate into the file and beside it, as somebody would who controls everything."""
+        bare = self.folder / "bare.onnx"
+        bare.write_bytes(self.model.read_bytes()[: unsealed_bytes(self.model)])
+        seal(bare, self.model, envelope)
+        bare.unlink()
+        (self.folder / "certificate.json").write_bytes(envelope)
+
+    def unseal(self) -> None:
+        """Take the certificate out of the file, so that the one beside it counts."""
+        self.model.write_bytes(self.model.read_bytes()[: unsealed_bytes(self.model)])
+
+
+def make(folder: Path, seed: int = 0, ratio: float = 0.3) -> Graded:
+    """Build, certify and sign a small model; another seed gives another model."""
+    papers = fixtures("certify/certificate/conftest")
+    folder.mkdir(parents=True, exist_ok=True)
+    model = papers.build_model()
+    if seed:
+        model.graph.node[0].name = f"conv{seed}"
+    onnx.save(model, folder / "foreign.onnx")
+    normalise(folder / "foreign.onnx", folder / "candidate.onnx", papers.contract())
+    key = generate(folder / "keys" / "k.key")
+    out = folder / "graded"
+    papers.write_papers(out, folder / "candidate.onnx", evidence_of(folder / "candidate.onnx", seed, ratio), key)
+    return Graded(out, key)
+
+
+def evidence_of(candidate: Path, seed: int, ratio: float) -> Evidence:
+    """Honest made-up evidence about a file."""
+    facts = fixtures("certify/certificate/conftest").facts_of(candidate)
+    build = fixtures("certify/judge/synthetic").make_evidence
+    knobs = {"samples": 600, "both": 590, "ratio": ratio, "seed": seed, "latencies": 50}
+    predictions = build(**knobs).predictions
+    digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
+    data = {"name": "mnist5k", "spec": "mnist5k", "test_samples": 600, "test_digest": digest, "classes": 10}
+    evidence: Evidence = build(header={"models": {"baseline": facts, "candidate": facts}, "data": data}, **knobs)
+    return evidence
+
+
+@contextmanager
+def own_folders(folder: Path) -> Iterator[None]:
+    """No key, cache or state of the user is seen or made."""
+    names = ("LEANMARK_CONFIG_HOME", "LEANMARK_CACHE_HOME", "LEANMARK_STATE_HOME")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: str(folder / name.lower()) for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

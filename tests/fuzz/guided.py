@@ -1,0 +1,73 @@
+"""One target under atheris (https://github.com/google/atheris), which keeps the inputs that reach new code.
+
+Run by hostile.py as ``python guided.py TARGET FOLDER -runs=N``. Every second input is changed by the target's own
+mutation, which knows its format, every other by libFuzzer's, which does not.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["certify", "compress"]):
+    from graded import own_folders
+    from hostile import LONGEST_S, Watch
+    from targets import Target, Unsafe, targets
+
+    from certify.errors import LeanmarkError
+
+LARGEST_INPUT = 1 << 20
+
+
+def mutator(target: Target):  # type: ignore[no-untyped-def]
+    """A mutation that atheris may call."""
+
+    def mutate(data: bytes, largest: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        if not data or rng.random() < 0.5:
+            return atheris.Mutate(data or b"x", largest)
+        return target.mutate(data, rng)[:largest]
+
+    return mutate
+
+
+def main() -> None:
+    """Run until the count is reached, or something is wrong."""
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    with own_folders(folder):
+        with atheris.instrument_imports(include=["certify", "compress"]):
+            target = targets(folder)[name]
+            with suppress(LeanmarkError):
+                target.run(target.seed)  # imports what is imported late
+        watch = Watch(folder)
+        corpus = folder / "corpus"
+        corpus.mkdir()
+        (corpus / "seed").write_bytes(target.seed)
+
+        def test(data: bytes) -> None:
+            watch.seen.clear()
+            watch.on, began = True, time.process_time()
+            try:
+                target.run(data)
+            except LeanmarkError:
+                pass
+            finally:
+                watch.on = False
+            if watch.seen:
+                raise Unsafe(watch.seen[0])
+            if time.process_time() - began > 2 * LONGEST_S:  # instrumented code takes about twice as long
+                raise Unsafe(f"took {time.process_time() - began:.1f} s")
+
+        options = [sys.argv[0], *sys.argv[3:], f"-max_len={LARGEST_INPUT}", "-timeout=60", "-rss_limit_mb=4000"]
+        artifacts = f"-artifact_prefix={folder}/"
+        atheris.Setup([*options, artifacts, str(corpus)], test, custom_mutator=mutator(target))
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

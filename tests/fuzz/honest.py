@@ -1,0 +1,103 @@
+"""What must raise no alarm, and what must be called changed: graded models treated as honest owners treat them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+from graded import Graded, make
+
+
+def false_alarms(folder: Path, count: int) -> tuple[int, list[str]]:
+    """Untouched models, saved again, stripped or moved; and changed graphs, which must be called changed.
+
+    Returns:
+        How many were verified, and those whose answer was wrong.
+    """
+    tried, wrong = 0, []
+    for seed in range(count):
+        home = make(folder / f"untouched{seed}", seed=seed + 2, ratio=0.2 + 0.01 * (seed % 50))
+        for name, (treat, valid) in TREATMENTS.items():
+            copy = home.copy(folder / f"untouched{seed}" / name.replace(" ", "-"))
+            treat(copy)
+            verification = copy.verify()
+            tried += 1
+            names = {check.name for check in verification.failed}
+            if verification.valid != valid or (not valid and "content_digest" not in names):
+                wrong.append(f"model {seed}, {name}: {verification.verdict}")
+    return tried, wrong
+
+
+def _nothing(copy: Graded) -> None:
+    pass
+
+
+def _saved_again(copy: Graded) -> None:
+    onnx.save(onnx.load(copy.model), copy.model)
+
+
+def _saved_twice_in_other_order(copy: Graded) -> None:
+    _saved_again(copy)
+    content = onnx.load(copy.model).SerializeToString(deterministic=True)
+    copy.model.write_bytes(content)
+
+
+def _without_metadata(copy: Graded) -> None:
+    _keep_metadata(copy, lambda key: not key.startswith("leanmark."))
+
+
+def _without_any_metadata(copy: Graded) -> None:
+    _keep_metadata(copy, lambda key: False)
+
+
+def _keep_metadata(copy: Graded, wanted: Callable[[str], bool]) -> None:
+    model = onnx.load(copy.model)
+    kept = [(entry.key, entry.value) for entry in model.metadata_props if wanted(entry.key)]
+    del model.metadata_props[:]
+    for key, value in kept:
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, copy.model)
+
+
+def _weights_beside(copy: Graded) -> None:
+    model = onnx.load(copy.model)
+    onnx.save(model, copy.model, save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+
+def _alone(copy: Graded) -> None:
+    for path in copy.folder.iterdir():
+        if path != copy.model:
+            path.unlink()
+
+
+def _optimised(copy: Graded) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(copy.folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(str(copy.model), options, providers=["CPUExecutionProvider"])
+    (copy.folder / "optimised.onnx").replace(copy.model)
+
+
+def _with_shapes(copy: Graded) -> None:
+    model = onnx.load(copy.model)
+    value = model.graph.value_info.add(name="features")
+    value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(model, copy.model)
+
+
+TREATMENTS: dict[str, tuple[Callable[[Graded], None], bool]] = {
+    "untouched": (_nothing, True),
+    "saved again by onnx": (_saved_again, True),
+    "saved again twice": (_saved_twice_in_other_order, True),
+    "stripped of leanmark's metadata": (_without_metadata, True),
+    "stripped of its maker's metadata too": (_without_any_metadata, False),
+    "weights in a file beside it": (_weights_beside, True),
+    "model alone": (_alone, True),
+    "optimised by onnxruntime": (_optimised, False),
+    "shapes added": (_with_shapes, False),
+}
+"""What is done to a graded folder, and whether verify must still call it valid."""

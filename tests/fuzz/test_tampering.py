@@ -1,0 +1,52 @@
+"""A small, seeded slice of tampering.py, which says how the whole is run."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import bytes_of
+import honest
+import onnx
+import pytest
+import tampering
+from graded import make, own_folders
+
+
+def test_every_change_is_found_by_the_check_that_should_when_few_are_tried(tmp_path: Path) -> None:
+    with own_folders(tmp_path):
+        tallies = tampering.Attacks(tmp_path / "attacks", count=20, seed=1).run()
+    assert sum(tally.tried for tally in tallies.values()) > 150
+    assert not {name: tally.missed + tally.elsewhere for name, tally in tallies.items() if tally.wrong}
+
+
+def test_untouched_files_raise_no_alarm_when_saved_stripped_or_moved(tmp_path: Path) -> None:
+    with own_folders(tmp_path):
+        tried, wrong = honest.false_alarms(tmp_path, 1)
+    assert tried == len(honest.TREATMENTS)
+    assert not wrong
+
+
+def test_miss_is_counted_when_no_check_or_another_finds_a_change() -> None:
+    tally = tampering.Tally()
+    tally.judge("a", set(), {"seal"})
+    tally.judge("b", {"label"}, {"seal"})
+    tally.judge("c", {"label", "seal"}, {"seal"})
+    assert (tally.tried, tally.wrong) == (3, 2)
+    assert tampering.report({"x": tally}) == 2
+
+
+@pytest.mark.parametrize("change", [bytes_of.padded, bytes_of.reordered, bytes_of.with_unknown_field])
+def test_other_bytes_say_the_same_model_when_protobuf_lets_them(tmp_path: Path, change: tampering.Change) -> None:
+    with own_folders(tmp_path):
+        content = make(tmp_path).model.read_bytes()
+    for seed in range(20):
+        other = change(content, random.Random(seed))
+        assert other != content
+        assert onnx.load_from_string(other).graph.node[0].name == "conv"
+
+
+def test_wire_format_is_written_as_it_was_read_when_nothing_changes(tmp_path: Path) -> None:
+    with own_folders(tmp_path):
+        content = make(tmp_path).model.read_bytes()
+    assert bytes_of.encoded(bytes_of.parsed(content)) == content
