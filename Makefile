@@ -57,8 +57,10 @@ lint: .venv/dev.stamp ## check style and types
 notebook: .venv/dev.stamp ## run recipes/quickstart.ipynb and keep its output in it
 	@$(BIN)/jupyter-execute --inplace recipes/quickstart.ipynb
 
-bench: .venv/dev.stamp ## print the benchmarks' figures (no pass or fail)
-	@for script in tests/benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+bench: .venv/dev.stamp ## print the benchmarks' figures, in their short forms (no pass or fail)
+	@for script in tests/benchmarks/*.py; do \
+	  short=$$(grep -q -- '--quick' "$$script" && echo --quick); \
+	  echo "$$script $$short"; $(BIN)/python "$$script" $$short || exit 1; done
 
 .venv/fuzz.stamp: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,fuzz]'

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from certify.data.dataset import Split
     from certify.data.preprocess import Preprocess
+    from certify.data.scoring import Scores
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,12 @@ def of_file(path: Path) -> StageFacts:
 
 
 def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> float:
-    """Share of a split's samples whose class an ONNX file gets right, run in ONNX Runtime.
+    """Share of a split's samples whose class an ONNX file gets right; see :func:`file_scores`."""
+    return file_scores(path, split, preprocess, classes, batch).accuracy
+
+
+def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> Scores:
+    """What an ONNX file, run in ONNX Runtime, makes of each sample of a split.
 
     Raises:
         ModelError: its outputs do not fit the data, or are not finite.
@@ -73,7 +79,7 @@ def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int
         wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch is filled up
         feed = {preprocess.input_name: preprocess.batch(split, wanted)}
         outputs.append(session.run([preprocess.output_name], feed)[0])
-    return score(np.concatenate(outputs)[: len(split)], split.labels, preprocess.class_map, classes).accuracy
+    return score(np.concatenate(outputs)[: len(split)], split.labels, preprocess.class_map, classes)
 
 
 def count_parameters(module: nn.Module) -> int:

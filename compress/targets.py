@@ -23,11 +23,30 @@ VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "avxvnni"})
 ARM_MACHINES = frozenset({"aarch64", "arm64", "armv8l"})
 
 IntegerType = Literal["uint8", "int8"]
+TargetName = Literal["cpu-vnni", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino"]
+
+CPU_OPERATORS = frozenset(
+    {
+        "Add", "AveragePool", "Clip", "Concat", "Conv", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "LeakyRelu",
+        "MatMul", "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze",
+        "Transpose", "Unsqueeze", "Where",
+    }
+)  # fmt: skip
+"""Operators that ONNX Runtime's CPU kernels compute on integers or hand integers through.
+
+Softmax, normalisations and transposed convolutions are left out: the first two lose accuracy for no time, and the
+last has no integer kernel.
+"""
+TENSORRT_OPERATORS = frozenset(
+    {"Add", "AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool"}
+)
+"""Layers that TensorRT runs in int8 where their inputs come through Q/DQ (developer guide, section "Working with
+Quantized Types": https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html)."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Kind of processor that the model is made for.
+    """Kind of processor or runtime that the model is made for.
 
     Attributes:
         name: as a pass's ``target`` names it.
@@ -36,14 +55,24 @@ class Target:
         reduce_range: weights are held to 7 bits, so that 16-bit sums of products do not saturate.
         channel_multiple: channels that the runtime's kernels take at a time.
         reason: why these types, in one sentence.
+        symmetric: the zero of activations is the middle of their range.
+        saturates: pairs of products are added in 16 bits and clipped.
+        quantize_outputs: what a quantized operator gives is rounded too, not only what it takes.
+        quantize_bias: biases are 32-bit integers in the file.
+        operators: types of operators that the runtime has integer kernels for, or passes integers through.
     """
 
-    name: str
+    name: TargetName
     activation_type: IntegerType
     weight_type: IntegerType
     reduce_range: bool
     channel_multiple: int
     reason: str
+    symmetric: bool = False
+    saturates: bool = False
+    quantize_outputs: bool = True
+    quantize_bias: bool = True
+    operators: frozenset[str] = CPU_OPERATORS
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -51,11 +80,23 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         target.name: target
         for target in (
             Target("cpu-vnni", "uint8", "int8", False, 16, "VNNI adds products of bytes into 32 bits"),
-            Target("cpu-avx2", "uint8", "int8", True, 8, "AVX2 without VNNI saturates at 16 bits, so weights have 7"),
+            Target(
+                "cpu-avx2", "uint8", "int8", True, 8, "AVX2 without VNNI saturates at 16 bits, so weights have 7",
+                saturates=True,
+            ),
             Target("cpu-arm", "int8", "int8", False, 8, "Arm's dot product takes signed bytes and adds into 32 bits"),
+            Target(
+                "cuda-tensorrt", "int8", "int8", False, 32,
+                "TensorRT multiplies signed bytes without zero points and rounds what layers take, not what they give",
+                symmetric=True, quantize_outputs=False, quantize_bias=False, operators=TENSORRT_OPERATORS,
+            ),
+            Target(
+                "openvino", "uint8", "int8", False, 16, "OpenVINO fuses unsigned activations and signed weights",
+                operators=CPU_OPERATORS | {"ConvTranspose"},
+            ),
         )
     }
-)
+)  # fmt: skip
 
 
 def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:

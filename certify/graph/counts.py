@@ -97,6 +97,9 @@ def _may_multiply(node: onnx.NodeProto) -> bool:
 
 
 def _macs(node: onnx.NodeProto, compute: Compute, shapes: dict[str, tuple[int, ...]]) -> int | None:
+    if compute.kind == "blocks":
+        given = shapes.get(node.output[0])
+        return None if given is None else math.prod(given) * attribute(node, "K", 0)
     data = shapes.get(node.input[compute.data])
     weight = shapes.get(node.input[compute.weight])
     out = shapes.get(node.output[0])
@@ -127,6 +130,9 @@ def infer_values(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) 
     for value in light.graph.output:
         value.type.tensor_type.ClearField("shape")
     for position, node in enumerate(light.graph.node):
+        if node.op_type == "MatMulNBits":  # its twin reads the weight as it was before it was packed
+            whole = [attribute(node, "K", 0), attribute(node, "N", 0)]
+            light.graph.input.append(onnx.helper.make_tensor_value_info(_unpacked(node), onnx.TensorProto.FLOAT, whole))
         twin = _shape_twin(node)
         if twin is not None:
             light.graph.node[position].CopyFrom(twin)
@@ -190,10 +196,16 @@ def _shape_twin(node: onnx.NodeProto) -> onnx.NodeProto | None:
     else:
         return None
     names = [node.input[i] for i in sources if i < len(node.input)]
+    if node.op_type == "MatMulNBits":
+        names[-1] = _unpacked(node)
     twin = onnx.helper.make_node(like, names, node.output[:1], name=node.name)
     known = {a.name for a in node.attribute} & set(onnx.defs.get_schema(like).attributes)
     twin.attribute.extend(a for a in node.attribute if a.name in known)
     return twin
+
+
+def _unpacked(node: onnx.NodeProto) -> str:
+    return f"{node.input[1]} of {node.output[0]}"
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
@@ -207,6 +219,8 @@ def count_parameters(model: onnx.ModelProto) -> int:
     for node in model.graph.node:
         left_out = QUANTIZATION_PARAMETERS.get(node.op_type, ())
         used.update(name for index, name in enumerate(node.input) if index not in left_out)
+        if node.op_type == "MatMulNBits":  # several weights in a byte
+            sizes[node.input[1]] = attribute(node, "K", 0) * attribute(node, "N", 0)
     return sum(size for name, size in sizes.items() if name in used)
 
 

@@ -15,7 +15,7 @@ class Compute:
     """How to read a multiplying operator.
 
     Attributes:
-        kind: ``conv``, ``conv_transpose``, ``gemm`` or ``matmul``.
+        kind: ``conv``, ``conv_transpose``, ``gemm``, ``matmul``, or ``blocks`` (weights packed into bytes).
         data: index of the input that carries activations.
         weight: index of the input that carries weights (or a second activation).
         quantized: whether it multiplies integers.
@@ -50,13 +50,14 @@ COMPUTE: dict[str, Compute] = {
     "QGemm": Compute("gemm", 0, 3, True, "Gemm", (1, 2, 4, 5, 7, 8), 4, 5),
     "DynamicQuantizeMatMul": Compute("matmul", 0, 1, True, "MatMul", (2, 3), 2, 3),
     "MatMulIntegerToFloat": Compute("matmul", 0, 1, True, "MatMul", (2, 3, 4, 5), 3, 5),
+    "MatMulNBits": Compute("blocks", 0, 1, True, "MatMul", (2, 3)),
 }
 """Operators whose multiply-adds are counted."""
 
 UNCOUNTED = frozenset(
     {
         "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GRU", "GroupQueryAttention", "If",
-        "LSTM", "Loop", "MatMulNBits", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN", "Scan",
+        "LSTM", "Loop", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN", "Scan",
     }
 )  # fmt: skip
 """Operators that multiply too, or hide such ones, and that are listed as not counted."""

@@ -238,7 +238,7 @@ def _along(values: _Array, rank: int, axis: int) -> _Array:
 
 def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> _Array | None:
     weight = constants.value(node.input[compute.weight])
-    if weight is None or weight.ndim < 2:
+    if weight is None or weight.ndim < 2 or compute.kind == "blocks":  # packed weights are not unpacked here
         return None
     axis = {"conv": 0, "conv_transpose": 1, "matmul": weight.ndim - 1}.get(compute.kind)
     if axis is None:

@@ -50,6 +50,9 @@ TABLE = _table(
         ("finetune", "compress.passes.finetune:Finetune"),
         ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),
         ("quantize_static", "compress.passes.quantize_static:QuantizeStatic"),
+        ("quantize_dynamic", "compress.passes.quantize_dynamic:QuantizeDynamic"),
+        ("quantize_weights", "compress.passes.quantize_weights:QuantizeWeights"),
+        ("half", "compress.passes.half:Half"),
     )
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,7 @@ Importance = Literal[
     "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
 ]
 Scope = Literal["local", "global", "isomorphic"]
+TARGETS = ("macs", "parameters")
 DEFAULT_MACS = 0.5
 SPARSIFY_LR = 0.01
 """Of sparse learning, by SGD: Adam would divide the pull by its own size."""
@@ -102,11 +103,15 @@ class StructuredPrune(TorchPass):
         8, ge=1, le=1000, description="Batches of 64 that taylor, hessian and activation importance are estimated on."
     )
 
-    @model_validator(mode="after")
-    def _one_target(self) -> StructuredPrune:
-        if self.macs is not None and self.parameters is not None:
-            raise ValueError("macs and parameters are both given; name one target")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _one_target(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        named = [name for name in TARGETS if given.get(name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} are both given; name one target")
+        return given if named else {**given, "macs": DEFAULT_MACS}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model that can't be pruned to the target comes back unchanged, declined.

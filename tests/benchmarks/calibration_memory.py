@@ -1,0 +1,70 @@
+"""Peak memory of calibration at 32 and at 2,048 samples: it must not grow with their number.
+
+Run ``python tests/benchmarks/calibration_memory.py``; it prints MiB and is no test. ResNet-18 at 64 x 64 pixels with
+random weights, pictures made of noise when they are asked for, each run in a process of its own
+(Linux).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+SIZE, BATCH = 64, 16
+SAMPLES = (32, 2048)
+METHODS = ("minmax", "mse")
+
+
+def noise(samples: int, name: str) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of noise."""
+    random = np.random.default_rng(0)
+    for _ in range(samples // BATCH):
+        yield {name: random.standard_normal((BATCH, 3, SIZE, SIZE), dtype=np.float32)}
+
+
+def calibrate(path: Path, samples: int, method: str) -> None:
+    """Calibrate once, and print the peak resident memory in MiB."""
+    from compress.quantization.calibration import observe
+    from compress.quantization.graph import Graph
+    from compress.quantization.prepare import prepared
+    from compress.quantization.qdq import observed_names, plan
+    from compress.targets import TARGETS
+
+    graph = Graph(prepared(path, path.parent))
+    names = observed_names(graph, plan(graph, TARGETS["cpu-vnni"], "auto", ()))
+    observe(graph, names, noise(samples, graph.model.graph.input[0].name), histograms=method != "minmax")
+    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage would count the parent's memory too
+    print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024)
+
+
+def main() -> None:
+    """Export once, then calibrate in fresh processes."""
+    import torch
+    import torchvision
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "resnet18.onnx")
+        model = torchvision.models.resnet18(num_classes=10).eval()
+        torch.onnx.export(
+            model, (torch.zeros(2, 3, SIZE, SIZE),), path, dynamo=True, external_data=False,
+            dynamic_shapes=({0: torch.export.Dim.AUTO},), verbose=False,
+        )  # fmt: skip
+        for method in METHODS:
+            peaks = []
+            for samples in SAMPLES:
+                command = [sys.executable, __file__, str(path), str(samples), method]
+                peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            shown = ", ".join(f"{peak:.0f} MiB at {n:,} samples" for n, peak in zip(SAMPLES, peaks, strict=True))
+            print(f"{method}: {shown}, ratio {peaks[1] / peaks[0]:.3f}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        calibrate(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    else:
+        main()

@@ -1,0 +1,253 @@
+"""Equalisation, smoothing, bias correction, sensitivity and saturation on graphs small enough to follow."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from certify.errors import ModelError
+from compress.quantization.bias_correction import correct_biases, correctable, mean_inputs, own_biases
+from compress.quantization.calibration import observe
+from compress.quantization.equalize import equalize, find_pairs
+from compress.quantization.graph import Graph, probe, session, signal_to_noise_db
+from compress.quantization.qdq import observed_names, plan, quantized
+from compress.quantization.ranges import value_range
+from compress.quantization.saturation import simulate
+from compress.quantization.sensitivity import fewest_kept, output_noise
+from compress.quantization.smooth import find_sites, smooth
+from compress.targets import TARGETS
+
+
+def floats(*shape, scale=1.0):
+    return (scale * np.random.default_rng(sum(shape)).standard_normal(shape)).astype(np.float32)
+
+
+def graph_of(nodes, tensors, shape, opset=20):
+    """A checked model with inferred shapes; its last node gives ``y``."""
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    constants = [numpy_helper.from_array(values, name) for name, values in tensors.items()]
+    made = helper.make_graph(nodes, "small", inputs, outputs, constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    return Graph(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+
+
+def convolutions(between="Relu", opset=20):
+    """3x3, activation, depthwise 3x3, activation, 1x1, mean, Gemm; channels of very different sizes."""
+    uneven = np.logspace(-1.5, 1.5, 8, dtype=np.float32)
+    limits = ["lowest", "highest"] if between == "Clip" else []
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "first", pads=[1] * 4),
+        helper.make_node(between, ["c1", *limits], ["r1"], "act1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "depthwise", pads=[1] * 4, group=8),
+        helper.make_node(between, ["c2", *limits], ["r2"], "act2"),
+        helper.make_node("Conv", ["r2", "w3", "b3"], ["c3"], "last"),
+        helper.make_node("GlobalAveragePool", ["c3"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "w4"], ["y"], "head", transB=1),
+    ]
+    tensors = {
+        "w1": floats(8, 3, 3, 3) * uneven[:, None, None, None],
+        "b1": floats(8),
+        "w2": floats(8, 1, 3, 3) / uneven[:, None, None, None],
+        "w3": floats(6, 8, 1, 1),
+        "b3": floats(6),
+        "w4": floats(4, 6),
+        "lowest": np.float32(0),
+        "highest": np.float32(6),
+    }
+    return graph_of(nodes, {name: t for name, t in tensors.items() if limits or "est" not in name}, (3, 8, 8), opset)
+
+
+def images(batches=3, batch=4):
+    random = np.random.default_rng(7)
+    return [{"x": random.standard_normal((batch, 3, 8, 8)).astype(np.float32) + 0.5} for _ in range(batches)]
+
+
+def outputs(graph, feeds):
+    return np.concatenate([found["y"] for found in probe(graph.model, ["y"], feeds)])
+
+
+def integers_of(graph, feeds, target="cpu-vnni", per_channel=True):
+    chosen = plan(graph, TARGETS[target], "auto", ())
+    seen = observe(graph, observed_names(graph, chosen), feeds)
+    ranges = {name: value_range(each, "minmax") for name, each in seen.items()}
+    return Graph(quantized(graph.model, chosen, ranges, TARGETS[target], per_channel=per_channel))
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+def test_observed_ends_are_those_of_the_values(opset):
+    graph, feeds = convolutions(opset=opset), images()
+    found = observe(graph, ["x", "c1"], feeds, histograms=True)
+    whole = np.concatenate([each["c1"] for each in probe(graph.model, ["c1"], feeds)])
+    assert found["c1"].low == whole.min()
+    assert found["c1"].high == whole.max()
+    assert found["x"].histogram.total == sum(feed["x"].size for feed in feeds)
+
+
+def test_value_that_is_not_finite_is_refused_by_name():
+    graph = convolutions()
+    with pytest.raises(ModelError, match="'x' of the graph is not finite"):
+        observe(graph, ["x"], [{"x": np.full((1, 3, 8, 8), np.nan, np.float32)}])
+
+
+def test_memory_of_calibration_does_not_grow_with_the_samples():
+    graph = convolutions()
+
+    def peak(batches):
+        feeds = (images(1, 8)[0] for _ in range(batches))
+        tracemalloc.start()
+        observe(graph, ["x", "r1", "r2", "c3"], feeds, histograms=True)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    peak(2)
+    assert peak(256) <= 1.2 * peak(4)
+
+
+def test_equalised_model_computes_the_same_and_has_even_ranges():
+    graph, feeds = convolutions(), images()
+    before = outputs(graph, feeds)
+    pairs, declined = equalize(graph)
+    assert pairs == 3
+    assert [each.what for each in declined] == ["head"]
+    np.testing.assert_allclose(outputs(graph, feeds), before, rtol=1e-3, atol=1e-3)
+    first = np.abs(graph.constant("w1")).max(axis=(1, 2, 3))
+    second = np.abs(graph.constant("w2")).max(axis=(1, 2, 3))
+    np.testing.assert_allclose(first, second, rtol=0.02)
+
+
+def test_equalisation_helps_when_scales_are_one_a_tensor():
+    graph, feeds = convolutions(), images()
+    wanted = outputs(graph, feeds)
+    before = signal_to_noise_db(wanted, outputs(integers_of(graph, feeds, per_channel=False), feeds))
+    equalize(graph)
+    after = signal_to_noise_db(wanted, outputs(integers_of(Graph(graph.model), feeds, per_channel=False), feeds))
+    assert after > before + 3
+
+
+def test_clip_is_not_equalised_over():
+    pairs, declined = find_pairs(convolutions("Clip"))
+    assert [pair.second.name for pair in pairs] == ["head"]
+    assert sum("clip at a fixed value" in each.why for each in declined) == 2
+
+
+def test_shared_constant_is_changed_for_one_node_alone():
+    graph = convolutions()
+    node = next(n for n in graph.nodes if n.name == "depthwise")
+    node.input[1] = "w1"
+    graph = Graph(graph.model)
+    node = next(n for n in graph.nodes if n.name == "depthwise")
+    before = graph.constant("w1").copy()
+    graph.set(node, 1, np.zeros((8, 1, 3, 3), np.float32))
+    assert (graph.constant("w1") == before).all()
+    assert node.input[1] != "w1"
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+def test_mean_input_is_the_mean_when_batches_differ_in_size(opset):
+    graph = convolutions(opset=opset)
+    feeds = [*images(1, 4), *images(1, 2)]
+    found = mean_inputs(graph, correctable(graph), feeds)
+    whole = np.concatenate([feed["x"] for feed in feeds])
+    np.testing.assert_allclose(found["first"], whole.mean(axis=0, keepdims=True), rtol=1e-4, atol=1e-5)
+    assert found["head"].shape == (1, 6)
+
+
+@pytest.mark.parametrize("target", ["cpu-vnni", "cuda-tensorrt"])
+def test_corrected_biases_take_the_mean_error_of_the_weights_back(target):
+    graph, feeds = convolutions(), images()
+    own_biases(graph)
+    graph = Graph(graph.model)
+    wanted = outputs(graph, feeds)
+    made = integers_of(graph, feeds, target, per_channel=False)
+    before = np.abs((outputs(made, feeds) - wanted).mean(axis=0)).sum()
+    assert correct_biases(graph, made, mean_inputs(graph, correctable(graph), feeds)) == 4
+    assert np.abs((outputs(made, feeds) - wanted).mean(axis=0)).sum() < before / 2
+
+
+def normalised(readers):
+    """A LayerNorm with one outlier channel before ``readers`` matrix products, added up."""
+    scale = np.ones(16, np.float32)
+    scale[3] = 40
+    nodes = [helper.make_node("LayerNormalization", ["x", "scale", "shift"], ["n"], "norm")]
+    for i in range(2):
+        nodes.append(helper.make_node("MatMul", ["n", f"w{i}"], [f"m{i}"], f"product{i}"))
+    nodes.append(helper.make_node("Add", ["m0", "m1" if readers == 2 else "n"], ["y"], "sum"))
+    weight = floats(16, 16)
+    weight[3] /= 40
+    return graph_of(nodes, {"scale": scale, "shift": floats(16), "w0": weight, "w1": weight.T.copy()}, (5, 16))
+
+
+def tokens():
+    random = np.random.default_rng(1)
+    return [{"x": random.standard_normal((4, 5, 16)).astype(np.float32)} for _ in range(3)]
+
+
+def test_smoothed_model_computes_the_same_and_rounds_better():
+    graph, feeds = normalised(2), tokens()
+    wanted = outputs(graph, feeds)
+    before = signal_to_noise_db(wanted, outputs(integers_of(graph, feeds), feeds))
+    sites, declined = find_sites(graph)
+    smooth(graph, sites, feeds, 0.5)
+    assert (len(sites), declined) == (1, ())
+    np.testing.assert_allclose(outputs(graph, feeds), wanted, rtol=1e-3, atol=1e-3)
+    assert signal_to_noise_db(wanted, outputs(integers_of(Graph(graph.model), feeds), feeds)) > before + 3
+
+
+def test_norm_is_not_smoothed_when_something_else_reads_it():
+    sites, declined = find_sites(normalised(1))
+    assert sites == []
+    assert "Add reads it too" in declined[0].why
+
+
+def test_noise_is_most_where_the_layer_was_spoilt():
+    graph, feeds = convolutions(), images()
+    made = integers_of(graph, feeds)
+    source = next(n for n in made.nodes if n.op_type == "DequantizeLinear" and n.output[0].startswith("w3"))
+    codes = made.constant(source.input[0])
+    made.tensors[source.input[0]].CopyFrom(numpy_helper.from_array(codes // 2, source.input[0]))
+    noise = dict(output_noise(graph, made, "y", feeds))
+    assert list(noise) == ["first", "depthwise", "last", "head"]
+    assert min(noise, key=noise.get) == "last"
+
+
+@pytest.mark.parametrize("needed", range(1, 9))
+def test_fewest_layers_are_kept_that_fit(needed):
+    tried = []
+
+    def loss(count):
+        tried.append(count)
+        return 0.5 if count >= needed else 5.0
+
+    assert fewest_kept(loss, 1.0, 8) == needed
+    assert len(tried) == len(set(tried)) <= 7
+
+
+def test_least_loss_is_taken_when_nothing_fits():
+    assert fewest_kept(lambda count: 10.0 - count, 1.0, 5) == 5
+
+
+def test_saturation_is_none_with_seven_bits_and_some_with_eight():
+    graph, feeds = convolutions(), [{"x": np.ones((4, 3, 8, 8), np.float32)}]
+    node = graph.tensors["w1"]
+    node.CopyFrom(numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w1"))
+    assert simulate(integers_of(graph, feeds, "cpu-avx2"), feeds, 0).share == 0.0
+    found = simulate(integers_of(graph, feeds, "cpu-vnni"), feeds, 0)
+    assert found.share > 0
+    assert found.worst_share == 1.0  # 255 * 127 * 2 in every pair of the first layer
+    assert found.worst == "first"
+
+
+def test_tensorrt_rounds_what_layers_take_and_not_what_they_give():
+    graph, feeds = convolutions(), images()
+    made = integers_of(graph, feeds, "cuda-tensorrt")
+    zeros = [made.constant(n.input[2]) for n in made.nodes if n.op_type == "QuantizeLinear"]
+    assert all(zero == 0 and zero.dtype == np.int8 for zero in zeros)
+    assert "y" in made.outputs and made.producers["y"].op_type == "Gemm"
+    assert session(made.model).run(None, images()[0])[0].shape == (4, 4)
