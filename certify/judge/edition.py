@@ -40,6 +40,8 @@ class Edition:
     pilot_blocks: int
     maximum_blocks: int
     null_blocks: int
+    largest_null_blocks: int
+    null_time_s: float
     null_retries: int
     settings_windows: int
     yardstick_windows: int

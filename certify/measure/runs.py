@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from certify.measure.machine import thread_numbers
 from certify.measure.meters.base import Meter
 from certify.measure.plan import Plan
 from certify.measure.subject import Subject, open_worker, session_settings
-from certify.measure.windows import Recorder, Running, warm_up
+from certify.measure.windows import SETTLE_S, Recorder, Running, warm_up
 from certify.progress import Progress
 
 WINDOWS_A_BLOCK = 4
@@ -79,6 +80,13 @@ class Bench:
         least = self.least_blocks(self.edition.minimum_blocks)
         start_s = sum(arm.start_s for arm in arms)
         return blocks_a_start(start_s, windows_a_block * window_s, least, self.plan.time_limit_s, self.edition)
+
+    def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
+        """Number of blocks of the null run, fixed before it: as many as fit its time, within the edition's bounds."""
+        windows_s = WINDOWS_A_BLOCK * (baseline.inferences * baseline.inference_s + SETTLE_S)
+        fitting = math.floor(self.edition.null_time_s / (windows_s + 2 * baseline.start_s / blocks_a_start))
+        most = min(fitting, self.edition.largest_null_blocks)
+        return self.least_blocks(max(self.edition.null_blocks, most))
 
     def warm(self, worker: Worker, threads: int) -> Running:
         """Warm a worker up and size its windows."""
@@ -131,7 +139,7 @@ def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
 
 def null_attempt(bench: Bench, baseline: Arm, blocks: int, attempt: int) -> Estimate | None:
     """One null run: its ratio, None where no window has a quantity above 0."""
-    count = bench.least_blocks(bench.edition.null_blocks)
+    count = bench.null_blocks(baseline, blocks)
     described = "Null run: baseline against itself" + (", again" if attempt else "")
     order = schedule.blocks(baseline.name, AGAIN, bench.plan.seed + 2 * attempt)
     with (

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +16,12 @@ from hypothesis import strategies as st
 from certify.errors import MeasureError
 from certify.judge.batch_means import batch_rule, half_widths
 from certify.judge.edition import Edition, load_edition
-from certify.measure.arms import Workers, blocks_a_start
-from certify.measure.windows import Running
+from certify.measure.arms import Arm, Workers, blocks_a_start
+from certify.measure.host import Host
+from certify.measure.plan import Plan
+from certify.measure.runs import Bench
+from certify.measure.windows import Recorder, Running
+from certify.progress import Silent
 
 EDITION = load_edition()
 SECONDS = st.floats(1e-3, 1e4)
@@ -49,6 +55,18 @@ def test_workers_live_longer_when_starting_them_takes_longer(
     assert blocks_a_start(start_s, 4.2, 10, limit_s, edition) == blocks
 
 
+@pytest.mark.parametrize(("window_s", "start_s", "blocks"), [(0.05, 0.2, 40), (1.0, 0.8, 12), (5.0, 2.0, 10)])
+def test_null_run_has_as_many_blocks_as_fit_its_time(
+    edition: Edition, tmp_path: Path, window_s: float, start_s: float, blocks: int
+) -> None:
+    recorder = Recorder(None, Host(), tmp_path / "windows.jsonl")
+    bench = Bench(Plan(), edition, recorder, Silent(), tmp_path, None)
+    arm = Arm("baseline", None, "onnxruntime-cpu", 1, 1, window_s / 10, 10, start_s)  # type: ignore[arg-type]
+    assert bench.null_blocks(arm, 1) == blocks
+    few = replace(bench, plan=Plan(min_blocks=3))
+    assert few.null_blocks(arm, 1) == 3
+
+
 def _coverage(blocks: int, alive: int, spread: float) -> float:
     """Share of null runs whose interval includes no difference, if processes differ as much as ``spread`` blocks do."""
     rng = np.random.default_rng(0)
@@ -59,7 +77,7 @@ def _coverage(blocks: int, alive: int, spread: float) -> float:
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
-@pytest.mark.parametrize("blocks", [EDITION.minimum_blocks, EDITION.null_blocks, 40])
+@pytest.mark.parametrize("blocks", [EDITION.minimum_blocks, EDITION.null_blocks, EDITION.largest_null_blocks])
 def test_interval_holds_what_differs_from_process_to_process(blocks: int, spread: float) -> None:
     longest = blocks_a_start(1e6, 1.0, EDITION.minimum_blocks, 1e12, EDITION)
     assert longest == 2
@@ -68,7 +86,8 @@ def test_interval_holds_what_differs_from_process_to_process(blocks: int, spread
 
 
 def test_interval_misses_the_luck_of_processes_that_live_for_the_whole_run() -> None:
-    assert _coverage(EDITION.null_blocks, EDITION.null_blocks, 1.0) < 0.7
+    most = EDITION.largest_null_blocks
+    assert _coverage(most, most, 1.0) < 0.7
 
 
 class _Arm:
