@@ -52,7 +52,7 @@ def leanmark(home: Path, *arguments: object, config: str = "config") -> subproce
 
 @pytest.fixture(scope="module")
 def out(home: Path) -> Path:
-    arguments = ("compress", "mynets:net", "--recipe", "quick.yaml", "--out", "out", "--time-limit", "45", "--json")
+    arguments = ("compress", "mynets:net", "--recipe", "quick.yaml", "--out", "out", "--time-limit", "20", "--json")
     done = leanmark(home, *arguments)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

@@ -15,7 +15,8 @@ class Plan:
 
     Attributes:
         window_s: about how long a window lasts, in seconds, at most 60; None takes the edition's for the meter.
-        time_limit_s: limit on the main run; the least number of blocks is measured even if they take longer.
+        time_limit_s: limit on the main run, and on the null run where it is below the edition's; the least number of
+            blocks is measured even if they take longer.
         wanted_half_width: half-width of the energy ratio's interval that is aimed at (0.05 is 5 %).
         threads: intra-op threads of both models; None takes for each the number at which it is cheapest.
         batch: samples in one inference.

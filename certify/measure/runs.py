@@ -82,9 +82,13 @@ class Bench:
         return blocks_a_start(start_s, windows_a_block * window_s, least, self.plan.time_limit_s, self.edition)
 
     def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
-        """Number of blocks of the null run, fixed before it: as many as fit its time, within the edition's bounds."""
+        """Number of blocks of the null run, fixed before it: as many as fit its time, within the edition's bounds.
+
+        A user who gives the main run less time than the edition gives the null run gives both less.
+        """
+        time_s = min(self.edition.null_time_s, self.plan.time_limit_s)
         windows_s = WINDOWS_A_BLOCK * (baseline.inferences * baseline.inference_s + SETTLE_S)
-        fitting = math.floor(self.edition.null_time_s / (windows_s + 2 * baseline.start_s / blocks_a_start))
+        fitting = math.floor(time_s / (windows_s + 2 * baseline.start_s / blocks_a_start))
         most = min(fitting, self.edition.largest_null_blocks)
         return self.least_blocks(max(self.edition.null_blocks, most))
 

@@ -63,6 +63,8 @@ def test_null_run_has_as_many_blocks_as_fit_its_time(
     bench = Bench(Plan(), edition, recorder, Silent(), tmp_path, None)
     arm = Arm("baseline", None, "onnxruntime-cpu", 1, 1, window_s / 10, 10, start_s)  # type: ignore[arg-type]
     assert bench.null_blocks(arm, 1) == blocks
+    short = replace(bench, plan=Plan(time_limit_s=edition.null_time_s / 4))
+    assert edition.null_blocks <= short.null_blocks(arm, 1) < max(blocks, edition.null_blocks + 1)
     few = replace(bench, plan=Plan(min_blocks=3))
     assert few.null_blocks(arm, 1) == 3
 
