@@ -24,7 +24,7 @@ SCOPES = {
     "board": "the whole accelerator board",
     "module": "the whole computing module",
     "package": "the processor package",
-    "vcpu": "the virtual processors",
+    "vcpu": "the vCPUs",
     "wall": "all that hangs on the socket",
 }
 LETTERS = tuple("ABCDEFG")

@@ -9,13 +9,12 @@ from certify.charts.draw import number
 from certify.charts.intervals import Row, intervals_chart
 from certify.charts.windows import blocks_chart, windows_chart
 from certify.estimate import Estimate
-from certify.label.figures import percent, quantity
+from certify.label.figures import percent
 from certify.label.rows import Cell, accuracy_cell, cell, compared, ends, factor
 from certify.page.papers import Papers
 from certify.page.parts import Section, figure, figures, table, two_lines
 
 _FURTHER = (
-    ("latency p90", "latency_p90_s"), ("latency p99", "latency_p99_s"), ("throughput", "throughput_per_s"),
     ("energy above idle", "energy_net_j"), ("multiple of the yardstick", "energy_yardstick"),
 )  # fmt: skip
 _RATIOS = (
@@ -40,11 +39,9 @@ def _two(part: Cell) -> str:
 
 
 def _plain(estimate: Estimate | None, stem: str) -> Cell:
-    if estimate is None or estimate.unit not in ("1", "1/s"):
+    if estimate is None or estimate.unit != "1":
         return cell(estimate, stem)
-    if estimate.unit == "1":
-        return Cell(factor(estimate.value), ends(estimate.low, estimate.high, 3))
-    return Cell(f"{quantity(estimate.value, '')} a second")
+    return Cell(factor(estimate.value), ends(estimate.low, estimate.high, 3))
 
 
 def intervals_section(papers: Papers) -> Section:
