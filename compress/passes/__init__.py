@@ -49,6 +49,7 @@ TABLE = _table(
         ("distill", "compress.passes.distill:Distill"),
         ("finetune", "compress.passes.finetune:Finetune"),
         ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),
+        ("space_to_depth", "compress.passes.space_to_depth:SpaceToDepth"),
         ("quantize_static", "compress.passes.quantize_static:QuantizeStatic"),
         ("quantize_dynamic", "compress.passes.quantize_dynamic:QuantizeDynamic"),
         ("quantize_weights", "compress.passes.quantize_weights:QuantizeWeights"),

@@ -1,4 +1,4 @@
-"""Spatial means written as the operator that has an integer kernel."""
+"""Spatial means: written as the operator that has an integer kernel, or left out where they do nothing."""
 
 from __future__ import annotations
 
@@ -46,6 +46,48 @@ def means_as_pools(model: onnx.ModelProto) -> int:
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
         model.graph.initializer.remove(tensor)  # the axes, which runtimes would warn of
     return turned
+
+
+def drop_idle_means(model: onnx.ModelProto) -> list[str]:
+    """Take out each mean over height and width that has one value to go over, in place.
+
+    Args:
+        model: with inferred shapes.
+
+    Returns:
+        Names of the nodes.
+    """
+    import onnx
+
+    shapes = {
+        value.name: [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.value_info)
+    }
+    ranks = {name: len(shape) for name, shape in shapes.items()}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    outputs = {value.name for value in model.graph.output}
+    dropped = []
+    for index, node in reversed(list(enumerate(model.graph.node))):
+        mean = node.op_type == "GlobalAveragePool" or (
+            node.op_type == "ReduceMean" and _is_spatial(node, ranks, constants)
+        )
+        if not mean or shapes.get(node.input[0], [])[2:] != [1, 1] or node.output[0] in outputs:
+            continue
+        model.graph.node.remove(node)
+        if next((a.i for a in node.attribute if a.name == "keepdims"), 1):
+            _rename(model.graph, node.output[0], node.input[0])
+        else:
+            flat = onnx.helper.make_node("Flatten", node.input[:1], node.output[:1], f"{node.name}.flatten", axis=1)
+            model.graph.node.insert(index, flat)
+        dropped.append(node.name)
+    return dropped[::-1]
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
 
 
 def _is_spatial(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, onnx.TensorProto]) -> bool:

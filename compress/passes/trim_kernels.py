@@ -1,4 +1,4 @@
-"""Cutting off the parts of convolution kernels that only ever meet padding."""
+"""Cutting off the parts of convolution kernels that only ever meet padding, and means of one value."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class TrimKernels(OnnxPass):
     A network made for 224 x 224 pixels and run on 32 x 32 ends in feature maps of one value, where eight of the nine
     taps of a 3 x 3 convolution multiply padding. The outputs stay what they were, bit for bit but for the order of
     sums. Integer kernels, which multiply padding like anything else, gain time; float kernels that skip it gain size.
+    A mean over such a map, which is its one value, is taken out.
 
     Papers: none is needed; the arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for deep
     learning", 2016 (arXiv 1603.07285).
@@ -40,8 +41,9 @@ class TrimKernels(OnnxPass):
         import onnx
 
         from certify.graph.load import load_model
+        from compress.passes.global_pool import drop_idle_means
 
-        loaded = load_model(model)
+        loaded = onnx.shape_inference.infer_shapes(load_model(model))
         shapes = _shapes(loaded)
         trimmed: dict[str, list[str]] = {}
         taps = 0
@@ -52,13 +54,14 @@ class TrimKernels(OnnxPass):
                 before, after = _cut(node, loaded.graph, found)
                 trimmed[node.name] = ["x".join(map(str, before[2:])), "x".join(map(str, after[2:]))]
                 taps += math.prod(before) - math.prod(after)
-        if not trimmed:
-            return model, PassRecord.refused("every kernel tap meets real values")
+        idle = drop_idle_means(loaded)
+        if not trimmed and not idle:
+            return model, PassRecord.refused("every kernel tap meets real values, and every mean several")
         _drop_unused(loaded.graph)
         written = (context.workspace or model.parent) / f"{model.stem}.trimmed.onnx"
         with replacing(written) as beside:
             onnx.save(loaded, beside)
-        return written, PassRecord({"weights_removed": taps, "kernels": trimmed})
+        return written, PassRecord({"weights_removed": taps, "kernels": trimmed, "means": idle})
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,10 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of values by name, and of weights under ``weight NAME``; 0 for a dimension that is not fixed."""
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    """Inferred shapes by name, and those of weights under ``weight NAME``; 0 for a dimension that is not fixed."""
+    graph = model.graph
     shapes = {
         value.name: tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        for value in (*graph.input, *graph.value_info, *graph.output)
     }
     return shapes | {f"weight {tensor.name}": tuple(tensor.dims) for tensor in model.graph.initializer}

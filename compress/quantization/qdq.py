@@ -135,7 +135,54 @@ def quantized(
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not quantize the model: {error}") from error
     made: onnx.ModelProto = quantizer.model.model
+    _round_before_blocks(made.graph)
+    _leave_outputs_float(made.graph)
     return made
+
+
+def _round_before_blocks(graph: onnx.GraphProto) -> None:
+    """Let SpaceToDepth, which only moves values, move bytes: what it gives stays the same."""
+    readers = _readers(graph)
+    for node in graph.node:
+        reader = readers[node.output[0]][0] if len(readers.get(node.output[0], ())) == 1 else None
+        if node.op_type != "SpaceToDepth" or reader is None or reader.op_type != "QuantizeLinear":
+            continue
+        moved, rounded = copy.deepcopy(node), copy.deepcopy(reader)
+        rounded.input[0], rounded.output[0] = node.input[0], f"{node.output[0]}.rounded"
+        moved.input[0], moved.output[0] = rounded.output[0], reader.output[0]
+        node.CopyFrom(rounded)
+        reader.CopyFrom(moved)
+
+
+def _leave_outputs_float(graph: onnx.GraphProto) -> None:
+    """Take the rounding off what the model gives, where the kernel that gives it has the floats already."""
+    producers = {name: node for node in graph.node for name in node.output}
+    readers = _readers(graph)
+    scales: set[str] = set()
+    for output in graph.output:
+        restored = producers.get(output.name)
+        if restored is None or restored.op_type != "DequantizeLinear" or output.name in readers:
+            continue
+        rounded = producers.get(restored.input[0])
+        source = producers.get(rounded.input[0]) if rounded is not None else None
+        if rounded is None or source is None or source.op_type not in FREE_OUTPUTS:
+            continue
+        if len(readers[source.output[0]]) == len(readers[rounded.output[0]]) == 1:
+            source.output[0] = output.name
+            graph.node.remove(restored)
+            graph.node.remove(rounded)
+            scales |= {*rounded.input[1:], *restored.input[1:]}
+    scales -= {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in scales]:
+        graph.initializer.remove(tensor)  # nothing reads them any more, of which runtimes would warn
+
+
+def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def _removable_after(graph: Graph, plan: Plan, name: str) -> str | None:

@@ -53,6 +53,15 @@ def test_everything_between_convolutions_is_fused_to_integers(onnx_file, context
     assert "Add" not in kinds
 
 
+def test_logits_are_not_rounded(onnx_file, context):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(made).graph
+    last = next(node for node in graph.node if graph.output[0].name in node.output)
+    assert last.op_type == "Gemm"
+    samples = context.preprocess.batch(context.data.validation, range(48))
+    assert len(np.unique(run_onnx(made, samples))) > 100
+
+
 @pytest.mark.parametrize(
     ("target", "activations", "largest"),
     [("cpu-vnni", "uint8", 127), ("cpu-avx2", "uint8", 64), ("cpu-arm", "int8", 127)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from compress.export import export
 from compress.parity import run_onnx
 from compress.passes.trim_kernels import TrimKernels, _axis
 
@@ -71,3 +74,26 @@ def test_file_is_declined_when_every_tap_meets_values(tmp_path, context):
     assert made == path
     assert not record.changed
     assert [p.name for p in tmp_path.iterdir()] == ["in.onnx"]
+
+
+@pytest.mark.parametrize(("size", "kinds"), [(8, ["Conv", "Flatten", "Gemm"]), (16, ["Conv", "ReduceMean", "Gemm"])])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_mean_is_taken_out_when_it_has_one_value(tmp_path, context, size, kinds, keepdims):
+    class Pooled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = torch.nn.Conv2d(3, 4, 8, 8), torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.head(self.first(x).mean((2, 3), keepdim=keepdims).flatten(1))
+
+    torch.manual_seed(0)
+    preprocess = replace(context.preprocess, height=size, width=size)
+    path = tmp_path / "in.onnx"
+    export(Pooled().eval(), preprocess, path, classes=4)
+    made, record = TrimKernels().apply(path, context)
+    samples = np.random.default_rng(1).normal(size=(3, 3, size, size)).astype(np.float32)
+    assert np.allclose(run_onnx(made, samples), run_onnx(path, samples), atol=1e-6)
+    left = [node.op_type for node in onnx.load(made).graph.node]
+    assert [kind for kind in left if kind not in ("Flatten", "Reshape")] == [k for k in kinds if k != "Flatten"]
+    assert record.changed == (size == 8)
