@@ -163,9 +163,13 @@ def _countersignatures(path: Path, certificate: Certificate, first: Evidence, ed
         name, who = "countersignature_follows", f"What key {file.stem[:16]} found"
         try:
             stated = read_countersignature(file, certificate).signed.predicate
-            found = compare_measurements(first, read_evidence(evidence), edition)
+            second = read_evidence(evidence)
+            found = compare_measurements(first, second, edition)
         except (LeanmarkError, OSError) as error:
             yield Check(name, "fail", f"{who} can't be derived from {evidence.name}: {error}")
+            continue
+        if second.windows == first.windows:
+            yield Check(name, "fail", f"{who} is the first measurement again: nothing was measured anew.")
             continue
         outcomes = [
             {figure["name"]: figure["outcome"] for figure in figures}

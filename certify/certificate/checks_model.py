@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import onnx
 import rfc8785
 
-from certify.certificate.content import content_digest
+from certify.certificate.content import content_digest, metadata_digest, unsealed_metadata
 from certify.certificate.external import inline_external
 from certify.certificate.issue import Certificate
 from certify.certificate.messages import parse_model
@@ -21,9 +21,6 @@ from certify.errors import LeanmarkError
 
 if TYPE_CHECKING:
     from certify.graph.counts import Counts
-
-if TYPE_CHECKING:
-    pass
 
 SMALL_BYTES = 64 << 10
 """Weights above it stay where they are while the model is counted; shapes are computed from smaller ones only."""
@@ -39,18 +36,22 @@ def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
         model = parse_model(path)
         contracts = [entry.value for entry in model.metadata_props if entry.key == PREPROCESS_KEY]
         same_content = content_digest(model, path.parent) == certificate.subject_digest["leanmarkContent"]
+        stripped = not same_content and _is_stripped(model, path, certificate)
     except (LeanmarkError, OSError, UnicodeDecodeError) as error:
         yield Check("content_digest", "fail", f"The model can't be digested: {error}")
         return
-    stripped = not same_content and not contracts and _same_once_restored(model, path, certificate)
     clean = same_file or model_bytes_are_clean(path)
     yield _file_check(same_file, same_content or stripped, clean)
     if stripped:
         yield Check("content_digest", "note", "Its metadata was stripped; all else is what was certified.")
+    elif same_content and metadata_digest(model) != certificate.predicate["model"]["metadata"]:
+        yield Check("content_digest", "fail", "The certificate states another metadata than the certified model has.")
     elif same_content:
         yield Check("content_digest", "pass", "The model says what was certified.")
     else:
-        yield Check("content_digest", "fail", "The model is not the one that was certified: it was altered.")
+        yield Check(
+            "content_digest", "fail", "The model is not the one that was certified: it was altered, or is another."
+        )
     yield _preprocess_check(contracts, certificate)
     if same_content or stripped:
         yield _facts_check(path, model, certificate, same_file)
@@ -77,6 +78,9 @@ def _check_program(path: Path, certificate: Certificate) -> Iterator[Check]:
         yield Check("content_digest", "fail", f"The program can't be digested: {error}")
         return
     stated = certificate.subject_digest
+    if certificate.predicate["model"]["metadata"] is not None:
+        yield Check("content_digest", "fail", "The certificate states metadata, which a program has none of.")
+        return
     if found != stated:
         name = "file_digest" if found["leanmarkContent"] == stated["leanmarkContent"] else "content_digest"
         yield Check(name, "fail", "The program's bytes are not those that were measured.")
@@ -101,10 +105,15 @@ def model_bytes_are_clean(path: Path) -> bool:
     return encoded == path.read_bytes()
 
 
-def _same_once_restored(model: onnx.ModelProto, path: Path, certificate: Certificate) -> bool:
-    """Whether a model without leanmark's metadata is the certified one when the entry is put back."""
-    model.metadata_props.add(key=PREPROCESS_KEY, value=_contract(certificate))
-    return content_digest(model, path.parent) == certificate.subject_digest["leanmarkContent"]
+def _is_stripped(model: onnx.ModelProto, path: Path, certificate: Certificate) -> bool:
+    """Whether a model is the certified one but for its metadata, of which leanmark's entry or all was taken away."""
+    had = certificate.predicate["model"]["metadata"]
+    if unsealed_metadata(model):
+        restored = onnx.ModelProto(metadata_props=model.metadata_props)
+        restored.metadata_props.add(key=PREPROCESS_KEY, value=_contract(certificate))
+        if metadata_digest(restored) != had:
+            return False
+    return content_digest(model, path.parent, metadata=had) == certificate.subject_digest["leanmarkContent"]
 
 
 def _contract(certificate: Certificate) -> str:

@@ -2,8 +2,9 @@
 
 Every known field of every message enters, by reflection, in the order of the field numbers, each with its number, its
 kind and its length, so that no two different models give the same input to the hash. Bytes that lie in other files
-enter by value: a model gives the same digest with its weights inside and beside it. Left out is the one metadata
-entry that the seal adds.
+enter by value: a model gives the same digest with its weights inside and beside it. The model's metadata enters by a
+digest of its own, so that whoever knows that digest recognises a model whose metadata was stripped. Left out is the one
+metadata entry that the seal adds.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ from certify.graph.external import ExternalBytes, external_bytes, is_external
 
 SEAL_KEY = "leanmark.seal"
 _PREFIX = b"leanmark content digest 1\n"
+_METADATA_PREFIX = b"leanmark metadata digest 1\n"
+_METADATA = onnx.ModelProto.METADATA_PROPS_FIELD_NUMBER
 _RAW_DATA = onnx.TensorProto.RAW_DATA_FIELD_NUMBER
 _PLACE_FIELDS = (onnx.TensorProto.EXTERNAL_DATA_FIELD_NUMBER, onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER)
 
 Update = Callable[[Any], None]
 
 
-def content_digest(model: onnx.ModelProto, folder: Path | None = None) -> str:
+def content_digest(model: onnx.ModelProto, folder: Path | None = None, metadata: str | None = None) -> str:
     """Hex SHA-256 over everything that a model says.
 
     Args:
         model: the parsed model; it is not changed.
         folder: where its external data lies.
+        metadata: digest of the metadata that it had, to be taken instead of its own; see :func:`metadata_digest`.
 
     Raises:
         ModelError: an unknown field, more than one seal, or external data that can't be had.
@@ -43,8 +47,27 @@ def content_digest(model: onnx.ModelProto, folder: Path | None = None) -> str:
     if sum(entry.key == SEAL_KEY for entry in model.metadata_props) > 1:
         raise ModelError(f"The model holds more than one {SEAL_KEY} entry.")
     digest = hashlib.sha256(_PREFIX)
+    digest.update(bytes.fromhex(metadata or metadata_digest(model)))
     _hash_message(digest.update, model, folder)
     return digest.hexdigest()
+
+
+def metadata_digest(model: onnx.ModelProto) -> str:
+    """Hex SHA-256 over the metadata entries of a model, without the seal.
+
+    Raises:
+        ModelError: an entry is no text.
+    """
+    entries = unsealed_metadata(model)
+    digest = hashlib.sha256(_METADATA_PREFIX)
+    if entries:
+        _hash_value(digest.update, model, _METADATA, entries, None)
+    return digest.hexdigest()
+
+
+def unsealed_metadata(model: onnx.ModelProto) -> list[onnx.StringStringEntryProto]:
+    """The metadata entries of a model without the one that the seal adds."""
+    return [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
 
 
 def _fields(message: Message, folder: Path | None) -> Sequence[tuple[int, Any]]:
@@ -56,9 +79,7 @@ def _fields(message: Message, folder: Path | None) -> Sequence[tuple[int, Any]]:
         else:  # a tensor that was brought inside says "default" aloud, one that always was says nothing
             listed = [pair for pair in listed if pair[0] != onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER]
     elif isinstance(message, onnx.ModelProto):
-        number = onnx.ModelProto.METADATA_PROPS_FIELD_NUMBER
-        kept = [entry for entry in message.metadata_props if entry.key != SEAL_KEY]
-        listed = [(n, kept if n == number else value) for n, value in listed if n != number or kept]
+        listed = [pair for pair in listed if pair[0] != _METADATA]
     return listed
 
 

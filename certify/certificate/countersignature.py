@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from certify.certificate.checks_papers import MAX_EVIDENCE_BYTES
 from certify.certificate.issue import CERTIFICATE_NAME, Certificate, read_certificate
 from certify.certificate.keys import SigningKey
 from certify.certificate.signed import Signed, read_statement, sign_statement
@@ -64,10 +65,16 @@ def countersign(
         The statement, and what was written by name.
 
     Raises:
-        UsageError: the key is the maker's own, the maker's key is revoked, or a new measurement decides nothing.
+        UsageError: the key is the maker's own, the maker's key is revoked, or a new measurement is the first one, or
+            decides nothing.
         CertificateError: something does not fit the schema.
     """
     _require_another(audit, signer)
+    if remeasured is not None and remeasured.evidence.windows == audit.evidence.windows:
+        raise UsageError(
+            "The new evidence holds the windows of the first measurement, so nothing was measured again. Make it with "
+            "leanmark audit --remeasure --keep, or countersign without it."
+        )
     if remeasured is not None and not remeasured.agreement.decided:
         undecided = ", ".join(figure.name for figure in remeasured.agreement.undecided)
         raise UsageError(
@@ -185,6 +192,8 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
         CertificateError: it is malformed, its signature is not good, it is about another certificate, or the evidence
             beside it is not the one that was signed.
     """
+    if not path.is_file():
+        raise CertificateError("It is no plain file.")
     signed = read_statement(read_certificate(path), SCHEMA)
     if list(signed.subject) != _subject(certificate):
         raise CertificateError("It is about another certificate.")
@@ -192,6 +201,10 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
         raise CertificateError("Its file is not named after the key that signed it.")
     evidence = path.with_suffix(EVIDENCE_SUFFIX)
     stated = signed.predicate["evidence"]
-    if evidence.is_file() and (stated is None or sha256_file(evidence) != stated["sha256"]):
-        raise CertificateError(f"{evidence.name} is not the evidence that was signed.")
+    if evidence.is_file():
+        size = evidence.stat().st_size
+        if size > MAX_EVIDENCE_BYTES:
+            raise CertificateError(f"{evidence.name} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")
+        if stated is None or (size, sha256_file(evidence)) != (stated["bytes"], stated["sha256"]):
+            raise CertificateError(f"{evidence.name} is not the evidence that was signed.")
     return Countersignature(path, signed)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.certificate.content import metadata_digest
 from certify.certificate.envelope import Envelope, parse_envelope, sign
 from certify.certificate.keys import PublicKey, SigningKey
 from certify.certificate.messages import parse_model
@@ -73,7 +74,10 @@ class Certificate:
         content = read_seal(path) if path.suffix == ".onnx" and path.is_file() else read_certificate(path)
         if content is None:
             raise CertificateError(f"{path} holds no certificate.")
-        return cls(content)
+        try:
+            return cls(content)
+        except CertificateError as error:
+            raise CertificateError(f"{path} holds no certificate that can be read: {error}") from error
 
     @cached_property
     def envelope(self) -> Envelope:
@@ -201,7 +205,7 @@ def issue(
     from certify.judge.profile import derive
     from certify.label import renderer
 
-    digests = _check_measured(candidate_normalised, evidence, preprocess)
+    digests, metadata = _check_measured(candidate_normalised, evidence, preprocess)
     constants = load_edition(edition or evidence.header.edition)
     profile = derive(evidence, constants)
     try:
@@ -211,6 +215,7 @@ def issue(
     spec = None if lineage is None else read_lineage(lineage)["model"]["spec"]
     binding = Binding(
         model=model_name or spec or candidate_normalised.stem,
+        metadata=metadata,
         subject=subject_name(candidate_normalised),
         digests=digests,
         evidence=(hashlib.sha256(records).hexdigest(), len(records)),
@@ -247,20 +252,20 @@ def _reference(first: Certificate) -> Mapping[str, str]:
     return {"certificate": first.digest, "edition": edition, "key_id": first.signer.key_id}
 
 
-def _check_measured(path: Path, evidence: Evidence, preprocess: Preprocess) -> Mapping[str, str]:
-    """Digests of the candidate, which must be those of the evidence, and its contract the one that it carries."""
+def _check_measured(path: Path, evidence: Evidence, preprocess: Preprocess) -> tuple[Mapping[str, str], str | None]:
+    """Digests of the candidate, which must be those of the evidence, and of its metadata, which holds its contract."""
     import rfc8785
 
     digests = subject_digests(path)
     if digests != measured_digests(evidence.header.models["candidate"]):
         raise CertificateError(f"{path} is not the file that was measured (its digest differs). Measure it again.")
-    if can_be_sealed(path):
-        contracts = [entry.value for entry in parse_model(path).metadata_props if entry.key == PREPROCESS_KEY]
-        if contracts != [rfc8785.dumps(preprocess.to_json()).decode()]:
-            raise CertificateError(
-                f"{path} does not carry the preprocessing contract it is certified with. Normalise it."
-            )
-    return digests
+    if not can_be_sealed(path):
+        return digests, None
+    model = parse_model(path)
+    contracts = [entry.value for entry in model.metadata_props if entry.key == PREPROCESS_KEY]
+    if contracts != [rfc8785.dumps(preprocess.to_json()).decode()]:
+        raise CertificateError(f"{path} does not carry the preprocessing contract it is certified with. Normalise it.")
+    return digests, metadata_digest(model)
 
 
 def read_lineage(path: Path) -> Mapping[str, Any]:

@@ -69,7 +69,8 @@ def listed_fields(message: Message) -> Sequence[tuple[int, Any]]:
     try:
         listed = [(field.number, value, field.type == field.TYPE_STRING) for field, value in message.ListFields()]
         for _, value, is_text in listed:
-            if is_text and any(isinstance(text, bytes) for text in ([value] if isinstance(value, bytes) else value)):
+            texts = [value] if isinstance(value, str | bytes) else value
+            if is_text and any(isinstance(text, bytes) for text in texts):
                 raise refusal
     except UnicodeDecodeError as error:
         raise refusal from error

@@ -55,6 +55,7 @@ class Binding:
 
     Attributes:
         model: name of the model, for people.
+        metadata: digest of the metadata that the certified file carries; None for a file that is no ONNX file.
         subject: name of the certified file.
         digests: of the certified file, by kind.
         evidence: hex SHA-256 and size in bytes of the evidence file.
@@ -66,6 +67,7 @@ class Binding:
     """
 
     model: str
+    metadata: str | None
     subject: str
     digests: Mapping[str, str]
     evidence: tuple[str, int]
@@ -90,7 +92,7 @@ def build_statement(
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "version": PREDICATE_VERSION,
-            "model": {"name": binding.model},
+            "model": {"name": binding.model, "metadata": binding.metadata},
             "outcome": "refused" if grade.letter is None else "graded",
             "edition": {"name": edition.name, "digest": edition.digest},
             "grade": grade_json(grade),

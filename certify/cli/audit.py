@@ -118,7 +118,7 @@ def _table(*headings: str) -> Table:
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     table.add_column("")
     return table
 

@@ -35,10 +35,10 @@ def command() -> None:
 @click.option("--name", help="What you call the key [the name of its file].")
 @json_option
 def add(source: str, name: str | None, as_json: bool) -> None:
-    """Trust the key in SOURCE: a PEM file, or its 64 hexadecimal digits.
+    """Trust the key in the file SOURCE.
 
-    SOURCE may also be a file of statements by keys themselves: who names a successor hands the trust over that you have
-    in him; who revokes himself loses it.
+    SOURCE is a PEM file, or the key's 64 hexadecimal digits. It may also be a file of statements by keys themselves:
+    who names a successor hands the trust over that you have in him; who revokes himself loses it.
     """
     from certify.certificate.trust import load_store, read_key_statements
 
@@ -60,7 +60,10 @@ def add(source: str, name: str | None, as_json: bool) -> None:
 @command.command("list", cls=Command, example="leanmark trust list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show whom you trust, who handed over to whom, and what was revoked."""
+    """Show whom you trust.
+
+    Who handed over to whom, and what was revoked, is shown too.
+    """
     from certify.certificate.trust import trusted
 
     store = trusted()
@@ -80,7 +83,10 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Trust the key called NAME no longer; what it signed is then signed by a stranger."""
+    """Trust the key called NAME no longer.
+
+    What it signed is then signed by a stranger.
+    """
     from certify.certificate.trust import load_store
 
     load_store().without(name).save()
@@ -92,10 +98,11 @@ def remove(name: str, as_json: bool) -> None:
 @click.option("--reason", default="you said so", show_default=True, help="Why, for yourself.")
 @json_option
 def revoke(source: str, reason: str, as_json: bool) -> None:
-    """Believe nothing any more that the key in SOURCE ever signed: a name, a PEM file, hexadecimal digits.
+    """Believe nothing that the key SOURCE ever signed.
 
-    SOURCE may also be the statement of a key about itself (leanmark keygen --revoke). Revocation is total and can't be
-    taken back: without a trusted timestamp, a date in a certificate proves nothing. leanmark verify then exits with 1.
+    SOURCE is a name, a PEM file or hexadecimal digits. It may also be the statement of a key about itself (leanmark
+    keygen --revoke). Revocation is total and can't be taken back: without a trusted timestamp, a date in a certificate
+    proves nothing. leanmark verify then exits with 1.
     """
     from certify.certificate.trust import load_store, read_key_statements
     from certify.errors import UsageError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.errors import CertificateError
 from certify.export.source import Path, Source
-from certify.export.wording import figure, levelled, unmetered_sentence
+from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
 
 if TYPE_CHECKING:
     from cyclonedx.model import ExternalReference, Property
@@ -167,7 +167,7 @@ def _model_card(source: Source) -> dict[str, Any]:
         considerations["environmentalConsiderations"] = {"energyConsumptions": energy}
     return {
         "modelParameters": {
-            "task": "image classification",
+            "task": f"{subject_matter(source)} classification",
             "datasets": [_dataset(source)],
             "inputs": [{"format": json.dumps(source.take("preprocess"), sort_keys=True)}],
         },

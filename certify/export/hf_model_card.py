@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from certify.estimate import Estimate
 from certify.export.source import Source
-from certify.export.wording import figure, levelled, unmetered_sentence
+from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
 from certify.label.figures import interval, quantity, significant
 from certify.label.text import clean
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-TASK = "image-classification"
 LIBRARIES = {"onnx": "onnx", "pt2": "pytorch"}
 """Library that runs the file, by its ending."""
 
@@ -50,11 +49,15 @@ def write(source: Source) -> str:
     metadata = ModelCardData(
         model_name=clean(source.take("model", "name")),
         library_name=LIBRARIES.get(source.subject_name().rpartition(".")[2]),
-        pipeline_tag=TASK,
+        pipeline_tag=_task(source),
         tags=["leanmark", "energy-efficiency"],
         eval_results=list(_results(source)),
     )
     return f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n" + "\n".join(_body(source)) + "\n"
+
+
+def _task(source: Source) -> str:
+    return f"{subject_matter(source)}-classification"
 
 
 def _results(source: Source) -> Iterator[EvalResult]:
@@ -66,7 +69,7 @@ def _results(source: Source) -> Iterator[EvalResult]:
         if source.look(*path) is None:
             continue
         yield EvalResult(
-            task_type=TASK,
+            task_type=_task(source),
             dataset_type=_NOT_A_NAME.sub("-", data) or "unknown",
             dataset_name=clean(data),
             dataset_split="test",

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from certify.export.source import Path, Source
-from certify.export.wording import figure, unmetered_sentence
+from certify.export.wording import figure, subject_matter, unmetered_sentence
 
 SPEC = "3.0.1"
 NAMESPACE = "https://leanmark.org/secure/spdx"
@@ -94,7 +94,7 @@ class _Document:
             comment=_content(source.content_digest()),
             verifiedUsing=self._sha256(digest),
             software_primaryPurpose=spdx.software_SoftwarePurpose.model,
-            ai_domain=["image classification"],
+            ai_domain=[f"{subject_matter(source)} classification"],
             ai_informationAboutApplication=_application(source),
             ai_informationAboutTraining="\n".join(_passes(source)) or None,
             ai_limitation="\n".join(_limits(source)),
@@ -152,7 +152,7 @@ class _Document:
             data["test_digest"],
             name=data["name"],
             comment="; ".join(f"{key} {figure(value)}" for key, value in rest.items()),
-            dataset_datasetType=[spdx.dataset_DatasetType.image],
+            dataset_datasetType=[getattr(spdx.dataset_DatasetType, subject_matter(self._source))],
             dataset_datasetSize=data["test_samples"],
             dataset_intendedUse="testing",
             software_primaryPurpose=spdx.software_SoftwarePurpose.data,

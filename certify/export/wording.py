@@ -14,6 +14,13 @@ def figure(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, allow_nan=False)
 
 
+def subject_matter(source: Source) -> str:
+    """What the model classifies, ``image`` or ``text``: a preprocessing contract of tokens says so, one without a kind
+    is of images.
+    """
+    return "image" if source.look("preprocess", "kind") in (None, "image") else "text"
+
+
 def levelled(estimate: str, level: str) -> str:
     """Name of an estimate and, where it is one of energy, how directly that was observed."""
     return estimate if level == EvidenceLevel.DIRECT.value else f"{estimate} ({level})"

@@ -102,11 +102,12 @@ def read_exported(path: Path) -> Exported:
         if members.get("byteorder", LITTLE) != LITTLE:
             raise ModelError(f"{path} holds weights of a big-endian machine; export it on a little-endian one.")
         exported = Exported(path, members, program, weights["config"], constants["config"])
+        _check_nodes(exported)
         _check_payloads(exported)
         _check_program(exported)
     except KeyError as error:
         raise ModelError(f"{path} is damaged or no exported program: it lacks {error}; export it again.") from error
-    except (zipfile.BadZipFile, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is damaged or no exported program ({error}); export it again.") from error
     return exported
 
@@ -175,12 +176,13 @@ def _members(path: Path) -> dict[str, bytes]:
     """All members by name without the first folder, which torch names after the file."""
     members: dict[str, bytes] = {}
     with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            _, _, name = entry.filename.partition("/")
-            if entry.compress_type != zipfile.ZIP_STORED or name in members:
-                raise ModelError(
-                    f"{path}: its part '{name[:200]}' is compressed or stands twice; torch writes neither."
-                )
+        listed = archive.infolist()
+        entries = {entry.filename.partition("/")[2]: entry for entry in listed}
+        if len(entries) < len(listed) or any(entry.compress_type != zipfile.ZIP_STORED for entry in listed):
+            raise ModelError(f"{path}: one of its parts is compressed or stands twice; torch writes neither.")
+        if sum(entry.file_size for entry in listed) > path.stat().st_size:
+            raise ModelError(f"{path}: its parts overlap or are cut short, so it was damaged or tampered with.")
+        for name, entry in entries.items():
             if not _KNOWN.fullmatch(name):
                 raise ModelError(
                     f"{path} holds '{name[:200]}', which is no graph, weight or tensor (pickled objects and compiled "
@@ -190,6 +192,18 @@ def _members(path: Path) -> dict[str, bytes]:
                 raise ModelError(f"{path}: its part '{name}' has {entry.file_size} bytes, over {MAX_JSON_BYTES}.")
             members[name] = archive.read(entry)
     return members
+
+
+def _check_nodes(exported: Exported) -> None:
+    """Refuse a graph in which whoever walks over it would not find nodes.
+
+    Raises:
+        TypeError: something is of another type than torch writes.
+    """
+    if not isinstance(exported.signature, dict) or not isinstance(exported.graph["nodes"], list):
+        raise TypeError("it holds no list of nodes, or no signature")
+    if not all(isinstance(node, dict) and isinstance(node["target"], str) for node in exported.graph["nodes"]):
+        raise TypeError("a node names no operator")
 
 
 def _check_payloads(exported: Exported) -> None:

@@ -86,7 +86,12 @@ def check_exported_feedable(exported: Exported, contract: InputContract, batch: 
     with reading(exported):
         outputs = tuple(_port(exported, name) for name in output_names(exported))
     named_port(outputs, contract.output_name, "output")
-    check_port(input_port(exported, contract.input_name), contract, batch)
+    if len(contract.input_names) > 1:
+        raise ModelError(
+            f"The preprocessing contract names {len(contract.input_names)} inputs, and exported programs are run with "
+            "one; give the model as ONNX."
+        )
+    check_port(input_port(exported, contract.input_names[0]), contract, batch)
 
 
 def count_exported(exported: Exported) -> Counts:

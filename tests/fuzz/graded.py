@@ -15,13 +15,17 @@ from types import ModuleType
 
 import onnx
 
+from certify.certificate.issue import issue
 from certify.certificate.keys import SigningKey, generate
 from certify.certificate.normalise import normalise
 from certify.certificate.seal import seal, unsealed_bytes
+from certify.certificate.subject import subject_digests
 from certify.certificate.verification import Verification
 from certify.certificate.verify import verify
 from certify.data.dataset import samples_digest
-from certify.evidence import Evidence
+from certify.evidence import Evidence, ModelFacts
+from certify.graph.exported import read_exported
+from certify.graph.exported_facts import count_exported
 
 TESTS = Path(__file__).resolve().parent.parent
 FILES = ("model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx")
@@ -45,14 +49,16 @@ class Graded:
     Attributes:
         folder: where everything lies.
         key: that signed.
+        name: of the certified file.
     """
 
     folder: Path
     key: SigningKey
+    name: str = "model.onnx"
 
     @property
     def model(self) -> Path:
-        return self.folder / "model.onnx"
+        return self.folder / self.name
 
     def verify(self) -> Verification:
         return verify(self.model, trust=[self.key.public])
@@ -62,7 +68,7 @@ class Graded:
         shutil.copytree(self.folder, to)
         for name in without:
             (to / name).unlink(missing_ok=True)
-        return Graded(to, self.key)
+        return Graded(to, self.key, self.name)
 
     def reseal(self, envelope: bytes) -> None:
         """Put another certificate into the file and beside it, as somebody would who controls everything."""
@@ -92,9 +98,30 @@ def make(folder: Path, seed: int = 0, ratio: float = 0.3) -> Graded:
     return Graded(out, key)
 
 
+def make_program(folder: Path) -> Graded:
+    """The same of a program as torch exports it, which can't carry a seal."""
+    papers = fixtures("certify/certificate/conftest")
+    folder.mkdir(parents=True)
+    fixtures("certify/certificate/test_subject").write_program(folder / "exported.pt2")
+    contract = papers.contract(input_name="x", output_name="y")
+    normalise(folder / "exported.pt2", folder / "candidate.pt2", contract)
+    digests = subject_digests(folder / "candidate.pt2")
+    counts = count_exported(read_exported(folder / "candidate.pt2"))
+    size = (folder / "candidate.pt2").stat().st_size
+    facts = ModelFacts(digests["sha256"], digests["leanmarkContent"], size, counts.parameters, counts.macs, 1.0, ())
+    key, out = generate(folder / "keys" / "k.key"), folder / "graded"
+    issue(folder / "candidate.pt2", evidence_about(facts, 0, 0.3), None, contract, {}, out, key)
+    return Graded(out, key, "model.pt2")
+
+
 def evidence_of(candidate: Path, seed: int, ratio: float) -> Evidence:
     """Honest made-up evidence about a file."""
-    facts = fixtures("certify/certificate/conftest").facts_of(candidate)
+    facts: ModelFacts = fixtures("certify/certificate/conftest").facts_of(candidate)
+    return evidence_about(facts, seed, ratio)
+
+
+def evidence_about(facts: ModelFacts, seed: int, ratio: float) -> Evidence:
+    """Honest made-up evidence about a model of which that is known."""
     build = fixtures("certify/judge/synthetic").make_evidence
     knobs = {"samples": 600, "both": 590, "ratio": ratio, "seed": seed, "latencies": 50}
     predictions = build(**knobs).predictions

@@ -6,7 +6,9 @@ mutation, which knows its format, every other by libFuzzer's, which does not.
 
 from __future__ import annotations
 
+import faulthandler
 import random
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -16,12 +18,15 @@ import atheris
 
 with atheris.instrument_imports(include=["certify", "compress"]):
     from graded import own_folders
-    from hostile import LONGEST_S, Watch
-    from targets import Target, Unsafe, targets
+    from hostile import HANGING_S, LARGEST_BYTES, LONGEST_S, Watch, peak_bytes, resident_bytes
+    from markup import Unsafe
+    from targets import Target, targets
 
     from certify.errors import LeanmarkError
 
 LARGEST_INPUT = 1 << 20
+NEVER_S = 1_000_000
+"""libFuzzer's own limit goes by a clock that does not stop while somebody has halted the run."""
 
 
 def mutator(target: Target):  # type: ignore[no-untyped-def]
@@ -39,6 +44,7 @@ def mutator(target: Target):  # type: ignore[no-untyped-def]
 def main() -> None:
     """Run until the count is reached, or something is wrong."""
     name, folder = sys.argv[1], Path(sys.argv[2])
+    faulthandler.register(signal.SIGPROF, chain=True)
     with own_folders(folder):
         with atheris.instrument_imports(include=["certify", "compress"]):
             target = targets(folder)[name]
@@ -51,19 +57,25 @@ def main() -> None:
 
         def test(data: bytes) -> None:
             watch.seen.clear()
-            watch.on, began = True, time.process_time()
+            before, began = resident_bytes(), time.process_time()
+            highest = peak_bytes()
+            watch.on = True
+            signal.setitimer(signal.ITIMER_PROF, HANGING_S)
             try:
                 target.run(data)
             except LeanmarkError:
                 pass
             finally:
                 watch.on = False
+                signal.setitimer(signal.ITIMER_PROF, 0)
             if watch.seen:
                 raise Unsafe(watch.seen[0])
             if time.process_time() - began > 2 * LONGEST_S:  # instrumented code takes about twice as long
                 raise Unsafe(f"took {time.process_time() - began:.1f} s")
+            if peak_bytes() > max(highest, before + LARGEST_BYTES):
+                raise Unsafe(f"took {(peak_bytes() - before) / 1e6:.0f} MB")
 
-        options = [sys.argv[0], *sys.argv[3:], f"-max_len={LARGEST_INPUT}", "-timeout=60", "-rss_limit_mb=4000"]
+        options = [sys.argv[0], *sys.argv[3:], f"-max_len={LARGEST_INPUT}", f"-timeout={NEVER_S}", "-rss_limit_mb=4000"]
         artifacts = f"-artifact_prefix={folder}/"
         atheris.Setup([*options, artifacts, str(corpus)], test, custom_mutator=mutator(target))
         atheris.Fuzz()

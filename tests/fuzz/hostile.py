@@ -4,7 +4,8 @@ Run ``python tests/fuzz/hostile.py --count 100000 --seed 0``; it leaves with 1 w
 a LeanmarkError, took more than 2 s of processor time or 500 MB, crashed the process, opened a file outside of its
 folder, ran a command, unpickled something, or put a script into a drawing. Half of the inputs come from mutations of
 good ones, half from atheris, which follows the coverage of the code (``--guided 0`` leaves it out). One input is run
-again with ``--only TARGET:NUMBER``.
+again with ``--only TARGET:NUMBER``. With ``--resume FILE`` a stopped run goes on where it was, and ``--report`` prints
+what is in the file. A run that is stopped prints what it has tried.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,11 +25,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from graded import own_folders
+from results import Results
 from targets import Target, targets
 
 from certify.errors import LeanmarkError
@@ -35,7 +38,10 @@ from certify.errors import LeanmarkError
 LONGEST_S = 2.0
 LARGEST_BYTES = 500_000_000
 HANGING_S = 20
-"""After this time the process is ended, as no Python code may run in a library that does not come back."""
+"""After this processor time the process is ended, as no Python code may run in a library that does not come back. Other
+clocks go on while somebody has halted the run."""
+PART = 500
+"""Mutations of one target between two lines of the file of results."""
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pickle.find_class", "socket.")
 """Events of the interpreter's audit that reading must never raise."""
 
@@ -72,6 +78,11 @@ class Outcome:
         self.slowest_s = max(self.slowest_s, other.slowest_s)
         self.largest_bytes = max(self.largest_bytes, other.largest_bytes)
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Outcome:
+        """The same again, from its JSON object."""
+        return cls(**{**values, "wrong": [(number, what) for number, what in values["wrong"]]})
+
 
 class Watch:
     """Sees, through the interpreter's audit, what a reader opens and starts.
@@ -101,9 +112,9 @@ def run_one(target: Target, content: bytes, watch: Watch, outcome: Outcome, numb
     """Give one input to its reader and note what came of it."""
     outcome.tried += 1
     watch.seen.clear()
-    before, began = _resident_bytes(), time.process_time()
+    before, began = resident_bytes(), time.process_time()
     watch.on = True
-    faulthandler.dump_traceback_later(HANGING_S, exit=True)
+    signal.setitimer(signal.ITIMER_PROF, HANGING_S)
     try:
         target.run(content)
         outcome.accepted += 1
@@ -114,14 +125,14 @@ def run_one(target: Target, content: bytes, watch: Watch, outcome: Outcome, numb
         outcome.wrong.append((number, traceback.format_exc(limit=-4)))
     finally:
         watch.on = False
-        faulthandler.cancel_dump_traceback_later()
-    took, grown = time.process_time() - began, _peak_bytes() - before
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    took, grown = time.process_time() - began, peak_bytes() - before
     outcome.slowest_s = max(outcome.slowest_s, took)
     outcome.wrong += [(number, what) for what in watch.seen]
     if took > LONGEST_S:
         outcome.wrong.append((number, f"took {took:.1f} s of processor time"))
-    if _peak_bytes() > _seen_peak[0]:
-        _seen_peak[0] = _peak_bytes()
+    if peak_bytes() > _seen_peak[0]:
+        _seen_peak[0] = peak_bytes()
         outcome.largest_bytes = max(outcome.largest_bytes, grown)
         if grown > LARGEST_BYTES:
             outcome.wrong.append((number, f"took {grown / 1e6:.0f} MB"))
@@ -131,11 +142,13 @@ _seen_peak = [0]
 """The largest size of this process so far; an input that stays below it can't have taken more than the one before."""
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """What this process holds now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The most that it ever held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -149,7 +162,7 @@ def fuzz(found: Target, name: str, folder: Path, seed: int, numbers: range, prog
     watch, outcome = Watch(folder), Outcome()
     with suppress(LeanmarkError):  # whatever is imported late, is imported now
         found.run(found.seed)
-    _seen_peak[0] = _peak_bytes()
+    _seen_peak[0] = peak_bytes()
     for number in numbers:
         progress(number)
         run_one(found, input_of(found, name, seed, number), watch, outcome, number)
@@ -159,6 +172,7 @@ def fuzz(found: Target, name: str, folder: Path, seed: int, numbers: range, prog
 def worker(name: str, seed: int, numbers: range, result: Path) -> None:
     """Run a range of inputs and write down what came of them, with the number at hand in case of a crash."""
     resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))
+    faulthandler.register(signal.SIGPROF, chain=True)  # says where it hangs, then ends
     with tempfile.TemporaryDirectory() as folder, own_folders(Path(folder)):
         found = targets(Path(folder))[name]
         at = result.with_suffix(".at")
@@ -166,41 +180,40 @@ def worker(name: str, seed: int, numbers: range, result: Path) -> None:
         result.write_text(json.dumps(asdict(outcome)))
 
 
-def in_processes(name: str, seed: int, count: int, folder: Path) -> Outcome:
+def in_processes(name: str, seed: int, numbers: range, folder: Path) -> Outcome:
     """Run a target in processes of its own; one that crashes is noted, and the next goes on behind its input."""
-    total, first = Outcome(), 0
-    while first < count:
+    total, first, end = Outcome(), numbers.start, numbers.stop
+    while first < end:
         result = folder / f"{name.replace(' ', '-')}-{first}.json"
-        command = [sys.executable, __file__, "--worker", name, "--seed", str(seed), "--range", f"{first}:{count}"]
+        command = [sys.executable, __file__, "--worker", name, "--seed", str(seed), "--range", f"{first}:{end}"]
         done = subprocess.run([*command, "--result", str(result)], capture_output=True, text=True, check=False)
         if done.returncode == 0:
-            values = json.loads(result.read_text())
-            values["wrong"] = [(number, what) for number, what in values["wrong"]]
-            total.add(Outcome(**values))
+            total.add(Outcome.from_json(json.loads(result.read_text())))
             return total
         at = result.with_suffix(".at")
-        stopped = int(at.read_text()) if at.exists() else count
+        stopped = int(at.read_text()) if at.exists() else end
         what = f"the process ended with {done.returncode}: {done.stderr.strip()[-600:]}"
         total.add(Outcome(tried=stopped + 1 - first, wrong=[(stopped, what)]))
         first = stopped + 1
     return total
 
 
-def guided(name: str, seed: int, count: int) -> tuple[int, str | None]:
-    """Let atheris look for new paths through the code; gives how many inputs it ran and what it found."""
+def guided(name: str, seed: int, count: int) -> Outcome:
+    """Let atheris look for new paths through the code."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(Path(__file__).with_name("guided.py")), name, folder, f"-runs={count}"]
         done = subprocess.run([*command, f"-seed={seed + 1}"], capture_output=True, text=True, check=False)
     steps = [int(found[1]) for line in done.stderr.splitlines() if (found := re.match(r"#(\d+)\t", line))]
-    number = max(steps, default=0)
-    return number, None if done.returncode == 0 else (done.stdout.strip() or done.stderr)[-3000:]
+    wrong = [] if done.returncode == 0 else [(-1, (done.stdout.strip() or done.stderr)[-3000:])]
+    return Outcome(tried=max(steps, default=0), wrong=wrong)
 
 
 def report(name: str, outcome: Outcome) -> None:
-    """Print a row, and what went wrong, each kind once."""
+    """Print a row, and what went wrong, each kind once; of guided inputs it is not known how many were accepted."""
+    accepted = "-" if name.endswith("guided") else outcome.accepted
     refused = ", ".join(f"{kind} {number}" for kind, number in sorted(outcome.refused.items()))
     print(
-        f"{name:28} {outcome.tried:8} {outcome.accepted:8} {len(outcome.wrong):6} {outcome.slowest_s:8.2f} s "
+        f"{name:33} {outcome.tried:8} {accepted:>8} {len(outcome.wrong):6} {outcome.slowest_s:8.2f} s "
         f"{outcome.largest_bytes / 1e6:7.0f} MB  {refused}"
     )
     kinds: dict[str, tuple[int, str]] = {}
@@ -219,6 +232,8 @@ def main() -> int:
     parser.add_argument("--guided", type=float, default=0.5, help="share of the inputs that atheris makes")
     parser.add_argument("--target", help="only this one")
     parser.add_argument("--only", metavar="TARGET:NUMBER", help="run one input here, with its traceback")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on where the run that wrote it was stopped")
+    parser.add_argument("--report", action="store_true", help="only print what the file of --resume holds")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--range", help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
@@ -227,31 +242,54 @@ def main() -> int:
         first, _, last = arguments.range.partition(":")
         worker(arguments.worker, arguments.seed, range(int(first), int(last)), arguments.result)
         return 0
+    settings = {name: getattr(arguments, name) for name in ("count", "seed", "guided", "target")}
+    results, stopped = Results(arguments.resume, settings), False
+    if arguments.report:
+        return int(report_all(results) > 0)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name, own_folders(Path(name)):
         found = targets(Path(name))
         if arguments.only:
             target, _, number = arguments.only.rpartition(":")
             found[target].run(input_of(found[target], target, arguments.seed, int(number)))
             return 0
-        wanted = {target: found[target].cost for target in found if arguments.target in (None, target)}
-        return _all(wanted, arguments.count, arguments.seed, arguments.guided, Path(name))
+        costs = {target: found[target].cost for target in found if arguments.target in (None, target)}
+        try:
+            run(costs, arguments.count, arguments.seed, arguments.guided, Path(name), results)
+        except KeyboardInterrupt:
+            stopped = True
+    wrong = report_all(results)
+    if stopped:
+        print("stopped; the part at hand is not in the table")
+    return 130 if stopped else int(wrong > 0)
 
 
-def _all(wanted: dict[str, int], count: int, seed: int, share: float, folder: Path) -> int:
-    print(f"{'reader':28} {'tried':>8} {'accepted':>8} {'wrong':>6} {'slowest':>10} {'memory':>10}  typed errors")
-    total, each = Outcome(), count / sum(wanted.values())
-    for target, cost in wanted.items():
-        outcome = in_processes(target, seed, round(each * cost * (1 - share)), folder)
-        report(target, outcome)
+def run(costs: dict[str, int], count: int, seed: int, share: float, folder: Path, results: Results) -> None:
+    """Feed every reader, with all parts of which no results are there yet."""
+    each = count / sum(costs.values())
+    for target, cost in costs.items():
+        end = round(each * cost * (1 - share))
+        for first in range(0, end, PART):
+            if (part := f"{target}: {first}") not in results.parts:
+                results.add(part, asdict(in_processes(target, seed, range(first, min(first + PART, end)), folder)))
+    for target, cost in costs.items() if share else ():
+        if (part := f"{target}, guided: 0") not in results.parts:
+            results.add(part, asdict(guided(target, seed, round(each * cost * share))))
+
+
+def report_all(results: Results) -> int:
+    """Print a table of all parts that are done; gives how much is wrong."""
+    rows: dict[str, Outcome] = {}
+    for part, values in results.parts.items():
+        rows.setdefault(part.rpartition(": ")[0], Outcome()).add(Outcome.from_json(values))
+    print(f"{'reader':33} {'tried':>8} {'accepted':>8} {'wrong':>6} {'slowest':>10} {'memory':>10}  typed errors")
+    total = Outcome()
+    for name, outcome in rows.items():
+        report(name, outcome)
         total.add(outcome)
-    for target, cost in wanted.items() if share else ():
-        ran, what = guided(target, seed, round(each * cost * share))
-        outcome = Outcome(tried=ran, wrong=[] if what is None else [(-1, what)])
-        report(f"{target}, guided", outcome)
-        total.add(outcome)
-    report("all", Outcome(total.tried, total.accepted, total.refused, [], total.slowest_s, total.largest_bytes))
+    report("all", replace(total, wrong=[]))
     print(f"wrong in all: {len(total.wrong)}")
-    return int(bool(total.wrong))
+    return len(total.wrong)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 import rfc8785
-from graded import Graded, make, own_folders
+from graded import Graded, fixtures, make, own_folders
 
 from certify.certificate.envelope import parse_envelope, sign
 from certify.certificate.normalise import stored_contract
-from certify.errors import ModelError
+from certify.errors import ModelError, UsageError
 from certify.graph.counts import count
+from certify.graph.exported import read_exported
 from certify.graph.load import load_model, outputs
+from compress import recipe
 
 
 def signed_again(home: Graded, evidence: bytes) -> None:
@@ -94,3 +100,59 @@ def test_sizes_stay_unknown_when_a_range_of_constants_would_fill_the_memory(tmp_
         model.graph.node.append(onnx.helper.make_node("Range", ["start", "limit", "step"], ["all"]))
 
     assert count(onnx.load(spoiled(tmp_path, spoil)), (3, 8, 8)).macs > 0
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 6000, str(2**53)])
+def test_recipe_is_refused_when_a_number_is_larger_than_json_holds(number: str) -> None:
+    with pytest.raises(UsageError, match="a whole number has to lie within"):  # a ValueError left json.dumps
+        recipe.parse(f"budget:\n  max_loss_percent: {number}\npasses: [quantize_static]", "r.yaml")
+
+
+def program(folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    """A small program with one member of its archive changed."""
+    write_program = fixtures("certify/certificate/test_subject").write_program
+    path, other = folder / "good.pt2", folder / "bad.pt2"
+    write_program(path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:
+        for entry in archive.infolist():
+            content = archive.read(entry)
+            changed.writestr(entry.filename, change(content) if entry.filename.endswith(name) else content)
+    return other
+
+
+@pytest.mark.parametrize("nodes", [None, True, [[]], [{}], [{"target": 1}], {}])
+def test_program_is_refused_when_its_graph_is_no_list_of_nodes(tmp_path: Path, nodes: object) -> None:
+    def spoil(content: bytes) -> bytes:  # a TypeError left normal_form and load_program
+        values = json.loads(content)
+        values["graph_module"]["graph"]["nodes"] = nodes
+        return json.dumps(values).encode()
+
+    with pytest.raises(ModelError, match="damaged or no exported program"):
+        read_exported(program(tmp_path, "model.json", spoil))
+
+
+def test_program_is_refused_when_the_places_of_its_members_are_not_in_the_file(tmp_path: Path) -> None:
+    path = program(tmp_path, "", bytes)
+    content = path.read_bytes()
+    entry = content.index(b"PK\x01\x02")  # the first of the list of members at the end
+    path.write_bytes(content[: entry + 42] + b"\xff\xff\xff\xff" + content[entry + 46 :])
+    with pytest.raises(ModelError, match="damaged or no exported program"):  # an OSError left read_exported
+        read_exported(path)
+
+
+def test_program_is_refused_when_its_members_share_bytes(tmp_path: Path) -> None:
+    path = program(tmp_path, "", bytes)
+    content = bytearray(path.read_bytes())
+    for place in [found.start() for found in re.finditer(b"PK\x01\x02", bytes(content))]:
+        content[place + 20 : place + 28] = struct.pack("<II", len(content) // 2, len(content) // 2)
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="overlap"):  # it could fill the memory
+        read_exported(path)
+
+
+def test_countersignature_fails_when_its_file_is_a_pipe(tmp_path: Path) -> None:
+    with own_folders(tmp_path):  # verify never came back
+        home = make(tmp_path / "home")
+        (home.folder / "countersignatures").mkdir()
+        os.mkfifo(home.folder / "countersignatures" / f"{'ab' * 32}.json")
+        assert {check.name for check in home.verify().failed} == {"countersignature"}

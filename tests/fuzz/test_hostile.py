@@ -10,7 +10,8 @@ from pathlib import Path
 import hostile
 import pytest
 from graded import own_folders
-from targets import Run, Target, Unsafe, refuse_script, targets
+from markup import Unsafe, refuse_script
+from targets import Run, Target, targets
 
 from certify.errors import UsageError
 
@@ -36,9 +37,10 @@ def watch(folder: Path) -> Iterator[hostile.Watch]:
     watch.on = False
 
 
-NAMES = ("envelope", "envelope as JSON", "signed statement", "evidence", "signed evidence",
-         "texts of a measurement", "lineage", "recipe",
-         "preprocessing contract", "ONNX bytes", "ONNX model")  # fmt: skip
+NAMES = ("envelope", "envelope as JSON", "signed statement", "countersignature", "signed countersignature",
+         "key statements", "trust store", "evidence", "signed evidence", "texts of a measurement", "lineage", "recipe",
+         "preprocessing contract", "ONNX bytes", "ONNX model",
+         "exported program", "exported program, loaded")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +88,7 @@ def _unpickle(content: bytes) -> None:
 )
 def test_watch_sees_what_must_not_happen_when_it_does(watch: hostile.Watch, run: Run, what: str) -> None:
     outcome = hostile.Outcome()
-    hostile.run_one(Target(b"", lambda content, rng: content, run), b"", watch, outcome, 0)
+    hostile.run_one(Target(lambda: b"", lambda content, rng: content, run), b"", watch, outcome, 0)
     assert bool(outcome.wrong) == bool(what)
     assert what in str(outcome.wrong)
 

@@ -6,19 +6,23 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import rfc8785
 from onnx import TensorProto, helper, numpy_helper
 
 from certify.certificate.content import content_digest
+from certify.certificate.envelope import parse_envelope, sign
 from certify.certificate.issue import issue
 from certify.certificate.keys import SigningKey, generate
 from certify.certificate.messages import parse_model
 from certify.certificate.normalise import normalise
-from certify.certificate.seal import file_digest
+from certify.certificate.seal import file_digest, seal, unsealed_bytes
 from certify.data.dataset import samples_digest
+from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.evidence import Evidence, ModelFacts
 from certify.graph.counts import count
@@ -74,7 +78,7 @@ def contract(**changes: object) -> Preprocess:
         "interpolation": "bilinear",
         "reading": "logits",
     }
-    return Preprocess(**{**fields, **changes})  # type: ignore[arg-type]
+    return ImagePreprocess(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def facts_of(path: Path) -> ModelFacts:
@@ -196,6 +200,36 @@ def certified(
 ) -> Path:
     """A certified folder; tests that change something copy it."""
     return write_papers(tmp_path_factory.mktemp("certified"), normalised, certified_evidence(), key).parent
+
+
+def reseal(folder: Path, envelope: bytes) -> Path:
+    """Put another certificate into the file and beside it, as somebody would who controls everything."""
+    model, bare = folder / "model.onnx", folder / "bare.onnx"
+    bare.write_bytes(model.read_bytes()[: unsealed_bytes(model)])
+    seal(bare, model, envelope)
+    bare.unlink()
+    (folder / "certificate.json").write_bytes(envelope)
+    (folder / "label.svg").unlink(missing_ok=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def put_certificate() -> Callable[[Path, bytes], Path]:
+    """Puts another certificate into a folder; gives the model."""
+    return reseal
+
+
+@pytest.fixture(scope="session")
+def sign_again() -> Callable[[Path, Callable[[dict[str, Any]], object], SigningKey], Path]:
+    """Changes the statement in a folder and signs it again, as a dishonest maker would; gives the model."""
+
+    def resign(folder: Path, change: Callable[[dict[str, Any]], object], key: SigningKey) -> Path:
+        statement = json.loads(parse_envelope((folder / "certificate.json").read_bytes()).payload)
+        change(statement)
+        statement["predicate"]["signer"]["public_key"] = key.public.hex
+        return reseal(folder, sign(rfc8785.dumps(statement), key).to_bytes())
+
+    return resign
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 import rfc8785
 from onnx import TensorProto, helper
 
+from certify.certificate.content import metadata_digest
 from certify.certificate.envelope import parse_envelope, sign
 from certify.certificate.external import inline_external
 from certify.certificate.keys import SigningKey
@@ -69,6 +70,7 @@ def test_check_model_stays_small_when_the_weights_lie_outside(
     path = large_model(tmp_path)
     statement = json.loads(parse_envelope((folder / "certificate.json").read_bytes()).payload)
     model = parse_model(path)
+    statement["predicate"]["model"]["metadata"] = metadata_digest(model)
     statement["subject"][0]["digest"] = subject_digests(path)
     model.graph.initializer[0].ClearField("external_data")
     counts = count(model, (3, 8, 8))

@@ -138,17 +138,41 @@ def test_verify_is_valid_when_the_weights_were_moved_outside(folder: Path, key: 
     assert outcomes(path, key)["content_digest"] == "fail"
 
 
-@pytest.mark.parametrize("keys", [[SEAL_KEY], [SEAL_KEY, "leanmark.preprocess"]])
-def test_verify_uses_the_sidecar_when_metadata_was_stripped(folder: Path, key: SigningKey, keys: list[str]) -> None:
-    path = folder / "model.onnx"
+def without_metadata(path: Path, keys: list[str]) -> None:
     model = onnx.load(path)
     for entry in [entry for entry in model.metadata_props if entry.key in keys]:
         model.metadata_props.remove(entry)
     onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    "keys", [[SEAL_KEY], [SEAL_KEY, "leanmark.preprocess"], [SEAL_KEY, "leanmark.preprocess", "author"]]
+)
+def test_verify_uses_the_sidecar_when_metadata_was_stripped(folder: Path, key: SigningKey, keys: list[str]) -> None:
+    path = folder / "model.onnx"
+    without_metadata(path, keys)
     assert read_seal(path) is None
     verification = verify(path, trust=[key.public])
     assert verification.exit_code == 0
     assert verification.check("sidecar_identical").outcome == "note"  # type: ignore[union-attr]
+    assert "metadata was stripped" in str(verification.check("content_digest")) or keys == [SEAL_KEY]
+
+
+@pytest.mark.parametrize("keys", [["author"], [SEAL_KEY, "author"]])
+def test_verify_calls_the_model_altered_when_its_makers_metadata_alone_is_gone(
+    folder: Path, key: SigningKey, keys: list[str]
+) -> None:
+    without_metadata(folder / "model.onnx", keys)
+    assert outcomes(folder / "model.onnx", key)["content_digest"] == "fail"
+
+
+def test_verify_calls_a_stripped_model_altered_when_it_computes_something_else(folder: Path, key: SigningKey) -> None:
+    path = folder / "model.onnx"
+    without_metadata(path, [SEAL_KEY, "leanmark.preprocess", "author"])
+    model = onnx.load(path)
+    model.graph.node[0].name = "another"
+    onnx.save(model, path)
+    assert outcomes(path, key)["content_digest"] == "fail"
 
 
 def test_verify_draws_the_picture_again_when_it_lies_beside(folder: Path, key: SigningKey) -> None:
@@ -167,6 +191,8 @@ def test_verify_refuses_when_there_is_nothing_to_verify(normalised: Path, folder
         verify(normalised)
     with pytest.raises(UsageError, match="no such file"):
         verify(tmp_path / "absent.onnx")
+    with pytest.raises(UsageError, match="is no model"):
+        verify(folder / "certificate.json")
     with pytest.raises(UsageError, match="evidence"):
         verify(folder / "model.onnx", evidence=tmp_path / "absent.jsonl")
     with pytest.raises(UsageError, match="can't be read"):

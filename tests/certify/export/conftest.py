@@ -14,7 +14,7 @@ from certify.certificate.envelope import sign
 from certify.certificate.issue import Certificate
 from certify.certificate.keys import generate
 from certify.certificate.statement import Binding, build_statement
-from certify.data.preprocess import Preprocess
+from certify.data.images import ImagePreprocess
 from certify.evidence import Evidence, MeterFacts, ModelFacts
 from certify.judge.edition import Edition
 from certify.judge.grade import grade
@@ -23,7 +23,7 @@ from certify.judge.profile import derive
 HEX = "ab" * 32
 ENERGY = {"value": 7.5, "low": 3.75, "high": 15.0, "unit": "J", "n": 1, "method": "m", "evidence": "modelled"}
 
-CONTRACT = Preprocess(
+CONTRACT = ImagePreprocess(
     "picture", "scores", 8, 8, "NCHW", "RGB", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "exact", "none", "bilinear",
     "logits",
 )  # fmt: skip
@@ -61,6 +61,7 @@ def certificates(
     data = {"name": "mnist5k", "spec": "mnist5k", "test_samples": 1500, "test_digest": HEX, "classes": 10}
     binding = Binding(
         model="tinynet",
+        metadata="56" * 32,
         subject="model.onnx",
         digests={"sha256": HEX, "leanmarkContent": "cd" * 32},
         evidence=("ef" * 32, 4000),

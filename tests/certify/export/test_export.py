@@ -194,3 +194,20 @@ def test_export_is_refused_when_a_format_can_not_take_a_value(
     statement["predicate"]["created"] = "2026-13-41T00:00:00Z"  # fits the pattern of the schema
     with pytest.raises(CertificateError, match="can't be written as cyclonedx"):
         written(statement, "cyclonedx")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cyclonedx", '"text classification"'),
+        ("hf-model-card", "text-classification"),
+        ("spdx3", "text classification"),
+    ],
+)
+def test_task_is_of_texts_when_the_model_takes_tokens(
+    make_statement: Callable[[str], Statement], name: str, words: str
+) -> None:
+    statement = make_statement("graded")
+    assert words not in written(statement, name)[0].content
+    statement["predicate"]["preprocess"] = {"kind": "tokens", "input_ids": "ids"}
+    assert words in written(statement, name)[0].content

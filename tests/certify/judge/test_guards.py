@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certify.errors import CertificateError
-from certify.evidence import Evidence, MeterFacts, Window
+from certify.evidence import Evidence
 from certify.judge.edition import Edition
 from certify.judge.grade import grade
 from certify.judge.guards import GUARDS, GuardResult, judge_guards
@@ -26,26 +26,13 @@ def only(name: str, outcome: str) -> dict[str, str]:
     return {guard: outcome if guard == name else "pass" for guard in GUARDS}
 
 
-def change_window(evidence: Evidence, index: int, **values: Any) -> Evidence:
-    windows = list(evidence.windows)
-    windows[index] = dataclasses.replace(windows[index], **values)
-    return dataclasses.replace(evidence, windows=tuple(windows))
-
-
-def main_index(evidence: Evidence, block: int, position: int = 0) -> int:
-    return next(i for i, w in enumerate(evidence.windows) if (w.run, w.block, w.position) == ("main", block, position))
-
-
-def without(evidence: Evidence, drop: Callable[[Window], bool]) -> Evidence:
-    return dataclasses.replace(evidence, windows=tuple(w for w in evidence.windows if not drop(w)))
-
-
 def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
     return {"baseline": baseline, "candidate": candidate}
 
 
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
+TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
 FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
 
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
@@ -114,6 +101,7 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "distinct": 1}}}, "1 different"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "constant_share": 0.5}}}, "50 %"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": 0.01}}}, "correlate by 0.01"),
+    ("inputs_real", {"observations": {"inputs": {**TOKENS, "repetition": 1.1}}}, "come again 1.1 times"),
     ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
     ("baseline_beats_majority", {"both": 150}, "commonest class"),
     ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
@@ -122,6 +110,11 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
 
 
 def test_every_guard_passes_when_evidence_is_honest(evidence: Evidence, edition: Edition) -> None:
+    assert outcomes(evidence, edition) == dict.fromkeys(GUARDS, "pass")
+
+
+def test_inputs_are_real_when_tokens_repeat_as_words_do(make_evidence: Maker, edition: Edition) -> None:
+    evidence = make_evidence(observations={"inputs": TOKENS})
     assert outcomes(evidence, edition) == dict.fromkeys(GUARDS, "pass")
 
 
@@ -141,106 +134,9 @@ def test_guard_fails_alone_when_its_knob_is_turned(
 
 
 def test_guards_all_have_a_cheat_that_trips_them() -> None:
-    """The rest is tripped below by changing windows."""
-    below = {"counter_moved", "counter_monotonic", "temperature_bounded"}
-    assert {name for name, _, _ in CHEATS} | below == set(GUARDS)
-
-
-def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidence, edition: Edition) -> None:
-    still = change_window(evidence, main_index(evidence, 3), energy_j=0.0)
-    assert outcomes(still, edition) == only("counter_moved", "fail")
-    assert "energy_ratio" not in derive(still, edition).estimates
-
-
-def test_counter_moved_fails_alone_when_the_joules_are_played_back(evidence: Evidence, edition: Edition) -> None:
-    meter = evidence.header.meter
-    assert meter is not None
-    replayed = dataclasses.replace(meter, name=f"replay:{meter.name}")
-    header = dataclasses.replace(evidence.header, meter=replayed)
-    assert outcomes(dataclasses.replace(evidence, header=header), edition) == only("counter_moved", "fail")
-
-
-def test_counter_moved_fails_when_windows_were_not_read(evidence: Evidence, edition: Edition) -> None:
-    missed = change_window(evidence, main_index(evidence, 3), energy_j=None)
-    assert outcomes(missed, edition)["counter_moved"] == "fail"
-
-
-def counting(evidence: Evidence, ranges: Mapping[str, float], turn: float | None = None) -> Evidence:
-    """Evidence whose windows hold the readings of one counter in uJ, which starts again from 0 at ``turn``."""
-    windows, total = [], 0.0
-    for window in evidence.windows:
-        before, total = total, total + 1e6 * (window.energy_j or 0.0)
-        after = total
-        if turn is not None:
-            before, after = before % turn, after % turn
-        windows.append(
-            dataclasses.replace(window, reading={"package-0_before_uj": before, "package-0_after_uj": after})
-        )
-    meter = MeterFacts("rapl-powercap", "counter", "package", "energy counter", None, {}, dict(ranges))
-    header = dataclasses.replace(evidence.header, meter=meter)
-    return dataclasses.replace(evidence, windows=tuple(windows), header=header)
-
-
-def test_counter_monotonic_passes_when_a_wrap_has_a_known_range(evidence: Evidence, edition: Edition) -> None:
-    assert outcomes(counting(evidence, {}), edition)["counter_monotonic"] == "pass"
-    wrapped = counting(evidence, {"package-0_range_uj": 1e8}, turn=1e8)
-    assert outcomes(wrapped, edition) == dict.fromkeys(GUARDS, "pass")
-
-
-def test_counter_monotonic_fails_alone_when_the_counter_steps_back(evidence: Evidence, edition: Edition) -> None:
-    assert outcomes(counting(evidence, {}, turn=1e8), edition) == only("counter_monotonic", "fail")
-
-
-def test_counter_monotonic_fails_when_energy_is_negative(evidence: Evidence, edition: Edition) -> None:
-    negative = change_window(evidence, main_index(evidence, 3), energy_j=-1.0)
-    assert outcomes(negative, edition)["counter_monotonic"] == "fail"
-
-
-def test_temperature_bounded_fails_alone_when_the_machine_heats_up(evidence: Evidence, edition: Edition) -> None:
-    host = {**evidence.windows[main_index(evidence, 9)].host, "temperature_c": 90.0}
-    hot = evidence
-    for position in range(4):
-        hot = change_window(hot, main_index(evidence, 9, position), host=host)
-    assert outcomes(hot, edition) == only("temperature_bounded", "fail")
-
-
-@pytest.mark.parametrize(
-    "drop",
-    [
-        lambda w: w.run == "main" and w.block == 4,
-        lambda w: w.run == "main" and (w.block, w.position) == (4, 2),
-        lambda w: w.run == "main" and w.block == 0,
-    ],
-    ids=["a block", "a window", "the first block"],
-)
-def test_enough_windows_fails_alone_when_windows_are_left_out(
-    drop: Callable[[Window], bool], make_evidence: Maker, edition: Edition
-) -> None:
-    evidence = make_evidence(blocks=12, noise=0.025, null_noise=0.01, header={"wanted_half_width": 0.03})
-    assert outcomes(without(evidence, drop), edition) == only("enough_windows", "fail")
-
-
-def test_enough_windows_fails_when_run_stops_before_its_number_and_its_time(
-    make_evidence: Maker, edition: Edition
-) -> None:
-    knobs: dict[str, Any] = {"blocks": 14, "noise": 0.1, "null_noise": 0.01}
-    long = make_evidence(**knobs, header={"time_limit_s": 1000.0, "wanted_half_width": 0.01})
-    assert outcomes(long, edition) == only("enough_windows", "fail")
-    short = make_evidence(**knobs, header={"time_limit_s": 30.0, "wanted_half_width": 0.01})
-    assert outcomes(short, edition) == only("enough_windows", "pass")
-
-
-def test_enough_windows_passes_when_the_last_block_was_cut_short(make_evidence: Maker, edition: Edition) -> None:
-    evidence = make_evidence(blocks=14, noise=0.1, null_noise=0.01, header={"time_limit_s": 30.0})
-    cut = without(evidence, lambda w: w.run == "main" and w.block == 13 and w.position > 1)
-    assert outcomes(cut, edition) == dict.fromkeys(GUARDS, "pass")
-
-
-def test_enough_windows_fails_alone_when_a_window_is_too_short_for_the_meter(
-    evidence: Evidence, edition: Edition
-) -> None:
-    short = change_window(evidence, main_index(evidence, 5), duration_s=0.01)
-    assert outcomes(short, edition) == only("enough_windows", "fail")
+    """The rest is tripped in test_guards_of_windows.py by changing windows."""
+    elsewhere = {"counter_moved", "counter_monotonic", "temperature_bounded"}
+    assert {name for name, _, _ in CHEATS} | elsewhere == set(GUARDS)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +159,7 @@ def test_enough_windows_fails_alone_when_a_window_is_too_short_for_the_meter(
         ("test_unseen", {"observations": {"overlap": {"train/test": None, "calibration/test": 0}}}),
         ("same_task", {"observations": {"interfaces": two_arms(FACE, {"input": [1, 3, 9, 9]})}}),
         ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}),
+        ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": None}}}),
         ("outputs_finite", {"observations": {"outputs": None}}),
     ],
 )

@@ -28,7 +28,7 @@ def make_predicate(
         "version": 1,
         "leanmark": "0.1.0",
         "created": "2026-11-22T10:11:12Z",
-        "model": {"name": "resnet50"},
+        "model": {"name": "resnet50", "metadata": "ab" * 32},
         "edition": {"name": "2026", "digest": DIGEST},
         "outcome": "graded" if letter else "refused",
         "grade": {

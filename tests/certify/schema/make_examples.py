@@ -64,6 +64,7 @@ def certificate(made: Evidence) -> dict[str, Any]:
     profile, records = derive(made, EDITION), made.to_bytes()
     binding = Binding(
         model="resnet18",
+        metadata=digest("metadata"),
         subject="model.onnx",
         digests=measured_digests(made.header.models["candidate"]),
         evidence=(hashlib.sha256(records).hexdigest(), len(records)),
