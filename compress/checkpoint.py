@@ -14,10 +14,12 @@ from torch import nn
 from certify import files
 from certify.errors import ModelError
 from compress import replacements, weights
+from compress.huggingface import FACTORY as HUGGING_FACE
 from compress.models import TORCHVISION, ModelSource, names
+from compress.quantization.rounded import RoundedModel, Rounding, take_apart
 
 FORMAT = 1
-RECORD_KEYS = {"format", "weights_sha256", "source", "replaced", "sizes", "shared", "extra"}
+RECORD_KEYS = {"format", "weights_sha256", "source", "replaced", "sizes", "rounding", "shared", "extra"}
 Sizes = dict[str, dict[str, Any]]
 
 
@@ -38,7 +40,8 @@ def save(
 
     The record holds how a fresh model is built, and for each module the sizes (``in_channels``, ``num_features``,
     ``num_heads``, ...: every attribute that is a number or a tuple of them) that differ from the fresh one's, and the
-    plain layers that stand where the fresh one has other parts. Tensors that several parts of the model share are
+    plain layers that stand where the fresh one has other parts; of a model with fake quantizers also what they round.
+    Tensors that several parts of the model share are
     written once.
 
     Args:
@@ -54,14 +57,16 @@ def save(
     """
     kept, shared = _distinct(model)
     fresh = original if source is None else source.instantiate()
-    replaced = {} if fresh is None else replacements.replaced(model, fresh)
+    network, rounding = take_apart(model)
+    replaced = {} if fresh is None else replacements.replaced(network, fresh)
     record: dict[str, Any] = {
         "format": FORMAT,
         "source": None
         if source is None
         else {"factory": source.factory, "kwargs": dict(source.kwargs), "classes": source.classes},
         "replaced": replaced,
-        "sizes": {} if fresh is None else _sizes(model, fresh, replaced),
+        "sizes": {} if fresh is None else _sizes(network, fresh, replaced),
+        "rounding": None if rounding is None else rounding.to_json(),
         "shared": shared,
         "extra": dict(extra or {}),
     }
@@ -97,6 +102,8 @@ def load(path: Path, into: nn.Module | None = None) -> nn.Module:
     state |= {alias: state[key] for alias, key in record["shared"].items() if key in state}
     replacements.put(into, record["replaced"])
     _set_sizes(into, record["sizes"], path)
+    if record["rounding"] is not None:
+        into = _rounded(into, record["rounding"], path)
     _set_tensors(into, state, path)
     return into.eval()
 
@@ -126,12 +133,20 @@ def _fresh(fields: Any, path: Path) -> nn.Module:
     """A fresh model as the record describes it."""
     try:
         source = None if fields is None else ModelSource(fields["factory"], fields["kwargs"], int(fields["classes"]))
-        if source is not None and source.factory in {f"{TORCHVISION}:{name}" for name in names()}:
+        if source is not None and source.factory in {HUGGING_FACE, *(f"{TORCHVISION}:{name}" for name in names())}:
             return source.instantiate()
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{structure_path(path)}: does not say how to build the model ({error!r}).") from error
     maker = "a module without a factory" if source is None else f"the factory {source.factory}"
     raise ModelError(f"{path}: was saved from {maker}; give a model of the same structure to load into.")
+
+
+def _rounded(model: nn.Module, fields: Any, path: Path) -> nn.Module:
+    """The model with the fake quantizers that the record describes."""
+    try:
+        return RoundedModel(model, Rounding.from_json(fields))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelError(f"{structure_path(path)}: rounds what the model does not have ({error!r}).") from error
 
 
 def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

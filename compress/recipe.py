@@ -17,13 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from certify.errors import UsageError
 from certify.suggest import unknown_name
 from compress import passes
-from compress.passes.base import Pass
+from compress.passes.base import Pass, TorchPass
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
 KEYS = ("name", "description", "budget", "workload", "passes")
 SUFFIXES = (".yaml", ".yml")
 PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null"))
+LARGEST_INTEGER = 2**53 - 1
+"""Beyond it canonical JSON can't hold a whole number (RFC 8785)."""
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 """Numbers such as 1e-3, which YAML 1.1 reads as text."""
 
@@ -209,9 +211,12 @@ class _Reader:
         if node.style is None and EXPONENT.fullmatch(node.value):
             return float(node.value)
         try:
-            return yaml.SafeLoader("").construct_object(node)
+            value = yaml.SafeLoader("").construct_object(node)
         except (ValueError, yaml.YAMLError) as error:
             raise self.error(node, f"'{node.value}' can't be read: {error}.") from error
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise self.error(node, f"a whole number has to lie within {LARGEST_INTEGER} on either side of 0.")
+        return value
 
     def model(self, kind: type[BaseModel], node: yaml.Node | None, key: str) -> Any:
         """A validated pydantic model; absent or empty means its defaults."""
@@ -242,6 +247,8 @@ class _Reader:
             found: Pass = self.model(kind, config, name)
             if last is not None and last.stage == "onnx" and found.stage == "torch":
                 raise self.error(item, f"{name} works on the torch model and can't follow {last.name}; put it before.")
+            if isinstance(last, TorchPass) and last.final and found.stage == "torch":
+                raise self.error(item, f"{name} can't work on what {last.name} leaves; put it before.")
             last = found
             yield found
 

@@ -12,7 +12,21 @@ from typing import Any
 from torch import nn
 
 from certify.errors import ModelError
+from compress.attention import SelfAttention, TokenAttention, WindowAttention
 
+ATTENTION = (
+    "width",
+    "num_heads",
+    "head_dim",
+    "scale",
+    "qkv_bias",
+    "out_bias",
+    "offsets",
+    "tokens",
+    "cosine",
+    "attention_dropout",
+    "dropout",
+)
 Description = dict[str, Any]
 """``{"layer": name, **arguments}``, and ``parts`` for a sequence."""
 
@@ -29,6 +43,9 @@ ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
         "groups",
         "padding_mode",
     ),
+    SelfAttention: ATTENTION,
+    TokenAttention: (*ATTENTION, "batch_first"),
+    WindowAttention: (*ATTENTION, "window_size", "shift_size"),
 }
 """The layers that can stand in another's place, and the numbers that make them; a bias is told by its parameter."""
 LAYERS = {kind.__name__: kind for kind in ARGUMENTS}
@@ -74,7 +91,9 @@ def describe(module: nn.Module, path: str) -> Description:
     arguments = {name: getattr(module, name) for name in ARGUMENTS[type(module)]}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
     has_bias = {"bias": module.bias is not None} if hasattr(module, "bias") else {}
-    return {"layer": type(module).__name__, **plain, **has_bias}
+    description = {"layer": type(module).__name__, **plain, **has_bias}
+    inside = replaced(module, _built(description, path)) if isinstance(module, SelfAttention) else {}
+    return {**description, "replaced": inside} if inside else description
 
 
 def put(model: nn.Module, replacements: Mapping[str, Any]) -> None:
@@ -99,7 +118,10 @@ def _built(description: Any, path: str) -> nn.Module:
         kind = arguments.pop("layer")
         if kind == SEQUENCE:
             return nn.Sequential(*(_built(part, path) for part in arguments.pop("parts")))
+        inside = arguments.pop("replaced", {})
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        return LAYERS[kind](**plain)
+        made = LAYERS[kind](**plain)
+        put(made, inside)
+        return made
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"The record describes no plain layer for '{path}' ({error!r}).") from error

@@ -48,6 +48,7 @@ TABLE = _table(
         ("nm_sparsity", "compress.passes.nm_sparsity:NmSparsity"),
         ("distill", "compress.passes.distill:Distill"),
         ("finetune", "compress.passes.finetune:Finetune"),
+        ("qat", "compress.passes.qat:Qat"),
         ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),
         ("space_to_depth", "compress.passes.space_to_depth:SpaceToDepth"),
         ("quantize_static", "compress.passes.quantize_static:QuantizeStatic"),

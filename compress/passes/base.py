@@ -37,7 +37,7 @@ class PassData:
         train: samples to learn from, or None.
         calibration: samples whose activations set the ranges, or None.
         validation: samples to choose by, or None.
-        input_size: (H, W) that models take.
+        input_size: (H, W) that models take; (tokens,) for text.
         class_map: class i -> output column of an ImageNet-1000 classifier, or None.
     """
 
@@ -47,7 +47,7 @@ class PassData:
     train: Split | None
     calibration: Split | None
     validation: Split | None
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]
     class_map: tuple[int, ...] | None
 
     @classmethod
@@ -111,7 +111,7 @@ class PassContext:
         return None if self.max_train_time is None else time.monotonic() + self.max_train_time
 
     def sample(self, count: int = 1) -> torch.Tensor:
-        """``count`` preprocessed samples, float32, in the layout of the contract.
+        """``count`` preprocessed samples, of the type and in the layout of the contract.
 
         Calibration samples where there are any, otherwise validation or train samples.
 
@@ -199,6 +199,8 @@ class TorchPass(Pass):
     """A pass over an ``nn.Module``."""
 
     stage: ClassVar[Stage] = "torch"
+    final: ClassVar[bool] = False
+    """Whether no other pass can work on the module that comes back."""
 
     @abc.abstractmethod
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:

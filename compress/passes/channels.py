@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
+from certify.errors import UsageError
 from compress.passes.base import Declined
 from compress.passes.importance import MEASURES, follow
 
 PERCENT = 100
+KEPT = "it was to keep its channels"
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
@@ -32,6 +35,56 @@ def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
         for hook in hooks:
             hook.remove()
     return last[-1] if last else None
+
+
+def count_by_layers(
+    model: nn.Module, sample: torch.Tensor, count: Callable[[nn.Module], int]
+) -> Callable[[nn.Module], int]:
+    """What counts a model's multiply-adds without running it, where all of them are in its layers.
+
+    Each weight takes part in as many as the layer gives positions, which stay as channels go.
+
+    Args:
+        model: that is to be counted again and again, its layers narrowed in place.
+        sample: (1, ...) that it runs on.
+        count: counts by running; comes back where the two disagree.
+    """
+    positions: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        channels = int(module.weight.shape[0])  # type: ignore[index, union-attr, arg-type]
+        positions[module] = positions.get(module, 0) + output.numel() // channels
+
+    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, LAYERS)]
+    try:
+        with torch.no_grad():
+            model(sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    def by_layers(_: nn.Module) -> int:
+        return sum(layer.weight.numel() * places for layer, places in positions.items())  # type: ignore[operator, union-attr, misc]
+
+    return by_layers if by_layers(model) == count(model) else count
+
+
+def find_layers(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the convolutions and linear layers that match a pattern; ``*`` stands for any part of a name.
+
+    Raises:
+        UsageError: a pattern matches none.
+    """
+    layers = [name for name, module in model.named_modules() if isinstance(module, LAYERS)]
+    found: set[str] = set()
+    for pattern in patterns:
+        names = fnmatch.filter(layers, pattern)
+        if not names:
+            raise UsageError(
+                f"No layer is named {pattern}, as keep_layers says; the first is {layers[0] if layers else 'none'}."
+            )
+        found.update(names)
+    return frozenset(found)
 
 
 def group_penalty(
@@ -67,10 +120,14 @@ class ChannelPruner:
         multiple: channels are kept at multiples of this.
         most: largest share of its channels that a layer may lose.
         count: gives what is to fall (multiply-adds, parameters) of the model as it is.
+        keep: names of further layers that keep their outputs.
 
     Raises:
         whatever torch-pruning raises on an architecture that it does not understand.
     """
+
+    separate = False
+    """Groups share layers, so the norms of one change as another loses channels."""
 
     def __init__(
         self,
@@ -83,8 +140,11 @@ class ChannelPruner:
         multiple: int,
         most: float,
         count: Callable[[nn.Module], int],
+        keep: Collection[str] = (),
     ) -> None:
         self.model = model
+        self._keep = keep
+        self._whole = [head, *(model.get_submodule(name) for name in keep)]
         self._count = count
         self.head = head
         self.multiple = multiple
@@ -99,7 +159,7 @@ class ChannelPruner:
             pruning_ratio=1.0,
             iterative_steps=PERCENT,  # step i aims at i percent
             max_pruning_ratio=most,
-            ignored_layers=[head],
+            ignored_layers=self._whole,
             round_to=multiple,
             in_channel_groups={},  # the defaults are dicts that all instances would share
             out_channel_groups={},
@@ -153,7 +213,7 @@ class ChannelPruner:
         """Names of the layers whose output channels belong to some group that may be pruned."""
         graph = self._pruner.DG
         found = set()
-        for group in graph.get_all_groups(ignored_layers=[self.head], root_module_types=[*LAYERS]):
+        for group in graph.get_all_groups(ignored_layers=self._whole, root_module_types=[*LAYERS]):
             for dependency, _ in group:
                 module = dependency.target.module
                 if isinstance(module, LAYERS) and graph.is_out_channel_pruning_fn(dependency.handler):
@@ -169,6 +229,8 @@ class ChannelPruner:
         for name, width in widths.items():
             if name == self._names[self.head]:
                 yield Declined(name, "the head keeps its outputs, which are the classes")
+            elif name in self._keep:
+                yield Declined(name, KEPT)
             elif name not in self._groups:
                 yield Declined(name, "its output channels belong to no group that can be removed together")
             elif width <= self.multiple:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from certify.errors import ModelError
-from certify.files import replacing
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 
@@ -53,8 +52,7 @@ class Half(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime can't prepare, convert or run the file, or a value is not finite.
         """
-        import onnx
-
+        from compress import onnx_file
         from compress.quantization.calibration import Feeds
         from compress.quantization.graph import Graph
         from compress.quantization.prepare import prepared
@@ -78,8 +76,7 @@ class Half(OnnxPass):
         if isinstance(found, str):
             return model, PassRecord.refused(found)
         written = folder / f"{model.stem}.{self.kind}.onnx"
-        with replacing(written) as beside:
-            onnx.save(made, beside)
+        onnx_file.save(made, written)
         done = {
             "kind": self.kind,
             "calibration_samples": feeds.samples,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -129,3 +131,67 @@ def follow(group: Any) -> None:
             kept = torch.ones(len(noted), dtype=torch.bool)
             kept[list(indices)] = False
             setattr(layer, NOTED, noted[kept])
+
+
+@dataclass(frozen=True)
+class Part:
+    """What units that are judged own of one tensor.
+
+    Attributes:
+        values: (units, numbers) weights.
+        gradients: the same of their gradients, or None.
+        noted: (units,) what :class:`Estimator` noted for them on the layer that takes them, or None.
+        role: whether they are a layer's outputs, its inputs, or scales of a batch norm.
+    """
+
+    values: torch.Tensor
+    gradients: torch.Tensor | None
+    noted: torch.Tensor | None
+    role: Literal["out", "in", "norm"]
+
+
+class _Entry(NamedTuple):
+    """One layer of a group, as torch-pruning's measures read it."""
+
+    dependency: Any
+    indices: list[int]
+
+    @property
+    def root_idxs(self) -> list[int]:
+        return self.indices
+
+
+def unit_scores(name: str, parts: Sequence[Part]) -> torch.Tensor | None:
+    """Importance of units that are no group of torch-pruning's, such as heads: (units,), of mean 1 for most measures.
+
+    Each part is handed to the measure as a layer of its own that makes or takes the units, one channel each.
+
+    Args:
+        name: of the importance.
+        parts: of one set of units.
+
+    Returns:
+        None where the measure reads nothing that there is (``bn_scale`` without batch norms).
+    """
+    found = MEASURES[name]()([_entry(part) for part in parts])
+    return None if found is None else found.detach().float()
+
+
+def _entry(part: Part) -> _Entry:
+    units = len(part.values)
+    layer: nn.Module = nn.Linear(1, 1, bias=False)
+    pruning, laid = tp.prune_linear_out_channels, part.values
+    if part.role == "in":
+        pruning, laid = tp.prune_linear_in_channels, part.values.t()
+    elif part.role == "norm":
+        layer, pruning, laid = nn.BatchNorm1d(units), tp.prune_batchnorm_out_channels, part.values.flatten()
+    layer.weight = nn.Parameter(laid.contiguous())
+    if part.gradients is not None:
+        gradients = part.gradients.t() if part.role == "in" else part.gradients
+        layer.weight.grad = gradients.reshape(laid.shape)
+    else:
+        layer.weight.grad = torch.zeros_like(layer.weight)
+    if part.noted is not None:
+        setattr(layer, NOTED, part.noted)
+    dependency = SimpleNamespace(layer=layer, pruning_fn=pruning, handler=pruning, target=SimpleNamespace(module=layer))
+    return _Entry(dependency, list(range(units)))

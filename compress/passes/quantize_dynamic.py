@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from certify.errors import ModelError
-from certify.files import replacing
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 
@@ -53,6 +52,7 @@ class QuantizeDynamic(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist.
             ModelError: ONNX Runtime can't prepare, quantize or load the file.
         """
+        from compress import onnx_file
         from compress.quantization.graph import Graph, count_types, session
         from compress.quantization.prepare import prepared
 
@@ -71,7 +71,7 @@ class QuantizeDynamic(OnnxPass):
             return model, PassRecord.refused(why)
         reduce_range = context.target.reduce_range if self.reduce_range is None else self.reduce_range
         written = folder / f"{model.stem}.dynamic.onnx"
-        with replacing(written) as beside:
+        with onnx_file.replacing(written) as beside:
             self._quantize(graph.model, beside, folder, reduce_range=reduce_range)
             session(beside)  # the runtime loads it
             after = Graph(_loaded(beside))
@@ -95,14 +95,14 @@ class QuantizeDynamic(OnnxPass):
         return "a convolution does not profit from ranges found while running"
 
     def _quantize(self, model: onnx.ModelProto, written: Path, folder: Path, *, reduce_range: bool) -> None:
-        import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
+        from compress import onnx_file
         from compress.quantization.graph import failures
 
         with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
             source = Path(scratch) / "prepared.onnx"
-            onnx.save(model, source)
+            onnx_file.save(model, source)
             try:
                 quantize_dynamic(
                     source,
@@ -112,6 +112,7 @@ class QuantizeDynamic(OnnxPass):
                     reduce_range=reduce_range,
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=list(self.keep_nodes),
+                    use_external_data_format=onnx_file.weight_bytes(model) > onnx_file.INLINE_BYTES,
                 )
             except failures() as error:
                 raise ModelError(f"ONNX Runtime could not quantize the model: {error}") from error

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from certify.files import replacing
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 from compress.quantization.qdq import Operators
@@ -92,14 +91,16 @@ class QuantizeStatic(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
-        import onnx
-
+        from certify.graph.load import load_model
+        from compress import onnx_file
         from compress.quantization.graph import Graph, count_types, session
         from compress.quantization.prepare import prepared
         from compress.quantization.static import Quantizer
 
         target = self._target(context)
         folder = context.workspace or model.parent
+        if any(node.op_type == "QuantizeLinear" for node in load_model(model).graph.node):
+            return model, PassRecord.refused("its activations are quantized already, and rounding twice only loses")
         graph = Graph(prepared(model, folder))
         before = [node.name for node in graph.weighted()]
         kept = self._kept(graph, before)
@@ -108,8 +109,8 @@ class QuantizeStatic(OnnxPass):
         quantizer = Quantizer(self, model, graph, target, context)
         made, budget = self._within_budget(quantizer, kept, before, context)
         written = folder / f"{model.stem}.int8.onnx"
-        with replacing(written) as beside:
-            onnx.save(made, beside)
+        with onnx_file.replacing(written) as beside:
+            onnx_file.save(made, beside)
             session(beside)  # the runtime loads it
         after = Graph(made)
         remaining = [node.name for node in after.weighted()]

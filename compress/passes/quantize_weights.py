@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from certify.files import replacing
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 from compress.quantization.blocks import Rounding
@@ -61,8 +60,7 @@ class QuantizeWeights(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or gptq has no calibration samples.
             ModelError: ONNX Runtime can't prepare, run or load the file.
         """
-        import onnx
-
+        from compress import onnx_file
         from compress.quantization.graph import Graph, session, signal_to_noise_db
         from compress.quantization.nbits import finish, replace_product
         from compress.quantization.prepare import prepared
@@ -84,8 +82,8 @@ class QuantizeWeights(OnnxPass):
             replace_product(graph, node, blocks, self.bits, int8=self.int8_activations)
         finish(graph.model)
         written = folder / f"{model.stem}.int{self.bits}w.onnx"
-        with replacing(written) as beside:
-            onnx.save(graph.model, beside)
+        with onnx_file.replacing(written) as beside:
+            onnx_file.save(graph.model, beside)
             session(beside)  # the runtime loads it
         worst = min(noise, key=lambda name: noise[name])
         done = {

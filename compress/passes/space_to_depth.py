@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from certify.files import replacing
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 
 if TYPE_CHECKING:
@@ -41,12 +40,13 @@ class SpaceToDepth(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        import onnx
-
         from certify.graph.load import load_model
+        from compress import onnx_file
         from compress.quantization.graph import Graph
 
-        graph = Graph(onnx.shape_inference.infer_shapes(load_model(model)))
+        loaded = load_model(model)
+        onnx_file.infer_shapes(loaded)
+        graph = Graph(loaded)
         inputs = {value.name for value in graph.model.graph.input}
         kernels: dict[str, list[str]] = {}
         declined: list[Declined] = []
@@ -63,8 +63,7 @@ class SpaceToDepth(OnnxPass):
             return model, PassRecord.refused(reasons or "no convolution reads the input")
         del graph.model.graph.value_info[:]  # they state the weights' old shapes, which would be contradicted
         written = (context.workspace or model.parent) / f"{model.stem}.blocks.onnx"
-        with replacing(written) as beside:
-            onnx.save(graph.model, beside)
+        onnx_file.save(graph.model, written)
         return written, PassRecord({"kernels": kernels}, tuple(declined))
 
 

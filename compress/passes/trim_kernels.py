@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from certify.files import replacing
 from compress.passes.base import OnnxPass, PassContext, PassRecord
 
 if TYPE_CHECKING:
@@ -38,20 +37,21 @@ class TrimKernels(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        import onnx
-
         from certify.graph.load import load_model
+        from compress import onnx_file
         from compress.passes.global_pool import drop_idle_means
 
-        loaded = onnx.shape_inference.infer_shapes(load_model(model))
+        loaded = load_model(model)
+        onnx_file.infer_shapes(loaded)
         shapes = _shapes(loaded)
+        weights = _weights(loaded.graph)
         trimmed: dict[str, list[str]] = {}
         taps = 0
         for node in loaded.graph.node:
-            if node.op_type != "Conv" or (found := _axes(node, shapes)) is None:
+            if node.op_type != "Conv" or (found := _axes(node, weights.get(node.input[1]), shapes)) is None:
                 continue
             if any(axis.first > 0 or axis.last < axis.size - 1 for axis in found):
-                before, after = _cut(node, loaded.graph, found)
+                before, after = _cut(node, loaded.graph, weights[node.input[1]], found)
                 trimmed[node.name] = ["x".join(map(str, before[2:])), "x".join(map(str, after[2:]))]
                 taps += math.prod(before) - math.prod(after)
         idle = drop_idle_means(loaded)
@@ -59,8 +59,7 @@ class TrimKernels(OnnxPass):
             return model, PassRecord.refused("every kernel tap meets real values, and every mean several")
         _drop_unused(loaded.graph)
         written = (context.workspace or model.parent) / f"{model.stem}.trimmed.onnx"
-        with replacing(written) as beside:
-            onnx.save(loaded, beside)
+        onnx_file.save(loaded, written)
         return written, PassRecord({"weights_removed": taps, "kernels": trimmed, "means": idle})
 
 
@@ -74,14 +73,40 @@ class _Axis:
     pads: tuple[int, int]
 
 
-def _axes(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> list[_Axis] | None:
+@dataclass(frozen=True)
+class _Weight:
+    """Where the weight of a convolution is stored, and the node that reads it: itself, or its DequantizeLinear."""
+
+    tensor: onnx.TensorProto
+    reader: onnx.NodeProto
+    index: int
+
+
+def _weights(graph: onnx.GraphProto) -> dict[str, _Weight]:
+    """Weights by the name that a convolution has for them."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Conv" and node.input[1] in tensors:
+            found[node.input[1]] = _Weight(tensors[node.input[1]], node, 1)
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors and len(readers[node.output[0]]) == 1:
+            found[node.output[0]] = _Weight(tensors[node.input[0]], node, 0)
+    return found
+
+
+def _axes(node: onnx.NodeProto, weight: _Weight | None, shapes: Mapping[str, tuple[int, ...]]) -> list[_Axis] | None:
     """The spatial axes of a convolution, or None where a size is not known or its kernel can't be cut."""
     import onnx
 
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    taken, kernel, given = (shapes.get(name) for name in (node.input[0], f"weight {node.input[1]}", node.output[0]))
-    if taken is None or kernel is None or given is None or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+    taken, given = shapes.get(node.input[0]), shapes.get(node.output[0])
+    if weight is None or taken is None or given is None or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
+    kernel = tuple(weight.tensor.dims)
     spatial = len(kernel) - 2
     strides = attributes.get("strides", [1] * spatial)
     dilations = attributes.get("dilations", [1] * spatial)
@@ -106,18 +131,24 @@ def _axis(size: int, taken: int, given: int, stride: int, begin: int, end: int) 
     return _Axis(size, first, last, (new_begin, new_end))
 
 
-def _cut(node: onnx.NodeProto, graph: onnx.GraphProto, axes: list[_Axis]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _cut(
+    node: onnx.NodeProto, graph: onnx.GraphProto, stored: _Weight, axes: list[_Axis]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Give a convolution its own smaller weight; returns the shapes before and after."""
     import numpy as np
     import onnx
 
-    tensor = next(t for t in graph.initializer if t.name == node.input[1])
-    weight = onnx.numpy_helper.to_array(tensor)
+    weight = onnx.numpy_helper.to_array(stored.tensor)
     window = (slice(None), slice(None), *(slice(axis.first, axis.last + 1) for axis in axes))
     smaller = np.ascontiguousarray(weight[window])
-    name = f"{tensor.name}.trimmed_for.{node.output[0]}"
+    name = f"{stored.tensor.name}.trimmed_for.{node.output[0]}"
     graph.initializer.append(onnx.numpy_helper.from_array(smaller, name))
-    node.input[1] = name
+    reader = node if stored.index == 1 else stored.reader
+    reader.input[stored.index] = name
+    for value in graph.value_info:  # of a weight behind DequantizeLinear, with its old shape
+        if value.name == node.input[1]:
+            graph.value_info.remove(value)
+            break
     kept = [a for a in node.attribute if a.name not in ("kernel_shape", "pads")]
     pads = [axis.pads[0] for axis in axes] + [axis.pads[1] for axis in axes]
     sizes = onnx.helper.make_attribute("kernel_shape", list(smaller.shape[2:]))
@@ -134,10 +165,9 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Inferred shapes by name, and those of weights under ``weight NAME``; 0 for a dimension that is not fixed."""
+    """Inferred shapes by name; 0 for a dimension that is not fixed."""
     graph = model.graph
-    shapes = {
+    return {
         value.name: tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
         for value in (*graph.input, *graph.value_info, *graph.output)
     }
-    return shapes | {f"weight {tensor.name}": tuple(tensor.dims) for tensor in model.graph.initializer}

@@ -8,6 +8,7 @@ mean input once, borders included, and not to every sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ from compress.quantization.weights import bias_of, rounded_weights, shift_bias
 
 ROWS = frozenset({"Gemm", "MatMul"})
 """Operators whose mean input is one row; that of a convolution is a map."""
+MOST_ELEMENTS = 1 << 26
+"""Of weights whose rounding errors are held at a time."""
 
 
 def own_biases(graph: Graph) -> None:
@@ -59,18 +62,29 @@ def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -
         How many operators were corrected.
     """
     rounded = rounded_weights(integers)
-    places = {node.name: bias_of(integers, node) for node in integers.nodes if node.name in rounded}
-    nodes, errors = [], {}
-    for node in floats.weighted():
-        weight = floats.weight(node)
-        if weight is not None and node.name in means and places.get(node.name) is not None:
-            nodes.append(node)
-            errors[node.name] = rounded[node.name].values - weight.astype(np.float32)
-    for name, mean in _mean_outputs(nodes, means, errors).items():
-        place = places[name]
-        if place is not None:
-            shift_bias(integers, *place, -mean)
+    found = {node.name: bias_of(integers, node) for node in integers.nodes if node.name in rounded}
+    places = {name: place for name, place in found.items() if place is not None}
+    nodes = [node for node in floats.weighted() if node.name in places and node.name in means]
+    for part in _parts(nodes, floats):
+        weights = {node.name: floats.weight(node) for node in part}
+        errors = {name: rounded[name].values - w.astype(np.float32) for name, w in weights.items() if w is not None}
+        for name, mean in _mean_outputs(part, means, errors).items():
+            shift_bias(integers, *places[name], -mean)
     return len(nodes)
+
+
+def _parts(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Iterator[list[onnx.NodeProto]]:
+    """The operators in runs whose weights together are few enough to be held once more, or one alone."""
+    part: list[onnx.NodeProto] = []
+    elements = 0
+    for node in nodes:
+        size = math.prod(graph.tensors[node.input[1]].dims)
+        if part and elements + size > MOST_ELEMENTS:
+            yield part
+            part, elements = [], 0
+        part.append(node)
+        elements += size
+    yield part
 
 
 def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:

@@ -43,7 +43,7 @@ class Feeds:
         self._preprocess = context.preprocess
         order = np.random.default_rng(context.seed).permutation(len(self._split))[:samples]
         self.samples = len(order)
-        fixed = _fixed_batch(model, context.preprocess.input_name)
+        fixed = _fixed_batch(model, context.preprocess.input_names[0])
         step = fixed or batch
         self._batches = [order[begin : begin + step] for begin in range(0, len(order), step)]
         if fixed:  # is filled up
@@ -54,7 +54,7 @@ class Feeds:
 
     def __iter__(self) -> Iterator[Feed]:
         for indices in self._batches:
-            yield {self._preprocess.input_name: self._preprocess.batch(self._split, indices)}
+            yield self._preprocess.feed(self._split, indices)
 
     def watched(self, progress: Progress, description: str) -> Iterator[Feed]:
         """The same, with a bar that advances by one a batch."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from certify.errors import ModelError
+from compress import onnx_file
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
@@ -160,15 +161,26 @@ def session(model: onnx.ModelProto | Path) -> Any:
     Raises:
         ModelError: ONNX Runtime can't load the model.
     """
+    return _running(str(model), {}) if isinstance(model, Path) else _running(*onnx_file.split(model))
+
+
+def _running(model: onnx.ModelProto | str, weights: onnx_file.Weights) -> Any:
+    """A session of a file, or of a model with those constants that it lacks."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone; what the graph still holds unused is no news
+    values = onnx_file.runtime_values(weights)
+    if values:  # what comes after this level lays weights out anew and holds each of them three times
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.add_external_initializers(list(values), list(values.values()))
     try:
-        given = str(model) if isinstance(model, Path) else model.SerializeToString()
-        return onnxruntime.InferenceSession(given, options, providers=list(PROVIDERS))
+        given = model if isinstance(model, str) else model.SerializeToString()
+        running = onnxruntime.InferenceSession(given, options, providers=list(PROVIDERS))
     except failures() as error:
         raise ModelError(f"ONNX Runtime can't load the model: {error}") from error
+    running.leanmark_values = values  # it reads them where they are
+    return running
 
 
 def probe(
@@ -193,13 +205,12 @@ def probe(
     Raises:
         ModelError: ONNX Runtime can't load or run the model.
     """
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed, weights = onnx_file.split(model)
     probed.graph.node.extend(nodes)
     probed.graph.initializer.extend(tensors)
     del probed.graph.output[:]
     probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    running = session(probed)
+    running = _running(probed, weights)
     del probed
     for feed in feeds:
         try:

@@ -10,6 +10,7 @@ import onnx.version_converter
 
 from certify.errors import ModelError
 from certify.graph.load import load_model
+from compress import onnx_file
 from compress.passes.global_pool import means_as_pools
 from compress.quantization.graph import failures, opset
 
@@ -29,15 +30,28 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    load_model(source)  # a damaged file is refused here, with a clear sentence
+    # a damaged file, or one with weights outside of its folder, is refused here, with a clear sentence
+    large = onnx_file.weight_bytes(load_model(source)) > onnx_file.INLINE_BYTES
     with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
         written = Path(scratch) / "prepared.onnx"
         try:
-            quant_pre_process(str(source), str(written), skip_symbolic_shape=True)
+            quant_pre_process(
+                str(source),
+                str(written),
+                skip_symbolic_shape=True,
+                save_as_external_data=large,
+                all_tensors_to_one_file=True,
+                external_data_location=f"{written.name}{onnx_file.SUFFIX}",
+            )
         except failures() as error:
             raise ModelError(f"ONNX Runtime could not prepare {source.name} for quantization: {error}") from error
         model = onnx.load(written)
     older = opset(model) < OPSET
+    if older and large:
+        raise ModelError(
+            f"{source.name} has operator set {opset(model)} and more than {onnx_file.INLINE_BYTES:,} bytes of weights, "
+            f"with which it can't be converted; export it with operator set {OPSET} or later."
+        )
     if older:
         try:
             model = onnx.version_converter.convert_version(model, OPSET)
@@ -45,7 +59,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
             raise ModelError(f"{source.name} could not be brought to operator set {OPSET}: {error}") from error
     _name_all(model.graph)
     if means_as_pools(model) or older:
-        model = onnx.shape_inference.infer_shapes(model)
+        onnx_file.infer_shapes(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     values = [value for value in model.graph.value_info if value.name not in constants]
     del model.graph.value_info[:]

@@ -134,7 +134,9 @@ def quantized(
         quantizer.model.topological_sort()
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not quantize the model: {error}") from error
-    made: onnx.ModelProto = quantizer.model.model
+    # copied, because a message gives memory back as a whole only: the floats that are gone from it would stay
+    made = onnx.ModelProto()
+    made.CopyFrom(quantizer.model.model)
     _round_before_blocks(made.graph)
     _leave_outputs_float(made.graph)
     return made

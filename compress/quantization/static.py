@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from compress import onnx_file
 from compress.facts import file_scores
 from compress.passes.base import Declined, PassContext
 from compress.quantization.bias_correction import correct_biases, correctable, mean_inputs, own_biases
@@ -129,7 +130,7 @@ class Quantizer:
         """Loss of accuracy against the float file on validation data."""
         with tempfile.TemporaryDirectory(dir=self._context.workspace, prefix=".validate.") as scratch:
             written = Path(scratch) / "quantized.onnx"
-            onnx.save(made, written)
+            onnx_file.save(made, written)
             return Loss.of(self._correct, self._scored(written))
 
     @cached_property

@@ -12,7 +12,6 @@ from typing import get_args
 import pytest
 import torch
 import torch_pruning as tp
-import torchvision
 from torch import nn
 
 from compress.facts import count_macs, count_parameters, state_digest
@@ -81,7 +80,7 @@ def test_sparse_learning_comes_before_pruning_when_it_is_asked_for(model, contex
     teacher = replace(context, teacher=taught)
     learnt = copy.deepcopy(taught)
     config = StructuredPrune(sparsify_epochs=3, sparsify=0.02, macs=0.6, round_to=2)
-    config._sparsify(learnt, context.sample(1), teacher)
+    config._sparsify("channels", learnt, context.sample(1), teacher)
     before, after = (sum(float(p.norm()) for p in m.parameters() if p.ndim > 1) for m in (taught, learnt))
     assert after < 0.99 * before
     assert evaluate(learnt, context.data.validation, context.preprocess).accuracy > 0.9
@@ -193,14 +192,6 @@ def test_model_comes_back_unchanged_when_its_forward_pass_fails_once_pruned(cont
     same, record = StructuredPrune(round_to=2).apply(net, replace(context, teacher=net))
     assert not record.changed
     assert record.declined[0].what == "the whole model"
-    assert state_digest(same) == state_digest(net)
-
-
-def test_shufflenet_is_declined_with_the_reason(context):
-    net = torchvision.models.shufflenet_v2_x0_5(num_classes=4).eval()
-    same, record = StructuredPrune().apply(net, replace(context, teacher=net))
-    assert not record.changed
-    assert "ZeroDivisionError" in record.declined[0].why
     assert state_digest(same) == state_digest(net)
 
 

@@ -1,0 +1,62 @@
+"""Names for the values that a network computes, by the module and the function that make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as modules
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+ACCESSORS = frozenset({"__get__", "__set__"})
+"""Reading and setting attributes of tensors, which torch also calls functions."""
+
+
+class Walk(TorchFunctionMode):
+    """Inside the ``with`` block, knows which part of a model runs.
+
+    A place is ``path:function:number``: the module, the function that torch is asked for, and how often that module
+    asked for it before. The name does not depend on what other modules do, such as the dropping of blocks in training.
+    A subclass sees every function in its ``__torch_function__``; what a function does inside is one step.
+
+    Args:
+        model: whose parts are told apart.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._paths = {id(part): path for path, part in model.named_modules()}
+        self._running = [""]
+        self._counts: dict[str, int] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def path(self) -> str:
+        """Of the innermost module that runs."""
+        return self._running[-1]
+
+    def place(self, function: str) -> str:
+        """Name of the next value that ``function`` gives here."""
+        key = f"{self.path}:{function}"
+        number = self._counts[key] = self._counts.get(key, -1) + 1
+        return f"{key}:{number}"
+
+    def __enter__(self) -> Walk:
+        self._hooks = [
+            modules.register_module_forward_pre_hook(self._begin),
+            modules.register_module_forward_hook(self._end),
+        ]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self, part: nn.Module, taken: Any) -> None:
+        self._running.append(self._paths.get(id(part), self.path))
+
+    def _end(self, part: nn.Module, taken: Any, given: Any) -> None:
+        self._running.pop()
