@@ -1,4 +1,4 @@
-"""Data for torch: batches of preprocessed pictures, read through certify.data and in no other way."""
+"""Data for torch: batches of preprocessed samples, read through certify.data and in no other way."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from certify.data import Preprocess, Split
+from certify.data import ImagePreprocess, Preprocess, Split
 from certify.errors import UsageError
 
 IN_MEMORY_BYTES = 200_000_000
-"""Splits up to this size as float32 are preprocessed once and kept."""
+"""Splits up to this size, made ready, are preprocessed once and kept."""
 SHIFT_DIVISOR = 16
 """Augmentation moves a picture by up to 1/16 of its side each way: 2 pixels of 32."""
 UNLABELLED = -100
@@ -26,15 +26,15 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
-    """One part of a data set as a torch dataset of (picture, label).
+    """One part of a data set as a torch dataset of (sample, label).
 
     Args:
         split: the part.
-        preprocess: the contract; pictures come out as float32 (C, H, W).
+        preprocess: the contract; pictures come out as float32 (C, H, W), tokens as integers (inputs, length).
     """
 
     def __init__(self, split: Split, preprocess: Preprocess) -> None:
-        if preprocess.layout != "NCHW" or preprocess.dtype != "float32":
+        if isinstance(preprocess, ImagePreprocess) and (preprocess.layout, preprocess.dtype) != ("NCHW", "float32"):
             raise UsageError(
                 f"torch models take float32 NCHW input, the preprocessing contract says {preprocess.dtype} "
                 f"{preprocess.layout}; correct the contract."
@@ -46,17 +46,17 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return torch.from_numpy(self.preprocess.apply(self.split.image(index))), int(self.split.labels[index])
+        return torch.from_numpy(self.preprocess.batch(self.split, [index])[0]), int(self.split.labels[index])
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """Pictures (n, C, H, W) and labels (n,) at ``indices``."""
-        pictures = torch.from_numpy(self.preprocess.batch(self.split, indices))
-        return pictures, torch.from_numpy(self.split.labels[indices])
+        """Samples (n, ...) and labels (n,) at ``indices``."""
+        samples = torch.from_numpy(self.preprocess.batch(self.split, indices))
+        return samples, torch.from_numpy(self.split.labels[indices])
 
     @property
     def bytes(self) -> int:
-        """Size of all pictures as float32."""
-        return len(self) * 4 * int(np.prod(self.preprocess.input_shape(1)))
+        """Size of all samples made ready."""
+        return len(self) * self.preprocess.sample_bytes()
 
 
 class Loader:
@@ -149,7 +149,7 @@ def loader(
     augment: bool = False,
     flip: bool = False,
 ) -> Loader:
-    """Batches of (pictures (n, C, H, W) float32, labels (n,) int64).
+    """Batches of (samples made ready by the contract (n, ...), labels (n,) int64).
 
     No sample is left out and no batch is tiny: the split is cut into batches that differ by one sample at most. Small
     splits are preprocessed once and kept in memory, so that an epoch costs no decoding.
@@ -160,11 +160,16 @@ def loader(
         batch: most samples in a batch.
         shuffle: whether each pass has a new order.
         seed: of order and augmentation; two loaders of one seed give the same batches, pass for pass.
-        augment: shift each picture by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
+        augment: pictures only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
             arXiv 1512.03385, section 4.2, who pad with zeros).
         flip: with ``augment``, also mirror half of the pictures; wrong for digits and letters.
     """
     return Loader(TorchSplit(split, preprocess), batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip)
+
+
+def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
+    """Samples moved to where a model is; pictures with their channels last, as convolutions like them."""
+    return samples.to(place, memory_format=torch.channels_last) if samples.ndim == 4 else samples.to(place)
 
 
 def _shifted(pictures: torch.Tensor, random: np.random.Generator, flip: bool) -> torch.Tensor:

@@ -6,28 +6,31 @@ import contextlib
 import copy
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import onnx
 import torch
 from torch import nn
 
-from certify import files
-from certify.data import Preprocess
+from certify.data import ImagePreprocess, Preprocess
 from certify.errors import ModelError
 from certify.progress import Progress, Silent
+from compress import onnx_file
 from compress.parity import Parity, Samples, compare, require_finite
+from compress.quantization.learned import as_integers
+from compress.quantization.named import as_marked
+from compress.quantization.rounded import RoundedModel
+from compress.quantization.rounded_parity import compare_rounded
+from compress.tokens import as_exported
 
 OPSET = 20
 EXAMPLE_BATCH = 2
 """Not 1: the tracer takes a dimension of 1 for a constant."""
 CHECKED_SAMPLES = 8
-INLINE_BYTES = 2_000_000_000
-"""A protobuf message can't exceed 2 GB; models with more weights than this keep them in a file beside."""
 EXPORT_FAILURES = (
     torch.onnx.errors.OnnxExporterError,
     ModelError,
@@ -41,6 +44,10 @@ EXPORT_FAILURES = (
 )
 """What exporters raise on a model that they do not know; kept as the reason for taking the other one."""
 NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
+
+
+class Disagreement(Exception):
+    """An exported file that gives something else than the model."""
 
 
 @dataclass(frozen=True)
@@ -81,50 +88,64 @@ def export(
         path: of the file; replaced as a whole.
         classes: outputs that the model must have.
         opset: of the file.
-        samples: (n, C, H, W) float32 that both are compared on, n at least 2; noise from a fixed seed if None.
+        samples: (n, ...) as the contract makes them that both are compared on, n at least 2; noise from a fixed seed if
+            None.
         progress: where to say how far it is.
 
     Raises:
-        ModelError: outputs of another width or not finite, or both exporters fail; the sentence says how each did.
+        ModelError: outputs of another width or not finite, inputs that the contract does not name, or both exporters
+            fail; the sentence says how each did.
     """
-    checked = _noise(preprocess) if samples is None else samples
+    checked = preprocess.noise(CHECKED_SAMPLES) if samples is None else samples
     ready = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     _require_classifier(ready, checked, classes)
     declined: list[str] = []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside,
-        (progress or Silent()).task(f"Exporting {path.name}") as bar,
-    ):
+    with (progress or Silent()).task(f"Exporting {path.name}") as bar:
         for exporter, write in EXPORTERS.items():
-            written = Path(beside) / exporter / path.name
-            written.parent.mkdir()
             bar.advance(0, note=exporter)
             try:
-                with _quiet():
-                    write(ready, preprocess, written, opset)
-                parity = compare(ready, written, checked)
+                with onnx_file.replacing(path) as written:
+                    with _quiet():
+                        write(_form(ready, preprocess), preprocess, written, opset)
+                    parity = _require_parity(ready, written, checked)
+            except Disagreement as error:
+                declined.append(f"the {exporter} exporter's file disagrees with it: {error}")
             except EXPORT_FAILURES as error:
                 declined.append(f"the {exporter} exporter failed: {_first_line(error)}")
-                continue
-            if parity.holds:
-                _move(written, path)
+            else:
                 return ExportRecord(exporter, opset, parity, "; ".join(declined) or None)
-            declined.append(f"the {exporter} exporter's file disagrees with it: {parity}")
     raise ModelError(f"The model can't be exported to ONNX faithfully ({'; '.join(declined)}).")
+
+
+def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
+    """Write a model by the current exporter, without comparing anything; for those who want the graph alone.
+
+    Raises:
+        ModelError: the exporter fails.
+    """
+    try:
+        with _quiet():
+            _with_dynamo(model, preprocess, path, OPSET)
+    except EXPORT_FAILURES as error:
+        raise ModelError(f"The model can't be exported to ONNX ({_first_line(error)}).") from error
+
+
+def _form(model: nn.Module, preprocess: Preprocess) -> nn.Module:
+    """What the exporters are given: the model with the inputs that the contract names."""
+    return as_marked(model, preprocess) if isinstance(model, RoundedModel) else as_exported(model, preprocess)
 
 
 def _with_dynamo(model: nn.Module, preprocess: Preprocess, path: Path, opset: int) -> None:
     torch.onnx.export(
         model,
-        (_example(preprocess),),
+        _example(preprocess),
         path,
         dynamo=True,
         opset_version=opset,
-        input_names=[preprocess.input_name],
+        input_names=list(preprocess.input_names),
         output_names=[preprocess.output_name],
-        dynamic_shapes=({0: "batch"},),
-        external_data=_weight_bytes(model) > INLINE_BYTES,
+        dynamic_shapes=_free_batch(preprocess),
+        external_data=_weight_bytes(model) > onnx_file.INLINE_BYTES,
         optimize=True,
         verbose=False,
     )
@@ -133,15 +154,20 @@ def _with_dynamo(model: nn.Module, preprocess: Preprocess, path: Path, opset: in
 def _with_torchscript(model: nn.Module, preprocess: Preprocess, path: Path, opset: int) -> None:
     torch.onnx.export(
         model,
-        (_example(preprocess),),
+        _example(preprocess),
         path,
         dynamo=False,
         opset_version=opset,
-        input_names=[preprocess.input_name],
+        input_names=list(preprocess.input_names),
         output_names=[preprocess.output_name],
-        dynamic_axes={preprocess.input_name: {0: "batch"}, preprocess.output_name: {0: "batch"}},
+        dynamic_axes={name: {0: "batch"} for name in (*preprocess.input_names, preprocess.output_name)},
         verbose=False,
     )
+    if _weight_bytes(model) > onnx_file.INLINE_BYTES:  # this exporter gives each weight a file of its own
+        exported = onnx.load(path)
+        for other in path.parent.iterdir():
+            other.unlink()
+        onnx_file.save(exported, path)
 
 
 EXPORTERS: dict[str, Callable[[nn.Module, Preprocess, Path, int], None]] = {
@@ -150,14 +176,16 @@ EXPORTERS: dict[str, Callable[[nn.Module, Preprocess, Path, int], None]] = {
 }
 
 
-def _example(preprocess: Preprocess) -> torch.Tensor:
-    return torch.zeros(preprocess.input_shape(EXAMPLE_BATCH))
+def _example(preprocess: Preprocess) -> tuple[torch.Tensor, ...]:
+    """One tensor for each input."""
+    zeros = torch.zeros(preprocess.input_shape(EXAMPLE_BATCH), dtype=getattr(torch, preprocess.dtype))
+    return (zeros,) if len(preprocess.input_names) == 1 else zeros.unbind(1)
 
 
-def _noise(preprocess: Preprocess) -> Samples:
-    """Standard normal inputs from a fixed seed, (n, C, H, W): in the range of normalised pictures."""
-    random = np.random.default_rng(0)
-    return random.standard_normal(preprocess.input_shape(CHECKED_SAMPLES), dtype=np.float32)
+def _free_batch(preprocess: Preprocess) -> tuple[Any, ...]:
+    """Dynamic dimensions in the form of the arguments: one tensor, or the many of compress.tokens.Separately."""
+    free = tuple({0: "batch"} for _ in preprocess.input_names)
+    return free if isinstance(preprocess, ImagePreprocess) else (free,)
 
 
 def _require_classifier(model: nn.Module, samples: Samples, classes: int) -> None:
@@ -172,16 +200,18 @@ def _require_classifier(model: nn.Module, samples: Samples, classes: int) -> Non
     require_finite(given.float().numpy())
 
 
+def _require_parity(model: nn.Module, path: Path, samples: Samples) -> Parity:
+    if isinstance(model, RoundedModel):
+        parity = compare_rounded(model, path, as_integers(model, path), samples)
+    else:
+        parity = compare(model, path, samples)
+    if not parity.holds:
+        raise Disagreement(parity)
+    return parity
+
+
 def _weight_bytes(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-
-
-def _move(written: Path, path: Path) -> None:
-    """Put the file, and the weights beside it if there are, in their place; the file that names the others last."""
-    for other in sorted(written.parent.iterdir()):
-        if other != written:
-            other.replace(path.parent / other.name)
-    files.copy(written, path)
 
 
 def _first_line(error: BaseException) -> str:

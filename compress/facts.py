@@ -77,8 +77,7 @@ def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, 
     step = size if isinstance(size, int) else batch
     for begin in range(0, len(split), step):
         wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch is filled up
-        feed = {preprocess.input_name: preprocess.batch(split, wanted)}
-        outputs.append(session.run([preprocess.output_name], feed)[0])
+        outputs.append(session.run([preprocess.output_name], preprocess.feed(split, wanted))[0])
     return score(np.concatenate(outputs)[: len(split)], split.labels, preprocess.class_map, classes)
 
 

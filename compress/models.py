@@ -15,13 +15,16 @@ import torchvision
 from torch import nn
 
 from certify.callables import FORM, import_callable
-from certify.data import Preprocess
-from certify.errors import ModelError
+from certify.data import ImagePreprocess, Preprocess, TokenInput, TokenPreprocess
+from certify.errors import ModelError, UsageError
 from certify.progress import Progress, Silent
 from certify.suggest import unknown_name
+from compress import timm_models
 from compress import weights as weight_files
+from compress.tokens import as_classifier, refed_tokens, token_input
 
 TORCHVISION = "torchvision.models"
+FOLDER = "hf:"
 LIST_HINT = "List them with: leanmark models"
 ALWAYS_FITS = 32
 """Pixels; data sets are enlarged to at least this, so only nets that need more have to say so."""
@@ -60,7 +63,7 @@ class ModelSource:
             model = function(**arguments)
         if not isinstance(model, nn.Module):
             raise ModelError(f"{self.factory} gave a {type(model).__name__}; a model factory returns an nn.Module.")
-        return model
+        return as_classifier(model)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class BuiltModel:
         mean: of the input, if the weights state it (units of 0 to 1, RGB).
         std: of the input, likewise.
         interpolation: of the resizing, if the weights state it.
+        digest: hex SHA-256 of the files that the spec names; None where the spec and the weights say all.
     """
 
     model: nn.Module = field(repr=False)
@@ -95,6 +99,12 @@ class BuiltModel:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: str | None = None
+    digest: str | None = None
+
+    @property
+    def tokens(self) -> TokenInput | None:
+        """What it says of its input where it takes text; None for pictures."""
+        return token_input(self.model)
 
     @property
     def needs_training(self) -> bool:
@@ -103,12 +113,13 @@ class BuiltModel:
 
 
 def names(pattern: str | None = None) -> list[str]:
-    """Every torchvision classification model.
+    """Every torchvision classification model; those of timm where the pattern begins with ``timm:``.
 
     Args:
         pattern: a part of the name, or a shell pattern (``*``, ``?``, ``[...]``); None for all.
     """
-    known = sorted(torchvision.models.list_models(module=torchvision.models))
+    of_timm = pattern is not None and pattern.startswith(timm_models.PREFIX)
+    known = timm_models.names() if of_timm else sorted(torchvision.models.list_models(module=torchvision.models))
     if pattern is None:
         return known
     if not any(sign in pattern for sign in "*?["):
@@ -130,7 +141,8 @@ def build(
     them; otherwise the classifier's last layer is new and has to be trained.
 
     Args:
-        spec: a torchvision name, or ``package.module:factory`` (called with ``num_classes`` if it takes that).
+        spec: a torchvision name, ``timm:NAME``, ``hf:PATH`` (see :mod:`compress.huggingface`), or
+            ``package.module:factory`` (called with ``num_classes`` if it takes that).
         classes: of the data.
         weights: a safetensors file, a torch state dict that loads with ``weights_only``, or one of torchvision's
             names for the weights of this model (``DEFAULT``, ``IMAGENET1K_V2``); None for random ones.
@@ -142,9 +154,17 @@ def build(
         UsageError: an unknown model or unknown weights; the nearest is named.
         ModelError: weights that can't be read or fetched, do not fit, or hold NaN.
     """
+    if spec.startswith(FOLDER):
+        from compress import huggingface  # built on this module
+
+        if weights is not None:
+            raise UsageError(f"{spec} holds its own weights; leave WEIGHTS out.")
+        return huggingface.build(spec, classes, class_map, seed)
     name = spec.removeprefix(f"{TORCHVISION}:")
     if name in names():
         source = ModelSource(f"{TORCHVISION}:{name}", _torchvision_arguments(name), classes)
+    elif spec.startswith(timm_models.PREFIX):
+        source = ModelSource(timm_models.FACTORY, timm_models.arguments(spec), classes)
     elif FORM.fullmatch(spec):
         source = ModelSource(spec, {}, classes)
     else:
@@ -192,7 +212,15 @@ class Refed(nn.Module):
 
 
 def fed_as(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
-    """The model, in evaluation mode, taking pictures that were made ready by the contract of another."""
+    """The model, in evaluation mode, taking samples that were made ready by the contract of another.
+
+    Raises:
+        ModelError: one takes pictures and the other tokens, or other tokens.
+    """
+    if isinstance(preprocess, TokenPreprocess):
+        return refed_tokens(built.model, preprocess).eval()
+    if built.tokens is not None or not isinstance(preprocess, ImagePreprocess):
+        raise ModelError(f"{built.spec} takes tokens and the preprocessing contract makes pictures; give another.")
     std, mean = (torch.tensor(values) for values in (preprocess.std, preprocess.mean))
     own_std, own_mean = torch.tensor(built.std or preprocess.std), torch.tensor(built.mean or preprocess.mean)
     return Refed(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()
@@ -239,7 +267,8 @@ def _with_weights(
         model = source.instantiate(seed).eval()
     new_head = outputs != source.classes
     weight_files.fit(model, state, loaded.name, leave_out=(f"{head}.weight", f"{head}.bias") if new_head else ())
-    stated = _stated(loaded.transforms)
+    of_timm = source.factory == timm_models.FACTORY
+    stated = timm_models.preprocessing(source.kwargs["model_name"]) if of_timm else _stated(loaded.transforms)
     stated.setdefault("input_size", _least_size(source))
     return BuiltModel(model, spec, source, True, loaded.origin, mapped, new_head, **stated)
 
@@ -265,10 +294,12 @@ def _torchvision_arguments(name: str) -> dict[str, Any]:
 
 
 def _least_size(source: ModelSource) -> tuple[int, int] | None:
+    if source.factory == timm_models.FACTORY:
+        return timm_models.least_size(source.kwargs["model_name"])
     if not source.factory.startswith(f"{TORCHVISION}:"):
         return None
     stated = torchvision.models.get_model_weights(source.factory.partition(":")[2])
-    height, width = next(iter(stated)).meta["min_size"]
+    height, width = min(weights.meta["min_size"] for weights in stated)
     return (height, width) if max(height, width) > ALWAYS_FITS else None
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from certify.errors import ModelError, UsageError
 from certify.suggest import unknown_name
-from compress.data import UNLABELLED
+from compress.data import UNLABELLED, on_device
 from compress.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -152,7 +152,7 @@ class Run:
         Raises:
             ModelError: the loss is not finite.
         """
-        pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        pictures = on_device(pictures, self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * _cosine(self.done / self.steps, self.config.warmup, 1 / self.steps)
         loss = self._loss(pictures, labels.to(self.device))

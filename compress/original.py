@@ -97,7 +97,7 @@ def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, 
         request.model, len(dataset.classes), request.weights, dataset.class_map, request.seed, progress
     )
     weights = None if request.weights is None else Path(request.weights)
-    digest = sha256_file(weights) if weights is not None and weights.is_file() else None
+    digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
     return Original(
         spec=request.model,
         origin=built.origin,
@@ -111,6 +111,8 @@ def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, 
 
 def _stated_contract(built: BuiltModel, dataset: Dataset) -> Preprocess:
     """The contract that the data suggests, with what the weights or the architecture state instead of it."""
+    if built.tokens is not None:
+        return built.tokens.contract(dataset)
     class_map = dataset.class_map if built.uses_class_map else None
     contract = default_preprocess(dataset, built.mean or IMAGENET_MEAN, built.std or IMAGENET_STD, class_map=class_map)
     if built.interpolation is not None:
@@ -123,7 +125,7 @@ def _stated_contract(built: BuiltModel, dataset: Dataset) -> Preprocess:
     return replace(contract, height=height, width=width, resize=built.resize, crop="center")
 
 
-def _covers(size: tuple[int, int], least: tuple[int, int]) -> bool:
+def _covers(size: tuple[int, ...], least: tuple[int, int]) -> bool:
     return size[0] >= least[0] and size[1] >= least[1]
 
 
@@ -132,6 +134,7 @@ def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None
     from torch import nn
 
     from compress.facts import state_digest
+    from compress.tokens import as_classifier, token_input
 
     if not isinstance(request.model, nn.Module):
         raise UsageError(
@@ -139,8 +142,11 @@ def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None
         )
     if request.weights is not None:
         raise UsageError("A module is used with the weights that it has; load others into it before.")
-    module = copy.deepcopy(request.model).cpu().eval()
-    kind = f"{type(module).__module__}:{type(module).__qualname__}"
+    kind = f"{type(request.model).__module__}:{type(request.model).__qualname__}"
+    module = as_classifier(copy.deepcopy(request.model).cpu().eval())
+    takes = token_input(module)
+    if contract is None and takes is not None:
+        contract = takes.contract(dataset)
     if contract is None:
         plain = default_preprocess(dataset)
         with torch.no_grad():
@@ -150,5 +156,5 @@ def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None
             raise ModelError(f"{kind} has {outputs.shape[-1]} outputs and the data {classes} classes; fit its head.")
         mapped = dataset.class_map if outputs.shape[-1] != classes else None
         contract = default_preprocess(dataset, class_map=mapped)
-    origin = f"the module {type(module).__qualname__}, with the weights that it was given with"
+    origin = f"the module {type(request.model).__qualname__}, with the weights that it was given with"
     return Original(kind, origin, None, state_digest(module), contract, module=module)

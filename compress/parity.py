@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,13 @@ import torch
 from torch import nn
 
 from certify.errors import ModelError
+from certify.feeding import by_input
 
 MAX_RELATIVE_DIFFERENCE = 1e-3
 """Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for
 nets of hundreds of layers; a wrong operator does not."""
 
-Samples = npt.NDArray[np.float32]
+Samples = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def compare(model: nn.Module, path: Path, samples: Samples) -> Parity:
     Args:
         model: the torch model, in evaluation mode.
         path: the ONNX file.
-        samples: (n, C, H, W) float32, n at least 2.
+        samples: (n, ...) as the contract makes them, n at least 2.
 
     Raises:
         ModelError: the file does not run, or the torch model's outputs are not finite.
@@ -100,8 +102,8 @@ def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
     )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        parts = [session.run(None, {name: part})[0] for part in (samples[:1], samples[1:])]
+        names = [port.name for port in session.get_inputs()]
+        parts = [session.run(None, by_input(names, part))[0] for part in (samples[:1], samples[1:])]
     except refusals as error:
         raise ModelError(f"{path.name}: ONNX Runtime can't run it ({str(error).splitlines()[0]}).") from error
     outputs: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32)

@@ -170,8 +170,8 @@ def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | No
 
 
 def _folder_name(spec: str) -> str:
-    """A folder's name for a model: ``resnet50``, the stem of a file, the last part of ``package.module:factory``."""
-    return Path(spec).stem if spec.endswith(".onnx") else spec.rpartition(":")[2].replace("/", "_")
+    """A folder's name for a model: ``resnet50``, the stem of a file, the last part of another spec."""
+    return Path(spec).stem if spec.endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
 
 
 def _device() -> str:

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from certify.data import Dataset, Preprocess, Scores, Split, score
+from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split, score
 from certify.errors import DataError, ModelError, UsageError
 from certify.progress import Progress, Silent
-from compress.data import Batches, Loader, loader
+from compress.data import Batches, Loader, loader, on_device
 from compress.epochs import Epochs, TrainingResult
 from compress.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
 
@@ -102,10 +102,7 @@ def outputs(
     place = torch.device(device) if device is not None else _device_of(model)
     was_training, was_on = model.training, _device_of(model)
     model.to(place).eval()
-    parts = [
-        model(pictures.to(place).contiguous(memory_format=torch.channels_last))
-        for pictures, _ in loader(split, preprocess, batch, shuffle=False, seed=0)
-    ]
+    parts = [model(on_device(samples, place)) for samples, _ in loader(split, preprocess, batch, shuffle=False, seed=0)]
     model.to(was_on).train(was_training)
     if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
         raise ModelError("The model does not give one tensor (n, classes); a classifier does.")
@@ -143,7 +140,8 @@ def default_device() -> torch.device:
 
 
 def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed: int) -> Loader:
-    return loader(split, preprocess, config.batch, shuffle=True, seed=seed, augment=config.augment, flip=config.flip)
+    augment = config.augment and isinstance(preprocess, ImagePreprocess)  # text is not shifted
+    return loader(split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip)
 
 
 def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[float, float]:

@@ -76,7 +76,7 @@ def load(weights: str | Path, model_name: str | None, progress: Progress) -> Loa
         loaded = _from_torchvision(str(weights), model_name, progress)
     else:
         raise ModelError(f"{path}: there is no such file of weights; give a safetensors file or a state dict.")
-    _require_finite(loaded)
+    require_finite(loaded)
     return loaded
 
 
@@ -188,7 +188,12 @@ def _read_torch(path: Path) -> State:
     return {str(key): value for key, value in content.items()}
 
 
-def _require_finite(loaded: LoadedWeights) -> None:
+def require_finite(loaded: LoadedWeights) -> None:
+    """Refuse weights that hold NaN or infinity.
+
+    Raises:
+        ModelError: the sentence names the first tensor that does.
+    """
     for key, tensor in loaded.state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             count = int((~torch.isfinite(tensor)).sum())

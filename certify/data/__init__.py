@@ -2,11 +2,13 @@
 
 from certify.data.arrays import array_split
 from certify.data.dataset import Dataset, Source, Split, overlap, require_separate
+from certify.data.images import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess, default_preprocess
 from certify.data.metrics import METRICS, Metric, get_metric
 from certify.data.partition import carve
-from certify.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, default_preprocess
+from certify.data.preprocess import Preprocess
 from certify.data.scoring import Scores, score
 from certify.data.specs import DEFAULT_SPEC, KNOWN, load
+from certify.data.tokens import TokenInput, TokenPreprocess
 
 __all__ = [
     "DEFAULT_SPEC",
@@ -15,11 +17,14 @@ __all__ = [
     "KNOWN",
     "METRICS",
     "Dataset",
+    "ImagePreprocess",
     "Metric",
     "Preprocess",
     "Scores",
     "Source",
     "Split",
+    "TokenInput",
+    "TokenPreprocess",
     "array_split",
     "carve",
     "default_preprocess",

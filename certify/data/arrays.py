@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from certify.data.dataset import Dataset, Image, Split, input_size
 from certify.data.partition import FIXED_SEED, carve, complete, share
+from certify.data.sequences import TOKEN_ARRAYS, token_split
 from certify.errors import DataError, MissingExtra
 from certify.suggest import unknown_name
 
@@ -48,6 +49,9 @@ DAMAGED = (
     zlib.error,
 )
 """What reading a damaged or foreign npz file raises; NumPy parses its headers as Python literals."""
+
+SAMPLES = ("x", *TOKEN_ARRAYS, "y")
+"""Arrays that hold samples and labels."""
 
 MNIST5K_FILE = "data/data/mnist_5k.csv.gz"
 MNIST5K_TEST, MNIST5K_VALIDATION, MNIST5K_CALIBRATION = 1500, 500, 250
@@ -115,7 +119,8 @@ def load_npz(rest: str, spec: str, seed: int) -> Dataset:
     seed is tested on its own training samples under another.
 
     Raises:
-        DataError: a file is missing, damaged, or holds something else than ``x``, ``y`` and maybe ``classes``.
+        DataError: a file is missing, damaged, or holds something else than ``x`` (pictures) or ``input_ids`` (tokens,
+            see :func:`certify.data.sequences.token_split`), ``y`` and maybe ``classes``.
         UsageError: a part with an unknown name.
     """
     if "=" not in rest:
@@ -153,19 +158,30 @@ def _read_npz(path: Path) -> tuple[Split, tuple[str, ...] | None]:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
-            arrays = {key: archive[key] for key in ("x", "y", "classes") if key in archive}
+            known = ("x", *TOKEN_ARRAYS, "y", "classes")
+            arrays = {key: archive[key] for key in known if key in archive}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give an npz file with arrays x and y.") from error
     except DAMAGED as error:
         raise DataError(f"{path}: can't be read as an npz file without pickled objects ({error}).") from error
-    if missing := {"x", "y"} - set(arrays):
+    if missing := {"input_ids" if "input_ids" in arrays else "x", "y"} - set(arrays):
         raise DataError(
-            f"{path}: has no array '{sorted(missing)[0]}'; an npz data set holds x (pictures) and y (labels)."
+            f"{path}: has no array '{sorted(missing)[0]}'; an npz data set holds x (pictures) or input_ids (tokens), "
+            "and y (labels)."
         )
     names = arrays.get("classes")
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise DataError(f"{path}: 'classes' should be the classes' names, text of shape (c,), found {names.dtype}.")
-    return array_split(arrays["x"], arrays["y"], str(path)), None if names is None else tuple(names.tolist())
+    return _split(arrays, str(path)), None if names is None else tuple(names.tolist())
+
+
+def _split(arrays: Mapping[str, Any], where: str) -> Split:
+    """Samples of either kind; arrays that the kind does not know have no place."""
+    if "input_ids" not in arrays:
+        return array_split(arrays["x"], arrays["y"], where)
+    if "x" in arrays:
+        raise DataError(f"{where}: holds x (pictures) and input_ids (tokens); give one of them.")
+    return token_split(arrays, where)
 
 
 def _cut(split: Split, seed: int) -> dict[str, Split]:
@@ -202,8 +218,9 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
     """Make a data set of the dict that a function of the user returned.
 
     Args:
-        values: ``x`` and ``y``, cut like an npz file; or ``test`` and maybe ``train``, ``validation``, ``calibration``,
-            each a Split, a pair (x, y) or a dict with ``x`` and ``y``. With either, ``classes`` may name the classes.
+        values: ``x`` (or ``input_ids`` and its like) and ``y``, cut like an npz file; or ``test`` and maybe ``train``,
+            ``validation``, ``calibration``, each a Split, a pair (x, y) or a dict with ``x`` (or ``input_ids``) and
+            ``y``. With either, ``classes`` may name the classes.
         name: of the data set.
         spec: that was asked for.
         seed: of the cuts.
@@ -214,11 +231,11 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
     """
     where = f"Data '{spec}'"
     for key in values:
-        if key not in {"x", "y", "classes", *PARTS}:
-            raise unknown_name(f"key in what {spec} returned", str(key), ["x", "y", "classes", *PARTS])
+        if key not in {*SAMPLES, "classes", *PARTS}:
+            raise unknown_name(f"key in what {spec} returned", str(key), [*SAMPLES, "classes", *PARTS])
     classes = None if values.get("classes") is None else tuple(str(c) for c in values["classes"])
-    if "x" in values and "y" in values:
-        return from_parts(name, spec, _cut(array_split(values["x"], values["y"], where), seed), classes, seed)
+    if ("x" in values or "input_ids" in values) and "y" in values:
+        return from_parts(name, spec, _cut(_split(values, where), seed), classes, seed)
     if "test" not in values:
         raise DataError(f"{where} has no test part; the function returns x and y, or test (and train), or a Dataset.")
     parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
@@ -228,8 +245,8 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
 def _part(value: Any, where: str) -> Split:
     if isinstance(value, Split):
         return value
-    if isinstance(value, Mapping) and set(value) == {"x", "y"}:
-        return array_split(value["x"], value["y"], where)
+    if isinstance(value, Mapping) and {"y"} < set(value) <= set(SAMPLES) and {"x", "input_ids"} & set(value):
+        return _split(value, where)
     if isinstance(value, tuple) and len(value) == 2:
         return array_split(value[0], value[1], where)
     raise DataError(f"{where} is a {type(value).__name__}; give a Split, a pair (x, y) or a dict with x and y.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,40 @@ CHOICES = {
     "reading": ("logits", "probabilities"),
     "dtype": ("float32", "float16", "uint8", "int8"),
 }
-OPTIONAL = ("dtype", "class_map")
+TOKEN_TYPES = ("int64", "int32")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+KIND = "kind"
+"""Key that says what a model takes; contracts without it are of models that take pictures."""
+MAX_LENGTH = 1 << 16
+"""Tokens of one sample."""
+
+Check = Callable[[str, str, Any], Any]
 
 
-def checked_fields(values: Mapping[str, Any], where: str, lines: Mapping[str, int] | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Rules:
+    """What the fields of one kind of contract must be.
+
+    Attributes:
+        kind: as the contract states it.
+        checks: for each field, a function of (place, key, value) that brings the value into its type.
+        optional: fields that may be left out.
+        together: what the fields must be beside one another, of (checked fields, place of each field).
+    """
+
+    kind: str
+    checks: Mapping[str, Check]
+    optional: tuple[str, ...]
+    together: Callable[[Mapping[str, Any], Mapping[str, str]], None]
+
+
+def checked_fields(
+    rules: Rules, values: Mapping[str, Any], where: str, lines: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Check the fields of a contract and bring each into its type.
 
     Args:
+        rules: of the kind of contract.
         values: fields by name.
         where: what an error names, such as the file.
         lines: line of the file in which each key stands, from 1.
@@ -40,21 +69,31 @@ def checked_fields(values: Mapping[str, Any], where: str, lines: Mapping[str, in
     Raises:
         UsageError: a key is unknown or missing, or a value is not allowed.
     """
-    places = {str(key): f"{where}, line {lines[key]}" if lines and key in lines else where for key in values}
+    places = {str(key): _place(str(key), where, lines) for key in values}
     for key in values:
-        if key not in _CHECKS:
-            raise unknown_name(f"key in {places[str(key)]}:", str(key), _CHECKS)
-    if missing := [key for key in _CHECKS if key not in values and key not in OPTIONAL]:
+        if key not in rules.checks:
+            raise unknown_name(f"key in {places[str(key)]}:", str(key), rules.checks)
+    if missing := [key for key in rules.checks if key not in values and key not in rules.optional]:
         raise UsageError(f"{where}: lacks {', '.join(missing)}; a preprocessing contract states every step.")
-    checked = {key: _CHECKS[key](places[key], key, value) for key, value in values.items()}
-    channels = 1 if checked["colour"] == "L" else 3
-    for key in ("mean", "std"):
-        if len(checked[key]) != channels:
-            raise UsageError(
-                f"{places[key]}: {key} has {len(checked[key])} values and colour {checked['colour']} has {channels} "
-                "channel(s); give one value a channel."
-            )
+    checked = {key: rules.checks[key](places[key], key, value) for key, value in values.items()}
+    rules.together(checked, places)
     return checked
+
+
+def kind_of(values: Mapping[str, Any], kinds: Iterable[str], where: str, lines: Mapping[str, int] | None = None) -> str:
+    """The kind that a contract states, or that of pictures where it states none.
+
+    Raises:
+        UsageError: an unknown kind; the nearest is named.
+    """
+    kind = values.get(KIND, "image")
+    if kind not in kinds:
+        raise unknown_name(f"kind of contract in {_place(KIND, where, lines)}:", str(kind), kinds)
+    return str(kind)
+
+
+def _place(key: str, where: str, lines: Mapping[str, int] | None) -> str:
+    return f"{where}, line {lines[key]}" if lines and key in lines else where
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -117,6 +156,12 @@ def _choice(where: str, key: str, value: Any) -> str:
     return str(value)
 
 
+def _integer_type(where: str, key: str, value: Any) -> str:
+    if value not in TOKEN_TYPES:
+        raise _wrong(where, key, "one of " + ", ".join(TOKEN_TYPES), value)
+    return str(value)
+
+
 def _integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and low <= int(value) <= high
 
@@ -164,20 +209,87 @@ def _class_map(where: str, key: str, value: Any) -> tuple[int, ...] | None:
     return columns
 
 
-_CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
-    "input_name": _text,
-    "output_name": _text,
-    "height": _side,
-    "width": _side,
-    "layout": _choice,
-    "colour": _choice,
-    "scale": _positive,
-    "mean": _numbers,
-    "std": _numbers,
-    "resize": _resize,
-    "crop": _choice,
-    "interpolation": _choice,
-    "reading": _choice,
-    "dtype": _choice,
-    "class_map": _class_map,
-}
+def _optional_text(where: str, key: str, value: Any) -> str | None:
+    return None if value is None else _text(where, key, value)
+
+
+def _count(where: str, key: str, value: Any) -> int:
+    most = MAX_LENGTH if key == "length" else MAX_COLUMN
+    if not _integer(value, 1, most):
+        raise _wrong(where, key, f"a number from 1 to {most}", value)
+    return int(value)
+
+
+def _token(where: str, key: str, value: Any) -> int:
+    if not _integer(value, 0, MAX_COLUMN):
+        raise _wrong(where, key, f"the number of a token, from 0 to {MAX_COLUMN}", value)
+    return int(value)
+
+
+def _digest(where: str, key: str, value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and DIGEST.fullmatch(value)):
+        raise _wrong(where, key, "null or 64 hexadecimal digits (SHA-256)", value)
+    return value
+
+
+def _a_value_a_channel(checked: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    channels = 1 if checked["colour"] == "L" else 3
+    for key in ("mean", "std"):
+        if len(checked[key]) != channels:
+            raise UsageError(
+                f"{places[key]}: {key} has {len(checked[key])} values and colour {checked['colour']} has {channels} "
+                "channel(s); give one value a channel."
+            )
+
+
+def _different_inputs(checked: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    named = [checked[key] for key in ("input_ids", "attention_mask", "token_type_ids") if checked.get(key)]
+    if len(set(named)) < len(named):
+        raise UsageError(f"{places['input_ids']}: two inputs have one name ({', '.join(named)}); name each.")
+    if checked["pad_id"] >= checked["vocabulary"]:
+        raise UsageError(
+            f"{places['pad_id']}: pad_id {checked['pad_id']} lies outside the vocabulary of {checked['vocabulary']} "
+            "tokens, which are counted from 0."
+        )
+
+
+IMAGE = Rules(
+    "image",
+    {
+        "input_name": _text,
+        "output_name": _text,
+        "height": _side,
+        "width": _side,
+        "layout": _choice,
+        "colour": _choice,
+        "scale": _positive,
+        "mean": _numbers,
+        "std": _numbers,
+        "resize": _resize,
+        "crop": _choice,
+        "interpolation": _choice,
+        "reading": _choice,
+        "dtype": _choice,
+        "class_map": _class_map,
+    },
+    ("dtype", "class_map"),
+    _a_value_a_channel,
+)
+TOKENS = Rules(
+    "tokens",
+    {
+        "input_ids": _text,
+        "output_name": _text,
+        "length": _count,
+        "vocabulary": _count,
+        "pad_id": _token,
+        "reading": _choice,
+        "attention_mask": _optional_text,
+        "token_type_ids": _optional_text,
+        "tokenizer": _digest,
+        "dtype": _integer_type,
+        "class_map": _class_map,
+    },
+    ("attention_mask", "token_type_ids", "tokenizer", "dtype", "class_map"),
+    _different_inputs,
+)

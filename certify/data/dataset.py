@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from certify.errors import DataError
 
 Labels: TypeAlias = npt.NDArray[np.int64]
 Image: TypeAlias = npt.NDArray[np.uint8]
+Tokens: TypeAlias = npt.NDArray[np.int32]
 Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
 
 MIN_SIDE = 32
@@ -38,18 +39,34 @@ PAIRS = (
 class Source(Protocol):
     """Where samples come from; shared by all splits that are cut from it."""
 
-    def image(self, row: int) -> Image:
-        """Decode one sample: uint8 (H, W, 3), RGB; grey pictures are repeated to three channels."""
-
-    def size(self, row: int) -> tuple[int, int]:
-        """(H, W) of one sample, without decoding it where that can be had."""
+    def size(self, row: int) -> tuple[int, ...]:
+        """(H, W) of a picture, without decoding it where that can be had; (tokens,) of a text."""
 
     def digest(self, row: int) -> str:
         """Hex SHA-256 that identifies one sample; the same for the same bytes."""
 
 
+@runtime_checkable
+class ImageSource(Source, Protocol):
+    """A source of pictures."""
+
+    def image(self, row: int) -> Image:
+        """Decode one sample: uint8 (H, W, 3), RGB; grey pictures are repeated to three channels."""
+
+
+@runtime_checkable
+class TokenSource(Source, Protocol):
+    """A source of tokenised text."""
+
+    tokenizer: str | None
+    """Hex SHA-256 of the file of the tokenizer that made the tokens; None where it is not known."""
+
+    def tokens(self, row: int) -> Tokens:
+        """One sample without filling at its end: tokens, mask and segments, (3, tokens)."""
+
+
 class Split:
-    """One part of a data set; images are decoded when they are asked for.
+    """One part of a data set, of pictures or of text; pictures are decoded when they are asked for.
 
     Args:
         source: where the samples come from.
@@ -76,16 +93,38 @@ class Split:
         """Sample ``i`` as uint8 (H, W, 3), RGB.
 
         Raises:
-            DataError: it does not decode; the sentence names the file.
+            DataError: it does not decode (the sentence names the file), or the data are no pictures.
         """
+        if not isinstance(self._source, ImageSource):
+            raise DataError("The data are tokens and the preprocessing contract makes pictures; give one of tokens.")
         return self._source.image(int(self._rows[i]))
 
-    def size(self, i: int) -> tuple[int, int]:
-        """(H, W) of sample ``i``."""
+    def tokens(self, i: int) -> Tokens:
+        """Tokens, mask and segments of sample ``i`` without filling at its end: (3, tokens).
+
+        Raises:
+            DataError: the data are no tokens.
+        """
+        if not isinstance(self._source, TokenSource):
+            raise DataError("The data are pictures and the preprocessing contract takes tokens; give one of pictures.")
+        return self._source.tokens(int(self._rows[i]))
+
+    @property
+    def kind(self) -> Literal["image", "tokens"]:
+        """What the samples are."""
+        return "tokens" if isinstance(self._source, TokenSource) else "image"
+
+    @property
+    def tokenizer(self) -> str | None:
+        """Hex SHA-256 of the file of the tokenizer that made the tokens; None where it is not known."""
+        return self._source.tokenizer if isinstance(self._source, TokenSource) else None
+
+    def size(self, i: int) -> tuple[int, ...]:
+        """(H, W) of a picture, (tokens,) of a text."""
         return self._source.size(int(self._rows[i]))
 
     def digest(self, i: int) -> str:
-        """Hex SHA-256 of the file's bytes, or of type, shape and pixels for arrays."""
+        """Hex SHA-256 of the file's bytes, of type, shape and pixels for arrays, or of the tokens."""
         return self._source.digest(int(self._rows[i]))
 
     def digests(self) -> list[str]:
@@ -110,7 +149,7 @@ class Dataset:
         calibration: what ranges of activations are taken from; carved out of train.
         validation: what choices are made on.
         test: what only the certificate sees.
-        input_size: (H, W) that models trained on it here take.
+        input_size: (H, W) that models trained on it here take; (tokens,) for text.
         class_map: output column of an ImageNet-1000 classifier for each class, or None.
 
     Raises:
@@ -124,7 +163,7 @@ class Dataset:
     calibration: Split | None
     validation: Split | None
     test: Split
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]
     class_map: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -200,17 +239,20 @@ def _shared(first: Iterable[str], second: Sequence[str]) -> list[int]:
     return [i for i, digest in enumerate(second) if digest in known]
 
 
-def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, int]:
-    """Choose the (H, W) that models trained on these pictures take.
+def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
+    """Choose the size that models trained on these samples take: (H, W) for pictures, (tokens,) for text.
 
     Pictures up to 96 pixels keep their size, but for being at least 32 and a multiple of 8; pictures of several small
-    sizes are brought to one square; larger ones to 224 x 224.
+    sizes are brought to one square; larger ones to 224 x 224. Of text the longest sample counts.
 
     Args:
         splits: the parts.
         looked_at: how many pictures of each part, evenly spaced, have their size read.
     """
-    sizes = {split.size(i) for split in splits for i in _evenly(len(split), looked_at)}
+    parts = tuple(splits)
+    if any(split.kind == "tokens" for split in parts):
+        return (max(split.size(i)[0] for split in parts for i in range(len(split))),)
+    sizes = {split.size(i) for split in parts for i in _evenly(len(split), looked_at)}
     largest = max(max(size) for size in sizes)
     if largest > MAX_SMALL_SIDE:
         return BIG_SIZE

@@ -1,133 +1,106 @@
-"""The preprocessing contract: everything that lies between a decoded picture and a model's input and output.
+"""The preprocessing contract: everything that lies between a sample of the data and a model's inputs and output.
 
-It travels with the model (sealed in the file, or given as a small YAML), and is never guessed.
+It travels with the model (sealed in the file, or given as a small YAML), and is never guessed. There are two kinds: of
+models that take pictures (:class:`certify.data.images.ImagePreprocess`) and of models that take tokens
+(:class:`certify.data.tokens.TokenPreprocess`).
 """
 
 from __future__ import annotations
 
-import functools
+import abc
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 import rfc8785
 
-from certify.data.contract import checked_fields, read_yaml
-from certify.data.dataset import BIG_SIZE, Dataset, Image, Indices, Split
-from certify.errors import DataError, UsageError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-BIG_RESIZE = 256
-"""Pixels of the shorter side before the centre crop to 224, as in the evaluation of ImageNet classifiers."""
-MAX_PIXELS = 1 << 26
-"""Largest picture that resizing may make; a strip of one pixel's width would grow without bound."""
-
-FILTERS = {
-    "nearest": PIL.Image.Resampling.NEAREST,
-    "bilinear": PIL.Image.Resampling.BILINEAR,
-    "bicubic": PIL.Image.Resampling.BICUBIC,
-}
+from certify.data.contract import KIND, Rules, checked_fields, kind_of, read_yaml
+from certify.data.dataset import Indices, Split
+from certify.feeding import by_input
 
 
-@dataclass(frozen=True)
-class Preprocess:
-    """What is done to a picture before the model, and how its output is read.
-
-    In this order: colours, resize, crop, ``(value / scale - mean) / std``, type, layout.
+class Preprocess(abc.ABC):
+    """What is done to a sample before the model, and how its output is read. Subclasses are frozen dataclasses.
 
     Attributes:
-        input_name: name of the model's input.
         output_name: name of the output that is scored.
-        height: of the input, in pixels.
-        width: of the input, in pixels.
-        layout: ``NCHW`` or ``NHWC``.
-        colour: ``RGB``, ``BGR``, or ``L`` (grey: ITU-R 601-2 luma, one channel).
-        scale: what pixel values (0 to 255) are divided by.
-        mean: taken off after that, one value a channel, in the order of ``colour``.
-        std: divided by after that, one value a channel.
-        resize: length that the shorter side is brought to, keeping the picture's shape; ``exact`` for straight to
-            (height, width); None for not at all.
-        crop: ``center`` or ``none``.
-        interpolation: ``nearest``, ``bilinear`` or ``bicubic``; the last two antialias (Pillow's filters).
         reading: what the output holds, ``logits`` or ``probabilities``.
-        dtype: of the input: ``float32``, ``float16``, ``uint8`` or ``int8``.
+        dtype: numpy name of the type of every input.
         class_map: output column of each class of the data, or None where output i is class i.
-
-    Raises:
-        UsageError: a value that is not allowed, or an integer type that can't hold the values.
     """
 
-    input_name: str
+    rules: ClassVar[Rules]
+    """What the fields of the kind must be."""
     output_name: str
-    height: int
-    width: int
-    layout: str
-    colour: str
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: int | Literal["exact"] | None
-    crop: str
-    interpolation: str
     reading: str
-    dtype: str = "float32"
-    class_map: tuple[int, ...] | None = None
+    dtype: str
+    class_map: tuple[int, ...] | None
 
     def __post_init__(self) -> None:
-        checked = checked_fields({f.name: getattr(self, f.name) for f in fields(self)}, "preprocessing contract")
-        for name, value in checked.items():
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
+        for name, value in checked_fields(self.rules, values, "preprocessing contract").items():
             object.__setattr__(self, name, value)
-        self._table  # noqa: B018  an integer type that can't hold the values is found here, not in the first batch
 
     @property
-    def channels(self) -> int:
-        """1 for grey, otherwise 3."""
-        return 1 if self.colour == "L" else 3
+    @abc.abstractmethod
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the model's inputs, in the order in which samples hold them."""
 
-    def input_shape(self, batch: int) -> tuple[int, int, int, int]:
-        """Shape of the model's input."""
-        if self.layout == "NCHW":
-            return batch, self.channels, self.height, self.width
-        return batch, self.height, self.width, self.channels
+    @abc.abstractmethod
+    def port_shape(self, batch: int) -> tuple[int, ...]:
+        """Shape of every input of the model."""
 
-    def apply(self, image: Image) -> npt.NDArray[Any]:
-        """Make one picture ready: (C, H, W), or (H, W, C) for ``NHWC``.
-
-        Args:
-            image: uint8 (h, w, 3), RGB.
+    @abc.abstractmethod
+    def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
+        """Make the samples at ``indices`` ready: one array of :meth:`input_shape`.
 
         Raises:
-            DataError: resize and crop do not bring it to (height, width).
+            DataError: a sample does not decode, or can't be brought to what the model takes.
         """
-        ready: npt.NDArray[Any] = self._values(self._geometry(image)[None])[0]
-        return ready
 
-    def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
-        """Make the samples at ``indices`` ready: (n, C, H, W), or (n, H, W, C) for ``NHWC``."""
-        pixels = np.empty((len(indices), self.height, self.width, self.channels), dtype=np.uint8)
-        for position, i in enumerate(indices):
-            pixels[position] = self._geometry(split.image(int(i)))
-        return self._values(pixels)
+    @abc.abstractmethod
+    def noise(self, count: int) -> npt.NDArray[Any]:
+        """Made-up samples of :meth:`input_shape` that a model can be tried with, the same ones each time."""
+
+    @abc.abstractmethod
+    def regularity(self, samples: npt.NDArray[Any]) -> dict[str, float]:
+        """What tells samples made ready from random numbers, by its name in the observed statistics.
+
+        Args:
+            samples: of :meth:`input_shape`.
+        """
+
+    def input_shape(self, batch: int) -> tuple[int, ...]:
+        """Shape of samples made ready: (n, ...), or (n, inputs, ...) for a model of several inputs."""
+        count, shape = len(self.input_names), self.port_shape(batch)
+        return shape if count == 1 else (shape[0], count, *shape[1:])
+
+    def sample_bytes(self) -> int:
+        """Size of one sample made ready."""
+        return int(np.prod(self.input_shape(1))) * np.dtype(self.dtype).itemsize
+
+    def feed(self, split: Split, indices: Indices) -> dict[str, npt.NDArray[Any]]:
+        """What the inputs are fed for the samples at ``indices``, by name."""
+        return by_input(self.input_names, self.batch(split, indices))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """A JSON object with every field; one of tokens says its kind, one without a kind is of pictures."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
+        stated = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return stated if self.rules.kind == "image" else {KIND: self.rules.kind, **stated}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str = "preprocessing contract") -> Preprocess:
-        """Inverse of :meth:`to_json`; ``dtype`` and ``class_map`` may be left out.
+        """Inverse of :meth:`to_json`; fields that have a usual value may be left out.
 
         Raises:
             UsageError: a key is unknown (the nearest is named) or missing, or a value not allowed.
         """
-        return cls(**checked_fields(values, where))
+        return _made(values, where)
 
     @classmethod
     def from_yaml(cls, path: Path) -> Preprocess:
@@ -138,109 +111,19 @@ class Preprocess:
                 sentence names file and line.
         """
         values, lines = read_yaml(path)
-        return cls(**checked_fields(values, str(path), lines))
+        return _made(values, str(path), lines)
 
     def digest(self) -> str:
         """Hex SHA-256 of the canonical JSON."""
         return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()
 
-    def _geometry(self, image: Image) -> Image:
-        """Colours, resize, crop: uint8 (height, width, channels)."""
-        picture = PIL.Image.fromarray(image)
-        if self.colour == "L":
-            picture = picture.convert("L")
-        if self.resize is not None:
-            size = (self.width, self.height) if self.resize == "exact" else _shorter_side(picture.size, self.resize)
-            if size[0] * size[1] > MAX_PIXELS:
-                raise DataError(
-                    f"A picture of {image.shape[0]} x {image.shape[1]} (height x width) would become {size[1]} x "
-                    f"{size[0]}, more than memory should be spent on; take it out of the data."
-                )
-            if size != picture.size:
-                picture = picture.resize(size, FILTERS[self.interpolation])
-        if self.crop == "center" and picture.height >= self.height and picture.width >= self.width:
-            # Halves are rounded to even, as torchvision's CenterCrop does.
-            top, left = round((picture.height - self.height) / 2), round((picture.width - self.width) / 2)
-            picture = picture.crop((left, top, left + self.width, top + self.height))
-        if picture.size != (self.width, self.height):
-            raise DataError(
-                f"A picture of {image.shape[0]} x {image.shape[1]} comes out as {picture.height} x {picture.width} and "
-                f"the model takes {self.height} x {self.width} (height x width); set resize and crop in the contract."
-            )
-        pixels = np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
-        return pixels[..., ::-1] if self.colour == "BGR" else pixels
 
-    def _values(self, pixels: Image) -> npt.NDArray[Any]:
-        """Pixels (n, height, width, channels) to what the model is fed."""
-        table: npt.NDArray[Any] = self._table
-        ready = np.empty(self.input_shape(len(pixels)), dtype=self.dtype)
-        for channel in range(self.channels):
-            target = ready[:, channel] if self.layout == "NCHW" else ready[..., channel]
-            target[...] = table[channel][pixels[..., channel]]
-        return ready
+def _made(values: Mapping[str, Any], where: str, lines: Mapping[str, int] | None = None) -> Preprocess:
+    """A contract of the kind that the values state."""
+    from certify.data.images import ImagePreprocess  # both kinds are built on this module
+    from certify.data.tokens import TokenPreprocess
 
-    @functools.cached_property
-    def _table(self) -> npt.NDArray[Any]:
-        """What each of the 256 pixel values becomes, (channels, 256): the formula once, in float32, then looked up."""
-        scaled = np.arange(256, dtype=np.float32) / np.float32(self.scale)
-        mean, std = (np.array(values, dtype=np.float32)[:, None] for values in (self.mean, self.std))
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            values = (scaled[None] - mean) / std
-            table: npt.NDArray[Any] = values.astype(self.dtype)
-            exact = np.issubdtype(table.dtype, np.floating) or np.array_equal(table.astype(np.float32), values)
-        if not exact or not np.isfinite(table.astype(np.float32)).all():
-            raise UsageError(
-                f"Preprocessing contract: scale {self.scale:g}, mean {self.mean} and std {self.std} give values from "
-                f"{values.min():g} to {values.max():g} that {self.dtype} can't hold; correct them or the dtype."
-            )
-        return table
-
-
-def _shorter_side(size: tuple[int, int], length: int) -> tuple[int, int]:
-    """(W, H) with the shorter side brought to ``length`` and the longer one cut to an integer, as torchvision does."""
-    width, height = size
-    if width <= height:
-        return length, int(length * height / width)
-    return int(length * width / height), length
-
-
-def default_preprocess(
-    dataset: Dataset,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
-    *,
-    class_map: Sequence[int] | None = None,
-    input_name: str = "input",
-    output_name: str = "output",
-) -> Preprocess:
-    """The contract of nets that are trained or loaded here: RGB, bilinear, NCHW, float32.
-
-    Large pictures are brought to 256 on the shorter side and cropped to 224 x 224; small ones are resized straight to
-    ``dataset.input_size``.
-
-    Args:
-        dataset: whose pictures the model takes.
-        mean: of each channel, in units of 0 to 1.
-        std: of each channel, in the same units.
-        class_map: ``dataset.class_map`` for a net with ImageNet's 1,000 outputs, None where its head fits the data.
-        input_name: of the model.
-        output_name: of the model.
-    """
-    height, width = dataset.input_size
-    big = dataset.input_size == BIG_SIZE
-    return Preprocess(
-        input_name=input_name,
-        output_name=output_name,
-        height=height,
-        width=width,
-        layout="NCHW",
-        colour="RGB",
-        scale=255.0,
-        mean=tuple(mean),
-        std=tuple(std),
-        resize=BIG_RESIZE if big else "exact",
-        crop="center" if big else "none",
-        interpolation="bilinear",
-        reading="logits",
-        class_map=None if class_map is None else tuple(class_map),
-    )
+    kinds = {kind.rules.kind: kind for kind in (ImagePreprocess, TokenPreprocess)}
+    chosen = kinds[kind_of(values, kinds, where, lines)]
+    stated = {key: value for key, value in values.items() if key != KIND}
+    return chosen(**checked_fields(chosen.rules, stated, where, lines))

@@ -40,7 +40,8 @@ def load(
     Args:
         spec: ``imagefolder:PATH``, ``npz:PATH``, ``npz:train=A.npz,test=B.npz[,val=C.npz]``, ``imagenette``,
             ``cifar10``, ``fashion-mnist``, ``mnist5k``, ``package.module:function`` (or the function itself; it returns
-            a Dataset or a dict, see :func:`certify.data.arrays.from_mapping`), or a Dataset, which is given back.
+            a Dataset or a dict, see :func:`certify.data.arrays.from_mapping`), or a Dataset, which is given back. An
+            npz file holds pictures, or text that ``leanmark tokenize`` cut into tokens.
         seed: of the cuts between train, calibration and validation; the test part never depends on it.
         cache: folder for downloads; the user's cache folder where it is None.
         progress: where to say how far it is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +15,24 @@ import onnx.reference
 from certify.errors import ModelError
 
 FOLDED = frozenset(
-    {"Cast", "Concat", "ConstantOfShape", "Gather", "Range", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+    {
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Expand",
+        "Gather",
+        "Max",
+        "Range",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
-"""Operators with which exporters compute pads, axes and sizes; onnx's own shape inference follows only some of them."""
+"""Operators with which exporters compute pads, axes, sizes and positions; onnx's own shape inference follows only some
+of them."""
 MAX_ELEMENTS = 4096
 
 
@@ -36,6 +52,8 @@ def array_of(tensor: onnx.TensorProto) -> npt.NDArray[Any]:
 def fold_small_constants(graph: onnx.GraphProto) -> None:
     """Replace, in place, operators whose inputs are all small constants by the constants that they give.
 
+    Of the graph's inputs whose sizes are all stated the shape is one of these constants.
+
     What onnx's reference can't evaluate, or what would grow large, stays as it is.
 
     Args:
@@ -45,11 +63,15 @@ def fold_small_constants(graph: onnx.GraphProto) -> None:
         ModelError: a constant does not hold what its type and shape say.
     """
     known: dict[str, npt.NDArray[Any]] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
+    sized = _stated_shapes(graph)
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
             known[node.output[0]] = array_of(node.attribute[0].t)
             continue
         taken = [name for name in node.input if name]
+        if node.op_type == "Shape" and not node.domain and taken and taken[0] in sized:
+            _make_constant(node, _part_of_shape(node, sized[taken[0]]), known)
+            continue
         if node.op_type not in FOLDED or node.domain or not taken or not all(name in known for name in taken):
             continue
         if _grows(node.op_type, [known[name] for name in taken]):
@@ -60,18 +82,45 @@ def fold_small_constants(graph: onnx.GraphProto) -> None:
             continue
         value: npt.NDArray[Any] = np.asarray(next(iter(found)))
         if value.size <= MAX_ELEMENTS:
-            known[node.output[0]] = value
-            tensor = onnx.numpy_helper.from_array(value, node.output[0])
-            node.CopyFrom(onnx.helper.make_node("Constant", [], [node.output[0]], node.name, value=tensor))
+            _make_constant(node, value, known)
+
+
+def _make_constant(node: onnx.NodeProto, value: npt.NDArray[Any], known: dict[str, npt.NDArray[Any]]) -> None:
+    known[node.output[0]] = value
+    tensor = onnx.numpy_helper.from_array(value, node.output[0])
+    node.CopyFrom(onnx.helper.make_node("Constant", [], [node.output[0]], node.name, value=tensor))
+
+
+def _stated_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Shapes of the inputs that state every size."""
+    stated = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    return {
+        name: [int(dim.dim_value) for dim in dims]
+        for name, dims in stated.items()
+        if dims and all(dim.HasField("dim_value") for dim in dims)
+    }
+
+
+def _part_of_shape(node: onnx.NodeProto, shape: list[int]) -> npt.NDArray[Any]:
+    """What the operator Shape gives; its attributes count as the bounds of Python's slices do."""
+    bounds = {attribute.name: int(attribute.i) for attribute in node.attribute}
+    return np.array(shape[bounds.get("start", 0) : bounds.get("end")], dtype=np.int64)
 
 
 def _grows(operator: str, values: Sequence[npt.NDArray[Any]]) -> bool:
     """Whether the outcome may be large: sizes and bounds are what a file says, and any memory is too small for some."""
     if any(value.size > MAX_ELEMENTS for value in values):
         return True
-    if operator == "ConstantOfShape":
-        return math.prod(int(size) for size in values[0].flat) > MAX_ELEMENTS
+    if operator in ("ConstantOfShape", "Expand"):
+        return values[0].size * math.prod(int(size) for size in values[-1].flat) > MAX_ELEMENTS
+    if operator == "Max":
+        return math.prod(max(sizes) for sizes in _sizes_by_axis(values)) > MAX_ELEMENTS
     if operator == "Range" and all(value.size == 1 for value in values) and len(values) == 3:
         start, limit, step = (float(value.flat[0]) for value in values)
         return not abs(limit - start) <= MAX_ELEMENTS * abs(step)
     return False
+
+
+def _sizes_by_axis(values: Sequence[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
+    """Sizes of several arrays along each axis that they are broadcast to."""
+    return list(itertools.zip_longest(*(reversed(value.shape) for value in values), fillvalue=1))

@@ -19,6 +19,8 @@ from google.protobuf.message import DecodeError
 from certify.errors import ModelError
 from certify.graph.external import external_bytes, is_external
 
+IMAGE_DIMENSIONS = 4
+
 
 @dataclass(frozen=True)
 class Port:
@@ -42,32 +44,19 @@ class InputContract(Protocol):
     """The part of a preprocessing contract that says what is fed; certify.data's Preprocess has it."""
 
     @property
-    def input_name(self) -> str:
-        """Name of the graph's input."""
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the graph's inputs."""
 
     @property
     def output_name(self) -> str:
         """Name of the output that is scored."""
 
     @property
-    def height(self) -> int:
-        """Rows of the picture that is fed."""
-
-    @property
-    def width(self) -> int:
-        """Columns of the picture that is fed."""
-
-    @property
-    def layout(self) -> str:
-        """``NCHW`` or ``NHWC``."""
-
-    @property
-    def colour(self) -> str:
-        """``RGB``, ``BGR`` or ``L``."""
-
-    @property
     def dtype(self) -> str:
-        """Numpy name of the element type."""
+        """Numpy name of the element type of every input."""
+
+    def port_shape(self, batch: int) -> tuple[int, ...]:
+        """Shape of every input."""
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -149,32 +138,30 @@ def _dimension(dim: Any) -> int | str | None:
     return str(dim.dim_param) if dim.dim_param else None
 
 
-def sample_shape(contract: InputContract) -> tuple[int, int, int]:
-    """Shape of one sample without the batch: (C, H, W) or (H, W, C) by the contract's layout."""
-    channels = 1 if contract.colour == "L" else 3
-    if contract.layout == "NHWC":
-        return contract.height, contract.width, channels
-    return channels, contract.height, contract.width
+def sample_shape(contract: InputContract) -> tuple[int, ...]:
+    """Shape of what one input takes of one sample, without the batch."""
+    return contract.port_shape(1)[1:]
 
 
 def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) -> None:
     """Check that what the preprocessing contract makes can be fed to the model.
 
-    A dynamic batch is fine, and so are dynamic rows and columns, since the contract states them.
+    A dynamic batch is fine, and so are dynamic rows, columns and lengths, since the contract states them.
 
     Raises:
-        ModelError: a name does not exist, there is a second input, a shape or type differs, or a dimension is dynamic
-            and nothing says how large it is.
+        ModelError: a name does not exist, there are inputs that the contract does not name, a shape or type differs, or
+            a dimension is dynamic and nothing says how large it is.
     """
     ports = inputs(model)
-    port = named_port(ports, contract.input_name, "input")
-    if others := [p.name for p in ports if p.name != contract.input_name]:
+    fed = [named_port(ports, name, "input") for name in contract.input_names]
+    if others := [port.name for port in ports if port.name not in contract.input_names]:
         raise ModelError(
-            f"The model has further inputs ({', '.join(others)}) beside '{port.name}'; only models of one input can "
-            "be fed from a data set: fix the others to constants."
+            f"The model has further inputs ({', '.join(others)}) beside {', '.join(contract.input_names)}, which are "
+            "all that the preprocessing contract names; name them there, or fix them to constants."
         )
     named_port(outputs(model), contract.output_name, "output")
-    check_port(port, contract, batch)
+    for port in fed:
+        check_port(port, contract, batch)
 
 
 def check_port(port: Port, contract: InputContract, batch: int) -> None:
@@ -212,7 +199,7 @@ def named_port(ports: tuple[Port, ...], name: str, kind: str) -> Port:
             return port
     raise ModelError(
         f"The preprocessing contract names the {kind} '{name}', the model has {', '.join(p.name for p in ports)}; "
-        f"set {kind}_name to one of them."
+        "name one of them."
     )
 
 
@@ -220,10 +207,11 @@ def _advice(have: tuple[int | str | None, ...], want: tuple[int, ...]) -> str:
     if len(have) != len(want):
         dynamic = [str(d) for d in have if not isinstance(d, int)]
         named = f" (dynamic: {', '.join(dynamic)})" if dynamic else ""
-        return f"export the model for a batch of pictures, four dimensions{named}."
+        return f"export the model for a batch of samples, {len(want)} dimensions{named}."
     if isinstance(have[0], int) and have[0] != want[0]:
         return f"measure with batch {have[0]}, or export the model with a dynamic batch."
-    return "correct height, width, layout or colour in the contract."
+    sizes = "height, width, layout or colour" if len(want) == IMAGE_DIMENSIONS else "length"
+    return f"correct {sizes} in the contract."
 
 
 def _shown(shape: tuple[int | str | None, ...]) -> str:

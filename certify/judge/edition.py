@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -68,6 +69,7 @@ class Edition:
     distinct_inputs: int
     input_std: float
     input_correlation: float
+    input_repetition: float
     minimum_test_samples: int
     digest: str
     constants: Mapping[str, Any] = field(repr=False, compare=False)
@@ -103,6 +105,7 @@ def load_edition(name: str = "2026") -> Edition:
     return parse_edition(files[name], name)
 
 
+@functools.lru_cache(maxsize=8)
 def parse_edition(content: bytes, name: str) -> Edition:
     """Parse the bytes of an edition's file.
 

@@ -26,7 +26,7 @@ from certify.measure import meters, observe, runs, runtimes
 from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
 from certify.measure.host import Host
-from certify.measure.inputs import InputStatistics, sample_bytes, save_samples, window_samples
+from certify.measure.inputs import InputStatistics, save_samples, window_samples
 from certify.measure.machine import describe
 from certify.measure.meters.base import Meter
 from certify.measure.nodes import node_costs
@@ -207,7 +207,7 @@ def finish_observations(finished: Mapping[str, Finish]) -> Iterator[Observation]
 
 def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> InputStatistics:
     """Write the same test samples for all models, each made ready as its contract says."""
-    largest = max(sample_bytes(model.preprocess) for model in models)
+    largest = max(model.preprocess.sample_bytes() for model in models)
     samples = window_samples(dataset.test, largest, plan.batch, plan.seed)
     first, *others = (save_samples(model.inputs, dataset.test, samples, model.preprocess) for model in models)
     for other in others:

@@ -27,27 +27,30 @@ class InputStatistics:
         std: standard deviation over all values as fed.
         distinct: number of different samples.
         constant_share: share of samples that hold one single value.
-        neighbour_correlation: correlation of each value with the one to its right in the picture, over all samples:
-            near 1 in pictures of anything, near 0 in random numbers.
+        neighbour_correlation: of pictures, correlation of each value with the one to its right, over all samples: near
+            1 in pictures of anything, near 0 in random numbers; None for text.
+        repetition: of text, how many times as often two of its tokens are the same as two random ones; None for
+            pictures.
     """
 
     samples: int
     std: float
     distinct: int
     constant_share: float
-    neighbour_correlation: float
+    neighbour_correlation: float | None = None
+    repetition: float | None = None
 
     @classmethod
-    def of(cls, array: npt.NDArray[Any], width_axis: int = -1) -> InputStatistics:
-        """Look at samples, (n, ...), whose columns of the picture lie along an axis."""
-        flat = array.reshape(len(array), -1)
+    def of(cls, samples: npt.NDArray[Any], preprocess: Preprocess) -> InputStatistics:
+        """Look at samples that a contract made ready, (n, ...)."""
+        flat = samples.reshape(len(samples), -1)
         constant = np.all(flat == flat[:, :1], axis=1)
         return cls(
             samples=len(flat),
             std=float(np.std(flat, dtype=np.float64)),
             distinct=len({row.tobytes() for row in flat}),
             constant_share=float(np.mean(constant)),
-            neighbour_correlation=_neighbour_correlation(np.moveaxis(array, width_axis, -1)),
+            **preprocess.regularity(samples),
         )
 
     def worse(self, other: InputStatistics) -> InputStatistics:
@@ -57,16 +60,14 @@ class InputStatistics:
             min(self.std, other.std),
             min(self.distinct, other.distinct),
             max(self.constant_share, other.constant_share),
-            min(self.neighbour_correlation, other.neighbour_correlation),
+            _least(self.neighbour_correlation, other.neighbour_correlation),
+            _least(self.repetition, other.repetition),
         )
 
 
-def _neighbour_correlation(array: npt.NDArray[Any]) -> float:
-    """Correlation along the last axis; 0 where nothing varies."""
-    left, right = (part.reshape(-1).astype(np.float64) for part in (array[..., :-1], array[..., 1:]))
-    if not left.size or np.ptp(left) == 0 or np.ptp(right) == 0:
-        return 0.0
-    return float(np.corrcoef(left, right)[0, 1])
+def _least(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return min(known, default=None)
 
 
 def window_samples(split: Split, sample_bytes: int, batch: int, seed: int) -> list[int]:
@@ -88,7 +89,7 @@ def save_samples(path: Path, split: Split, indices: list[int], preprocess: Prepr
     """Make samples ready and write them as one array file, (n, ...)."""
     array = np.ascontiguousarray(preprocess.batch(split, indices))
     np.save(path, array)
-    return InputStatistics.of(array, width_axis=-1 if preprocess.layout == "NCHW" else -2)
+    return InputStatistics.of(array, preprocess)
 
 
 def parts(count: int, sample_bytes: int, batch: int) -> Iterator[list[int]]:
@@ -96,8 +97,3 @@ def parts(count: int, sample_bytes: int, batch: int) -> Iterator[list[int]]:
     size = max(1, ARRAY_BYTES // max(1, sample_bytes * batch)) * batch
     for start in range(0, count, size):
         yield list(range(start, min(start + size, count)))
-
-
-def sample_bytes(preprocess: Preprocess) -> int:
-    """Size of one sample as fed."""
-    return int(np.prod(preprocess.input_shape(1))) * np.dtype(preprocess.dtype).itemsize

@@ -50,8 +50,8 @@ def _quantization(subject: Subject, runtime: str, threads: int, folder: Path) ->
         return None
     contract = subject.preprocess
     target = folder / f"{subject.arm}-optimised.onnx" if writes else None
-    shape = contract.input_shape(1)
-    settings = session_settings(runtime, threads, contract.input_name, contract.output_name, target, shape)
+    shape = contract.port_shape(1)
+    settings = session_settings(runtime, threads, contract.input_names, contract.output_name, target, shape)
     with Worker(subject.arm, subject.path, settings) as worker:
         integer = worker.facts.get("integer_nodes")
     if target is None:
@@ -109,12 +109,12 @@ def inputs(statistics: InputStatistics) -> Observation:
 
 
 def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: int) -> Observation:
-    """By arm: input shape with the batch, width of the scored output, how much of it is scored, and all outputs."""
+    """By arm: shape of every input with the batch, width of the scored output, how much is scored, and all outputs."""
     return Observation(
         "interfaces",
         {
             subject.arm: {
-                "input": list(subject.preprocess.input_shape(batch)),
+                "input": list(subject.preprocess.port_shape(batch)),
                 "outputs": widths[subject.arm],
                 "scored": len(subject.preprocess.class_map or range(widths[subject.arm])),
                 "graph_outputs": subject.graph_outputs(),

@@ -13,7 +13,7 @@ from certify.data.metrics import Metric
 from certify.data.scoring import Scores, score
 from certify.errors import ModelError
 from certify.evidence import Prediction
-from certify.measure.inputs import parts, sample_bytes, save_samples
+from certify.measure.inputs import parts, save_samples
 from certify.measure.subject import Subject
 from certify.measure.windows import Running
 from certify.progress import Progress
@@ -65,7 +65,7 @@ def predict(
     found: list[Scores] = []
     width = 0
     with progress.task(f"Scoring the {subject.arm} on {len(test)} test samples", len(test)) as task:
-        for indices in parts(len(test), sample_bytes(contract), batch):
+        for indices in parts(len(test), contract.sample_bytes(), batch):
             save_samples(samples, test, indices, contract)
             expected_s = running.inference_s * -(-len(indices) // batch)
             running.worker.predict(samples, outputs, batch, expected_s)

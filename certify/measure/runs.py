@@ -216,7 +216,7 @@ def run_block(
 
 def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
     """Measure the yardstick's file, with a new worker every other window."""
-    settings = session_settings(bench.plan.runtime, threads, yardstick.INPUT_NAME, yardstick.OUTPUT_NAME)
+    settings = session_settings(bench.plan.runtime, threads, (yardstick.INPUT_NAME,), yardstick.OUTPUT_NAME)
     samples = bench.folder / "yardstick-inputs.npy"
     np.save(samples, yardstick.pictures())
     count = bench.edition.yardstick_windows

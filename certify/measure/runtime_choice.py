@@ -24,7 +24,7 @@ from certify.judge.edition import Edition
 from certify.measure import meters, runtimes
 from certify.measure.client import OPEN_TIMEOUT_S
 from certify.measure.host import Host
-from certify.measure.inputs import sample_bytes, save_samples, window_samples
+from certify.measure.inputs import save_samples, window_samples
 from certify.measure.machine import thread_numbers
 from certify.measure.meters.base import Meter
 from certify.measure.plan import Plan
@@ -103,7 +103,9 @@ def settle(
     with tempfile.TemporaryDirectory(prefix="leanmark-runtimes-") as name:
         folder = Path(name)
         subjects = tuple(subject(arm, *model, plan.batch, folder) for arm, model in models.items())
-        indices = window_samples(dataset.test, max(sample_bytes(s.preprocess) for s in subjects), plan.batch, plan.seed)
+        indices = window_samples(
+            dataset.test, max(s.preprocess.sample_bytes() for s in subjects), plan.batch, plan.seed
+        )
         for one in subjects:
             save_samples(one.inputs, dataset.test, indices, one.preprocess)
         return _cheapest(_Trial(plan, edition, subjects, folder, progress), available_meters)

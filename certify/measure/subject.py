@@ -115,7 +115,7 @@ def _facts(digests: tuple[str, str], size: int, counts: Counts) -> ModelFacts:
 def session_settings(
     runtime: str,
     threads: int,
-    input_name: str,
+    input_names: Sequence[str],
     output_name: str,
     optimised: Path | None = None,
     input_shape: tuple[int, ...] | None = None,
@@ -125,7 +125,7 @@ def session_settings(
         "runtime": runtime,
         "threads": threads,
         "cores": list(cores_for(threads)),
-        "input_name": input_name,
+        "input_names": list(input_names),
         "output_name": output_name,
         "optimised": None if optimised is None else str(optimised),
         "input_shape": None if input_shape is None else list(input_shape),
@@ -149,8 +149,8 @@ def open_worker(
         MeasureError: the file is not the one whose facts were read.
     """
     contract = model.preprocess
-    shape = contract.input_shape(batch)
-    settings = session_settings(runtime, threads, contract.input_name, contract.output_name, input_shape=shape)
+    shape = contract.port_shape(batch)
+    settings = session_settings(runtime, threads, contract.input_names, contract.output_name, input_shape=shape)
     settings["profile"] = profile
     worker = Worker(arm or model.arm, model.path, settings)
     try:

@@ -45,8 +45,9 @@ class Worker:
         path = Path(model)
         optimised = settings.pop("optimised", None)
         cores = tuple(settings.pop("cores"))
-        if settings.get("input_shape") is not None:
-            settings["input_shape"] = tuple(settings["input_shape"])
+        for name in ("input_names", "input_shape"):  # JSON has no tuples
+            if settings.get(name) is not None:
+                settings[name] = tuple(settings[name])
         options = SessionOptions(cores=cores, optimised=Path(optimised) if optimised else None, **settings)
         before = sha256_file(path)
         self._session = runtimes.get(runtime).open(path, options)

@@ -53,9 +53,9 @@ leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 
 def command(model: str, as_json: bool, carbon_intensity: float | None, **arguments: Any) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
 
-    MODEL is the name of a torchvision classifier (see leanmark models), package.module:factory, or an ONNX file,
-    to which the recipe's ONNX passes alone are applied. A job that was stopped goes on after its last finished pass
-    when it is started again with the same options.
+    MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a folder of Hugging Face's
+    transformers), package.module:factory, or an ONNX file, to which the recipe's ONNX passes alone are applied. A job
+    that was stopped goes on after its last finished pass when it is started again with the same options.
     """
     from compress.pipeline import run
 

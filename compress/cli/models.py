@@ -13,6 +13,7 @@ from certify.cli.output import json_option, print_json
     example="""\
 leanmark models
 leanmark models 'resnet*'
+leanmark models 'timm:*'
 """,
 )
 @click.argument("pattern", required=False)
@@ -20,7 +21,8 @@ leanmark models 'resnet*'
 def command(pattern: str | None, as_json: bool) -> None:
     """List the models that go by a name; PATTERN is a part of the name, or has * and ? in it.
 
-    Beside these, leanmark compress takes package.module:factory and ONNX files.
+    Names that begin with timm: are listed where PATTERN begins so. Beside these, leanmark compress takes
+    package.module:factory and ONNX files.
     """
     from certify.suggest import unknown_name
     from compress import models

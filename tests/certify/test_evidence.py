@@ -66,7 +66,7 @@ def test_evidence_is_refused_with_the_field_when_a_record_is_malformed(
 
 def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) -> None:
     content = evidence.to_bytes().replace(b'":', b'": ', 1)
-    with pytest.raises(CertificateError, match="line 1: not canonical"):
+    with pytest.raises(CertificateError, match="line 1, is no record of evidence: not canonical"):
         parse_evidence(content)
 
 

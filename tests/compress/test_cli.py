@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from certify.errors import UsageError
-from compress.cli import compress, models, passes, recipes
+from compress.cli import compress, models, passes, recipes, tokenize
 
-COMMANDS = {"compress": compress, "models": models, "passes": passes, "recipes": recipes}
+COMMANDS = {"compress": compress, "models": models, "passes": passes, "recipes": recipes, "tokenize": tokenize}
 
 
 def _invoke(name, *arguments):
@@ -48,7 +48,7 @@ def test_recipes_are_listed_and_shown():
     assert "structured_prune" in shown
     assert "macs" in shown
     assert json.loads(_invoke("recipes", "balanced", "--json").output)["passes"][0]["config"]["macs"] == 0.5
-    assert len(json.loads(_invoke("recipes", "--json").output)["recipes"]) == 4
+    assert len(json.loads(_invoke("recipes", "--json").output)["recipes"]) == 8
 
 
 def test_passes_are_listed_and_shown():

@@ -11,6 +11,7 @@ from torch import nn
 from certify.data import default_preprocess
 from certify.errors import ModelError
 from compress import export as exporting
+from compress import onnx_file
 from compress.export import export
 from compress.parity import Parity, run_onnx
 
@@ -100,7 +101,7 @@ def test_export_refuses_outputs_that_are_not_finite(model, preprocess, tmp_path)
 
 
 def test_export_writes_weights_beside_when_they_exceed_a_protobuf_message(model, preprocess, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "INLINE_BYTES", 100)
+    monkeypatch.setattr(onnx_file, "INLINE_BYTES", 100)
     assert export(model, preprocess, tmp_path / "m.onnx", classes=4).parity.holds
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
     assert run_onnx(tmp_path / "m.onnx", np.zeros((2, 3, 32, 32), dtype=np.float32)).shape == (2, 4)

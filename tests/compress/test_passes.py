@@ -26,6 +26,7 @@ SHORT = {
     "low_rank": {"energy": 0.5},
     "nm_sparsity": {"epochs": 1, "force": True},
     "half": {"samples": 16},
+    "qat": {"epochs": 1, "samples": 16, "calibration": "minmax"},
     "quantize_dynamic": {"least_share": 0},
     "quantize_static": {"samples": 16},
     "quantize_weights": {"block": 16},

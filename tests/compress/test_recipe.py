@@ -11,7 +11,16 @@ MINIMAL = "passes:\n  - quantize_static\n"
 
 
 def test_shipped_recipes_load_when_named():
-    assert set(recipe.names()) == {"aggressive", "balanced", "int8", "prune"}
+    assert set(recipe.names()) == {
+        "aggressive",
+        "balanced",
+        "cifar-resnet20",
+        "cifar-resnet56",
+        "int8",
+        "prune",
+        "qat",
+        "transformer",
+    }
     for name in recipe.names():
         loaded = recipe.load(name)
         assert loaded.name == name
@@ -97,3 +106,8 @@ def test_recipe_file_is_refused_when_missing_or_large(tmp_path):
     large.write_text("#" * (recipe.MAX_BYTES + 1))
     with pytest.raises(UsageError, match="at most 64 KiB"):
         recipe.load(large)
+
+
+def test_no_torch_pass_can_follow_training_with_rounding():
+    with pytest.raises(UsageError, match="line 3: structured_prune can't work on what qat leaves; put it before"):
+        recipe.parse("passes:\n  - qat\n  - structured_prune\n", "r.yaml")

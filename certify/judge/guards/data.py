@@ -26,18 +26,25 @@ def test_unseen(evidence: Evidence, edition: Edition) -> Finding:
 
 
 def inputs_real(evidence: Evidence, edition: Edition) -> Finding:
-    """The inputs that ran were different pictures, neither constant nor random; values alone move the power."""
+    """The inputs that ran were different samples, neither constant nor random; values alone move the power."""
     observed = evidence.observation("inputs") or {}
-    names = ("std", "distinct", "constant_share", "neighbour_correlation")
-    std, distinct, constant, correlation = (number(observed, name) for name in names)
-    if std is None or distinct is None or constant is None or correlation is None:
+    std, distinct, constant = (number(observed, name) for name in ("std", "distinct", "constant_share"))
+    correlation, repetition = (number(observed, name) for name in ("neighbour_correlation", "repetition"))
+    if std is None or distinct is None or constant is None:
         return unknown("The inputs were not looked at")
+    if correlation is not None:
+        regular, least = correlation >= edition.input_correlation, f"{edition.input_correlation:g}"
+        told = f"neighbouring values correlate by {correlation:.2g} (at least {least}, random numbers have 0)"
+    elif repetition is not None:
+        regular, least = repetition >= edition.input_repetition, f"{edition.input_repetition:g}"
+        told = f"tokens come again {repetition:.3g} times as often as random ones would (at least {least})"
+    else:
+        return unknown("Whether the inputs are random was not looked at")
     varied = std >= edition.input_std and distinct >= edition.distinct_inputs
     return check(
-        varied and constant <= edition.constant_inputs_share and correlation >= edition.input_correlation,
+        varied and constant <= edition.constant_inputs_share and regular,
         f"{distinct:.0f} different inputs with a standard deviation of {std:.3g}; {percent(constant)} of them are "
-        f"constant (allowed {percent(edition.constant_inputs_share)}); neighbouring values correlate by "
-        f"{correlation:.2g} (at least {edition.input_correlation:g}, random numbers have 0)",
+        f"constant (allowed {percent(edition.constant_inputs_share)}); {told}",
         "these are no real data",
     )
 

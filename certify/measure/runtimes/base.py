@@ -19,7 +19,7 @@ class SessionOptions:
     """How a session is built.
 
     Attributes:
-        input_name: input that is fed.
+        input_names: inputs that are fed, in the order in which samples hold them.
         output_name: output that is read.
         threads: intra-op threads.
         cores: logical processors, one for each thread; the first is the calling thread's.
@@ -27,13 +27,13 @@ class SessionOptions:
         spinning: whether pool threads spin while they wait for work.
         optimised: where the graph that the runtime made of the model is written, None for nowhere; only for runtimes
             that write one.
-        input_shape: what every inference is fed, with the batch, for runtimes that are faster once they know it; None
+        input_shape: what every input is fed, with the batch, for runtimes that are faster once they know it; None
             leaves the model's dynamic dimensions as they are.
         profile: whether the session notes what every node took, for :meth:`Session.nodes`. It is slower then, and no
             window is ever timed in it.
     """
 
-    input_name: str
+    input_names: tuple[str, ...]
     output_name: str
     threads: int
     cores: tuple[int, ...]
@@ -70,7 +70,7 @@ class Session(Protocol):
     """One loaded model."""
 
     def prepare(self, batch: Array) -> Any:
-        """What :meth:`run` takes for one batch, made outside the timed part."""
+        """What :meth:`run` takes for one batch, made outside the timed part; see :func:`certify.feeding.by_input`."""
 
     def run(self, feed: Any) -> Array:
         """One inference; returns when it is done. The array is the caller's own."""

@@ -20,6 +20,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from certify.errors import ModelError
+from certify.feeding import by_input
 from certify.measure.runtimes.base import AS_IN_MODEL, Array, NodeRun, SessionOptions
 
 LEVELS = {
@@ -156,7 +157,7 @@ class OnnxRuntimeSession:
 
     def prepare(self, batch: Array) -> Any:
         """The feed of one batch."""
-        return {self._options.input_name: batch}
+        return by_input(self._options.input_names, batch)
 
     def run(self, feed: Any) -> Array:
         """One inference; the scored output."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from certify.feeding import by_input
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import Array, SessionOptions
 from certify.measure.runtimes.onnxruntime_base import OnnxRuntime, OnnxRuntimeSession, Provider
@@ -60,9 +61,10 @@ class BoundSession(OnnxRuntimeSession):
     """One loaded model on the GPU, fed from the GPU's memory."""
 
     def prepare(self, batch: Array) -> Any:
-        """The feed of one batch: a binding whose input lies on the GPU, and whose output comes back."""
+        """The feed of one batch: a binding whose inputs lie on the GPU, and whose output comes back."""
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._options.input_name, ort.OrtValue.ortvalue_from_numpy(batch, "cuda", 0))
+        for name, values in by_input(self._options.input_names, batch).items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(values, "cuda", 0))
         binding.bind_output(self._options.output_name, "cpu")
         return binding
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.errors import MissingExtra, ModelError
+from certify.feeding import by_input
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 
 EXTRA = "openvino"
@@ -74,10 +75,11 @@ class OpenVino:
         try:
             model = core.read_model(str(path))
             if options.input_shape is not None and model.is_dynamic():
-                model.reshape({options.input_name: list(options.input_shape)})
+                model.reshape({name: list(options.input_shape) for name in options.input_names})
             compiled = core.compile_model(model, DEVICE, settings)
             output = compiled.output(options.output_name)
-            compiled.input(options.input_name)
+            for name in options.input_names:
+                compiled.input(name)
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO can't load it: {' '.join(str(error).split())}") from error
         return OpenVinoSession(ov, compiled, output, options)
@@ -102,7 +104,8 @@ class OpenVinoSession:
 
     def prepare(self, batch: Array) -> Any:
         """The feed of one batch, which is not copied."""
-        return {self._options.input_name: self._library.Tensor(batch.copy())}
+        fed = by_input(self._options.input_names, batch.copy())
+        return {name: self._library.Tensor(values) for name, values in fed.items()}
 
     def run(self, feed: Any) -> Array:
         """One inference; a copy of the scored output, since the next one writes over it."""

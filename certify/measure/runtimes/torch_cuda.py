@@ -28,6 +28,12 @@ QUANTIZERS = "torch.ops.quantized_decomposed."
 INSTALL = "Install a build of torch for CUDA (https://pytorch.org/get-started/locally), or use another runtime."
 
 
+DAMAGED = (
+    RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, SyntaxError,
+)  # fmt: skip
+"""What torch raises over a program that was damaged, besides errors of its own."""
+
+
 class TorchCuda:
     """Adapter of torch on a GPU.
 
@@ -96,6 +102,7 @@ def load_program(exported: Exported, device: str) -> Any:
         ModelError: torch can't load it.
     """
     import torch
+    from torch._export.verifier import SpecViolationError
     from torch.export.passes import move_to_device_pass
 
     if any(node["target"].startswith(QUANTIZERS) for node in exported.graph["nodes"]):
@@ -104,7 +111,7 @@ def load_program(exported: Exported, device: str) -> Any:
     try:
         program = torch.export.load(loadable(exported))
         return move_to_device_pass(program, device)
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+    except (*DAMAGED, SpecViolationError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{exported.path}: torch {torch.__version__} can't load it: {reason}") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from certify.data.preprocess import Preprocess
+from certify.data.images import ImagePreprocess
 from certify.estimate import Estimate
 from certify.judge.grade import Grade
 from certify.judge.profile import Profile
@@ -63,7 +63,7 @@ def test_certify_passes_on_everything_when_flags_are_given(
         "edition": "2026",
         "baseline_preprocess": None,
         "plan": Plan(threads=2, batch=4, time_limit_s=30, wanted_half_width=0.025, seed=7),
-        "preprocess": Preprocess(
+        "preprocess": ImagePreprocess(
             "pixels", "scores", 8, 8, "NCHW", "RGB", 255.0, (0.5, 0.4, 0.3), (1.0, 1.0, 1.0), None, "none",
             "bilinear", "logits",
         ),

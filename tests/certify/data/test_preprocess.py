@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify.data import Dataset, Preprocess, array_split, default_preprocess
+from certify.data import Dataset, ImagePreprocess, Preprocess, array_split, default_preprocess
 from certify.errors import DataError, UsageError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def contract(**changes: Any) -> Preprocess:
+def contract(**changes: Any) -> ImagePreprocess:
     fields = {
         "input_name": "input",
         "output_name": "output",
@@ -35,7 +35,7 @@ def contract(**changes: Any) -> Preprocess:
         "reading": "logits",
         **changes,
     }
-    return Preprocess(**fields)
+    return ImagePreprocess(**fields)
 
 
 def picture(height: int = 6, width: int = 8, seed: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto
 from onnx.helper import make_node
 
+from certify.data import TokenPreprocess
 from certify.errors import ModelError
 from certify.graph.load import check_feedable, inputs, load_model, outputs
 
@@ -22,6 +23,15 @@ class Contract:
     layout: str = "NCHW"
     colour: str = "RGB"
     dtype: str = "float32"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(self.input_name.split())
+
+    def port_shape(self, batch: int) -> tuple[int, ...]:
+        channels = 1 if self.colour == "L" else 3
+        picture = (self.height, self.width)
+        return (batch, channels, *picture) if self.layout == "NCHW" else (batch, *picture, channels)
 
 
 @pytest.fixture
@@ -140,6 +150,21 @@ def test_feedable_names_dynamic_dimensions_when_they_can_not_be_fed(build) -> No
     model = build([make_node("Identity", ["x"], ["y"])], {}, shape=("N", "tokens", "width"))
     with pytest.raises(ModelError, match=r"\(dynamic: N, tokens, width\)"):
         check_feedable(model, Contract(), batch=1)
+
+
+def test_feedable_passes_when_the_contract_names_both_inputs(build) -> None:
+    model = build([make_node("Add", ["x", "mask"], ["y"])], {}, shape=("N", 8))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 8]))
+    both = TokenPreprocess("x", "y", length=8, vocabulary=9, pad_id=0, reading="logits", attention_mask="mask")
+    with pytest.raises(ModelError, match="takes float32, the preprocessing contract makes int64"):
+        check_feedable(model, both, batch=2)
+    for port in model.graph.input:
+        port.type.tensor_type.elem_type = TensorProto.INT64
+    check_feedable(model, both, batch=2)
+    with pytest.raises(ModelError, match=r"\(N, 8\).*\(2, 7\); correct length"):
+        check_feedable(model, replace(both, length=7), batch=2)
+    with pytest.raises(ModelError, match=r"further inputs \(mask\) beside x"):
+        check_feedable(model, replace(both, attention_mask=None), batch=2)
 
 
 def test_feedable_names_the_others_when_a_model_has_two_inputs(build, conv_weight) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
+from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
+from certify.evidence import Evidence
+from certify.judge.edition import Edition
+from certify.judge.grade import grade
+from certify.judge.profile import derive
+from certify.measure import observe
+from certify.measure.subject import subject
 
 CLASSES = 4
 SIDE = 32
+RUNTIME = "onnxruntime-cpu"
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="session")
 def contract() -> Preprocess:
-    return Preprocess(
+    return ImagePreprocess(
         input_name="image", output_name="classes", height=SIDE, width=SIDE, layout="NCHW", colour="RGB", scale=255.0,
         mean=(0.0, 0.0, 0.0), std=(0.5, 0.5, 0.5), resize="exact", crop="none", interpolation="bilinear",
         reading="logits",
@@ -120,3 +130,66 @@ def small_pair(tmp_path_factory: pytest.TempPathFactory, small_dataset: Dataset,
     finally:
         logging.disable(logging.NOTSET)
     return SmallPair(baseline, candidate, small_dataset, contract)
+
+
+@dataclass(frozen=True)
+class Court:
+    """Judges what is observed of candidates against the small float net.
+
+    Attributes:
+        folder: where files are written.
+        pair: the honest pair.
+        baseline: what is observed of the baseline.
+        make_evidence: the builder of honest evidence.
+        edition: by which it is judged.
+    """
+
+    folder: Path
+    pair: Any
+    baseline: Mapping[str, Any]
+    make_evidence: Callable[..., Evidence]
+    edition: Edition
+
+    def edited(self, edit: Callable[[onnx.ModelProto], None]) -> Path:
+        """A copy of the baseline that was tampered with; it still runs."""
+        model = onnx.load(str(self.pair.baseline))
+        edit(model)
+        onnx.checker.check_model(model, full_check=True)
+        path = self.folder / "candidate.onnx"
+        onnx.save(model, str(path))
+        return path
+
+    def look(
+        self, path: Path, contract: Preprocess | None = None, arm: str = "candidate", width: int = 4
+    ) -> dict[str, Any]:
+        """What a measurement observes of one file, by name; ``width`` is that of its output."""
+        return _look(path, contract or self.pair.contract, self.folder, arm, width)
+
+    def judge(self, observed: Mapping[str, Any], **header: Any) -> dict[str, str]:
+        """Outcome of every guard, with what was observed of the candidate."""
+        told = {name: {"baseline": self.baseline[name], "candidate": values} for name, values in observed.items()}
+        return self.outcomes(told, **header)
+
+    def outcomes(self, told: Mapping[str, Any], **header: Any) -> dict[str, str]:
+        evidence = self.make_evidence(observations=told, header=header)
+        profile = derive(evidence, self.edition)
+        failed = [guard for guard in profile.guards if guard.outcome == "fail"]
+        refused = grade(profile, self.edition)
+        for guard in failed:
+            assert any(guard.name in reason and guard.sentence[1:] in reason for reason in refused.reasons)
+        return {guard.name: guard.outcome for guard in profile.guards if guard.outcome != "pass"}
+
+
+def _look(path: Path, contract: Preprocess, folder: Path, arm: str, width: int = 4) -> dict[str, Any]:
+    """Everything that a measurement observes of one file, by name."""
+    model = subject(arm, path, contract, 1, folder)
+    graphs = observe.graphs([model], RUNTIME, 1, folder)
+    found = [*graphs, observe.interfaces([model], {arm: width}, 1)]
+    return {observation.name: observation.values[arm] for observation in found}
+
+
+@pytest.fixture(scope="module")
+def court(small_pair, make_evidence, edition: Edition, tmp_path_factory: pytest.TempPathFactory) -> Court:
+    folder = tmp_path_factory.mktemp("court")
+    baseline = _look(small_pair.baseline, small_pair.contract, folder, "baseline")
+    return Court(folder, small_pair, baseline, make_evidence, edition)

@@ -19,7 +19,7 @@ from certify.measure.subject import session_settings
 
 
 def _settings(threads: int = 1, output: str = "classes") -> dict[str, object]:
-    return session_settings("onnxruntime-cpu", threads, "image", output)
+    return session_settings("onnxruntime-cpu", threads, ("image",), output)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_worker_ends_when_its_parent_is_gone(small_pair) -> None:
     code = (
         "import os, sys; from pathlib import Path; from certify.measure.client import Worker\n"
         "from certify.measure.subject import session_settings\n"
-        "w = Worker('baseline', Path(sys.argv[1]), session_settings('onnxruntime-cpu', 1, 'image', 'classes'))\n"
+        "w = Worker('baseline', Path(sys.argv[1]), session_settings('onnxruntime-cpu', 1, ('image',), 'classes'))\n"
         "print(w.pid, flush=True); os._exit(0)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(small_pair.baseline)], capture_output=True, check=True)

@@ -7,7 +7,7 @@ import pytest
 
 from certify.data.metrics import Metric, get_metric
 from certify.errors import ModelError
-from certify.measure.inputs import sample_bytes, save_samples
+from certify.measure.inputs import save_samples
 from certify.measure.predictions import Predicted, pair, predict
 from certify.measure.subject import open_worker, subject
 from certify.measure.windows import Running
@@ -26,7 +26,7 @@ def _confidence(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def test_every_test_sample_has_a_score_when_a_metric_is_declared(small_pair, tmp_path: Path) -> None:
-    assert sample_bytes(small_pair.contract) == 4 * 3 * 32 * 32
+    assert small_pair.contract.sample_bytes() == 4 * 3 * 32 * 32
     plain = _predict(small_pair, tmp_path, get_metric("top1"))
     scored = _predict(small_pair, tmp_path, Metric("tests:confidence", _confidence))
     assert plain.declared is None

@@ -16,7 +16,7 @@ from certify.measure.runtimes.base import SessionOptions
 from certify.measure.runtimes.onnxruntime_cuda import BoundSession, OnnxRuntimeCuda
 from certify.measure.runtimes.onnxruntime_tensorrt import OnnxRuntimeTensorrt
 
-OPTIONS = SessionOptions("image", "classes", 1, (min(os.sched_getaffinity(0)),))
+OPTIONS = SessionOptions(("image",), "classes", 1, (min(os.sched_getaffinity(0)),))
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 
 
@@ -109,7 +109,7 @@ def test_tensorrt_allows_integers_when_the_file_holds_quantized_operators(small_
 
 
 def test_nodes_are_timed_and_placed_when_a_session_profiles(small_pair, tmp_path: Path) -> None:
-    options = SessionOptions("image", "classes", 1, OPTIONS.cores, profile=True)
+    options = SessionOptions(("image",), "classes", 1, OPTIONS.cores, profile=True)
     session = runtimes.get("onnxruntime-cpu").open(small_pair.candidate, options)
     feed = session.prepare(small_pair.contract.batch(small_pair.dataset.test, [0]))
     for _ in range(3):

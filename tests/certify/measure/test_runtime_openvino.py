@@ -37,7 +37,7 @@ def test_require_names_the_extra_when_openvino_is_not_installed(monkeypatch: pyt
 def _open(path: Path, batch: int = 1, profile: bool = False) -> Session:
     pytest.importorskip("openvino")
     cores = (min(os.sched_getaffinity(0)),)
-    options = SessionOptions("image", "classes", 1, cores, input_shape=(batch, 3, 32, 32), profile=profile)
+    options = SessionOptions(("image",), "classes", 1, cores, input_shape=(batch, 3, 32, 32), profile=profile)
     return runtimes.get("openvino").open(path, options)
 
 
@@ -45,7 +45,7 @@ def _open(path: Path, batch: int = 1, profile: bool = False) -> Session:
 def test_openvino_scores_as_onnxruntime_does(small_pair, arm: str) -> None:
     path = getattr(small_pair, arm)
     batch = small_pair.contract.batch(small_pair.dataset.test, range(8))
-    other = runtimes.get("onnxruntime-cpu").open(path, SessionOptions("image", "classes", 1, (0,)))
+    other = runtimes.get("onnxruntime-cpu").open(path, SessionOptions(("image",), "classes", 1, (0,)))
     session = _open(path, batch=8)
     mine, theirs = session.run(session.prepare(batch)), other.run(other.prepare(batch))
     assert np.abs(mine - theirs).max() < 0.02 * np.abs(theirs).max()
@@ -94,7 +94,7 @@ def test_model_error_gives_the_reason_when_openvino_can_not_load(tmp_path: Path)
 
 def test_worker_runs_openvino_when_it_is_asked_for(small_pair, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    settings = session_settings("openvino", 1, "image", "classes", input_shape=(2, 3, 32, 32))
+    settings = session_settings("openvino", 1, ("image",), "classes", input_shape=(2, 3, 32, 32))
     np.save(tmp_path / "in.npy", small_pair.contract.batch(small_pair.dataset.test, range(5)))
     with Worker("baseline", small_pair.baseline, settings) as worker:
         worker.predict(tmp_path / "in.npy", tmp_path / "out.npy", 2, 1.0)

@@ -23,7 +23,7 @@ from certify.measure.worker import Worker
 
 torch = pytest.importorskip("torch")
 
-OPTIONS = SessionOptions("image", "linear", 1, (min(os.sched_getaffinity(0)),))
+OPTIONS = SessionOptions(("image",), "linear", 1, (min(os.sched_getaffinity(0)),))
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_worker_measures_a_program_when_the_device_is_injected(
 ) -> None:
     monkeypatch.setattr(runtimes, "get", lambda name: TorchCuda("cpu"))
     worker = Worker()
-    told = worker.open(str(program), "torch-cuda", threads=1, cores=OPTIONS.cores, input_name="image",
+    told = worker.open(str(program), "torch-cuda", threads=1, cores=OPTIONS.cores, input_names=["image"],
                        output_name="linear")  # fmt: skip
     assert told["sha256"] == sha256_file(program) and told["precision"] == "as in the model, without TF32"
     np.save(tmp_path / "in.npy", np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32))

@@ -1,0 +1,52 @@
+"""``leanmark tokenize``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import json_option, print_json
+from certify.data.arrays import PARTS
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark tokenize train.tsv test.tsv --tokenizer my-bert --length 64 --out tokens
+leanmark compress hf:my-bert --data npz:train=tokens/train.npz,test=tokens/test.npz
+""",
+)
+@click.argument("texts", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--tokenizer", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the model, with tokenizer.json.",
+)  # fmt: skip
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder.")
+@click.option("--length", type=click.IntRange(4, 65_536), default=128, show_default=True, help="Tokens of a text.")
+@click.option("--classes", metavar="NAMES", help="Classes in the order of the model's outputs, with commas.")
+@json_option
+def command(texts: tuple[Path, ...], folder: Path, out: Path, length: int, classes: str | None, as_json: bool) -> None:
+    """Cut labelled TEXTS into the tokens of a model, and write them as data for leanmark.
+
+    TEXTS are .tsv files (label, a tab, text) or .jsonl files (objects with label and text). Neither certify nor anybody
+    who checks a certificate needs the tokenizer after that.
+    """
+    from compress.texts import tokenize
+
+    written = tokenize(texts, folder, out, length, None if classes is None else classes.split(","))
+    if as_json:
+        print_json({"files": [{**asdict(one), "path": str(one.path)} for one in written]})
+        return
+    click.echo(f"Classes, in the order of the model's outputs: {', '.join(written[0].classes)}")
+    for one in written:
+        click.echo(f"{one.path}: {one.samples} texts, {one.cut} of them cut to {length} tokens")
+    stems = {one.path.stem: one.path for one in written}
+    named = ",".join(f"{stem}={path}" for stem, path in stems.items())
+    if len(written) == 1 or "test" not in stems or not set(stems) <= set(PARTS):
+        named = str(written[0].path)
+    click.echo(f"Use it with: --data npz:{named}")
