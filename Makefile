@@ -11,7 +11,7 @@ RUNTIME ?=
 MAX_TRAIN_TIME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint notebook bench fuzz clean
+.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,13 +62,22 @@ bench: .venv/dev.stamp ## print the benchmarks' figures, in their short forms (n
 	  short=$$(grep -q -- '--quick' "$$script" && echo --quick); \
 	  echo "$$script $$short"; $(BIN)/python "$$script" $$short || exit 1; done
 
+.venv/zoo.stamp: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,timm]'
+	@touch $@
+
+coverage: .venv/zoo.stamp ## take every architecture of the zoo all the way, a table: [ZOO=timm MODELS='resnet*' AGAIN=1]; resumable, hours
+	@$(BIN)/python tests/zoo/zoo.py $(if $(ZOO),--zoo '$(ZOO)') $(if $(MODELS),--models '$(MODELS)') $(if $(AGAIN),--again)
+
 .venv/fuzz.stamp: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,fuzz]'
 	@touch $@
 
-fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT=10000 SEED=0]; hours at the full count
-	@$(BIN)/python tests/fuzz/tampering.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
-	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0)
+fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT=10000 SEED=0 RESUME=folder]; hours at the full count
+	@$(BIN)/python tests/fuzz/tampering.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0) \
+	  $(if $(RESUME),--resume '$(RESUME)/tampering.jsonl')
+	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0) \
+	  $(if $(RESUME),--resume '$(RESUME)/hostile.jsonl')
 
 clean: ## remove .venv, build/ and caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from certify.certificate.verification import Verification
     from certify.certificate.verify import verify
     from certify.comparison.compare import compare
+    from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
+    from certify.data.tokens import TokenPreprocess
     from certify.estimate import Estimate, EvidenceLevel
     from certify.measure.plan import Plan
     from certify.page.report import report
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 _WHERE = {
     "Estimate": "certify.estimate",
     "EvidenceLevel": "certify.estimate",
+    "ImagePreprocess": "certify.data.images",
     "Plan": "certify.measure.plan",
     "Preprocess": "certify.data.preprocess",
     "Result": "certify.api",
+    "TokenPreprocess": "certify.data.tokens",
     "Verification": "certify.certificate.verification",
     "certify": "certify.api",
     "compare": "certify.comparison.compare",
@@ -32,9 +36,11 @@ _WHERE = {
 __all__ = [
     "Estimate",
     "EvidenceLevel",
+    "ImagePreprocess",
     "Plan",
     "Preprocess",
     "Result",
+    "TokenPreprocess",
     "Verification",
     "__version__",
     "certify",

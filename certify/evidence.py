@@ -297,7 +297,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
             else:
                 raise ValueError(f"a record of kind {kind!r} can't stand here")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-            raise CertificateError(f"{name}, line {number}: {error}") from error
+            raise CertificateError(f"{name}, line {number}, is no record of evidence: {error}") from error
     if header is None:
         raise CertificateError(f"{name}: has no header.")
     return Evidence(header, *(tuple(records[kind]) for kind in _RECORDS))

@@ -132,6 +132,9 @@ def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
     for field, ports in (("input_name", inputs(loaded)), ("output_name", outputs(loaded))):
         if field not in given and len(ports) != 1:
             listed = ", ".join(port.name for port in ports) or "none"
-            raise UsageError(f"{model} has {len(ports)} candidates for {_flag(field)} ({listed}); say which.")
+            raise UsageError(
+                f"{model} has {len(ports)} candidates for {_flag(field)} ({listed}); say which. A model of text is "
+                "described by a file of the kind tokens: --preprocess FILE.yaml."
+            )
         names[field] = ports[0].name
     return names

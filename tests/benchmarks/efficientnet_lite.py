@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 import PIL.Image
 
-from certify.data import Dataset, Preprocess, Split, array_split
+from certify.data import Dataset, ImagePreprocess, Split, array_split
 from compress.export import export
 from compress.parity import run_onnx
 from compress.passes import PassContext, PassData
@@ -31,7 +31,7 @@ from compress.targets import choose
 DATA = Path(os.environ.get("LEANMARK_BENCH_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 CALIBRATION, VALIDATION, CLASSES = 150, 100, 1000
 ROUNDS, CALLS = 7, 40
-CONTRACT = Preprocess(
+CONTRACT = ImagePreprocess(
     "input", "logits", 224, 224, "NCHW", "RGB", 1.0, (127.0,) * 3, (128.0,) * 3, None, "center", "bicubic", "logits"
 )  # fmt: skip
 

@@ -120,7 +120,7 @@ def workers(
     with contextlib.ExitStack() as live:
         running = {}
         for name, (path, output) in models.items():
-            settings = session_settings(runtime, 1, CONTRACT.input_name, output, input_shape=shape)
+            settings = session_settings(runtime, 1, CONTRACT.input_names, output, input_shape=shape)
             worker = live.enter_context(Worker(name, path, settings))
             worker.inputs(inputs, batch)
             running[name] = warm_up(worker, 1, window_s, 60.0)

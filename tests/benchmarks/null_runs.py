@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from certify.data.preprocess import Preprocess
+from certify.data.images import ImagePreprocess
 from certify.evidence import Window
 from certify.judge.edition import load_edition
 from certify.measure import meters, runs, yardstick
@@ -26,7 +26,7 @@ from certify.measure.experiment import open_bench
 from certify.measure.plan import Plan
 from certify.measure.subject import Subject, subject
 
-CONTRACT = Preprocess(
+CONTRACT = ImagePreprocess(
     input_name=yardstick.INPUT_NAME, output_name=yardstick.OUTPUT_NAME, height=yardstick.SIDE, width=yardstick.SIDE,
     layout="NCHW", colour="RGB", scale=255.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize="exact", crop="none",
     interpolation="bilinear", reading="logits",

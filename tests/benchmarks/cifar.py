@@ -1,0 +1,269 @@
+"""Trained ResNets for CIFAR-10 and their data, for the recipes ``cifar-resnet56`` and ``cifar-resnet20``.
+
+    leanmark compress tests.benchmarks.cifar:resnet56 --weights ../shared/data/cifar10/resnet56.safetensors \\
+        --data tests.benchmarks.cifar:data --recipe cifar-resnet56
+
+takes an hour or two on two cores, and goes on where it was when it is started again after a stop. Run by itself, this
+file prints what the trained networks reach, and what was made of them in the folder ``build``, or another that it is
+given.
+
+The networks are those of He et al., "Deep Residual Learning for Image Recognition", 2015 (arXiv 1512.03385), section
+4.2, with the shortcuts without parameters that they call option A. Weights and data lie in the folder ``cifar10`` of
+``../shared/data``, or of the folder that LEANMARK_BENCH_DATA names. Of the training pictures 4,000 are there as they
+were published, all others as small JPEG files, on which such networks lose ten points; see :func:`data`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from certify import files
+from certify.data import Dataset, array_split, default_preprocess
+from certify.errors import DataError
+from certify.folders import cache_folder
+from compress import checkpoint, facts, weights
+from compress.job import CHECKPOINT, MODEL
+from compress.optimization import has_fast_bfloat16
+from compress.training import evaluate
+
+DATA = Path(os.environ.get("LEANMARK_BENCH_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "cifar10"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+WIDTHS = (16, 32, 64)
+CALIBRATION, VALIDATION = 256, 400
+REPEATS = 5
+"""Times that a lossless picture stands in the train part, each time to be moved and mirrored in another way."""
+
+QUALITY = 75
+"""Of the JPEG files: their quantization tables are libjpeg's of this quality, their colours have half the sides."""
+KEY_DIGITS = 16
+RESTORER_EPOCHS, RESTORER_BATCH, RESTORER_LR, RESTORER_WIDTH, RESTORER_SEED = 30, 64, 2e-3, 64, 0
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut without parameters.
+
+    Args:
+        narrow: channels that come in.
+        wide: channels that go out; twice as many halve the picture's sides.
+    """
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.stride, self.more = wide // narrow, (wide - narrow) // 2
+        self.conv1 = nn.Conv2d(narrow, wide, 3, self.stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(wide)
+        self.conv2 = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(wide)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps (n, C, H, W) to maps of half the sides and twice the channels, or of the same shape."""
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.more:  # every second pixel, and as many channels of zeros before as behind
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
+        return F.relu(out + x)
+
+
+class ResNet(nn.Module):
+    """ResNet for pictures of 32 x 32.
+
+    Args:
+        blocks: in each of the three stages.
+        num_classes: outputs.
+    """
+
+    def __init__(self, blocks: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        for stage, wide in enumerate(WIDTHS, start=1):
+            narrow = WIDTHS[max(stage - 2, 0)]
+            rest = [Block(wide, wide) for _ in range(blocks - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(Block(narrow, wide), *rest))
+        self.linear = nn.Linear(WIDTHS[-1], num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes) of pictures (n, 3, 32, 32)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: torch.Tensor = self.linear(x.mean((2, 3)))
+        return logits
+
+
+def resnet20(num_classes: int = 10) -> nn.Module:
+    """ResNet-20: 0.27 million parameters, 41 million multiply-adds."""
+    return ResNet(3, num_classes)
+
+
+def resnet56(num_classes: int = 10) -> nn.Module:
+    """ResNet-56: 0.85 million parameters, 125 million multiply-adds."""
+    return ResNet(9, num_classes)
+
+
+def data() -> dict[str, Any]:
+    """CIFAR-10 for ``--data``: the parts with pictures (n, 32, 32, 3) uint8 and labels, and the classes' names.
+
+    Test are the 1,000 lossless test pictures. The 4,000 lossless training pictures are cut, in their order, into
+    train, calibration and validation; to train come, beside them, the 46,000 others from JPEG, restored (see
+    :func:`restored`). What another part has as it was published is nowhere in train, not as JPEG either.
+
+    Raises:
+        DataError: the files are not there.
+    """
+    lossless, labels = _lossless("train_4000.npz")
+    pictures, jpeg_labels = _jpeg("train_50000_jpeg.npz")
+    others = np.setdiff1d(np.arange(len(pictures)), twins(lossless, labels, pictures, jpeg_labels))
+    end = len(lossless) - CALIBRATION - VALIDATION
+    mine, calibration, validation = slice(end), slice(end, end + CALIBRATION), slice(end + CALIBRATION, None)
+    better = restored(pictures[others], lossless[mine])
+    return {
+        "train": (
+            np.concatenate([better, *[lossless[mine]] * REPEATS]),
+            np.concatenate([jpeg_labels[others], *[labels[mine]] * REPEATS]),
+        ),
+        "calibration": (lossless[calibration], labels[calibration]),
+        "validation": (lossless[validation], labels[validation]),
+        "test": _lossless("test_1000.npz"),
+        "classes": CLASSES,
+    }
+
+
+def twins(lossless: np.ndarray, labels: np.ndarray, pictures: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """For each lossless picture the row of the nearest among ``pictures`` of its class, by squared distance: (n,)."""
+    found = np.empty(len(lossless), dtype=np.int64)
+    for label in np.unique(labels):
+        mine, theirs = np.flatnonzero(labels == label), np.flatnonzero(of == label)
+        ours, others = (
+            torch.from_numpy(pixels.reshape(len(pixels), -1)).float() for pixels in (lossless[mine], pictures[theirs])
+        )
+        distances = others.square().sum(1) - 2 * ours @ others.T
+        found[mine] = theirs[distances.argmin(1).numpy()]
+    return found
+
+
+def restored(pictures: np.ndarray, lossless: np.ndarray) -> np.ndarray:
+    """Pictures from JPEG brought nearer to what they were before it, (n, 32, 32, 3) uint8; kept in the cache.
+
+    A small network learns from lossless pictures and their JPEG form what the form took away (as ARCNN: Dong et al.,
+    "Compression Artifacts Reduction by a Deep Convolutional Network", ICCV 2015, arXiv 1504.06993).
+    """
+    key = hashlib.sha256(lossless.tobytes() + pictures.tobytes()).hexdigest()[:KEY_DIGITS]
+    path = cache_folder() / "benchmarks" / f"cifar10_restored_{key}.npz"
+    if not path.is_file():
+        network = _restorer(lossless)
+        with torch.inference_mode():
+            parts = [network(_scaled(pictures[i : i + 256])) for i in range(0, len(pictures), 256)]
+        pixels = torch.cat(parts).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        with files.replacing(path) as beside, beside.open("wb") as stream:
+            np.savez(stream, x=pixels)
+    with np.load(path) as archive:
+        kept: np.ndarray = archive["x"]
+    return kept
+
+
+class Restorer(nn.Module):
+    """Adds to pictures (n, 3, H, W) of 0 to 1 what five convolutions at half their sides find missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = [nn.Sequential(nn.Conv2d(RESTORER_WIDTH, RESTORER_WIDTH, 3, 1, 1), nn.ReLU()) for _ in range(3)]
+        first, last = nn.Conv2d(12, RESTORER_WIDTH, 3, 1, 1), nn.Conv2d(RESTORER_WIDTH, 12, 3, 1, 1)
+        self.layers = nn.Sequential(first, nn.ReLU(), *inner, last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The pictures restored, in the same shape."""
+        return x + F.pixel_shuffle(self.layers(F.pixel_unshuffle(x, 2)), 2)
+
+
+def _restorer(lossless: np.ndarray) -> nn.Module:
+    """Trained on lossless pictures, as they are and mirrored, and their JPEG form."""
+    both = np.concatenate([lossless, lossless[:, :, ::-1]])
+    fast = has_fast_bfloat16(torch.device("cpu"))
+    wanted, given = _scaled(both), _scaled(np.stack([_through_jpeg(picture) for picture in both]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RESTORER_SEED)
+        network = Restorer()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=RESTORER_LR)
+        steps = RESTORER_EPOCHS * len(lossless) // RESTORER_BATCH
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RESTORER_LR, steps, pct_start=0.1)
+        for _ in range(steps):
+            rows = torch.randint(len(both), (RESTORER_BATCH,))
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                found = network(given[rows])
+            loss = (found.float() - wanted[rows]).abs().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network
+
+
+def main() -> None:
+    """Print what the trained networks reach on the test pictures, and what was made of them as far as it is there."""
+    if not DATA.is_dir():
+        print(f"Left out: {DATA} is absent (see LEANMARK_BENCH_DATA).")
+        return
+    pictures, labels = _lossless("test_1000.npz")
+    test = array_split(pictures, labels, "test_1000.npz")
+    dataset = Dataset("cifar10", "bench", CLASSES, None, None, None, test, input_size=pictures.shape[1:3])
+    contract = default_preprocess(dataset)
+    for factory in (resnet20, resnet56):
+        name, made = factory.__name__, Path(sys.argv[1] if len(sys.argv) > 1 else "build") / factory.__name__
+        model = factory()
+        weights.fit(model, weights.read(DATA / f"{name}.safetensors"), name)
+        _print(f"{name}, as it was published", evaluate(model, test, contract).accuracy, model)
+        if (made / CHECKPOINT).is_file():
+            model = checkpoint.load(made / CHECKPOINT, into=model)
+            _print(f"{name}, compressed, in floats", evaluate(model, test, contract).accuracy, model)
+            _print(f"{name}, {made / MODEL}", facts.file_accuracy(made / MODEL, test, contract, len(CLASSES)), model)
+
+
+def _print(what: str, accuracy: float, model: nn.Module) -> None:
+    macs = facts.count_macs(model, torch.zeros(1, 3, 32, 32))
+    print(f"{what}: {accuracy:.1%} of the test pictures, {macs / 1e6:.1f} million multiply-adds")
+
+
+def _scaled(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def _through_jpeg(picture: np.ndarray) -> np.ndarray:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(picture).save(stream, "JPEG", quality=QUALITY)
+    return _decoded(stream.getvalue())
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def _lossless(name: str) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(_found(name)) as archive:
+        return archive["x"], archive["y"]
+
+
+def _jpeg(name: str) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(_found(name)) as archive:
+        blob, offsets, labels = archive["blob"].tobytes(), archive["offsets"].tolist(), archive["y"].astype(np.int64)
+    pictures = np.stack([_decoded(blob[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)])
+    return pictures, labels
+
+
+def _found(name: str) -> Path:
+    if not (DATA / name).is_file():
+        raise DataError(f"{DATA / name} is absent; say in LEANMARK_BENCH_DATA where the folder cifar10 lies.")
+    return DATA / name
+
+
+if __name__ == "__main__":
+    main()

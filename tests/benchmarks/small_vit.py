@@ -1,0 +1,64 @@
+"""A small vision transformer on the embedded digits: trained here, then int8, and how far the two agree.
+
+Run ``python tests/benchmarks/small_vit.py [EPOCHS]``; it prints figures and is no test (a few minutes on one core). The
+network is torchvision's VisionTransformer with 16 patches, width 64 and 4 blocks, trained from nothing on the train
+part of mnist5k. The same recipe for ViT-B/16 with weights of your own:
+``leanmark compress vit_b_16 --weights FILE --recipe transformer --data imagefolder:PATH``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from certify.data import default_preprocess, load
+from compress import recipe
+from compress.export import export
+from compress.facts import file_scores
+from compress.passes import PassContext, PassData
+from compress.passes.quantize_static import QuantizeStatic
+from compress.targets import choose
+from compress.training import TrainingConfig, train
+
+EPOCHS = 30
+CONFIG = TrainingConfig(batch=50, lr=1e-3, weight_decay=0.05)
+
+
+def net(num_classes: int) -> nn.Module:
+    """The network, also for ``leanmark compress small_vit:net`` in this folder."""
+    return VisionTransformer(
+        image_size=32, patch_size=8, num_layers=4, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=num_classes
+    )
+
+
+def main() -> None:
+    """Train, export, quantize by the recipe and plainly, and compare top-1 on the test part."""
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else EPOCHS
+    dataset = load("mnist5k")
+    contract, classes = default_preprocess(dataset), len(dataset.classes)
+    torch.manual_seed(0)
+    model = net(classes)
+    train(model, dataset, contract, TrainingConfig(**{**vars(CONFIG), "epochs": epochs}))
+    with tempfile.TemporaryDirectory() as name:
+        floats = Path(name, "float.onnx")
+        export(model, contract, floats, classes=classes)
+        context = PassContext(PassData.without_test(dataset), contract, choose(None), workspace=Path(name))
+        wanted = file_scores(floats, dataset.test, contract, classes)
+        print(f"float: accuracy {wanted.accuracy:.1%} of {len(dataset.test)} after {epochs} epochs")
+        named = {"recipe transformer": recipe.load("transformer").passes[0], "plain": QuantizeStatic(smooth=0)}
+        for title, applied in named.items():
+            made, record = applied.apply(floats, context)
+            found = file_scores(made, dataset.test, contract, classes)
+            same = np.mean(found.top1 == wanted.top1)
+            told = {key: record.done.get(key) for key in ("quantized", "kept_float", "smoothed")}
+            print(f"{title} ({context.target.name}): agreement {same:.1%}, accuracy {found.accuracy:.1%}, {told}")
+
+
+if __name__ == "__main__":
+    main()

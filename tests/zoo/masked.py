@@ -1,0 +1,156 @@
+"""The original network with the channels masked that pruning removed, which is what a pruned one must compute.
+
+A removed channel is one that nothing gives and nothing reads: the weights that make it and those that take it are 0.
+Where pruning tells only how many channels went, which ones is read off the weights: those of the pruned network are
+the original's without some rows and columns, and in a network of :func:`lively` no two numbers of a tensor that could
+be mistaken for each other are alike.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+Array = npt.NDArray[np.float32]
+Kept = tuple[npt.NDArray[np.int64], ...]
+"""For each dimension of a tensor the places that are left, in order."""
+
+MOMENTUM_OF_ONE_BATCH = 1.0
+ACROSS_CHANNELS = ("LayerNorm", "GroupNorm", "RMSNorm", "GlobalResponseNorm")
+"""Normalisations whose statistics run over channels; a masked one looks only at those that are left."""
+
+
+class NotComparable(Exception):
+    """The pruned network's weights are no part of the original's."""
+
+
+def lively(model: nn.Module, samples: torch.Tensor, seed: int = 0) -> None:
+    """Give a fresh network numbers like a trained one's, in place, so that each of its channels has a say.
+
+    Scales, shifts and constants of a fresh network are all alike, and its batch norms have seen nothing.
+
+    Args:
+        model: in evaluation mode.
+        samples: (n, C, H, W) that batch norms take their statistics from.
+        seed: of the numbers.
+    """
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if tensor.ndim > 1 and bool((tensor != tensor.flatten()[0]).any()):
+                continue  # random already
+            spread = torch.randperm(tensor.numel(), generator=random).view(tensor.shape) / max(1, tensor.numel())
+            shift = name.endswith("bias") or not bool(tensor.any())
+            tensor.copy_((spread - 0.5) * 0.2 if shift else spread + 0.5)
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.momentum = MOMENTUM_OF_ONE_BATCH
+            norm.train()
+        model(samples)
+        for norm in norms:
+            norm.eval()
+
+
+def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
+    """A copy of the original in which what pruning removed is masked.
+
+    Raises:
+        NotComparable: a weight of the pruned network is not the original's with some rows and columns left out.
+    """
+    copied = copy.deepcopy(original)
+    wanted, found = copied.state_dict(), pruned.state_dict()
+    if set(wanted) != set(found):
+        names = ", ".join(sorted(set(wanted) ^ set(found))[:3])
+        raise NotComparable(f"pruning left tensors of other names ({names})")
+    left: dict[str, Kept] = {}
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            whole, part = tensor.numpy().copy(), found[name].numpy()
+            beside = left.get(f"{name.rpartition('.')[0]}.weight", ())
+            left[name] = kept = beside[:1] if _is_part(whole, part, beside[:1]) else _kept(whole, part, name)
+            tensor.zero_()
+            tensor[np.ix_(*kept)] = found[name]
+        elif not torch.equal(tensor, found[name]):
+            raise NotComparable(f"pruning changed the numbers of '{name}'")
+    for path, norm in list(copied.named_modules()):
+        kept = left.get(f"{path}.weight", ())
+        if kept and any(kind.__name__ in ACROSS_CHANNELS for kind in type(norm).__mro__):
+            copied.set_submodule(path, OverKept(pruned.get_submodule(path), kept[-1], _channel_axis(norm)))
+    return copied.eval()
+
+
+class OverKept(nn.Module):
+    """A normalisation over the channels that are left; those that are masked are neither seen nor given.
+
+    Args:
+        norm: over the channels that are left.
+        kept: which those are.
+        axis: of the channels.
+    """
+
+    def __init__(self, norm: nn.Module, kept: npt.NDArray[np.int64], axis: int) -> None:
+        super().__init__()
+        self.norm, self.kept, self.axis = norm, torch.from_numpy(kept), axis
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same shape as ``x``."""
+        normalised = self.norm(x.index_select(self.axis, self.kept))
+        return torch.zeros_like(x).index_copy(self.axis, self.kept, normalised)
+
+
+def _channel_axis(norm: nn.Module) -> int:
+    plain = type(norm).__name__ in ("LayerNorm", "RMSNorm") or getattr(norm, "channel_dim", 1) == -1
+    return -1 if plain else 1
+
+
+def _kept(whole: Array, part: Array, name: str) -> Kept:
+    """Which places of each dimension of ``whole`` are in ``part``.
+
+    Raises:
+        NotComparable: it is no part of it.
+    """
+    if whole.ndim == part.ndim:
+        for corner in np.argwhere(whole == part[(0,) * part.ndim]).tolist():
+            lines = [_line(whole, part, corner, axis) for axis in range(whole.ndim)]
+            kept = tuple(_settled(whole, part, lines, axis) for axis in range(whole.ndim))
+            if _is_part(whole, part, kept):
+                return kept
+    raise NotComparable(f"'{name}' {part.shape} of the pruned network is no part of the original's {whole.shape}")
+
+
+def _is_part(whole: Array, part: Array, kept: Kept) -> bool:
+    """Whether the kept places of ``whole`` are ``part``."""
+    if [len(each) for each in kept] != list(part.shape) or not all((np.diff(each) > 0).all() for each in kept):
+        return False
+    return np.array_equal(whole[np.ix_(*kept)], part)
+
+
+def _line(whole: Array, part: Array, corner: list[int], axis: int) -> list[list[int]]:
+    """For each number of ``part`` along one axis the places where it stands in ``whole``, on the line of the corner."""
+    if whole.shape[axis] == part.shape[axis]:
+        return [[index] for index in range(whole.shape[axis])]
+    line = whole[tuple(slice(None) if i == axis else place for i, place in enumerate(corner))]
+    wanted = part[tuple(slice(None) if i == axis else 0 for i in range(part.ndim))]
+    places: dict[float, list[int]] = {}
+    for index, value in enumerate(line.tolist()):
+        places.setdefault(value, []).append(index)
+    return [places.get(value, []) for value in wanted.tolist()]
+
+
+def _settled(whole: Array, part: Array, lines: list[list[list[int]]], axis: int) -> npt.NDArray[np.int64]:
+    """One place for each number along an axis: where two are alike on the line, the slices across it tell."""
+    across = [[i for i, each in enumerate(line) if len(each) == 1] for line in lines]
+    there = [[lines[i][j][0] for j in each] for i, each in enumerate(across)]
+
+    def alike(place: int, index: int) -> bool:
+        first, second = (np.ix_(*(*at[:axis], [one], *at[axis + 1 :])) for at, one in ((there, place), (across, index)))
+        return np.array_equal(whole[first], part[second])
+
+    chosen: list[int] = []
+    for index, places in enumerate(lines[axis]):
+        chosen += places if len(places) == 1 else [place for place in places if alike(place, index)][:1]
+    return np.array(chosen, dtype=np.int64)
