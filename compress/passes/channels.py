@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
+import statistics
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
@@ -85,6 +86,13 @@ def find_layers(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
             )
         found.update(names)
     return frozenset(found)
+
+
+def multiple_of(model: nn.Module, head: nn.Module, most: int) -> int:
+    """Largest power of two that is at most ``most`` and at most an eighth of the median width."""
+    widths = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not head]
+    wanted = min(most, statistics.median(widths) / 8) if widths else 1
+    return 1 << max(0, int(wanted).bit_length() - 1)
 
 
 def group_penalty(

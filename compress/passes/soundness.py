@@ -1,8 +1,9 @@
-"""Whether a model that was cut still works."""
+"""Whether a model that was cut still works, and whether cutting is what it is taken for."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ TRACE_FAILURES = (
     ValueError,
 )
 """What is raised on an architecture that a tracing does not understand, or by layers that no longer fit together."""
+
+OF_EFFECT, OF_OUTPUT = 1e-2, 1e-5
+"""Largest difference between removing and masking, as shares of what masking changes and of the outputs; rounding alone
+makes far less of the first, and a channel taken for another far more."""
 
 
 def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> str:
@@ -45,6 +50,40 @@ def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> 
     if not bool(torch.isfinite(outputs).all()):
         return "its outputs are not finite once channels are removed"
     return ""
+
+
+def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: torch.Tensor) -> str:
+    """Why removing channels is something else than masking them, or an empty string.
+
+    Tried on a copy with numbers among which none is like another, so that what was removed can be read off them. A
+    trace can take one channel for another where both are of one width: behind channels that were padded, for example.
+
+    Args:
+        model: left as it is.
+        cut: removes channels of the model that it is given, in place.
+        sample: (2, ...) to compare on.
+    """
+    import torch
+
+    from compress.passes.masking import NotComparable, lively, masked
+
+    original = copy.deepcopy(model).cpu().eval()
+    lively(original, sample)
+    pruned = copy.deepcopy(original)
+    cut(pruned)
+    with torch.no_grad():
+        try:
+            wanted = masked(original, pruned)(sample)
+        except NotComparable as error:
+            return f"that removing its channels is the same as masking them can't be shown ({error})"
+        difference = float((pruned(sample) - wanted).abs().max())
+        effect = float((original(sample) - wanted).abs().max())
+    if difference <= max(OF_EFFECT * effect, OF_OUTPUT * float(wanted.abs().max())):
+        return ""
+    return (
+        f"removing its channels is not the same as masking them: outputs differ by {difference:.2g} where masking "
+        f"changes them by {effect:.2g}"
+    )
 
 
 def named(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from compress.facts import count_macs, count_parameters
 from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
-from compress.passes.soundness import TRACE_FAILURES, named, why_broken
+from compress.passes.soundness import TRACE_FAILURES, named, why_broken, why_inexact
 from compress.passes.time_limit import TimeLimitExceeded, enforceable, time_limit
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ class StructuredPrune(TorchPass):
     convolutions) form a group and go together; torch-pruning finds the groups from a trace of the model. Models with
     attention, and those on which that trace fails, are pruned inside of their blocks instead: the hidden width of
     MLPs, the channels between two convolutions, heads or the numbers inside of them, and on request the width between
-    the blocks of a transformer. Each such group first proves, on a sample, that removing units gives exactly what
-    masking them gives. The share that each layer loses is raised in small steps to the first that meets the target, so
+    the blocks of a transformer. Both ways first prove, on a sample, that removing units gives what masking them gives:
+    groups inside of blocks one by one, those of a trace together. The share that each layer loses is raised in small steps to the first that meets the target, so
     that the model is never above it and hardly below.
 
     Latency is that of the exported file, one sample in ONNX Runtime on one core of this machine, timed in turn with
@@ -172,6 +171,8 @@ class StructuredPrune(TorchPass):
         with torch.random.fork_rng(devices=[]), context.progress.task("Pruning") as bar:
             torch.manual_seed(context.seed)
             try:
+                if way == "channels" and (why := self._why_inexact(model, context)):
+                    raise _NotThisWay(why)
                 record = self._prune(way, pruned, context, bar.advance)
             except TimeLimitExceeded as error:
                 raise _NotThisWay(f"{WAYS[way]} took longer than {self.time_limit_s:g} s") from error
@@ -182,6 +183,19 @@ class StructuredPrune(TorchPass):
         if why := why_broken(pruned, model, context.sample(2)):
             raise _NotThisWay(why)
         return pruned, record
+
+    def _why_inexact(self, model: nn.Module, context: PassContext) -> str:
+        """Why the groups that a trace finds are not to be trusted, or an empty string."""
+        trial = self.model_copy(update={"importance": "magnitude_l2"})
+        sample = context.sample(1)
+        _, share, count = self._target(sample)
+
+        def cut(copied: nn.Module) -> None:
+            if (pruner := trial._pruner("channels", copied, sample, context, count)) is not None:
+                pruner.prune_to(int(share * pruner.left()))
+
+        with time_limit(self.time_limit_s):
+            return why_inexact(model, cut, context.sample(2))
 
     def _with_macs(self, share: float, *, trial: bool) -> StructuredPrune:
         """The same pass with a target in multiply-adds; without any training where it is for a trial."""
@@ -234,7 +248,7 @@ class StructuredPrune(TorchPass):
     ) -> Pruner | None:
         """What removes channels of the model; None where it has no layer that has any."""
         from compress.passes.block_pruner import BlockPruner
-        from compress.passes.channels import ChannelPruner, count_by_layers, find_head, find_layers
+        from compress.passes.channels import ChannelPruner, count_by_layers, find_head, find_layers, multiple_of
 
         head = find_head(model, sample)
         if head is None:
@@ -242,7 +256,7 @@ class StructuredPrune(TorchPass):
         settings: dict[str, Any] = {
             "importance": self.importance,
             "scope": self.scope,
-            "multiple": self.round_to or _multiple(model, head, context.target.channel_multiple),
+            "multiple": self.round_to or multiple_of(model, head, context.target.channel_multiple),
             "most": self.max_ratio,
             "count": count,
             "keep": find_layers(model, self.keep_layers),
@@ -294,12 +308,3 @@ class StructuredPrune(TorchPass):
         from compress.passes.distill import Distill
 
         Distill.model_validate({"epochs": self.recover_epochs}).teach(model, context)
-
-
-def _multiple(model: nn.Module, head: nn.Module, most: int) -> int:
-    """Largest power of two that is at most ``most`` and at most an eighth of the median width."""
-    from torch import nn
-
-    widths = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not head]
-    wanted = min(most, statistics.median(widths) / 8) if widths else 1
-    return 1 << max(0, int(wanted).bit_length() - 1)

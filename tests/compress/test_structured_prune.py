@@ -232,3 +232,32 @@ def test_time_limit_raises_when_it_is_over_and_leaves_no_alarm_behind():
         time.sleep(2)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL)[0] <= left
+
+
+class Padded(nn.Module):
+    """A shortcut without weights between two widths, as in the ResNets for CIFAR (He et al. 2015, option A)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.first, self.second = nn.Conv2d(16, 24, 3, 1, 1), nn.Conv2d(24, 32, 3, 1, 1)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        x = self.second(torch.relu(self.first(x))) + nn.functional.pad(x, (0, 0, 0, 0, 8, 8))
+        return self.head(torch.relu(x).mean((2, 3)))
+
+
+def test_channels_inside_of_blocks_go_when_removing_others_would_not_be_masking_them(context):
+    torch.manual_seed(0)
+    model = Padded().eval()
+    pruned, record = StructuredPrune(macs=0.6, round_to=2).apply(model, replace(context, teacher=model))
+    assert record.done["way"] == "blocks"
+    assert list(record.done["layers"]) == ["first"]
+    assert any(each.what == "channels across blocks" for each in record.declined)
+    kept = [int((model.first.bias == bias).nonzero()) for bias in pruned.first.bias]
+    with torch.no_grad():
+        for channel in set(range(24)) - set(kept):
+            model.first.weight[channel], model.first.bias[channel] = 0, 0
+    assert torch.allclose(pruned(context.sample(2)), model(context.sample(2)), atol=1e-5)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from architectures import SIZES
-from masked import NotComparable, lively, masked
 from table import MACS
 from torch import nn
 
@@ -27,6 +26,7 @@ from compress.facts import count_macs, count_parameters
 from compress.parity import Samples, agreement, run_onnx
 from compress.passes import PassContext, PassData, PassRecord
 from compress.passes.heads import loosen
+from compress.passes.masking import NotComparable, lively, masked
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune
 from compress.targets import choose

@@ -7,8 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from masked import NotComparable, lively, masked
 from torch import nn
+
+from compress.passes.masking import NotComparable, lively, masked
+from compress.passes.soundness import why_inexact
 
 CUT = [0, 2, 3, 6, 7]
 
@@ -102,3 +104,34 @@ def test_every_constant_becomes_a_row_of_different_numbers(samples):
     for name, tensor in net.named_parameters():
         assert len(np.unique(tensor.detach())) == tensor.numel(), name
     assert net.batch.running_mean.abs().min() > 0 and not net.batch.training
+
+
+def _cut(net: Mixed, batch: list[int]) -> None:
+    """Leave five channels of all layers, of the batch norm those that are given."""
+    places = [4 * channel + place for channel in CUT for place in range(4)]
+    for layer, kept in ((net.conv, CUT), (net.norm, CUT), (net.batch, batch)):
+        for tensor in (*layer.parameters(), *layer.buffers()):
+            if tensor.ndim:
+                tensor.data = tensor.data[kept]
+    net.norm.normalized_shape = (len(CUT),)
+    net.head.weight.data = net.head.weight.data[:, places]
+
+
+def test_cut_is_exact_when_all_layers_lose_the_same_channels(samples):
+    net = Mixed().eval()
+    before = copy.deepcopy(net.state_dict())
+    assert why_inexact(net, lambda copied: _cut(copied, CUT), samples) == ""
+    assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
+
+
+def test_cut_is_inexact_when_one_layer_loses_others(samples):
+    why = why_inexact(Mixed().eval(), lambda copied: _cut(copied, [0, 1, 2, 3, 4]), samples)
+    assert "not the same as masking" in why
+
+
+def test_cut_is_inexact_when_it_changes_what_is_left(samples):
+    def cut(net: Mixed) -> None:
+        _cut(net, CUT)
+        net.conv.weight.data *= 1.5
+
+    assert "can't be shown" in why_inexact(Mixed().eval(), cut, samples)
