@@ -48,8 +48,8 @@ class StructuredPrune(TorchPass):
     attention, and those on which that trace fails, are pruned inside of their blocks instead: the hidden width of
     MLPs, the channels between two convolutions, heads or the numbers inside of them, and on request the width between
     the blocks of a transformer. Both ways first prove, on a sample, that removing units gives what masking them gives:
-    groups inside of blocks one by one, those of a trace together. The share that each layer loses is raised in small steps to the first that meets the target, so
-    that the model is never above it and hardly below.
+    groups inside of blocks one by one, those of a trace together. The share that each layer loses is raised in small
+    steps to the first that meets the target, so that the model is never above it and hardly below.
 
     Latency is that of the exported file, one sample in ONNX Runtime on one core of this machine, timed in turn with
     the original; it is met when the whole 95 % interval of the median ratio is below the target, and what was measured
