@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from compress.listening import Listener, listening
 from compress.passes.groups import LAYERS, Cut, Group, Number, layer_cuts, layer_number
 
 
@@ -74,7 +75,7 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
     runs: list[_Run] = []
     given: list[object] = [None]
 
-    def note(path: str) -> object:
+    def note(path: str) -> Listener:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             shape = output.shape if isinstance(output, torch.Tensor) else torch.Size()
             runs.append(_Run(path, module, shape, direct=len(inputs) == 1 and inputs[0] is given[0]))
@@ -83,13 +84,8 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
         return hook
 
     leaves = [(path, module) for path, module in model.named_modules() if not any(True for _ in module.children())]
-    hooks = [module.register_forward_hook(note(path)) for path, module in leaves]  # type: ignore[arg-type]
-    try:
-        with torch.no_grad():
-            model(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with listening((module, note(path)) for path, module in leaves), torch.no_grad():
+        model(sample)
     times = Counter(run.path for run in runs)
     return [run for run in runs if times[run.path] == 1 or not any(True for _ in run.module.parameters())]
 

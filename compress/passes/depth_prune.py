@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from compress.listening import Listener
+
 
 class DepthPrune(TorchPass):
     """Drop blocks of a network, one after the other, until the multiply-adds fall to a target.
@@ -76,9 +78,11 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
     """Paths of the parts of sequences that have parts of their own and give one tensor of the shape that they take."""
     import torch
 
+    from compress.listening import listening
+
     fitting: dict[str, bool] = {}
 
-    def note(path: str) -> object:
+    def note(path: str) -> Listener:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
             same = one and inputs[0].shape == output.shape  # type: ignore[attr-defined]
@@ -86,13 +90,8 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
         return hook
 
-    hooks = [model.get_submodule(path).register_forward_hook(note(path)) for path in _candidates(model)]  # type: ignore[arg-type]
-    try:
-        with torch.no_grad():
-            model(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with listening((model.get_submodule(path), note(path)) for path in _candidates(model)), torch.no_grad():
+        model(sample)
     return [path for path in _candidates(model) if fitting.get(path)]
 
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import nn
 
+from compress.listening import listening
+
 if TYPE_CHECKING:
     from compress.passes.base import PassContext
 
@@ -107,12 +109,9 @@ class Estimator:
             sums[module] = sums.get(module, 0) + given.mean(over)
 
         layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        hooks = [module.register_forward_hook(note) for module in layers]
-        with torch.no_grad():
+        with listening((module, note) for module in layers), torch.no_grad():
             for _ in self._losses(model, BATCH):
                 pass
-        for hook in hooks:
-            hook.remove()
         for module, noted in sums.items():
             setattr(module, NOTED, noted)
 
