@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from compress.passes.channels import KEPT
 from compress.passes.embedding import EmbeddingUnclear, embedding_group
 from compress.passes.groups import LAYERS, Group, Kept, proven, pull
 from compress.passes.heads import Unit, attentions, head_group, loosen
+from compress.passes.pruning import PruningRules
 from compress.passes.soundness import TRACE_FAILURES
 
 STEPS_PER_RATIO = 100
@@ -30,15 +31,9 @@ class BlockPruner:
     Args:
         model: in eval mode on the CPU; changed in place.
         sample: one preprocessed sample (1, ...).
-        head: layer that keeps its outputs.
-        importance: see StructuredPrune.
-        scope: ``local``, ``global`` or ``isomorphic``.
-        multiple: widths are kept at multiples of this; heads are not.
-        most: largest share of its units that a group may lose.
-        count: gives what is to fall (multiply-adds, parameters) of the model as it is, on whatever device it is.
+        rules: how units are chosen, and what stays.
         attention: what goes of attention: whole ``heads``, ``head_dims`` of all heads, or nothing (None).
         embedding: whether the width between the blocks is pruned too.
-        keep: names of groups that keep their units.
     """
 
     separate = True
@@ -48,27 +43,18 @@ class BlockPruner:
         self,
         model: nn.Module,
         sample: torch.Tensor,
-        head: nn.Module,
+        rules: PruningRules,
         *,
-        importance: str,
-        scope: str,
-        multiple: int,
-        most: float,
-        count: Callable[[nn.Module], int],
         attention: Unit | None,
         embedding: bool,
-        keep: Collection[str] = (),
     ) -> None:
-        self.model = model
-        self.head = head
-        self.multiple = multiple
-        self._count, self._importance, self._scope, self._most = count, importance, scope, most
-        self._refused = dict.fromkeys(keep, KEPT)
+        self.model, self.rules = model, rules
+        self._refused = dict.fromkeys(rules.keep, KEPT)
         if attention is not None or embedding:
             loosen(model, sample)
-        self.groups = [group for group in self._find(sample, attention, embedding) if group.name not in keep]
+        self.groups = [group for group in self._find(sample, attention, embedding) if group.name not in rules.keep]
         self._units = {group.name: group.units for group in self.groups}
-        self._without_data = _same_without_data(model, count)
+        self._without_data = _same_without_data(model, rules.count)
 
     def _find(self, sample: torch.Tensor, attention: Unit | None, embedding: bool) -> list[Group]:
         found = list(attentions(self.model))
@@ -86,7 +72,7 @@ class BlockPruner:
 
     def _embedding(self, sample: torch.Tensor, groups: list[Group]) -> list[Group]:
         try:
-            return [embedding_group(self.model, sample, groups, self.head)]
+            return [embedding_group(self.model, sample, groups, self.rules.head)]
         except EmbeddingUnclear as error:
             self._refused["the embedding width"] = str(error)
             return []
@@ -102,7 +88,7 @@ class BlockPruner:
 
     def left(self) -> int:
         """What the model has now of what is to fall."""
-        return self._count(self.model)
+        return self.rules.count(self.model)
 
     def prune_to(self, wanted: int) -> int:
         """Remove units until at most ``wanted`` of what is counted is left, or nothing more can be removed.
@@ -110,10 +96,10 @@ class BlockPruner:
         Returns:
             What is left.
         """
-        scores = {group.name: group.scores(self.model, self._importance) for group in self.groups}
+        scores = {group.name: group.scores(self.model, self.rules.importance) for group in self.groups}
         for name, found in scores.items():
             if found is None:
-                self._refused[name] = f"it has nothing that {self._importance} importance reads"
+                self._refused[name] = f"it has nothing that {self.rules.importance} importance reads"
         order = [group for group in self.groups if scores[group.name] is not None]
         known = {name: found for name, found in scores.items() if found is not None}
         skeleton = copy.deepcopy(self.model).to("meta") if self._without_data else self.model
@@ -132,7 +118,7 @@ class BlockPruner:
             if group.name in plan:
                 group.remove(tried, plan[group.name])
         with torch.device("meta") if self._without_data else contextlib.nullcontext():
-            return self._count(tried) <= wanted
+            return self.rules.count(tried) <= wanted
 
     def _first(self, last: int, enough: Callable[[int], bool]) -> int:
         """The first of the steps 0 to last that is enough, or the last."""
@@ -151,7 +137,7 @@ class BlockPruner:
         plan = {}
         for place, group in enumerate(order):
             ranked = scores[group.name].sort(dim=1)
-            if self._scope == "local":
+            if self.rules.scope == "local":
                 percent = step // len(order) + (place < step % len(order))
                 gone = self._units[group.name] * percent / STEPS_PER_RATIO - self._units[group.name] + group.units
             else:
@@ -166,13 +152,13 @@ class BlockPruner:
 
     def _pool(self, order: list[Group], scores: Mapping[str, torch.Tensor], group: Group) -> torch.Tensor:
         """Scores of the units that are ranked together with a group's."""
-        together = [other for other in order if self._scope == "global" or other.kind == group.kind]
+        together = [other for other in order if self.rules.scope == "global" or other.kind == group.kind]
         return torch.cat([scores[other.name].sort(dim=1).values.mean(0) for other in together])
 
     def _kept(self, group: Group, gone: float) -> int:
         """How many units stay when so many of a group might go."""
         multiple = self._multiple(group)
-        least = max(1, self._units[group.name] * (1 - self._most))
+        least = max(1, self._units[group.name] * (1 - self.rules.most))
         kept = max(least, group.units - gone)
         return min(group.units, math.ceil(kept / multiple - 1e-9) * multiple)
 
@@ -180,8 +166,8 @@ class BlockPruner:
         if group.kind == "heads":
             return 1
         if group.kind == "head_dims":  # at most a quarter, or nothing is left to choose
-            return min(self.multiple, 1 << max(0, (self._units[group.name] // 4).bit_length() - 1))
-        return self.multiple
+            return min(self.rules.multiple, 1 << max(0, (self._units[group.name] // 4).bit_length() - 1))
+        return self.rules.multiple
 
     def left_out(self, widths: Mapping[str, int]) -> Iterator[Declined]:
         """The groups and layers that could not be pruned, each with the reason.
@@ -193,7 +179,7 @@ class BlockPruner:
             yield Declined(name, why)
         makers = {cut.path for group in self.groups for cut in group.cuts if cut.dim == 0}
         for name, module in self.model.named_modules():
-            if module is self.head:
+            if module is self.rules.head:
                 yield Declined(name, "the head keeps its outputs, which are the classes")
             elif isinstance(module, LAYERS) and name not in makers and name not in self._refused:
                 yield Declined(name, "its outputs are read outside of its block")

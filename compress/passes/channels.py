@@ -5,15 +5,17 @@ from __future__ import annotations
 import fnmatch
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
 from certify.errors import UsageError
+from compress.listening import listening
 from compress.passes.base import Declined
 from compress.passes.importance import MEASURES, follow
+from compress.passes.pruning import PruningRules
 
 PERCENT = 100
 KEPT = "it was to keep its channels"
@@ -24,17 +26,9 @@ LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
     """The last convolution or linear layer that a forward pass runs: its outputs are the classes."""
     last: list[nn.Module] = []
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output: last.append(module))
-        for module in model.modules()
-        if isinstance(module, LAYERS)
-    ]
-    try:
-        with torch.no_grad():
-            model(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers = (module for module in model.modules() if isinstance(module, LAYERS))
+    with listening((layer, lambda module, inputs, output: last.append(module)) for layer in layers), torch.no_grad():
+        model(sample)
     return last[-1] if last else None
 
 
@@ -52,17 +46,13 @@ def count_by_layers(
     """
     positions: dict[nn.Module, int] = {}
 
-    def note(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+    def note(module: nn.Module, inputs: tuple[object, ...], output: torch.Tensor) -> None:
         channels = int(module.weight.shape[0])  # type: ignore[index, union-attr, arg-type]
         positions[module] = positions.get(module, 0) + output.numel() // channels
 
-    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, LAYERS)]
-    try:
-        with torch.no_grad():
-            model(sample)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers = (module for module in model.modules() if isinstance(module, LAYERS))
+    with listening((layer, note) for layer in layers), torch.no_grad():
+        model(sample)
 
     def by_layers(_: nn.Module) -> int:
         return sum(layer.weight.numel() * places for layer, places in positions.items())  # type: ignore[operator, union-attr, misc]
@@ -122,13 +112,7 @@ class ChannelPruner:
     Args:
         model: in eval mode on the CPU; changed in place.
         sample: one preprocessed sample (1, ...), which the model is traced with.
-        head: layer that keeps its outputs.
-        importance: see StructuredPrune.
-        scope: ``local``, ``global`` or ``isomorphic``.
-        multiple: channels are kept at multiples of this.
-        most: largest share of its channels that a layer may lose.
-        count: gives what is to fall (multiply-adds, parameters) of the model as it is.
-        keep: names of further layers that keep their outputs.
+        rules: how channels are chosen, and what stays.
 
     Raises:
         whatever torch-pruning raises on an architecture that it does not understand.
@@ -137,38 +121,22 @@ class ChannelPruner:
     separate = False
     """Groups share layers, so the norms of one change as another loses channels."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        sample: torch.Tensor,
-        head: nn.Module,
-        *,
-        importance: str,
-        scope: str,
-        multiple: int,
-        most: float,
-        count: Callable[[nn.Module], int],
-        keep: Collection[str] = (),
-    ) -> None:
-        self.model = model
-        self._keep = keep
-        self._whole = [head, *(model.get_submodule(name) for name in keep)]
-        self._count = count
-        self.head = head
-        self.multiple = multiple
-        self.last_percent = int(most * PERCENT)
+    def __init__(self, model: nn.Module, sample: torch.Tensor, rules: PruningRules) -> None:
+        self.model, self.rules = model, rules
+        self._whole = [rules.head, *(model.get_submodule(name) for name in rules.keep)]
+        self.last_percent = int(rules.most * PERCENT)
         self.percent = 0
         self._pruner = tp.pruner.BasePruner(
             model,
             sample,
-            importance=MEASURES[importance](),
-            global_pruning=scope != "local",
-            isomorphic=scope == "isomorphic",
+            importance=MEASURES[rules.importance](),
+            global_pruning=rules.scope != "local",
+            isomorphic=rules.scope == "isomorphic",
             pruning_ratio=1.0,
             iterative_steps=PERCENT,  # step i aims at i percent
-            max_pruning_ratio=most,
+            max_pruning_ratio=rules.most,
             ignored_layers=self._whole,
-            round_to=multiple,
+            round_to=rules.multiple,
             in_channel_groups={},  # the defaults are dicts that all instances would share
             out_channel_groups={},
             num_heads={},
@@ -191,7 +159,7 @@ class ChannelPruner:
 
     def left(self) -> int:
         """What the model has now of what is to fall."""
-        return self._count(self.model)
+        return self.rules.count(self.model)
 
     def prune_to(self, wanted: int) -> int:
         """Remove channels until at most ``wanted`` of what is counted is left, or nothing more can be removed.
@@ -235,11 +203,11 @@ class ChannelPruner:
             widths: the output channels that are left.
         """
         for name, width in widths.items():
-            if name == self._names[self.head]:
+            if name == self._names[self.rules.head]:
                 yield Declined(name, "the head keeps its outputs, which are the classes")
-            elif name in self._keep:
+            elif name in self.rules.keep:
                 yield Declined(name, KEPT)
             elif name not in self._groups:
                 yield Declined(name, "its output channels belong to no group that can be removed together")
-            elif width <= self.multiple:
-                yield Declined(name, f"it has {width} channels, no more than the multiple of {self.multiple}")
+            elif width <= self.rules.multiple:
+                yield Declined(name, f"it has {width} channels, no more than the multiple of {self.rules.multiple}")

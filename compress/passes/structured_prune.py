@@ -229,14 +229,14 @@ class StructuredPrune(TorchPass):
         if left > share * original:
             return PassRecord.refused(
                 f"{share:g} of the {what} can't be reached, only {left / original:.3f}, with at most "
-                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.multiple}"
+                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}"
             )
         after = pruner.widths()
         done = {
             f"{'parameters' if self.parameters else 'macs'}_share": left / original,
             "way": way,
             "ratio": pruner.ratio,
-            "round_to": pruner.multiple,
+            "round_to": pruner.rules.multiple,
             "channels_before": sum(widths.values()),
             "channels_after": sum(after.values()),
             "layers": {name: [widths[name], after[name]] for name in widths if after[name] != widths[name]},
@@ -249,24 +249,24 @@ class StructuredPrune(TorchPass):
         """What removes channels of the model; None where it has no layer that has any."""
         from compress.passes.block_pruner import BlockPruner
         from compress.passes.channels import ChannelPruner, count_by_layers, find_head, find_layers, multiple_of
+        from compress.passes.pruning import PruningRules
 
         head = find_head(model, sample)
         if head is None:
             return None
-        settings: dict[str, Any] = {
-            "importance": self.importance,
-            "scope": self.scope,
-            "multiple": self.round_to or multiple_of(model, head, context.target.channel_multiple),
-            "most": self.max_ratio,
-            "count": count,
-            "keep": find_layers(model, self.keep_layers),
-        }
+        rules = PruningRules(
+            head=head,
+            importance=self.importance,
+            scope=self.scope,
+            multiple=self.round_to or multiple_of(model, head, context.target.channel_multiple),
+            most=self.max_ratio,
+            count=count_by_layers(model, sample, count) if way == "channels" and self.parameters is None else count,
+            keep=find_layers(model, self.keep_layers),
+        )
         if way == "channels":
-            if self.parameters is None:
-                settings["count"] = count_by_layers(model, sample, count)
-            return ChannelPruner(model, sample, head, **settings)
+            return ChannelPruner(model, sample, rules)
         attention = None if self.attention == "none" else self.attention
-        return BlockPruner(model, sample, head, **settings, attention=attention, embedding=self.embedding)
+        return BlockPruner(model, sample, rules, attention=attention, embedding=self.embedding)
 
     def _rounds(self, pruner: Pruner, context: PassContext, wanted: float, advance: Callable[..., None]) -> int:
         """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""

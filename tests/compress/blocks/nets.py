@@ -12,6 +12,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from compress.facts import count_parameters
 from compress.passes.block_pruner import BlockPruner
 from compress.passes.channels import find_head
+from compress.passes.pruning import PruningRules
 
 EXACT = 1e-4
 
@@ -156,6 +157,6 @@ def largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def block_pruner(model, context, **settings):
     sample = context.sample(1)
-    defaults = {"importance": "magnitude_l2", "scope": "local", "multiple": 4, "most": 0.9, "attention": "heads"}
-    counted = {"count": count_parameters, "embedding": False}
-    return BlockPruner(model, sample, find_head(model, sample), **{**defaults, **counted, **settings})
+    head = find_head(model, sample)
+    rules = PruningRules(head, "magnitude_l2", "local", multiple=4, most=0.9, count=count_parameters)
+    return BlockPruner(model, sample, rules, **{"attention": "heads", "embedding": False, **settings})
