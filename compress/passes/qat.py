@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from certify.errors import ModelError
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, PassContext, PassRecord
+from compress.passes.integers import IntegerPass
 from compress.passes.recovery import RecoveryTraining
 from compress.quantization.ranges import Calibration
-from compress.targets import IntegerType, Target, TargetName, choose
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +28,7 @@ COMPARED = 4
 """Samples that the rounded network is compared with its file on before the training."""
 
 
-class Qat(RecoveryTraining):
+class Qat(IntegerPass, RecoveryTraining):
     """Round weights and activations to 8-bit integers in training, and learn how large each step of a code is.
 
     Batch norms are folded into the convolutions before them, with the statistics that they have. What is rounded is
@@ -53,30 +52,8 @@ class Qat(RecoveryTraining):
 
     epochs: int = Field(4, ge=1, le=10_000, description="Passes over the train samples.")
     lr: float = Field(2e-4, gt=0, le=10, description="Largest learning rate.")
-    target: TargetName | None = Field(
-        None, description="Processor or runtime that the types are chosen for; by default the one of this machine."
-    )
     calibration: Calibration = Field("mse", description="How the first range of an activation follows from samples.")
-    percentile: float = Field(
-        99.99,
-        gt=50,
-        le=100,
-        description="Share of an activation's values inside its first range, for percentile; in %.",
-    )
-    samples: int = Field(256, ge=1, le=100_000, description="Calibration samples that first ranges are taken from.")
-    operators: Literal["auto", "all", "weights"] = Field(
-        "auto", description="Which operators are quantized: those with weights, all, or by the kind of network."
-    )
-    per_channel: bool = Field(True, description="Whether each output channel of a weight has a step of its own.")
-    activation_type: IntegerType | None = Field(
-        None, description="Integer type of activations; by default the target's."
-    )
-    reduce_range: bool | None = Field(
-        None, description="Whether weights are held to 7 bits; by default where the target saturates."
-    )
     learn_zeros: bool = Field(False, description="Whether zero points are learnt, where 0 is no end of the range.")
-    keep_first: bool = Field(False, description="Whether the first layer with weights stays float.")
-    keep_last: bool = Field(False, description="Whether the last layer with weights stays float.")
     keep_layers: tuple[str, ...] = Field((), description="Paths of further layers of the model that stay float.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
@@ -148,14 +125,6 @@ class Qat(RecoveryTraining):
         )
         return network, rounding, loosened
 
-    def _target(self, context: PassContext) -> Target:
-        target = context.target if self.target is None else choose(self.target)
-        return replace(
-            target,
-            activation_type=self.activation_type or target.activation_type,
-            reduce_range=target.reduce_range if self.reduce_range is None else self.reduce_range,
-        )
-
     def _kept(self, network: nn.Module, found: Named) -> tuple[str, ...]:
         """Paths of the layers that stay float because the recipe says so."""
         from compress.quantization.named import layer_paths
@@ -167,18 +136,13 @@ class Qat(RecoveryTraining):
         return (*self.keep_layers, *paths[:1] * self.keep_first, *paths[-1:] * self.keep_last)
 
     def _ranges(self, found: Named, chosen: Plan, context: PassContext) -> dict[str, tuple[float, float]]:
-        from compress.quantization.calibration import Feeds, observe
+        from compress.quantization.calibration import Feeds, ranges
         from compress.quantization.qdq import observed_names
-        from compress.quantization.ranges import value_range
 
         feeds = Feeds(context, found.graph.model, self.samples, CALIBRATION_BATCH, self.name)
-        seen = observe(
-            found.graph,
-            observed_names(found.graph, chosen),
-            feeds.watched(context.progress, "Calibrating"),
-            histograms=self.calibration != "minmax",
-        )
-        return {name: value_range(each, self.calibration, self.percentile) for name, each in seen.items()}
+        names = observed_names(found.graph, chosen)
+        watched = feeds.watched(context.progress, "Calibrating")
+        return ranges(found.graph, names, watched, self.calibration, self.percentile)
 
 
 def _graph_of(network: nn.Module, rounding: Rounding, context: PassContext) -> Named:

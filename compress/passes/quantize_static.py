@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,9 +10,8 @@ from pydantic import Field
 
 from certify.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
-from compress.quantization.qdq import Operators
+from compress.passes.integers import IntegerPass
 from compress.quantization.ranges import Calibration
-from compress.targets import IntegerType, Target, TargetName, choose
 
 if TYPE_CHECKING:
     import onnx
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from compress.quantization.static import Quantizer
 
 
-class QuantizeStatic(OnnxPass):
+class QuantizeStatic(IntegerPass, OnnxPass):
     """Store weights and activations as 8-bit integers, with ranges found on calibration samples.
 
     Every quantized operator stands between QuantizeLinear and DequantizeLinear (QDQ), which the runtime fuses into
@@ -49,25 +48,8 @@ class QuantizeStatic(OnnxPass):
     name: ClassVar[str] = "quantize_static"
     version: ClassVar[int] = 2
 
-    target: TargetName | None = Field(
-        None, description="Processor or runtime that the types are chosen for; by default the one of this machine."
-    )
     calibration: Calibration = Field("minmax", description="How the range of an activation follows from the samples.")
-    percentile: float = Field(
-        99.99, gt=50, le=100, description="Share of an activation's values inside its range, for percentile; in %."
-    )
-    samples: int = Field(256, ge=1, le=100_000, description="Calibration samples that are looked at.")
     batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")
-    operators: Operators = Field(
-        "auto", description="Which operators are quantized: those with weights, all, or by the kind of network."
-    )
-    per_channel: bool = Field(True, description="Whether each output channel of a weight has a scale of its own.")
-    activation_type: IntegerType | None = Field(
-        None, description="Integer type of activations; by default the target's."
-    )
-    reduce_range: bool | None = Field(
-        None, description="Whether weights are held to 7 bits; by default where the target saturates."
-    )
     equalize: bool | None = Field(
         None, description="Whether neighbouring layers are equalised; by default where per_channel is off."
     )
@@ -80,8 +62,6 @@ class QuantizeStatic(OnnxPass):
         description="Relative loss of validation accuracy, in %, above which layers stay float; by default the budget.",
     )  # fmt: skip
     max_float: float = Field(0.5, ge=0, le=1, description="Largest share of the layers that may stay float for that.")
-    keep_first: bool = Field(False, description="Whether the first layer with weights stays float.")
-    keep_last: bool = Field(False, description="Whether the last layer with weights stays float.")
     keep_nodes: tuple[str, ...] = Field((), description="Names of further nodes of the ONNX graph that stay float.")
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
@@ -135,14 +115,6 @@ class QuantizeStatic(OnnxPass):
         why = "ONNX Runtime's quantizer leaves it float"
         left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
         return written, PassRecord(done, (*quantizer.declined, *left))
-
-    def _target(self, context: PassContext) -> Target:
-        target = context.target if self.target is None else choose(self.target)
-        return replace(
-            target,
-            activation_type=self.activation_type or target.activation_type,
-            reduce_range=target.reduce_range if self.reduce_range is None else self.reduce_range,
-        )
 
     def _kept(self, graph: Graph, weighted: list[str]) -> list[str]:
         """Names of the nodes that stay float because the recipe says so."""

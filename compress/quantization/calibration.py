@@ -18,7 +18,7 @@ from certify.progress import Progress
 from compress.passes.base import PassContext
 from compress.quantization.graph import Feed, Graph, integer_tensors, probe
 from compress.quantization.histogram import Histogram
-from compress.quantization.ranges import Seen
+from compress.quantization.ranges import Calibration, Seen, value_range
 
 SAMPLED = 1 << 11
 """Values of one activation and sample that enter its histogram, about."""
@@ -107,6 +107,25 @@ def observe(graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histog
             if histograms:
                 kept[name].add(found[f"leanmark.{index}.part"])
     return {name: Seen(*ends[name], kept.get(name)) for name in names}
+
+
+def ranges(
+    graph: Graph, names: Sequence[str], feeds: Iterable[Feed], calibration: Calibration, percentile: float
+) -> dict[str, tuple[float, float]]:
+    """Low and high end of what 8 bits are spread over, for some activations.
+
+    Args:
+        graph: of the model that runs.
+        names: as for :func:`observe`.
+        feeds: inputs, a batch at a time.
+        calibration: how a range follows from what was seen.
+        percentile: share of the values inside, in %, for that calibration.
+
+    Raises:
+        ModelError: a value is not finite, or the model does not run.
+    """
+    seen = observe(graph, names, feeds, histograms=calibration != "minmax")
+    return {name: value_range(each, calibration, percentile) for name, each in seen.items()}
 
 
 def _step(graph: Graph, name: str) -> int:

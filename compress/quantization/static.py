@@ -17,11 +17,10 @@ from compress import onnx_file
 from compress.facts import file_scores
 from compress.passes.base import Declined, PassContext
 from compress.quantization.bias_correction import correct_biases, correctable, mean_inputs, own_biases
-from compress.quantization.calibration import Feeds, observe
+from compress.quantization.calibration import Feeds, ranges
 from compress.quantization.equalize import equalize
 from compress.quantization.graph import Array, Graph
 from compress.quantization.qdq import observed_names, plan, quantized
-from compress.quantization.ranges import value_range
 from compress.quantization.saturation import Saturation, simulate
 from compress.quantization.sensitivity import output_noise
 from compress.quantization.smooth import find_sites, smooth
@@ -92,13 +91,8 @@ class Quantizer:
         self._make_easier()
         self._floats = Graph(graph.model)
         names = observed_names(self._floats, plan(self._floats, target, config.operators, ()))
-        seen = observe(
-            self._floats,
-            names,
-            self._feeds.watched(context.progress, "Calibrating"),
-            histograms=config.calibration != "minmax",
-        )
-        self._ranges = {n: value_range(each, config.calibration, config.percentile) for n, each in seen.items()}
+        feeds = self._feeds.watched(context.progress, "Calibrating")
+        self._ranges = ranges(self._floats, names, feeds, config.calibration, config.percentile)
 
     def _make_easier(self) -> None:
         """Equalise, smooth and give biases: the float model computes the same afterwards."""
