@@ -25,10 +25,11 @@ class StageFacts:
     """Size of a model in the form that its stage has.
 
     Attributes:
-        digest: of the weights with their names and shapes (torch), or of the file (onnx); hex SHA-256.
+        digest: hex SHA-256 of the weights with their names and shapes (torch), or of the file (onnx); where weights lie
+            beside it, of the hex digests of all its files in a row.
         parameters: number of weights.
         macs: multiply-adds of one sample's inference.
-        bytes: of parameters and buffers (torch), or of the file (onnx).
+        bytes: of parameters and buffers (torch), or of the file with the weights beside it (onnx).
     """
 
     digest: str
@@ -49,12 +50,16 @@ def of_module(module: nn.Module, sample: torch.Tensor) -> StageFacts:
 
 
 def of_file(path: Path) -> StageFacts:
-    """Facts of an ONNX file."""
+    """Facts of an ONNX file with the weights that it keeps beside it."""
     from certify.graph.counts import count
     from certify.graph.load import load_model
+    from compress import onnx_file
 
     counts = count(load_model(path))
-    return StageFacts(sha256_file(path), counts.parameters, counts.macs, path.stat().st_size)
+    parts = onnx_file.parts(path)
+    digests = [sha256_file(part) for part in parts]
+    digest = digests[0] if len(parts) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return StageFacts(digest, counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
 
 
 def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> float:

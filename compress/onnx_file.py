@@ -21,6 +21,8 @@ import onnx.shape_inference
 from google.protobuf.message import Message
 
 from certify import files
+from certify.graph.external import external_bytes, is_external
+from certify.graph.load import tensors
 
 INLINE_BYTES = 2_000_000_000
 """Models with more bytes of weights than this keep them in a file beside."""
@@ -100,6 +102,17 @@ def replacing(path: Path) -> Iterator[Path]:
             if other != written:
                 other.replace(path.parent / other.name)
         files.copy(written, path)
+
+
+def parts(path: Path) -> list[Path]:
+    """The model's file, and after it by name the files beside that hold its weights.
+
+    Raises:
+        ModelError: it names a file that is missing or outside of its folder.
+    """
+    model = onnx.load_model(path, load_external_data=False)
+    outside = {external_bytes(tensor, path.parent).path for tensor in tensors(model.graph) if is_external(tensor)}
+    return [path, *sorted(outside)]
 
 
 def infer_shapes(model: onnx.ModelProto) -> None:

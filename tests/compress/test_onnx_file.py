@@ -137,6 +137,17 @@ def test_older_exporter_writes_one_file_beside_when_weights_are_too_many(model, 
     assert _places(tmp_path / "m.onnx") == {"m.onnx.data"}
 
 
+def test_facts_hold_for_all_files_when_weights_lie_beside(inside, beside):
+    whole, parted = of_file(inside), of_file(beside)
+    data = beside.with_name("model.onnx.data")
+    assert parted.bytes == beside.stat().st_size + data.stat().st_size
+    assert (parted.parameters, parted.macs) == (whole.parameters, whole.macs)
+    changed = bytearray(data.read_bytes())
+    changed[0] ^= 1
+    data.write_bytes(changed)
+    assert of_file(beside).digest != parted.digest
+
+
 @pytest.mark.parametrize("location", ["../model.onnx.data", "/etc/hostname", "elsewhere/../../model.onnx.data"])
 def test_file_is_refused_when_its_weights_lie_outside_of_its_folder(beside, context, tmp_path, location):
     model = onnx.load(beside, load_external_data=False)
