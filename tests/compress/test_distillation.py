@@ -114,7 +114,7 @@ def test_attention_is_zero_when_the_maps_look_at_the_same_places():
         double(PICTURES)
     loss = FeatureLoss("attention", net.eval(), double.eval(), PICTURES)
     loss.pairs = [("stem", "stem")]
-    assert float(loss(a, b)) == pytest.approx(0, abs=1e-6)
+    assert loss(a, b).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_feature_loss_is_refused_when_no_maps_can_be_compared():
