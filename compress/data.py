@@ -23,6 +23,7 @@ DECODERS = 2
 """Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Seat = tuple[int, int]
 
 
 class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
@@ -63,12 +64,20 @@ class Loader:
     """Batches of one split, again and again; see :func:`loader`.
 
     Attributes:
-        random: generator of order and augmentation.
+        random: generator of order and augmentation; the same in every process of a team.
     """
 
-    def __init__(self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool) -> None:
+    def __init__(
+        self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool, seat: Seat
+    ) -> None:
         self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
         self._batches = -(-len(data) // batch)
+        self._mine, self._seats = slice(seat[0], None, seat[1]), seat[1]
+        if len(data) // self._batches < self._seats:
+            raise UsageError(
+                f"Batches of {len(data) // self._batches} samples are too small for {self._seats} processes; start "
+                "fewer, or take larger batches."
+            )
         self.random = np.random.default_rng(seed)
         self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
 
@@ -77,8 +86,16 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
-        for pictures, labels in self._read(np.array_split(order, self._batches)):
-            yield (_shifted(pictures, self.random, self._flip) if self._augment else pictures), labels
+        parts = [self._even(part) for part in np.array_split(order, self._batches)]
+        for part, (pictures, labels) in zip(parts, self._read([part[self._mine] for part in parts]), strict=True):
+            if self._augment:  # every process draws for the whole batch, so that all draw the same the next time
+                rows, columns = _moves(len(part), pictures.shape, self.random, self._flip)
+                pictures = _moved(pictures, rows[self._mine], columns[self._mine])
+            yield pictures, labels
+
+    def _even(self, part: np.ndarray) -> np.ndarray:
+        """A batch with as many samples for each process; some come twice, as in torch's DistributedSampler."""
+        return np.resize(part, -(-len(part) // self._seats) * self._seats)
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         if self._kept is not None:
@@ -148,6 +165,7 @@ def loader(
     seed: int,
     augment: bool = False,
     flip: bool = False,
+    seat: Seat = (0, 1),
 ) -> Loader:
     """Batches of (samples made ready by the contract (n, ...), labels (n,) int64).
 
@@ -163,8 +181,13 @@ def loader(
         augment: pictures only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
             arXiv 1512.03385, section 4.2, who pad with zeros).
         flip: with ``augment``, also mirror half of the pictures; wrong for digits and letters.
+        seat: number of this process and of all that share each batch; all must use one seed.
+
+    Raises:
+        UsageError: a batch has fewer samples than there are processes.
     """
-    return Loader(TorchSplit(split, preprocess), batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip)
+    data = TorchSplit(split, preprocess)
+    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, seat=seat)
 
 
 def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
@@ -172,12 +195,16 @@ def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
     return samples.to(place, memory_format=torch.channels_last) if samples.ndim == 4 else samples.to(place)
 
 
-def _shifted(pictures: torch.Tensor, random: np.random.Generator, flip: bool) -> torch.Tensor:
-    """Each picture moved by a shift of its own, (n, C, H, W)."""
-    n, _, height, width = pictures.shape
-    rows = _indices(n, height, random, mirrored=np.zeros(n, dtype=bool))
-    columns = _indices(n, width, random, mirrored=random.random(n) < 0.5 if flip else np.zeros(n, dtype=bool))
-    picked = pictures[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+def _moves(n: int, shape: torch.Size, random: np.random.Generator, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each of n pictures (..., H, W) the rows (n, H) and columns (n, W) that a shift of its own brings."""
+    rows = _indices(n, shape[-2], random, mirrored=np.zeros(n, dtype=bool))
+    columns = _indices(n, shape[-1], random, mirrored=random.random(n) < 0.5 if flip else np.zeros(n, dtype=bool))
+    return rows, columns
+
+
+def _moved(pictures: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Pictures (n, C, H, W) made of the given rows and columns of each."""
+    picked = pictures[torch.arange(len(pictures))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 
 

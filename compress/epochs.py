@@ -7,15 +7,17 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from certify import files
 from certify.progress import Task as Bar
+from compress import team
 from compress.data import Batches
 from compress.facts import state_digest
 from compress.optimization import Run
@@ -64,15 +66,18 @@ class _State:
 class Epochs:
     """One training, epoch by epoch.
 
+    Of several processes the lead validates, looks at the clock and keeps the file; the others do as it does.
+
     Args:
         run: model, optimizer and schedule.
         batches: of one epoch, again and again.
-        validate: tells what the model, as it is now, reaches on validation data.
+        validate: tells what the model, as it is now, reaches on validation data; None where another process leads.
         bar: moved on with every batch.
+        seed: of what is drawn in a step; each epoch, and each process in it, has its own numbers.
     """
 
-    def __init__(self, run: Run, batches: Batches, validate: Callable[[], Reached], bar: Bar) -> None:
-        self._run, self._batches, self._validate, self._bar = run, batches, validate, bar
+    def __init__(self, run: Run, batches: Batches, validate: Callable[[], Reached] | None, bar: Bar, seed: int) -> None:
+        self._run, self._batches, self._validate, self._bar, self._seed = run, batches, validate, bar, seed
         self._state = _State()
 
     def finish(self, deadline: float | None, resume: Path | None) -> TrainingResult:
@@ -84,8 +89,7 @@ class Epochs:
         """
         run = self._run
         key = None if resume is None else _key(run)
-        if resume is not None:
-            self._go_on(resume, key)
+        self._go_on(team.share(None if resume is None else _read(resume, key)))
         state = self._state
         began = time.monotonic() - state.seconds
         kept_at = state.seconds
@@ -107,31 +111,30 @@ class Epochs:
         """One pass over the data; whether the time is up."""
         run, state, out_of_time = self._run, self._state, False
         state.epoch += 1
+        torch.manual_seed(_drawn(self._seed, state.epoch, team.rank()))
         run.model.train()
         best = f", validation {state.best[0]:.1%}" if state.kept else ""
         for pictures, labels in self._batches:
             loss = run.step(pictures, labels)
             self._bar.advance(1, note=f"epoch {state.epoch}, loss {loss:.3f}{best}")
-            out_of_time = self._keep_to(deadline, began)
+            if deadline is not None:
+                out_of_time, run.steps = team.share(self._time_left(deadline, began))
             if out_of_time or run.done >= run.steps:
                 break
-        reached = self._validate()
+        reached = team.share(state.best if self._validate is None else self._validate())
         if reached > state.best or run.config.keep == "last":
             state.best, state.best_epoch = reached, state.epoch
             state.kept = {key: value.detach().clone() for key, value in run.model.state_dict().items()}
         self._bar.advance(0, note=f"epoch {state.epoch}, loss {loss:.3f}, validation {state.best[0]:.1%}")
         return out_of_time
 
-    def _keep_to(self, deadline: float | None, began: float) -> bool:
-        """Shorten the schedule where it would end after the deadline; whether the time is up already."""
-        run = self._run
-        if deadline is None:
-            return False
-        now = time.monotonic()
+    def _time_left(self, deadline: float, began: float) -> tuple[bool, int]:
+        """Whether the time is up, and the steps of a schedule that ends before the deadline."""
+        run, now, steps = self._run, time.monotonic(), self._run.steps
         if run.done >= STEPS_BEFORE_ESTIMATE:
             left = int(max(0.0, deadline - now) / (now - began) * run.done)
-            run.steps = min(run.steps, run.done + left)
-        return now >= deadline
+            steps = min(steps, run.done + left)
+        return now >= deadline, steps
 
     def _result(self) -> TrainingResult:
         run, state = self._run, self._state
@@ -147,24 +150,18 @@ class Epochs:
             "state": asdict(self._state),
             "run": run.state_dict(),
             "batches": json.dumps(self._batches.random_state()),
-            "torch": torch.get_rng_state(),
-            "device": torch.cuda.get_rng_state() if run.device.type == "cuda" else None,
         }
         with files.replacing(path) as beside:
             torch.save(content, beside)
 
-    def _go_on(self, path: Path, key: str | None) -> None:
-        """Take up the training that a file holds; one of another training, or a damaged one, is left aside."""
-        content = _read(path)
-        if content is None or content.get("key") != key:
+    def _go_on(self, content: Mapping[str, Any] | None) -> None:
+        """Take up the training that a file held."""
+        if content is None:
             return
         self._state = _State(**content["state"])
         self._state.best = tuple(content["state"]["best"])
         self._run.load_state_dict(content["run"])
         self._batches.set_random_state(json.loads(content["batches"]))
-        torch.set_rng_state(content["torch"])
-        if content["device"] is not None:
-            torch.cuda.set_rng_state(content["device"])
         self._bar.advance(self._run.done, note=f"going on after epoch {self._state.epoch}")
 
 
@@ -174,11 +171,17 @@ def _key(run: Run) -> str:
     return hashlib.sha256(f"{config} {run.steps} {state_digest(run.model)}".encode()).hexdigest()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _drawn(*numbers: int) -> int:
+    """A seed that follows from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _read(path: Path, key: str | None) -> dict[str, Any] | None:
+    """What is kept of a training; None where the file holds another one or is damaged."""
     if not path.is_file():
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) and content.get("key") == key else None

@@ -122,7 +122,7 @@ class Job:
 
         context, original = self._context, self._original
         origin, trained, done = original.origin, False, {}
-        with spending() as spent:
+        with spending(context.device) as spent:
             if original.built is not None and original.built.needs_training:
                 module, origin, cached, result = trained_baseline(
                     original.built,
@@ -163,7 +163,7 @@ class Job:
         for applied, name, step in zip(passes, names, finished, strict=True):
             if step is not None:
                 continue
-            with spending() as spent:
+            with spending(self._context.device) as spent:
                 module, record = applied.apply(module, self._context)
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")

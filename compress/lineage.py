@@ -20,6 +20,7 @@ from certify.files import write_text
 from certify.measure.meters import choose
 from certify.measure.meters.base import Usage
 from certify.schema import validate
+from compress import team
 from compress.facts import StageFacts
 from compress.passes.base import Pass, PassRecord
 from compress.recipe import Recipe
@@ -34,7 +35,8 @@ class Spent:
 
     Attributes:
         seconds: wall time.
-        energy: gross joules by the best meter for the processor, or None where there is none.
+        energy: gross joules by the best meter for the device, or None where there is none, or where other processes
+            took part, of which a meter here may see nothing.
     """
 
     seconds: float = 0.0
@@ -46,10 +48,14 @@ class Spent:
 
 
 @contextlib.contextmanager
-def spending() -> Iterator[Spent]:
-    """Measure what a block costs: joules by the best meter for the processor, from this process' CPU time."""
-    spent = Spent()
-    meter = choose("cpu").meter
+def spending(device: str = "cpu") -> Iterator[Spent]:
+    """Measure what a block costs: joules by the best meter for a device, modelled ones from this process' CPU time.
+
+    Args:
+        device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with the processor beside it).
+    """
+    spent, before = Spent(), team.trainings()
+    meter = choose(device).meter
     if meter is not None:
         meter.start()
     wall, cpu = time.monotonic(), time.process_time()
@@ -60,6 +66,7 @@ def spending() -> Iterator[Spent]:
         cpu_s = time.process_time() - cpu
         if meter is not None:
             joules = meter.stop(Usage(spent.seconds, cpu_s)).energy_j
+        if meter is not None and team.trainings() == before:
             facts = meter.facts({})
             factor = facts.relative_error or 1.0
             method = f"{facts.name}: {facts.method}"

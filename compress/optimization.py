@@ -7,7 +7,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,11 @@ from torch import nn
 
 from certify.errors import ModelError, UsageError
 from certify.suggest import unknown_name
+from compress import team
 from compress.data import UNLABELLED, on_device
 from compress.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
+
+M = TypeVar("M", bound=nn.Module)
 
 OPTIMIZERS = ("adamw", "sgd")
 FEATURES = ("none", "hint", "attention")
@@ -92,7 +95,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a pass does inside each step of a training.
+    """What a pass does inside each step of a training; of several processes the lead's does it for all.
 
     Attributes:
         adjust: called once the gradients are there, to change them (a penalty on groups of weights).
@@ -101,6 +104,14 @@ class Hooks:
 
     adjust: Callable[[], None] | None = None
     constrain: Callable[[], None] | None = None
+
+    def followed(self) -> Hooks:
+        """What the other processes of a team do at the same places: wait for what the lead has made of it."""
+        return Hooks(*(None if hook is None else _wait for hook in (self.adjust, self.constrain)))
+
+
+def _wait() -> None:
+    """The lead does it."""
 
 
 NO_HOOKS = Hooks()
@@ -114,7 +125,7 @@ class Run:
         teacher: whose softened outputs are followed, or None.
         config: how to train.
         class_map: outputs that stand for the data's classes; None for all.
-        device: to train on.
+        device: to train on; of several processes, each has its own.
         steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
         sample: a few preprocessed pictures, by which the feature maps of teacher and student are matched.
         hooks: what is done inside each step.
@@ -136,13 +147,16 @@ class Run:
     ) -> None:
         self.features: FeatureLoss | None = None
         if teacher is not None and sample is not None and config.features != "none":
-            self.features = FeatureLoss(config.features, model.eval(), teacher, sample).to(device)
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.features = _on(device, FeatureLoss(config.features, model.eval(), teacher, sample))
+        self.model = _on(device, model)
         self.teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
         self.config, self.device, self.hooks = config, device, hooks
         self.columns = None if class_map is None else torch.tensor(class_map, device=device)
         adapters = () if self.features is None else tuple(self.features.parameters())
         self.optimizer = _optimizer((*self.model.parameters(), *adapters), config)
+        self._objective = team.parallel(
+            _Objective([self.model, *([self.features] if self.features else [])], self._loss)
+        )
         self.steps, self.done = steps, 0
         self.autocast = has_fast_bfloat16(device)
 
@@ -155,8 +169,8 @@ class Run:
         pictures = on_device(pictures, self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * _cosine(self.done / self.steps, self.config.warmup, 1 / self.steps)
-        loss = self._loss(pictures, labels.to(self.device))
-        value = float(loss.detach())
+        loss = self._objective(pictures, labels.to(self.device))
+        value = team.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(
                 f"Training: the loss became {value} at step {self.done + 1}; lower the learning rate "
@@ -166,9 +180,11 @@ class Run:
         loss.backward()  # type: ignore[no-untyped-call]
         if self.hooks.adjust is not None:
             self.hooks.adjust()
+            team.copy(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimizer.step()
         if self.hooks.constrain is not None:
             self.hooks.constrain()
+            team.copy(p.data for p in self.model.parameters())
         self.done += 1
         return value
 
@@ -224,12 +240,31 @@ class Run:
         return OUTPUT_LOSSES[config.method](logits, taught, true, config.temperature)
 
 
+class _Objective(nn.Module):
+    """The loss as a module that holds all that is trained, which is what the processes of a team have in common."""
+
+    def __init__(
+        self, trained: Sequence[nn.Module], loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.trained = nn.ModuleList(trained)
+        self._loss = loss
+
+    def forward(self, pictures: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self._loss(pictures, labels)
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; without that, autocast is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
+def _on(device: torch.device, module: M) -> M:
+    """A module on a device, in the order of memory that its convolutions like."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:

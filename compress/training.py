@@ -1,9 +1,10 @@
-"""Training, with or without a teacher, and evaluation; on the CPU or on one GPU."""
+"""Training, with or without a teacher, and evaluation; on the CPU, on one GPU, or on several through torchrun."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,13 +14,30 @@ from torch import nn
 from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split, score
 from certify.errors import DataError, ModelError, UsageError
 from certify.progress import Progress, Silent
+from compress import team
 from compress.data import Batches, Loader, loader, on_device
-from compress.epochs import Epochs, TrainingResult
+from compress.epochs import Epochs, Reached, TrainingResult
 from compress.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
 
 __all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
 
 EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every process that takes part in a training must know of it."""
+
+    model: nn.Module
+    split: Split
+    preprocess: Preprocess
+    config: TrainingConfig
+    teacher: nn.Module | None
+    unlabelled: Split | None
+    seed: int
+    deadline: float | None
+    device: str
+    hooks: Hooks
 
 
 def train(
@@ -56,7 +74,8 @@ def train(
         seed: of order, augmentation and dropout.
         deadline: reading of ``time.monotonic`` after which no further batch is begun.
         progress: where to say how far it is.
-        device: to train on; one GPU if there is one, else the CPU.
+        device: to train on; one GPU if there is one, else the CPU. Of several processes that torchrun has started each
+            has its own GPU, and they share every batch (see :mod:`compress.team`).
         description: of the bar.
         resume: file in which each finished epoch is kept, so that a training that was stopped goes on after it; it is
             removed at the end. None keeps nothing.
@@ -72,17 +91,31 @@ def train(
     place = torch.device(device) if device is not None else default_device()
     if unlabelled is not None and teacher is None:
         raise UsageError("Samples without labels can only be learnt from with a teacher; give one, or leave them out.")
-    batches = _batches(dataset.train, preprocess, config, seed)
-    more = None if unlabelled is None else _batches(unlabelled, preprocess, config, seed + 1)
-    steps, validation = len(batches) * config.epochs, dataset.validation
-    with _seeded(seed, place), (progress or Silent()).task(description, total=steps) as bar:
-        sample = torch.from_numpy(preprocess.batch(dataset.train, [0]))
-        run = Run(model, teacher, config, preprocess.class_map, place, steps, sample, hooks)
-        epochs = Epochs(run, Batches(batches, more), lambda: _validate(model, validation, preprocess), bar)
-        result = epochs.finish(deadline, resume)
+    validation = dataset.validation
+    job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, place.type, hooks)
+    with team.together(_learn, replace(job, hooks=hooks.followed())):
+        result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description)
     model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
     return result
+
+
+def _learn(
+    job: _Job,
+    validate: Callable[[], Reached] | None = None,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+    description: str = "",
+) -> TrainingResult:
+    """Train the model of a job; the lead alone validates, keeps a file and shows how far it is."""
+    config, place = job.config, torch.device(job.device)
+    batches = _batches(job.split, job.preprocess, config, job.seed)
+    more = None if job.unlabelled is None else _batches(job.unlabelled, job.preprocess, config, job.seed + 1)
+    steps = len(batches) * config.epochs
+    with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:
+        sample = torch.from_numpy(job.preprocess.batch(job.split, [0]))
+        run = Run(job.model, job.teacher, config, job.preprocess.class_map, place, steps, sample, job.hooks)
+        return Epochs(run, Batches(batches, more), validate, bar, job.seed).finish(job.deadline, resume)
 
 
 @torch.inference_mode()
@@ -141,7 +174,10 @@ def default_device() -> torch.device:
 
 def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed: int) -> Loader:
     augment = config.augment and isinstance(preprocess, ImagePreprocess)  # text is not shifted
-    return loader(split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip)
+    seat = team.rank(), team.size()
+    return loader(
+        split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip, seat=seat
+    )
 
 
 def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[float, float]:

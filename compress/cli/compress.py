@@ -55,11 +55,16 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
 
     MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a folder of Hugging Face's
     transformers), package.module:factory, or an ONNX file, to which the recipe's ONNX passes alone are applied. A job
-    that was stopped goes on after its last finished pass when it is started again with the same options.
+    that was stopped goes on after its last finished pass when it is started again with the same options. Started by
+    torchrun (torchrun --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs.
     """
+    from compress import team
     from compress.pipeline import run
 
-    result = run(model, progress=bars(), **arguments)
+    with team.joined() as leads:
+        if not leads:
+            return
+        result = run(model, progress=bars(), **arguments)
     if as_json:
         print_json(result.to_json())
         return

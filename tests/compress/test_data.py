@@ -67,7 +67,7 @@ def test_loader_repeats_itself_under_a_seed_and_not_from_pass_to_pass(dataset, p
 
 def test_shifting_moves_by_a_sixteenth_at_most_and_repeats_the_edge():
     pictures = torch.arange(32.0).repeat(200, 1, 32, 1)  # each pixel holds its column
-    moved = data._shifted(pictures, np.random.default_rng(0), flip=False)
+    moved = data._moved(pictures, *data._moves(len(pictures), pictures.shape, np.random.default_rng(0), flip=False))
     shifts = moved[:, 0, 16, 16] - 16
     assert set(shifts.tolist()) == {-2, -1, 0, 1, 2}
     left = moved[shifts == -2][0, 0, 5]
@@ -76,6 +76,6 @@ def test_shifting_moves_by_a_sixteenth_at_most_and_repeats_the_edge():
 
 def test_flipping_mirrors_about_half():
     pictures = torch.arange(32.0).repeat(400, 1, 32, 1)
-    moved = data._shifted(pictures, np.random.default_rng(0), flip=True)
+    moved = data._moved(pictures, *data._moves(len(pictures), pictures.shape, np.random.default_rng(0), flip=True))
     mirrored = (moved[:, 0, 0, 31] < moved[:, 0, 0, 0]).float().mean()
     assert 0.4 < mirrored < 0.6
