@@ -17,7 +17,7 @@ import torch
 
 from certify import files
 from certify.progress import Task as Bar
-from compress import team
+from compress import spending, team
 from compress.data import Batches
 from compress.facts import state_digest
 from compress.optimization import Run
@@ -159,6 +159,7 @@ class Epochs:
         if content is None:
             return
         self._state = _State(**content["state"])
+        spending.elsewhere(self._state.seconds)
         self._state.best = tuple(content["state"]["best"])
         self._run.load_state_dict(content["run"])
         self._batches.set_random_state(json.loads(content["batches"]))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from certify.data import Dataset
 from compress import facts
 from compress.facts import StageFacts
-from compress.lineage import BaselineRow, Row, Spent, spending
+from compress.lineage import BaselineRow, Row
 from compress.original import Original
 from compress.passes.base import Pass, PassContext, PassRecord, TorchPass
 from compress.recipe import Recipe
+from compress.spending import Spent, spending
 from compress.workspace import Workspace
 
 if TYPE_CHECKING:

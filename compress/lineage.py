@@ -5,72 +5,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from certify.data.dataset import Dataset, Split
-from certify.estimate import Estimate
 from certify.files import write_text
-from certify.measure.meters import choose
-from certify.measure.meters.base import Usage
 from certify.schema import validate
-from compress import team
 from compress.facts import StageFacts
 from compress.passes.base import Pass, PassRecord
 from compress.recipe import Recipe
+from compress.spending import Spent
 
 SCHEMA = "lineage-1"
 PARTS = ("train", "calibration", "validation", "test")
-
-
-@dataclass
-class Spent:
-    """Time and energy of a ``with spending()`` block; filled when it ends.
-
-    Attributes:
-        seconds: wall time.
-        energy: gross joules by the best meter for the device, or None where there is none, or where other processes
-            took part, of which a meter here may see nothing.
-    """
-
-    seconds: float = 0.0
-    energy: Estimate | None = None
-
-    def energy_json(self) -> dict[str, Any] | None:
-        """The lineage's field ``energy_j``."""
-        return None if self.energy is None else self.energy.to_json()
-
-
-@contextlib.contextmanager
-def spending(device: str = "cpu") -> Iterator[Spent]:
-    """Measure what a block costs: joules by the best meter for a device, modelled ones from this process' CPU time.
-
-    Args:
-        device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with the processor beside it).
-    """
-    spent, before = Spent(), team.trainings()
-    meter = choose(device).meter
-    if meter is not None:
-        meter.start()
-    wall, cpu = time.monotonic(), time.process_time()
-    try:
-        yield spent
-    finally:
-        spent.seconds = time.monotonic() - wall
-        cpu_s = time.process_time() - cpu
-        if meter is not None:
-            joules = meter.stop(Usage(spent.seconds, cpu_s)).energy_j
-        if meter is not None and team.trainings() == before:
-            facts = meter.facts({})
-            factor = facts.relative_error or 1.0
-            method = f"{facts.name}: {facts.method}"
-            spent.energy = Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from certify.callables import importing_from_here
 from certify.errors import ModelError
+from compress import spending
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,6 @@ PATIENCE = timedelta(days=7)
 
 T = TypeVar("T")
 Work = tuple[Callable[..., Any], tuple[Any, ...]]
-
-_trainings = 0
 
 
 @contextlib.contextmanager
@@ -72,7 +71,6 @@ def together(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
     Raises:
         ModelError: the arguments can't be sent to another process.
     """
-    global _trainings
     if size() == 1:
         yield
         return
@@ -84,7 +82,7 @@ def together(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
             "define its classes and functions in a module, or train without torchrun."
         ) from error
     share(work)
-    _trainings += 1
+    spending.elsewhere()
     yield
 
 
@@ -103,11 +101,6 @@ def rank() -> int:
 def leads() -> bool:
     """Whether this process leads; the only one does."""
     return rank() == 0
-
-
-def trainings() -> int:
-    """How many trainings several processes have done together."""
-    return _trainings
 
 
 def share(value: T) -> T:

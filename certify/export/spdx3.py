@@ -109,7 +109,8 @@ class _Document:
         """Joules of one inference, and of the passes; the profile has no place for an interval or a method."""
         spdx, lineage = self._spdx, self._source.lineage or {}
         inference = [self._source.take(*_INFERENCE, "value")] if self._source.look(*_INFERENCE) is not None else []
-        passes = [row["energy_j"]["value"] for row in lineage.get("rows", ()) if row["energy_j"]]
+        spent = [row["energy_j"] for row in lineage.get("rows", ())]
+        passes = [] if None in spent else [joules["value"] for joules in spent]  # a part would pass for the whole
         baseline = lineage.get("baseline", {})
         trained = [baseline["energy_j"]["value"]] if baseline.get("trained_here") and baseline.get("energy_j") else []
         if not inference + passes + trained:

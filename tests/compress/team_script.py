@@ -14,8 +14,8 @@ from torch import nn
 from certify.data import Dataset, array_split, default_preprocess
 from certify.errors import ModelError
 from compress import optimization, team
-from compress.lineage import spending
 from compress.optimization import Hooks
+from compress.spending import spending
 from compress.training import TrainingConfig, train
 
 

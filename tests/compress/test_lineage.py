@@ -12,9 +12,10 @@ from certify.estimate import EvidenceLevel
 from certify.schema import validate
 from compress import recipe
 from compress.facts import StageFacts, of_module, state_digest
-from compress.lineage import BaselineRow, Lineage, Row, Spent, describe_data, part_digest, spending
+from compress.lineage import BaselineRow, Lineage, Row, describe_data, part_digest
 from compress.passes import Declined, PassRecord
 from compress.passes.structured_prune import StructuredPrune
+from compress.spending import Spent, elsewhere, spending
 
 FACTS = StageFacts("0" * 64, 10, 20, 40)
 
@@ -88,6 +89,12 @@ def test_spending_is_filled_when_the_block_fails():
     with pytest.raises(KeyError), spending() as spent:
         raise KeyError
     assert spent.energy is not None
+
+
+def test_no_joules_are_stated_and_the_seconds_count_when_another_process_did_a_part():
+    with spending() as spent:
+        elsewhere(100.0)
+    assert spent.energy is None and 100 <= spent.seconds < 160
 
 
 def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):

@@ -1,0 +1,71 @@
+"""What a step of a job costs: seconds and joules."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from certify.estimate import Estimate
+from certify.measure.meters import choose
+from certify.measure.meters.base import Usage
+
+
+@dataclass
+class Spent:
+    """Time and energy of a ``with spending()`` block; filled when it ends.
+
+    Attributes:
+        seconds: wall time, with that of an earlier process whose work went on here.
+        energy: gross joules by the best meter for the device; None where there is none, or where another process,
+            earlier or beside this one, did a part of the work that no meter here has seen.
+        elsewhere: whether one did.
+    """
+
+    seconds: float = 0.0
+    energy: Estimate | None = None
+    elsewhere: bool = False
+
+    def energy_json(self) -> dict[str, Any] | None:
+        """The lineage's field ``energy_j``."""
+        return None if self.energy is None else self.energy.to_json()
+
+
+_open: list[Spent] = []
+
+
+@contextlib.contextmanager
+def spending(device: str = "cpu") -> Iterator[Spent]:
+    """Measure what a block costs: joules by the best meter for a device, modelled ones from this process' CPU time.
+
+    Args:
+        device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with the processor beside it).
+    """
+    spent = Spent()
+    meter = choose(device).meter
+    if meter is not None:
+        meter.start()
+    wall, cpu = time.monotonic(), time.process_time()
+    _open.append(spent)
+    try:
+        yield spent
+    finally:
+        _open.remove(spent)
+        here, cpu_s = time.monotonic() - wall, time.process_time() - cpu
+        spent.seconds += here
+        if meter is not None:
+            joules = meter.stop(Usage(here, cpu_s)).energy_j
+            facts = meter.facts({})
+            factor = facts.relative_error or 1.0
+            method = f"{facts.name}: {facts.method}"
+            energy = Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)
+            spent.energy = None if spent.elsewhere else energy
+
+
+def elsewhere(seconds: float = 0.0) -> None:
+    """Say that another process does a part of what is being measured, or did it for so many seconds."""
+    for spent in _open:
+        spent.elsewhere = True
+        spent.seconds += seconds
