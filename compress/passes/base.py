@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -148,9 +148,9 @@ class PassRecord:
     declined: tuple[Declined, ...] = ()
 
     @classmethod
-    def refused(cls, why: str) -> PassRecord:
-        """The record of a pass that could not do anything with the model."""
-        return cls({}, (Declined("the whole model", why),))
+    def refused(cls, why: str, parts: Iterable[Declined] = ()) -> PassRecord:
+        """The record of a pass that could not do anything with the model, and why not with parts of it."""
+        return cls({}, (Declined("the whole model", why), *parts))
 
     @property
     def changed(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os.path
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,8 @@ from torch import nn
 
 from compress.listening import Listener, listening
 from compress.passes.groups import LAYERS, Cut, Group, Number, layer_cuts, layer_number
+
+NORM = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass
@@ -83,11 +85,22 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
 
         return hook
 
-    leaves = [(path, module) for path, module in model.named_modules() if not any(True for _ in module.children())]
-    with listening((module, note(path)) for path, module in leaves), torch.no_grad():
+    with listening((module, note(path)) for path, module in _leaves(model)), torch.no_grad():
         model(sample)
     times = Counter(run.path for run in runs)
     return [run for run in runs if times[run.path] == 1 or not any(True for _ in run.module.parameters())]
+
+
+def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules without others in them; a batch norm is one whatever it holds (timm's hold their activation)."""
+    norms: list[str] = []
+    for path, module in model.named_modules():
+        if any(path.startswith(f"{norm}.") for norm in norms):
+            continue
+        if isinstance(module, NORM):
+            norms.append(path)
+        if isinstance(module, NORM) or not any(True for _ in module.children()):
+            yield path, module
 
 
 def _joins(module: nn.Module) -> bool:
@@ -111,7 +124,7 @@ def _likely(model: nn.Module, chain: _Chain, taker: _Run) -> bool:
 def _follows(model: nn.Module, run: _Run, chain: _Chain) -> bool:
     """Take a layer that works on each channel for itself into the chain, if it is one of its width."""
     module, path = run.module, run.path
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.num_features == chain.width:
+    if isinstance(module, NORM) and module.num_features == chain.width:
         names = ("weight", "bias", "running_mean", "running_var")
         chain.cuts += [Cut(path, name) for name in names if getattr(module, name) is not None]
         chain.numbers.append(Number(path, "num_features"))

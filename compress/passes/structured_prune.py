@@ -229,7 +229,8 @@ class StructuredPrune(TorchPass):
         if left > share * original:
             return PassRecord.refused(
                 f"{share:g} of the {what} can't be reached, only {left / original:.3f}, with at most "
-                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}"
+                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}",
+                pruner.left_out(pruner.widths()),
             )
         after = pruner.widths()
         done = {

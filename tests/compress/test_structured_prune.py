@@ -81,7 +81,7 @@ def test_sparse_learning_comes_before_pruning_when_it_is_asked_for(model, contex
     learnt = copy.deepcopy(taught)
     config = StructuredPrune(sparsify_epochs=3, sparsify=0.02, macs=0.6, round_to=2)
     config._sparsify("channels", learnt, context.sample(1), teacher)
-    before, after = (sum(float(p.norm()) for p in m.parameters() if p.ndim > 1) for m in (taught, learnt))
+    before, after = (sum(p.norm().item() for p in m.parameters() if p.ndim > 1) for m in (taught, learnt))
     assert after < 0.99 * before
     assert evaluate(learnt, context.data.validation, context.preprocess).accuracy > 0.9
     pruned, record = config.apply(taught, teacher)

@@ -161,6 +161,29 @@ def test_pair_is_refused_when_its_channels_are_read_elsewhere(context):
     assert [group.name for group in proven(model, sample, candidates)] == ["second"]
 
 
+class NormWithActivation(nn.BatchNorm2d):
+    """As timm builds them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(x))
+
+
+def test_channels_are_followed_when_the_norm_holds_its_activation(context):
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1),
+        NormWithActivation(8),
+        nn.Conv2d(8, 8, 3, groups=8),
+        NormWithActivation(8),
+        nn.Conv2d(8, 4, 1),
+    ).eval()
+    (group,) = proven(net, context.sample(1), find_chains(net, context.sample(1), ()))
+    assert (group.name, group.units) == ("0", 8)
+
+
 def test_blocks_are_pruned_when_the_trace_of_the_whole_fails(context):
     original = made("shufflenet")
     _, record = StructuredPrune(macs=0.6, round_to=2).apply(original, replace(context, teacher=original))
