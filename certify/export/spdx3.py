@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from certify.export.source import Path, Source
@@ -22,6 +23,7 @@ JOULES_PER_MEGAJOULE = 1e6
 ANNOTATED: tuple[Path, ...] = (("workload",), ("device",), ("meter",), ("profile", "guards"))
 """Circumstances of the measurement, for which SPDX has no property of its own."""
 
+QUANTITY = "ai_energyQuantity"
 _INFERENCE = ("profile", "estimates", "energy_j_candidate")
 
 
@@ -38,7 +40,18 @@ def write(source: Source) -> str:
         document.annotate(model, path)
     document.close(model)
     written = spdx.JSONLDSerializer().serialize_data(spdx.SHACLObjectSet(document.elements), force_at_graph=True)
-    return json.dumps(written, indent=2, allow_nan=False) + "\n"
+    return json.dumps(_without_exponents(written), indent=2, allow_nan=False) + "\n"
+
+
+def _without_exponents(value: Any) -> Any:
+    """JSON values with quantities as xsd:decimal has them; the bindings write small ones as 8e-10."""
+    if isinstance(value, list):
+        return [_without_exponents(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: format(Decimal(item), "f") if key == QUANTITY else _without_exponents(item) for key, item in value.items()
+    }
 
 
 class _Document:
