@@ -98,7 +98,7 @@ def certify(
         baseline: the untouched original, a file of the same kind.
         data: data specification, or a data set; its test part is what counts.
         out: folder for ``model.onnx``, ``baseline.onnx`` (``.pt2`` for programs), ``certificate.json``,
-            ``evidence.jsonl`` and the label.
+            ``evidence.jsonl`` and the label; what weighs over 2 GB has its weights in a ``.data`` file beside it.
         preprocess: the candidate's preprocessing contract, or a YAML file with one; None takes the one that the file
             carries.
         baseline_preprocess: likewise for the baseline; None takes the one that it carries, else the candidate's.
@@ -147,13 +147,16 @@ def certify(
             progress,
             made_here=lineage is not None,
         )
-        copy(measured_baseline, out / original)
+        made = sorted(path.name for path in Path(folder).iterdir())
+        beside = {name: out / name for name in made if name.startswith(original)}
+        for name, path in beside.items():
+            copy(Path(folder, name), path)
         certificate = issue(
             measured,
             evidence,
             lineage,
             contract,
-            {**(companions or {}), original: out / original},
+            {**(companions or {}), **beside},
             out,
             signer,
             model_name=model_name or candidate.stem,
@@ -162,7 +165,7 @@ def certify(
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
     draw_label(certificate, out)
     profile = certificate.profile
-    return Result(certificate, profile, grade(profile, constants), _written(out, subject_name(candidate), original))
+    return Result(certificate, profile, grade(profile, constants), _written(out, *made))
 
 
 def profile(

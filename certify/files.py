@@ -57,10 +57,11 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, beside)
 
 
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in chunks."""
+def sha256_file(path: Path, *further: Path) -> str:
+    """Hex SHA-256 of a file, or of several one after the other, read in chunks."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
+    for file in (path, *further):
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()

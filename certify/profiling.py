@@ -11,6 +11,7 @@ from pathlib import Path
 from certify.certificate.normalise import normalise
 from certify.data import Dataset, Preprocess, load
 from certify.evidence import ARMS
+from certify.evidence_file import write_evidence
 from certify.files import write_bytes, write_text
 from certify.judge.alone import derive_alone
 from certify.judge.edition import load_edition
@@ -59,7 +60,8 @@ def profile_workloads(
             score = plan.runtime not in {earlier.runtime for earlier in plans[: len(found)]}
             found.append(_workload(models, dataset, plan, f"{names[0]}, as given", score, progress))
             if out is not None:
-                found[-1].evidence.write(out / f"evidence-{found[-1].runtime}-batch{plan.batch}.jsonl")
+                name = f"evidence-{found[-1].runtime}-batch{plan.batch}.jsonl"
+                write_evidence(found[-1].evidence, out / name)
     profiled = Profiled(names[-1], names[0] if len(names) > 1 else None, tuple(found))
     if out is not None:
         write_text(out / TABLE, json.dumps(profiled.to_json(), indent=2, allow_nan=False) + "\n")

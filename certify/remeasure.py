@@ -52,9 +52,10 @@ def remeasure(
     baseline = path.parent / baseline_name(path)
     if not baseline.is_file():
         raise UsageError(f"{baseline} is missing; without the baseline there is nothing to measure {path} against.")
-    for file, digest in ((path, certificate.subject_digest["sha256"]),
-                         (baseline, predicate["baseline"]["file_digest"])):  # fmt: skip
-        if subject_digests(file)["sha256"] != digest:
+    stated = predicate["baseline"]["file_digest"], predicate["baseline"]["content_digest"]
+    measured = {"sha256": stated[0], "leanmarkContent": stated[1]}
+    for file, digests in ((path, certificate.subject_digest), (baseline, measured)):
+        if subject_digests(file) != digests:
             raise CertificateError(f"{file} is not the file that was measured; only that one can be measured again.")
     contract = Preprocess.from_json(predicate["preprocess"])
     workload, plan = predicate["workload"], plan or Plan()

@@ -21,8 +21,8 @@ import onnx.shape_inference
 from google.protobuf.message import Message
 
 from certify import files
-from certify.graph.external import external_bytes, is_external
-from certify.graph.load import tensors
+from certify.certificate.external import external_files
+from certify.certificate.messages import parse_model
 
 INLINE_BYTES = 2_000_000_000
 """Models with more bytes of weights than this keep them in a file beside."""
@@ -110,9 +110,7 @@ def parts(path: Path) -> list[Path]:
     Raises:
         ModelError: it names a file that is missing or outside of its folder.
     """
-    model = onnx.load_model(path, load_external_data=False)
-    outside = {external_bytes(tensor, path.parent).path for tensor in tensors(model.graph) if is_external(tensor)}
-    return [path, *sorted(outside)]
+    return [path, *external_files(parse_model(path), path.parent)]
 
 
 def infer_shapes(model: onnx.ModelProto) -> None:

@@ -254,7 +254,7 @@ def _certify(
 
 
 def _loss(evidence: Path, confidence: float) -> Estimate | None:
-    from certify.evidence import read_evidence
+    from certify.evidence_file import read_evidence
     from certify.judge.accuracy import accuracy_estimates
     from certify.judge.edition import load_edition
 

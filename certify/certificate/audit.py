@@ -16,7 +16,8 @@ from certify.certificate.statement import grade_json
 from certify.certificate.verification import Check, Verification
 from certify.certificate.verify import verify
 from certify.errors import CertificateError, LeanmarkError, UsageError
-from certify.evidence import Evidence, read_evidence
+from certify.evidence import Evidence
+from certify.evidence_file import read_evidence
 
 if TYPE_CHECKING:
     from certify.judge.edition import Edition

@@ -10,20 +10,18 @@ import onnx
 import rfc8785
 
 from certify.certificate.content import content_digest, metadata_digest, unsealed_metadata
-from certify.certificate.external import inline_external
+from certify.certificate.external import SMALL_BYTES, external_files, inline_external
 from certify.certificate.issue import Certificate
 from certify.certificate.messages import parse_model
 from certify.certificate.normalise import PREPROCESS_KEY
-from certify.certificate.seal import file_digest, unsealed_bytes
+from certify.certificate.seal import file_digest
 from certify.certificate.subject import subject_digests
 from certify.certificate.verification import Check
+from certify.certificate.weights import holds_only_weights, whole_bytes
 from certify.errors import LeanmarkError
 
 if TYPE_CHECKING:
     from certify.graph.counts import Counts
-
-SMALL_BYTES = 64 << 10
-"""Weights above it stay where they are while the model is counted; shapes are computed from smaller ones only."""
 
 
 def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
@@ -37,10 +35,10 @@ def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
         contracts = [entry.value for entry in model.metadata_props if entry.key == PREPROCESS_KEY]
         same_content = content_digest(model, path.parent) == certificate.subject_digest["leanmarkContent"]
         stripped = not same_content and _is_stripped(model, path, certificate)
+        clean = holds_only_weights(model, path.parent) if same_file else model_bytes_are_clean(path)
     except (LeanmarkError, OSError, UnicodeDecodeError) as error:
         yield Check("content_digest", "fail", f"The model can't be digested: {error}")
         return
-    clean = same_file or model_bytes_are_clean(path)
     yield _file_check(same_file, same_content or stripped, clean)
     if stripped:
         yield Check("content_digest", "note", "Its metadata was stripped; all else is what was certified.")
@@ -48,6 +46,11 @@ def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
         yield Check("content_digest", "fail", "The certificate states another metadata than the certified model has.")
     elif same_content:
         yield Check("content_digest", "pass", "The model says what was certified.")
+    elif same_file and (beside := external_files(model, path.parent)):
+        names = ", ".join(file.name for file in beside)
+        yield Check(
+            "content_digest", "fail", f"The weights beside the file ({names}) are not those that were certified."
+        )
     else:
         yield Check(
             "content_digest", "fail", "The model is not the one that was certified: it was altered, or is another."
@@ -58,12 +61,12 @@ def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
 
 
 def _file_check(same_file: bool, same_content: bool, clean: bool) -> Check:
+    if same_content and not clean:
+        return Check("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
     if same_file:
         return Check("file_digest", "pass", "The file's bytes are those that were measured.")
-    if same_content and clean:
-        return Check("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
     if same_content:
-        return Check("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
+        return Check("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
     return Check("file_digest", "fail", "The file's bytes are not those that were measured.")
 
 
@@ -137,11 +140,12 @@ def _facts_check(path: Path, model: onnx.ModelProto, certificate: Certificate, s
 
     try:
         contract = Preprocess.from_json(certificate.predicate["preprocess"])
+        size = whole_bytes(path, model) if same_file else None
         inline_external(model, path.parent, largest_weight=SMALL_BYTES)
         counts = count(model, sample_shape(contract))
     except LeanmarkError as error:
         return Check("subject_facts", "fail", f"The model can't be counted: {error}")
-    return _compare_counts(counts, unsealed_bytes(path) if same_file else None, certificate)
+    return _compare_counts(counts, size, certificate)
 
 
 def _compare_counts(counts: Counts, size: int | None, certificate: Certificate) -> Check:

@@ -21,7 +21,8 @@ from certify.certificate.statement import from_header, grade_json
 from certify.certificate.subject import baseline_name, bytes_digest, measured_digests
 from certify.certificate.verification import Check, Outcome
 from certify.errors import LeanmarkError
-from certify.evidence import Evidence, parse_evidence
+from certify.evidence import Evidence
+from certify.evidence_file import parse_evidence
 from certify.files import sha256_file
 
 if TYPE_CHECKING:

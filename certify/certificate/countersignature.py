@@ -21,6 +21,7 @@ from certify.certificate.issue import CERTIFICATE_NAME, Certificate, read_certif
 from certify.certificate.keys import SigningKey
 from certify.certificate.signed import Signed, read_statement, sign_statement
 from certify.errors import CertificateError, UsageError
+from certify.evidence_file import evidence_bytes
 from certify.files import sha256_file, write_bytes
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def countersign(
             f"The new measurement neither confirms nor contradicts {undecided}, so there is nothing to sign. Measure "
             "longer, on a quieter machine, or countersign without it."
         )
-    records = None if remeasured is None else remeasured.evidence.to_bytes()
+    records = None if remeasured is None else evidence_bytes(remeasured.evidence)
     predicate = _predicate(audit, remeasured, records, remark)
     statement = sign_statement(SCHEMA, _subject(audit.certificate), predicate, signer)
     base = audit.path.parent / FOLDER / signer.public.key_id

@@ -18,7 +18,9 @@ from certify.certificate.normalise import PREPROCESS_KEY
 from certify.certificate.seal import MAX_CERTIFICATE_BYTES, read_seal, seal
 from certify.certificate.statement import SUBJECT_NAME, Binding, build_statement, parse_statement
 from certify.certificate.subject import can_be_sealed, measured_digests, subject_digests, subject_name
+from certify.certificate.weights import copy_weights
 from certify.errors import CertificateError, UsageError
+from certify.evidence_file import evidence_bytes
 from certify.files import copy, sha256_file, write_bytes, write_text
 from certify.schema import validate
 
@@ -180,9 +182,9 @@ def issue(
 ) -> Certificate:
     """Judge the evidence, sign what follows from it, and write the sealed model with its papers.
 
-    Writes ``model.onnx``, ``certificate.json``, ``evidence.jsonl`` and, where there is one, ``lineage.json`` into
-    ``out``, each as a whole, the certificate last. A file that can't be sealed is copied as it is. Equal input gives
-    equal bytes: the time in the certificate is that of the measurement.
+    Writes ``model.onnx`` (with its weights beside it where they lie outside), ``certificate.json``, ``evidence.jsonl``
+    and, where there is one, ``lineage.json`` into ``out``, each as a whole, the certificate last. A file that can't be
+    sealed is copied as it is. Equal input gives equal bytes: the time in the certificate is that of the measurement.
 
     Args:
         candidate_normalised: the file that was measured.
@@ -209,7 +211,7 @@ def issue(
     constants = load_edition(edition or evidence.header.edition)
     profile = derive(evidence, constants)
     try:
-        records = evidence.to_bytes()
+        records = evidence_bytes(evidence)
     except ValueError as error:
         raise CertificateError(f"The evidence can't be written as canonical JSON: {error}.") from error
     spec = None if lineage is None else read_lineage(lineage)["model"]["spec"]
@@ -228,6 +230,7 @@ def issue(
     payload = build_statement(evidence, profile, grade(profile, constants), constants, preprocess, binding)
     certificate = Certificate(sign(payload, signer).to_bytes())
     if can_be_sealed(candidate_normalised):
+        copy_weights(candidate_normalised, out)
         seal(candidate_normalised, out / binding.subject, certificate.content)
     else:
         copy(candidate_normalised, out / binding.subject)

@@ -1,8 +1,8 @@
 """Bringing an ONNX file into the form that is measured, digested and sealed.
 
-Weights are inlined, and what tells about the machine that exported the file (documentation strings with stack traces,
-source paths) is dropped: the certificate would otherwise bind, and publish, somebody's folder names. What is computed
-stays as it was.
+Weights are brought inside, or into one file beside where they are too many. What tells about the machine that exported
+the file (documentation strings with stack traces, source paths) is dropped: the certificate would otherwise bind, and
+publish, somebody's folder names. What is computed stays as it was.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import rfc8785
 from google.protobuf.message import Message
 
 from certify.certificate.envelope import parse_canonical
-from certify.certificate.external import inline_external
+from certify.certificate.external import SMALL_BYTES, fits_inside, inline_external
 from certify.certificate.messages import listed_fields, messages, parse_model, refuse_unknown_fields
+from certify.certificate.weights import write_weights
 from certify.errors import ModelError
 from certify.files import write_bytes
 from certify.graph import exported
+from certify.graph.external import is_external
 
 if TYPE_CHECKING:
     from certify.data.preprocess import Preprocess
@@ -33,16 +35,17 @@ _SOURCE_PATH = re.compile(r"(^|[\s\"'(=])(/|~/|[A-Za-z]:[\\/])[^\s\"']*[\\/]|\.p
 
 
 def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
-    """Write the normal form of a model's file; normalising twice gives the same bytes.
+    """Write the normal form of a model's file; normalising twice under one name gives the same bytes.
 
     Args:
         source: any ONNX file, with its external data beside it, or a program exported by torch (``.pt2``).
-        target: where the normal form goes; may be ``source`` itself.
+        target: where the normal form goes; may be ``source`` itself. A model of more than 2 GB keeps its weights in
+            a file beside, as :mod:`certify.certificate.weights` says.
         preprocess: how pictures become the model's input; stored in the file as ``leanmark.preprocess``.
 
     Raises:
         ModelError: the file is damaged, holds fields that this version of ONNX does not know, has external data that
-            leaves its folder, or is larger than 2 GB.
+            leaves its folder, or more than 2 GB beside its weights.
     """
     if source.suffix == exported.SUFFIX:
         contract = rfc8785.dumps(preprocess.to_json())
@@ -50,10 +53,13 @@ def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
         return
     model = parse_model(source)
     refuse_unknown_fields(model)
-    inline_external(model, source.parent)
+    inside = fits_inside(model, source.parent)
+    inline_external(model, source.parent, largest_weight=None if inside else SMALL_BYTES)
     for message in messages(model):
         _strip(message)
     _replace_own_metadata(model, preprocess)
+    if not inside:
+        write_weights(model, source.parent, target)
     write_bytes(target, model.SerializeToString(deterministic=True))
 
 
@@ -88,7 +94,7 @@ def stored_contract(path: Path) -> Preprocess | None:
 def _strip(message: Message) -> None:
     """Drop documentation strings and what an exporter noted about its source code."""
     fields = message.DESCRIPTOR.fields_by_name
-    if isinstance(message, onnx.TensorProto):
+    if isinstance(message, onnx.TensorProto) and not is_external(message):
         message.ClearField("data_location")  # "default" said aloud
     if "doc_string" in fields:
         message.ClearField("doc_string")

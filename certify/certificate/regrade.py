@@ -15,6 +15,7 @@ from certify.certificate.keys import PublicKey, SigningKey
 from certify.certificate.seal import unseal
 from certify.certificate.statement import grade_json
 from certify.certificate.subject import can_be_sealed, subject_name
+from certify.certificate.weights import copy_weights
 from certify.errors import CertificateError, UsageError
 from certify.files import copy
 
@@ -114,7 +115,11 @@ def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
         copy(home / name, out / name)
     with tempfile.TemporaryDirectory(prefix=".regrading-", dir=out) as folder:
         bare = Path(folder, subject_name(path))
-        (unseal if can_be_sealed(path) else copy)(path, bare)
+        if can_be_sealed(path):
+            copy_weights(path, bare.parent)
+            unseal(path, bare)
+        else:
+            copy(path, bare)
         return issue(
             bare,
             found.audit.evidence,

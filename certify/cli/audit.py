@@ -77,8 +77,10 @@ def command(
 
 
 def _keep(evidence: Evidence, place: Path | None) -> None:
+    from certify.evidence_file import write_evidence
+
     if place is not None:
-        evidence.write(place)
+        write_evidence(evidence, place)
 
 
 def _audit_parts(found: Audit) -> list[object]:

@@ -40,7 +40,7 @@ def command(
     """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
 
     Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
-    evidence.jsonl and the label.
+    evidence.jsonl and the label; a model of over 2 GB has its weights in a .data file beside it.
     """
     from certify.api import certify
     from certify.data.preprocess import Preprocess

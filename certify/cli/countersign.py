@@ -56,7 +56,7 @@ def command(
         return
     from certify.certificate.countersignature import Countersignature, Remeasured, countersign
     from certify.certificate.keys import load_or_create, load_private
-    from certify.evidence import read_evidence
+    from certify.evidence_file import read_evidence
 
     again = None
     if remeasured is not None:

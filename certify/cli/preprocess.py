@@ -127,7 +127,7 @@ def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
         return {}
     if model.suffix == exported.SUFFIX:
         raise UsageError(f"{model} is an exported program; name its ports with --input-name and --output-name.")
-    loaded = load_model(model)
+    loaded = load_model(model, weights=False)
     names: dict[str, str] = {}
     for field, ports in (("input_name", inputs(loaded)), ("output_name", outputs(loaded))):
         if field not in given and len(ports) != 1:

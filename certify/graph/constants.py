@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnx
 import onnx.reference
 
 from certify.errors import ModelError
+from certify.graph.external import external_bytes, is_external
 
 FOLDED = frozenset(
     {
@@ -36,17 +38,32 @@ of them."""
 MAX_ELEMENTS = 4096
 
 
-def array_of(tensor: onnx.TensorProto) -> npt.NDArray[Any]:
+def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> npt.NDArray[Any]:
     """The values of a tensor.
 
+    Args:
+        tensor: which is left as it is.
+        folder: of its model, where it lies outside.
+
     Raises:
-        ModelError: it holds more or less than its type and shape say, or they are none.
+        ModelError: it holds more or less than its type and shape say, or they are none; or its bytes can't be had.
     """
     try:
-        stored: Any = onnx.numpy_helper.to_array(tensor)
+        stored: Any = _read_external(tensor, folder) if is_external(tensor) else onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise ModelError(f"Tensor '{tensor.name}' does not hold what its type and shape say: {error}.") from error
     return np.asarray(stored)
+
+
+def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> npt.NDArray[Any]:
+    place = external_bytes(tensor, folder)
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
+    if place.length == math.prod(tensor.dims) * kind.itemsize:
+        read = np.fromfile(place.path, kind, math.prod(tensor.dims), offset=place.offset)
+        return np.asarray(read.reshape(tensor.dims))
+    packed = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims)  # several numbers in a byte
+    packed.raw_data = b"".join(place.chunks())
+    return np.asarray(onnx.numpy_helper.to_array(packed))
 
 
 def fold_small_constants(graph: onnx.GraphProto) -> None:

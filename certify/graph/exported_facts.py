@@ -1,6 +1,6 @@
 """What the graph of an exported program says: ports, multiply-adds, parameters, quantized operators.
 
-Counted as certify.graph.counts and certify.graph.structure count an ONNX graph, from the shapes that the exporter
+Counted as certify.graph.counts and certify.graph.fusion count an ONNX graph, from the shapes that the exporter
 stored with every value.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 from certify.errors import ModelError
 from certify.graph.counts import Counts
 from certify.graph.exported import CONSTANTS, WEIGHTS, Exported
+from certify.graph.fusion import Quantization
 from certify.graph.load import InputContract, Port, check_port, named_port
-from certify.graph.structure import Quantization
 
 Shape = tuple[int | None, ...]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from certify.errors import ModelError
 from certify.graph.exported import Exported
 from certify.graph.exported_facts import DTYPES, PRODUCTS, Operator, operators, positions_of, reading, shape_of, sources
-from certify.graph.structure import ZeroChannels
+from certify.graph.zero_channels import ZeroChannels
 
 RESHAPES = frozenset({"reshape", "view", "squeeze", "unsqueeze"})
 NORMALISATIONS = frozenset({"batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"})

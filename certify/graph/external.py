@@ -94,6 +94,11 @@ def _confined(location: str, folder: Path) -> Path:
     home = folder.resolve()
     try:
         path = (home / parts).resolve(strict=True)
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"External data '{location[:200]}' is missing in {folder}; put the file of weights that came with the "
+            "model there, under that name."
+        ) from error
     except (OSError, RuntimeError) as error:
         raise ModelError(f"External data '{location[:200]}' can't be read in {folder}: {error}.") from error
     if home not in path.parents or not path.is_file():

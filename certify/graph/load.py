@@ -59,8 +59,12 @@ class InputContract(Protocol):
         """Shape of every input."""
 
 
-def load_model(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file with its external tensors.
+def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Args:
+        path: the file.
+        weights: whether its external tensors are brought inside; they are checked either way.
 
     Raises:
         ModelError: the file is missing, damaged, no ONNX model, or its external data can't be read or lies outside
@@ -82,7 +86,8 @@ def load_model(path: Path) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
-    onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    if weights:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,15 +12,13 @@ import onnx
 
 from certify.data.dataset import Dataset, overlap
 from certify.evidence import Observation, Window
-from certify.graph.structure import Quantization
+from certify.graph.fusion import Quantization
 from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.inputs import InputStatistics
 from certify.measure.runtimes.base import NodeRun, Runtime
 from certify.measure.subject import Subject, file_kind, session_settings
 
-MAX_SAVED_BYTES = 1_900_000_000
-"""A runtime writes its optimised graph as one protobuf message, which can't pass 2 GB."""
 NAMED = 3
 """Nodes of each provider whose names are kept."""
 
@@ -27,8 +26,7 @@ NAMED = 3
 def graphs(subjects: Iterable[Subject], runtime: str, threads: int, folder: Path) -> list[Observation]:
     """Fused quantization, as the runtime's own graphs tell it, and channels of zeros.
 
-    Left out, so that their guard does not know, are quantized models whose graph can't be had: the runtime tells
-    nothing of it, or it is too large to be written.
+    Left out, so that their guard does not know, are quantized models of whose graph the runtime tells nothing.
     """
     fused: dict[str, Any] = {}
     zeros: dict[str, Any] = {}
@@ -46,19 +44,18 @@ def _quantization(subject: Subject, runtime: str, threads: int, folder: Path) ->
     writes = runtimes.get(runtime).writes_graph
     if meant.intended == 0 or file_kind(subject.path) != ".onnx":
         return meant
-    if writes and subject.facts.bytes > MAX_SAVED_BYTES:
-        return None
     contract = subject.preprocess
-    target = folder / f"{subject.arm}-optimised.onnx" if writes else None
     shape = contract.port_shape(1)
-    settings = session_settings(runtime, threads, contract.input_names, contract.output_name, target, shape)
-    with Worker(subject.arm, subject.path, settings) as worker:
-        integer = worker.facts.get("integer_nodes")
-    if target is None:
-        return None if integer is None else subject.quantization(None, integer)
-    model = onnx.load_model(str(target), load_external_data=False)
-    target.unlink()
-    return subject.quantization(model, ())
+    with tempfile.TemporaryDirectory(prefix="optimised-", dir=folder) as place:
+        target = Path(place, "optimised.onnx") if writes else None
+        settings = session_settings(
+            runtime, threads, contract.input_names, contract.output_name, target, shape, subject.weights
+        )
+        with Worker(subject.arm, subject.path, settings) as worker:
+            integer = worker.facts.get("integer_nodes")
+        if target is not None:
+            return subject.quantization(onnx.load_model(str(target), load_external_data=False), ())
+    return None if integer is None else subject.quantization(None, integer)
 
 
 def sessions(

@@ -10,15 +10,18 @@ from typing import Any
 import onnx
 
 from certify.certificate.content import content_digest
-from certify.certificate.seal import file_digest, unsealed_bytes
+from certify.certificate.external import SMALL_BYTES, external_files, inline_external
+from certify.certificate.seal import file_digest
+from certify.certificate.weights import whole_bytes
 from certify.data.preprocess import Preprocess
 from certify.errors import MeasureError
 from certify.evidence import ModelFacts
 from certify.files import sha256_file
 from certify.graph import exported, exported_facts, exported_weights
 from certify.graph.counts import Counts, count
+from certify.graph.fusion import Quantization, fused_quantization, quantization
 from certify.graph.load import check_feedable, load_model, sample_shape
-from certify.graph.structure import Quantization, ZeroChannels, fused_quantization, quantization, zero_channels
+from certify.graph.zero_channels import ZeroChannels, zero_channels
 from certify.measure.client import Worker
 from certify.measure.machine import cores_for
 
@@ -32,7 +35,8 @@ class Subject:
         path: its file, ONNX or exported by torch (``.pt2``).
         preprocess: how it is fed and read.
         facts: what its file says.
-        sha256: hex digest of all its bytes, a seal included.
+        weights: files beside it that hold its weights.
+        sha256: hex digest of all bytes of it and of them, a seal included.
         inputs: array file of the samples that its windows go through.
     """
 
@@ -40,6 +44,7 @@ class Subject:
     path: Path
     preprocess: Preprocess
     facts: ModelFacts
+    weights: tuple[Path, ...]
     sha256: str
     inputs: Path
 
@@ -47,7 +52,7 @@ class Subject:
         """Channels of zeros in its file, which is read again."""
         if file_kind(self.path) == exported.SUFFIX:
             return exported_weights.exported_zero_channels(exported.read_exported(self.path))
-        return zero_channels(load_model(self.path))
+        return zero_channels(_light_model(self.path), self.path.parent)
 
     def graph_outputs(self) -> int:
         """Number of all outputs of its graph; a runtime computes those too that nobody reads."""
@@ -64,7 +69,7 @@ class Subject:
         """
         if file_kind(self.path) == exported.SUFFIX:
             return exported_facts.exported_quantization(exported.read_exported(self.path))
-        model = load_model(self.path)
+        model = load_model(self.path, weights=False)
         return fused_quantization(model, integer) if optimised is None else quantization(model, optimised)
 
 
@@ -79,17 +84,30 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
     Raises:
         ModelError: the file can't be read, or takes something else than its preprocessing contract makes.
     """
-    read = _exported_facts if file_kind(path) == exported.SUFFIX else _onnx_facts
-    return Subject(
-        arm, path, preprocess, read(path, preprocess, batch), sha256_file(path), folder / f"{arm}-inputs.npy"
-    )
+    weights: list[Path] = []
+    if file_kind(path) == exported.SUFFIX:
+        facts = _exported_facts(path, preprocess, batch)
+    else:
+        model = load_model(path, weights=False)
+        weights = external_files(model, path.parent)
+        facts = _onnx_facts(path, model, preprocess, batch)
+    digest = sha256_file(path, *weights)
+    return Subject(arm, path, preprocess, facts, tuple(weights), digest, folder / f"{arm}-inputs.npy")
 
 
-def _onnx_facts(path: Path, preprocess: Preprocess, batch: int) -> ModelFacts:
-    model = load_model(path)
+def _light_model(path: Path) -> onnx.ModelProto:
+    """The model, but for large weights in the files beside it, which stay there."""
+    model = load_model(path, weights=False)
+    inline_external(model, path.parent, largest_weight=SMALL_BYTES)
+    return model
+
+
+def _onnx_facts(path: Path, model: onnx.ModelProto, preprocess: Preprocess, batch: int) -> ModelFacts:
     check_feedable(model, preprocess, batch)
     digests = file_digest(path), content_digest(model, path.parent)
-    return _facts(digests, unsealed_bytes(path), count(model, sample_shape(preprocess)))
+    size = whole_bytes(path, model)
+    inline_external(model, path.parent, largest_weight=SMALL_BYTES)
+    return _facts(digests, size, count(model, sample_shape(preprocess)))
 
 
 def _exported_facts(path: Path, preprocess: Preprocess, batch: int) -> ModelFacts:
@@ -119,6 +137,7 @@ def session_settings(
     output_name: str,
     optimised: Path | None = None,
     input_shape: tuple[int, ...] | None = None,
+    weights: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Arguments of a worker's ``open`` command beside the model."""
     return {
@@ -129,6 +148,7 @@ def session_settings(
         "output_name": output_name,
         "optimised": None if optimised is None else str(optimised),
         "input_shape": None if input_shape is None else list(input_shape),
+        "weights": [str(file.resolve()) for file in weights],
     }
 
 
@@ -150,7 +170,9 @@ def open_worker(
     """
     contract = model.preprocess
     shape = contract.port_shape(batch)
-    settings = session_settings(runtime, threads, contract.input_names, contract.output_name, input_shape=shape)
+    settings = session_settings(
+        runtime, threads, contract.input_names, contract.output_name, input_shape=shape, weights=model.weights
+    )
     settings["profile"] = profile
     worker = Worker(arm or model.arm, model.path, settings)
     try:

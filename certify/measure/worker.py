@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,18 +40,19 @@ class Worker:
         self._session: Session | None = None
         self._feeds: list[Any] = []
 
-    def open(self, model: str, runtime: str, **settings: Any) -> dict[str, Any]:
-        """Build the session."""
+    def open(self, model: str, runtime: str, weights: Sequence[str] = (), **settings: Any) -> dict[str, Any]:
+        """Build the session; ``weights`` are the files beside the model that hold its weights."""
         path = Path(model)
         optimised = settings.pop("optimised", None)
+        files = [path, *map(Path, weights)]
         cores = tuple(settings.pop("cores"))
         for name in ("input_names", "input_shape"):  # JSON has no tuples
             if settings.get(name) is not None:
                 settings[name] = tuple(settings[name])
         options = SessionOptions(cores=cores, optimised=Path(optimised) if optimised else None, **settings)
-        before = sha256_file(path)
+        before = sha256_file(*files)
         self._session = runtimes.get(runtime).open(path, options)
-        if sha256_file(path) != before:
+        if sha256_file(*files) != before:
             raise ModelError(f"{path} was changed while it was being loaded; measure a file that nothing writes to.")
         gc.collect()
         gc.freeze()  # what is there now stays; collecting before each window need not look at it again

@@ -12,7 +12,8 @@ from typing import Any
 from certify.certificate.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.certificate.verification import Signature
 from certify.errors import CertificateError
-from certify.evidence import Evidence, parse_evidence
+from certify.evidence import Evidence
+from certify.evidence_file import parse_evidence
 from certify.schema import validate
 
 

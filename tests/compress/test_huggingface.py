@@ -275,7 +275,7 @@ def test_text_goes_the_whole_way_when_a_bert_is_compressed(
 ) -> None:
     import certify
     from certify.certificate.normalise import stored_contract
-    from certify.evidence import read_evidence
+    from certify.evidence_file import read_evidence
     from certify.measure.plan import Plan
     from compress.pipeline import run
     from compress.recipe import Recipe

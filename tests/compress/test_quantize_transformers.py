@@ -13,8 +13,8 @@ from torch import nn
 
 from certify.data import default_preprocess
 from certify.graph.counts import count
+from certify.graph.fusion import quantization
 from certify.graph.load import load_model
-from certify.graph.structure import quantization
 from compress.export import export
 from compress.parity import run_onnx
 from compress.passes.half import Half

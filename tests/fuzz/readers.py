@@ -35,12 +35,12 @@ from certify.certificate.trust import (
 from certify.certificate.verify import KEY_STATEMENTS_NAME, verify
 from certify.data.preprocess import Preprocess
 from certify.errors import LeanmarkError
-from certify.evidence import parse_evidence
+from certify.evidence_file import parse_evidence
 from certify.export import FORMATS, export
 from certify.folders import config_folder
 from certify.graph.counts import count
 from certify.graph.load import inputs, load_model
-from certify.graph.structure import zero_channels
+from certify.graph.zero_channels import zero_channels
 from certify.page import Papers, page
 from compress import recipe
 

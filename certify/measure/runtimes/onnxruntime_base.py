@@ -129,6 +129,8 @@ def _settings(options: SessionOptions) -> ort.SessionOptions:
         settings.add_session_config_entry("session.intra_op_thread_affinities", others)
     if options.optimised is not None:
         settings.optimized_model_filepath = str(options.optimised)
+        weights = f"{options.optimised.name}.data"  # one message can't hold over 2 GB
+        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)
     return settings
 
 

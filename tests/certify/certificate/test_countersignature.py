@@ -24,6 +24,7 @@ from certify.certificate.verify import verify
 from certify.cli.main import main
 from certify.errors import UsageError
 from certify.evidence import Evidence
+from certify.evidence_file import evidence_bytes, write_evidence
 
 Builder = Callable[..., Evidence]
 
@@ -218,7 +219,7 @@ def test_countersign_command_signs_with_the_key_when_given(
     folder: Path, tmp_path: Path, certified_evidence: Builder
 ) -> None:
     key = generate(tmp_path / "lab" / "lab.key")
-    certified_evidence(seed=7).write(tmp_path / "again.jsonl")
+    write_evidence(certified_evidence(seed=7), tmp_path / "again.jsonl")
     arguments = ("countersign", folder / "model.onnx", "--key", tmp_path / "lab" / "lab.key")
     assert run(*arguments).exit_code == 0
     result = run(*arguments, "--remeasured", tmp_path / "again.jsonl", "--json")
@@ -251,6 +252,6 @@ def test_audit_command_measures_again_when_asked(
     assert result.exit_code == code, result.output
     assert f"candidate: {changed} samples have another top-1" in result.stdout
     assert ("DISAGREE on accuracy_candidate" in result.stdout) == bool(changed)
-    assert place.read_bytes() == records.to_bytes()
+    assert place.read_bytes() == evidence_bytes(records)
     values = json.loads(run(*arguments, "--json").stdout)["remeasured"]
     assert values["agrees"] is (not changed) and len(values["changed_top1"]["candidate"]) == changed

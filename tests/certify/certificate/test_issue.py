@@ -15,7 +15,8 @@ from certify.certificate.keys import SigningKey
 from certify.certificate.seal import MAX_CERTIFICATE_BYTES, read_seal, seal
 from certify.data.preprocess import Preprocess
 from certify.errors import CertificateError, UsageError
-from certify.evidence import Evidence, read_evidence
+from certify.evidence import Evidence
+from certify.evidence_file import read_evidence
 from certify.judge.edition import load_edition
 from certify.judge.grade import grade
 from certify.judge.profile import derive

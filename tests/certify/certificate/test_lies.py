@@ -15,7 +15,8 @@ from certify.certificate.keys import SigningKey, generate
 from certify.certificate.verification import Verification
 from certify.certificate.verify import verify
 from certify.errors import CertificateError
-from certify.evidence import Evidence, read_evidence
+from certify.evidence import Evidence
+from certify.evidence_file import read_evidence, write_evidence
 
 Resign = Callable[[Path, Callable[[dict[str, Any]], object], SigningKey], Path]
 
@@ -110,7 +111,7 @@ def sign_evidence(folder: Path, key: SigningKey, sign_again: Resign) -> Callable
     """Puts other evidence into the folder, signs everything again and verifies it."""
 
     def resign(evidence: Evidence) -> Verification:
-        digest = evidence.write(folder / "evidence.jsonl")
+        digest = write_evidence(evidence, folder / "evidence.jsonl")
         size = (folder / "evidence.jsonl").stat().st_size
         path = sign_again(folder, _predicate(lambda p: p.update(evidence={"sha256": digest, "bytes": size})), key)
         return verify(path, trust=[key.public])

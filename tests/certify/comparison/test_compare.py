@@ -52,7 +52,7 @@ def other_baseline(make: Make) -> Any:
 
 def certify_facts(make: Make) -> ModelFacts:
     """Facts of the small candidate, as the evidence of one of its certificates states them."""
-    from certify.evidence import read_evidence
+    from certify.evidence_file import read_evidence
 
     return read_evidence(make().path.parent / "evidence.jsonl").header.models["candidate"]
 

@@ -15,7 +15,7 @@ from certify.certificate.keys import generate
 from certify.cli.main import main
 from certify.comparison import Gate, pass_gate
 from certify.errors import UsageError
-from certify.evidence import read_evidence
+from certify.evidence_file import read_evidence
 
 Make = Callable[..., Any]
 

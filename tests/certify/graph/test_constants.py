@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from certify.graph.constants import fold_small_constants
+from certify.errors import ModelError
+from certify.graph.constants import array_of, fold_small_constants
 from certify.graph.counts import count
 
 
@@ -77,3 +81,33 @@ def test_products_are_counted_when_their_mask_is_looked_up_by_computed_positions
     )
     counts = count(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
     assert (counts.macs, counts.counted_share) == (60, 1.0)
+
+
+def external(values: np.ndarray, folder: Path, before: int = 6) -> onnx.TensorProto:
+    """A tensor whose bytes lie in a file, behind others."""
+    tensor = onnx.numpy_helper.from_array(values, "w")
+    (folder / "w.bin").write_bytes(bytes(before) + tensor.raw_data)
+    for key, value in (("location", "w.bin"), ("offset", before), ("length", len(tensor.raw_data))):
+        tensor.external_data.add(key=key, value=str(value))
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "kind", [np.float32, np.int8, np.bool_, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.int4]
+)
+def test_array_is_read_from_its_file_when_the_tensor_lies_outside(tmp_path: Path, kind: type) -> None:
+    values = np.array([[1, 2, 3], [-4, 0, 5]]).astype(kind)
+    tensor = external(values, tmp_path)
+    found = array_of(tensor, tmp_path)
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found.astype(np.float32), values.astype(np.float32))
+    assert not tensor.HasField("raw_data")
+
+
+def test_array_is_refused_when_its_file_does_not_hold_what_its_shape_says(tmp_path: Path) -> None:
+    tensor = external(np.ones((2, 3), np.float32), tmp_path)
+    tensor.dims[0] = 3
+    with pytest.raises(ModelError, match="'w' does not hold what its type and shape say"):
+        array_of(tensor, tmp_path)

@@ -15,7 +15,7 @@ from certify.data.images import ImagePreprocess
 from certify.data.tokens import TokenPreprocess
 from certify.errors import ModelError
 from certify.graph import exported, exported_facts, exported_weights
-from certify.graph.structure import ZeroChannels
+from certify.graph.zero_channels import ZeroChannels
 
 torch = pytest.importorskip("torch")
 

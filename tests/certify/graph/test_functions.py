@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from certify.errors import ModelError
 from certify.graph.counts import count
 from certify.graph.functions import MAX_DEPTH, inlined
-from certify.graph.structure import zero_channels
+from certify.graph.zero_channels import zero_channels
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
 

@@ -100,7 +100,7 @@ def test_load_refuses_when_external_data_are_a_link_out_of_the_folder(conv, tmp_
         load_model(path)
 
 
-@pytest.mark.parametrize(("size", "word"), [(None, "No such file"), (10, "which has 10")])
+@pytest.mark.parametrize(("size", "word"), [(None, "is missing"), (10, "which has 10")])
 def test_load_names_the_file_when_external_data_are_not_whole(conv, tmp_path: Path, size, word: str) -> None:
     path = _external(conv, tmp_path)
     data = tmp_path / "weights.bin"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from certify.errors import CertificateError
-from certify.evidence import Evidence, parse_evidence
+from certify.evidence import Evidence
+from certify.evidence_file import evidence_bytes, parse_evidence
 from certify.judge.accuracy import accuracy_estimates
 from certify.judge.edition import Edition
 from certify.judge.grade import grade
@@ -46,7 +47,7 @@ def test_loss_is_that_of_the_mean_score_when_scores_are_any_numbers(evidence: Ev
     baseline = rng.uniform(0.5, 1.0, len(evidence.predictions))
     candidate = baseline - rng.uniform(0.0, 0.02, len(baseline))
     made = declared(evidence, "own:confidence", baseline, candidate)
-    estimates = accuracy_estimates(parse_evidence(made.to_bytes()), edition)
+    estimates = accuracy_estimates(parse_evidence(evidence_bytes(made)), edition)
     loss = estimates["relative_loss_percent"]
     assert loss.value == pytest.approx(100 * (1 - candidate.mean() / baseline.mean()))
     assert loss.low < loss.value < loss.high

@@ -16,7 +16,8 @@ import rfc8785
 
 from certify.errors import CertificateError
 from certify.estimate import EvidenceLevel
-from certify.evidence import Evidence, MeterFacts, parse_evidence
+from certify.evidence import Evidence, MeterFacts
+from certify.evidence_file import evidence_bytes, evidence_lines, parse_evidence
 from certify.judge.edition import Edition
 from certify.judge.grade import grade
 from certify.judge.profile import Profile, derive
@@ -42,7 +43,7 @@ def test_profile_holds_every_figure_when_evidence_is_complete(evidence: Evidence
 
 
 def test_profile_is_the_same_when_derived_from_the_written_file(evidence: Evidence, edition: Edition) -> None:
-    first, again = derive(evidence, edition), derive(parse_evidence(evidence.to_bytes()), edition)
+    first, again = derive(evidence, edition), derive(parse_evidence(evidence_bytes(evidence)), edition)
     assert first == again
     assert grade(first, edition) == grade(again, edition)
 
@@ -212,7 +213,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_evidence_is_judged_or_refused_when_any_field_is_altered(evidence: Evidence, edition: Edition) -> None:
     """Whatever stands in a hostile file ends in a profile that can be written, or in one clear error."""
     short = dataclasses.replace(evidence, predictions=evidence.predictions[:60])
-    written = list(short.lines())
+    written = list(evidence_lines(short))
     lines = [json.loads(line) for line in written]
     first_prediction = next(i for i, line in enumerate(lines) if line["kind"] == "prediction")
     rng = random.Random(0)

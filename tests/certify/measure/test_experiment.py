@@ -12,7 +12,8 @@ import pytest
 
 from certify.errors import MeasureError, ModelError
 from certify.estimate import EvidenceLevel
-from certify.evidence import Evidence, MeterFacts, parse_evidence
+from certify.evidence import Evidence, MeterFacts
+from certify.evidence_file import evidence_bytes, parse_evidence
 from certify.judge.edition import Edition
 from certify.judge.profile import derive
 from certify.measure import client, runs
@@ -59,7 +60,7 @@ def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edit
 
 
 def test_evidence_reads_back_the_same_when_written(measured: Evidence) -> None:
-    assert parse_evidence(measured.to_bytes()) == measured
+    assert parse_evidence(evidence_bytes(measured)) == measured
 
 
 def test_evidence_holds_what_the_guards_read_when_measured(measured: Evidence) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from certify.errors import ModelError, UsageError
+from certify.graph.fusion import fused_quantization
 from certify.graph.load import load_model
-from certify.graph.structure import fused_quantization
 from certify.judge.guards.models import one_device, quantization_fused
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker

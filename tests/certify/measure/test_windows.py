@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from certify.evidence import Evidence, Window, parse_evidence
+from certify.evidence import Evidence, Window
+from certify.evidence_file import evidence_bytes, parse_evidence
 from certify.measure import windows
 from certify.measure.client import WindowResult
 from certify.measure.host import Host
@@ -44,7 +45,7 @@ def test_windows_read_back_as_they_were_recorded(recorder: Recorder) -> None:
 
 def test_a_kept_window_is_a_line_of_evidence(recorder: Recorder, evidence: Evidence) -> None:
     window = _record(recorder, 1)[0]
-    content = evidence.to_bytes() + window_line(window)
+    content = evidence_bytes(evidence) + window_line(window)
     assert parse_evidence(content).windows[-1] == window
 
 

@@ -30,6 +30,7 @@ from certify.certificate.statement import Binding, build_statement  # noqa: E402
 from certify.certificate.subject import measured_digests  # noqa: E402
 from certify.certificate.trust import TrustStore, hand_over, revoke  # noqa: E402
 from certify.evidence import Evidence  # noqa: E402
+from certify.evidence_file import evidence_bytes  # noqa: E402
 from certify.judge.edition import load_edition  # noqa: E402
 from certify.judge.grade import grade  # noqa: E402
 from certify.judge.profile import derive  # noqa: E402
@@ -61,7 +62,7 @@ def evidence(**knobs: Any) -> Evidence:
 
 def certificate(made: Evidence) -> dict[str, Any]:
     """The signed statement of a certificate."""
-    profile, records = derive(made, EDITION), made.to_bytes()
+    profile, records = derive(made, EDITION), evidence_bytes(made)
     binding = Binding(
         model="resnet18",
         metadata=digest("metadata"),
@@ -87,7 +88,7 @@ def dated(signed: Signed) -> dict[str, Any]:
 
 
 def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any]) -> dict[str, Any]:
-    agreement, records = compare_measurements(first, second, EDITION), second.to_bytes()
+    agreement, records = compare_measurements(first, second, EDITION), evidence_bytes(second)
     differs = [figure.name for figure in agreement.figures if figure.outcome == "differs"]
     predicate = {
         "leanmark": "0.1.0",

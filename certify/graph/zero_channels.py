@@ -1,10 +1,11 @@
-"""What the guards against fake savings want to know of a graph: fused quantization and zeroed channels."""
+"""Channels that compute nothing: masked, but not removed, which saves nothing on any hardware."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,73 +44,6 @@ NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """Which multiplying operators are meant to run on integers, and which of them do.
-
-    Attributes:
-        intended: number of those whose weights are integers in the file.
-        fused: number of integer ones in the graph that the runtime made of it, at most ``intended``.
-        unfused: names of those that were not found among the latter.
-    """
-
-    intended: int
-    fused: int
-    unfused: tuple[str, ...]
-
-
-def quantization(model: onnx.ModelProto, optimised: onnx.ModelProto) -> Quantization:
-    """Compare a file's quantized operators with the runtime's optimised graph.
-
-    Q/DQ pairs only save anything where the runtime replaces DequantizeLinear, operator, QuantizeLinear by one integer
-    operator; what it leaves apart runs in float, after an extra dequantization.
-    """
-    integer = [node for node in optimised.graph.node if (found := compute_of(node)) is not None and found.quantized]
-    return fused_quantization(model, [{n.name, n.name.split("_token_")[0], *n.output} for n in integer])
-
-
-def fused_quantization(model: onnx.ModelProto, integer: Sequence[Collection[str]]) -> Quantization:
-    """Compare a file's quantized operators with those that a runtime says it runs on integers.
-
-    Args:
-        model: the file.
-        integer: for each of the runtime's integer operators the names by which it may be known in the file.
-    """
-    wanted = _quantized_nodes(model)
-    names = {name for aliases in integer for name in aliases}
-    quantized_by = _quantize_outputs(model)
-    missing = [
-        node.name or node.output[0]
-        for node in wanted
-        if names.isdisjoint({node.name, *node.output, *quantized_by.get(node.output[0], ())})
-    ]
-    fused = min(len(wanted), len(integer))
-    # The count decides; names only tell which, since an optimiser may rename what it fuses.
-    return Quantization(len(wanted), fused, tuple(missing[: len(wanted) - fused]))
-
-
-def _quantized_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    constants.update(node.output[0] for node in model.graph.node if node.op_type == "Constant")
-    dequantized = {
-        node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in constants
-    }
-    found = []
-    for node in model.graph.node:
-        compute = compute_of(node)
-        if compute is not None and (compute.quantized or node.input[compute.weight] in dequantized):
-            found.append(node)
-    return found
-
-
-def _quantize_outputs(model: onnx.ModelProto) -> dict[str, list[str]]:
-    made: dict[str, list[str]] = {}
-    for node in model.graph.node:
-        if node.op_type == "QuantizeLinear":
-            made.setdefault(node.input[0], []).append(node.output[0])
-    return made
-
-
-@dataclass(frozen=True)
 class ZeroChannels:
     """Output channels whose weights are all zero.
 
@@ -127,18 +61,22 @@ class ZeroChannels:
         return self.zero / self.channels if self.channels else 0.0
 
 
-def zero_channels(model: onnx.ModelProto) -> ZeroChannels:
+def zero_channels(model: onnx.ModelProto, folder: Path | None = None) -> ZeroChannels:
     """Count channels that compute nothing: masked, but not removed.
 
     A mask is found in the weight itself (zeros, numbers too small to matter, integers at their zero point, a scale of
     zero), multiplied or selected onto it in the graph, or onto the operator's output, there or behind activations (a
     constant factor, a constant condition, or the scale of a BatchNormalization).
 
+    Args:
+        model: with its weights, or with some in files.
+        folder: where those files lie.
+
     Raises:
         ModelError: the model's functions call themselves, or stand for too many nodes.
     """
     flat = inlined(model)
-    constants = _Constants(flat)
+    constants = _Constants(flat, folder)
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in flat.graph.node:
         for name in node.input:
@@ -158,15 +96,16 @@ def zero_channels(model: onnx.ModelProto) -> ZeroChannels:
 class _Constants:
     """Values that do not depend on the input, folded on demand."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, folder: Path | None) -> None:
         self._model = model
+        self._folder = folder
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._made_by = {name: node for node in model.graph.node for name in node.output}
 
     def value(self, name: str) -> npt.NDArray[Any] | None:
         """The constant, or None where the value depends on the input (or on an operator that is not folded)."""
         if name in self._tensors:
-            return array_of(self._tensors[name])
+            return array_of(self._tensors[name], self._folder)
         node = self._made_by.get(name)
         if node is None:
             return None
@@ -247,7 +186,9 @@ def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants
         weight = constants.dequantized(node, compute.weight, compute.weight_scale, compute.weight_zero, axis)
         if weight is None:
             return None
-    largest = np.max(np.abs(weight), axis=tuple(a for a in range(weight.ndim) if a != axis))
+    others = tuple(a for a in range(weight.ndim) if a != axis)
+    ends = np.max(weight, axis=others).astype(np.float64), np.min(weight, axis=others).astype(np.float64)
+    largest = np.maximum(ends[0], -ends[1])  # the largest size, without a copy of the weight
     return np.asarray(largest <= NEGLIGIBLE * np.max(largest, initial=0.0))
 
 

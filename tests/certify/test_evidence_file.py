@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import rfc8785
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certify.errors import CertificateError
+from certify.evidence import Evidence
+from certify.evidence_file import evidence_bytes, parse_evidence, read_evidence, write_evidence
+from certify.files import sha256_file
+
+
+def test_evidence_survives_its_file(evidence: Evidence, tmp_path: Path) -> None:
+    path = tmp_path / "evidence.jsonl"
+    digest = write_evidence(evidence, path)
+    assert digest == sha256_file(path)
+    again = read_evidence(path)
+    assert again == evidence
+    assert evidence_bytes(again) == path.read_bytes()
+
+
+def test_evidence_without_a_meter_survives_its_file(evidence: Evidence) -> None:
+    bare = dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, meter=None))
+    assert parse_evidence(evidence_bytes(bare)) == bare
+
+
+def _altered(evidence: Evidence, kind: str, **change: object) -> bytes:
+    """The file with fields of the first record of a kind replaced, in canonical JSON."""
+    lines = evidence_bytes(evidence).splitlines()
+    number = next(i for i, line in enumerate(lines) if json.loads(line)["kind"] == kind)
+    values = json.loads(lines[number])
+    for name, value in change.items():
+        if value is None:
+            values.pop(name)
+        else:
+            values[name] = value
+    lines[number] = rfc8785.dumps(values)
+    return b"\n".join(lines) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "found"),
+    [
+        ("window", {"inferences": "ten"}, "inferences"),
+        ("window", {"duration_s": True}, "duration_s"),
+        ("window", {"surprise": 1}, "surprise"),
+        ("window", {"arm": None}, "arm"),
+        ("prediction", {"label": 1.5}, "label"),
+        ("latencies", {"seconds": ["fast"]}, "seconds"),
+        ("observation", {"values": [1]}, "values"),
+        ("header", {"version": 99}, "version 99"),
+        ("header", {"seed": None}, "seed"),
+        ("header", {"models": {}}, "two arms"),
+    ],
+)
+def test_evidence_is_refused_with_the_field_when_a_record_is_malformed(
+    evidence: Evidence, kind: str, change: dict[str, object], found: str
+) -> None:
+    with pytest.raises(CertificateError, match=found):
+        parse_evidence(_altered(evidence, kind, **change))
+
+
+def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) -> None:
+    content = evidence_bytes(evidence).replace(b'":', b'": ', 1)
+    with pytest.raises(CertificateError, match="line 1, is no record of evidence: not canonical"):
+        parse_evidence(content)
+
+
+def test_evidence_is_refused_when_it_is_cut_short_or_headless(evidence: Evidence) -> None:
+    content = evidence_bytes(evidence)
+    with pytest.raises(CertificateError, match="cut short"):
+        parse_evidence(content[:-1])
+    with pytest.raises(CertificateError):
+        parse_evidence(content.split(b"\n", 1)[1])
+    with pytest.raises(CertificateError):
+        parse_evidence(b"\n")
+
+
+@settings(max_examples=200)
+@given(draw=st.data())
+def test_evidence_gives_typed_errors_only_when_a_byte_changes(evidence: Evidence, draw: st.DataObject) -> None:
+    content = bytearray(evidence_bytes(evidence)[:20000].rsplit(b"\n", 1)[0] + b"\n")
+    place = draw.draw(st.integers(0, len(content) - 1))
+    content[place] ^= draw.draw(st.integers(1, 255))
+    try:
+        parsed = parse_evidence(bytes(content))
+    except CertificateError:
+        return
+    assert evidence_bytes(parsed) == bytes(content)
