@@ -46,16 +46,20 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     """
 
     name: ClassVar[str] = "quantize_static"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     calibration: Calibration = Field("minmax", description="How the range of an activation follows from the samples.")
     batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")
     equalize: bool | None = Field(
-        None, description="Whether neighbouring layers are equalised; by default where per_channel is off."
+        None,
+        description="Whether neighbouring layers without a ReLU6 between them are equalised; by default where "
+        "per_channel is off.",
     )
     smooth: float = Field(
-        0.5, ge=0, lt=1, description="How much of an outlier behind a LayerNorm moves into weights (alpha); 0 for none."
-    )
+        0.5, ge=0, lt=1,
+        description="How much of an outlier behind a LayerNorm moves into weights (alpha), by a multiplication where "
+        "a residual addition reads it too; 0 for none.",
+    )  # fmt: skip
     correct_bias: bool = Field(True, description="Whether biases take back the mean error of rounded weights.")
     max_loss: float | None = Field(
         None, ge=0, le=100,

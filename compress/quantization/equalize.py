@@ -4,6 +4,16 @@ Nagel, van Baalen, Blankevoort and Welling, "Data-Free Quantization Through Weig
 ICCV 2019 (arXiv 1906.04721), section 4.1. For f(s x) = s f(x) with s > 0 (ReLU, LeakyReLU, pooling), dividing output
 channel i of one layer by s_i and multiplying input channel i of the next by it changes nothing in floats. With
 s_i = sqrt(r1_i / r2_i), r the largest weight of the channel, both layers have the same ranges.
+
+Pairs with a bounded activation between them (ReLU6) are left alone, and each is named with the reason. Three ways
+across it were tried on the trained EfficientNet-Lite0 and 250 pictures, with one scale for each weight tensor (11.0 dB
+of signal to noise and 94.8 % agreement without equalisation; with a scale for each output channel 22.9 dB and 98.8 %).
+ReLU in the place of ReLU6, as in section 5.1.1 of the paper, is another function: 14 to 94 % of a layer's channels come
+near the bound, and the float model agrees with itself on 56 %. Min(ReLU(x), 6 / s) with a bound for each channel is
+exact and gives 14.7 dB and 94.4 %, but ONNX Runtime fuses Min with no integer convolution: the model took two to five
+times as long. Scaling only channels that stay below the bound on calibration samples gives 13.0 dB and 95.6 %, and
+disturbs the float model on other samples as much as integers do (23 dB). Scales by channel do better than all three at
+no cost.
 """
 
 from __future__ import annotations
@@ -21,6 +31,8 @@ HOMOGENEOUS = frozenset(
     {"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Flatten", "Squeeze"}
 )
 """Operators that a positive factor of a channel passes through unchanged."""
+UNBOUNDED = float(np.finfo(np.float32).max)
+"""What exporters write where a Clip has no bound."""
 ROUNDS = 20
 CONVERGED = 1e-3
 
@@ -67,17 +79,29 @@ def _next_layer(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto | str:
     if len(node.input) > 2 and node.input[2] and graph.constant(node.input[2]) is None:
         return "its bias is computed"
     reader = graph.only_consumer(node.output[0])
-    while reader is not None and reader.op_type in HOMOGENEOUS:
+    bounding = ""
+    while reader is not None and reader.op_type in HOMOGENEOUS | {"Clip"}:
+        if not bounding and reader.op_type == "Clip" and not _is_homogeneous(graph, reader):
+            bounding = reader.name
         reader = graph.only_consumer(reader.output[0])
     if reader is None:
         return "its output goes to several operators, or out of the graph"
-    if reader.op_type == "Clip":
-        return "a clip at a fixed value follows, which a factor does not pass through"
     if reader.op_type not in ("Conv", "Gemm") or not graph.has_weight(reader):
         return f"{reader.op_type} follows"
     if attributes(reader).get("transA", 0) or len(_largest_in(graph, reader)) != channels:
         return f"{reader.name} does not read its channels one by one"
+    if bounding:
+        return (
+            f"{bounding} between it and {reader.name} clips at a fixed value (as ReLU6 does), which a factor does not "
+            "pass through; scales by channel (per_channel) do without"
+        )
     return reader
+
+
+def _is_homogeneous(graph: Graph, clip: onnx.NodeProto) -> bool:
+    """Whether a Clip is a ReLU or does nothing: its bounds are 0 or none."""
+    bounds = [graph.constant(name) for name in clip.input[1:] if name]
+    return all(bound is not None and (bound == 0 or abs(bound) >= UNBOUNDED) for bound in bounds)
 
 
 def _equalize_pair(graph: Graph, pair: Pair) -> float:

@@ -2,8 +2,15 @@
 
 Xiao, Lin, Seznec, Wu, Demouth and Han, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large
 Language Models", ICML 2023 (arXiv 2211.10438), equation 4: channel j of an activation X is divided by
-s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and row j of the weights W multiplied by it. The division is done by the
-scale and shift of the LayerNorm in front, so that the float model computes the same at the same cost.
+s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and row j of the weights W multiplied by it; the float model computes the
+same. Where matrix products alone read a LayerNorm (ViT, GPT), its scale and shift do the division, at no cost. Where a
+residual addition reads it too (BERT and other networks that normalise after the addition), the products get a
+multiplication by 1 / s of their own in front, one for each LayerNorm; the addition goes on reading what it read.
+
+Only what a LayerNorm gives is smoothed. On a trained MiniLM that raised the ratio of signal to noise by 2.7 dB. To
+smooth what the output projection of attention reads, too, for which the weights of the values could divide, gained 0.1
+dB. To smooth what a GELU gives lost 3 dB with the same alpha; with one of its own it gained 1 dB, but no agreement, for
+a multiplication four times as wide.
 """
 
 from __future__ import annotations
@@ -25,77 +32,120 @@ SMALLEST = 1e-5
 
 @dataclass(frozen=True)
 class Site:
-    """A LayerNorm and the matrix products that are all that reads it."""
+    """A LayerNorm and matrix products behind it.
+
+    Attributes:
+        norm: the LayerNorm.
+        products: matrix products whose weights take the factors.
+        branches: readers of the LayerNorm that are, or lead to, these products and nothing else.
+        alone: whether it has no other readers, so that the LayerNorm itself can divide.
+    """
 
     norm: onnx.NodeProto
-    readers: tuple[onnx.NodeProto, ...]
+    products: tuple[onnx.NodeProto, ...]
+    branches: tuple[onnx.NodeProto, ...]
+    alone: bool
 
 
-def smooth(graph: Graph, sites: Sequence[Site], feeds: Iterable[Feed], alpha: float) -> None:
-    """Smooth behind LayerNorms that feed matrix products alone, in place.
+def smooth(graph: Graph, sites: Sequence[Site], feeds: Iterable[Feed], alpha: float) -> tuple[str, ...]:
+    """Smooth what matrix products behind LayerNorms read, in place.
 
     Args:
-        graph: the float model; it computes the same afterwards.
+        graph: the float model; it computes the same afterwards, but its look-ups don't know what was inserted.
         sites: of :func:`find_sites`.
         feeds: calibration samples.
         alpha: how much of the difficulty is moved, 0 to 1.
+
+    Returns:
+        Names of the multiplications that were inserted. They must stay float: to round what they read or their
+        factors would bring the outliers back.
 
     Raises:
         ModelError: the model does not run.
     """
     if not sites:
-        return
+        return ()
     largest = _largest_by_channel(graph, sites, feeds)
+    inserted = []
     for site in sites:
-        rows = np.max([_largest_rows(graph, reader) for reader in site.readers], axis=0)
+        rows = np.max([_largest_rows(graph, product) for product in site.products], axis=0)
         seen = np.maximum(largest[site.norm.output[0]], SMALLEST)
         factors = np.maximum(seen**alpha / np.maximum(rows, SMALLEST) ** (1 - alpha), SMALLEST)
-        for index in range(1, len(site.norm.input)):
-            values = graph.constant(site.norm.input[index])
-            if values is not None:
-                graph.set(site.norm, index, (values / factors).astype(values.dtype))
-        for reader in site.readers:
-            _scale_rows(graph, reader, factors)
+        if site.alone:
+            _divide_norm(graph, site.norm, factors)
+        else:
+            inserted.append(_multiply_branches(graph, site, 1 / factors))
+        for product in site.products:
+            _scale_rows(graph, product, factors)
+    return tuple(inserted)
 
 
 def find_sites(graph: Graph) -> tuple[list[Site], tuple[Declined, ...]]:
-    """LayerNorms that can be smoothed, and why others can't."""
+    """LayerNorms behind which can be smoothed, and why not behind others."""
     sites, declined = [], []
     for node in graph.nodes:
         if node.op_type not in NORMALISING:
             continue
-        readers = _readers(graph, node)
-        if isinstance(readers, str):
-            declined.append(Declined(node.name, f"not smoothed: {readers}"))
+        site = _site(graph, node)
+        if isinstance(site, str):
+            declined.append(Declined(node.name, f"not smoothed: {site}"))
         else:
-            sites.append(Site(node, tuple(readers)))
+            sites.append(site)
     return sites, tuple(declined)
 
 
-def _readers(graph: Graph, norm: onnx.NodeProto) -> list[onnx.NodeProto] | str:
-    """Matrix products behind a LayerNorm, or why it is left alone."""
+def _site(graph: Graph, norm: onnx.NodeProto) -> Site | str:
+    """The matrix products behind a LayerNorm, or why it is left alone."""
     constants = [graph.constant(name) for name in norm.input[1:] if name]
     if attributes(norm).get("axis", -1) not in (-1, len(graph.shape(norm.input[0]) or ()) - 1):
         return "it normalises more than the last axis"
     if not constants or any(values is None or values.ndim != 1 for values in constants):
         return "its scale is no constant vector"
     channels = int(graph.tensors[norm.input[1]].dims[0])
-    found: list[onnx.NodeProto] = []
-    waiting = [norm.output[0]]
-    while waiting:
-        name = waiting.pop()
-        if name in graph.outputs:
-            return "it is an output of the graph"
-        for reader in graph.consumers.get(name, []):
-            if reader.op_type in PASSED and _keeps_last_axis(graph, reader, channels):
-                waiting.append(reader.output[0])
-            elif (
-                reader.op_type in ("MatMul", "Gemm") and reader.input[0] == name and _sums_over(graph, reader, channels)
-            ):
-                found.append(reader)
-            else:
-                return f"{reader.op_type} reads it too"
-    return found or "nothing reads it"
+    name = norm.output[0]
+    readers = graph.consumers.get(name, [])
+    found = [_products(graph, reader, name, channels) for reader in readers]
+    branches = tuple(reader for reader, products in zip(readers, found, strict=True) if products)
+    if not branches:
+        return "no matrix product with constant weights reads it"
+    products = tuple(product for each in found for product in each)
+    return Site(norm, products, branches, len(branches) == len(readers) and name not in graph.outputs)
+
+
+def _products(graph: Graph, reader: onnx.NodeProto, name: str, channels: int) -> list[onnx.NodeProto]:
+    """All that one reader of a value leads to; nothing where something else than matrix products is among it."""
+    if reader.op_type in ("MatMul", "Gemm"):
+        return [reader] if reader.input[0] == name and _sums_over(graph, reader, channels) else []
+    if reader.op_type not in PASSED or not _keeps_last_axis(graph, reader, channels):
+        return []
+    passed = reader.output[0]
+    found = [_products(graph, further, passed, channels) for further in graph.consumers.get(passed, [])]
+    return [] if passed in graph.outputs or not all(found) else [product for each in found for product in each]
+
+
+def _divide_norm(graph: Graph, norm: onnx.NodeProto, factors: Array) -> None:
+    """Divide what a LayerNorm gives by factors, in its scale and shift."""
+    for index in range(1, len(norm.input)):
+        values = graph.constant(norm.input[index])
+        if values is not None:
+            graph.set(norm, index, (values / factors).astype(values.dtype))
+
+
+def _multiply_branches(graph: Graph, site: Site, factors: Array) -> str:
+    """Let the branches of a site read what the LayerNorm gives times factors; returns the new node's name."""
+    source = site.norm.output[0]
+    name, by = f"{source}.smoothed", f"{source}.smoothing"
+    kind = onnx.helper.tensor_dtype_to_np_dtype(graph.tensors[site.norm.input[1]].data_type)
+    main = graph.model.graph
+    main.initializer.append(onnx.numpy_helper.from_array(factors.astype(kind), by))
+    for value in [value for value in main.value_info if value.name == source]:
+        main.value_info.add().CopyFrom(value)
+        main.value_info[-1].name = name
+    for branch in site.branches:
+        branch.input[0] = name
+    names = [node.name for node in main.node]
+    main.node.insert(names.index(site.norm.name) + 1, onnx.helper.make_node("Mul", [source, by], [name], name))
+    return name
 
 
 def _keeps_last_axis(graph: Graph, node: onnx.NodeProto, channels: int) -> bool:

@@ -88,9 +88,10 @@ class Quantizer:
         self._few = Feeds(context, graph.model, min(config.samples, MEANS_FROM), config.batch, config.name)
         self.notes: dict[str, Any] = {"calibration_samples": self._feeds.samples}
         self.declined: tuple[Declined, ...] = ()
+        self._float_nodes: tuple[str, ...] = ()
         self._make_easier()
         self._floats = Graph(graph.model)
-        names = observed_names(self._floats, plan(self._floats, target, config.operators, ()))
+        names = observed_names(self._floats, plan(self._floats, target, config.operators, self._float_nodes))
         feeds = self._feeds.watched(context.progress, "Calibrating")
         self._ranges = ranges(self._floats, names, feeds, config.calibration, config.percentile)
 
@@ -101,8 +102,9 @@ class Quantizer:
             self.notes["equalised_pairs"], declined = equalize(graph)
             self.declined += declined
         if config.smooth and (sites := find_sites(graph)) != ([], ()):
-            smooth(graph, sites[0], self._few, config.smooth)
+            self._float_nodes = smooth(graph, sites[0], self._few, config.smooth)
             self.notes["smoothed"] = len(sites[0])
+            self.notes["smoothing_multiplications"] = len(self._float_nodes)
             self.declined += sites[1]
         if config.correct_bias:
             own_biases(graph)
@@ -114,7 +116,7 @@ class Quantizer:
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
         """Quantize with some nodes kept in floats."""
         config = self._config
-        chosen = plan(self._floats, self._target, config.operators, kept)
+        chosen = plan(self._floats, self._target, config.operators, (*kept, *self._float_nodes))
         made = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=config.per_channel)
         if config.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(made), self._means)

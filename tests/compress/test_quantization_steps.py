@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from certify.errors import ModelError
 from compress.quantization.bias_correction import correct_biases, correctable, mean_inputs, own_biases
 from compress.quantization.calibration import observe
-from compress.quantization.equalize import equalize, find_pairs
+from compress.quantization.equalize import equalize
 from compress.quantization.graph import Graph, probe, session, signal_to_noise_db
 from compress.quantization.qdq import observed_names, plan, quantized
 from compress.quantization.ranges import value_range
@@ -36,10 +36,9 @@ def graph_of(nodes, tensors, shape, opset=20):
     return Graph(onnx.shape_inference.infer_shapes(model, strict_mode=True))
 
 
-def convolutions(between="Relu", opset=20):
+def convolutions(between="Relu", opset=20, limits=()):
     """3x3, activation, depthwise 3x3, activation, 1x1, mean, Gemm; channels of very different sizes."""
     uneven = np.logspace(-1.5, 1.5, 8, dtype=np.float32)
-    limits = ["lowest", "highest"] if between == "Clip" else []
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], "first", pads=[1] * 4),
         helper.make_node(between, ["c1", *limits], ["r1"], "act1"),
@@ -57,10 +56,10 @@ def convolutions(between="Relu", opset=20):
         "w3": floats(6, 8, 1, 1),
         "b3": floats(6),
         "w4": floats(4, 6),
-        "lowest": np.float32(0),
-        "highest": np.float32(6),
     }
-    return graph_of(nodes, {name: t for name, t in tensors.items() if limits or "est" not in name}, (3, 8, 8), opset)
+    bounds = {"zero": 0.0, "six": 6.0, "most": np.finfo(np.float32).max}
+    tensors |= {name: np.float32(bounds[name]) for name in limits if name}
+    return graph_of(nodes, tensors, (3, 8, 8), opset)
 
 
 def images(batches=3, batch=4):
@@ -131,10 +130,25 @@ def test_equalisation_helps_when_scales_are_one_a_tensor():
     assert after > before + 3
 
 
-def test_clip_is_not_equalised_over():
-    pairs, declined = find_pairs(convolutions("Clip"))
-    assert [pair.second.name for pair in pairs] == ["head"]
-    assert sum("clip at a fixed value" in each.why for each in declined) == 2
+def test_pairs_are_left_and_named_when_a_bounded_activation_is_between():
+    graph, feeds = convolutions("Clip", limits=("zero", "six")), images()
+    before = {name: graph.constant(name) for name in ("w1", "w2")}
+    wanted = outputs(graph, feeds)
+    pairs, declined = equalize(graph)
+    assert pairs == 1  # the last convolution and the head
+    why = {each.what: each.why for each in declined}
+    assert "act1 between it and depthwise clips at a fixed value (as ReLU6 does)" in why["first"]
+    assert "act2 between it and last clips at a fixed value" in why["depthwise"]
+    assert all((graph.constant(name) == values).all() for name, values in before.items())
+    np.testing.assert_allclose(outputs(graph, feeds), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("limits", [("zero",), ("zero", "most"), ("", "zero"), ()])
+def test_clip_is_equalised_over_when_it_has_no_bound_but_zero(limits):
+    graph, feeds = convolutions("Clip", limits=limits), images()
+    before = outputs(graph, feeds)
+    assert equalize(graph)[0] == 3
+    np.testing.assert_allclose(outputs(graph, feeds), before, rtol=1e-3, atol=1e-3)
 
 
 def test_shared_constant_is_changed_for_one_node_alone():
@@ -171,17 +185,19 @@ def test_corrected_biases_take_the_mean_error_of_the_weights_back(target):
     assert np.abs((outputs(made, feeds) - wanted).mean(axis=0)).sum() < before / 2
 
 
-def normalised(readers):
-    """A LayerNorm with one outlier channel before ``readers`` matrix products, added up."""
+def normalised(residual=False):
+    """A LayerNorm with one outlier channel before matrix products, added up, and added to its own output or not."""
     scale = np.ones(16, np.float32)
     scale[3] = 40
     nodes = [helper.make_node("LayerNormalization", ["x", "scale", "shift"], ["n"], "norm")]
-    for i in range(2):
-        nodes.append(helper.make_node("MatMul", ["n", f"w{i}"], [f"m{i}"], f"product{i}"))
-    nodes.append(helper.make_node("Add", ["m0", "m1" if readers == 2 else "n"], ["y"], "sum"))
+    nodes.append(helper.make_node("Reshape", ["n", "rows"], ["r"], "reshape"))
+    for i, taken in enumerate(["n", "r"]):
+        nodes.append(helper.make_node("MatMul", [taken, f"w{i}"], [f"m{i}"], f"product{i}"))
+    nodes.append(helper.make_node("Sum", ["m0", "m1", *["n"] * residual], ["y"], "sum"))
     weight = floats(16, 16)
     weight[3] /= 40
-    return graph_of(nodes, {"scale": scale, "shift": floats(16), "w0": weight, "w1": weight.T.copy()}, (5, 16))
+    tensors = {"scale": scale, "shift": floats(16), "w0": weight, "w1": weight.T.copy(), "rows": np.array([0, 5, 16])}
+    return graph_of(nodes, tensors, (5, 16))
 
 
 def tokens():
@@ -189,21 +205,38 @@ def tokens():
     return [{"x": random.standard_normal((4, 5, 16)).astype(np.float32)} for _ in range(3)]
 
 
-def test_smoothed_model_computes_the_same_and_rounds_better():
-    graph, feeds = normalised(2), tokens()
+@pytest.mark.parametrize("residual", [False, True])
+def test_smoothed_model_computes_the_same_and_rounds_better(residual):
+    graph, feeds = normalised(residual), tokens()
     wanted = outputs(graph, feeds)
     before = signal_to_noise_db(wanted, outputs(integers_of(graph, feeds), feeds))
     sites, declined = find_sites(graph)
-    smooth(graph, sites, feeds, 0.5)
+    inserted = smooth(graph, sites, feeds, 0.5)
     assert (len(sites), declined) == (1, ())
+    assert [node.name for node in graph.model.graph.node if node.op_type == "Mul"] == list(inserted)
+    assert len(inserted) == residual
     np.testing.assert_allclose(outputs(graph, feeds), wanted, rtol=1e-3, atol=1e-3)
     assert signal_to_noise_db(wanted, outputs(integers_of(Graph(graph.model), feeds), feeds)) > before + 3
 
 
-def test_norm_is_not_smoothed_when_something_else_reads_it():
-    sites, declined = find_sites(normalised(1))
+def test_only_products_read_the_multiplication_when_a_norm_feeds_a_residual_too():
+    graph = normalised(residual=True)
+    (inserted,) = smooth(graph, find_sites(graph)[0], tokens(), 0.5)
+    after = Graph(graph.model)
+    onnx.checker.check_model(after.model, full_check=True)
+    assert {node.name for node in after.consumers["n"]} == {inserted, "sum"}
+    assert {node.name for node in after.consumers[inserted]} == {"product0", "reshape"}
+    assert after.is_float(inserted)
+
+
+def test_norm_is_not_smoothed_when_no_product_reads_it():
+    graph = normalised(residual=True)
+    graph.tensors["w0"].CopyFrom(numpy_helper.from_array(floats(1, 16, 16), "w0"))  # not the weight of a layer
+    graph.tensors["w1"].CopyFrom(numpy_helper.from_array(floats(1, 16, 16), "w1"))
+    sites, declined = find_sites(graph)
     assert sites == []
-    assert "Add reads it too" in declined[0].why
+    assert declined[0].what == "norm"
+    assert "no matrix product with constant weights reads it" in declined[0].why
 
 
 def test_noise_is_most_where_the_layer_was_spoilt():

@@ -126,10 +126,21 @@ def test_only_weights_are_quantized_and_all_are_fused(encoder, context, tmp_path
     assert fused.intended == record.done["quantized"] == 10
 
 
-def test_outliers_are_smoothed_only_when_a_norm_feeds_products_alone(encoder, context):
-    _, record = QuantizeStatic(samples=48).apply(encoder, context)
+def test_outliers_are_smoothed_by_a_multiplication_only_when_a_residual_reads_them_too(encoder, context):
+    made, record = QuantizeStatic(samples=48).apply(encoder, context)
+    multiplications = [n for n in onnx.load(made).graph.node if n.name.endswith(".smoothed")]
+    assert record.done["smoothing_multiplications"] == len(multiplications)
     if encoder.stem == "vit":
-        assert record.done["smoothed"] == 4
-    else:
-        assert record.done["smoothed"] == 0
-        assert sum("Add reads it too" in each.why for each in record.declined) >= 3
+        assert (record.done["smoothed"], len(multiplications)) == (4, 0)
+    else:  # all but the first layer, which reads no LayerNorm
+        assert (record.done["smoothed"], len(multiplications)) == (3, 3)
+    assert sum("no matrix product with constant weights" in each.why for each in record.declined) >= 1
+
+
+def test_smoothing_stays_float_when_everything_is_quantized(encoder, context):
+    made, _ = QuantizeStatic(samples=48, operators="all").apply(encoder, context)
+    graph = onnx.load(made).graph
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    factors = [n.input[1] for n in graph.node if n.name.endswith(".smoothed")]
+    assert not {producers.get(name) for name in factors} & {"DequantizeLinear"}
+    assert len(factors) == (0 if encoder.stem == "vit" else 3)
