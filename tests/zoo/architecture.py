@@ -6,17 +6,18 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from architectures import SIZES
+from architectures import SIZES, TRANSFORMERS
 from table import MACS
 from torch import nn
 
-from certify.data import Dataset, Preprocess, array_split, default_preprocess
+from certify.data import Preprocess, default_preprocess
+from certify.data.arrays import from_mapping
 from certify.errors import LeanmarkError
 from certify.graph.counts import count
 from certify.graph.load import load_model
@@ -36,7 +37,8 @@ Row = dict[str, Any]
 CLASSES = 10
 SIZE = 64
 """Pixels, or more where an architecture needs more. Below, the values of the last maps have no neighbours."""
-PICTURES = 8
+TOKENS, VOCABULARY = 64, 1000
+SAMPLES = 8
 BYTES = 4
 """Of a weight."""
 PRUNE_LIMIT_S = 3600.0
@@ -74,7 +76,7 @@ def go(name: str, folder: Path, tell: Callable[[Row], None]) -> None:
     """Take one architecture with random weights all the way.
 
     Args:
-        name: as compress.models takes it.
+        name: as compress.models takes it, or of :data:`architectures.TRANSFORMERS`.
         folder: for files on the way.
         tell: takes the row, whenever there is more in it.
     """
@@ -90,9 +92,9 @@ def go(name: str, folder: Path, tell: Callable[[Row], None]) -> None:
 
 def _go(journey: Journey, name: str, folder: Path) -> None:
     with journey.stage("build") as found:
-        built = models.build(name, CLASSES)
-        size = max((SIZE, SIZE), built.input_size or SIZES.get(name, (0, 0)))
-        context, samples = _context(size, folder)
+        built = _build(name, folder)
+        size = (TOKENS,) if built.tokens else max((SIZE, SIZE), built.input_size or SIZES.get(name, (0, 0)))
+        context, samples = _context(built, size, folder)
         original = built.model
         lively(original, torch.from_numpy(samples))
         macs = count_macs(original, context.sample(1))
@@ -132,22 +134,41 @@ def _pruned(original: nn.Module, context: PassContext) -> tuple[nn.Module, PassR
     return original, refused[0], {}
 
 
-def _context(size: tuple[int, int], folder: Path) -> tuple[PassContext, Samples]:
-    """Pictures to calibrate with, and others to compare on."""
-    parts = [array_split(_pictures(PICTURES, size, seed), np.arange(PICTURES) % CLASSES, "zoo") for seed in (1, 2)]
-    names = tuple(map(str, range(CLASSES)))
-    dataset = Dataset("zoo", "zoo", names, None, parts[0], None, parts[1], input_size=size)
-    preprocess: Preprocess = default_preprocess(dataset)
+def _build(name: str, folder: Path) -> models.BuiltModel:
+    zoo, _, own = name.partition(":")
+    if zoo != "transformers":
+        return models.build(name, CLASSES)
+    import transformers
+
+    kind, settings = TRANSFORMERS[own]
+    getattr(transformers, kind)(**settings, num_labels=CLASSES).save_pretrained(folder)
+    return models.build(f"hf:{folder}", CLASSES)
+
+
+def _context(built: models.BuiltModel, size: tuple[int, ...], folder: Path) -> tuple[PassContext, Samples]:
+    """Samples to calibrate with, and others to compare on."""
+    make = _texts if built.tokens else _pictures
+    labels = np.arange(SAMPLES) % CLASSES
+    parts = {part: {**make(SAMPLES, size, seed), "y": labels} for seed, part in ((1, "calibration"), (2, "test"))}
+    dataset = replace(from_mapping({**parts, "classes": map(str, range(CLASSES))}, "zoo", "zoo", 0), input_size=size)
+    preprocess: Preprocess = built.tokens.contract(dataset) if built.tokens else default_preprocess(dataset)
     context = PassContext(PassData.without_test(dataset), preprocess, choose(None), workspace=folder)
-    return context, preprocess.batch(parts[1], range(PICTURES))
+    return context, preprocess.batch(dataset.test, range(SAMPLES))
 
 
-def _pictures(number: int, size: tuple[int, int], seed: int) -> np.ndarray:
+def _texts(number: int, size: tuple[int, ...], seed: int) -> dict[str, np.ndarray]:
+    """Random tokens, of which a text has from half as many as fit to all."""
+    random = np.random.default_rng(seed)
+    mask = np.arange(size[0]) < random.integers(size[0] // 2, size[0] + 1, (number, 1))
+    return {"input_ids": random.integers(0, VOCABULARY, (number, *size)), "attention_mask": mask.astype(np.int64)}
+
+
+def _pictures(number: int, size: tuple[int, ...], seed: int) -> dict[str, np.ndarray]:
     """Coarse patches under fine noise, uint8 (n, h, w, 3): noise alone looks the same everywhere."""
     random = np.random.default_rng(seed)
     rows, columns = (np.arange(length) * 8 // length for length in size)
     coarse = random.integers(40, 216, (number, 8, 8, 3))[:, rows][:, :, columns]
-    return (coarse + random.integers(-40, 40, coarse.shape)).astype(np.uint8)
+    return {"x": (coarse + random.integers(-40, 40, coarse.shape)).astype(np.uint8)}
 
 
 def _counted(path: Path, in_torch: int, of_original: int) -> Row:
@@ -187,7 +208,7 @@ def _whole(journey: Journey, name: str, folder: Path, context: PassContext, samp
     """An architecture with more weights than a message holds, as it is: with its weights beside the file."""
     path = folder / "whole.onnx"
     with journey.stage("whole") as found:
-        model = models.build(name, CLASSES).model
+        model = _build(name, folder).model
         lively(model, torch.from_numpy(samples))
         exported = export(model, context.preprocess, path, classes=CLASSES, samples=samples)
         del model

@@ -1,6 +1,9 @@
-"""Which architectures the table has: every classifier of torchvision, and one of each family of timm's."""
+"""Which architectures the table has: every classifier of torchvision, one of each family of timm's, and Hugging Face's
+encoders of text and pictures."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from compress import models
 
@@ -15,10 +18,21 @@ TIMM = (
 )  # fmt: skip
 """One a family: convolutions in plain, dense, split, gated and re-parametrised blocks, tokens, windows and hybrids."""
 
+TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert_base": ("BertConfig", {}),
+    "distilbert_base": ("DistilBertConfig", {}),
+    "minilm_l6": ("BertConfig", {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
+    "vit_base_patch16_224": ("ViTConfig", {}),
+    "deit_base_patch16_224": ("DeiTConfig", {}),
+}
+"""Classes of transformers' configs, and what differs from their defaults."""
+
 SIZES = {"timm:inception_v4": (96, 96)}
 """(H, W) that architectures need where they do not say so."""
 
 
 def names(zoo: str) -> list[str]:
-    """Names of one zoo's architectures, as compress.models takes them."""
-    return models.names() if zoo == "torchvision" else [f"timm:{name}" for name in TIMM]
+    """Names of one zoo's architectures: ``torchvision``, ``timm`` or ``transformers``."""
+    if zoo == "torchvision":
+        return models.names()
+    return [f"{zoo}:{name}" for name in (TIMM if zoo == "timm" else TRANSFORMERS)]

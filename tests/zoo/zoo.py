@@ -1,10 +1,11 @@
 """What the maker does with every architecture: pruned to 0.6 of the multiply-adds, exported, in int8, run, compared.
 
-Run ``make coverage``, or ``python tests/zoo/zoo.py [--zoo torchvision|timm] [--models PATTERN] [--again]``; it prints
-a table as Markdown and keeps it in ``build/coverage/``, with one JSON line an architecture beside it. What has a line
-is not done again, so a stopped run goes on where it was; ``--again`` does those anew that were not done in full, and
-``--table`` only prints. Weights are random (seed 0); each architecture has a process of its own, which is ended when
-it takes more processor time or memory than it may. timm's architectures need the extra ``timm``. Linux.
+Run ``make coverage``, or ``python tests/zoo/zoo.py [--zoo ZOO] [--models PATTERN] [--again]``, a ZOO being torchvision,
+timm or transformers; it prints a table as Markdown and keeps it in ``build/coverage/``, with one JSON line an
+architecture beside it. What has a line is not done again, so a stopped run goes on where it was; ``--again`` does those
+anew that were not done in full, and ``--table`` only prints. Weights are random (seed 0); each architecture has a
+process of its own, which is ended when it takes more processor time or memory than it may. The architectures of timm
+and of transformers need the extras of these names. Linux.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TIME_LIMIT_S, MEMORY_LIMIT_GIB = 3600.0, 16.0
 WALL_FACTOR = 8
 """A process that waits takes no processor time; after this many times the limit it is ended nevertheless."""
 LOOK_S = 0.2
-ZOOS = ("torchvision", "timm")
+ZOOS = ("torchvision", "timm", "transformers")
 
 Row = dict[str, Any]
 
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", choices=ZOOS, action="append")
-    parser.add_argument("--models", default="*", help="shell pattern of names, without timm:")
+    parser.add_argument("--models", default="*", help="shell pattern of names, without timm: and the like")
     parser.add_argument("--again", action="store_true", help="do those anew that were not done in full")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     parser.add_argument("--out", type=Path, default=OUT)
