@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,12 @@ def kind_of(values: Mapping[str, Any], kinds: Iterable[str], where: str, lines: 
     """The kind that a contract states, or that of pictures where it states none.
 
     Raises:
-        UsageError: an unknown kind; the nearest is named.
+        UsageError: an unknown kind, of which the nearest is named, or none.
     """
-    kind = values.get(KIND, "image")
+    kind = _text(_place(KIND, where, lines), KIND, values.get(KIND, "image"))
     if kind not in kinds:
-        raise unknown_name(f"kind of contract in {_place(KIND, where, lines)}:", str(kind), kinds)
-    return str(kind)
+        raise unknown_name(f"kind of contract in {_place(KIND, where, lines)}:", kind, kinds)
+    return kind
 
 
 def _place(key: str, where: str, lines: Mapping[str, int] | None) -> str:
@@ -140,7 +140,10 @@ def _plain(node: yaml.Node, where: str) -> Any:
 
 
 def _wrong(where: str, key: str, wanted: str, value: Any) -> UsageError:
-    found = repr(value)
+    try:
+        found = repr(value)
+    except ValueError:  # hexadecimal digits in YAML make integers that Python does not print
+        found = "a number of thousands of digits"
     return UsageError(f"{where}: {key} should be {wanted}, found {found[:SHOWN]}{'...' if len(found) > SHOWN else ''}.")
 
 
@@ -167,7 +170,8 @@ def _integer(value: Any, low: int, high: int) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and bool(abs(value) <= sys.float_info.max)
 
 
 def _side(where: str, key: str, value: Any) -> int:
