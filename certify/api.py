@@ -147,7 +147,7 @@ def certify(
             progress,
             made_here=lineage is not None,
         )
-        made = sorted(path.name for path in Path(folder).iterdir())
+        made = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
         beside = {name: out / name for name in made if name.startswith(original)}
         for name, path in beside.items():
             copy(Path(folder, name), path)

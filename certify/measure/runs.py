@@ -119,9 +119,11 @@ def choose_threads(bench: Bench, model: Subject) -> Arm:
                 windows = []
                 for position in range(count):
                     windows.append(bench.recorder.record(running, (), "settings", 0, block, position))
-                    task.advance(note=f"{threads} threads")
+                    task.advance(note=f"{threads} threads" if threads > 1 else "1 thread")
             costs[threads] = float(np.mean([bench.quantity(window) for window in windows]))
-    return arms[plan.threads or min(costs, key=lambda threads: costs[threads])]
+        chosen = plan.threads or min(costs, key=lambda threads: costs[threads])
+        task.advance(0, note=f"{chosen} chosen")
+    return arms[chosen]
 
 
 def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
