@@ -28,12 +28,15 @@ PROGRAM = "models/model.json"
 WEIGHTS, CONSTANTS = "data/weights/", "data/constants/"
 WEIGHTS_TABLE = "data/weights/model_weights_config.json"
 CONSTANTS_TABLE = "data/constants/model_constants_config.json"
+JSON_PARTS = (PROGRAM, WEIGHTS_TABLE, CONSTANTS_TABLE)
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 CONTRACT = "extra/leanmark.preprocess"
 SERIALIZATION_ID = ".data/serialization_id"
 """A random number of the writer: nothing that the program says."""
 LITTLE = b"little"
-MAX_JSON_BYTES = 256 << 20
+MAX_JSON_BYTES = 64 << 20
+MAX_CONTAINERS, MAX_VALUES = 300_000, 3_000_000
+"""Of one JSON part, so that a small file can't become a large tree; a swin_v2_t has 28,000 containers."""
 
 _KNOWN = re.compile(
     r"models/model\.json|archive_format|archive_version|byteorder|version|\.data/[a-z_]+|\.format_version"
@@ -98,7 +101,7 @@ def read_exported(path: Path) -> Exported:
         raise ModelError(f"{path}: no such exported program.")
     try:
         members = _members(path)
-        program, weights, constants = (json.loads(members[name]) for name in (PROGRAM, WEIGHTS_TABLE, CONSTANTS_TABLE))
+        program, weights, constants = (_parsed(members[name]) for name in JSON_PARTS)
         if members.get("byteorder", LITTLE) != LITTLE:
             raise ModelError(f"{path} holds weights of a big-endian machine; export it on a little-endian one.")
         exported = Exported(path, members, program, weights["config"], constants["config"])
@@ -115,13 +118,13 @@ def read_exported(path: Path) -> Exported:
 def content_digest(exported: Exported) -> str:
     """Hex SHA-256 over the members by value, in the order of their names, however the archive lays them out.
 
-    JSON members enter in canonical form, with their keys sorted. Left out is the random number of the writer.
+    The graph and the tables enter as canonical JSON, with their keys sorted. The writer's random number is left out.
     """
     digest = hashlib.sha256(b"leanmark pt2 content digest 1\n")
     for name in sorted(set(exported.members) - {SERIALIZATION_ID}):
         content = exported.members[name]
-        if name.endswith(".json"):
-            content = json.dumps(json.loads(content), sort_keys=True, separators=(",", ":")).encode()
+        if name in JSON_PARTS:
+            content = json.dumps(_parsed(content), sort_keys=True, separators=(",", ":")).encode()
         for part in (name.encode(), content):
             digest.update(struct.pack(">Q", len(part)))
             digest.update(part)
@@ -188,10 +191,22 @@ def _members(path: Path) -> dict[str, bytes]:
                     f"{path} holds '{name[:200]}', which is no graph, weight or tensor (pickled objects and compiled "
                     "libraries would be run on loading); save the plain program with torch.export.save."
                 )
-            if name.endswith(".json") and entry.file_size > MAX_JSON_BYTES:
+            if name in JSON_PARTS and entry.file_size > MAX_JSON_BYTES:
                 raise ModelError(f"{path}: its part '{name}' has {entry.file_size} bytes, over {MAX_JSON_BYTES}.")
             members[name] = archive.read(entry)
     return members
+
+
+def _parsed(content: bytes) -> Any:
+    """A JSON part.
+
+    Raises:
+        ValueError: it is none, or has too many values.
+    """
+    containers = content.count(b"[") + content.count(b"{")
+    if containers > MAX_CONTAINERS or containers + content.count(b",") > MAX_VALUES:
+        raise ValueError(f"a part has more than {MAX_CONTAINERS} lists and objects, or {MAX_VALUES} values")
+    return json.loads(content)
 
 
 def _check_nodes(exported: Exported) -> None:

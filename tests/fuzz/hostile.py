@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import json
 import os
 import random
@@ -162,6 +163,7 @@ def fuzz(found: Target, name: str, folder: Path, seed: int, numbers: range, prog
     watch, outcome = Watch(folder), Outcome()
     with suppress(LeanmarkError):  # whatever is imported late, is imported now
         found.run(found.seed)
+    gc.freeze()  # what is there already is not looked through again for each input
     _seen_peak[0] = peak_bytes()
     for number in numbers:
         progress(number)

@@ -169,6 +169,33 @@ def test_weight_is_refused_when_it_reaches_beyond_its_bytes(program: Path, tmp_p
         exported_weights.exported_zero_channels(read)
 
 
+@pytest.mark.parametrize("values", [b"[],", b"0,"])
+def test_graph_is_refused_when_a_small_file_becomes_a_large_tree(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: bytes
+) -> None:
+    monkeypatch.setattr(exported, "MAX_CONTAINERS", 2000)
+    monkeypatch.setattr(exported, "MAX_VALUES", 20_000)
+
+    def grow(members: dict[str, bytes]) -> None:
+        members[exported.PROGRAM] = members[exported.PROGRAM][:-1] + b', "more": [' + values * 30_000 + b"0]}"
+
+    exported.read_exported(program)
+    with pytest.raises(ModelError, match="more than 2000 lists and objects"):
+        exported.read_exported(_rewrite(program, tmp_path / "large.pt2", grow))
+
+
+def test_content_digest_takes_a_part_of_somebodys_own_as_it_is(program: Path, tmp_path: Path) -> None:
+    digests = {
+        exported.content_digest(exported.read_exported(_rewrite(program, tmp_path / f"{name}.pt2", add)))
+        for name, add in (
+            ("own", lambda members: members.update({"extra/own.json": b"no JSON"})),
+            ("other", lambda members: members.update({"extra/own.json": b"[1, 2]"})),
+            ("spaced", lambda members: members.update({"extra/own.json": b"[1,2]"})),
+        )
+    }
+    assert len(digests) == 3
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"not a zip at all"])
 def test_damaged_file_is_refused_when_it_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.pt2").write_bytes(content)
