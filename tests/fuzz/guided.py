@@ -7,10 +7,12 @@ mutation, which knows its format, every other by libFuzzer's, which does not.
 from __future__ import annotations
 
 import faulthandler
+import os
 import random
 import signal
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,7 +80,12 @@ def main() -> None:
         options = [sys.argv[0], *sys.argv[3:], f"-max_len={LARGEST_INPUT}", f"-timeout={NEVER_S}", "-rss_limit_mb=4000"]
         artifacts = f"-artifact_prefix={folder}/"
         atheris.Setup([*options, artifacts, str(corpus)], test, custom_mutator=mutator(target))
-        atheris.Fuzz()
+        try:
+            atheris.Fuzz()
+        except Exception:  # of a mutation; atheris never comes back from a usual end of the interpreter
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
 
 
 if __name__ == "__main__":

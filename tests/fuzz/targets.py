@@ -125,15 +125,18 @@ def _records(content: bytes, rng: random.Random) -> bytes:
 
 def _texts(content: bytes, rng: random.Random) -> bytes:
     """Evidence whose header says something else in places where it holds words."""
-    header, *rest = content.splitlines()
-    values = json.loads(header)
+    header, *rest = content.splitlines() or [b""]
+    return b"".join(line + b"\n" for line in [_parsed(header, rng, lambda values: _reworded(values, rng)), *rest])
+
+
+def _reworded(values: Any, rng: random.Random) -> bytes:
     places = [(values, "baseline_origin"), (values, "leanmark"), *((values["device"], key) for key in values["device"])]
     places += [(values["data"], key) for key in ("name", "spec")]
     places += [(values["meter"], key) for key in ("name", "scope", "method")]
     places += [(values["workload"], key) for key in ("runtime", "runtime_version", "provider", "precision")]
     for owner, key in rng.sample(places, rng.choice([1, 3, len(places)])):
         owner[key] = rng.choice([text for text in mutations.TEXTS if text != "\ud800"])[: rng.choice([200, 4000])]
-    return b"".join(line + b"\n" for line in [rfc8785.dumps(values), *rest])
+    return rfc8785.dumps(values)
 
 
 def _model(content: bytes, rng: random.Random) -> bytes:
@@ -144,8 +147,8 @@ def _model(content: bytes, rng: random.Random) -> bytes:
 
 
 def _parsed(content: bytes, rng: random.Random, change: Callable[[Any], bytes]) -> bytes:
-    """What a change of the parsed JSON gives; of bytes that are no JSON, or can't be written, other bytes."""
+    """What a change of the parsed JSON gives; of bytes that are none, or of another kind, other bytes."""
     try:
         return change(json.loads(content))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, TypeError, LookupError):
         return mutations.of_bytes(content, rng)
