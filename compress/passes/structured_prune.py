@@ -10,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from compress.facts import count_macs, count_parameters
 from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
+from compress.passes.limits import LimitExceeded, enforceable, limits
 from compress.passes.soundness import TRACE_FAILURES, named, why_broken, why_inexact
-from compress.passes.time_limit import TimeLimitExceeded, enforceable, time_limit
 
 if TYPE_CHECKING:
     import torch
@@ -174,8 +174,8 @@ class StructuredPrune(TorchPass):
                 if way == "channels" and (why := self._why_inexact(model, context)):
                     raise _NotThisWay(why)
                 record = self._prune(way, pruned, context, bar.advance)
-            except TimeLimitExceeded as error:
-                raise _NotThisWay(f"{WAYS[way]} took longer than {self.time_limit_s:g} s") from error
+            except LimitExceeded as error:
+                raise _NotThisWay(f"{WAYS[way]} {error}") from error
             except TRACE_FAILURES as error:
                 raise _NotThisWay(f"{WAYS[way]} could not work through this architecture ({named(error)})") from error
         if not record.changed:
@@ -194,7 +194,7 @@ class StructuredPrune(TorchPass):
             if (pruner := trial._pruner("channels", copied, sample, context, count)) is not None:
                 pruner.prune_to(int(share * pruner.left()))
 
-        with time_limit(self.time_limit_s):
+        with limits(self.time_limit_s):
             return why_inexact(model, cut, context.sample(2))
 
     def _with_macs(self, share: float, *, trial: bool) -> StructuredPrune:
@@ -217,7 +217,7 @@ class StructuredPrune(TorchPass):
         what, share, count = self._target(sample)
         if self.sparsify_epochs:
             self._sparsify(way, model, sample, context)
-        with time_limit(self.time_limit_s):
+        with limits(self.time_limit_s):
             original, before = count(context.teacher or model), count(model)
             if before <= share * original:
                 return PassRecord.refused(f"it has {before / original:.3f} of the original's {what} already")
@@ -281,7 +281,7 @@ class StructuredPrune(TorchPass):
         for step in range(1, steps + 1):
             if estimator is not None:
                 estimator.estimate(pruner.model)
-            with time_limit(self.time_limit_s):
+            with limits(self.time_limit_s):
                 left = pruner.prune_to(int((wanted / before) ** (step / steps) * before))
             if estimator is not None:
                 estimator.clear(pruner.model)
@@ -297,7 +297,7 @@ class StructuredPrune(TorchPass):
         from compress.passes.channels import find_head, group_penalty
         from compress.passes.distill import Distill
 
-        with time_limit(self.time_limit_s):
+        with limits(self.time_limit_s):
             if way == "channels":
                 penalty = group_penalty(model, sample, find_head(model, sample), self.sparsify)
             else:

@@ -15,11 +15,12 @@ import torch_pruning as tp
 from torch import nn
 
 from compress.facts import count_macs, count_parameters, state_digest
+from compress.passes import limits as limits_of_passes
 from compress.passes.channels import group_penalty
 from compress.passes.distill import Distill
 from compress.passes.importance import MEASURES, Estimator
+from compress.passes.limits import LimitExceeded, limits
 from compress.passes.structured_prune import Importance, Scope, StructuredPrune
-from compress.passes.time_limit import TimeLimitExceeded, time_limit
 from compress.training import evaluate
 
 
@@ -228,10 +229,23 @@ def test_time_limit_is_named_as_declined_in_another_thread(model, context):
 
 def test_time_limit_raises_when_it_is_over_and_leaves_no_alarm_behind():
     before, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
-    with pytest.raises(TimeLimitExceeded), time_limit(0.05):
+    with pytest.raises(LimitExceeded, match="longer than 0.05 s"), limits(0.05):
         time.sleep(2)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL)[0] <= left
+
+
+def test_memory_limit_raises_when_the_process_grows_by_half_of_what_was_free(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemAvailable: 100 kB\n")
+    (tmp_path / "statm").write_text("9 1 0")
+    monkeypatch.setattr(limits_of_passes, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(limits_of_passes, "STATUS", tmp_path / "statm")
+    monkeypatch.setattr(limits_of_passes, "LOOK_S", 0.01)
+    with limits(5):
+        time.sleep(0.1)
+    with pytest.raises(LimitExceeded, match="half of the free memory"), limits(5):
+        (tmp_path / "statm").write_text("999 100 0")
+        time.sleep(5)
 
 
 class Padded(nn.Module):

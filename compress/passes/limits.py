@@ -1,0 +1,69 @@
+"""Limits on the time and the memory that a piece of Python code may take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+LOOK_S = 0.5
+"""How often the memory is looked at."""
+SHARE = 0.5
+"""Of the memory that was free when the code began; more would leave no room for what else runs."""
+STATUS, MEMORY = Path("/proc/self/statm"), Path("/proc/meminfo")
+
+
+class LimitExceeded(Exception):
+    """The code inside the ``with`` block took too long, or too much memory; its text says which."""
+
+
+def enforceable() -> bool:
+    """Whether a limit can be enforced here: SIGALRM reaches only the main thread, of a POSIX system."""
+    return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def limits(seconds: float) -> Iterator[None]:
+    """Raise :class:`LimitExceeded` in the ``with`` block after ``seconds``, where that is :func:`enforceable`.
+
+    On Linux also where the process has grown by more than half of the memory that was free.
+    """
+    if not enforceable():
+        yield
+        return
+    began = time.monotonic()
+    largest = _resident() + SHARE * _free()
+
+    def on_alarm(number: int, frame: FrameType | None) -> None:
+        late = time.monotonic() >= began + seconds
+        if late or _resident() > largest:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # it rings once; what unwinds is not interrupted again
+            raise LimitExceeded(f"took longer than {seconds:g} s" if late else "took more than half of the free memory")
+
+    every = min(LOOK_S, seconds)
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, every, every)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:  # an alarm that somebody else had set rings when it would have
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - began)), interval)
+
+
+def _resident() -> float:
+    """Bytes that this process holds (statm of proc(5)); 0 where that is not told."""
+    return int(STATUS.read_text().split()[1]) * float(os.sysconf("SC_PAGE_SIZE")) if STATUS.is_file() else 0.0
+
+
+def _free() -> float:
+    """Bytes that a program can have without swapping (meminfo of proc(5)); without bound where that is not told."""
+    lines = MEMORY.read_text().splitlines() if MEMORY.is_file() else []
+    found = [int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else float("inf")
