@@ -80,6 +80,7 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
         raise ModelError(f"{path} can't be read: {error.strerror}.") from error
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
+    _check_texts(model, path)
     _check_external(model, path)
     try:
         onnx.checker.check_model(str(path))
@@ -106,6 +107,29 @@ def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from tensors(attribute.g)
             for subgraph in attribute.graphs:
                 yield from tensors(subgraph)
+
+
+def _check_texts(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that are not UTF-8: protobuf gives bytes for them, or raises, as its implementation likes."""
+    try:
+        texts = [text for body in (model.graph, *model.functions) for node in _nodes(body) for text in _named(node)]
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} names operators or values in text that is not UTF-8; export it again.") from error
+    if not all(isinstance(text, str) for text in texts):
+        raise ModelError(f"{path} names operators or values in text that is not UTF-8; export it again.")
+
+
+def _nodes(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """All nodes of a graph or function, and of its subgraphs."""
+    for node in body.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from _nodes(subgraph)
+
+
+def _named(node: onnx.NodeProto) -> Iterator[str]:
+    yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
 
 
 def _check_external(model: onnx.ModelProto, path: Path) -> None:

@@ -206,7 +206,7 @@ def guided(name: str, seed: int, count: int) -> Outcome:
         command = [sys.executable, str(Path(__file__).with_name("guided.py")), name, folder, f"-runs={count}"]
         done = subprocess.run([*command, f"-seed={seed + 1}"], capture_output=True, text=True, check=False)
     steps = [int(found[1]) for line in done.stderr.splitlines() if (found := re.match(r"#(\d+)\t", line))]
-    wrong = [] if done.returncode == 0 else [(-1, (done.stdout.strip() or done.stderr)[-3000:])]
+    wrong = [] if done.returncode == 0 else [(-1, done.stdout.strip()[:3000] or done.stderr[-3000:])]
     return Outcome(tried=max(steps, default=0), wrong=wrong)
 
 

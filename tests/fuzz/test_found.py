@@ -86,6 +86,16 @@ def test_model_is_refused_when_a_function_is_called_with_too_many_inputs(tmp_pat
         count(onnx.load(path), (3, 8, 8))
 
 
+def test_model_is_refused_when_the_name_of_an_operator_is_no_text(tmp_path: Path) -> None:
+    def spoil(model: onnx.ModelProto) -> None:
+        model.graph.node.append(onnx.helper.make_node("Relu123", ["input"], ["odd"], domain="own"))
+
+    path = spoiled(tmp_path, spoil)
+    path.write_bytes(path.read_bytes().replace(b"Relu123", b"Relu\xed\xa0\x80"))
+    with pytest.raises(ModelError, match="UTF-8"):  # a TypeError or a UnicodeDecodeError left count
+        load_model(path)
+
+
 def test_contract_is_refused_when_it_is_no_text(tmp_path: Path) -> None:
     path = spoiled(tmp_path, lambda model: model.metadata_props.add(key="leanmark.preprocess", value="weights"))
     path.write_bytes(path.read_bytes().replace(b"weights", b"weight\xff"))
