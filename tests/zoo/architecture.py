@@ -41,7 +41,7 @@ TOKENS, VOCABULARY = 64, 1000
 SAMPLES = 8
 BYTES = 4
 """Of a weight."""
-PRUNE_LIMIT_S = 3600.0
+PRUNE_LIMIT_S = 300.0
 SETTINGS: tuple[Row, ...] = ({}, {"round_to": 1}, {"round_to": 1, "embedding": True})
 """Of pruning, the kindest to the runtime first: narrow networks have too few channels for multiples of the kernels'."""
 MACS_APART = 0.02
