@@ -94,15 +94,16 @@ def count_parameters(module: nn.Module) -> int:
 def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
     """Multiply-adds of one forward pass, counted at the operators that torch dispatches (attention included).
 
-    The module runs in eval mode and is given back in the mode that it had.
+    The module runs in eval mode and is given back as it was.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     modes = {m: m.training for m in module.modules()}
+    trained = [p for p in module.parameters() if p.requires_grad]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel of encoder layers is invisible to the counter
-    module.eval()
+    module.eval().requires_grad_(False)  # the counter fails over parameters that are handed from module to module
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             module(sample)
@@ -110,6 +111,8 @@ def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
         for part, training in modes.items():
             part.training = training
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return int(counter.get_total_flops()) // 2
 
 

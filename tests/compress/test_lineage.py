@@ -6,12 +6,14 @@ import json
 import time
 
 import pytest
+import torch
+from torch import nn
 
 from certify.errors import CertificateError
 from certify.estimate import EvidenceLevel
 from certify.schema import validate
 from compress import recipe
-from compress.facts import StageFacts, of_module, state_digest
+from compress.facts import StageFacts, count_macs, of_module, state_digest
 from compress.lineage import BaselineRow, Lineage, Row, describe_data, part_digest
 from compress.passes import Declined, PassRecord
 from compress.passes.structured_prune import StructuredPrune
@@ -103,6 +105,24 @@ def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):
     assert facts.macs == convolutions + 32 * 4
     assert facts.parameters == sum(p.numel() for p in model.parameters())
     assert not model.training
+
+
+class Token(nn.Module):
+    """A parameter is what a module takes, as the class tokens of some transformers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.part = nn.Parameter(torch.randn(1, 8)), nn.Linear(8, 4)
+        self.part.bias.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part(self.token) + self.part(x)
+
+
+def test_multiply_adds_are_counted_when_a_parameter_is_handed_to_a_module():
+    model = Token()
+    assert count_macs(model, torch.randn(1, 8)) == 2 * 8 * 4  # an AssertionError of torch's counter left it
+    assert [p.requires_grad for p in model.parameters()] == [True, True, False]
 
 
 def test_state_digest_changes_with_one_weight(model):
