@@ -41,7 +41,6 @@ TOKENS, VOCABULARY = 64, 1000
 SAMPLES = 8
 BYTES = 4
 """Of a weight."""
-PRUNE_LIMIT_S = 300.0
 SETTINGS: tuple[Row, ...] = ({}, {"round_to": 1}, {"round_to": 1, "embedding": True})
 """Of pruning, the kindest to the runtime first: narrow networks have too few channels for multiples of the kernels'."""
 MACS_APART = 0.02
@@ -126,7 +125,7 @@ def _pruned(original: nn.Module, context: PassContext) -> tuple[nn.Module, PassR
     """By the first settings that reach the target, and those; where none do, the original, and what was said first."""
     refused = []
     for settings in SETTINGS:
-        config = StructuredPrune.model_validate({"macs": MACS, "time_limit_s": PRUNE_LIMIT_S, **settings})
+        config = StructuredPrune.model_validate({"macs": MACS, **settings})
         pruned, record = config.apply(original, context)
         if record.changed:
             return pruned, record, settings
