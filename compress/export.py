@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import onnx
 import torch
 from torch import nn
@@ -215,7 +216,7 @@ def _weight_bytes(model: nn.Module) -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in click.unstyle(str(error)).splitlines() if line.strip()]  # torch colours its errors
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
