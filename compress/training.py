@@ -92,8 +92,8 @@ def train(
     if unlabelled is not None and teacher is None:
         raise UsageError("Samples without labels can only be learnt from with a teacher; give one, or leave them out.")
     validation = dataset.validation
-    job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, place.type, hooks)
-    with team.together(_learn, replace(job, hooks=hooks.followed())):
+    job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, str(place), hooks)
+    with team.together(_learn, replace(job, device=place.type, hooks=hooks.followed())):
         result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description)
     model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()

@@ -68,6 +68,13 @@ def test_train_keeps_the_best_epoch_by_validation_and_ties_by_loss(dataset, prep
     assert _same(_state(model), seen[2]) and not _same(_state(model), seen[3])
 
 
+def test_train_keeps_to_the_device_that_it_is_given(dataset, preprocess, model, monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "_learn", lambda job, *_: seen.append(job.device))
+    train(model, dataset, preprocess, QUICK, device="cuda:1")
+    assert seen == ["cuda:1"]
+
+
 def test_train_never_looks_at_the_test_part(dataset, preprocess, model):
     class NoTest:
         name, train, validation = dataset.name, dataset.train, dataset.validation
