@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from certify.errors import MeasureError
 from certify.estimate import Estimate
 from certify.measure.meters import choose
-from certify.measure.meters.base import Usage
+from certify.measure.meters.base import Meter, Usage
 
 
 @dataclass
@@ -19,8 +20,9 @@ class Spent:
 
     Attributes:
         seconds: wall time, with that of an earlier process whose work went on here.
-        energy: gross joules by the best meter for the device; None where there is none, or where another process,
-            earlier or beside this one, did a part of the work that no meter here has seen.
+        energy: gross joules by the best meter for the device; None where there is none, where it could not be read to
+            the end, or where another process, earlier or beside this one, did a part of the work that no meter here
+            has seen.
         elsewhere: whether one did.
     """
 
@@ -55,13 +57,20 @@ def spending(device: str = "cpu") -> Iterator[Spent]:
         _open.remove(spent)
         here, cpu_s = time.monotonic() - wall, time.process_time() - cpu
         spent.seconds += here
-        if meter is not None:
-            joules = meter.stop(Usage(here, cpu_s)).energy_j
-            facts = meter.facts({})
-            factor = facts.relative_error or 1.0
-            method = f"{facts.name}: {facts.method}"
-            energy = Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)
-            spent.energy = None if spent.elsewhere else energy
+        energy = None if meter is None else _read(meter, Usage(here, cpu_s))
+        spent.energy = None if spent.elsewhere else energy
+
+
+def _read(meter: Meter, usage: Usage) -> Estimate | None:
+    """What a meter has counted; None where it can't be read any more, which is no reason to lose the work."""
+    try:
+        joules = meter.stop(usage).energy_j
+    except MeasureError:
+        return None
+    facts = meter.facts({})
+    factor = facts.relative_error or 1.0
+    method = f"{facts.name}: {facts.method}"
+    return Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)
 
 
 def elsewhere(seconds: float = 0.0) -> None:

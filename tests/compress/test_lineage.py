@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from certify.errors import CertificateError
+from certify.errors import CertificateError, MeasureError
 from certify.estimate import EvidenceLevel
+from certify.measure.meters import Choice
 from certify.schema import validate
 from compress import recipe
 from compress.facts import StageFacts, count_macs, of_module, state_digest
@@ -105,6 +106,20 @@ def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):
     assert facts.macs == convolutions + 32 * 4
     assert facts.parameters == sum(p.numel() for p in model.parameters())
     assert not model.training
+
+
+def test_the_work_is_kept_and_no_joules_are_stated_when_the_meter_fails_at_the_end(monkeypatch):
+    class Failing:
+        def start(self):
+            pass
+
+        def stop(self, usage):
+            raise MeasureError("the counter is gone")
+
+    monkeypatch.setattr("compress.spending.choose", lambda device: Choice(Failing(), {}))
+    with spending() as spent:
+        made = 3
+    assert made == 3 and spent.energy is None and spent.seconds >= 0
 
 
 class Token(nn.Module):
