@@ -25,8 +25,8 @@ class StageFacts:
     """Size of a model in the form that its stage has.
 
     Attributes:
-        digest: hex SHA-256 of the weights with their names and shapes (torch), or of the file (onnx); where weights lie
-            beside it, of the hex digests of all its files in a row.
+        digest: hex SHA-256 of the weights with their names and shapes (torch), or of the file (onnx), with the weights
+            beside it behind it.
         parameters: number of weights.
         macs: multiply-adds of one sample's inference.
         bytes: of parameters and buffers (torch), or of the file with the weights beside it (onnx).
@@ -57,9 +57,7 @@ def of_file(path: Path) -> StageFacts:
 
     counts = count(load_model(path))
     parts = onnx_file.parts(path)
-    digests = [sha256_file(part) for part in parts]
-    digest = digests[0] if len(parts) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return StageFacts(digest, counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
+    return StageFacts(sha256_file(*parts), counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
 
 
 def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> float:
