@@ -92,18 +92,24 @@ def count_parameters(module: nn.Module) -> int:
 def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
     """Multiply-adds of one forward pass, counted at the operators that torch dispatches (attention included).
 
-    The module runs in eval mode and is given back as it was.
+    The module runs in eval mode and is given back as it was. Attention runs as plain matrix products: which of its
+    fused kernels the counter knows differs between versions of torch, and the count must not.
+
+    Args:
+        module: any torch module.
+        sample: one preprocessed sample (1, ...).
     """
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     modes = {m: m.training for m in module.modules()}
     trained = [p for p in module.parameters() if p.requires_grad]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel of encoder layers is invisible to the counter
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see the fused kernel of encoder layers
     module.eval().requires_grad_(False)  # the counter fails over parameters that are handed from module to module
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
             module(sample)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)

@@ -140,6 +140,29 @@ def test_multiply_adds_are_counted_when_a_parameter_is_handed_to_a_module():
     assert [p.requires_grad for p in model.parameters()] == [True, True, False]
 
 
+class Attention(nn.Module):
+    """Attention as torch's own functions and modules call its fused kernels."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.attention = nn.MultiheadAttention(8, 2, bias=False, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, bias=False, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "function":
+            heads = x.unflatten(2, (2, 4)).transpose(1, 2)
+            return nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        return self.layer(x) if self.kind == "layer" else self.attention(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize(("kind", "projections"), [("function", 0), ("module", 4 * 8 * 8), ("layer", 4 * 8 * 8 + 256)])
+def test_attention_counts_both_its_products_whatever_kernel_runs_it(kind, projections):
+    tokens, width = 5, 8
+    macs = count_macs(Attention(kind), torch.randn(1, tokens, width))
+    assert macs == tokens * projections + 2 * tokens * tokens * width
+
+
 def test_state_digest_changes_with_one_weight(model):
     before = state_digest(model)
     model.head.bias.data[0] += 1e-3
