@@ -7,39 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, "-m", "certify.cli.main"]
-FACTORY = '''
-from torch import nn
-
-
-def net(num_classes):
-    """Three convolutions: trains on the digits in seconds."""
-    layers, width = [], 3
-    for wide in (32, 64, 128):
-        layers += [nn.Conv2d(width, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-        width = wide
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
-'''
-RECIPE = """
-name: quick
-description: Everything that balanced does, in less time.
-passes:
-  - structured_prune: {macs: 0.5}
-  - distill: {epochs: 2}
-  - quantize_static: {samples: 64}
-"""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, write_small_job: Callable[[Path], None]) -> Path:
     folder = tmp_path_factory.mktemp("user")
-    (folder / "mynets.py").write_text(FACTORY)
-    (folder / "quick.yaml").write_text(RECIPE)
+    write_small_job(folder)
     return folder
 
 

@@ -1,0 +1,40 @@
+"""A job that takes seconds: what the tests of the whole way run in place of a real network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FACTORY = '''
+from torch import nn
+
+
+def net(num_classes):
+    """Three convolutions: trains on the digits in seconds."""
+    layers, width = [], 3
+    for wide in (32, 64, 128):
+        layers += [nn.Conv2d(width, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+        width = wide
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+'''
+RECIPE = """
+name: quick
+description: Everything that balanced does, in less time.
+passes:
+  - structured_prune: {macs: 0.5}
+  - distill: {epochs: 2}
+  - quantize_static: {samples: 64}
+"""
+
+
+@pytest.fixture(scope="session")
+def write_small_job() -> Callable[[Path], None]:
+    """Writes ``mynets.py`` (the model ``mynets:net``) and the recipe ``quick.yaml`` into a folder."""
+
+    def write(folder: Path) -> None:
+        (folder / "mynets.py").write_text(FACTORY)
+        (folder / "quick.yaml").write_text(RECIPE)
+
+    return write
