@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from certify import exit_codes
+
 
 class LeanmarkError(Exception):
     """Something that the user can mend; ``exit_code`` is what the command returns."""
 
-    exit_code = 1
+    exit_code = exit_codes.FAILED
 
 
 class UsageError(LeanmarkError):
     """What was asked for does not exist or does not fit (unknown name, key or option)."""
 
-    exit_code = 2
+    exit_code = exit_codes.USAGE
 
 
 class MissingExtra(UsageError):
@@ -31,13 +33,13 @@ class MissingExtra(UsageError):
 class DataError(LeanmarkError):
     """Data that can't be read, or can't serve the purpose."""
 
-    exit_code = 2
+    exit_code = exit_codes.USAGE
 
 
 class ModelError(LeanmarkError):
     """A model, its weights or an ONNX file that can't be read, run or exported."""
 
-    exit_code = 2
+    exit_code = exit_codes.USAGE
 
 
 class MeasureError(LeanmarkError):
@@ -46,3 +48,9 @@ class MeasureError(LeanmarkError):
 
 class CertificateError(LeanmarkError):
     """A certificate, envelope, seal, key or evidence file that is malformed."""
+
+
+class NotDerivedError(CertificateError):
+    """Signed figures that can't be derived again, as the evidence is missing or can't be read."""
+
+    exit_code = exit_codes.NOT_DERIVED

@@ -89,6 +89,7 @@ class MeterFacts:
         relative_error: the meter's own accuracy as a factor (2.0 means x or / 2), null if its maker states none.
         refused: the better meters that could not be used, with the reason for each.
         parameters: constants that entered the joules (watts per vCPU, source, date).
+        code: hex SHA-256 of the source of a plug-in meter; null for the meters of this package.
     """
 
     name: str
@@ -98,6 +99,7 @@ class MeterFacts:
     relative_error: float | None
     refused: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
 
 
 @dataclass(frozen=True)

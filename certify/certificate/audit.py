@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.certificate.checks_papers import NOT_DERIVABLE
+from certify import exit_codes
+from certify.certificate.checks_papers import NOT_DERIVABLE, find_evidence
 from certify.certificate.compared import Compared, compare_figures, compare_grades, compare_guards
 from certify.certificate.countersignature import EVIDENCE_SUFFIX, countersignature_files, read_countersignature
-from certify.certificate.issue import EVIDENCE_NAME, Certificate
+from certify.certificate.issue import Certificate
 from certify.certificate.keys import PublicKey
 from certify.certificate.statement import grade_json
 from certify.certificate.verification import Check, Verification
 from certify.certificate.verify import verify
-from certify.errors import CertificateError, LeanmarkError, UsageError
+from certify.errors import CertificateError, LeanmarkError, NotDerivedError
 from certify.evidence import Evidence
 from certify.evidence_file import read_evidence
 
@@ -70,6 +71,13 @@ class Audit:
         return not self.differs
 
     @property
+    def exit_code(self) -> int:
+        """0 all follows, 1 something does not, 4 all follows but is signed by a key that is not trusted."""
+        if not self.agrees:
+            return exit_codes.FAILED
+        return exit_codes.DONE if self.verification.trusted else exit_codes.NOT_TRUSTED
+
+    @property
     def grade_text(self) -> str:
         """The letter that follows, or ``refused``."""
         return str(next(row.derived for row in self.grade if row.name == "text"))
@@ -80,7 +88,8 @@ class Audit:
         if not self.agrees:
             return f"DOES NOT FOLLOW: {', '.join(self.differs)}."
         counts = f"{len(self.figures)} figures, {len(self.guards)} guards and the grade {self.grade_text}"
-        return f"All {counts} follow from the evidence, as signed."
+        stranger = "" if self.verification.trusted else " It is signed by a key that you have not said you trust."
+        return f"All {counts} follow from the evidence, as signed.{stranger}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -115,7 +124,8 @@ def audit(
         trust: public keys whose signature counts, besides those of the trust store.
 
     Raises:
-        UsageError: there is no evidence, or a file that was named does not exist.
+        UsageError: a file that was named does not exist.
+        NotDerivedError: the evidence is missing or can't be read.
         CertificateError: there is no certificate that can be read, or nothing follows from the evidence.
     """
     from certify.judge.edition import load_edition
@@ -127,9 +137,12 @@ def audit(
     if signed is None:
         raise CertificateError(verification.verdict)
     path = Path(path)
-    source = Path(evidence) if evidence is not None else path.parent / EVIDENCE_NAME
-    if not source.is_file():
-        raise UsageError(f"{source}: no such evidence file. An audit derives everything from it; name it (--evidence).")
+    folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
+    source = find_evidence(None if evidence is None else Path(evidence), folders)
+    if isinstance(source, str):
+        if not verification.valid:
+            raise CertificateError(verification.verdict)
+        raise NotDerivedError(f"{path}: {source}. An audit derives everything from the evidence; name it (--evidence).")
     digest = verification.check("evidence_digest")
     if digest is not None and digest.outcome == "fail":
         raise CertificateError(f"{digest.sentence} There is nothing to derive the signed figures from.")

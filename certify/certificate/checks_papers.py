@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rfc8785
 
+from certify.certificate.checks_facts import check_facts
 from certify.certificate.compared import Compared, compare_figures, compare_grades, compare_guards
 from certify.certificate.issue import (
     EVIDENCE_NAME,
@@ -29,22 +33,33 @@ if TYPE_CHECKING:
     from certify.judge.edition import Edition
 
 MAX_EVIDENCE_BYTES = 128 << 20
+CLOCKS_DIFFER = datetime.timedelta(minutes=10)
+"""By which two clocks that are right may differ."""
 
 # The formulas meet values that no honest measurement holds (zero durations, no blocks) only in forged evidence.
 NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 
 
-def check_papers(certificate: Certificate, folders: Sequence[Path], evidence: Path | None) -> Iterator[Check]:
-    """Edition, evidence, lineage, companions and label.
+def check_papers(
+    model: Path | None, certificate: Certificate, folders: Sequence[Path], evidence: Path | None
+) -> Iterator[Check]:
+    """Edition, evidence, facts of both models, lineage, companions and label.
 
     Args:
+        model: the certified file; None where it is not what was certified.
         certificate: whose statement names them.
         folders: where to look for them, in this order.
         evidence: the evidence file, if it was named.
     """
     edition, check = _edition(certificate)
     yield check
-    yield from _check_evidence(certificate, evidence or _beside(EVIDENCE_NAME, folders), edition)
+    yield _created_check(certificate, now())
+    found = find_evidence(evidence, folders)
+    records, checks = (None, []) if isinstance(found, str) else _read_evidence(certificate, found)
+    missing = found if isinstance(found, str) else None
+    yield from checks
+    yield from _check_derivation(certificate, records, edition, missing)
+    yield from check_facts(model, certificate, records, folders)
     yield _check_lineage(certificate, _beside(LINEAGE_NAME, folders))
     yield _check_companions(certificate, folders)
     yield _check_label(certificate, _beside(LABEL_SVG_NAME, folders))
@@ -68,17 +83,45 @@ def _edition(certificate: Certificate) -> tuple[Edition | None, Check]:
     return edition, Check("edition_digest", "pass", f"Edition {edition.name} is the signed one.")
 
 
-def _check_evidence(certificate: Certificate, path: Path | None, edition: Edition | None) -> Iterator[Check]:
-    names = ("evidence_digest", "evidence_header_matches", "test_set_matches", "profile_follows")
-    evidence: Evidence | None = None
+def now() -> datetime.datetime:
+    """The time by this machine's clock."""
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def _created_check(certificate: Certificate, time: datetime.datetime) -> Check:
+    created = certificate.predicate["created"]
+    try:
+        began = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return Check("created", "fail", f"{created} is not a time.")
+    if began > time + CLOCKS_DIFFER:
+        return Check("created", "fail", f"Measuring began at {created}, which by this machine's clock has yet to come.")
+    return Check("created", "pass", f"Measuring began at {created}.")
+
+
+def find_evidence(named: Path | None, folders: Sequence[Path]) -> Path | str:
+    """The evidence file, or why there is none that can be read."""
+    places = [named] if named is not None else [folder / EVIDENCE_NAME for folder in folders]
+    path = next((place for place in places if os.path.lexists(place)), None)
     if path is None:
-        for name in names:
-            yield Check(name, "skipped", f"{EVIDENCE_NAME} is missing, so the figures were not derived again.")
-    else:
-        evidence, found = _read_evidence(certificate, path)
-        yield from found
-        if evidence is None:
-            yield Check("profile_follows", "skipped", "There is no evidence to derive it from.")
+        return f"{EVIDENCE_NAME} is missing"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return f"{path} is not a regular file"
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+
+
+def _check_derivation(
+    certificate: Certificate, evidence: Evidence | None, edition: Edition | None, missing: str | None
+) -> Iterator[Check]:
+    if missing is not None:
+        for name in ("evidence_digest", "evidence_header_matches", "test_set_matches", "profile_follows"):
+            yield Check(name, "skipped", f"{missing}, so the figures were not derived again.")
+    elif evidence is None:
+        yield Check("profile_follows", "skipped", "There is no evidence to derive it from.")
     if edition is None:
         if evidence is not None:
             yield Check("profile_follows", "skipped", "The edition is not known here.")

@@ -55,11 +55,13 @@ class TrustStore:
         keys: trusted keys by name.
         handovers: pairs of a key and the successor that it named.
         revoked: keys of which nothing counts any more, with the reason.
+        meters: hex SHA-256 of the code of plug-in meters that the user believes, by name.
     """
 
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
     handovers: tuple[tuple[PublicKey, PublicKey], ...] = ()
     revoked: Mapping[PublicKey, str] = field(default_factory=dict)
+    meters: Mapping[str, str] = field(default_factory=dict)
 
     def standing(self, key: PublicKey) -> Standing:
         """Whether a key's signature counts, and why."""
@@ -107,13 +109,15 @@ class TrustStore:
         return replace(self, keys={**self.keys, name: key})
 
     def without(self, name: str) -> TrustStore:
-        """Without a trusted key.
+        """Without a trusted key, or a plug-in meter.
 
         Raises:
             UsageError: there is none of that name.
         """
+        if name in self.meters and name not in self.keys:
+            return replace(self, meters={known: code for known, code in self.meters.items() if known != name})
         if name not in self.keys:
-            raise unknown_name("trusted key", name, self.keys, "See leanmark trust list.")
+            raise unknown_name("trusted key", name, [*self.keys, *self.meters], "See leanmark trust list.")
         return replace(self, keys={known: key for known, key in self.keys.items() if known != name})
 
     def with_statement(self, statement: Signed) -> TrustStore:
@@ -127,6 +131,10 @@ class TrustStore:
         """With a key taken back for good."""
         return replace(self, revoked={**self.revoked, key: reason})
 
+    def with_meter(self, name: str, code: str) -> TrustStore:
+        """With one more plug-in meter whose code is believed."""
+        return replace(self, meters={**self.meters, name: code})
+
     def find(self, wanted: str) -> PublicKey:
         """A key by the name that the user gave it, by its file, or by its hexadecimal digits."""
         return self.keys[wanted] if wanted in self.keys else load_public(wanted)
@@ -138,6 +146,7 @@ class TrustStore:
             "keys": {name: key.hex for name, key in sorted(self.keys.items())},
             "handovers": [{"from": old.hex, "to": new.hex} for old, new in self.handovers],
             "revoked": {key.hex: reason for key, reason in self.revoked.items()},
+            "meters": dict(sorted(self.meters.items())),
         }
 
     def save(self) -> Path:
@@ -186,6 +195,7 @@ def load_store() -> TrustStore:
         keys={name: _key(text) for name, text in values["keys"].items()},
         handovers=tuple((_key(pair["from"]), _key(pair["to"])) for pair in values["handovers"]),
         revoked={_key(text): reason for text, reason in values["revoked"].items()},
+        meters=values["meters"],
     )
 
 

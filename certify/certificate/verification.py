@@ -6,14 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from certify import exit_codes
+
 if TYPE_CHECKING:
     from certify.certificate.issue import Certificate
 
 Outcome = Literal["pass", "fail", "skipped", "note"]
-
-EXIT_VALID = 0
-EXIT_NOT_VALID = 1
-EXIT_NOT_TRUSTED = 4
 
 VOUCHING = ("self-attested", "cross-checked", "reproduced")
 """What a signature can vouch for, weakest first."""
@@ -104,16 +102,28 @@ class Verification:
         return self.certificate is not None and self.certificate.predicate["outcome"] == "refused"
 
     @property
-    def rederived(self) -> bool:
+    def derived(self) -> bool:
         """Whether figures, guards and letter were computed again from the evidence."""
-        return any(check.name == "profile_follows" and check.outcome in ("pass", "note") for check in self.checks)
+        outcomes = [check.outcome for check in self.checks if check.name in ("profile_follows", "grade_follows")]
+        return len(outcomes) == 2 and all(outcome in ("pass", "note") for outcome in outcomes)
+
+    @property
+    def not_derived(self) -> str:
+        """Why the figures were not derived again, in a sentence; empty where they were."""
+        check = self.check("profile_follows")
+        return "" if self.derived else "Its figures were not checked." if check is None else check.sentence
 
     @property
     def exit_code(self) -> int:
         """0 valid, 1 not valid (a revoked key too), 4 valid but signed by a key that is not trusted."""
         if not self.valid:
-            return EXIT_NOT_VALID
-        return EXIT_VALID if self.trusted else EXIT_NOT_TRUSTED
+            return exit_codes.FAILED
+        return exit_codes.DONE if self.trusted else exit_codes.NOT_TRUSTED
+
+    @property
+    def strict_exit_code(self) -> int:
+        """The same, and 5 where nothing was derived from evidence."""
+        return self.exit_code or (exit_codes.DONE if self.derived else exit_codes.NOT_DERIVED)
 
     def check(self, name: str) -> Check | None:
         """A check by name, or None where it was not reached."""
@@ -132,8 +142,8 @@ class Verification:
         if self.refused:
             what = f"refused ({'; '.join(certificate.predicate['grade']['reasons'])})"
         words = [f"valid: {what}, edition {certificate.predicate['edition']['name']}", self.vouched_for]
-        if not self.rederived:
-            words.append("not derived again, as the evidence is missing")
+        if not self.derived:
+            words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
         if not self.trusted:
             words.append("signed by a key that you have not said you trust")
         return "; ".join(words) + "."
@@ -146,7 +156,7 @@ class Verification:
             "valid": self.valid,
             "trusted": self.trusted,
             "refused": self.refused,
-            "rederived": self.rederived,
+            "derived": self.derived,
             "vouched_for": self.vouched_for,
             "exit_code": self.exit_code,
             "verdict": self.verdict,
@@ -165,7 +175,7 @@ class Verification:
         }
 
     def _repr_svg_(self) -> str | None:
-        return self.certificate.label() if self.valid and self.certificate is not None else None
+        return self.certificate.label() if self.valid and self.derived and self.certificate is not None else None
 
     def __str__(self) -> str:
         return "\n".join([*(str(check) for check in self.checks), self.verdict])

@@ -8,12 +8,18 @@ else tells that.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from certify.certificate.checks_model import check_model
 from certify.certificate.checks_papers import check_papers
-from certify.certificate.checks_signatures import check_countersignatures, check_identity, check_maker
+from certify.certificate.checks_signatures import (
+    check_countersignatures,
+    check_identity,
+    check_maker,
+    check_meter_code,
+)
 from certify.certificate.envelope import parse_envelope
 from certify.certificate.issue import CERTIFICATE_NAME, Certificate, read_certificate
 from certify.certificate.keys import PublicKey
@@ -22,9 +28,9 @@ from certify.certificate.statement import statement_version
 from certify.certificate.subject import can_be_sealed
 from certify.certificate.trust import TrustStore, read_key_statements, trusted
 from certify.certificate.verification import Check, Verification
-from certify.errors import CertificateError, LeanmarkError, UsageError
+from certify.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 
-__all__ = ["Check", "Verification", "verify"]
+__all__ = ["Check", "Verification", "require_derived", "verify"]
 
 KEY_STATEMENTS_NAME = "keys.jsonl"
 """What keys said of their successors and of themselves; a maker who rotated his key lays it beside the model."""
@@ -60,7 +66,7 @@ def verify(
     if path.suffix == ".json":
         raise UsageError(f"{path} is no model. Name the model that the certificate is about, and the certificate with "
                          "--certificate where it does not lie beside it.")  # fmt: skip
-    if evidence is not None and not Path(evidence).is_file():
+    if evidence is not None and not os.path.lexists(evidence):
         raise UsageError(f"{evidence}: no such evidence file.")
     if (identity is None) != (issuer is None):
         raise UsageError("An identity means something only with the provider that vouches for it, and the other way "
@@ -83,9 +89,45 @@ def verify(
     ):
         checks += some_checks
         signatures += some_signatures
-    checks += check_model(path, read)
-    checks += check_papers(read, folders, None if evidence is None else Path(evidence))
+    checks += check_meter_code(read, store)
+    of_model = list(check_model(path, read))
+    intact = all(check.outcome != "fail" for check in of_model if check.name == "content_digest")
+    checks += of_model
+    checks += check_papers(path if intact else None, read, folders, None if evidence is None else Path(evidence))
     return Verification(path, tuple(checks), read, tuple(signatures))
+
+
+def require_derived(
+    path: str | Path,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+    trust: Iterable[str | Path | PublicKey] = (),
+    *,
+    ignoring: Collection[str] = (),
+) -> tuple[Certificate, Verification]:
+    """Verify a certified file whose figures are to be shown; nothing is shown that does not follow from evidence.
+
+    Args:
+        path: the certified file.
+        certificate: as :func:`verify` takes it.
+        evidence: likewise.
+        trust: likewise.
+        ignoring: names of checks that may fail.
+
+    Raises:
+        UsageError: a file that was named does not exist.
+        CertificateError: there is no certificate, or something about it is not valid.
+        NotDerivedError: nothing speaks against it, but there is no evidence that it follows from.
+    """
+    verification = verify(path, certificate, evidence, trust)
+    found = verification.certificate
+    failed = [check for check in verification.failed if check.name not in ignoring]
+    if failed or found is None:
+        told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
+        raise CertificateError(f"{path} is not valid, so nothing is shown of it ({told})")
+    if not verification.derived:
+        raise NotDerivedError(f"{path}: {verification.not_derived} Put the evidence beside it, or name it.")
+    return found, verification
 
 
 def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> tuple[TrustStore, list[Check]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import bars, json_option, print_json, print_rich
 from certify.cli.plan import plan_options, take_plan
@@ -51,7 +52,8 @@ def command(
     """Derive every interval, guard and the letter of FILE's certificate again from its evidence, and compare.
 
     --remeasure then measures both models again here and tests the difference: accuracy sample by sample, energy ratio
-    by ratio. Exit code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage.
+    by ratio. Exit code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage. 4: all of
+    it agrees, but is signed by a key that you have not said you trust. 5: the evidence is missing or unreadable.
     """
     from certify.certificate.audit import audit
 
@@ -73,7 +75,8 @@ def command(
         print_json({**found.to_json(), "remeasured": None if agreement is None else agreement.to_json()})
     else:
         print_rich(*_audit_parts(found), *(() if agreement is None else agreement_parts(agreement)))
-    click.get_current_context().exit(0 if found.agrees and (agreement is None or agreement.agrees) else 1)
+    confirmed = agreement is None or agreement.agrees
+    click.get_current_context().exit(found.exit_code if confirmed else exit_codes.FAILED)
 
 
 def _keep(evidence: Evidence, place: Path | None) -> None:

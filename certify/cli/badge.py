@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certify.cli.command import Command
-from certify.cli.label import certificate_of
+from certify.cli.label import shown_certificate
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -15,18 +15,20 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark badge graded/model.onnx --out badge.svg")
 @click.argument("file", type=FILE)
-@click.option("--certificate", type=FILE, help="Certificate to draw [the one sealed in FILE].")
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The picture [badge.svg beside FILE].")
 @json_option
-def command(file: Path, certificate: Path | None, out: Path | None, as_json: bool) -> None:
+def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
     """Draw a badge for a README, with the letter of FILE's certificate and the saving, as SVG.
 
-    The badge repeats what the certificate says; whether that is to be believed is a question for leanmark verify.
+    FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
+    follow from evidence (5). Who signed is a question for leanmark verify.
     """
     from certify.files import write_text
     from certify.label.badge import badge
 
-    read = certificate_of(file, certificate)
+    read = shown_certificate(file, certificate, evidence)
     path = out or file.parent / "badge.svg"
     write_text(path, badge(read.predicate, read.digest))
     if as_json:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import bars, carbon_option, json_option, print_result
 from certify.cli.plan import plan_options, take_plan
@@ -41,6 +42,8 @@ def command(
 
     Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
     evidence.jsonl and the label; a model of over 2 GB has its weights in a .data file beside it.
+
+    Exit code 0: graded. 2: wrong usage, or input that cannot be read. 3: no grade was given; the reasons are printed.
     """
     from certify.api import certify
     from certify.data.preprocess import Preprocess
@@ -55,3 +58,4 @@ def command(
         **{name: value for name, value in arguments.items() if value is not None},
     )
     print_result(result, as_json, carbon_intensity)
+    click.get_current_context().exit(exit_codes.NO if result.grade.letter is None else exit_codes.DONE)

@@ -22,28 +22,31 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--format", "name", required=True, help="cyclonedx, hf-model-card, in-toto or spdx3.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @json_option
 def command(
-    file: Path, name: str, out: Path | None, certificate: Path | None, trust: tuple[str, ...], as_json: bool
+    file: Path,
+    name: str,
+    out: Path | None,
+    certificate: Path | None,
+    evidence: Path | None,
+    trust: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Write the certificate of FILE, an ONNX model, in the format of another tool.
 
-    FILE is verified first: what does not hold is not exported. The fields of the certificate that the format could not
-    hold are listed on the error stream.
+    FILE is verified first: what does not hold (exit code 1), or does not follow from evidence (5), is not exported. The
+    fields of the certificate that the format could not hold are listed on the error stream.
     """
-    from certify.certificate.verify import verify
-    from certify.errors import CertificateError
+    from certify.certificate.verify import require_derived
     from certify.export import FORMATS, export
     from certify.files import write_text
     from certify.suggest import unknown_name
 
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
-    verification = verify(file, certificate, trust=trust)
-    read = verification.certificate
-    if read is None or not verification.valid:
-        raise CertificateError(f"{verification.verdict} Nothing is exported; see leanmark verify {file}.")
+    read, verification = require_derived(file, certificate, evidence, trust)
     written = export(read, name, _lineage(verification))
     if out is not None:
         write_text(out, written.content)

@@ -21,7 +21,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--max-loss", "max_loss_percent", type=float, metavar="PERCENT",
               help="Largest loss of accuracy that may not be ruled out: the upper end of its interval.")  # fmt: skip
 @click.option("--not-worse-than", type=FILE, metavar="CERTIFICATE", help="Earlier certificate.json, or certified file.")
-@click.option("--metered", is_flag=True, help="Turn modelled energy away.")
+@click.option("--metered", is_flag=True, help="Reject modelled energy, and plug-in meters whose code you do not trust.")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @click.option("--any-key", is_flag=True, help="Let the signature of any key count.")
 @json_option
@@ -39,11 +39,13 @@ def command(
 ) -> None:
     """Let FILE pass a build pipeline, or stop it and say why.
 
-    FILE passes where its certificate is valid, signed by a key that you trust (your own is), has a letter, and keeps
-    what the options ask. Not worse than an earlier certificate is one that can be compared with it, has no lower
-    letter (where both have one baseline), and is shown to be worse neither in energy nor in accuracy.
+    FILE passes if its certificate is valid, follows from the evidence beside it, is signed by a key that you trust
+    (your own is), has a letter, and meets the options. With --not-worse-than, FILE must be comparable with the earlier
+    certificate, must not have a lower letter (where both have one baseline), and must not be shown to be worse in
+    energy or in accuracy.
 
-    Exit code 0: passed. 3: stopped; each reason is named. 1 and 2: the question could not be asked.
+    Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
+    4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable.
     """
     from certify.comparison import Gate, pass_gate
     from certify.label.text import clean

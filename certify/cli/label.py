@@ -18,20 +18,24 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark label graded/model.onnx --out pictures/resnet50")
 @click.argument("file", type=FILE)
-@click.option("--certificate", type=FILE, help="Certificate to draw [the one sealed in FILE].")
+@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
+@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(path_type=Path), help="Prefix of the two files [label, beside FILE].")
 @click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
               help="Width of the PNG in pixels.")  # fmt: skip
 @json_option
-def command(file: Path, certificate: Path | None, out: Path | None, width_px: int, as_json: bool) -> None:
+def command(
+    file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, width_px: int, as_json: bool
+) -> None:
     """Draw the label of FILE's certificate again, as SVG and PNG.
 
-    The label repeats what the certificate says; whether that is to be believed is a question for leanmark verify.
+    FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
+    follow from evidence (5). Who signed is a question for leanmark verify.
     """
     from certify.files import write_bytes, write_text
     from certify.label import render
 
-    drawing = certificate_of(file, certificate).label()
+    drawing = shown_certificate(file, certificate, evidence).label()
     picture = render(drawing, width_px)
     prefix = out or file.parent / "label"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
@@ -43,9 +47,8 @@ def command(file: Path, certificate: Path | None, out: Path | None, width_px: in
         click.echo("\n".join(str(path) for path in paths.values()))
 
 
-def certificate_of(file: Path, named: Path | None) -> Certificate:
-    """The certificate that was named, else the one sealed into a file, else (where none can be) the one beside it."""
-    from certify.certificate.issue import CERTIFICATE_NAME, Certificate
-    from certify.certificate.subject import can_be_sealed
+def shown_certificate(file: Path, certificate: Path | None, evidence: Path | None) -> Certificate:
+    """The certificate of a file, verified and derived, whatever lies beside it as an old label."""
+    from certify.certificate.verify import require_derived
 
-    return Certificate.read(named or (file if can_be_sealed(file) else file.parent / CERTIFICATE_NAME))
+    return require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))[0]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json, print_rich
+
+if TYPE_CHECKING:
+    from certify.certificate.regrade import Regrade
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -32,7 +37,7 @@ def command(
     """Grade FILE by another edition, from the evidence of its certificate; nothing is measured.
 
     Prints both grades. With --out, a new certificate by that edition is signed and sealed into a copy of the model; it
-    names the first one, which stays as it is.
+    names the first one, which stays as it is. Exit code 3: the other edition gives no grade.
     """
     from certify.certificate.regrade import issue_regrade, regrade
 
@@ -46,7 +51,12 @@ def command(
         draw_label(issued, out)
     if as_json:
         print_json({**found.to_json(), "certificate": None if issued is None else issued.digest})
-        return
+    else:
+        _show(found, out)
+    click.get_current_context().exit(exit_codes.NO if found.grade.letter is None else exit_codes.DONE)
+
+
+def _show(found: Regrade, out: Path | None) -> None:
     from certify.cli.tables import verdict
     from certify.judge.grade import Grade
 

@@ -23,7 +23,7 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
 
     The page holds all it needs, asks for nothing from anywhere, and runs no script: label, figures with intervals,
     windows over time, classes, passes, guards, and how to check it. FILE is verified first; nothing is drawn from one
-    that is not valid.
+    that is not valid (exit code 1), or whose figures do not follow from evidence (5).
     """
     from certify.page import report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,26 @@ def add(source: str, name: str | None, as_json: bool) -> None:
     _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust {chosen}, key {key.key_id}.")
 
 
+@command.command(cls=Command, example="leanmark trust meter 9f86d0...0f00a08 --name bench")
+@click.argument("code")
+@click.option("--name", help="What you call the meter [the beginning of CODE].")
+@json_option
+def meter(code: str, name: str | None, as_json: bool) -> None:
+    """Trust the plug-in meter whose code has the digest CODE.
+
+    CODE is a SHA-256 of 64 hexadecimal digits, as a certificate states it. Joules of other plug-in meters count as
+    sampled at most, and leanmark gate --metered rejects them.
+    """
+    from certify.certificate.trust import load_store
+    from certify.errors import UsageError
+
+    if not re.fullmatch("[0-9a-f]{64}", code):
+        raise UsageError(f"The code of a meter should be 64 hexadecimal digits in lower case, found '{code}'.")
+    chosen = name or code[:16]
+    load_store().with_meter(chosen, code).save()
+    _say(as_json, {"name": chosen, "code": code}, f"You now trust the meter {chosen}, code {code}.")
+
+
 @command.command("list", cls=Command, example="leanmark trust list")
 @json_option
 def list_(as_json: bool) -> None:
@@ -76,16 +97,18 @@ def list_(as_json: bool) -> None:
     lines = [f"{key['name']}: {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}" for key in keys]
     lines += [f"{one['from'][:16]} handed over to {one['to']}" for one in handovers]
     lines += [f"revoked: {one['key_id']} ({one['reason']})" for one in revoked]
-    _say(as_json, {"keys": keys, "handovers": handovers, "revoked": revoked}, *(lines or ["You trust no key yet."]))
+    lines += [f"meter {name}: {code}" for name, code in sorted(store.meters.items())]
+    values = {"keys": keys, "handovers": handovers, "revoked": revoked, "meters": dict(store.meters)}
+    _say(as_json, values, *(lines or ["You trust no key yet."]))
 
 
 @command.command(cls=Command, example="leanmark trust remove acme")
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Trust the key called NAME no longer.
+    """Trust the key, or the meter, called NAME no longer.
 
-    What it signed is then signed by a stranger.
+    What a key signed is then signed by a stranger.
     """
     from certify.certificate.trust import load_store
 

@@ -19,6 +19,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @click.option("--identity", help="Who must have signed through sigstore: an e-mail address or a workflow's URL.")
 @click.option("--issuer", help="URL of the provider that vouches for --identity.")
+@click.option("--strict", is_flag=True, help="Fail, too, if the figures cannot be derived from evidence.")
 @json_option
 @click.pass_context
 def command(
@@ -29,13 +30,15 @@ def command(
     trust: tuple[str, ...],
     identity: str | None,
     issuer: str | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Check the certificate of FILE, a model: the file, who signed, and the letter.
 
     Exit code 0: valid. 1: not valid; every check that failed is named; so is a certificate by a revoked key, and one
     that a verifier whom you trust contradicts. 2: wrong usage. 4: valid, but signed by a key that you have not said you
-    trust (--trust, leanmark trust add; your own is trusted).
+    trust (--trust, leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence
+    is missing or unreadable.
     """
     from certify.certificate.verify import verify
     from certify.label.text import clean
@@ -45,4 +48,4 @@ def command(
         print_json(verification.to_json())
     else:
         click.echo("\n".join(clean(line) for line in str(verification).splitlines()))
-    ctx.exit(verification.exit_code)
+    ctx.exit(verification.strict_exit_code if strict else verification.exit_code)

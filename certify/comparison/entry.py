@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.errors import CertificateError
 from certify.estimate import Estimate
 from certify.label.text import clean
 
@@ -51,11 +50,9 @@ def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -
     Raises:
         UsageError: there is no such file.
         CertificateError: it holds no certificate, or one that is not valid.
+        NotDerivedError: there is no evidence that its figures follow from.
     """
-    from certify.certificate.verify import verify
+    from certify.certificate.verify import require_derived
 
-    verification = verify(path, trust=trust)
-    if not verification.valid or verification.certificate is None:
-        failed = "; ".join(f"{check.name}: {check.sentence}" for check in verification.failed)
-        raise CertificateError(f"{path} is not valid, so it is not compared with anything ({failed})")
-    return Entry(clean(path), verification.certificate, verification.trusted)
+    certificate, verification = require_derived(path, trust=trust)
+    return Entry(clean(path), certificate, verification.trusted)

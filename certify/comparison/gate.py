@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify import exit_codes
 from certify.comparison.comparable import same_baseline, why_not_comparable
 from certify.errors import CertificateError, UsageError
 from certify.estimate import Estimate
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from certify.certificate.issue import Certificate
     from certify.certificate.keys import PublicKey
     from certify.certificate.verification import Verification
-
-EXIT_PASSED = 0
-EXIT_STOPPED = 3
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,12 @@ class Passage:
     Attributes:
         verification: of the model's certificate.
         reasons: why it may not, one sentence each; empty where it may.
+        any_key: whether the signature of a key that is not trusted counted.
     """
 
     verification: Verification
     reasons: tuple[str, ...]
+    any_key: bool = False
 
     @property
     def passed(self) -> bool:
@@ -64,8 +64,11 @@ class Passage:
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 3 stopped."""
-        return EXIT_PASSED if self.passed else EXIT_STOPPED
+        """0 passed, 1 not valid, 4 not trusted, 5 not derived from evidence, 3 stopped for another reason."""
+        code = self.verification.strict_exit_code
+        if code == exit_codes.NOT_TRUSTED and self.any_key:
+            code = exit_codes.DONE if self.verification.derived else exit_codes.NOT_DERIVED
+        return code or (exit_codes.DONE if self.passed else exit_codes.NO)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -98,12 +101,12 @@ def pass_gate(
     verification = verify(path, trust=keys)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
-        reasons += _short_of(verification.certificate, gate)
+        reasons += _short_of(verification, verification.certificate, gate)
         if not_worse_than is not None:
             earlier = Certificate.read(Path(not_worse_than))
             reasons += _earlier_not_believed(earlier, gate, keys)
             reasons += _worse(verification.certificate, earlier)
-    return Passage(verification, tuple(reasons))
+    return Passage(verification, tuple(reasons), gate.any_key)
 
 
 def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
@@ -113,9 +116,11 @@ def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
         yield "The certificate could not be read."
     if verification.valid and not verification.trusted and not gate.any_key:
         yield "It is signed by a key that you have not said you trust; name the key with --trust."
+    if verification.valid and not verification.derived:
+        yield f"Its figures were not derived from evidence: {verification.not_derived}"
 
 
-def _short_of(certificate: Certificate, gate: Gate) -> Iterator[str]:
+def _short_of(verification: Verification, certificate: Certificate, gate: Gate) -> Iterator[str]:
     grade, meter = certificate.predicate["grade"], certificate.predicate["meter"]
     if grade["letter"] is None:
         yield f"No grade was given: {' '.join(grade['reasons'])}"
@@ -127,6 +132,9 @@ def _short_of(certificate: Certificate, gate: Gate) -> Iterator[str]:
         yield f"A loss of up to {lost:.3g} % of the accuracy can't be ruled out; at most {limit:g} % was asked."
     if gate.metered and meter["level"] in UNMETERED:
         yield f"The energy is {meter['level']}; a metered one was asked."
+    code = verification.check("meter_code")
+    if gate.metered and code is not None and code.outcome != "pass":
+        yield f"A metered energy was asked. {code.sentence}"
 
 
 def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str | Path | PublicKey]) -> Iterator[str]:

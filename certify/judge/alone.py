@@ -18,12 +18,12 @@ from certify.judge.cost import (
     MEAN_METHOD,
     latency_estimates,
     mean_estimate,
-    meter_level,
     own_accuracy,
     throughput_estimate,
 )
 from certify.judge.edition import Edition
 from certify.judge.guards import GUARDS, GuardResult
+from certify.judge.known_meters import counted_level
 from certify.judge.profile import Profile
 from certify.judge.proportions import wilson_interval
 from certify.judge.ratio import (
@@ -47,6 +47,13 @@ GUARDS_ALONE = (
     "steal_low",
     "temperature_bounded",
     "inputs_real",
+    "windows_in_order",
+    "windows_vary",
+    "cpu_time_possible",
+    "meter_known",
+    "joules_follow",
+    "joules_not_modelled",
+    "energy_above_idle",
 )
 """Guards that ask nothing about a second model."""
 PAIRS_METHOD = "half-width of the ratio's interval between blocks that follow each other"
@@ -98,7 +105,7 @@ def _costs(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str
         found[f"duration_s_{ALONE}"] = duration
         found[f"throughput_per_s_{ALONE}"] = throughput_estimate(duration, evidence.header.workload.batch)
     if meter is not None:
-        level, method = meter_level(meter), MEAN_METHOD + own_accuracy(meter)
+        level, method = counted_level(meter), MEAN_METHOD + own_accuracy(meter)
         joules = _interval(main, energy_per_inference, edition)
         found[f"energy_j_{ALONE}"] = mean_estimate(joules, "J", method, level, lowest=0.0)
         yardstick = _yardstick(evidence.windows, edition)
@@ -128,7 +135,7 @@ def _smallest_difference(evidence: Evidence, main: list[Window], edition: Editio
     if logs is None or len(logs) < 4:
         return {}
     pairs = logs[1 : len(logs) // 2 * 2 : 2] - logs[0 : len(logs) // 2 * 2 : 2]
-    level = EvidenceLevel.DIRECT if meter is None else meter_level(meter)
+    level = EvidenceLevel.DIRECT if meter is None else counted_level(meter)
     ratio = ratio_estimate(pairs, edition, level)
     if ratio is None:
         return {}

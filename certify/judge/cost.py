@@ -12,6 +12,7 @@ from certify.evidence import ARMS, Evidence, MeterFacts, Window
 from certify.judge.batch_means import MeanInterval, mean_interval
 from certify.judge.edition import Edition
 from certify.judge.guards.result import number
+from certify.judge.known_meters import counted_level
 from certify.judge.quantiles import quantile_estimate
 from certify.judge.ratio import (
     Quantity,
@@ -43,24 +44,11 @@ def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     }
 
 
-def meter_level(meter: MeterFacts) -> EvidenceLevel:
-    """Evidence level of the joules of a meter.
-
-    Raises:
-        CertificateError: the level is none that energy can have.
-    """
-    levels = [level for level in EvidenceLevel if level is not EvidenceLevel.DIRECT]
-    known = {level.value: level for level in levels}
-    if meter.level not in known:
-        raise CertificateError(f"Evidence: the meter's level '{meter.level}' is none of {', '.join(known)}.")
-    return known[meter.level]
-
-
 def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     meter = evidence.header.meter
     if meter is None:
         return {}
-    level = meter_level(meter)
+    level = counted_level(meter)
     ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition, level, edition.pilot_blocks)
     null = ratio_estimate(energy_log_ratios(evidence, "null"), edition, level)
     found: dict[str, Estimate | None] = {"energy_ratio": ratio, "null_ratio": null}
@@ -112,7 +100,7 @@ def _yardstick(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         interval = arm_interval(last_attempt(evidence.windows, "main"), arm, energy_per_inference, edition)
         if interval is None:
             continue
-        estimate = quotient_estimate(interval, yardstick, edition.confidence, meter_level(meter))
+        estimate = quotient_estimate(interval, yardstick, edition.confidence, counted_level(meter))
         if estimate is not None:
             estimates[f"energy_yardstick_{arm}"] = estimate
     return estimates

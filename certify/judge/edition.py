@@ -71,6 +71,15 @@ class Edition:
     input_correlation: float
     input_repetition: float
     minimum_test_samples: int
+    overlap_s: float
+    clock_tick_s: float
+    cpu_time_excess: float
+    least_cpu_share: float
+    equal_durations_share: float
+    latency_factor: float
+    joules_tolerance: float
+    linear_joules_tolerance: float
+    idle_tolerance: float
     digest: str
     constants: Mapping[str, Any] = field(repr=False, compare=False)
 

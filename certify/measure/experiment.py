@@ -237,7 +237,7 @@ def header(
         device={**describe(), **runtimes.get(workload.runtime).accelerator()},
         data=_data_facts(dataset, plan.metric),
         workload=workload,
-        meter=None if choice.meter is None else choice.meter.facts(choice.refused),
+        meter=choice.facts(),
         models=models,
         time_limit_s=plan.time_limit_s,
         wanted_half_width=plan.wanted_half_width,

@@ -11,7 +11,7 @@ from typing import Any
 
 from certify.certificate.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.certificate.verification import Signature
-from certify.errors import CertificateError
+from certify.errors import CertificateError, NotDerivedError
 from certify.evidence import Evidence
 from certify.evidence_file import parse_evidence
 from certify.schema import validate
@@ -23,13 +23,13 @@ class Papers:
 
     Attributes:
         certificate: the certificate.
-        evidence: None where it does not lie beside the model.
-        lineage: likewise, or where the certificate names none.
+        evidence: what its figures follow from.
+        lineage: None where it does not lie beside the model, or the certificate names none.
         signatures: whose signatures are good, the maker's first; whom of them to trust is the reader's own affair.
     """
 
     certificate: Certificate
-    evidence: Evidence | None
+    evidence: Evidence
     lineage: Mapping[str, Any] | None
     signatures: tuple[Signature, ...] = ()
 
@@ -49,22 +49,21 @@ def read_papers(
     Raises:
         UsageError: a file that was named does not exist.
         CertificateError: there is no certificate, or something about it is not valid.
+        NotDerivedError: there is no evidence that it follows from.
     """
-    from certify.certificate.verify import verify
+    from certify.certificate.verify import require_derived
 
     path = Path(path)
-    verification = verify(path, certificate, evidence)
-    if not verification.valid or verification.certificate is None:
-        failed = "; ".join(f"{check.name}: {check.sentence}" for check in verification.failed)
-        raise CertificateError(f"{path} is not valid, so nothing is drawn from it ({failed})")
-    found = verification.certificate
+    found, verification = require_derived(path, certificate, evidence)
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     records = _bound(places, found.predicate["evidence"])
+    if records is None:
+        raise NotDerivedError(f"{path}: its evidence went away while it was read.")
     lineage = _bound([folder / LINEAGE_NAME for folder in folders], found.predicate["lineage"])
     return Papers(
         found,
-        None if records is None else parse_evidence(records),
+        parse_evidence(records),
         None if lineage is None else _lineage(lineage),
         verification.signatures,
     )

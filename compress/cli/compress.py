@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import bars, carbon_option, json_option, print_json, print_result
 
@@ -57,6 +58,9 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
     transformers), package.module:factory, or an ONNX file, to which the recipe's ONNX passes alone are applied. A job
     that was stopped goes on after its last finished pass when it is started again with the same options. Started by
     torchrun (torchrun --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs.
+
+    Exit code 0: graded, within the recipe's budget. 2: wrong usage, or input that cannot be read. 3: no grade was
+    given, or the budget was missed; everything is written all the same.
     """
     from compress import team
     from compress.pipeline import run
@@ -67,11 +71,14 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
         result = run(model, progress=bars(), **arguments)
     if as_json:
         print_json(result.to_json())
-        return
-    print_result(result.certified, as_json=False, carbon_intensity=carbon_intensity)
-    if result.within_budget is False:
+    else:
+        print_result(result.certified, as_json=False, carbon_intensity=carbon_intensity)
+    missed = result.within_budget is False
+    if missed and not as_json:
         budget = result.recipe.budget
         click.echo(
             f"\nThe accuracy loss is not shown to be within the recipe's budget of {budget.max_loss_percent:g} % "
             f"(confidence {budget.confidence:g})."
         )
+    refused = result.certified.grade.letter is None
+    click.get_current_context().exit(exit_codes.NO if missed or refused else exit_codes.DONE)

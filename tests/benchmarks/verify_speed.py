@@ -25,7 +25,7 @@ began = time.perf_counter()
 from certify import verify
 verification = verify(sys.argv[1])
 took = time.perf_counter() - began
-print(f"verify: exit {verification.exit_code}, derived again: {verification.rederived}, {took:.2f} s")
+print(f"verify: exit {verification.exit_code}, derived again: {verification.derived}, {took:.2f} s")
 """
 
 DIGESTS = """
@@ -72,7 +72,7 @@ def main() -> None:
     here = Path(__file__).resolve().parent.parent
     sys.path[:0] = [str(here.parent), str(here / "certify" / "certificate"), str(here / "certify" / "judge")]
     from conftest import contract, facts_of, write_papers  # type: ignore[import-not-found]
-    from synthetic import make_evidence  # type: ignore[import-not-found]
+    from synthetic import make_evidence, observed_in  # type: ignore[import-not-found]
 
     from certify.certificate.keys import generate
     from certify.certificate.normalise import normalise
@@ -85,7 +85,9 @@ def main() -> None:
         facts, predictions = facts_of(folder / "candidate.onnx"), make_evidence().predictions
         digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
         data = {"name": "made up", "spec": "made up", "test_samples": 1500, "test_digest": digest, "classes": 10}
-        evidence = make_evidence(header={"models": {"baseline": facts, "candidate": facts}, "data": data})
+        observed = observed_in(folder / "candidate.onnx", folder / "candidate.onnx")
+        header = {"models": {"baseline": facts, "candidate": facts}, "data": data}
+        evidence = make_evidence(header=header, observations=observed)
         key = generate(folder / "k.key")
         model = write_papers(folder / "out", folder / "candidate.onnx", evidence, key, contract(output_name="y"))
         (folder / "out" / "baseline.onnx").unlink()

@@ -52,6 +52,12 @@ def make_evidence() -> Callable[..., Evidence]:
 
 
 @pytest.fixture(scope="session")
+def observed_in() -> Callable[[Path, Path], dict[str, Any]]:
+    """What an honest measurement observes in the files of a baseline and a candidate."""
+    return _module("synthetic").observed_in  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
 def noise() -> ModuleType:
     """The simulated machines of tests/certify/judge/noise.py."""
     return _module("noise")
@@ -92,7 +98,9 @@ def certify_small(
         fields = {"models": {"baseline": facts, "candidate": facts}, "data": data, **(header or {})}
         out = tmp_path_factory.mktemp("graded")
         (out / "lineage.json").write_text(json.dumps({**builders.lineage_values(), **(lineage or {})}))
-        evidence = make_evidence(header=fields, **knobs)
+        file = folder / "candidate.onnx"
+        observed = {**_module("synthetic").observed_in(file, file), **knobs.pop("observations", {})}
+        evidence = make_evidence(header=fields, observations=observed, **knobs)
         certificate = issue(
             folder / "candidate.onnx", evidence, out / "lineage.json", builders.contract(), {}, out, key,
             model_name=model,

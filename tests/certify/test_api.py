@@ -124,7 +124,7 @@ def test_refusal_verifies_as_what_it_is(result) -> None:
     verification = certify.verify(result.files["model.onnx"])
     assert verification.valid and verification.refused
     assert verification.exit_code == 0
-    assert verification.rederived
+    assert verification.derived
 
 
 def test_graded_file_runs_and_says_the_same_as_before(result, theirs: Path) -> None:

@@ -110,24 +110,29 @@ def make_program(folder: Path) -> Graded:
     size = (folder / "candidate.pt2").stat().st_size
     facts = ModelFacts(digests["sha256"], digests["leanmarkContent"], size, counts.parameters, counts.macs, 1.0, ())
     key, out = generate(folder / "keys" / "k.key"), folder / "graded"
-    issue(folder / "candidate.pt2", evidence_about(facts, 0, 0.3), None, contract, {}, out, key)
+    issue(
+        folder / "candidate.pt2", evidence_about(facts, folder / "candidate.pt2", 0, 0.3), None, contract, {}, out, key
+    )
     return Graded(out, key, "model.pt2")
 
 
 def evidence_of(candidate: Path, seed: int, ratio: float) -> Evidence:
     """Honest made-up evidence about a file."""
     facts: ModelFacts = fixtures("certify/certificate/conftest").facts_of(candidate)
-    return evidence_about(facts, seed, ratio)
+    return evidence_about(facts, candidate, seed, ratio)
 
 
-def evidence_about(facts: ModelFacts, seed: int, ratio: float) -> Evidence:
+def evidence_about(facts: ModelFacts, candidate: Path, seed: int, ratio: float) -> Evidence:
     """Honest made-up evidence about a model of which that is known."""
-    build = fixtures("certify/judge/synthetic").make_evidence
+    synthetic = fixtures("certify/judge/synthetic")
+    build = synthetic.make_evidence
     knobs = {"samples": 600, "both": 590, "ratio": ratio, "seed": seed, "latencies": 50}
     predictions = build(**knobs).predictions
     digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
     data = {"name": "mnist5k", "spec": "mnist5k", "test_samples": 600, "test_digest": digest, "classes": 10}
-    evidence: Evidence = build(header={"models": {"baseline": facts, "candidate": facts}, "data": data}, **knobs)
+    header = {"models": {"baseline": facts, "candidate": facts}, "data": data}
+    observed = synthetic.observed_in(candidate, candidate)
+    evidence: Evidence = build(header=header, observations=observed, **knobs)
     return evidence
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from certify.evidence import Evidence
 from certify.judge.edition import Edition
-from certify.judge.guards import data, machine, meter, models, runs
+from certify.judge.guards import data, machine, meter, models, plausible, runs
 from certify.judge.guards.result import Finding, Guard, GuardResult, Outcome
 
 GUARDS: dict[str, Guard] = {
@@ -31,6 +31,14 @@ GUARDS: dict[str, Guard] = {
     "outputs_finite": data.outputs_finite,
     "baseline_beats_majority": data.baseline_beats_majority,
     "enough_test_samples": data.enough_test_samples,
+    "windows_in_order": plausible.windows_in_order,
+    "windows_vary": plausible.windows_vary,
+    "cpu_time_possible": plausible.cpu_time_possible,
+    "latencies_agree": plausible.latencies_agree,
+    "meter_known": plausible.meter_known,
+    "joules_follow": plausible.joules_follow,
+    "joules_not_modelled": plausible.joules_not_modelled,
+    "energy_above_idle": plausible.energy_above_idle,
 }
 
 __all__ = ["GUARDS", "Finding", "Guard", "GuardResult", "Outcome", "judge_guards"]

@@ -7,9 +7,7 @@ import itertools
 from certify.evidence import Evidence, Window
 from certify.judge.edition import Edition
 from certify.judge.guards.result import Finding, check, number, percent, unknown
-
-PLAYED_BACK = "replay:"
-"""How the name of a meter begins that plays a recording back."""
+from certify.judge.known_meters import PLAYED_BACK
 
 
 def counter_moved(evidence: Evidence, edition: Edition) -> Finding:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from certify.errors import MeasureError, UsageError
 from certify.estimate import EvidenceLevel
+from certify.evidence import MeterFacts
 from certify.measure.meters.base import Meter
 from certify.measure.meters.combined import PLUS, Sum
 from certify.suggest import unknown_name
@@ -38,6 +41,25 @@ class Choice:
 
     meter: Meter | None
     refused: dict[str, str]
+
+    def facts(self) -> MeterFacts | None:
+        """What the evidence says about the meter, with the digest of its code where it is a plug-in."""
+        if self.meter is None:
+            return None
+        sources = sorted(set(_plug_in_sources(self.meter)))
+        content = b"".join(source.read_bytes() for source in sources)
+        code = hashlib.sha256(content).hexdigest() if sources else None
+        return replace(self.meter.facts(self.refused), code=code)
+
+
+def _plug_in_sources(meter: Meter) -> Iterator[Path]:
+    """Files with the code of a meter, or of its parts, that are not of this package."""
+    inner = [*getattr(meter, "parts", ()), *filter(None, [getattr(meter, "meter", None)])]
+    if type(meter).__module__.startswith(f"{__name__}."):
+        for part in inner:
+            yield from _plug_in_sources(part)
+    else:
+        yield Path(inspect.getfile(type(meter)))
 
 
 def get(name: str) -> Meter:

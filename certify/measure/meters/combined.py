@@ -28,33 +28,33 @@ class Sum:
     """
 
     def __init__(self, parts: Sequence[Meter]) -> None:
-        self._parts = tuple(parts)
-        self.name = PLUS.join(part.name for part in self._parts)
-        self.devices: frozenset[str] = frozenset().union(*(part.devices for part in self._parts))
-        if len(self.devices) < sum(len(part.devices) for part in self._parts):
+        self.parts = tuple(parts)
+        self.name = PLUS.join(part.name for part in self.parts)
+        self.devices: frozenset[str] = frozenset().union(*(part.devices for part in self.parts))
+        if len(self.devices) < sum(len(part.devices) for part in self.parts):
             raise UsageError(
                 f"The meters {self.name} cover the same device, so that joules would count twice; name one for each."
             )
-        self.resolution = "; ".join(part.resolution for part in self._parts)
-        self.privilege = "; ".join(part.privilege for part in self._parts)
+        self.resolution = "; ".join(part.resolution for part in self.parts)
+        self.privilege = "; ".join(part.privilege for part in self.parts)
 
     @property
     def scope(self) -> str:
         """The scopes of all parts."""
-        return " + ".join(part.scope for part in self._parts)
+        return " + ".join(part.scope for part in self.parts)
 
     @property
     def level(self) -> EvidenceLevel:
         """The weakest part's."""
-        return weakest(part.level for part in self._parts)
+        return weakest(part.level for part in self.parts)
 
     def unavailable(self) -> str | None:
         """Why a part can't be used, or None."""
-        return next((reason for part in self._parts if (reason := part.unavailable()) is not None), None)
+        return next((reason for part in self.parts if (reason := part.unavailable()) is not None), None)
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """What the evidence says about it; the parts' parameters stand behind their names."""
-        parts = [part.facts({}) for part in self._parts]
+        parts = [part.facts({}) for part in self.parts]
         errors = [part.relative_error for part in parts if part.relative_error is not None]
         return MeterFacts(
             name=self.name,
@@ -68,14 +68,14 @@ class Sum:
 
     def start(self) -> None:
         """Begin the window of every part."""
-        for part in self._parts:
+        for part in self.parts:
             part.start()
 
     def stop(self, usage: Usage) -> Reading:
         """End the window of every part."""
         raw: dict[str, float] = {}
         energy_j = 0.0
-        for part in self._parts:
+        for part in self.parts:
             reading = part.stop(usage)
             energy_j += reading.energy_j
             raw[f"{part.name}.energy_j"] = reading.energy_j

@@ -113,7 +113,7 @@ class Recording:
     """
 
     def __init__(self, meter: Meter, path: Path) -> None:
-        self._meter = meter
+        self.meter = meter
         self._path = path
         self._writer: TraceWriter | None = None
         self.name = meter.name
@@ -125,26 +125,26 @@ class Recording:
     @property
     def level(self) -> EvidenceLevel:
         """The meter's."""
-        return self._meter.level
+        return self.meter.level
 
     def unavailable(self) -> str | None:
         """Why the meter can't be used or the trace not be written, or None."""
         if self._path.exists():
             return f"The trace {self._path} is there already. Name another file."
-        return self._meter.unavailable()
+        return self.meter.unavailable()
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """The meter's."""
-        return self._meter.facts(refused)
+        return self.meter.facts(refused)
 
     def start(self) -> None:
         """Begin the meter's window."""
-        self._meter.start()
+        self.meter.start()
 
     def stop(self, usage: Usage) -> Reading:
         """End the meter's window, and write it down."""
-        reading = self._meter.stop(usage)
+        reading = self.meter.stop(usage)
         if self._writer is None:
-            self._writer = TraceWriter(self._path, self._meter.facts({}), self._meter.devices)
+            self._writer = TraceWriter(self._path, self.meter.facts({}), self.meter.devices)
         self._writer.write(TraceWindow(usage.duration_s, usage.cpu_s, reading.energy_j, reading.raw))
         return reading

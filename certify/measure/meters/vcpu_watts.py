@@ -3,7 +3,7 @@
 Reads: CPU seconds of the worker process (all threads, CLOCK_PROCESS_CPUTIME_ID) and wall seconds of the window.
 Method: ``vcpus * idle_w_per_vcpu * duration_s + (full_w_per_vcpu - idle_w_per_vcpu) * cpu_s``, the linear utilisation
     model of Cloud Carbon Footprint (https://www.cloudcarbonfootprint.org/docs/methodology/), with its averages per
-    provider, which stand in vcpu_watts.yaml. Where the provider can't be told from the DMI strings, the mean of the
+    provider, in certify/judge/vcpu_watts.yaml. Where the provider can't be told from the DMI strings, the mean of the
     providers' rows is used, and ``provider`` says ``unknown``. Idle power counts for every vCPU that this process may
     use, whether the workload has a thread on it or not, as a package counter would count it.
 Scope: the vCPUs that this process may use. Not memory, disk, network, cooling.
@@ -20,39 +20,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from certify.estimate import EvidenceLevel
 from certify.evidence import MeterFacts
+from certify.judge.vcpu_model import coefficients, modelled_energy_j
 from certify.measure.meters.base import Reading, Usage
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 """Set by Azure on all of its virtual machines; the vendor string alone also stands on Hyper-V at home."""
-
-
-def coefficients() -> dict[str, Any]:
-    """The data file, as plain values."""
-    content: dict[str, Any] = yaml.safe_load(
-        (resources.files("certify.measure.meters") / "vcpu_watts.yaml").read_bytes()
-    )
-    return content
-
-
-def modelled_energy_j(idle_w: float, full_w: float, vcpus: int, duration_s: float, cpu_s: float) -> float:
-    """Joules by the linear model of the module's docstring; an audit computes them again with it.
-
-    Args:
-        idle_w: watts of one idle vCPU.
-        full_w: watts of one fully used vCPU.
-        vcpus: number of vCPUs.
-        duration_s: wall seconds.
-        cpu_s: CPU seconds, summed over the vCPUs.
-    """
-    return idle_w * vcpus * duration_s + (full_w - idle_w) * cpu_s
 
 
 class VcpuWatts:

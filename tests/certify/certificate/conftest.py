@@ -155,10 +155,12 @@ def normalised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def certified_evidence(make_evidence: Callable[..., Evidence], normalised: Path) -> Callable[..., Evidence]:
+def certified_evidence(
+    make_evidence: Callable[..., Evidence], observed_in: Callable[[Path, Path], dict[str, Any]], normalised: Path
+) -> Callable[..., Evidence]:
     """Evidence about the small model; takes the knobs of the synthetic evidence."""
 
-    def build(**knobs: object) -> Evidence:
+    def build(**knobs: Any) -> Evidence:
         facts = facts_of(normalised)
         predictions = make_evidence(**knobs).predictions
         digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
@@ -166,7 +168,8 @@ def certified_evidence(make_evidence: Callable[..., Evidence], normalised: Path)
             "models": {"baseline": facts, "candidate": facts},
             "data": {"name": "mnist5k", "spec": "mnist5k", "test_samples": 1500, "test_digest": digest, "classes": 10},
         }
-        return make_evidence(header=header, **knobs)
+        observed = {**observed_in(normalised, normalised), **knobs.pop("observations", {})}
+        return make_evidence(header=header, observations=observed, **knobs)
 
     return build
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from certify.certificate.audit import audit
 from certify.certificate.keys import SigningKey
 from certify.cli.main import main
-from certify.errors import CertificateError, UsageError
+from certify.errors import CertificateError, NotDerivedError
 from certify.evidence import Evidence
 
 Builder = Callable[..., Evidence]
@@ -61,9 +61,10 @@ def test_audit_names_the_figure_when_something_else_was_signed(
     assert {row["name"] for part in ("figures", "guards", "grade") for row in rows[part] if row["match"] == "differs"}
 
 
-def test_audit_command_prints_every_comparison_when_run(folder: Path) -> None:
+def test_audit_command_prints_every_comparison_when_run(folder: Path, key: SigningKey) -> None:
     result = run("audit", folder / "model.onnx")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 4 and "a key that you have not said you trust" in result.stdout, result.output
+    assert run("audit", folder / "model.onnx", "--trust", key.public.hex).exit_code == 0
     for name in ("energy_ratio", "null_holds", "score_db", "follow from the evidence, as signed"):
         assert name in result.stdout
     values = json.loads(run("audit", folder / "model.onnx", "--json").stdout)
@@ -75,7 +76,7 @@ def test_audit_refuses_when_there_is_no_evidence_to_derive_from(folder: Path) ->
     with pytest.raises(CertificateError, match="not the evidence that was signed"):
         audit(folder / "model.onnx")
     (folder / "evidence.jsonl").unlink()
-    with pytest.raises(UsageError, match="--evidence"):
+    with pytest.raises(NotDerivedError, match="--evidence"):
         audit(folder / "model.onnx")
     assert run("audit", folder / "model.onnx", "--remeasure").exit_code == 2
     assert run("audit", folder / "model.onnx", "--keep", folder / "x").exit_code == 2

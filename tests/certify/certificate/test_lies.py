@@ -171,7 +171,7 @@ def test_verify_notes_other_words_when_only_a_sentence_differs(
 ) -> None:
     change = _predicate(lambda p: p["profile"]["guards"][0].update(sentence="As an older version put it."))
     verification = verify(sign_again(folder, change, key), trust=[key.public])
-    assert verification.valid and verification.rederived
+    assert verification.valid and verification.derived
     check = verification.check("profile_follows")
     assert check is not None and check.outcome == "note" and "counter_moved" in check.sentence
 

@@ -65,7 +65,7 @@ def test_issue_regrade_names_the_first_certificate_when_written(folder: Path, ke
     assert issued.signer == load_or_create().public != key.public
     assert issued.subject_digest == first.subject_digest
     verification = verify(out / "model.onnx")
-    assert verification.exit_code == 0 and verification.rederived, str(verification)
+    assert verification.exit_code == 0 and verification.derived, str(verification)
     assert {check.outcome for check in verification.checks} <= {"pass"}
     assert Certificate.read(folder / "model.onnx") == first
     again = regrade(out / "model.onnx", "2026")

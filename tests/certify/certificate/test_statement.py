@@ -68,7 +68,7 @@ def older_certificate(folder: Path, key: SigningKey) -> Path:
 @pytest.mark.usefixtures("older_version")
 def test_verify_reads_an_older_version_when_its_schema_is_known(folder: Path, key: SigningKey) -> None:
     verification = verify(older_certificate(folder, key), trust=[key.public])
-    assert verification.exit_code == 0 and verification.rederived
+    assert verification.exit_code == 0 and verification.derived
     schema = verification.check("schema")
     assert schema is not None and "certificate-0" in schema.sentence
     assert verification.certificate is not None

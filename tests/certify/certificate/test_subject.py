@@ -62,13 +62,14 @@ def write_program(path: Path) -> None:
 def program(
     tmp_path: Path,
     certified_evidence: Callable[..., Evidence],
+    observed_in: Callable[[Path, Path], dict[str, Any]],
     key: SigningKey,
     make_contract: Callable[..., Preprocess],
 ) -> Path:
     """A certified program of another runtime."""
     source = tmp_path / "exported.pt2"
     write_program(source)
-    evidence = certified_evidence()
+    evidence = certified_evidence(observations=observed_in(source, source))
     found, counts = subject_digests(source), count_exported(read_exported(source))
     facts = replace(
         evidence.header.models["candidate"],
@@ -89,7 +90,7 @@ def test_verify_is_valid_when_the_certificate_lies_beside_an_unsealed_file(progr
     assert certificate.subject_digest["sha256"] == sha256_file(program)
     assert not certificate.is_sealed and Certificate.read(program) == certificate
     verification: Any = verify(program, trust=[key.public])
-    assert verification.exit_code == 0 and verification.rederived
+    assert verification.exit_code == 0 and verification.derived
     assert verification.check("sidecar_identical").outcome == "skipped"
     assert verification.check("subject_facts").outcome == "pass"
     assert audit(program).agrees
@@ -98,6 +99,7 @@ def test_verify_is_valid_when_the_certificate_lies_beside_an_unsealed_file(progr
 def test_certify_leaves_a_program_and_its_baseline_beside_the_certificate(
     tmp_path: Path,
     certified_evidence: Callable[..., Evidence],
+    observed_in: Callable[[Path, Path], dict[str, Any]],
     make_contract: Callable[..., Preprocess],
     key: SigningKey,
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +108,7 @@ def test_certify_leaves_a_program_and_its_baseline_beside_the_certificate(
         write_program(tmp_path / name)
 
     def measured(sources: Any, normal: tuple[Path, Path], contracts: Any, *_: Any, **__: Any) -> Evidence:
-        evidence = certified_evidence()
+        evidence = certified_evidence(observations=observed_in(*sources))
         facts = {}
         for arm, source, path, contract in zip(("baseline", "candidate"), sources, normal, contracts, strict=True):
             normalise(source, path, contract)

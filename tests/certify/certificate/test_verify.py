@@ -46,6 +46,9 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
                 "test_set_matches",
                 "profile_follows",
                 "grade_follows",
+                "created",
+                "baseline_facts",
+                "observed_facts",
                 "lineage_digest",
                 "companions",
                 "label",
@@ -54,7 +57,7 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
         ),
         "label_picture": "skipped",
     }
-    assert verification.valid and verification.trusted and verification.rederived and not verification.refused
+    assert verification.valid and verification.trusted and verification.derived and not verification.refused
     assert verification.exit_code == 0
     assert "valid: grade" in str(verification)
     assert json.loads(json.dumps(verification.to_json()))["valid"] is True
@@ -78,8 +81,9 @@ def test_verify_says_that_nothing_was_derived_again_when_the_evidence_is_missing
     for name in ("evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx", "certificate.json"):
         (folder / name).unlink()
     verification = verify(folder / "model.onnx", trust=[key.public])
-    assert verification.exit_code == 0 and not verification.rederived
-    assert "not derived again" in verification.verdict
+    assert verification.exit_code == 0 and not verification.derived
+    assert verification.strict_exit_code == 5
+    assert "NOT DERIVED (evidence.jsonl is missing" in verification.verdict
     skipped = {c.name for c in verification.checks if c.outcome == "skipped"}
     assert skipped >= {"evidence_digest", "profile_follows", "lineage_digest", "companions", "label"}
 
@@ -89,7 +93,7 @@ def test_verify_finds_evidence_and_certificate_when_they_are_named(
 ) -> None:
     shutil.copyfile(folder / "model.onnx", tmp_path / "alone.onnx")
     verification = verify(tmp_path / "alone.onnx", folder / "certificate.json", folder / "evidence.jsonl", [key.public])
-    assert verification.exit_code == 0 and verification.rederived
+    assert verification.exit_code == 0 and verification.derived
 
 
 @pytest.mark.parametrize("level, text", [("modelled", "~"), ("counter", "")])

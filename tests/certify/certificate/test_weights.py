@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -81,6 +82,7 @@ def graded(
     tmp_path: Path,
     make_contract: Contract,
     make_evidence: Callable[..., Evidence],
+    observed_in: Callable[[Path, Path], dict[str, Any]],
     key: SigningKey,
 ) -> Path:
     """A certified model whose weights, like its baseline's, lie beside it."""
@@ -95,7 +97,7 @@ def graded(
     beside = {name: out / name for name in ("baseline.onnx", "baseline.onnx.data")}
     for name, path in beside.items():
         shutil.copyfile(baseline.parent / name, path)
-    evidence = make_evidence(header={"models": facts, "data": data})
+    evidence = make_evidence(header={"models": facts, "data": data}, observations=observed_in(baseline, candidate))
     certificate = issue(candidate, evidence, None, make_contract(), beside, out, key)
     (out / "label.svg").write_text(certificate.label())
     shutil.rmtree(candidate.parent)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from certify.certificate.checks_facts import read_facts
 from certify.evidence import (
     Evidence,
     Header,
@@ -20,6 +23,7 @@ from certify.evidence import (
     Window,
     Workload,
 )
+from certify.judge.vcpu_model import coefficients, modelled_energy_j
 
 HOST: dict[str, float | None] = {
     "steal_share": 0.002,
@@ -49,6 +53,12 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "outputs": {"baseline": {"finite": True}, "candidate": {"finite": True}},
     "peak_memory": {"baseline": 4.0e8, "candidate": 2.5e8},
 }
+TURN = 2.0**38
+"""Microjoules after which the counter starts again from 0."""
+BUSY = 0.98
+"""Share of the windows' time that each thread computes."""
+WATTS = {"idle_w": 0.7433, "full_w": 3.84, "vcpus": 2}
+"""Of the provider that is not known."""
 
 
 def make_evidence(
@@ -82,7 +92,7 @@ def make_evidence(
         null_bias: by how much the null run's second arm costs more, relative.
         null_noise: as ``noise``, for the null run.
         null_attempts: how often the null run was made.
-        level: of the meter; None for no meter.
+        level: of the meter, which is another for each; None for no meter.
         baseline_j: true joules of one inference of the baseline; it takes a tenth as many seconds.
         yardstick_j: of the yardstick.
         samples: in the test set.
@@ -96,10 +106,10 @@ def make_evidence(
         latencies: number of calls timed for each arm.
         seed: of the noise.
     """
-    clock = _Clock(seed, level is not None, {**HOST, **(host or {})})
-    for position, (threads, cost) in enumerate((threads_cost or {1: 1.2, 2: 1.0}).items()):
+    clock = _Clock(seed, level, {**HOST, **(host or {})})
+    for block, (threads, cost) in enumerate((threads_cost or {1: 1.2, 2: 1.0}).items()):
         for repeat in range(3):
-            clock.window("settings", 0, repeat, position, "baseline", baseline_j * cost, 0.002, threads)
+            clock.window("settings", 0, block, repeat, "baseline", baseline_j * cost, 0.002, threads)
     null_noise = noise if null_noise is None else null_noise
     for attempt in range(null_attempts):
         costs = {"baseline": baseline_j, "baseline_again": baseline_j * (1 + null_bias)}
@@ -108,7 +118,8 @@ def make_evidence(
     for repeat in range(6):
         clock.window("yardstick", 0, repeat, 0, "yardstick", yardstick_j, noise)
     rng = np.random.default_rng(seed)
-    calls = {arm: rng.gamma(50, cost / 500, latencies) for arm, cost in (("baseline", 2.0), ("candidate", 2.0 * ratio))}
+    latency_s = {arm: clock.seconds_of(arm) for arm in ("baseline", "candidate")}
+    calls = {arm: rng.gamma(50, seconds / 50, latencies) for arm, seconds in latency_s.items()}
     told = {**OBSERVATIONS, **(observations or {})}
     return Evidence(
         header=_header(level, samples, {**(header or {})}),
@@ -119,15 +130,46 @@ def make_evidence(
     )
 
 
+def observed_in(baseline: Path, candidate: Path) -> dict[str, dict[str, Any]]:
+    """What an honest measurement observes in the files of two models."""
+    found = {"baseline": read_facts(baseline), "candidate": read_facts(candidate)}
+    return {
+        "zero_channels": {arm: {**asdict(facts.zeros), "share": facts.zeros.share} for arm, facts in found.items()},
+        "quantization": {
+            arm: {"intended": facts.intended, "fused": facts.intended, "unfused": []} for arm, facts in found.items()
+        },
+    }
+
+
+def _meter(level: str) -> MeterFacts:
+    """What the meter of a level says of itself."""
+    if level == "modelled":
+        watts, source = coefficients()["providers"]["unknown"], "vcpu_watts.yaml"
+        row = {"idle_w_per_vcpu": watts["idle_w"], "full_w_per_vcpu": watts["full_w"], "idle_w": 2 * watts["idle_w"]}
+        parameters = {**row, "vcpus": 2, "provider": "unknown", "source": source}
+        method = "CPU time times published watts per vCPU, idle power of all vCPUs included"
+        return MeterFacts("vcpu-watts", level, "vcpu", method, 2.0, {}, parameters)
+    if level == "counter":
+        return MeterFacts(
+            "rapl-powercap", level, "package", "sum of the counters package-0, modulo their ranges", None, {},
+            {"package-0_range_uj": TURN},
+        )  # fmt: skip
+    if level == "sampled":
+        return MeterFacts("nvml", level, "board", "instant power every 0.05 s, trapezoid rule", None)
+    return MeterFacts("somebody's", level, "wall", "an analyser at the wall", None, code="ab" * 32)
+
+
 class _Clock:
     """Lets windows follow each other in time."""
 
-    def __init__(self, seed: int, has_meter: bool, host: Mapping[str, float | None]) -> None:
+    def __init__(self, seed: int, level: str | None, host: Mapping[str, float | None]) -> None:
         self.windows: list[Window] = []
         self._rng = np.random.default_rng(seed)
-        self._has_meter = has_meter
+        self._power = np.random.default_rng((seed, 1))
+        self._level = level
         self._host = host
         self._now = 0.0
+        self._counted_uj = 0.0
 
     def run(self, run: str, attempt: int, blocks: int, costs: Mapping[str, float], noise: float) -> None:
         first, second = costs
@@ -141,6 +183,12 @@ class _Clock:
     ) -> None:
         cost = joules * math.exp(noise * float(self._rng.standard_normal()))
         inferences = max(1, round(10 / joules))
+        energy_j, power_w = cost * inferences, 3.0 if self._level == "sampled" else 10.0  # sampling takes long windows
+        if self._level == "modelled":
+            power_w = modelled_energy_j(**WATTS, duration_s=1.0, cpu_s=BUSY * threads)
+        elif self._level is not None:  # what real hardware draws is never a constant
+            power_w *= math.exp(0.003 * float(self._power.standard_normal()))
+        duration_s = energy_j / power_w
         self.windows.append(
             Window(
                 run=run,
@@ -151,17 +199,31 @@ class _Clock:
                 threads=threads,
                 inferences=inferences,
                 start_s=self._now,
-                duration_s=cost * inferences / 10,
-                cpu_s=cost * inferences / 5,
-                energy_j=cost * inferences if self._has_meter else None,
+                duration_s=duration_s,
+                cpu_s=BUSY * threads * duration_s,
+                energy_j=None if self._level is None else energy_j,
+                reading=self._reading(energy_j),
                 host=dict(self._host),
             )
         )
-        self._now += cost * inferences / 10 + 0.01
+        self._now += duration_s + 0.01
+
+    def seconds_of(self, arm: str) -> float:
+        """Seconds of one inference of an arm in the main run."""
+        return float(np.median([w.duration_s / w.inferences for w in self.windows if (w.run, w.arm) == ("main", arm)]))
+
+    def _reading(self, energy_j: float) -> dict[str, float]:
+        if self._level in (None, "modelled"):
+            return {}
+        if self._level == "sampled":
+            return {"integrated_j": energy_j, "power_samples": 100.0}
+        before = self._counted_uj
+        self._counted_uj = (before + 1e6 * energy_j) % TURN
+        return {"package-0_before_uj": before, "package-0_after_uj": self._counted_uj}
 
 
 def _header(level: str | None, samples: int, replaced: dict[str, Any]) -> Header:
-    meter = MeterFacts("rapl-powercap", level, "package", "energy counter", None) if level else None
+    meter = None if level is None else _meter(level)
     facts = ModelFacts("aa", "bb", 100_000_000, 25_000_000, 4_000_000_000, 1.0, (), 120_000_000)
     fields: dict[str, Any] = {
         "created": "2026-01-01T00:00:00Z",

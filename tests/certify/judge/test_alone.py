@@ -24,10 +24,13 @@ def _alone(make_evidence: Maker, noise: float = 0.02, blocks: int = 10, drift: f
     for block in range(blocks):
         for position in (0, 1):
             factor = float(np.exp(rng.normal(0, noise) + drift * block))
+            power_w = 10 * float(np.exp(0.001 * rng.standard_normal()))
+            counted = {"package-0_before_uj": 0.0, "package-0_after_uj": 1e6 * power_w * factor}
             windows.append(
                 replace(
-                    model, block=block, position=position, arm=ALONE, inferences=5, duration_s=factor,
-                    energy_j=None if model.energy_j is None else 10 * factor, start_s=2.0 * len(windows),
+                    model, block=block, position=position, arm=ALONE, inferences=5, duration_s=factor, cpu_s=factor,
+                    energy_j=None if model.energy_j is None else power_w * factor, start_s=2.0 * len(windows),
+                    reading={} if model.energy_j is None else counted,
                 )
             )  # fmt: skip
     kept = [o for o in evidence.observations if o.name not in ("workers", "outputs")]

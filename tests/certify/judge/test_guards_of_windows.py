@@ -36,7 +36,10 @@ def without(evidence: Evidence, drop: Callable[[Window], bool]) -> Evidence:
 
 
 def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidence, edition: Edition) -> None:
-    still = change_window(evidence, main_index(evidence, 3), energy_j=0.0)
+    index = main_index(evidence, 3)
+    before = evidence.windows[index].reading["package-0_before_uj"]
+    stopped = {"package-0_before_uj": before, "package-0_after_uj": before}
+    still = change_window(evidence, index, energy_j=0.0, reading=stopped)
     assert tripped(still, edition) == {"counter_moved": "fail"}
     assert "energy_ratio" not in derive(still, edition).estimates
 
@@ -44,7 +47,8 @@ def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidenc
 def test_counter_moved_fails_alone_when_the_joules_are_played_back(evidence: Evidence, edition: Edition) -> None:
     meter = evidence.header.meter
     assert meter is not None
-    replayed = dataclasses.replace(meter, name=f"replay:{meter.name}")
+    method = f"replay of a recorded trace: {meter.method}"
+    replayed = dataclasses.replace(meter, name=f"replay:{meter.name}", method=method)
     header = dataclasses.replace(evidence.header, meter=replayed)
     assert tripped(dataclasses.replace(evidence, header=header), edition) == {"counter_moved": "fail"}
 
@@ -65,7 +69,8 @@ def counting(evidence: Evidence, ranges: Mapping[str, float], turn: float | None
         windows.append(
             dataclasses.replace(window, reading={"package-0_before_uj": before, "package-0_after_uj": after})
         )
-    meter = MeterFacts("rapl-powercap", "counter", "package", "energy counter", None, {}, dict(ranges))
+    method = "sum of the counters package-0, modulo their ranges"
+    meter = MeterFacts("rapl-powercap", "counter", "package", method, None, {}, dict(ranges))
     header = dataclasses.replace(evidence.header, meter=meter)
     return dataclasses.replace(evidence, windows=tuple(windows), header=header)
 
@@ -77,7 +82,15 @@ def test_counter_monotonic_passes_when_a_wrap_has_a_known_range(evidence: Eviden
 
 
 def test_counter_monotonic_fails_alone_when_the_counter_steps_back(evidence: Evidence, edition: Edition) -> None:
-    assert tripped(counting(evidence, {}, turn=1e8), edition) == {"counter_monotonic": "fail"}
+    assert tripped(counting(evidence, {}, turn=1e8), edition)["counter_monotonic"] == "fail"
+    assert tripped(_reset_between_windows(evidence), edition) == {"counter_monotonic": "fail"}
+
+
+def _reset_between_windows(evidence: Evidence) -> Evidence:
+    """Evidence whose counter starts from 0 again before the last window, as after a restart of the machine."""
+    counted = counting(evidence, {})
+    joules = 1e6 * (counted.windows[-1].energy_j or 0.0)
+    return change_window(counted, -1, reading={"package-0_before_uj": 0.0, "package-0_after_uj": joules})
 
 
 def test_counter_monotonic_fails_when_energy_is_negative(evidence: Evidence, edition: Edition) -> None:
@@ -128,5 +141,5 @@ def test_enough_windows_passes_when_the_last_block_was_cut_short(make_evidence: 
 def test_enough_windows_fails_alone_when_a_window_is_too_short_for_the_meter(
     evidence: Evidence, edition: Edition
 ) -> None:
-    short = change_window(evidence, main_index(evidence, 5), duration_s=0.01)
+    short = change_window(evidence, main_index(evidence, 5), duration_s=0.01, cpu_s=0.01)
     assert tripped(short, edition) == {"enough_windows": "fail"}

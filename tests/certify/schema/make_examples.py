@@ -113,7 +113,10 @@ def main() -> None:
     other = replace(second, predictions=(*changed, *second.predictions[87:]))
     graded = certificate(first)
     store = TrustStore(
-        {"acme": MAKER.public}, ((MAKER.public, SUCCESSOR.public),), {LAB.public: "found on an old disk"}
+        {"acme": MAKER.public},
+        ((MAKER.public, SUCCESSOR.public),),
+        {LAB.public: "found on an old disk"},
+        {"bench": digest("bench.py")},
     )
     examples = {
         "certificate-1.graded": graded,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certify.judge.vcpu_model import coefficients, modelled_energy_j
 from certify.measure.meters.base import Usage
-from certify.measure.meters.vcpu_watts import VcpuWatts, coefficients, modelled_energy_j
+from certify.measure.meters.vcpu_watts import VcpuWatts
 
 SECONDS = st.floats(0, 1e4)
 
