@@ -260,7 +260,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Before torch 2.10 no function tells; float32 is then never wrong, only slower where bfloat16 is fast.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)
-    abilities = capabilities() if device.type == "cpu" else {}
+    abilities: dict[str, bool] = capabilities() if device.type == "cpu" else {}
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 

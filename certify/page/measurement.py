@@ -96,9 +96,7 @@ def _accuracy(estimates: Mapping[str, Estimate], arm: str) -> Row | None:
 
 
 def windows_section(papers: Papers) -> Section | None:
-    """Every window and every block; None without evidence."""
-    if papers.evidence is None:
-        return None
+    """Every window and every block; None where there is nothing to draw."""
     estimates = papers.certificate.profile.estimates
     windows = windows_chart(papers.evidence)
     blocks = blocks_chart(papers.evidence, estimates.get("energy_ratio"), estimates.get("null_ratio"))

@@ -20,8 +20,6 @@ SHOWN = 20
 
 def classes_section(papers: Papers) -> Section | None:
     """Accuracy of each class before and after, the clearest losses first; None without predictions."""
-    if papers.evidence is None:
-        return None
     edition = load_edition(papers.certificate.predicate["edition"]["name"])
     losses = class_losses(papers.evidence, edition)
     if not losses:
@@ -58,8 +56,6 @@ def _chance(one: ClassLoss, is_worse: bool) -> Markup:
 
 def nodes_section(papers: Papers) -> Section | None:
     """The operators that take most of the time of each model; None where no profile was recorded."""
-    if papers.evidence is None:
-        return None
     estimates = papers.certificate.profile.estimates
     costs = {
         arm: node_costs(papers.evidence, arm, estimates.get(f"energy_j_{arm}")) for arm in ("baseline", "candidate")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from certify.certificate.verification import Check
 from certify.export import Export
 
 Run = Callable[..., Result]
@@ -22,13 +23,13 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What verify finds, and what is exported; both may be changed."""
     found: dict[str, Any] = {"valid": True, "trusted": True, "lineage": "skipped"}
 
-    def verify(path: Path, certificate: Path | None = None, **settings: Any) -> SimpleNamespace:
+    def verify(path: Path, *_: Any) -> SimpleNamespace:
         return SimpleNamespace(
             path=path,
             certificate=object(),
-            valid=found["valid"],
+            failed=[] if found["valid"] else [Check("seal", "fail", "It is broken.")],
+            derived=True,
             trusted=found["trusted"],
-            verdict="NOT VALID: it failed seal.",
             check=lambda name: SimpleNamespace(outcome=found["lineage"]),
         )
 
@@ -84,7 +85,7 @@ def test_export_is_refused_when_certificate_does_not_hold(
     verified["valid"] = False
     result = leanmark("export", onnx_file(), "--format", "in-toto")
     assert result.exit_code == 1
-    assert "failed seal" in result.stderr and "Nothing is exported" in result.stderr
+    assert "nothing is shown of it (seal: It is broken.)" in result.stderr
     assert not result.stdout
 
 

@@ -69,7 +69,7 @@ def test_gate_stops_stranger_and_lets_him_pass_when_any_key_will_do(good: Any, t
     stranger = generate(tmp_path / "other.key").public.hex
     arguments = ["gate", str(good.path), "--trust", stranger]
     stopped = CliRunner().invoke(main, arguments)
-    assert stopped.exit_code == 3
+    assert stopped.exit_code == 4
     assert "you have not said you trust" in stopped.stdout
     assert CliRunner().invoke(main, [*arguments, "--any-key"]).exit_code == 0
 
@@ -81,8 +81,31 @@ def test_gate_stops_model_when_a_file_was_changed(good: Any, tmp_path: Path, nam
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
     done = gate(good._replace(path=folder / "model.onnx"), "--any-key")
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "not valid" in done.stdout
+
+
+def test_gate_exits_with_5_when_nothing_was_derived_whoever_signed(good: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(good.path.parent, tmp_path / "out")
+    (folder / "evidence.jsonl").unlink()
+    alone = good._replace(path=folder / "model.onnx")
+    for arguments in ((), ("--any-key",)):
+        done = gate(alone, *arguments)
+        assert done.exit_code == 5
+        assert "not derived from evidence: evidence.jsonl is missing" in done.stdout
+
+
+def test_gate_counts_a_plug_in_meter_as_metered_when_its_code_is_trusted(certify_small: Make) -> None:
+    plugged = certify_small(level="wall")
+    assert gate(plugged).exit_code == 0
+    done = gate(plugged, "--metered")
+    assert done.exit_code == 3 and "plug-in meter whose code you have not said you trust" in done.stdout
+    for code, expected in (("ab" * 31, 2), ("cd" * 32, 3), ("ab" * 32, 0)):
+        CliRunner().invoke(main, ["trust", "meter", code, "--name", f"bench-{code[:2]}"])
+        assert gate(plugged, "--metered").exit_code == (3 if expected else 0)
+    assert '"bench-ab": "abab' in CliRunner().invoke(main, ["trust", "list", "--json"]).stdout
+    assert CliRunner().invoke(main, ["trust", "remove", "bench-ab"]).exit_code == 0
+    assert gate(plugged, "--metered").exit_code == 3
 
 
 def test_gate_stops_refusal_when_nothing_else_is_asked(certify_small: Make) -> None:

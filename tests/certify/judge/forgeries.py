@@ -137,7 +137,6 @@ FORGERIES = (
     Forgery("latencies_agree", "single inferences fifty times as long", "counter", _latencies(50.0), "50"),
     Forgery("latencies_agree", "a thousand million inferences in a window", "modelled", _many_inferences, "candidate"),
     Forgery("meter_known", "a meter that does not exist", "counter", meter(name="yokogawa-wt310"), "is called"),
-    Forgery("meter_known", "a plug-in whose digest is none", "counter", meter(name="bench", code="cafe"), "no digest"),
     Forgery("meter_known", "a counter that says it reads at the wall", "counter", meter(level="wall"), "wall"),
     Forgery("meter_known", "a counter of another scope", "counter", meter(scope="wall socket"), "wall socket"),
     Forgery("meter_known", "a counter of another method", "counter", meter(method="energy counter"), "energy counter"),

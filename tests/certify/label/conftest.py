@@ -78,6 +78,7 @@ def make_predicate(
             "relative_error": None if modelled else 1.05,
             "refused": {},
             "parameters": {},
+            "code": None,
         },
         "data": {"name": "mnist5k", "spec": "mnist5k", "test_samples": 1500, "test_digest": DIGEST, "classes": 10},
         "baseline": {"file_digest": DIGEST, "content_digest": DIGEST, "origin": "trained here on mnist5k, seed 0"},

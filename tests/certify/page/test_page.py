@@ -146,11 +146,12 @@ def test_page_marks_energy_plainly_when_it_is_modelled(certify_small: Callable[.
     assert 'class="warning"' in text
 
 
-def test_page_leaves_sections_out_when_evidence_and_lineage_are_missing(graded: Path, tmp_path: Path) -> None:
-    shutil.copyfile(graded, tmp_path / "model.onnx")
+def test_page_leaves_passes_out_when_the_lineage_is_missing(graded: Path, tmp_path: Path) -> None:
+    for name in ("model.onnx", "evidence.jsonl"):
+        shutil.copyfile(graded.parent / name, tmp_path / name)
     read = Read(report(tmp_path / "model.onnx"))
-    assert not {("id", name) for name in ("windows", "classes", "passes", "nodes")} & set(read.attributes)
-    assert "The evidence file did not lie beside the model" in read.text
+    assert ("id", "passes") not in set(read.attributes)
+    assert ("id", "windows") in set(read.attributes)
 
 
 @pytest.mark.parametrize("name", ["evidence.jsonl", "lineage.json", "label.svg", "certificate.json"])
@@ -227,7 +228,7 @@ def test_page_says_unbounded_when_an_interval_has_no_end(papers: Papers, end: st
         def predicate(self) -> dict[str, Any]:
             return values  # type: ignore[no-any-return]
 
-    assert "unbounded" in page(Papers(Changed(papers.certificate.content), None, None))
+    assert "unbounded" in page(Papers(Changed(papers.certificate.content), papers.evidence, None))
 
 
 def _assert_harmless(text: str) -> None:

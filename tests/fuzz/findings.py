@@ -1,0 +1,186 @@
+"""Disable each finding over forged or withheld evidence in turn, and show that it alone refuses its forgeries.
+
+    python tests/fuzz/findings.py
+
+Each forgery is made by somebody with a key and a changed leanmark, in which the finding is disabled: evidence, figures
+and letter fit together and are signed. The reader's leanmark then verifies it as it stands, and once more with the same
+finding disabled. Exits with 1 if a forgery is accepted as it stands, or refused although its finding is disabled.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "judge")]
+
+from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
+from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
+
+from certify.certificate import checks_facts, checks_papers  # noqa: E402
+from certify.certificate.keys import SigningKey, generate  # noqa: E402
+from certify.certificate.normalise import normalise  # noqa: E402
+from certify.certificate.verification import Check, Verification  # noqa: E402
+from certify.comparison import Gate, pass_gate  # noqa: E402
+from certify.data.dataset import samples_digest  # noqa: E402
+from certify.evidence import Evidence  # noqa: E402
+from certify.judge.guards import GUARDS  # noqa: E402
+from certify.judge.guards.result import Finding  # noqa: E402
+
+Switch = Callable[[], AbstractContextManager[Any]]
+
+
+class Case(NamedTuple):
+    """One forgery and how its finding is disabled.
+
+    Attributes:
+        finding: that must refuse it.
+        what: in a few words.
+        make: writes the forged folder; gives the model.
+        disabled: a context in which the finding passes.
+    """
+
+    finding: str
+    what: str
+    make: Callable[[Path], Path]
+    disabled: Switch
+
+
+class Forger:
+    """Somebody who signs what does not hold."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnx
+
+        self._papers = fixtures("certify/certificate/conftest")
+        self._synthetic = fixtures("certify/judge/synthetic")
+        onnx.save(self._papers.build_model(), folder / "foreign.onnx")
+        self._model = folder / "candidate.onnx"
+        normalise(folder / "foreign.onnx", self._model, self._papers.contract())
+        self.key: SigningKey = generate(folder / "keys" / "k.key")
+
+    def honest(self, level: str = "counter") -> Evidence:
+        """What an honest measurement would have recorded."""
+        facts = self._papers.facts_of(self._model)
+        predictions = self._synthetic.make_evidence().predictions
+        digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
+        data = {"name": "mnist5k", "spec": "mnist5k", "test_samples": len(predictions), "test_digest": digest,
+                "classes": 10}  # fmt: skip
+        header = {"models": {"baseline": facts, "candidate": facts}, "data": data}
+        observed = self._synthetic.observed_in(self._model, self._model)
+        evidence: Evidence = self._synthetic.make_evidence(header=header, observations=observed, level=level)
+        return evidence
+
+    def sign(self, out: Path, evidence: Evidence) -> Path:
+        model: Path = self._papers.write_papers(out, self._model, evidence, self.key)
+        return model
+
+    def accepts(self, model: Path) -> tuple[bool, str]:
+        """Whether a gate that trusts the forger's key lets the model pass, and what it says."""
+        passage = pass_gate(model, Gate("G"), trust=[self.key.public])
+        return passage.passed, " ".join(passage.reasons) or passage.verification.verdict
+
+
+def cases(forger: Forger) -> Iterator[Case]:
+    for forgery in FORGERIES:
+        yield Case(forgery.finding, forgery.what, _signed(forger, forgery), _passing_guard(forgery.finding))
+    yield Case("derived", "no evidence at all", _without_evidence(forger), _believed)
+    yield Case("created", "a measurement in the year 2126", _changed(forger, _later), _passing("_created_check"))
+    yield Case("baseline_facts", "a baseline of ten times the multiply-adds", _changed(forger, _larger_baseline),
+               lambda: mock.patch.object(checks_facts, "_baseline_check", _pass))  # fmt: skip
+    yield Case("observed_facts", "zero channels of the candidate left out", _changed(forger, _fewer_zeros),
+               lambda: mock.patch.object(checks_facts, "_observed_check", _pass))  # fmt: skip
+
+
+def _pass(*_: Any) -> Check:
+    return Check("disabled", "pass", "This check is disabled.")
+
+
+def _passing(name: str) -> Switch:
+    return lambda: mock.patch.object(checks_papers, name, _pass)
+
+
+def _passing_guard(name: str) -> Switch:
+    return lambda: mock.patch.dict(GUARDS, {name: lambda evidence, edition: Finding("pass", "It is disabled.")})
+
+
+def _believed() -> AbstractContextManager[Any]:
+    return mock.patch.object(Verification, "derived", True)
+
+
+def _signed(forger: Forger, forgery: Forgery) -> Callable[[Path], Path]:
+    def make(out: Path) -> Path:
+        with _passing_guard(forgery.finding)():
+            return forger.sign(out, forgery.forge(forger.honest(forgery.level)))
+
+    return make
+
+
+def _changed(forger: Forger, change: Callable[[Evidence], Evidence]) -> Callable[[Path], Path]:
+    return lambda out: forger.sign(out, change(forger.honest()))
+
+
+def _without_evidence(forger: Forger) -> Callable[[Path], Path]:
+    def make(out: Path) -> Path:
+        model = forger.sign(out, forger.honest())
+        (out / "evidence.jsonl").unlink()
+        return model
+
+    return make
+
+
+def _later(evidence: Evidence) -> Evidence:
+    began = datetime.datetime(2126, 1, 1, tzinfo=datetime.timezone.utc)
+    return replace(evidence, header=replace(evidence.header, created=began.strftime("%Y-%m-%dT%H:%M:%SZ")))
+
+
+def _larger_baseline(evidence: Evidence) -> Evidence:
+    models = dict(evidence.header.models)
+    models["baseline"] = replace(models["baseline"], macs=10 * models["baseline"].macs)
+    return replace(evidence, header=replace(evidence.header, models=models))
+
+
+def _fewer_zeros(evidence: Evidence) -> Evidence:
+    none = {"channels": 1000, "zero": 0, "share": 0.0}
+    observations = [
+        replace(one, values={**one.values, "candidate": none}) if one.name == "zero_channels" else one
+        for one in evidence.observations
+    ]
+    return replace(evidence, observations=tuple(observations))
+
+
+def table() -> Iterator[tuple[Case, bool, bool, str]]:
+    """Each case, whether it is accepted as leanmark stands and with its finding disabled, and why it is refused."""
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+        folder = Path(place)
+        stack.enter_context(own_folders(folder / "user"))
+        forger = Forger(folder)
+        for number, case in enumerate(cases(forger)):
+            model = case.make(folder / str(number))
+            standing, why = forger.accepts(model)
+            with case.disabled():
+                disabled, _ = forger.accepts(model)
+            yield case, standing, disabled, why
+
+
+def main() -> None:
+    """Print the table."""
+    wrong = 0
+    print(f"{'finding':22}{'forgery':52}{'as it stands':14}with the finding disabled")
+    for case, standing, disabled, _ in table():
+        wrong += standing or not disabled
+        told = ["accepted" if accepted else "refused" for accepted in (standing, disabled)]
+        print(f"{case.finding:22}{case.what:52}{told[0]:14}{told[1]}", flush=True)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
