@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from certify.api import Result, certify, profile
-    from certify.certificate.verification import Verification
-    from certify.certificate.verify import verify
+    from certify.attest.verification import Verification
+    from certify.attest.verify import verify
     from certify.comparison.compare import compare
+    from certify.core.estimate import Estimate, EvidenceLevel
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
-    from certify.estimate import Estimate, EvidenceLevel
     from certify.measure.plan import Plan
     from certify.page.report import report
 
 _WHERE = {
-    "Estimate": "certify.estimate",
-    "EvidenceLevel": "certify.estimate",
+    "Estimate": "certify.core.estimate",
+    "EvidenceLevel": "certify.core.estimate",
     "ImagePreprocess": "certify.data.images",
     "Plan": "certify.measure.plan",
     "Preprocess": "certify.data.preprocess",
     "Result": "certify.api",
     "TokenPreprocess": "certify.data.tokens",
-    "Verification": "certify.certificate.verification",
+    "Verification": "certify.attest.verification",
     "certify": "certify.api",
     "compare": "certify.comparison.compare",
     "profile": "certify.api",
     "report": "certify.page.report",
-    "verify": "certify.certificate.verify",
+    "verify": "certify.attest.verify",
 }
 
 __all__ = [

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.errors import UsageError
-from certify.files import copy, write_bytes
-from certify.progress import Progress, Silent
+from certify.core.errors import UsageError
+from certify.core.files import copy, write_bytes
+from certify.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from certify.certificate.issue import Certificate
-    from certify.certificate.keys import SigningKey
+    from certify.assessments.efficiency.edition import Edition
+    from certify.assessments.efficiency.grade import Grade
+    from certify.assessments.efficiency.profile import Profile
+    from certify.attest.issue import Certificate
+    from certify.attest.keys import SigningKey
+    from certify.core.evidence import Evidence
     from certify.data import Dataset, Preprocess
-    from certify.evidence import Evidence
-    from certify.judge.edition import Edition
-    from certify.judge.grade import Grade
-    from certify.judge.profile import Profile
     from certify.measure.plan import Plan
     from certify.profiled import Profiled
 
@@ -120,11 +120,11 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    from certify.certificate.issue import LINEAGE_NAME, draw_label, issue
-    from certify.certificate.keys import load_or_create
-    from certify.certificate.subject import baseline_name, subject_name
-    from certify.judge.edition import load_edition
-    from certify.judge.grade import grade
+    from certify.assessments.efficiency.edition import load_edition
+    from certify.assessments.efficiency.grade import grade
+    from certify.attest.issue import LINEAGE_NAME, draw_label, issue
+    from certify.attest.keys import load_or_create
+    from certify.attest.subject import baseline_name, subject_name
 
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
@@ -197,7 +197,7 @@ def profile(
     Raises:
         LeanmarkError: as :func:`certify` does.
     """
-    from certify.folders import state_folder
+    from certify.core.folders import state_folder
     from certify.measure.plan import Plan
     from certify.profiling import profile_workloads
 
@@ -243,10 +243,10 @@ def _measure(
     Whether a model that was not ``made_here`` has seen the test samples can't be known: that the other parts of these
     data do not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
-    from certify.certificate.normalise import normalise
     from certify.data import load
     from certify.measure.experiment import measure
     from certify.measure.plan import Plan
+    from certify.model_file.normal_form import normalise
 
     plan = plan or Plan()
     progress = progress or Silent()
@@ -260,8 +260,8 @@ def _measure(
 
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
     """The preprocessing contract of a model: the given one, the one in the file, or the default; never a guess."""
-    from certify.certificate.normalise import stored_contract
     from certify.data import Preprocess
+    from certify.model_file.normal_form import stored_contract
 
     if isinstance(given, Preprocess):
         return given
@@ -279,7 +279,7 @@ def _contract(model: Path, given: Preprocess | str | Path | None, default: Prepr
 
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
-    from certify.certificate import issue
+    from certify.attest import issue
 
     papers = (issue.CERTIFICATE_NAME, issue.EVIDENCE_NAME, issue.LINEAGE_NAME)
     names = (*models, *papers, issue.LABEL_SVG_NAME, issue.LABEL_PNG_NAME)

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from certify.certificate.normalise import normalise
+from certify.assessments.efficiency.alone import derive_alone
+from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.profile import derive
+from certify.core.evidence import ARMS
+from certify.core.evidence_file import write_evidence
+from certify.core.files import write_bytes, write_text
+from certify.core.progress import Progress
 from certify.data import Dataset, Preprocess, load
-from certify.evidence import ARMS
-from certify.evidence_file import write_evidence
-from certify.files import write_bytes, write_text
-from certify.judge.alone import derive_alone
-from certify.judge.edition import load_edition
-from certify.judge.profile import derive
 from certify.label import render
 from certify.measure.alone import measure_alone
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.model_file.normal_form import normalise
 from certify.profiled import Profiled, WorkloadProfile
-from certify.progress import Progress
 
 FILES = TABLE, DRAWING, PICTURE = "profile.json", "profile.svg", "profile.png"
 PICTURE_WIDTH_PX = 1000

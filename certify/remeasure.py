@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.certificate.issue import Certificate
-from certify.certificate.subject import baseline_name, subject_digests
-from certify.errors import CertificateError, UsageError
-from certify.progress import Progress, Silent
+from certify.attest.issue import Certificate
+from certify.attest.subject import baseline_name, subject_digests
+from certify.core.errors import CertificateError, UsageError
+from certify.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from certify.core.evidence import Evidence
     from certify.data import Dataset
-    from certify.evidence import Evidence
     from certify.measure.plan import Plan
 
 
@@ -42,11 +42,11 @@ def remeasure(
         DataError: the data can't be read, or are not the samples that were scored.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    from certify.certificate.normalise import stored_contract
+    from certify.assessments.efficiency.edition import load_edition
     from certify.data import Preprocess, load
-    from certify.judge.edition import load_edition
     from certify.measure.experiment import measure
     from certify.measure.plan import Plan
+    from certify.model_file.normal_form import stored_contract
 
     predicate = certificate.predicate
     baseline = path.parent / baseline_name(path)

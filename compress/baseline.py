@@ -13,10 +13,10 @@ import safetensors
 import torch
 from torch import nn
 
+from certify.core.errors import DataError
+from certify.core.folders import cache_folder
+from certify.core.progress import Progress, Silent
 from certify.data import Dataset, Preprocess, Split
-from certify.errors import DataError
-from certify.folders import cache_folder
-from certify.progress import Progress, Silent
 from compress import weights
 from compress.models import BuiltModel
 from compress.training import TrainingConfig, TrainingResult, train

@@ -11,8 +11,8 @@ import safetensors
 import torch
 from torch import nn
 
-from certify import files
-from certify.errors import ModelError
+from certify.core import files
+from certify.core.errors import ModelError
 from compress import replacements, weights
 from compress.huggingface import FACTORY as HUGGING_FACE
 from compress.models import TORCHVISION, ModelSource, names

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from certify.core.errors import UsageError
 from certify.data import ImagePreprocess, Preprocess, Split
-from certify.errors import UsageError
 
 IN_MEMORY_BYTES = 200_000_000
 """Splits up to this size, made ready, are preprocessed once and kept."""

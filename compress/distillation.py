@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 
 OutputLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """(student's logits, teacher's logits, columns of the true classes (n,), temperature) -> scalar."""

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from certify import files
-from certify.progress import Task as Bar
+from certify.core import files
+from certify.core.progress import Task as Bar
 from compress import spending, team
 from compress.data import Batches
 from compress.facts import state_digest

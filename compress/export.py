@@ -17,9 +17,9 @@ import onnx
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError
+from certify.core.progress import Progress, Silent
 from certify.data import ImagePreprocess, Preprocess
-from certify.errors import ModelError
-from certify.progress import Progress, Silent
 from compress import onnx_file
 from compress.parity import Parity, Samples, compare, require_finite
 from compress.quantization.learned import as_integers

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from certify.core.files import sha256_file
 from certify.data.scoring import score
-from certify.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +51,8 @@ def of_module(module: nn.Module, sample: torch.Tensor) -> StageFacts:
 
 def of_file(path: Path) -> StageFacts:
     """Facts of an ONNX file with the weights that it keeps beside it."""
-    from certify.graph.counts import count
-    from certify.graph.load import load_model
+    from certify.model_file.onnx_graph.counts import count
+    from certify.model_file.onnx_graph.load import load_model
     from compress import onnx_file
 
     counts = count(load_model(path))

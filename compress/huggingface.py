@@ -21,9 +21,9 @@ import safetensors
 import torch
 from torch import nn
 
-from certify.errors import MissingExtra, ModelError
-from certify.files import sha256_file
-from certify.suggest import unknown_name
+from certify.core.errors import MissingExtra, ModelError
+from certify.core.files import sha256_file
+from certify.core.suggest import unknown_name
 from compress import weights as weight_files
 from compress.models import FOLDER, BuiltModel, ModelSource
 from compress.tokens import SentenceClassifier, TokenClassifier

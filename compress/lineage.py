@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from certify.core.files import write_text
+from certify.core.schema import validate
 from certify.data.dataset import Dataset, Split
-from certify.files import write_text
-from certify.schema import validate
 from compress.facts import StageFacts
 from compress.passes.base import Pass, PassRecord
 from compress.recipe import Recipe

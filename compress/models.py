@@ -14,11 +14,11 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from certify.callables import FORM, import_callable
+from certify.core.callables import FORM, import_callable
+from certify.core.errors import ModelError, UsageError
+from certify.core.progress import Progress, Silent
+from certify.core.suggest import unknown_name
 from certify.data import ImagePreprocess, Preprocess, TokenInput, TokenPreprocess
-from certify.errors import ModelError, UsageError
-from certify.progress import Progress, Silent
-from certify.suggest import unknown_name
 from compress import timm_models
 from compress import weights as weight_files
 from compress.tokens import as_classifier, refed_tokens, token_input
@@ -177,7 +177,7 @@ def build(
 
 
 def import_factory(factory: str) -> Callable[..., Any]:
-    """Import ``package.module:callable``; see :func:`certify.callables.import_callable`."""
+    """Import ``package.module:callable``; see :func:`certify.core.callables.import_callable`."""
     return import_callable(factory, "model", names(), LIST_HINT)
 
 

@@ -20,9 +20,9 @@ import onnx.numpy_helper
 import onnx.shape_inference
 from google.protobuf.message import Message
 
-from certify import files
-from certify.certificate.external import external_files
-from certify.certificate.messages import parse_model
+from certify.core import files
+from certify.model_file.onnx_file.external_data import external_files
+from certify.model_file.onnx_file.messages import parse_model
 
 INLINE_BYTES = 2_000_000_000
 """Models with more bytes of weights than this keep them in a file beside."""

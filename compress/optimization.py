@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from certify.errors import ModelError, UsageError
-from certify.suggest import unknown_name
+from certify.core.errors import ModelError, UsageError
+from certify.core.suggest import unknown_name
 from compress import team
 from compress.data import UNLABELLED, on_device
 from compress.distillation import OUTPUT_LOSSES, FeatureLoss, standardise

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.core.errors import ModelError, UsageError
+from certify.core.files import sha256_file
+from certify.core.progress import Progress
 from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Preprocess, default_preprocess
-from certify.errors import ModelError, UsageError
-from certify.files import sha256_file
-from certify.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,7 +75,7 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
 
 
 def _from_file(path: Path, request: Request, contract: Preprocess | None) -> Original:
-    from certify.certificate.normalise import stored_contract
+    from certify.model_file.normal_form import stored_contract
 
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file with weights of its own; leave the weights out.")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from certify.errors import ModelError
-from certify.feeding import by_input
+from certify.core.errors import ModelError
+from certify.data.feeding import by_input
 
 MAX_RELATIVE_DIFFERENCE = 1e-3
 """Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.certificate.issue import EVIDENCE_NAME
+from certify.attest.issue import EVIDENCE_NAME
+from certify.core.files import copy, sha256_file
+from certify.core.progress import Progress, Silent
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
-from certify.files import copy, sha256_file
 from certify.measure import runtimes
-from certify.progress import Progress, Silent
 from compress import recipe as recipes
 from compress.job import CHECKPOINT, LINEAGE, STRUCTURE, Job, Made
 from compress.lineage import Lineage, describe_data
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from certify.api import Result
-    from certify.estimate import Estimate
-    from certify.judge.grade import Grade
-    from certify.judge.profile import Profile
+    from certify.assessments.efficiency.grade import Grade
+    from certify.assessments.efficiency.profile import Profile
+    from certify.core.estimate import Estimate
     from certify.measure.plan import Plan
 
 
@@ -254,9 +254,9 @@ def _certify(
 
 
 def _loss(evidence: Path, confidence: float) -> Estimate | None:
-    from certify.evidence_file import read_evidence
-    from certify.judge.accuracy import accuracy_estimates
-    from certify.judge.edition import load_edition
+    from certify.assessments.efficiency.accuracy import accuracy_estimates
+    from certify.assessments.efficiency.edition import load_edition
+    from certify.core.evidence_file import read_evidence
 
     edition = replace(load_edition(), confidence=confidence)
     return accuracy_estimates(read_evidence(evidence), edition).get("relative_loss_percent")

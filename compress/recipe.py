@@ -14,8 +14,8 @@ import rfc8785
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from certify.errors import UsageError
-from certify.suggest import unknown_name
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
 from compress import passes
 from compress.passes.base import Pass, TorchPass
 

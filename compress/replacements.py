@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.attention import SelfAttention, TokenAttention, WindowAttention
 
 ATTENTION = (

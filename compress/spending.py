@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from certify.errors import MeasureError
-from certify.estimate import Estimate
+from certify.core.errors import MeasureError
+from certify.core.estimate import Estimate
 from certify.measure.meters import choose
 from certify.measure.meters.base import Meter, Usage
 

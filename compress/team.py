@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from certify.callables import importing_from_here
-from certify.errors import ModelError
+from certify.core.callables import importing_from_here
+from certify.core.errors import ModelError
 from compress import spending
 
 if TYPE_CHECKING:

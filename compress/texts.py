@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certify import files
-from certify.errors import DataError, MissingExtra, UsageError
+from certify.core import files
+from certify.core.errors import DataError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from certify.errors import MissingExtra
-from certify.suggest import unknown_name
+from certify.core.errors import MissingExtra
+from certify.core.suggest import unknown_name
 
 PREFIX = "timm:"
 FACTORY = "timm:create_model"

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError
 from certify.data import Preprocess, TokenInput, TokenPreprocess
 from certify.data.tokens import INPUTS
-from certify.errors import ModelError
 
 
 class TokenClassifier(nn.Module):

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.progress import Progress, Silent
 from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split, score
-from certify.errors import DataError, ModelError, UsageError
-from certify.progress import Progress, Silent
 from compress import team
 from compress.data import Batches, Loader, loader, on_device
 from compress.epochs import Epochs, Reached, TrainingResult

@@ -20,11 +20,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from certify import files
+from certify.core import files
+from certify.core.errors import ModelError
+from certify.core.progress import Progress
+from certify.core.suggest import unknown_name
 from certify.data.downloads import Remote, fetch
-from certify.errors import ModelError
-from certify.progress import Progress
-from certify.suggest import unknown_name
 
 SHOWN_KEYS = 5
 WRAPPERS = ("module.", "_orig_mod.", "model.")

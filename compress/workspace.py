@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from certify.errors import UsageError
-from certify.files import write_text
-from certify.progress import Progress
+from certify.core.errors import UsageError
+from certify.core.files import write_text
+from certify.core.progress import Progress
 from compress.lineage import Row
 
 FOLDER = ".work"

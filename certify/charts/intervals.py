@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from certify.charts.draw import WIDTH, bottom_axis, chart, line, marks, number, whisker, words
 from certify.charts.markup import Markup, tag
 from certify.charts.scale import Scale, scale
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 
 PITCH = 34
 LEFT, RIGHT, FIGURES = 128, WIDTH - 118, WIDTH - 108

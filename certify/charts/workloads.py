@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from certify.charts.draw import WIDTH, bottom_axis, chart, left_axis, line, marks, number, unit, words
 from certify.charts.markup import Markup, joined
 from certify.charts.scale import Scale, scale
-from certify.estimate import Estimate, EvidenceLevel
+from certify.core.estimate import Estimate, EvidenceLevel
 
 INKS = ("after", "before", "worse", "ink", "quiet")
 """Of the series in turn; every second one has squares, so that a print in black and white tells them apart."""

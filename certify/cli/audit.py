@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import bars, json_option, print_json, print_rich
 from certify.cli.plan import plan_options, take_plan
+from certify.core import exit_codes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from certify.certificate.agreement import Agreement
-    from certify.certificate.audit import Audit
-    from certify.evidence import Evidence
+    from certify.attest.audit import Audit
+    from certify.attest.remeasurement import Agreement
+    from certify.core.evidence import Evidence
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -55,7 +55,7 @@ def command(
     by ratio. Exit code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage. 4: all of
     it agrees, but is signed by a key that you have not said you trust. 5: the evidence is missing or unreadable.
     """
-    from certify.certificate.audit import audit
+    from certify.attest.audit import audit
 
     if remeasure != (data is not None):
         raise click.UsageError("--remeasure and --data go together: the same test samples are needed to measure again.")
@@ -65,7 +65,7 @@ def command(
     found = audit(file, certificate, evidence, trust)
     agreement = None
     if data is not None:
-        from certify.certificate.agreement import compare_measurements
+        from certify.attest.remeasurement import compare_measurements
         from certify.remeasure import remeasure as measure_again
 
         again = measure_again(file, found.certificate, data, plan, bars())
@@ -80,7 +80,7 @@ def command(
 
 
 def _keep(evidence: Evidence, place: Path | None) -> None:
-    from certify.evidence_file import write_evidence
+    from certify.core.evidence_file import write_evidence
 
     if place is not None:
         write_evidence(evidence, place)
@@ -129,7 +129,7 @@ def _table(*headings: str) -> Table:
 
 
 def _estimate(values: dict[str, Any] | None) -> str:
-    from certify.estimate import Estimate
+    from certify.core.estimate import Estimate
 
     return "–" if values is None else str(Estimate.from_json(values))
 

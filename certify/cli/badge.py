@@ -25,7 +25,7 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
     FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
     follow from evidence (5). Who signed is a question for leanmark verify.
     """
-    from certify.files import write_text
+    from certify.core.files import write_text
     from certify.label.badge import badge
 
     read = shown_certificate(file, certificate, evidence)

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import bars, carbon_option, json_option, print_result
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
+from certify.core import exit_codes
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

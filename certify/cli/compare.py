@@ -43,8 +43,8 @@ def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, 
 
 
 def _draw(comparison: Comparison, path: Path) -> None:
-    from certify.errors import UsageError
-    from certify.files import write_bytes, write_text
+    from certify.core.errors import UsageError
+    from certify.core.files import write_bytes, write_text
     from certify.label import render
 
     if path.suffix not in (".svg", ".png"):

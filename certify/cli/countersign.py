@@ -11,7 +11,7 @@ from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from certify.certificate.audit import Audit
+    from certify.attest.audit import Audit
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -44,7 +44,7 @@ def command(
     Everything is derived again first. You then vouch for cross-checked; with --remeasured, for reproduced; or you sign
     that you disagree, and on what. The statement lies in countersignatures/ beside FILE, and leanmark verify shows it.
     """
-    from certify.certificate.audit import audit
+    from certify.attest.audit import audit
 
     found = audit(file, evidence=evidence)
     if sigstore:
@@ -54,13 +54,13 @@ def command(
             )
         _sign_keyless(found, as_json)
         return
-    from certify.certificate.countersignature import Countersignature, Remeasured, countersign
-    from certify.certificate.keys import load_or_create, load_private
-    from certify.evidence_file import read_evidence
+    from certify.attest.countersignature import Countersignature, Remeasured, countersign
+    from certify.attest.keys import load_or_create, load_private
+    from certify.core.evidence_file import read_evidence
 
     again = None
     if remeasured is not None:
-        from certify.certificate.agreement import compare_measurements
+        from certify.attest.remeasurement import compare_measurements
 
         records = read_evidence(remeasured)
         again = Remeasured(records, compare_measurements(found.evidence, records, found.edition))
@@ -76,9 +76,9 @@ def command(
 
 
 def _sign_keyless(found: Audit, as_json: bool) -> None:
-    from certify.certificate.keyless import BUNDLE_NAME, sign_keyless
-    from certify.errors import CertificateError
-    from certify.files import write_bytes
+    from certify.attest.keyless import BUNDLE_NAME, sign_keyless
+    from certify.core.errors import CertificateError
+    from certify.core.files import write_bytes
 
     if not found.agrees:
         raise CertificateError(f"The certificate does not hold, so it is not signed: {found.verdict}")

@@ -11,7 +11,7 @@ from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from certify.certificate.verification import Verification
+    from certify.attest.verification import Verification
     from certify.export import Export
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -39,10 +39,10 @@ def command(
     FILE is verified first: what does not hold (exit code 1), or does not follow from evidence (5), is not exported. The
     fields of the certificate that the format could not hold are listed on the error stream.
     """
-    from certify.certificate.verify import require_derived
+    from certify.attest.verify import require_derived
+    from certify.core.files import write_text
+    from certify.core.suggest import unknown_name
     from certify.export import FORMATS, export
-    from certify.files import write_text
-    from certify.suggest import unknown_name
 
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
@@ -60,7 +60,7 @@ def command(
 
 def _lineage(verification: Verification) -> dict[str, object] | None:
     """The lineage beside the file, where it is the one that the certificate binds."""
-    from certify.certificate.issue import LINEAGE_NAME, read_lineage
+    from certify.attest.issue import LINEAGE_NAME, read_lineage
 
     check = verification.check("lineage_digest")
     if check is None or check.outcome != "pass":

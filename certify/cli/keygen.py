@@ -32,8 +32,8 @@ def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, re
 
     The first certificate makes one by itself; this command is for making it elsewhere or anew, and for taking it back.
     """
-    from certify.certificate.keys import PRIVATE_NAME, generate
-    from certify.folders import config_folder
+    from certify.attest.keys import PRIVATE_NAME, generate
+    from certify.core.folders import config_folder
 
     if force + rotate + (revoke is not None) > 1:
         raise click.UsageError("--force, --rotate and --revoke exclude each other.")
@@ -53,8 +53,8 @@ def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, re
 
 
 def _rotate(path: Path, as_json: bool) -> None:
-    from certify.certificate.rotation import rotate
-    from certify.certificate.verify import KEY_STATEMENTS_NAME
+    from certify.attest.rotation import rotate
+    from certify.attest.verify import KEY_STATEMENTS_NAME
 
     rotation = rotate(path)
     if as_json:
@@ -76,9 +76,9 @@ def _rotate(path: Path, as_json: bool) -> None:
 
 
 def _revoke(path: Path, place: Path, reason: str, as_json: bool) -> None:
-    from certify.certificate.keys import load_private
-    from certify.certificate.trust import revoke
-    from certify.files import write_bytes
+    from certify.attest.keys import load_private
+    from certify.attest.trust import revoke
+    from certify.core.files import write_bytes
 
     statement = revoke(load_private(path), reason)
     write_bytes(place, statement.content)

@@ -11,7 +11,7 @@ from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from certify.certificate.issue import Certificate
+    from certify.attest.issue import Certificate
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -32,7 +32,7 @@ def command(
     FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
     follow from evidence (5). Who signed is a question for leanmark verify.
     """
-    from certify.files import write_bytes, write_text
+    from certify.core.files import write_bytes, write_text
     from certify.label import render
 
     drawing = shown_certificate(file, certificate, evidence).label()
@@ -49,6 +49,6 @@ def command(
 
 def shown_certificate(file: Path, certificate: Path | None, evidence: Path | None) -> Certificate:
     """The certificate of a file, verified and derived, whatever lies beside it as an old label."""
-    from certify.certificate.verify import require_derived
+    from certify.attest.verify import require_derived
 
     return require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))[0]

@@ -13,8 +13,8 @@ from typing import NamedTuple, NoReturn
 import click
 
 from certify.cli.command import write_example
-from certify.errors import LeanmarkError, MissingExtra
-from certify.suggest import unknown_name
+from certify.core.errors import LeanmarkError, MissingExtra
+from certify.core.suggest import unknown_name
 
 MAKER_GROUP = "leanmark.commands"
 """Entry points under which an installed maker declares its commands; the referee knows none of them by name."""

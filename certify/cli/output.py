@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from certify.api import Result
-    from certify.progress import Progress
+    from certify.core.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -38,8 +38,8 @@ def print_rich(*parts: object) -> None:
 
 def print_result(result: Result, as_json: bool, carbon_intensity: float | None = None) -> None:
     """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are."""
-    from certify.certificate.issue import LINEAGE_NAME, read_lineage
-    from certify.judge.payback import payback
+    from certify.assessments.efficiency.payback import payback
+    from certify.attest.issue import LINEAGE_NAME, read_lineage
 
     path = result.files.get(LINEAGE_NAME)
     lineage = None if path is None else read_lineage(path)
@@ -64,6 +64,6 @@ def carbon_option(command: F) -> F:
 
 def bars() -> Progress:
     """Progress bars on the error stream."""
-    from certify.progress import Bars
+    from certify.core.progress import Bars
 
     return Bars()

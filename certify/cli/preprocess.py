@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
     from certify.data.preprocess import Preprocess
@@ -120,8 +120,8 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
 
 def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
     """Names of the model's only input and output, where no flag names them."""
-    from certify.graph import exported
-    from certify.graph.load import inputs, load_model, outputs
+    from certify.model_file.onnx_graph.load import inputs, load_model, outputs
+    from certify.model_file.pt2 import archive as exported
 
     if "input_name" in given and "output_name" in given:
         return {}

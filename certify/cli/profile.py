@@ -12,7 +12,7 @@ from certify.cli.command import Command
 from certify.cli.output import bars, json_option, print_json, print_rich
 from certify.cli.plan import RUNTIME_NAMES, plan_options_but, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PICTURES = (".svg", ".png")

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from certify.cli.tables import comparison, single, two_lines
-from certify.estimate import Estimate, EvidenceLevel
+from certify.core.estimate import Estimate, EvidenceLevel
 from certify.label.figures import percent, quantity
 from certify.label.rows import Cell, cell, change_cell
 from certify.label.text import clean

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json, print_rich
+from certify.core import exit_codes
 
 if TYPE_CHECKING:
-    from certify.certificate.regrade import Regrade
+    from certify.attest.regrade import Regrade
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -39,13 +39,13 @@ def command(
     Prints both grades. With --out, a new certificate by that edition is signed and sealed into a copy of the model; it
     names the first one, which stays as it is. Exit code 3: the other edition gives no grade.
     """
-    from certify.certificate.regrade import issue_regrade, regrade
+    from certify.attest.regrade import issue_regrade, regrade
 
     found = regrade(file, edition, certificate, evidence)
     issued = None
     if out is not None:
-        from certify.certificate.issue import draw_label
-        from certify.certificate.keys import load_or_create, load_private
+        from certify.attest.issue import draw_label
+        from certify.attest.keys import load_or_create, load_private
 
         issued = issue_regrade(found, out, load_or_create() if key is None else load_private(key))
         draw_label(issued, out)
@@ -57,8 +57,8 @@ def command(
 
 
 def _show(found: Regrade, out: Path | None) -> None:
+    from certify.assessments.efficiency.grade import Grade
     from certify.cli.tables import verdict
-    from certify.judge.grade import Grade
 
     first = found.audit.certificate.predicate
     certified = Grade.from_json({name: value for name, value in first["grade"].items() if name != "text"})

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from certify.estimate import Estimate, EvidenceLevel
+from certify.core.estimate import Estimate, EvidenceLevel
 from certify.label.figures import interval, quantity, rounded
 from certify.label.rows import ROWS, Cell, cell, change_cell, compared, marked
 from certify.label.text import clean
 
 if TYPE_CHECKING:
+    from certify.assessments.efficiency.grade import Grade
+    from certify.assessments.efficiency.payback import Payback
     from certify.comparison import Comparison
-    from certify.judge.grade import Grade
-    from certify.judge.payback import Payback
 
 MISSING = "–"
 

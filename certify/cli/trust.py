@@ -41,7 +41,7 @@ def add(source: str, name: str | None, as_json: bool) -> None:
     SOURCE is a PEM file, or the key's 64 hexadecimal digits. It may also be a file of statements by keys themselves:
     who names a successor hands the trust over that you have in him; who revokes himself loses it.
     """
-    from certify.certificate.trust import load_store, read_key_statements
+    from certify.attest.trust import load_store, read_key_statements
 
     store = load_store()
     if _holds_statements(source):
@@ -68,8 +68,8 @@ def meter(code: str, name: str | None, as_json: bool) -> None:
     CODE is a SHA-256 of 64 hexadecimal digits, as a certificate states it. Joules of other plug-in meters count as
     sampled at most, and leanmark gate --metered rejects them.
     """
-    from certify.certificate.trust import load_store
-    from certify.errors import UsageError
+    from certify.attest.trust import load_store
+    from certify.core.errors import UsageError
 
     if not re.fullmatch("[0-9a-f]{64}", code):
         raise UsageError(f"The code of a meter should be 64 hexadecimal digits in lower case, found '{code}'.")
@@ -85,7 +85,7 @@ def list_(as_json: bool) -> None:
 
     Who handed over to whom, and what was revoked, is shown too.
     """
-    from certify.certificate.trust import trusted
+    from certify.attest.trust import trusted
 
     store = trusted()
     keys = [
@@ -110,7 +110,7 @@ def remove(name: str, as_json: bool) -> None:
 
     What a key signed is then signed by a stranger.
     """
-    from certify.certificate.trust import load_store
+    from certify.attest.trust import load_store
 
     load_store().without(name).save()
     _say(as_json, {"removed": name}, f"{name} is a stranger to you now.")
@@ -127,8 +127,8 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
     keygen --revoke). Revocation is total and can't be taken back: without a trusted timestamp, a date in a certificate
     proves nothing. leanmark verify then exits with 1.
     """
-    from certify.certificate.trust import load_store, read_key_statements
-    from certify.errors import UsageError
+    from certify.attest.trust import load_store, read_key_statements
+    from certify.core.errors import UsageError
 
     store = load_store()
     if source not in store.keys and _holds_statements(source):
@@ -156,7 +156,7 @@ def _holds_statements(source: str) -> bool:
 
 
 def _statement(signed: Any) -> dict[str, str]:
-    from certify.certificate.keys import PublicKey
+    from certify.attest.keys import PublicKey
 
     if signed.schema == "revocation-1":
         return {"revoked": signed.signer.key_id, "reason": signed.predicate["reason"]}

@@ -40,7 +40,7 @@ def command(
     trust (--trust, leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence
     is missing or unreadable.
     """
-    from certify.certificate.verify import verify
+    from certify.attest.verify import verify
     from certify.label.text import clean
 
     verification = verify(file, certificate, evidence, trust, identity=identity, issuer=issuer)

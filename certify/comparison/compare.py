@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from certify.comparison.comparable import same_baseline, why_not_comparable
 from certify.comparison.entry import Entry, read_entry
-from certify.errors import UsageError
-from certify.estimate import Estimate
+from certify.core.errors import UsageError
+from certify.core.estimate import Estimate
 
 if TYPE_CHECKING:
-    from certify.certificate.keys import PublicKey
+    from certify.attest.keys import PublicKey
 
 
 @dataclass(frozen=True)

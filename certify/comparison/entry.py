@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from certify.label.text import clean
 
 if TYPE_CHECKING:
-    from certify.certificate.issue import Certificate
-    from certify.certificate.keys import PublicKey
+    from certify.attest.issue import Certificate
+    from certify.attest.keys import PublicKey
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -
         CertificateError: it holds no certificate, or one that is not valid.
         NotDerivedError: there is no evidence that its figures follow from.
     """
-    from certify.certificate.verify import require_derived
+    from certify.attest.verify import require_derived
 
     certificate, verification = require_derived(path, trust=trust)
     return Entry(clean(path), certificate, verification.trusted)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify import exit_codes
 from certify.comparison.comparable import same_baseline, why_not_comparable
-from certify.errors import CertificateError, UsageError
-from certify.estimate import Estimate
+from certify.core import exit_codes
+from certify.core.errors import CertificateError, UsageError
+from certify.core.estimate import Estimate
+from certify.core.suggest import unknown_name
 from certify.label.facts import LETTERS, UNMETERED
-from certify.suggest import unknown_name
 
 if TYPE_CHECKING:
-    from certify.certificate.issue import Certificate
-    from certify.certificate.keys import PublicKey
-    from certify.certificate.verification import Verification
+    from certify.attest.issue import Certificate
+    from certify.attest.keys import PublicKey
+    from certify.attest.verification import Verification
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def pass_gate(
         UsageError: a file does not exist.
         CertificateError: the model or the earlier file holds no certificate.
     """
-    from certify.certificate.issue import Certificate
-    from certify.certificate.verify import verify
+    from certify.attest.issue import Certificate
+    from certify.attest.verify import verify
 
     keys = tuple(trust)
     verification = verify(path, trust=keys)
@@ -138,7 +138,7 @@ def _short_of(verification: Verification, certificate: Certificate, gate: Gate) 
 
 
 def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str | Path | PublicKey]) -> Iterator[str]:
-    from certify.certificate.trust import trusted
+    from certify.attest.trust import trusted
 
     standing = trusted(keys).standing(earlier.signer)
     if standing.revoked:

@@ -19,8 +19,8 @@ from certify.charts.draw import (
 )
 from certify.charts.markup import Markup, joined, tag
 from certify.charts.scale import Scale, scale
-from certify.errors import UsageError
-from certify.estimate import Estimate
+from certify.core.errors import UsageError
+from certify.core.estimate import Estimate
 from certify.label.text import width
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.errors import DataError, MissingExtra
+from certify.core.suggest import unknown_name
 from certify.data.dataset import Dataset, Image, Split, input_size
 from certify.data.partition import FIXED_SEED, carve, complete, share
 from certify.data.sequences import TOKEN_ARRAYS, token_split
-from certify.errors import DataError, MissingExtra
-from certify.suggest import unknown_name
 
 TEST_SHARE = 0.3
 VALIDATION_OF_REST = 1 / 7

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from certify.errors import UsageError
-from certify.suggest import unknown_name
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
 
 MAX_SIDE = 8192
 MAX_COLUMN = 1 << 24

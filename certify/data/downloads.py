@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from certify.errors import DataError
-from certify.files import CHUNK_BYTES
-from certify.progress import Progress
+from certify.core.errors import DataError
+from certify.core.files import CHUNK_BYTES
+from certify.core.progress import Progress
 
 TIMEOUT_S = 10.0
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)

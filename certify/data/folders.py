@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from certify.core.errors import DataError
+from certify.core.files import sha256_file
+from certify.core.progress import Progress
 from certify.data.dataset import Dataset, Image, Split, input_size
 from certify.data.partition import complete
-from certify.errors import DataError
-from certify.files import sha256_file
-from certify.progress import Progress
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}

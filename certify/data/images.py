@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from certify.core.errors import DataError, UsageError
 from certify.data.contract import IMAGE, Rules
 from certify.data.dataset import BIG_SIZE, Dataset, Image, Indices, Split
 from certify.data.preprocess import Preprocess
-from certify.errors import DataError, UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from certify.callables import import_callable
+from certify.core.callables import import_callable
+from certify.core.errors import ModelError
 from certify.data.dataset import Labels
-from certify.errors import ModelError
 
 TOP1 = "top1"
 FIVE = 5

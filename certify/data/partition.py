@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from certify.core.errors import DataError
 from certify.data.dataset import Labels, Split
-from certify.errors import DataError
 
 VALIDATION_SHARE = 0.1
 CALIBRATION_SHARE = 0.1

@@ -20,7 +20,7 @@ import rfc8785
 
 from certify.data.contract import KIND, Rules, checked_fields, kind_of, read_yaml
 from certify.data.dataset import Indices, Split
-from certify.feeding import by_input
+from certify.data.feeding import by_input
 
 
 class Preprocess(abc.ABC):

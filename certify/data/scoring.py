@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.errors import ModelError
 from certify.data.dataset import Labels
 from certify.data.metrics import TOP1, Metric
-from certify.errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certify.callables import import_callable, importing_from_here
+from certify.core.callables import import_callable, importing_from_here
+from certify.core.errors import DataError, UsageError
+from certify.core.folders import cache_folder
+from certify.core.progress import Progress, Silent
 from certify.data.arrays import from_mapping, load_mnist5k, load_npz
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
-from certify.errors import DataError, UsageError
-from certify.folders import cache_folder
-from certify.progress import Progress, Silent
 
 DEFAULT_SPEC = "mnist5k"
 PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.errors import DataError
 from certify.data.contract import TOKENS, Rules
 from certify.data.dataset import Dataset, Indices, Split
 from certify.data.preprocess import Preprocess
-from certify.errors import DataError
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What inputs take: the tokens, 1 for those that count, and the number of the segment that each stands in."""

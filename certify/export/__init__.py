@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from certify.errors import CertificateError, MissingExtra
+from certify.core.errors import CertificateError, MissingExtra
+from certify.core.suggest import unknown_name
 from certify.export.source import Source, pattern
-from certify.suggest import unknown_name
 
 if TYPE_CHECKING:
-    from certify.certificate.issue import Certificate
+    from certify.attest.issue import Certificate
 
 EXTRA = "export"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from certify.errors import CertificateError
+from certify.core.errors import CertificateError
 from certify.export.source import Path, Source
 from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
 

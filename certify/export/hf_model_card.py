@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from certify.export.source import Source
 from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
 from certify.label.figures import interval, quantity, significant

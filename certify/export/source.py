@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from certify.estimate import EvidenceLevel
+from certify.core.estimate import EvidenceLevel
 
 Path = tuple[str, ...]
 

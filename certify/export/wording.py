@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from certify.estimate import EvidenceLevel
+from certify.core.estimate import EvidenceLevel
 from certify.export.source import Source
 
 

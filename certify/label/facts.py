@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from certify.errors import CertificateError
-from certify.estimate import Estimate
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
 from certify.label.figures import percent, significant
 from certify.label.text import clean
 from certify.label.wording import Claim, accuracy_claim, energy_claim

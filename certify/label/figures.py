@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _WHOLE = ("B", "")  # what is counted: there is no millibyte

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from certify.estimate import Estimate, EvidenceLevel
+from certify.core.estimate import Estimate, EvidenceLevel
 from certify.label.figures import interval, percent, quantity, rounded, times
 
 ROWS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from certify.label.figures import percent, rounded, times
 
 CONFIDENCE = "(95 % interval)"

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from certify.assessments.efficiency.alone import ALONE, block_logs
+from certify.assessments.efficiency.edition import Edition
+from certify.core.evidence import Evidence, Observation, Window
+from certify.core.progress import Progress
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
-from certify.evidence import Evidence, Observation, Window
-from certify.judge.alone import ALONE, block_logs
-from certify.judge.edition import Edition
 from certify.measure import observe, runs
 from certify.measure.arms import Workers
 from certify.measure.experiment import (
@@ -32,7 +33,6 @@ from certify.measure.runs import Bench
 from certify.measure.runtime_choice import make_workload, settle
 from certify.measure.subject import subject
 from certify.measure.yardstick import yardstick_file
-from certify.progress import Progress
 
 WINDOWS_A_BLOCK = 2
 
@@ -61,7 +61,7 @@ def measure_alone(
         available_meters: meters to choose from; None for all.
 
     Returns:
-        Evidence of the one arm ``candidate``, for :func:`certify.judge.alone.derive_alone`. It is none to grade by.
+        Evidence of the one arm ``candidate``, for ``certify.assessments.efficiency.alone``. It is none to grade by.
 
     Raises:
         LeanmarkError: as :func:`certify.measure.experiment.measure` does.

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from certify.errors import MeasureError
-from certify.judge.edition import Edition
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import MeasureError
 from certify.measure.subject import Subject, open_worker, session_facts
 from certify.measure.windows import WARM_UP_SHARE, Running
 

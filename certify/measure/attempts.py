@@ -11,8 +11,8 @@ import fcntl
 import json
 from pathlib import Path
 
-from certify.errors import MeasureError
-from certify.folders import state_folder
+from certify.core.errors import MeasureError
+from certify.core.folders import state_folder
 
 LOG_NAME = "attempts.jsonl"
 

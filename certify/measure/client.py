@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import certify
-from certify.errors import MeasureError, ModelError
+from certify.core.errors import MeasureError, ModelError
 from certify.measure.runtimes.base import NodeRun
 
 OPEN_TIMEOUT_S = 300.0

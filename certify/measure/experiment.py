@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import MeasureError
+from certify.core.evidence import ARMS, Evidence, Header, Latencies, ModelFacts, Observation, Prediction, Workload
+from certify.core.progress import Progress, Silent
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
-from certify.errors import MeasureError
-from certify.evidence import ARMS, Evidence, Header, Latencies, ModelFacts, Observation, Prediction, Workload
-from certify.judge.edition import Edition
 from certify.measure import meters, observe, runs, runtimes
 from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
@@ -38,7 +39,6 @@ from certify.measure.runtimes.base import Runtime
 from certify.measure.subject import Subject, subject
 from certify.measure.windows import MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
-from certify.progress import Progress, Silent
 
 Pair = tuple[Subject, Subject]
 

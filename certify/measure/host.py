@@ -104,7 +104,7 @@ class Host:
 def around(
     before: Snapshot, after: Snapshot, own_cpu_s: float, worker_cpu_s: float | None, idle_cpu_s: float | None
 ) -> dict[str, float | None]:
-    """What happened between two snapshots, under the names of :class:`certify.evidence.Window`.
+    """What happened between two snapshots, under the names of :class:`certify.core.evidence.Window`.
 
     Args:
         before: at the beginning of the window.

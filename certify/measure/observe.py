@@ -10,14 +10,14 @@ from typing import Any
 
 import onnx
 
+from certify.core.evidence import Observation, Window
 from certify.data.dataset import Dataset, overlap
-from certify.evidence import Observation, Window
-from certify.graph.fusion import Quantization
 from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.inputs import InputStatistics
 from certify.measure.runtimes.base import NodeRun, Runtime
 from certify.measure.subject import Subject, file_kind, session_settings
+from certify.model_file.onnx_graph.fusion import Quantization
 
 NAMED = 3
 """Nodes of each provider whose names are kept."""

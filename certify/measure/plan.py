@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 
 MAX_WINDOW_S = 60.0
 

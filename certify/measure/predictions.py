@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.errors import ModelError
+from certify.core.evidence import Prediction
+from certify.core.progress import Progress
 from certify.data.dataset import Dataset
 from certify.data.metrics import Metric
 from certify.data.scoring import Scores, score
-from certify.errors import ModelError
-from certify.evidence import Prediction
 from certify.measure.inputs import parts, save_samples
 from certify.measure.subject import Subject
 from certify.measure.windows import Running
-from certify.progress import Progress
 
 
 @dataclass(frozen=True)

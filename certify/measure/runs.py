@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from certify.estimate import Estimate, EvidenceLevel
-from certify.evidence import ARMS, Window
-from certify.judge.batch_means import Series
-from certify.judge.blocks import blocks_needed
-from certify.judge.edition import Edition
-from certify.judge.ratio import (
+from certify.assessments.efficiency.edition import Edition
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.evidence import ARMS, Window
+from certify.core.progress import Progress
+from certify.core.statistics.batch_means import Series
+from certify.core.statistics.blocks import blocks_needed
+from certify.core.statistics.ratio import (
     Quantity,
     block_log_ratios,
     duration_per_inference,
@@ -31,7 +32,6 @@ from certify.measure.meters.base import Meter
 from certify.measure.plan import Plan
 from certify.measure.subject import Subject, open_worker, session_settings
 from certify.measure.windows import SETTLE_S, Recorder, Running, warm_up
-from certify.progress import Progress
 
 WINDOWS_A_BLOCK = 4
 AGAIN = "baseline_again"

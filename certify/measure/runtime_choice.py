@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import MeasureError, ModelError, UsageError
+from certify.core.evidence import Observation, Workload
+from certify.core.progress import Progress, Silent
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
-from certify.errors import MeasureError, ModelError, UsageError
-from certify.evidence import Observation, Workload
-from certify.judge.edition import Edition
 from certify.measure import meters, runtimes
 from certify.measure.client import OPEN_TIMEOUT_S
 from certify.measure.host import Host
@@ -32,7 +33,6 @@ from certify.measure.runs import Bench
 from certify.measure.runtimes.base import Runtime
 from certify.measure.subject import Subject, file_kind, open_worker, subject
 from certify.measure.windows import Recorder
-from certify.progress import Progress, Silent
 
 RUN = "runtime"
 DEVICES = ("cuda", "cpu")

@@ -9,21 +9,23 @@ from typing import Any
 
 import onnx
 
-from certify.certificate.content import content_digest
-from certify.certificate.external import SMALL_BYTES, external_files, inline_external
-from certify.certificate.seal import file_digest
-from certify.certificate.weights import whole_bytes
+from certify.core.errors import MeasureError
+from certify.core.evidence import ModelFacts
+from certify.core.files import sha256_file
 from certify.data.preprocess import Preprocess
-from certify.errors import MeasureError
-from certify.evidence import ModelFacts
-from certify.files import sha256_file
-from certify.graph import exported, exported_facts, exported_weights
-from certify.graph.counts import Counts, count
-from certify.graph.fusion import Quantization, fused_quantization, quantization
-from certify.graph.load import check_feedable, load_model, sample_shape
-from certify.graph.zero_channels import ZeroChannels, zero_channels
 from certify.measure.client import Worker
 from certify.measure.machine import cores_for
+from certify.model_file.onnx_file.content import content_digest
+from certify.model_file.onnx_file.external_data import SMALL_BYTES, external_files, inline_external
+from certify.model_file.onnx_file.seal import file_digest
+from certify.model_file.onnx_file.weights_file import whole_bytes
+from certify.model_file.onnx_graph.counts import Counts, count
+from certify.model_file.onnx_graph.fusion import Quantization, fused_quantization, quantization
+from certify.model_file.onnx_graph.load import check_feedable, load_model, sample_shape
+from certify.model_file.onnx_graph.zero_channels import ZeroChannels, zero_channels
+from certify.model_file.pt2 import archive as exported
+from certify.model_file.pt2 import facts as exported_facts
+from certify.model_file.pt2 import weights as exported_weights
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import rfc8785
 
-from certify.errors import MeasureError, ModelError
-from certify.evidence import Window
+from certify.core.errors import MeasureError, ModelError
+from certify.core.evidence import Window
 from certify.measure.client import OPEN_TIMEOUT_S, Worker
 from certify.measure.host import Host, around, cpu_since, process_cpu_s
 from certify.measure.meters.base import Meter, Usage

@@ -25,8 +25,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from certify.errors import ModelError
-from certify.files import sha256_file
+from certify.core.errors import ModelError
+from certify.core.files import sha256_file
 from certify.measure import runtimes
 from certify.measure.runtimes.base import Session, SessionOptions
 

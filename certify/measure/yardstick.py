@@ -17,9 +17,9 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from certify.errors import MeasureError
-from certify.files import sha256_file, write_bytes
-from certify.folders import cache_folder
+from certify.core.errors import MeasureError
+from certify.core.files import sha256_file, write_bytes
+from certify.core.folders import cache_folder
 
 SHA256 = "7aa192c09044d7daa5675f403b7b662aca38258fcfbae9ada186145fd9d19fb5"
 """Of the file; another one would be another yardstick."""

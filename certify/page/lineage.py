@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from certify.assessments.efficiency.payback import compression_energy, payback_inferences
 from certify.charts.bars import Bar, bars_chart
 from certify.charts.markup import Markup, tag
 from certify.charts.waterfall import Step, waterfall_chart
-from certify.estimate import Estimate
-from certify.judge.payback import compression_energy, payback_inferences
+from certify.core.estimate import Estimate
 from certify.label.figures import interval, percent, quantity, rounded, significant
 from certify.page.papers import Papers
 from certify.page.parts import Section, bullets, figure, figures, table, two_lines

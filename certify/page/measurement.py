@@ -8,7 +8,7 @@ from dataclasses import replace
 from certify.charts.draw import number
 from certify.charts.intervals import Row, intervals_chart
 from certify.charts.windows import blocks_chart, windows_chart
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from certify.label.figures import percent
 from certify.label.rows import Cell, accuracy_cell, cell, compared, ends, factor
 from certify.page.papers import Papers

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from certify.assessments.efficiency.classes import ClassLoss, class_losses
+from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.charts.bars import Bar, bars_chart
 from certify.charts.intervals import interval_cell
 from certify.charts.markup import Markup, tag
-from certify.judge.classes import ClassLoss, class_losses
-from certify.judge.edition import load_edition
-from certify.judge.nodes import NodeCost, node_costs
 from certify.label.figures import percent, quantity, rounded
 from certify.page.papers import Papers
 from certify.page.parts import Section, figure, figures, table

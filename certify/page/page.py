@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from certify.charts.markup import Markup, joined, tag
-from certify.errors import CertificateError
+from certify.core.errors import CertificateError
 from certify.label import draw
 from certify.label.facts import Facts
 from certify.label.facts import read as read_facts

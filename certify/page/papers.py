@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.certificate.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
-from certify.certificate.verification import Signature
-from certify.errors import CertificateError, NotDerivedError
-from certify.evidence import Evidence
-from certify.evidence_file import parse_evidence
-from certify.schema import validate
+from certify.attest.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
+from certify.attest.verification import Signature
+from certify.core.errors import CertificateError, NotDerivedError
+from certify.core.evidence import Evidence
+from certify.core.evidence_file import parse_evidence
+from certify.core.schema import validate
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_papers(
         CertificateError: there is no certificate, or something about it is not valid.
         NotDerivedError: there is no evidence that it follows from.
     """
-    from certify.certificate.verify import require_derived
+    from certify.attest.verify import require_derived
 
     path = Path(path)
     found, verification = require_derived(path, certificate, evidence)

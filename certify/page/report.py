@@ -31,7 +31,7 @@ def report(
         UsageError: a file that was named does not exist.
         CertificateError: there is no certificate, or it is not valid.
     """
-    from certify.files import write_text
+    from certify.core.files import write_text
 
     text = page(read_papers(path, certificate, evidence))
     if out is not None:

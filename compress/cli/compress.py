@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from certify import exit_codes
 from certify.cli.command import Command
 from certify.cli.output import bars, carbon_option, json_option, print_json, print_result
+from certify.core import exit_codes
 
 DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smh]?)")
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

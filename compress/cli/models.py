@@ -24,7 +24,7 @@ def command(pattern: str | None, as_json: bool) -> None:
     Names that begin with timm: are listed where PATTERN begins so. Beside these, leanmark compress takes
     package.module:factory and ONNX files.
     """
-    from certify.suggest import unknown_name
+    from certify.core.suggest import unknown_name
     from compress import models
 
     found = models.names(pattern)

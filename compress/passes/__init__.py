@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from certify.suggest import unknown_name
+from certify.core.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, Pass, PassContext, PassData, PassRecord, TorchPass
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from certify.errors import UsageError
-from certify.progress import Progress, Silent
+from certify.core.errors import UsageError
+from certify.core.progress import Progress, Silent
 from compress.targets import Target
 
 if TYPE_CHECKING:

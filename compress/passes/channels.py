@@ -11,7 +11,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 from compress.listening import listening
 from compress.passes.base import Declined
 from compress.passes.importance import MEASURES, follow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from certify.errors import DataError, UsageError
+from certify.core.errors import DataError, UsageError
 from compress.passes.base import PassContext, PassRecord
 from compress.passes.recovery import RecoveryTraining
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from certify.errors import ModelError
-from certify.suggest import unknown_name
+from certify.core.errors import ModelError
+from certify.core.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ import onnxruntime
 import torch
 from torch import nn
 
+from certify.core.estimate import Estimate
+from certify.core.statistics.quantiles import quantile_estimate
 from certify.data import Preprocess
-from certify.estimate import Estimate
-from certify.feeding import by_input
-from certify.judge.quantiles import quantile_estimate
+from certify.data.feeding import by_input
 from compress.export import export
 from compress.passes.base import PassContext, PassRecord
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from certify.errors import ModelError
-from certify.suggest import unknown_name
+from certify.core.errors import ModelError
+from certify.core.suggest import unknown_name
 from compress.passes.base import Declined, PassContext, PassRecord
 from compress.passes.integers import IntegerPass
 from compress.passes.recovery import RecoveryTraining

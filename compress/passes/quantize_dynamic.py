@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from certify.errors import ModelError
-from certify.suggest import unknown_name
+from certify.core.errors import ModelError
+from certify.core.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class QuantizeDynamic(OnnxPass):
 
 def products_share(graph: Graph) -> float:
     """Share of the multiply-adds that are not in convolutions, 0 to 1."""
-    from certify.graph.counts import count, infer_values
+    from certify.model_file.onnx_graph.counts import count, infer_values
 
     total = count(graph.model).macs
     values = infer_values(graph.model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from certify.suggest import unknown_name
+from certify.core.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 from compress.passes.integers import IntegerPass
 from compress.quantization.ranges import Calibration
@@ -75,7 +75,7 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
-        from certify.graph.load import load_model
+        from certify.model_file.onnx_graph.load import load_model
         from compress import onnx_file
         from compress.quantization.graph import Graph, count_types, session
         from compress.quantization.prepare import prepared

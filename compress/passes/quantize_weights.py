@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from certify.suggest import unknown_name
+from certify.core.suggest import unknown_name
 from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
 from compress.quantization.blocks import Rounding
 

@@ -40,7 +40,7 @@ class SpaceToDepth(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        from certify.graph.load import load_model
+        from certify.model_file.onnx_graph.load import load_model
         from compress import onnx_file
         from compress.quantization.graph import Graph
 

@@ -37,7 +37,7 @@ class TrimKernels(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        from certify.graph.load import load_model
+        from certify.model_file.onnx_graph.load import load_model
         from compress import onnx_file
         from compress.passes.global_pool import drop_idle_means
 

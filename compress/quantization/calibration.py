@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import onnx
 
-from certify.errors import ModelError
-from certify.progress import Progress
+from certify.core.errors import ModelError
+from certify.core.progress import Progress
 from compress.passes.base import PassContext
 from compress.quantization.graph import Feed, Graph, integer_tensors, probe
 from compress.quantization.histogram import Histogram

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress import onnx_file
 
 Array = npt.NDArray[Any]

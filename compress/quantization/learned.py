@@ -17,7 +17,7 @@ import onnx
 import torch
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress import onnx_file
 from compress.passes.base import Declined
 from compress.quantization.fake_quantize import bias_codes, bias_step

@@ -13,8 +13,8 @@ import onnx
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError
 from certify.data import Preprocess
-from certify.errors import ModelError
 from compress import onnx_file
 from compress.quantization.graph import Graph, attributes
 from compress.quantization.prepare import prepared

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import onnx.version_converter
 
-from certify.errors import ModelError
-from certify.graph.load import load_model
+from certify.core.errors import ModelError
+from certify.model_file.onnx_graph.load import load_model
 from compress import onnx_file
 from compress.passes.global_pool import means_as_pools
 from compress.quantization.graph import failures, opset

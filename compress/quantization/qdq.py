@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.quantization.graph import COMPUTE, Graph, failures
 from compress.targets import Target
 

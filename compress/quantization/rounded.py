@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.quantization.fake_quantize import (
     CODES,
     REDUCED_WEIGHT_CODES,

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 import torch
 
-from certify.errors import ModelError
-from certify.feeding import by_input
+from certify.core.errors import ModelError
+from certify.data.feeding import by_input
 from compress.parity import Parity, Samples, agreement, require_finite
 from compress.quantization.graph import Array, Graph, probe
 from compress.quantization.rounded import RoundedModel

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnx.version_converter
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.quantization.graph import failures, opset
 
 BFLOAT16_OPSET = 22

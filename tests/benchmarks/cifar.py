@@ -28,10 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from certify import files
+from certify.core import files
+from certify.core.errors import DataError
+from certify.core.folders import cache_folder
 from certify.data import Dataset, array_split, default_preprocess
-from certify.errors import DataError
-from certify.folders import cache_folder
 from compress import checkpoint, facts, weights
 from compress.job import CHECKPOINT, MODEL
 from compress.optimization import has_fast_bfloat16

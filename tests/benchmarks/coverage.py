@@ -1,7 +1,7 @@
 """How often the interval of the energy ratio holds the truth, by kind of noise, and how wide it is.
 
-Run ``python tests/benchmarks/coverage.py``; it prints a table and is no test (tests/certify/judge/test_batch_means.py
-holds the bounds). Half-widths are multiples of the ideal one: that of somebody who knows the true spread of the mean.
+Run ``python tests/benchmarks/coverage.py``; it prints a table and is no test (tests/certify/efficiency holds
+the bounds). Half-widths are multiples of the ideal one: that of somebody who knows the true spread of the mean.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "certify" / "judge"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "certify" / "efficiency"))
 
 import noise
 
-from certify.judge.edition import load_edition
+from certify.assessments.efficiency.edition import load_edition
 
 EXPERIMENTS = 20_000
 BLOCKS = (10, 14, 20, 30, 60)

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from null_runs import CONTRACT
 
+from certify.assessments.efficiency.edition import load_edition
+from certify.core.errors import LeanmarkError
+from certify.core.estimate import EvidenceLevel
+from certify.core.statistics.ratio import ratio_estimate
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Split
-from certify.errors import LeanmarkError
-from certify.estimate import EvidenceLevel
-from certify.judge.edition import load_edition
-from certify.judge.ratio import ratio_estimate
 from certify.measure import meters, runtimes, yardstick
 from certify.measure.client import Worker
 from certify.measure.machine import describe

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 
 from certify.data import Dataset, load
-from certify.graph.load import load_model
+from certify.model_file.onnx_graph.load import load_model
 from compress import models, recipe
 from compress.export import export
 from compress.facts import file_scores

@@ -18,9 +18,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from certify.assessments.efficiency.edition import load_edition
+from certify.core.evidence import Window
 from certify.data.images import ImagePreprocess
-from certify.evidence import Window
-from certify.judge.edition import load_edition
 from certify.measure import meters, runs, yardstick
 from certify.measure.experiment import open_bench
 from certify.measure.plan import Plan

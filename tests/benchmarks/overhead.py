@@ -13,7 +13,7 @@ import time
 
 from null_runs import yardstick_subject
 
-from certify.judge.edition import load_edition
+from certify.assessments.efficiency.edition import load_edition
 from certify.measure import meters, runs
 from certify.measure.experiment import open_bench
 from certify.measure.host import process_cpu_s

@@ -17,9 +17,9 @@ from null_runs import CONTRACT, QUICK, share_of, yardstick_subject
 from onnxruntime.quantization import QuantFormat, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from certify.estimate import EvidenceLevel
-from certify.judge.edition import load_edition
-from certify.judge.ratio import block_log_ratios, ratio_estimate
+from certify.assessments.efficiency.edition import load_edition
+from certify.core.estimate import EvidenceLevel
+from certify.core.statistics.ratio import block_log_ratios, ratio_estimate
 from certify.measure import meters, runs, yardstick
 from certify.measure.arms import Workers
 from certify.measure.experiment import open_bench

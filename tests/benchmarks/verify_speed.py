@@ -31,9 +31,9 @@ print(f"verify: exit {verification.exit_code}, derived again: {verification.deri
 DIGESTS = """
 import sys, time
 from pathlib import Path
-from certify.certificate.content import content_digest
-from certify.certificate.messages import parse_model
-from certify.certificate.seal import file_digest
+from certify.model_file.onnx_file.content import content_digest
+from certify.model_file.onnx_file.messages import parse_model
+from certify.model_file.onnx_file.seal import file_digest
 path = Path(sys.argv[1])
 began = time.perf_counter(); file_digest(path)
 print(f"file digest {time.perf_counter() - began:.2f} s")
@@ -70,13 +70,13 @@ def large_model() -> onnx.ModelProto:
 def main() -> None:
     """Certify a large model with made-up evidence, and time a fresh process that verifies it."""
     here = Path(__file__).resolve().parent.parent
-    sys.path[:0] = [str(here.parent), str(here / "certify" / "certificate"), str(here / "certify" / "judge")]
+    sys.path[:0] = [str(here.parent), str(here / "certify" / "attest"), str(here / "certify" / "efficiency")]
     from conftest import contract, facts_of, write_papers  # type: ignore[import-not-found]
     from synthetic import make_evidence, observed_in  # type: ignore[import-not-found]
 
-    from certify.certificate.keys import generate
-    from certify.certificate.normalise import normalise
+    from certify.attest.keys import generate
     from certify.data.dataset import samples_digest
+    from certify.model_file.normal_form import normalise
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -14,19 +14,19 @@ import onnx
 import pytest
 from hypothesis import settings
 
-from certify.certificate.issue import issue
-from certify.certificate.keys import SigningKey, generate
-from certify.certificate.normalise import normalise
+from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.attest.issue import issue
+from certify.attest.keys import SigningKey, generate
+from certify.core.evidence import Evidence
 from certify.data.dataset import samples_digest
-from certify.evidence import Evidence
-from certify.judge.edition import Edition, load_edition
+from certify.model_file.normal_form import normalise
 
 # The same examples everywhere, and no time limit on machines that others share.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
 
 
-def _module(stem: str, folder: str = "judge") -> ModuleType:
+def _module(stem: str, folder: str = "efficiency") -> ModuleType:
     """A module of a folder of tests/certify, which is no package."""
     name = f"leanmark_tests_{folder}_{stem}"
     if name not in sys.modules:
@@ -47,7 +47,7 @@ class Certified(NamedTuple):
 
 @pytest.fixture(scope="session")
 def make_evidence() -> Callable[..., Evidence]:
-    """The builder of tests/certify/judge/synthetic.py: honest evidence with a knob for each thing that may go wrong."""
+    """The builder of tests/certify/efficiency/synthetic.py: honest evidence, with a knob for each fault."""
     return _module("synthetic").make_evidence  # type: ignore[no-any-return]
 
 
@@ -59,7 +59,7 @@ def observed_in() -> Callable[[Path, Path], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def noise() -> ModuleType:
-    """The simulated machines of tests/certify/judge/noise.py."""
+    """The simulated machines of tests/certify/efficiency/noise.py."""
     return _module("noise")
 
 
@@ -79,8 +79,8 @@ def edition() -> Edition:
 def certify_small(
     make_evidence: Callable[..., Evidence], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Certified]:
-    """Certifies the small model of tests/certify/certificate/conftest.py on synthetic evidence."""
-    builders = _module("conftest", "certificate")
+    """Certifies the small model of tests/certify/attest/conftest.py on synthetic evidence."""
+    builders = _module("conftest", "attest")
     folder = tmp_path_factory.mktemp("small")
     onnx.save(builders.build_model(), folder / "foreign.onnx")
     normalise(folder / "foreign.onnx", folder / "candidate.onnx", builders.contract())

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from PIL import Image
 
 import certify
-from certify.errors import DataError, ModelError, UsageError
+from certify.core.errors import DataError, ModelError, UsageError
 from certify.measure.windows import MeasurementStopped
 
 CLASSES, SIDE = 4, 32

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 import certify
-from certify.certificate.audit import audit
+from certify.attest.audit import audit
 from certify.data import Preprocess
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
@@ -75,7 +75,7 @@ def result(noise: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             str(folder / "float.onnx"), str(folder / "int8.onnx"), _Pictures(), quant_format=QuantFormat.QDQ,
             use_external_data_format=True,
         )  # fmt: skip
-        patch.setattr("certify.certificate.normalise.fits_inside", lambda model, folder: False)
+        patch.setattr("certify.model_file.normal_form.fits_inside", lambda model, folder: False)
         yield certify.certify(
             folder / "int8.onnx",
             baseline=folder / "float.onnx",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.errors import CertificateError
-from certify.estimate import Estimate, EvidenceLevel, weakest
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate, EvidenceLevel, weakest
 
 ENDS = st.tuples(*[st.floats(allow_nan=False)] * 3).map(sorted).filter(lambda ends: math.isfinite(ends[1]))
 

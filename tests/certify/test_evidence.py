@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from certify.evidence import Workload
+from certify.core.evidence import Workload
 
 
 def test_workload_digest_changes_when_anything_in_it_does() -> None:

@@ -9,10 +9,10 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify.errors import CertificateError
-from certify.evidence import Evidence
-from certify.evidence_file import evidence_bytes, parse_evidence, read_evidence, write_evidence
-from certify.files import sha256_file
+from certify.core.errors import CertificateError
+from certify.core.evidence import Evidence
+from certify.core.evidence_file import evidence_bytes, parse_evidence, read_evidence, write_evidence
+from certify.core.files import sha256_file
 
 
 def test_evidence_survives_its_file(evidence: Evidence, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.files import copy, replacing, sha256_file, write_bytes, write_text
+from certify.core.files import copy, replacing, sha256_file, write_bytes, write_text
 
 
 def test_file_is_as_it_was_when_writing_fails(tmp_path: Path) -> None:

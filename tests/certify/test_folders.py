@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.folders import cache_folder, config_folder, state_folder
+from certify.core.folders import cache_folder, config_folder, state_folder
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from certify.progress import Bars, Silent
+from certify.core.progress import Bars, Silent
 
 
 def test_plain_lines_are_written_when_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from certify.suggest import unknown_name
+from certify.core.suggest import unknown_name
 
 
 def test_nearest_name_is_offered_when_there_is_one() -> None:

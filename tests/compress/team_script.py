@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError
 from certify.data import Dataset, array_split, default_preprocess
-from certify.errors import ModelError
 from compress import optimization, team
 from compress.optimization import Hooks
 from compress.spending import spending

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from certify.core.errors import DataError
+from certify.core.progress import Silent
 from certify.data import default_preprocess
-from certify.errors import DataError
-from certify.progress import Silent
 from compress.baseline import trained_baseline
 from compress.models import BuiltModel, ModelSource
 from compress.training import TrainingConfig, evaluate

@@ -9,7 +9,7 @@ import torch_pruning
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress import models
 from compress.checkpoint import load, read_record, save, structure_path
 

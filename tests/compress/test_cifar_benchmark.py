@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from certify.errors import DataError, UsageError
+from certify.core.errors import DataError, UsageError
 from compress import facts, models
 from compress.passes.structured_prune import StructuredPrune
 

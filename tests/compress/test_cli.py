@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 from compress.cli import compress, models, passes, recipes, tokenize
 
 COMMANDS = {"compress": compress, "models": models, "passes": passes, "recipes": recipes, "tokenize": tokenize}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from certify.core.errors import UsageError
 from certify.data import default_preprocess
-from certify.errors import UsageError
 from compress import data
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from certify.errors import DataError, ModelError, UsageError
+from certify.core.errors import DataError, ModelError, UsageError
 from compress.models import BuiltModel, ModelSource, fed_as
 from compress.passes.distill import Distill
 from compress.passes.structured_prune import StructuredPrune

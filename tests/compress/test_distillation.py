@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.distillation import OUTPUT_LOSSES, FeatureLoss, Taps, decouple, relate, soften, stages, standardise
 
 LABELS = torch.tensor([0, 2, 1])

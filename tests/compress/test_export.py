@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError
 from certify.data import default_preprocess
-from certify.errors import ModelError
 from compress import export as exporting
 from compress import onnx_file
 from compress.export import export

@@ -15,11 +15,11 @@ import onnx
 import pytest
 import torch
 
+from certify.core.errors import ModelError, UsageError
 from certify.data import Dataset, Preprocess, TokenPreprocess, default_preprocess
 from certify.data.arrays import from_mapping
-from certify.errors import ModelError, UsageError
-from certify.graph.counts import count
-from certify.graph.load import load_model
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.load import load_model
 from compress import checkpoint, facts, models
 from compress.export import ExportRecord, export
 from compress.parity import run_onnx
@@ -274,9 +274,9 @@ def test_text_goes_the_whole_way_when_a_bert_is_compressed(
     folders: Path, texts: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import certify
-    from certify.certificate.normalise import stored_contract
-    from certify.evidence_file import read_evidence
+    from certify.core.evidence_file import read_evidence
     from certify.measure.plan import Plan
+    from certify.model_file.normal_form import stored_contract
     from compress.pipeline import run
     from compress.recipe import Recipe
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from certify.errors import CertificateError, MeasureError
-from certify.estimate import EvidenceLevel
+from certify.core.errors import CertificateError, MeasureError
+from certify.core.estimate import EvidenceLevel
+from certify.core.schema import validate
 from certify.measure.meters import Choice
-from certify.schema import validate
 from compress import recipe
 from compress.facts import StageFacts, count_macs, of_module, state_digest
 from compress.lineage import BaselineRow, Lineage, Row, describe_data, part_digest

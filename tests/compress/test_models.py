@@ -6,7 +6,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from certify.errors import ModelError, UsageError
+from certify.core.errors import ModelError, UsageError
 from compress import models
 
 

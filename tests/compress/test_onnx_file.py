@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError
 from certify.data import default_preprocess
-from certify.errors import ModelError
-from certify.graph.counts import count
-from certify.graph.load import load_model
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.load import load_model
 from compress import onnx_file
 from compress.export import export
 from compress.facts import of_file

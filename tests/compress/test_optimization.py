@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 from compress import optimization
 from compress.optimization import TrainingConfig
 

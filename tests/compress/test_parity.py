@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress import parity
 
 OUTPUTS = np.array([[1.0, 0.0, -2.0], [0.0, 3.0, 1.0]], dtype=np.float32)

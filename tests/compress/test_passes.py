@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from certify.core.errors import UsageError
+from certify.core.files import sha256_file
 from certify.data import default_preprocess
-from certify.errors import UsageError
-from certify.files import sha256_file
 from compress import passes, recipe
 from compress.export import export
 from compress.facts import state_digest

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import certify.api
-from certify.certificate.normalise import normalise
+from certify.core.errors import DataError, MeasureError, UsageError
+from certify.core.files import sha256_file
+from certify.core.progress import Silent
+from certify.core.schema import validate
 from certify.data import default_preprocess
-from certify.errors import DataError, MeasureError, UsageError
-from certify.files import sha256_file
 from certify.measure.plan import Plan
-from certify.progress import Silent
-from certify.schema import validate
+from certify.model_file.normal_form import normalise
 from compress import load, pipeline, recipe
 from compress.facts import count_macs, state_digest
 from compress.passes.finetune import Finetune

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from compress.facts import count_macs, state_digest
 from compress.passes import latency
 from compress.passes.latency import Trial, best, paired, search

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from certify.core.errors import ModelError, UsageError
 from certify.data import default_preprocess
-from certify.errors import ModelError, UsageError
 from compress import checkpoint
 from compress.export import export, write_once
 from compress.facts import state_digest

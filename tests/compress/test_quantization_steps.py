@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.quantization.bias_correction import correct_biases, correctable, mean_inputs, own_biases
 from compress.quantization.calibration import observe
 from compress.quantization.equalize import equalize

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from certify.errors import ModelError, UsageError
+from certify.core.errors import ModelError, UsageError
 from compress.parity import run_onnx
 from compress.passes.quantize_static import QuantizeStatic
 

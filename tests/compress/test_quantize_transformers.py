@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from certify.data import default_preprocess
-from certify.graph.counts import count
-from certify.graph.fusion import quantization
-from certify.graph.load import load_model
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.fusion import quantization
+from certify.model_file.onnx_graph.load import load_model
 from compress.export import export
 from compress.parity import run_onnx
 from compress.passes.half import Half

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 from compress import recipe
 
 MINIMAL = "passes:\n  - quantize_static\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from certify.errors import ModelError
+from certify.core.errors import ModelError
 from compress.replacements import put, replaced
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 from compress.targets import TARGETS, choose, detect
 
 

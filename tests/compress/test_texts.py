@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from certify.core.errors import DataError, UsageError
+from certify.core.files import sha256_file
 from certify.data import load
-from certify.errors import DataError, UsageError
-from certify.files import sha256_file
 from compress.cli.tokenize import command
 from compress.texts import tokenize
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from certify.errors import MissingExtra, UsageError
+from certify.core.errors import MissingExtra, UsageError
 from compress import models, timm_models
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.progress import Silent
 from certify.data import Split, default_preprocess
-from certify.errors import DataError, ModelError, UsageError
-from certify.progress import Silent
 from compress import epochs, training
 from compress.training import TrainingConfig, evaluate, train
 

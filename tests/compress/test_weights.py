@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import Weights, WeightsEnum
 
-from certify.errors import DataError, ModelError, UsageError
-from certify.progress import Silent
+from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.progress import Silent
 from compress import weights
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from certify.errors import UsageError
-from certify.progress import Silent
+from certify.core.errors import UsageError
+from certify.core.progress import Silent
 from compress.workspace import FOLDER, STATE, Workspace
 
 

@@ -18,11 +18,11 @@ from lies import FREE, another_letter, leaves, lie
 from results import Results
 from tally import Tally
 
-from certify.certificate.audit import audit
-from certify.certificate.countersignature import countersign
-from certify.certificate.envelope import parse_envelope, sign
-from certify.certificate.keys import generate
-from certify.certificate.seal import unsealed_bytes
+from certify.attest.audit import audit
+from certify.attest.countersignature import countersign
+from certify.attest.envelope import parse_envelope, sign
+from certify.attest.keys import generate
+from certify.model_file.onnx_file.seal import unsealed_bytes
 
 Change = Callable[[bytes, random.Random], bytes]
 

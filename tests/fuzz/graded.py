@@ -15,17 +15,17 @@ from types import ModuleType
 
 import onnx
 
-from certify.certificate.issue import issue
-from certify.certificate.keys import SigningKey, generate
-from certify.certificate.normalise import normalise
-from certify.certificate.seal import seal, unsealed_bytes
-from certify.certificate.subject import subject_digests
-from certify.certificate.verification import Verification
-from certify.certificate.verify import verify
+from certify.attest.issue import issue
+from certify.attest.keys import SigningKey, generate
+from certify.attest.subject import subject_digests
+from certify.attest.verification import Verification
+from certify.attest.verify import verify
+from certify.core.evidence import Evidence, ModelFacts
 from certify.data.dataset import samples_digest
-from certify.evidence import Evidence, ModelFacts
-from certify.graph.exported import read_exported
-from certify.graph.exported_facts import count_exported
+from certify.model_file.normal_form import normalise
+from certify.model_file.onnx_file.seal import seal, unsealed_bytes
+from certify.model_file.pt2.archive import read_exported
+from certify.model_file.pt2.facts import count_exported
 
 TESTS = Path(__file__).resolve().parent.parent
 FILES = ("model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx")
@@ -85,7 +85,7 @@ class Graded:
 
 def make(folder: Path, seed: int = 0, ratio: float = 0.3) -> Graded:
     """Build, certify and sign a small model; another seed gives another model."""
-    papers = fixtures("certify/certificate/conftest")
+    papers = fixtures("certify/attest/conftest")
     folder.mkdir(parents=True, exist_ok=True)
     model = papers.build_model()
     if seed:
@@ -100,9 +100,9 @@ def make(folder: Path, seed: int = 0, ratio: float = 0.3) -> Graded:
 
 def make_program(folder: Path) -> Graded:
     """The same of a program as torch exports it, which can't carry a seal."""
-    papers = fixtures("certify/certificate/conftest")
+    papers = fixtures("certify/attest/conftest")
     folder.mkdir(parents=True)
-    fixtures("certify/certificate/test_subject").write_program(folder / "exported.pt2")
+    fixtures("certify/attest/test_subject").write_program(folder / "exported.pt2")
     contract = papers.contract(input_name="x", output_name="y")
     normalise(folder / "exported.pt2", folder / "candidate.pt2", contract)
     digests = subject_digests(folder / "candidate.pt2")
@@ -118,13 +118,13 @@ def make_program(folder: Path) -> Graded:
 
 def evidence_of(candidate: Path, seed: int, ratio: float) -> Evidence:
     """Honest made-up evidence about a file."""
-    facts: ModelFacts = fixtures("certify/certificate/conftest").facts_of(candidate)
+    facts: ModelFacts = fixtures("certify/attest/conftest").facts_of(candidate)
     return evidence_about(facts, candidate, seed, ratio)
 
 
 def evidence_about(facts: ModelFacts, candidate: Path, seed: int, ratio: float) -> Evidence:
     """Honest made-up evidence about a model of which that is known."""
-    synthetic = fixtures("certify/judge/synthetic")
+    synthetic = fixtures("certify/efficiency/synthetic")
     build = synthetic.make_evidence
     knobs = {"samples": 600, "both": 590, "ratio": ratio, "seed": seed, "latencies": 50}
     predictions = build(**knobs).predictions

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["certify", "compress"]):
     from markup import Unsafe
     from targets import Target, targets
 
-    from certify.errors import LeanmarkError
+    from certify.core.errors import LeanmarkError
 
 LARGEST_INPUT = 1 << 20
 NEVER_S = 1_000_000

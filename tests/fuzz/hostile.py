@@ -34,7 +34,7 @@ from graded import own_folders
 from results import Results
 from targets import Target, targets
 
-from certify.errors import LeanmarkError
+from certify.core.errors import LeanmarkError
 
 LONGEST_S = 2.0
 LARGEST_BYTES = 500_000_000

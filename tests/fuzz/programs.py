@@ -13,10 +13,12 @@ from typing import Any
 import mutations
 from graded import Graded, fixtures, make_program
 
+from certify.core.errors import LeanmarkError
 from certify.data.preprocess import Preprocess
-from certify.errors import LeanmarkError
-from certify.graph import exported, exported_facts, exported_weights
 from certify.measure.runtimes.torch_cuda import load_program
+from certify.model_file.pt2 import archive as exported
+from certify.model_file.pt2 import facts as exported_facts
+from certify.model_file.pt2 import weights as exported_weights
 
 MEMBERS = (
     "data/aotinductor/model/model.so", "data/constants/custom_obj_0", "data/weights/model.pt", "../x", "/etc/x",
@@ -147,7 +149,7 @@ class ProgramReaders:
 
     def __init__(self, folder: Path) -> None:
         self.home: Graded = make_program(folder)
-        papers = fixtures("certify/certificate/conftest")
+        papers = fixtures("certify/attest/conftest")
         self.contract: Preprocess = papers.contract(input_name="picture", output_name="linear")
 
     def facts(self, content: bytes) -> None:

@@ -15,15 +15,12 @@ import rfc8785
 from graded import Graded
 from markup import Unsafe, refuse_script
 
-from certify.certificate.audit import audit
-from certify.certificate.content import content_digest
-from certify.certificate.countersignature import countersign
-from certify.certificate.envelope import parse_envelope, sign
-from certify.certificate.issue import Certificate, issue, read_lineage
-from certify.certificate.keys import generate
-from certify.certificate.messages import parse_model
-from certify.certificate.normalise import normalise, stored_contract
-from certify.certificate.trust import (
+from certify.attest.audit import audit
+from certify.attest.countersignature import countersign
+from certify.attest.envelope import parse_envelope, sign
+from certify.attest.issue import Certificate, issue, read_lineage
+from certify.attest.keys import generate
+from certify.attest.trust import (
     STORE_NAME,
     TrustStore,
     hand_over,
@@ -32,15 +29,18 @@ from certify.certificate.trust import (
     revoke,
     trusted,
 )
-from certify.certificate.verify import KEY_STATEMENTS_NAME, verify
+from certify.attest.verify import KEY_STATEMENTS_NAME, verify
+from certify.core.errors import LeanmarkError
+from certify.core.evidence_file import parse_evidence
+from certify.core.folders import config_folder
 from certify.data.preprocess import Preprocess
-from certify.errors import LeanmarkError
-from certify.evidence_file import parse_evidence
 from certify.export import FORMATS, export
-from certify.folders import config_folder
-from certify.graph.counts import count
-from certify.graph.load import inputs, load_model
-from certify.graph.zero_channels import zero_channels
+from certify.model_file.normal_form import normalise, stored_contract
+from certify.model_file.onnx_file.content import content_digest
+from certify.model_file.onnx_file.messages import parse_model
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.load import inputs, load_model
+from certify.model_file.onnx_graph.zero_channels import zero_channels
 from certify.page import Papers, page
 from compress import recipe
 

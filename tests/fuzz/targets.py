@@ -18,8 +18,8 @@ from google.protobuf.message import DecodeError
 from graded import make
 from readers import Readers
 
-from certify.certificate.envelope import parse_envelope
-from certify.certificate.seal import unsealed_bytes
+from certify.attest.envelope import parse_envelope
+from certify.model_file.onnx_file.seal import unsealed_bytes
 from compress import recipe
 
 Mutate = Callable[[bytes, random.Random], bytes]

@@ -16,12 +16,12 @@ import pytest
 import rfc8785
 from graded import Graded, fixtures, make, own_folders
 
-from certify.certificate.envelope import parse_envelope, sign
-from certify.certificate.normalise import stored_contract
-from certify.errors import ModelError, UsageError
-from certify.graph.counts import count
-from certify.graph.exported import read_exported
-from certify.graph.load import load_model, outputs
+from certify.attest.envelope import parse_envelope, sign
+from certify.core.errors import ModelError, UsageError
+from certify.model_file.normal_form import stored_contract
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.load import load_model, outputs
+from certify.model_file.pt2.archive import read_exported
 from compress import recipe
 
 
@@ -120,7 +120,7 @@ def test_recipe_is_refused_when_a_number_is_larger_than_json_holds(number: str) 
 
 def program(folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
     """A small program with one member of its archive changed."""
-    write_program = fixtures("certify/certificate/test_subject").write_program
+    write_program = fixtures("certify/attest/test_subject").write_program
     path, other = folder / "good.pt2", folder / "bad.pt2"
     write_program(path)
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:

@@ -13,7 +13,7 @@ from graded import own_folders
 from markup import Unsafe, refuse_script
 from targets import Run, Target, targets
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 
 SLICE = 12
 

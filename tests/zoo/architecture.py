@@ -16,11 +16,11 @@ from architectures import SIZES, TRANSFORMERS
 from table import MACS
 from torch import nn
 
+from certify.core.errors import LeanmarkError
 from certify.data import Preprocess, default_preprocess
 from certify.data.arrays import from_mapping
-from certify.errors import LeanmarkError
-from certify.graph.counts import count
-from certify.graph.load import load_model
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.load import load_model
 from compress import models, onnx_file
 from compress.export import export
 from compress.facts import count_macs, count_parameters

@@ -25,7 +25,7 @@ from typing import Any
 
 from table import complete, markdown
 
-from certify.files import write_text
+from certify.core.files import write_text
 
 OUT = Path(__file__).parents[2] / "build" / "coverage"
 TIME_LIMIT_S, MEMORY_LIMIT_GIB = 3600.0, 16.0

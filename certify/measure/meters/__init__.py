@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certify.errors import MeasureError, UsageError
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.errors import MeasureError, UsageError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
+from certify.core.suggest import unknown_name
 from certify.measure.meters.base import Meter
 from certify.measure.meters.combined import PLUS, Sum
-from certify.suggest import unknown_name
 
 METERS = {
     "nvml": "certify.measure.meters.nvml:Nvml",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from certify.errors import UsageError
-from certify.estimate import EvidenceLevel, weakest
-from certify.evidence import MeterFacts
+from certify.core.errors import UsageError
+from certify.core.estimate import EvidenceLevel, weakest
+from certify.core.evidence import MeterFacts
 from certify.measure.meters.base import Meter, Reading, Usage
 
 PLUS = "+"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 from certify.measure.meters.base import Reading
 from certify.measure.meters.sampling import Repeated
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 
 HWMON = "sys/class/hwmon"
 POWER_METER = "power_meter"

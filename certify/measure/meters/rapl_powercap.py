@@ -22,9 +22,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.meters.counters import Counter, Counters, moving
 

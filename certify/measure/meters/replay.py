@@ -17,9 +17,9 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
 from certify.measure.meters.base import Meter, Reading, Usage
 from certify.measure.meters.trace import Trace, TraceWindow, TraceWriter, read_trace
 

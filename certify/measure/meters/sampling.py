@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 from certify.measure.meters.base import Reading
 
 LARGEST_SHARE = 0.005

@@ -4,7 +4,7 @@ A trace is a text file of JSON objects, one a line. The first is the header::
 
     {"kind": "trace", "version": 1, "devices": ["cuda"], "meter": {...}}
 
-where ``meter`` holds the fields of :class:`certify.evidence.MeterFacts`. Every further line is a window::
+where ``meter`` holds the fields of :class:`certify.core.evidence.MeterFacts`. Every further line is a window::
 
     {"kind": "window", "label": "", "inferences": null, "duration_s": 5.02, "cpu_s": 0.3, "energy_j": 812.4,
      "reading": {"board_before_mj": 10.0, "board_after_mj": 812410.0}}
@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
 
 VERSION = 1
 

@@ -3,7 +3,7 @@
 Reads: CPU seconds of the worker process (all threads, CLOCK_PROCESS_CPUTIME_ID) and wall seconds of the window.
 Method: ``vcpus * idle_w_per_vcpu * duration_s + (full_w_per_vcpu - idle_w_per_vcpu) * cpu_s``, the linear utilisation
     model of Cloud Carbon Footprint (https://www.cloudcarbonfootprint.org/docs/methodology/), with its averages per
-    provider, in certify/judge/vcpu_watts.yaml. Where the provider can't be told from the DMI strings, the mean of the
+    provider, in certify/core/vcpu_watts.yaml. Where the provider can't be told from the DMI strings, the mean of the
     providers' rows is used, and ``provider`` says ``unknown``. Idle power counts for every vCPU that this process may
     use, whether the workload has a thread on it or not, as a package counter would count it.
 Scope: the vCPUs that this process may use. Not memory, disk, network, cooling.
@@ -22,9 +22,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
-from certify.judge.vcpu_model import coefficients, modelled_energy_j
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
+from certify.core.vcpu_model import coefficients, modelled_energy_j
 from certify.measure.meters.base import Reading, Usage
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"

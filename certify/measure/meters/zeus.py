@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from certify.errors import LeanmarkError, MeasureError, MissingExtra
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.errors import LeanmarkError, MeasureError, MissingExtra
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.meters.counters import Counter, Counters, moving
 from certify.measure.meters.sampling import SampledPower

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
 from certify.measure.runtimes.base import Runtime
-from certify.suggest import unknown_name
 
 RUNTIMES = {
     "onnxruntime-cpu": "certify.measure.runtimes.onnxruntime_cpu:OnnxRuntimeCpu",

@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from certify.errors import MissingExtra, ModelError
-from certify.feeding import by_input
+from certify.core.errors import MissingExtra, ModelError
+from certify.data.feeding import by_input
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 
 EXTRA = "openvino"

@@ -1,9 +1,9 @@
 """Programs exported by torch, on an NVIDIA GPU (https://docs.pytorch.org/docs/stable/export.html).
 
 For GPUs without ONNX Runtime or TensorRT. It runs a ``.pt2`` file as ``torch.export.save`` wrote it; the file is
-checked first and loaded from its checked parts alone (see certify.graph.exported), since torch itself would unpickle
-what a file says is pickled. The program's operators run one by one, as exported: there is no graph optimiser that could
-be off, and no Q/DQ pair is ever fused. TF32 is off; cuDNN tries its algorithms and takes the fastest.
+checked first and loaded from its checked parts alone (see certify.model_file.pt2.archive), since torch itself would
+unpickle what a file says is pickled. The program's operators run one by one, as exported: there is no graph optimiser
+that could be off, and no Q/DQ pair is ever fused. TF32 is off; cuDNN tries its algorithms and takes the fastest.
 
 CUDA returns before a GPU is done: every inference here ends with its output in the machine's memory, and both ends of
 a window wait for the device (https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution).
@@ -19,10 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from certify.errors import ModelError
-from certify.graph.exported import SUFFIX, Exported, loadable, read_exported
+from certify.core.errors import ModelError
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
+from certify.model_file.pt2.archive import SUFFIX, Exported, loadable, read_exported
 
 QUANTIZERS = "torch.ops.quantized_decomposed."
 INSTALL = "Install a build of torch for CUDA (https://pytorch.org/get-started/locally), or use another runtime."

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.profile import derive
 from certify.charts.bars import Bar, bars_chart
 from certify.charts.draw import standalone
 from certify.charts.intervals import Row, intervals_chart
@@ -12,10 +14,8 @@ from certify.charts.markup import Markup
 from certify.charts.palette import DARK, LIGHT
 from certify.charts.waterfall import Step, waterfall_chart
 from certify.charts.windows import blocks_chart, windows_chart
-from certify.estimate import Estimate
-from certify.evidence import Evidence
-from certify.judge.edition import Edition
-from certify.judge.profile import derive
+from certify.core.estimate import Estimate
+from certify.core.evidence import Evidence
 
 SVG = "{http://www.w3.org/2000/svg}"
 

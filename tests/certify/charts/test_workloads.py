@@ -7,7 +7,7 @@ import pytest
 
 from certify.charts.draw import WIDTH, standalone
 from certify.charts.workloads import Series, workloads
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from certify.label import render
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from certify.assessments.efficiency.grade import Grade
+from certify.assessments.efficiency.profile import Profile
+from certify.core.estimate import Estimate
 from certify.data.images import ImagePreprocess
-from certify.estimate import Estimate
-from certify.judge.grade import Grade
-from certify.judge.profile import Profile
 from certify.measure.plan import Plan
 
 Run = Callable[..., Result]
@@ -189,7 +189,7 @@ def test_verify_exits_with_what_was_found_when_done(
         def to_json(self) -> dict[str, Any]:
             return {"exit_code": code}
 
-    monkeypatch.setattr("certify.certificate.verify.verify", lambda *arguments, **named: Found())
+    monkeypatch.setattr("certify.attest.verify.verify", lambda *arguments, **named: Found())
     result = leanmark("verify", onnx_file())
     assert result.exit_code == code
     assert result.stdout == "+ seal: fine [31m\nvalid: grade C~.\n"
@@ -209,7 +209,7 @@ def test_label_writes_svg_and_png_when_certificate_is_read(
 ) -> None:
     svg = '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="20"><rect width="9" height="9"/></svg>'
     certificate = SimpleNamespace(label=lambda: svg)
-    monkeypatch.setattr("certify.certificate.verify.require_derived", lambda *_, **__: (certificate, None))
+    monkeypatch.setattr("certify.attest.verify.require_derived", lambda *_, **__: (certificate, None))
     result = leanmark("label", onnx_file(), "--out", tmp_path / "pictures" / "net.v1", "--width", 400)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "pictures" / "net.v1.svg").read_text() == svg

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from certify.certificate.verification import Check
+from certify.attest.verification import Check
 from certify.export import Export
 
 Run = Callable[..., Result]
@@ -37,7 +37,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found["given"] = lineage
         return Export(name, '{"a": 1}\n', ("predicate.x\x1b[31m", "predicate.y.0", "predicate.y.1"))
 
-    monkeypatch.setattr("certify.certificate.verify.verify", verify)
+    monkeypatch.setattr("certify.attest.verify.verify", verify)
     monkeypatch.setattr("certify.export.export", export)
     return found
 
@@ -71,7 +71,7 @@ def test_export_writes_file_when_it_is_named(
 def test_export_gives_lineage_when_it_is_the_signed_one(
     leanmark: Run, onnx_file: Make, verified: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("certify.certificate.issue.read_lineage", lambda path: {"name": path.name})
+    monkeypatch.setattr("certify.attest.issue.read_lineage", lambda path: {"name": path.name})
     leanmark("export", onnx_file(), "--format", "in-toto")
     assert verified["given"] is None
     verified["lineage"] = "pass"

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from certify.cli import main as program
 from certify.cli.main import REFEREE, main
-from certify.errors import LeanmarkError, MeasureError, UsageError
+from certify.core.errors import LeanmarkError, MeasureError, UsageError
 
 
 @pytest.fixture

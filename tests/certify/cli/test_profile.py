@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from certify.estimate import Estimate, EvidenceLevel
-from certify.evidence import Evidence
-from certify.judge.profile import Profile
+from certify.assessments.efficiency.profile import Profile
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.evidence import Evidence
 from certify.measure.plan import Plan
 from certify.profiled import Profiled, WorkloadProfile
 

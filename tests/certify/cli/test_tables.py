@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from certify.assessments.efficiency.grade import Grade
+from certify.assessments.efficiency.payback import payback
 from certify.cli.tables import comparison, files, payback_lines, single, verdict
-from certify.estimate import Estimate, EvidenceLevel
-from certify.judge.grade import Grade
-from certify.judge.payback import payback
+from certify.core.estimate import Estimate, EvidenceLevel
 
 
 def drawn(part: object, width: int = 100) -> str:

@@ -15,8 +15,8 @@ import certify
 from certify.cli.main import main
 from certify.comparison import compare
 from certify.comparison.comparable import why_not_comparable
-from certify.errors import CertificateError, UsageError
-from certify.evidence import MeterFacts, ModelFacts, Workload
+from certify.core.errors import CertificateError, UsageError
+from certify.core.evidence import MeterFacts, ModelFacts, Workload
 
 Make = Callable[..., Any]
 WORKLOAD = Workload("onnxruntime-cpu", "1.0", "CPUExecutionProvider", 1, 2, 2)
@@ -52,7 +52,7 @@ def other_baseline(make: Make) -> Any:
 
 def certify_facts(make: Make) -> ModelFacts:
     """Facts of the small candidate, as the evidence of one of its certificates states them."""
-    from certify.evidence_file import read_evidence
+    from certify.core.evidence_file import read_evidence
 
     return read_evidence(make().path.parent / "evidence.jsonl").header.models["candidate"]
 
@@ -131,7 +131,7 @@ def test_compare_refuses_other_constants_when_energy_is_modelled(frugal: Any) ->
 
 
 def compare_predicate(path: Path) -> Any:
-    from certify.certificate.issue import Certificate
+    from certify.attest.issue import Certificate
 
     return Certificate.read(path).predicate
 

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 from click.testing import Result as Run
 
-from certify.certificate.keys import generate
+from certify.attest.keys import generate
 from certify.cli.main import main
 from certify.comparison import Gate, pass_gate
-from certify.errors import UsageError
-from certify.evidence_file import read_evidence
+from certify.core.errors import UsageError
+from certify.core.evidence_file import read_evidence
 
 Make = Callable[..., Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certify.core.errors import DataError, MissingExtra, UsageError
 from certify.data import arrays, load, overlap, require_separate
 from certify.data.arrays import array_split, from_mapping
-from certify.errors import DataError, MissingExtra, UsageError
 
 MNIST5K_TEST_DIGEST = "b548694e41071fd2e9b2cb431a6a36d258527739d3d610ffbcd783b2ce6df94f"
 

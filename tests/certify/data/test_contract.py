@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certify.core.errors import UsageError
 from certify.data import Preprocess
-from certify.errors import UsageError
 
 GOOD = """\
 # EfficientNet-Lite0

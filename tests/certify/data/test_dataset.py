@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from certify.core.errors import DataError
 from certify.data import Dataset, Split, array_split, overlap, require_separate
 from certify.data.dataset import input_size
-from certify.errors import DataError
 
 
 def pictures(n: int, side: int = 8, seed: int = 0) -> np.ndarray:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from certify.core.errors import DataError
+from certify.core.progress import Silent
 from certify.data.downloads import Remote, fetch, fetch_archive, unpack
-from certify.errors import DataError
-from certify.progress import Silent
 
 CONTENT = bytes(range(256)) * 2000
 QUIET_S = 0.4

@@ -6,9 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from certify.core.errors import DataError
 from certify.data import load, overlap, require_separate
 from certify.data.folders import IMAGENETTE
-from certify.errors import DataError
 
 SYNSETS = tuple(IMAGENETTE)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from certify.core.errors import ModelError, UsageError
 from certify.data import get_metric, score
-from certify.errors import ModelError, UsageError
 
 OUTPUTS = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(6, 9)), elements=st.integers(-3, 3))
 

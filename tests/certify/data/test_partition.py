@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certify.core.errors import DataError
 from certify.data import array_split, carve
 from certify.data.dataset import Split
 from certify.data.partition import apportion, complete, share
-from certify.errors import DataError
 
 
 def numbered(values: list[int], labels: list[int]) -> Split:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certify.core.errors import DataError, UsageError
 from certify.data import Dataset, ImagePreprocess, Preprocess, array_split, default_preprocess
-from certify.errors import DataError, UsageError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

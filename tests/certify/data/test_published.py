@@ -12,11 +12,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from certify.core.errors import DataError
+from certify.core.progress import Silent
 from certify.data import load, published, require_separate
 from certify.data.folders import IMAGENETTE
 from certify.data.published import IDX_IMAGES, load_fashion_mnist, read_idx
-from certify.errors import DataError
-from certify.progress import Silent
 
 
 def cifar10_tree(cache: Path, records: int = 20) -> np.ndarray:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from certify.core.errors import ModelError
 from certify.data import score
-from certify.errors import ModelError
 
 
 def test_score_gives_top1_margin_and_correct_when_outputs_are_plain() -> None:

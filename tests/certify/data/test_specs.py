@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certify.core.errors import DataError, UsageError
 from certify.data import Dataset, array_split, load
-from certify.errors import DataError, UsageError
 
 MODULE = """
 import numpy as np

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certify.core.errors import DataError, UsageError
 from certify.data import Dataset, Preprocess, TokenInput, TokenPreprocess, default_preprocess, load, overlap
 from certify.data.arrays import array_split, from_mapping
+from certify.data.feeding import by_input
 from certify.data.sequences import token_split
-from certify.errors import DataError, UsageError
-from certify.feeding import by_input
 
 GOOD = """\
 kind: tokens

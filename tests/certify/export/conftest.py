@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from certify.certificate.envelope import sign
-from certify.certificate.issue import Certificate
-from certify.certificate.keys import generate
-from certify.certificate.statement import Binding, build_statement
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import derive
+from certify.attest.envelope import sign
+from certify.attest.issue import Certificate
+from certify.attest.keys import generate
+from certify.attest.statement import Binding, build_statement
+from certify.core.evidence import Evidence, MeterFacts, ModelFacts
 from certify.data.images import ImagePreprocess
-from certify.evidence import Evidence, MeterFacts, ModelFacts
-from certify.judge.edition import Edition
-from certify.judge.grade import grade
-from certify.judge.profile import derive
 
 HEX = "ab" * 32
 ENERGY = {"value": 7.5, "low": 3.75, "high": 15.0, "unit": "J", "n": 1, "method": "m", "evidence": "modelled"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from certify.certificate.issue import Certificate
-from certify.errors import CertificateError, MissingExtra, UsageError
+from certify.attest.issue import Certificate
+from certify.core.errors import CertificateError, MissingExtra, UsageError
 from certify.export import FORMATS, Export, export, write
 from certify.export.source import Source, pattern
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from certify.cli.main import main
-from certify.errors import CertificateError
+from certify.core.errors import CertificateError
 from certify.label import render
 from certify.label.badge import badge
 from certify.label.text import width

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from certify.certificate.statement import PREDICATE_TYPE, STATEMENT_TYPE
-from certify.certificate.verify import verify
-from certify.errors import CertificateError
+from certify.attest.statement import PREDICATE_TYPE, STATEMENT_TYPE
+from certify.attest.verify import verify
+from certify.core.errors import CertificateError
+from certify.core.schema import validate
 from certify.label import draw, render, renderer
 from certify.label.layout import LEFT, RIGHT
 from certify.label.png import DRAWING, drawing
 from certify.label.text import width
-from certify.schema import validate
 
 DIGEST = "0123456789abcdef" * 4
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.estimate import Estimate
+from certify.core.estimate import Estimate
 from certify.label.figures import interval, percent, quantity, rounded, significant, times
 
 

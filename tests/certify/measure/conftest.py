@@ -13,14 +13,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import derive
+from certify.core.evidence import Evidence
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
-from certify.evidence import Evidence
-from certify.judge.edition import Edition
-from certify.judge.grade import grade
-from certify.judge.profile import derive
 from certify.measure import observe
 from certify.measure.subject import subject
 

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.errors import MeasureError
-from certify.judge.batch_means import batch_rule, half_widths
-from certify.judge.edition import Edition, load_edition
+from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.core.errors import MeasureError
+from certify.core.progress import Silent
+from certify.core.statistics.batch_means import batch_rule, half_widths
 from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.host import Host
 from certify.measure.plan import Plan
 from certify.measure.runs import Bench
 from certify.measure.windows import Recorder, Running
-from certify.progress import Silent
 
 EDITION = load_edition()
 SECONDS = st.floats(1e-3, 1e4)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from certify.errors import MeasureError
-from certify.folders import state_folder
+from certify.core.errors import MeasureError
+from certify.core.folders import state_folder
 from certify.measure.attempts import LOG_NAME, count_attempt
 
 

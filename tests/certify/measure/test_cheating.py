@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from certify.judge.guards import GUARDS
+from certify.assessments.efficiency.guards import GUARDS
 from certify.measure.subject import Subject, subject
 
 RUNTIME = "onnxruntime-cpu"

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certify.core.evidence import Workload
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
-from certify.evidence import Workload
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
 from certify.measure.experiment import save_inputs

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certify.errors import MeasureError, ModelError
-from certify.files import sha256_file
+from certify.core.errors import MeasureError, ModelError
+from certify.core.files import sha256_file
 from certify.measure.client import Worker
 from certify.measure.host import process_cpu_s
 from certify.measure.subject import session_settings

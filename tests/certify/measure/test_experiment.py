@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certify.errors import MeasureError, ModelError
-from certify.estimate import EvidenceLevel
-from certify.evidence import Evidence, MeterFacts
-from certify.evidence_file import evidence_bytes, parse_evidence
-from certify.judge.edition import Edition
-from certify.judge.profile import derive
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.profile import derive
+from certify.core.errors import MeasureError, ModelError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import Evidence, MeterFacts
+from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.measure import client, runs
 from certify.measure.arms import Workers
 from certify.measure.experiment import measure

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from certify.evidence import ARMS, Evidence
-from certify.judge.edition import Edition
-from certify.judge.guards.models import one_device, quantization_fused
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.models import one_device, quantization_fused
+from certify.core.evidence import ARMS, Evidence
 from certify.measure import observe
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import NodeRun

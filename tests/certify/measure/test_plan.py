@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from certify.errors import UsageError
+from certify.core.errors import UsageError
 from certify.measure.plan import Plan
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from certify.core.errors import ModelError
+from certify.core.progress import Silent
 from certify.data.metrics import Metric, get_metric
-from certify.errors import ModelError
 from certify.measure.inputs import save_samples
 from certify.measure.predictions import Predicted, pair, predict
 from certify.measure.subject import open_worker, subject
 from certify.measure.windows import Running
-from certify.progress import Silent
 
 
 def _predict(small_pair, folder: Path, metric: Metric | None) -> Predicted:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from certify.errors import MeasureError, ModelError, UsageError
-from certify.evidence import Window, Workload
-from certify.judge.edition import Edition
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import MeasureError, ModelError, UsageError
+from certify.core.evidence import Window, Workload
+from certify.core.progress import Silent
 from certify.measure import runtime_choice, runtimes
 from certify.measure.plan import Plan
 from certify.measure.runtime_choice import Settled, make_workload, settle
 from certify.measure.windows import Running
-from certify.progress import Silent
 
 AUTO = Plan(runtime="auto", threads=1, window_s=0.02, yardstick=False)
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from certify.errors import ModelError, UsageError
+from certify.core.errors import ModelError, UsageError
 from certify.measure import runtimes
 from certify.measure.runtimes import onnxruntime_base
 from certify.measure.runtimes.base import SessionOptions

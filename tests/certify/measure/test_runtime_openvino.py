@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certify.errors import ModelError, UsageError
-from certify.graph.fusion import fused_quantization
-from certify.graph.load import load_model
-from certify.judge.guards.models import one_device, quantization_fused
+from certify.assessments.efficiency.guards.models import one_device, quantization_fused
+from certify.core.errors import ModelError, UsageError
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
 from certify.measure.runtimes.base import Session, SessionOptions
 from certify.measure.subject import session_settings, subject
+from certify.model_file.onnx_graph.fusion import fused_quantization
+from certify.model_file.onnx_graph.load import load_model
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certify.certificate.normalise import normalise, stored_contract
+from certify.core.errors import ModelError, UsageError
+from certify.core.files import sha256_file
 from certify.data.preprocess import Preprocess
-from certify.errors import ModelError, UsageError
-from certify.files import sha256_file
 from certify.measure import observe, runtimes
 from certify.measure.plan import Plan
 from certify.measure.runtime_choice import settle
@@ -20,6 +19,7 @@ from certify.measure.runtimes.base import SessionOptions
 from certify.measure.runtimes.torch_cuda import TorchCuda
 from certify.measure.subject import subject
 from certify.measure.worker import Worker
+from certify.model_file.normal_form import normalise, stored_contract
 
 torch = pytest.importorskip("torch")
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from certify.evidence import Evidence, Window
-from certify.evidence_file import evidence_bytes, parse_evidence
+from certify.core.evidence import Evidence, Window
+from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.measure import windows
 from certify.measure.client import WindowResult
 from certify.measure.host import Host

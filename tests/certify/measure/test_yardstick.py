@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 from certify.measure import yardstick
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import certify
 from certify.api import Result
-from certify.certificate.issue import Certificate
+from certify.assessments.efficiency.grade import Grade
+from certify.attest.issue import Certificate
 from certify.charts.markup import Markup, joined, tag
 from certify.cli.main import main
-from certify.errors import CertificateError
-from certify.judge.grade import Grade
+from certify.core.errors import CertificateError
 from certify.page import Papers, page, read_papers, report
 
 HOSTILE = '</td></style></title><script>alert(1)</script><img src=x onerror="alert(1)">"\' onload=\'alert(1)'

@@ -1,4 +1,4 @@
-"""Writes the published examples anew, from made-up evidence: ``python tests/certify/schema/make_examples.py``.
+"""Writes the published examples anew, from made-up evidence: ``python tests/certify/core/schema/make_examples.py``.
 
 To be run after a schema that is not released yet, or the guards, have changed; the tests say when.
 """
@@ -16,24 +16,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "certify" / "schema" / "examples"
-sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / "certify" / name) for name in ("certificate", "judge"))]
+sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / "certify" / name) for name in ("attest", "efficiency"))]
 
 from conftest import contract, lineage_values  # type: ignore[import-not-found]  # noqa: E402
 from synthetic import make_evidence  # type: ignore[import-not-found]  # noqa: E402
 
-from certify.certificate.agreement import compare_measurements  # noqa: E402
-from certify.certificate.countersignature import SCHEMA  # noqa: E402
-from certify.certificate.envelope import parse_envelope  # noqa: E402
-from certify.certificate.keys import SigningKey  # noqa: E402
-from certify.certificate.signed import Signed, sign_statement  # noqa: E402
-from certify.certificate.statement import Binding, build_statement  # noqa: E402
-from certify.certificate.subject import measured_digests  # noqa: E402
-from certify.certificate.trust import TrustStore, hand_over, revoke  # noqa: E402
-from certify.evidence import Evidence  # noqa: E402
-from certify.evidence_file import evidence_bytes  # noqa: E402
-from certify.judge.edition import load_edition  # noqa: E402
-from certify.judge.grade import grade  # noqa: E402
-from certify.judge.profile import derive  # noqa: E402
+from certify.assessments.efficiency.edition import load_edition  # noqa: E402
+from certify.assessments.efficiency.grade import grade  # noqa: E402
+from certify.assessments.efficiency.profile import derive  # noqa: E402
+from certify.attest.countersignature import SCHEMA  # noqa: E402
+from certify.attest.envelope import parse_envelope  # noqa: E402
+from certify.attest.keys import SigningKey  # noqa: E402
+from certify.attest.remeasurement import compare_measurements  # noqa: E402
+from certify.attest.signed import Signed, sign_statement  # noqa: E402
+from certify.attest.statement import Binding, build_statement  # noqa: E402
+from certify.attest.subject import measured_digests  # noqa: E402
+from certify.attest.trust import TrustStore, hand_over, revoke  # noqa: E402
+from certify.core.evidence import Evidence  # noqa: E402
+from certify.core.evidence_file import evidence_bytes  # noqa: E402
 
 EDITION = load_edition("2026")
 

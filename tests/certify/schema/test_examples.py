@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from certify.certificate.compared import compare_grades
-from certify.certificate.statement import grade_json
-from certify.errors import CertificateError
-from certify.judge.edition import load_edition
-from certify.judge.grade import grade
-from certify.judge.profile import Profile
-from certify.schema import SCHEMAS, validate
+from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import Profile
+from certify.attest.rederivation import compare_grades
+from certify.attest.statement import grade_json
+from certify.core.errors import CertificateError
+from certify.core.schema import SCHEMAS, validate
 
 EXAMPLES = {
-    entry.name: json.loads(entry.read_text()) for entry in (resources.files("certify.schema") / "examples").iterdir()
+    entry.name: json.loads(entry.read_text())
+    for entry in (resources.files("certify.core.schema") / "examples").iterdir()
 }
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from certify.errors import CertificateError
-from certify.estimate import Estimate
-from certify.schema import SCHEMAS, load_schema, validate
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
+from certify.core.schema import SCHEMAS, load_schema, validate
 
 HEX = "ab" * 32
 ROW: dict[str, Any] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certify.errors import MeasureError, UsageError
-from certify.estimate import EvidenceLevel
+from certify.core.errors import MeasureError, UsageError
+from certify.core.estimate import EvidenceLevel
 from certify.measure.meters import METERS, choose, get, require
 from certify.measure.meters.rapl_powercap import RaplPowercap
 from certify.measure.meters.vcpu_watts import VcpuWatts

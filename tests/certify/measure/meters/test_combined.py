@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from certify.errors import MeasureError, UsageError
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts, Window
+from certify.core.errors import MeasureError, UsageError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts, Window
 from certify.measure.meters import choose, get
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.meters.combined import Sum

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 from certify.measure.meters.counters import MOST_W, Counter, Counters, moving
 
 TURN = 1_000_000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
 from certify.measure.meters.hwmon import Hwmon
 

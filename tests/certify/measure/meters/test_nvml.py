@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.meters.nvml import Nvml
 

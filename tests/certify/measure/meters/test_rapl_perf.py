@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 from certify.measure.meters.base import Usage
 from certify.measure.meters.perf_event import ATTRIBUTES, PerfEvent
 from certify.measure.meters.rapl_perf import RaplPerf

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
 from certify.measure.meters.rapl_powercap import RaplPowercap
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from certify.errors import MeasureError, UsageError
-from certify.estimate import EvidenceLevel
-from certify.evidence import MeterFacts
+from certify.core.errors import MeasureError, UsageError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import MeterFacts
 from certify.measure.meters import choose, get, require
 from certify.measure.meters.base import Usage
 from certify.measure.meters.replay import Recording, Replay

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.errors import MeasureError
+from certify.core.errors import MeasureError
 from certify.measure.meters.sampling import LARGEST_SHARE, Repeated, SampledPower
 
 NEVER_S = 1e6

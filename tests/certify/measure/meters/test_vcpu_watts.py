@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.judge.vcpu_model import coefficients, modelled_energy_j
+from certify.core.vcpu_model import coefficients, modelled_energy_j
 from certify.measure.meters.base import Usage
 from certify.measure.meters.vcpu_watts import VcpuWatts
 

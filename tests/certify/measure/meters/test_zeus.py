@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from certify.errors import MeasureError
-from certify.estimate import EvidenceLevel
+from certify.core.errors import MeasureError
+from certify.core.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
 from certify.measure.meters.zeus import Zeus
 

@@ -1,0 +1,173 @@
+"""What each class lost: compression hurts some classes more than the average tells.
+
+For every class of the test set, both models are right or wrong on the same samples. The p-value is McNemar's, exact and
+two-sided, times what Holm (1979), "A simple sequentially rejective multiple test procedure", asks for so many classes:
+the chance to call any class worse that is not stays below 5 % over all of them together. Intervals hold for all classes
+at once too (Bonferroni).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtr
+
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
+from certify.core.evidence import Evidence
+from certify.core.statistics.proportions import Interval, PairedTable, difference_interval, wilson_interval
+
+STEM = re.compile(r"class_\d+_difference_points")
+SIGNED_CLASSES = 10
+"""So many classes stand in the profile, the clearest losses first; the rest follows from the evidence."""
+
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """One class of the test set.
+
+    Attributes:
+        label: index of the class.
+        name: as the data call it, or its index where they have no names.
+        baseline: accuracy of the baseline on its samples.
+        candidate: likewise of the candidate.
+        difference: candidate minus baseline in percentage points; its interval holds for all classes at once.
+        p: McNemar's p-value, corrected by Holm over all classes.
+    """
+
+    label: int
+    name: str
+    baseline: Estimate
+    candidate: Estimate
+    difference: Estimate
+    p: Estimate
+
+    def is_worse(self, edition: Edition) -> bool:
+        """Whether the loss is more than chance, with the other classes reckoned in."""
+        return self.difference.value < 0 and self.p.value <= 1 - edition.confidence
+
+
+def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) -> tuple[ClassLoss, ...]:
+    """The classes that stand in the test set, the clearest losses first.
+
+    Args:
+        evidence: predictions, and the names of the classes where they were recorded.
+        edition: gives the confidence.
+        most: so many at most; None for all.
+
+    Raises:
+        CertificateError: the names of the classes are no list of texts.
+    """
+    labels = evidence.labels()
+    if len(labels) == 0:
+        return ()
+    classes, member = np.unique(labels, return_inverse=True)
+    right = [
+        np.array(list(tops), dtype=np.int64) == labels
+        for tops in ((p.baseline_top1 for p in evidence.predictions), (p.candidate_top1 for p in evidence.predictions))
+    ]
+    tables = _tables(right[0], right[1], member, len(classes))
+    adjusted = holm(_mcnemar(tables))
+    points = np.array([(table.only_candidate - table.only_baseline) / table.n for table in tables])
+    # Losses before gains, the least likely chance first; then by size.
+    order = np.lexsort((classes, points, np.where(points < 0, adjusted, 2.0)))
+    names = _names(evidence)
+    return tuple(
+        _loss(int(classes[i]), names.get(int(classes[i]), str(classes[i])), tables[i], float(adjusted[i]), edition,
+              len(classes))
+        for i in order[:most]
+    )  # fmt: skip
+
+
+def class_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
+    """What the profile holds of them: how many are worse, and the first classes by their index."""
+    losses = class_losses(evidence, edition)
+    if not losses:
+        return {}
+    worse = sum(loss.is_worse(edition) for loss in losses)
+    method = f"of {len(losses)} classes, those whose loss is more than chance (McNemar, corrected by Holm)"
+    estimates = {"classes_worse": Estimate.exact(worse, "1", method)}
+    for loss in losses[:SIGNED_CLASSES]:
+        stem = f"class_{loss.label}"
+        estimates[f"{stem}_accuracy_baseline"] = loss.baseline
+        estimates[f"{stem}_accuracy_candidate"] = loss.candidate
+        estimates[f"{stem}_difference_points"] = loss.difference
+        estimates[f"{stem}_p"] = loss.p
+    return estimates
+
+
+def clearest_class(estimates: Mapping[str, Estimate]) -> str:
+    """The class that lost most clearly, to stand at the end of a sentence; empty where none is in the estimates."""
+    stems = [name.removesuffix("_difference_points") for name in estimates if STEM.fullmatch(name)]
+    lost = [stem for stem in stems if estimates[f"{stem}_difference_points"].value < 0]
+    if not lost:
+        return ""
+    stem = min(lost, key=lambda stem: (estimates[f"{stem}_p"].value, estimates[f"{stem}_difference_points"].value))
+    points = estimates[f"{stem}_difference_points"]
+    name = points.method.rpartition(": ")[0]
+    before = 100 * estimates[f"{stem}_accuracy_baseline"].value
+    return f", most clearly in {name}: {-points.value:.3g} of {before:.3g} points"
+
+
+def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """P-values corrected by Holm's step-down procedure, in the order given, (m,) to (m,)."""
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    stepped = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
+    corrected = np.empty_like(stepped)
+    corrected[order] = stepped
+    return corrected
+
+
+def _tables(
+    baseline: npt.NDArray[np.bool_], candidate: npt.NDArray[np.bool_], member: npt.NDArray[np.int64], classes: int
+) -> list[PairedTable]:
+    cells = (baseline & candidate, ~baseline & candidate, baseline & ~candidate, ~baseline & ~candidate)
+    counts = [np.bincount(member, weights=cell, minlength=classes).astype(np.int64).tolist() for cell in cells]
+    return [PairedTable(*row) for row in zip(*counts, strict=True)]
+
+
+def _mcnemar(tables: Sequence[PairedTable]) -> npt.NDArray[np.float64]:
+    """Exact two-sided p-values of many tables at once."""
+    gained = np.array([table.only_candidate for table in tables])
+    lost = np.array([table.only_baseline for table in tables])
+    return np.asarray(np.minimum(1.0, 2 * bdtr(np.minimum(gained, lost).astype(np.float64), gained + lost, 0.5)))
+
+
+def _names(evidence: Evidence) -> dict[int, str]:
+    observed = evidence.observation("classes") or {}
+    names = observed.get("names", [])
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise CertificateError("Evidence: the names of the classes should be a list of texts.")
+    return {label: name[:LONGEST_NAME] for label, name in enumerate(names)}
+
+
+def _loss(label: int, name: str, table: PairedTable, p: float, edition: Edition, classes: int) -> ClassLoss:
+    all_at_once = 1 - (1 - edition.confidence) / classes
+    method = f"class {name}: {{}}, Bonferroni over {classes} classes"
+    value = (table.only_candidate - table.only_baseline) / table.n
+    tango = method.format("difference of paired proportions, score interval (Tango 1998)")
+    wilson = method.format("Wilson score interval")
+    return ClassLoss(
+        label=label,
+        name=name,
+        baseline=_share(table.baseline, table.n, all_at_once, wilson),
+        candidate=_share(table.candidate, table.n, all_at_once, wilson),
+        difference=_estimate(100 * value, difference_interval(table, all_at_once), 100, "%", table.n, tango),
+        p=Estimate.exact(p, "1", f"class {name}: McNemar's test, exact, two-sided, Holm over {classes} classes"),
+    )
+
+
+def _share(right: int, n: int, confidence: float, method: str) -> Estimate:
+    return _estimate(right / n, wilson_interval(right, n, confidence), 1, "1", n, method)
+
+
+def _estimate(value: float, ends: Interval, scale: float, unit: str, n: int, method: str) -> Estimate:
+    return Estimate(value, min(scale * ends.low, value), max(scale * ends.high, value), unit, n, method)

@@ -1,0 +1,172 @@
+"""The grade: one letter, or the reasons why there is none. A pure function of the profile and the edition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards import GUARDS
+from certify.assessments.efficiency.notes import loss_notes, unshown_margins
+from certify.assessments.efficiency.profile import Profile
+from certify.core.errors import CertificateError
+from certify.core.estimate import EvidenceLevel
+
+REFUSED = "refused"
+SCORE_DIGITS = 9
+"""Decimals of the score: the last bit of a platform's logarithm must not decide a letter."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The outcome of an edition's rules.
+
+    Attributes:
+        letter: A (best) to G, or None for a refusal.
+        modelled: whether the energy is modelled, so that the letter bears a tilde.
+        score_db: score in decibels, before any cap; None for a refusal.
+        upper_ratio: U, upper end of the energy ratio's interval, the null run's bias added; None where unknown.
+        loss_percent: L, upper end of the relative loss in percent, not below 0; None where unknown.
+        reasons: for a refusal, one sentence each.
+        notes: what a reader of the letter should know, one sentence each.
+    """
+
+    letter: str | None
+    modelled: bool
+    score_db: float | None
+    upper_ratio: float | None
+    loss_percent: float | None
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The letter as it is printed (``C``, ``C~``), or ``refused``."""
+        if self.letter is None:
+            return REFUSED
+        return f"{self.letter}~" if self.modelled else self.letter
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {**asdict(self), "reasons": list(self.reasons), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Grade:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            CertificateError: a field is missing, unknown or of the wrong type, or a letter stands with reasons.
+        """
+        if not isinstance(fields, Mapping) or set(fields) != set(cls.__dataclass_fields__):
+            raise CertificateError(f"The grade in the certificate should hold {', '.join(cls.__dataclass_fields__)}.")
+        letter, modelled = fields["letter"], fields["modelled"]
+        if not isinstance(letter, str | None) or not isinstance(modelled, bool):
+            raise CertificateError("The grade's letter should be a text or null, and modelled true or false.")
+        score, upper, lost = (_number_or_none(fields, name) for name in ("score_db", "upper_ratio", "loss_percent"))
+        reasons, notes = _texts(fields, "reasons"), _texts(fields, "notes")
+        if (letter is None) != bool(reasons) or (letter is None) != (score is None):
+            raise CertificateError("A grade has either a letter and a score, or reasons why there is none.")
+        return cls(letter, modelled, score, upper, lost, reasons, notes)
+
+
+def grade(profile: Profile, edition: Edition) -> Grade:
+    """Grade a profile by an edition's rules."""
+    ratio = profile.estimates.get("energy_ratio")
+    loss = profile.estimates.get("relative_loss_percent")
+    if ratio is not None and (ratio.evidence is EvidenceLevel.PROXY or not math.isfinite(ratio.high)):
+        ratio = None
+    bias = _null_bias(profile)
+    upper = None if ratio is None else ratio.high + bias
+    lost = None if loss is None or not math.isfinite(loss.high) else max(0.0, loss.high)
+    modelled = ratio is not None and ratio.evidence is EvidenceLevel.MODELLED
+    reasons = _reasons(profile, edition, upper, lost)
+    score = None
+    if upper is not None and lost is not None and not reasons:
+        score = score_db(upper, lost, edition)
+    letter = None if score is None else _capped(edition.letter(score), modelled, edition)
+    notes = _notes(profile, edition, modelled, bias)
+    if loss is not None:
+        notes += loss_notes(profile.estimates, edition)
+        notes += unshown_margins(profile.estimates, edition, letter, upper, modelled)
+    notes += _unknown_guards(profile, edition)
+    return Grade(letter, modelled, score, upper, lost, tuple(reasons), tuple(notes))
+
+
+def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float:
+    """Score in decibels: -energy_weight * log10(U) - loss_weight * L, rounded to SCORE_DIGITS."""
+    raw = -edition.energy_weight * math.log10(upper_ratio) - edition.loss_weight * loss_percent
+    return round(raw, SCORE_DIGITS) + 0.0
+
+
+def _null_bias(profile: Profile) -> float:
+    """How far the null run's ratio lies from 1, where its interval excludes 1; else 0."""
+    null = profile.estimates.get("null_ratio")
+    return 0.0 if null is None or null.low <= 1 <= null.high else abs(null.value - 1)
+
+
+def _reasons(profile: Profile, edition: Edition, upper: float | None, lost: float | None) -> list[str]:
+    reasons = []
+    if upper is None or upper <= 0:
+        reasons.append("No energy figure with an interval could be had at any level.")
+    if lost is None:
+        reasons.append("The loss of accuracy could not be determined.")
+    elif lost > edition.largest_loss_percent:
+        limit = edition.largest_loss_percent
+        reasons.append(f"A relative loss of up to {lost:.3g} % can't be ruled out; at most {limit:g} % is allowed.")
+    for name in GUARDS:
+        result = profile.guard(name)
+        if result is None:
+            reasons.append(f"Guard {name} was not judged.")
+        elif result.outcome == "fail":
+            reasons.append(f"Guard {name} failed: {_continued(result.sentence)}")
+        elif result.outcome == "unknown" and name not in edition.may_be_unknown:
+            reasons.append(f"Guard {name} is unknown and must not be: {_continued(result.sentence)}")
+    return reasons
+
+
+def _capped(letter: str, modelled: bool, edition: Edition) -> str:
+    """Modelled energy can't earn a letter better than the edition's best for it."""
+    order = [*edition.letters, edition.last_letter]
+    best = order.index(edition.best_modelled_letter) if modelled else 0
+    return order[max(order.index(letter), best)]
+
+
+def _notes(profile: Profile, edition: Edition, modelled: bool, bias: float) -> list[str]:
+    notes = []
+    if modelled:
+        best = edition.best_modelled_letter
+        notes.append(f"The energy is modelled: the model's own error is not in the interval, and {best} is the best.")
+    if bias > 0:
+        notes.append(f"The null run's interval excludes 1: its bias of {bias:.3g} is added to the energy ratio.")
+    return notes
+
+
+def _unknown_guards(profile: Profile, edition: Edition) -> list[str]:
+    return [
+        f"Guard {result.name} is unknown: {_continued(result.sentence)}"
+        for result in profile.guards
+        if result.outcome == "unknown" and result.name in edition.may_be_unknown
+    ]
+
+
+def _continued(sentence: str) -> str:
+    """A sentence to stand after a colon: small first letter, unless a name in capitals begins it."""
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
+
+
+def _number_or_none(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields[name]
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise CertificateError(f"The grade's {name} should be a number or null, found {value!r}.")
+    return float(value)
+
+
+def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    values = fields[name]
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        raise CertificateError(f"The grade's {name} should be a list of texts.")
+    return tuple(values)

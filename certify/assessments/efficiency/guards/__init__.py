@@ -1,0 +1,54 @@
+"""Guards: named checks over recorded observations, each a pure function of the evidence and the edition.
+
+A fail gives no letter. An unknown gives none either, unless the edition names the guard in ``may_be_unknown``.
+"""
+
+from __future__ import annotations
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs
+from certify.assessments.efficiency.guards.result import Finding, Guard, GuardResult, Outcome
+from certify.core.evidence import Evidence
+
+GUARDS: dict[str, Guard] = {
+    "counter_moved": meter.counter_moved,
+    "counter_monotonic": meter.counter_monotonic,
+    "counter_agrees_with_power": meter.counter_agrees_with_power,
+    "no_throttling": machine.no_throttling,
+    "device_alone": machine.device_alone,
+    "steal_low": machine.steal_low,
+    "temperature_bounded": machine.temperature_bounded,
+    "enough_windows": runs.enough_windows,
+    "null_holds": runs.null_holds,
+    "sessions_isolated": machine.sessions_isolated,
+    "baseline_at_best_settings": runs.baseline_at_best_settings,
+    "quantization_fused": models.quantization_fused,
+    "channels_removed": models.channels_removed,
+    "one_device": models.one_device,
+    "test_unseen": data.test_unseen,
+    "same_task": models.same_task,
+    "inputs_real": data.inputs_real,
+    "outputs_finite": data.outputs_finite,
+    "baseline_beats_majority": data.baseline_beats_majority,
+    "enough_test_samples": data.enough_test_samples,
+    "windows_in_order": plausible.windows_in_order,
+    "windows_vary": plausible.windows_vary,
+    "cpu_time_possible": plausible.cpu_time_possible,
+    "latencies_agree": plausible.latencies_agree,
+    "meter_known": plausible.meter_known,
+    "joules_follow": plausible.joules_follow,
+    "joules_not_modelled": plausible.joules_not_modelled,
+    "energy_above_idle": plausible.energy_above_idle,
+}
+
+__all__ = ["GUARDS", "Finding", "Guard", "GuardResult", "Outcome", "judge_guards"]
+
+
+def judge_guards(evidence: Evidence, edition: Edition) -> tuple[GuardResult, ...]:
+    """Run every guard.
+
+    Raises:
+        CertificateError: an observation holds a value of the wrong type.
+    """
+    findings = {name: guard(evidence, edition) for name, guard in GUARDS.items()}
+    return tuple(GuardResult(name, finding.outcome, finding.sentence) for name, finding in findings.items())

@@ -1,0 +1,92 @@
+"""Guards over the test data: unseen, real, enough, and told apart by the baseline."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Finding, by_arm, check, number, percent, unknown
+from certify.core.evidence import Evidence
+from certify.core.statistics.proportions import wilson_interval
+
+
+def test_unseen(evidence: Evidence, edition: Edition) -> Finding:
+    """No test sample was seen in training, calibration or validation."""
+    observed = evidence.observation("overlap") or {}
+    pairs = {name: number(observed, name) for name in observed if "test" in name.split("/")}
+    shared = {name: count for name, count in pairs.items() if count}
+    if shared:
+        told = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
+        return Finding("fail", f"Samples stand in two parts of the data ({told}): the test set is not unseen.")
+    if "train/test" not in pairs or None in pairs.values():
+        return unknown("What the models were trained and calibrated on is not known in full")
+    return Finding("pass", f"No sample is shared: {', '.join(sorted(pairs))}.")
+
+
+def inputs_real(evidence: Evidence, edition: Edition) -> Finding:
+    """The inputs that ran were different samples, neither constant nor random; values alone move the power."""
+    observed = evidence.observation("inputs") or {}
+    std, distinct, constant = (number(observed, name) for name in ("std", "distinct", "constant_share"))
+    correlation, repetition = (number(observed, name) for name in ("neighbour_correlation", "repetition"))
+    if std is None or distinct is None or constant is None:
+        return unknown("The inputs were not looked at")
+    if correlation is not None:
+        regular, least = correlation >= edition.input_correlation, f"{edition.input_correlation:g}"
+        told = f"neighbouring values correlate by {correlation:.2g} (at least {least}, random numbers have 0)"
+    elif repetition is not None:
+        regular, least = repetition >= edition.input_repetition, f"{edition.input_repetition:g}"
+        told = f"tokens come again {repetition:.3g} times as often as random ones would (at least {least})"
+    else:
+        return unknown("Whether the inputs are random was not looked at")
+    varied = std >= edition.input_std and distinct >= edition.distinct_inputs
+    return check(
+        varied and constant <= edition.constant_inputs_share and regular,
+        f"{distinct:.0f} different inputs with a standard deviation of {std:.3g}; {percent(constant)} of them are "
+        f"constant (allowed {percent(edition.constant_inputs_share)}); {told}",
+        "these are no real data",
+    )
+
+
+def outputs_finite(evidence: Evidence, edition: Edition) -> Finding:
+    """Neither model gave NaN or infinity."""
+    observed = by_arm(evidence, "outputs")
+    finite = [values.get("finite") for values in observed or ()]
+    if observed is None or not all(isinstance(value, bool) for value in finite):
+        return unknown("The outputs were not looked at")
+    margins = all(math.isfinite(p.baseline_margin + p.candidate_margin) for p in evidence.predictions)
+    broken = [arm for arm, value in zip(("baseline", "candidate"), finite, strict=True) if not value]
+    return check(
+        not broken and margins,
+        f"Outputs that are no finite numbers: {', '.join(broken) or ('none' if margins else 'in the margins')}",
+        "a model that gives NaN or infinity is broken",
+    )
+
+
+def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Finding:
+    """The baseline is surely better than always naming the commonest class."""
+    if not evidence.predictions:
+        return unknown("No test sample was scored")
+    labels = evidence.labels()
+    correct = sum(p.baseline_top1 == p.label for p in evidence.predictions)
+    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
+    low = wilson_interval(correct, len(labels), edition.confidence).low
+    return check(
+        low > majority,
+        f"The baseline's accuracy is {percent(correct / len(labels))}, at least {percent(low)}; the commonest class "
+        f"makes up {percent(majority)}",
+        "a baseline that knows nothing has nothing to lose",
+    )
+
+
+def enough_test_samples(evidence: Evidence, edition: Edition) -> Finding:
+    """The whole test set was scored, and it holds enough different samples."""
+    n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})
+    stated = number(evidence.header.data, "test_samples")
+    return check(
+        distinct >= edition.minimum_test_samples and stated in (None, n),
+        f"{n} test samples were scored, {distinct} of them different"
+        + ("" if stated in (None, n) else f", of a test set of {stated:.0f}"),
+        f"the whole test set must be scored, and hold at least {edition.minimum_test_samples} different samples",
+    )

@@ -1,0 +1,98 @@
+"""Guards over the machine: was it left alone, and was it the same machine from beginning to end."""
+
+from __future__ import annotations
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import (
+    Finding,
+    check,
+    host_values,
+    main_windows,
+    mapping,
+    mean,
+    percent,
+    unknown,
+)
+from certify.core.evidence import Evidence
+from certify.core.statistics.ratio import blocks_of
+
+
+def no_throttling(evidence: Evidence, edition: Edition) -> Finding:
+    """The processor did not lower its clock for heat."""
+    events = host_values(main_windows(evidence), "thermal_throttles")
+    if events is None:
+        return unknown("The machine does not tell whether it throttled for heat")
+    throttled = sum(count > 0 for count in events)
+    return check(
+        throttled <= edition.throttled_windows_share * len(events),
+        f"{throttled} of {len(events)} windows saw thermal throttling "
+        f"(allowed {percent(edition.throttled_windows_share)})",
+        "the machine changed its own speed while measuring",
+    )
+
+
+def device_alone(evidence: Evidence, edition: Edition) -> Finding:
+    """Other processes took little of the machine."""
+    shares = host_values(main_windows(evidence), "foreign_cpu_share")
+    if shares is None:
+        return unknown("What other processes took of the machine could not be read")
+    return check(
+        mean(shares) <= edition.foreign_cpu_share,
+        f"Other processes took {percent(mean(shares))} of the processor on average, at most {percent(max(shares))} "
+        f"(allowed {percent(edition.foreign_cpu_share)} on average)",
+        "the machine was not left alone",
+    )
+
+
+def steal_low(evidence: Evidence, edition: Edition) -> Finding:
+    """Neither a hypervisor nor a CPU quota took the processor away."""
+    windows = main_windows(evidence)
+    steal, throttled = host_values(windows, "steal_share"), host_values(windows, "throttled_s")
+    if steal is None and throttled is None:
+        return unknown("Neither steal nor throttling by a quota could be read")
+    stolen_share = mean(steal) if steal else 0.0
+    stopped_share = sum(throttled) / sum(window.duration_s for window in windows) if throttled else 0.0
+    found = [f"a hypervisor took {percent(stolen_share)} (allowed {percent(edition.steal_share)})"] if steal else []
+    if throttled:
+        limit = percent(edition.throttled_time_share)
+        found.append(f"a quota stopped the processes for {percent(stopped_share)} of the time (allowed {limit})")
+    sentence = " and ".join(found)
+    return check(
+        stolen_share <= edition.steal_share and stopped_share <= edition.throttled_time_share,
+        sentence[0].upper() + sentence[1:],
+        "the processor was not there when it was needed",
+    )
+
+
+def temperature_bounded(evidence: Evidence, edition: Edition) -> Finding:
+    """The temperature did not drift far between the first block and the last."""
+    windows = main_windows(evidence)
+    if host_values(windows, "temperature_c") is None:
+        return unknown("The temperature could not be read")
+    blocks = [mean(host_values(block.windows, "temperature_c") or []) for block in blocks_of(windows)]
+    drift = max(blocks) - min(blocks)
+    return check(
+        drift <= edition.temperature_drift_c,
+        f"Blocks differed by {drift:.3g} K in temperature, from {min(blocks):.3g} to {max(blocks):.3g} degrees C "
+        f"(allowed {edition.temperature_drift_c:.3g} K)",
+        "the machine had not settled, and leakage grows with heat",
+    )
+
+
+def sessions_isolated(evidence: Evidence, edition: Edition) -> Finding:
+    """Each arm ran in a process of its own, and the one that waited did not spin."""
+    pids = mapping(evidence.observation("workers"), "pids")
+    windows = main_windows(evidence)
+    idle = host_values(windows, "idle_workers_cpu_s")
+    if pids is None or not {"baseline", "candidate"} <= set(pids) or idle is None:
+        return unknown("It was not recorded which process ran each model, or what the waiting ones did")
+    processes_of = [{str(pid) for pid in (told if isinstance(told, list) else [told])} for told in pids.values()]
+    shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
+    share = sum(idle) / sum(window.duration_s for window in windows)
+    processes = "Models shared a process" if shared else f"{len(pids)} arms ran in processes of their own"
+    return check(
+        not shared and share <= edition.idle_workers_cpu_share,
+        f"{processes}, and waiting workers used {1000 * share:.3g} ms of processor time per second "
+        f"(allowed {1000 * edition.idle_workers_cpu_share:.3g} ms)",
+        "two live sessions slow each other",
+    )

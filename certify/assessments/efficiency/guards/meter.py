@@ -1,0 +1,75 @@
+"""Guards over the energy meter: does the counter tell anything, and can it be believed."""
+
+from __future__ import annotations
+
+import itertools
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Finding, check, number, percent, unknown
+from certify.assessments.efficiency.known_meters import PLAYED_BACK
+from certify.core.evidence import Evidence, Window
+
+
+def counter_moved(evidence: Evidence, edition: Edition) -> Finding:
+    """Every window read more than 0 J of its own: not of a counter that stands still, nor of a recording."""
+    meter = evidence.header.meter
+    if meter is None or not evidence.windows:
+        return unknown("No energy meter was read")
+    if meter.name.startswith(PLAYED_BACK):
+        return check(False, f"The joules are a recording's ({meter.name})", "they were not drawn in this measurement")
+    still = [window for window in evidence.windows if window.energy_j is None or window.energy_j <= 0]
+    return check(
+        not still,
+        f"{len(evidence.windows) - len(still)} of {len(evidence.windows)} windows read energy above 0 J",
+        "the counter stood still or was not read, so its joules mean nothing",
+    )
+
+
+def counter_monotonic(evidence: Evidence, edition: Edition) -> Finding:
+    """No counter ever stepped back, inside a window or from one to the next, but where it starts again from 0."""
+    meter = evidence.header.meter
+    read = [window for window in evidence.windows if window.energy_j is not None]
+    if meter is None or not read:
+        return unknown("No energy meter was read")
+    back = sum(window.energy_j is not None and window.energy_j < 0 for window in read)
+    for zone, unit in _counters(read):
+        if number(meter.parameters, f"{zone}_range_{unit}") is None:
+            back += _steps_back(read, zone, unit)
+    return check(
+        back == 0,
+        f"{back} negative steps of the counter in {len(read)} windows",
+        "it was reset or misread during the measurement",
+    )
+
+
+def _counters(windows: list[Window]) -> set[tuple[str, str]]:
+    """Zone and unit of the counters read, from the names ``<zone>_before_<unit>``."""
+    names = {name for window in windows for name in window.reading if "_before_" in name}
+    return {(zone, unit) for zone, _, unit in (name.rpartition("_before_") for name in names)}
+
+
+def _steps_back(windows: list[Window], zone: str, unit: str) -> int:
+    ordered = sorted(windows, key=lambda window: window.start_s)
+    names = (f"{zone}_before_{unit}", f"{zone}_after_{unit}")
+    values = [window.reading[name] for window in ordered for name in names if name in window.reading]
+    return sum(later < earlier for earlier, later in itertools.pairwise(values))
+
+
+def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Finding:
+    """The energy counter and the integrated power of the same stretch tell the same."""
+    observed = evidence.observation("power_check") or {}
+    counter, integrated = number(observed, "counter_j"), number(observed, "integrated_j")
+    if counter is None or integrated is None or integrated <= 0:
+        return unknown("Nothing but the meter itself was there to check it against")
+    difference = counter / integrated - 1
+    return check(
+        abs(difference) <= edition.power_tolerance,
+        f"The counter told {counter:.4g} J where integrated power told {integrated:.4g} J "
+        f"({100 * difference:+.3g} %; allowed {percent(edition.power_tolerance)})",
+        "one of the two is wrong",
+    )
+
+
+def windows_too_short(windows: list[Window], edition: Edition, meter: str | None) -> int:
+    """How many windows are shorter than the meter can resolve."""
+    return sum(window.duration_s < edition.shortest_window_seconds(meter) for window in windows)

@@ -1,0 +1,89 @@
+"""Guards over the two models: a saving must come from doing the same task with less."""
+
+from __future__ import annotations
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Finding, by_arm, check, number, percent, sequence, unknown
+from certify.core.evidence import ARMS, Evidence
+
+
+def quantization_fused(evidence: Evidence, edition: Edition) -> Finding:
+    """Operators meant to run quantized do so in the optimised graph, in both models."""
+    observed = by_arm(evidence, "quantization")
+    if observed is None:
+        return unknown("The optimised graphs were not read")
+    found, holds, unfused = [], True, []
+    for arm, values in zip(ARMS, observed, strict=True):
+        intended, fused = number(values, "intended"), number(values, "fused")
+        if intended is None or fused is None:
+            return unknown(f"The optimised graph of the {arm} was not read")
+        holds = holds and fused >= edition.fused_share * intended
+        found.append(f"{fused:.0f} of {intended:.0f} in the {arm}")
+        unfused += [str(name) for name in sequence(values, "unfused") or []]
+    names = f" (not: {', '.join(unfused[:3])}{', ...' if len(unfused) > 3 else ''})" if unfused else ""
+    return check(
+        holds,
+        f"Operators that run quantized, of those meant to: {' and '.join(found)}{names}",
+        "the rest converts back and forth and runs in float, so the quantization is not real",
+    )
+
+
+def channels_removed(evidence: Evidence, edition: Edition) -> Finding:
+    """Channels that were pruned are gone, not filled with zeros, and the baseline was not padded with such."""
+    observed = by_arm(evidence, "zero_channels")
+    shares = [number(values, "share") for values in observed or ()]
+    if observed is None or shares[0] is None or shares[1] is None:
+        return unknown("The weights were not read for channels of zeros")
+    if shares[0] > edition.baseline_zero_channels:
+        return Finding(
+            "fail",
+            f"{percent(shares[0])} of the baseline's channels hold nothing but zeros (allowed: "
+            f"{percent(edition.baseline_zero_channels)}): it is larger than it need be, which flatters the candidate.",
+        )
+    return check(
+        shares[1] - shares[0] <= edition.zero_channels_excess,
+        f"{percent(shares[1])} of the candidate's channels hold nothing but zeros, {percent(shares[0])} of the "
+        f"baseline's (allowed beyond it: {percent(edition.zero_channels_excess)})",
+        "channels were masked and not removed, which saves nothing",
+    )
+
+
+def one_device(evidence: Evidence, edition: Edition) -> Finding:
+    """Both models ran on the provider that was asked for, and on no other."""
+    observed = by_arm(evidence, "sessions")
+    lists = [names for values in observed or () if (names := sequence(values, "providers")) is not None]
+    if len(lists) < len(ARMS):
+        return unknown("It was not recorded which provider ran the models")
+    asked = evidence.header.workload.provider
+    ran = [", ".join(map(str, names)) or "none" for names in lists]
+    nodes = [str(name) for values in observed or () for name in sequence(values, "elsewhere") or []]
+    named = f" (elsewhere: {', '.join(dict.fromkeys(nodes))})" if nodes else ""
+    return check(
+        all(names == [asked] for names in lists),
+        f"{asked} was asked for; the baseline ran on {ran[0]}, the candidate on {ran[1]}{named}",
+        "part of the work went to another device, out of the meter's sight",
+    )
+
+
+def same_task(evidence: Evidence, edition: Edition) -> Finding:
+    """Both models take the same input and give as many outputs; doing less is no compression.
+
+    Outputs that nobody reads count too: a runtime computes them, so that a baseline with more of them is dearer than it
+    need be.
+    """
+    observed = by_arm(evidence, "interfaces")
+    if observed is None:
+        return unknown("The models' inputs and outputs were not recorded")
+    faces, told = [], []
+    for arm, values in zip(ARMS, observed, strict=True):
+        shape = sequence(values, "input")
+        outputs, scored, ports = (number(values, name) for name in ("outputs", "scored", "graph_outputs"))
+        if shape is None or outputs is None or scored is None or ports is None:
+            return unknown(f"The input and outputs of the {arm} were not recorded in full")
+        # One sample's sizes without regard to their order: the same picture may lie in memory in two layouts.
+        faces.append((sorted(map(str, shape[1:])), outputs, scored, ports))
+        others = f", beside {ports - 1:.0f} further results" if ports > 1 else ""
+        size = "x".join(map(str, shape))
+        told.append(f"the {arm} takes {size} and gives {outputs:.0f} outputs, {scored:.0f} of them scored{others}")
+    sentence = "; ".join(told)
+    return check(faces[0] == faces[1], sentence[0].upper() + sentence[1:], "the candidate does another task")

@@ -1,0 +1,214 @@
+"""Guards over the records themselves: could a clock, a processor and this meter have written them down.
+
+They catch evidence that was invented carelessly. Evidence that is invented with care passes them; only a measurement by
+somebody else finds that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Finding, check, main_windows, number, percent, unknown
+from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import Evidence, Window
+
+FEWEST_WINDOWS = 4
+"""Two joule figures always lie on a line; with fewer windows than this a fit tells nothing."""
+
+
+def windows_in_order(evidence: Evidence, edition: Edition) -> Finding:
+    """Windows follow each other in time without overlap, in the order of their blocks."""
+    if not evidence.windows:
+        return unknown("No window was recorded")
+    windows = sorted(evidence.windows, key=lambda window: window.start_s)
+    end_s, overlapping = 0.0, []
+    for window in windows:
+        if window.start_s < end_s - edition.overlap_s:
+            overlapping.append(window)
+        end_s = max(end_s, window.start_s + window.duration_s)
+    places: dict[tuple[str, str], tuple[int, int, int]] = {}
+    displaced = []
+    for window in windows:
+        # Each arm has settings windows of its own, numbered from 0; elsewhere arms share their blocks.
+        run, place = (window.run, window.arm if window.run == "settings" else ""), _place(window)
+        if place <= places.get(run, (-1, 0, 0)):
+            displaced.append(window)
+        places[run] = place
+    faults = {
+        f"{len(overlapping)} windows begin before the end of the one before{_first(overlapping)}": bool(overlapping),
+        f"{len(displaced)} windows ran in another order than their blocks{_first(displaced)}": bool(displaced),
+    }
+    found = [meaning for meaning, is_fault in faults.items() if is_fault]
+    return check(not found, f"Times of {len(windows)} windows", "; ".join(found))
+
+
+def _place(window: Window) -> tuple[int, int, int]:
+    return window.attempt, window.block, window.position
+
+
+def windows_vary(evidence: Evidence, edition: Edition) -> Finding:
+    """Windows do not last equally long: clocks tell nanoseconds, and no machine repeats itself to the nanosecond."""
+    arms = dict.fromkeys(window.arm for window in main_windows(evidence))
+    shares = [_repeated(w.duration_s for w in main_windows(evidence) if w.arm == arm) for arm in arms]
+    if not shares:
+        return unknown("No window of the main run was recorded")
+    return check(
+        max(shares) <= edition.equal_durations_share,
+        f"{percent(max(shares))} of the windows of an arm last exactly as long as another "
+        f"(allowed {percent(edition.equal_durations_share)})",
+        "no clock reads the same nanosecond again and again",
+    )
+
+
+def _repeated(durations: Iterable[float]) -> float:
+    """Share of values that occur more than once."""
+    counts = Counter(durations)
+    return sum(count for count in counts.values() if count > 1) / counts.total()
+
+
+def cpu_time_possible(evidence: Evidence, edition: Edition) -> Finding:
+    """CPU time is at most what the threads can use, and at least what computing takes."""
+    if not evidence.windows:
+        return unknown("No window was recorded")
+    on_cpu = "CPU" in evidence.header.workload.provider
+    processors = number(evidence.header.device, "processors_allowed")
+    excess = [window for window in evidence.windows if window.cpu_s > _most_cpu_s(window, on_cpu, processors, edition)]
+    idle = sorted({window.arm for window in evidence.windows if window.cpu_s <= 0})
+    if on_cpu:
+        idle = [arm for arm, share in _cpu_shares(evidence.windows) if share < edition.least_cpu_share]
+    faults = {
+        f"{len(excess)} windows hold more CPU time than their threads can use{_first(excess)}": bool(excess),
+        f"hardly any CPU time was used by {', '.join(idle)}": bool(idle),
+    }
+    found = [meaning for meaning, is_fault in faults.items() if is_fault]
+    sentence = f"CPU times of {len(evidence.windows)} windows, against their threads and durations"
+    return check(not found, sentence, "; ".join(found))
+
+
+def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
+    """The threads' time; where another device computes, the host's threads are not the workload's."""
+    threads = window.threads if on_cpu else max(window.threads, processors or math.inf)
+    return threads * window.duration_s * (1 + edition.cpu_time_excess) + edition.clock_tick_s
+
+
+def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float]]:
+    """CPU seconds per second of each arm."""
+    for arm, own in itertools.groupby(sorted(windows, key=lambda window: window.arm), key=lambda window: window.arm):
+        kept = list(own)
+        yield arm, sum(window.cpu_s for window in kept) / sum(window.duration_s for window in kept)
+
+
+def latencies_agree(evidence: Evidence, edition: Edition) -> Finding:
+    """Single inferences take about as long as those of the windows."""
+    told, holds = [], True
+    for latencies in evidence.latencies:
+        windows = [w.duration_s / w.inferences for w in main_windows(evidence) if w.arm == latencies.arm]
+        if not windows or not latencies.seconds or min(latencies.seconds) <= 0:
+            return unknown("Single inferences and windows of each model were not both recorded")
+        ratio = float(np.median(latencies.seconds) / np.median(windows))
+        holds = holds and 1 / edition.latency_factor <= ratio <= edition.latency_factor
+        told.append(f"{ratio:.3g} times as long in the {latencies.arm}")
+    if not told:
+        return unknown("No single inference was timed")
+    return check(
+        holds,
+        f"Single inferences take {' and '.join(told)} as those of the windows (allowed: a factor of "
+        f"{edition.latency_factor:g} either way)",
+        "one of the two was not measured on this model",
+    )
+
+
+def meter_known(evidence: Evidence, edition: Edition) -> Finding:
+    """The meter's level, scope, method, error and constants are those of a meter of its name."""
+    meter = evidence.header.meter
+    if meter is None:
+        return unknown("No energy meter was read")
+    if (wrong := fault(meter, evidence.header.device)) is not None:
+        return Finding("fail", f"{wrong[0].upper()}{wrong[1:]}: the joules are not those of the meter that is named.")
+    if is_plug_in(meter):
+        code = (meter.code or "")[:16]
+        return Finding("pass", f"{meter.name} is a plug-in (code {code}...), so its joules count as sampled at most.")
+    return Finding("pass", f"Level, scope, method and error are those of {meter.name}.")
+
+
+def joules_follow(evidence: Evidence, edition: Edition) -> Finding:
+    """Joules are what the meter's readings, or its model, give."""
+    meter = evidence.header.meter
+    read = [window for window in evidence.windows if window.energy_j is not None]
+    if meter is None or not read:
+        return unknown("No energy meter was read")
+    derived = [(window, window.energy_j or 0.0, joules_from_readings(meter, window)) for window in read]
+    missing = [window for window, _, joules in derived if joules is None]
+    if missing:
+        return Finding("fail", f"{len(missing)} of {len(read)} windows lack the meter's readings{_first(missing)}.")
+    tolerance = edition.joules_tolerance
+    wrong = [
+        window
+        for window, stated, joules in derived
+        if joules is not None and abs(stated - joules) > tolerance * max(abs(stated), abs(joules)) + tolerance
+    ]
+    return check(
+        not wrong,
+        f"{len(wrong)} of {len(read)} windows state other joules than their readings give{_first(wrong)}",
+        "they were not told by this meter",
+    )
+
+
+def joules_not_modelled(evidence: Evidence, edition: Edition) -> Finding:
+    """Joules that count as metered are not a linear function of time and CPU time, as a model's are."""
+    meter = evidence.header.meter
+    read = [window for window in evidence.windows if window.energy_j is not None]
+    if meter is None or not read:
+        return unknown("No energy meter was read")
+    if counted_level(meter).rank >= EvidenceLevel.MODELLED.rank:
+        return Finding("pass", f"The joules are stated to be {meter.level}.")
+    if len(read) < FEWEST_WINDOWS:
+        return unknown(f"{len(read)} windows are too few to tell a meter from a model")
+    stray = _stray_from_line(read)
+    return check(
+        stray > edition.linear_joules_tolerance,
+        f"Joules stray from a linear function of time and CPU time by {percent(stray)} "
+        f"(a meter's by more than {percent(edition.linear_joules_tolerance)})",
+        "they are a model's and no meter's",
+    )
+
+
+def _stray_from_line(windows: list[Window]) -> float:
+    """Root mean square of the residuals of joules on wall and CPU seconds, relative to the joules."""
+    joules = np.array([window.energy_j for window in windows], dtype=np.float64)
+    times = np.array([(window.duration_s, window.cpu_s) for window in windows], dtype=np.float64)
+    if not np.all(joules > 0):
+        return math.inf
+    scaled = times / joules[:, None]
+    line = np.linalg.lstsq(scaled, np.ones(len(windows)), rcond=None)[0]
+    return float(np.sqrt(np.mean((scaled @ line - 1) ** 2)))
+
+
+def energy_above_idle(evidence: Evidence, edition: Edition) -> Finding:
+    """No window draws less than the idle device."""
+    meter = evidence.header.meter
+    idle_w = None if meter is None else number(meter.parameters, "idle_w")
+    if idle_w is None:
+        return Finding("pass", "No idle power is stated, so nothing is stated net of it.")
+    read = [window for window in evidence.windows if window.energy_j is not None]
+    below = [w for w in read if (w.energy_j or 0.0) < idle_w * w.duration_s * (1 - edition.idle_tolerance)]
+    return check(
+        not below,
+        f"{len(below)} of {len(read)} windows draw less than the {idle_w:.4g} W of the idle device{_first(below)}",
+        "no device draws less by working",
+    )
+
+
+def _first(windows: list[Window]) -> str:
+    """Where the first of some windows stands."""
+    if not windows:
+        return ""
+    first = windows[0]
+    return f" (first: {first.run}/{first.attempt}/{first.block}/{first.position}, {first.arm})"

@@ -1,0 +1,130 @@
+"""What a guard returns, and how it reads recorded values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import CertificateError
+from certify.core.evidence import Evidence, Window
+from certify.core.statistics.ratio import LARGEST
+
+Outcome = Literal["pass", "fail", "unknown"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one guard and one sentence: what was found, and for a fail what it means."""
+
+    outcome: Outcome
+    sentence: str
+
+
+Guard = Callable[[Evidence, Edition], Finding]
+
+
+@dataclass(frozen=True)
+class GuardResult:
+    """A guard's finding under the guard's name."""
+
+    name: str
+    outcome: Outcome
+    sentence: str
+
+    def to_json(self) -> dict[str, str]:
+        """A JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> GuardResult:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            CertificateError: a field is missing, unknown or not text, or the outcome is none of the three.
+        """
+        if set(fields) != {"name", "outcome", "sentence"} or not all(isinstance(v, str) for v in fields.values()):
+            raise CertificateError("A guard in the certificate should have the texts name, outcome and sentence.")
+        if fields["outcome"] not in get_args(Outcome):
+            raise CertificateError(f"Guard {fields['name']} has the outcome '{fields['outcome']}', not pass or fail.")
+        return cls(fields["name"], fields["outcome"], fields["sentence"])
+
+
+def check(holds: bool, sentence: str, meaning: str) -> Finding:
+    """Pass with what was found, or fail with what was found and what it means."""
+    return Finding("pass", f"{sentence}.") if holds else Finding("fail", f"{sentence}: {meaning}.")
+
+
+def unknown(sentence: str) -> Finding:
+    """Nothing that the guard could judge was recorded."""
+    return Finding("unknown", f"{sentence}.")
+
+
+def main_windows(evidence: Evidence) -> list[Window]:
+    """Windows of the main run."""
+    return [window for window in evidence.windows if window.run == "main"]
+
+
+def host_values(windows: Iterable[Window], name: str) -> list[float] | None:
+    """What was read beside every window under a name; None where it could not be read in each of them."""
+    values = [window.host.get(name) for window in windows]
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return known if known and len(known) == len(values) else None
+
+
+def mean(values: Iterable[float]) -> float:
+    """Arithmetic mean of at least one value."""
+    items = list(values)
+    return math.fsum(items) / len(items)
+
+
+def number(values: Mapping[str, Any], key: str) -> float | None:
+    """A recorded number; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
+    return float(value)
+
+
+def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
+    """A recorded mapping; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = None if values is None else values.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
+    return value
+
+
+def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
+    """A recorded list; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not isinstance(value, list | tuple):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
+    return None if value is None else list(value)
+
+
+def by_arm(evidence: Evidence, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """An observation's values of the baseline and of the candidate; None where either is absent."""
+    observed = evidence.observation(name)
+    baseline, candidate = mapping(observed, "baseline"), mapping(observed, "candidate")
+    return None if baseline is None or candidate is None else (baseline, candidate)
+
+
+def percent(share: float) -> str:
+    """A share (0 to 1) as text in percent."""
+    return f"{100 * share:.3g} %"

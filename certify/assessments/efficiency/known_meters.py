@@ -1,0 +1,202 @@
+"""What the meters of this package can have recorded: a name fixes level, scope, method, error and constants.
+
+A meter of another name is a plug-in. It must state the digest of its code, its joules must follow from its readings
+like everybody's, and they count as sampled at most: what its code really reads, only somebody who knows the code can
+tell (see :class:`certify.attest.trust.TrustStore`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from certify.core.errors import CertificateError
+from certify.core.estimate import EvidenceLevel, weakest
+from certify.core.evidence import MeterFacts, Window
+from certify.core.vcpu_model import coefficients, modelled_energy_j
+
+PLUS = "+"
+PLAYED_BACK = "replay:"
+"""How the name of a meter begins that plays a recording back."""
+JOULES = {"uj": 1e-6, "mj": 1e-3}
+"""Of one count, by the unit in the name of a reading."""
+VCPU_WATTS = "vcpu-watts"
+
+
+class Variant(NamedTuple):
+    """One way in which a meter of this package gives joules: its evidence level, and patterns of scope and method."""
+
+    level: EvidenceLevel
+    scope: str
+    method: str
+
+
+_COUNTER, _SAMPLED, _MODELLED = EvidenceLevel.COUNTER, EvidenceLevel.SAMPLED, EvidenceLevel.MODELLED
+_POWER = r"power every 0\.\d+ s, trapezoid rule"
+KNOWN = {
+    "nvml": (
+        Variant(_COUNTER, "board", "total energy counter"),
+        Variant(_SAMPLED, "board", rf"(instant|average) {_POWER}"),
+    ),
+    "rapl-powercap": (Variant(_COUNTER, "package", "sum of the counters .+, modulo their ranges"),),
+    "rapl-perf": (Variant(_COUNTER, "package", "sum of the performance events energy-pkg and energy-ram: .+"),),
+    "hwmon": (
+        Variant(_COUNTER, "[a-z +]+", "energy counters, of .+"),
+        Variant(_SAMPLED, "[a-z +]+", f"{_POWER}, of .+"),
+    ),
+    "zeus": (
+        Variant(_COUNTER, "board", "cumulative energy of the AMD GPU, by zeus"),
+        Variant(_COUNTER, "package", "cumulative energy of the Apple silicon, by zeus"),
+        Variant(_SAMPLED, "module", "cumulative energy of the Jetson, by zeus"),
+        Variant(_SAMPLED, "board", f"{_POWER}, of the AMD GPU, by zeus"),
+    ),
+    VCPU_WATTS: (
+        Variant(_MODELLED, "vcpu", "CPU time times published watts per vCPU, idle power of all vCPUs included"),
+    ),
+}
+
+
+def plain_name(meter: MeterFacts) -> str:
+    """The meter's name, a recorded one's where a recording is played back."""
+    return meter.name.removeprefix(PLAYED_BACK)
+
+
+def parts_of(meter: MeterFacts) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Name, parameters, and beginning of the readings' names of a meter, or of each part of a sum."""
+    names = plain_name(meter).split(PLUS)
+    if len(names) == 1:
+        yield names[0], meter.parameters, ""
+        return
+    for name in names:
+        start = f"{name}."
+        own = {key.removeprefix(start): value for key, value in meter.parameters.items() if key.startswith(start)}
+        yield name, own, start
+
+
+def is_plug_in(meter: MeterFacts) -> bool:
+    """Whether a part of it is no meter of this package."""
+    return any(_base(name) not in KNOWN for name, _, _ in parts_of(meter))
+
+
+def counted_level(meter: MeterFacts) -> EvidenceLevel:
+    """Evidence level of a meter's joules: what it states, but for a plug-in ``sampled`` at most.
+
+    Raises:
+        CertificateError: the level is none that energy can have.
+    """
+    known = {level.value: level for level in EvidenceLevel if level is not EvidenceLevel.DIRECT}
+    if meter.level not in known:
+        raise CertificateError(f"Evidence: the meter's level '{meter.level}' is none of {', '.join(known)}.")
+    level = known[meter.level]
+    return weakest([level, EvidenceLevel.SAMPLED]) if is_plug_in(meter) else level
+
+
+def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
+    """Why a meter of this name can't have recorded these facts; None where it can.
+
+    Args:
+        meter: as the evidence states it.
+        device: facts of the machine by name.
+    """
+    if is_plug_in(meter):
+        if meter.code is None or not re.fullmatch("[0-9a-f]{64}", meter.code):
+            return f"no meter of this package is called '{meter.name}', and no digest of its code is stated"
+        return None
+    names = [name for name, _, _ in parts_of(meter)]
+    levels = {weakest(one.level for one in way).value for way in _ways(names) if _fits(meter, names, way)}
+    if meter.level not in levels:
+        return (
+            f"'{meter.name}' does not give {meter.level} joules that cover '{meter.scope}' by the method "
+            f"'{meter.method}'"
+        )
+    error = coefficients()["relative_error"] if VCPU_WATTS in names else None
+    if meter.relative_error != error:
+        return f"'{meter.name}' states the error {meter.relative_error}, and its error is {error}"
+    for name, parameters, _ in parts_of(meter):
+        if name == VCPU_WATTS and (wrong := _other_watts(parameters, device)) is not None:
+            return wrong
+    return None
+
+
+def _ways(names: Sequence[str]) -> Iterator[tuple[Variant, ...]]:
+    """Each way in which the parts can work together."""
+    return itertools.product(*(KNOWN[_base(name)] for name in names))
+
+
+def _fits(meter: MeterFacts, names: Sequence[str], way: Sequence[Variant]) -> bool:
+    """Whether scope and method are those of one way; a sum puts the parts' names before their methods."""
+    method = "; ".join(f"{re.escape(name)}: {one.method}" for name, one in zip(names, way, strict=True))
+    if len(names) == 1:
+        method = way[0].method
+    if meter.name.startswith(PLAYED_BACK):
+        method = f"replay of a recorded trace: {method}"
+    scope = r" \+ ".join(one.scope for one in way)
+    return bool(re.fullmatch(method, meter.method) and re.fullmatch(scope, meter.scope))
+
+
+def _other_watts(parameters: Mapping[str, Any], device: Mapping[str, Any]) -> str | None:
+    """Whether the constants of modelled joules are others than the published ones."""
+    rows = coefficients()["providers"]
+    row = rows.get(str(parameters.get("provider")))
+    vcpus = parameters.get("vcpus")
+    if row is None:
+        return f"there are no watts for the provider {parameters.get('provider')!r}"
+    if not isinstance(vcpus, int | float) or vcpus < 1 or vcpus != device.get("processors_allowed", vcpus):
+        return f"{vcpus!r} vCPUs are stated, of {device.get('processors_allowed')} that the machine allowed"
+    wanted = {"idle_w_per_vcpu": row["idle_w"], "full_w_per_vcpu": row["full_w"], "idle_w": row["idle_w"] * vcpus}
+    wrong = sorted(key for key, value in wanted.items() if parameters.get(key) != value)
+    return f"{', '.join(wrong)} is not what is published" if wrong else None
+
+
+def joules_from_readings(meter: MeterFacts, window: Window) -> float | None:
+    """A window's joules from the raw values of the meter, or from the model where it is one.
+
+    Counters give the sum of their steps, which are taken modulo the range where one is stated; sampled power gives its
+    integral. A sum adds up its parts.
+
+    Args:
+        meter: as the evidence states it.
+        window: with its readings.
+
+    Returns:
+        Joules; None where the readings that a meter of this kind puts down are missing.
+    """
+    found = [_joules(name, parameters, start, window) for name, parameters, start in parts_of(meter)]
+    known = [value for value in found if value is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def _joules(name: str, parameters: Mapping[str, Any], start: str, window: Window) -> float | None:
+    if name == VCPU_WATTS:
+        watts = [parameters.get(key) for key in ("idle_w_per_vcpu", "full_w_per_vcpu", "vcpus")]
+        idle_w, full_w, vcpus = (value if isinstance(value, int | float) else None for value in watts)
+        if idle_w is None or full_w is None or vcpus is None:
+            return None
+        return modelled_energy_j(idle_w, full_w, vcpus, window.duration_s, window.cpu_s)
+    own = {key.removeprefix(start): value for key, value in window.reading.items() if key.startswith(start)}
+    steps = [_step_j(key, own, parameters) for key in own if "_before_" in key]
+    if steps:
+        known = [step for step in steps if step is not None]
+        return sum(known) if len(known) == len(steps) else None
+    if own.get("power_samples", 0.0) < 2:
+        return None
+    return own.get("integrated_j")
+
+
+def _step_j(before: str, reading: Mapping[str, float], parameters: Mapping[str, Any]) -> float | None:
+    zone, _, unit = before.rpartition("_before_")
+    after, joules = reading.get(f"{zone}_after_{unit}"), JOULES.get(unit)
+    if after is None or joules is None:
+        return None
+    step = after - reading[before]
+    turn = parameters.get(f"{zone}_range_{unit}")
+    if step < 0 and isinstance(turn, int | float):
+        step += turn
+    return step * joules
+
+
+def _base(name: str) -> str:
+    """``hwmon`` of ``hwmon:VDD_IN``."""
+    return name.partition(":")[0]

@@ -1,0 +1,62 @@
+"""Margins that so few samples can't show, and about how many samples would.
+
+What is asked for here is not a promise: the number rests on the shares of this test set staying what they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from certify.assessments.efficiency.edition import Edition
+from certify.core.estimate import Estimate
+from certify.core.statistics.proportions import PairedTable, samples_needed
+
+
+def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, edition: Edition) -> int | None:
+    """About how many samples would show a relative loss of at most a margin, at what was seen in these.
+
+    Args:
+        estimates: of a profile.
+        loss_percent: the margin, above 0.
+        edition: gives the confidence.
+
+    Returns:
+        None where the loss seen reaches the margin, so that no number would do, or where no loss was estimated.
+    """
+    loss = estimates.get("relative_loss_percent")
+    if loss is None or not math.isfinite(loss.high) or loss.value >= loss_percent:
+        return None
+    table = paired_table(estimates)
+    if table is not None:
+        return samples_needed(table, loss_percent, edition.confidence)
+    # Of a mean, the distance from its value to an end falls with the square root of the number of samples.
+    return math.ceil(loss.n * ((loss.high - loss.value) / (loss_percent - loss.value)) ** 2)
+
+
+def paired_table(estimates: Mapping[str, Estimate]) -> PairedTable | None:
+    """Which samples were right under which model, of the score that is graded; None where it is not right or wrong."""
+    lost, gained = estimates.get("lost_samples"), estimates.get("gained_samples")
+    baseline = estimates.get("score_baseline", estimates.get("accuracy_baseline"))
+    if lost is None or gained is None or baseline is None:
+        return None
+    n, only_baseline, only_candidate = baseline.n, round(lost.value), round(gained.value)
+    both = round(baseline.value * n) - only_baseline
+    return PairedTable(both, only_candidate, only_baseline, n - both - only_baseline - only_candidate)
+
+
+def next_letter(letter: str, upper_ratio: float, modelled: bool, edition: Edition) -> tuple[str, float] | None:
+    """The next better letter, and the largest loss in percent with which this energy would earn it.
+
+    Returns:
+        None where there is no better one, modelled energy can't earn it, or the energy is too much for it even without
+        any loss.
+    """
+    order = [*edition.letters, edition.last_letter]
+    place = order.index(letter)
+    best = order.index(edition.best_modelled_letter) if modelled else 0
+    if place <= best:
+        return None
+    better = order[place - 1]
+    allowed = (-edition.energy_weight * math.log10(upper_ratio) - edition.letters[better]) / edition.loss_weight
+    return (better, allowed) if allowed > 0 else None

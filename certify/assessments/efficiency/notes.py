@@ -1,0 +1,84 @@
+"""Sentences beside a letter about what was lost, what merely could not be shown, and how many samples would show it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from certify.assessments.efficiency.classes import clearest_class
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.margin import needed_samples, next_letter
+from certify.core.estimate import Estimate
+
+SHOWN_DIGITS = 2
+
+
+def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]:
+    """What was lost, and what merely could not be shown, apart; the metric, and the classes that lost most.
+
+    Args:
+        estimates: of a profile, a relative loss among them.
+        edition: gives the stated margin.
+    """
+    loss = estimates["relative_loss_percent"]
+    declared = estimates.get("score_baseline")
+    quality = "accuracy" if declared is None else "score"
+    if loss.value > 0:
+        lost = f"{loss.value:.3g} % of the baseline's {quality} was lost on these {loss.n} samples"
+    else:
+        lost = f"No {quality} was lost on these {loss.n} samples"
+    unshown = max(0.0, loss.high) - max(0.0, loss.value)
+    notes = [f"{lost}; a further {unshown:.3g} % could not be ruled out."]
+    if declared is not None:
+        notes.append(f"The loss is of a declared metric, not of top-1 ({declared.method}).")
+    needed = estimates.get("samples_needed")
+    if needed is not None:
+        margin = f"{edition.stated_loss_percent:g} %"
+        notes.append(
+            f"With {loss.n} images a loss below {margin} can't be shown; about {about(needed.value)} are needed."
+        )
+    worse = estimates.get("classes_worse")
+    if worse is not None and worse.value > 0:
+        notes.append(f"In {worse.value:.0f} of the classes the loss is more than chance{clearest_class(estimates)}.")
+    return notes
+
+
+def unshown_margins(
+    estimates: Mapping[str, Estimate], edition: Edition, letter: str | None, upper_ratio: float | None, modelled: bool
+) -> list[str]:
+    """How many samples a better letter would take, or any letter at all where the loss that can't be ruled out bars it.
+
+    Args:
+        estimates: of a profile, a relative loss among them.
+        edition: gives the letters and the largest loss.
+        letter: that was given, None for a refusal.
+        upper_ratio: U of the grade.
+        modelled: whether the energy is modelled.
+    """
+    loss = estimates["relative_loss_percent"]
+    if letter is None:
+        largest = edition.largest_loss_percent
+        needed = needed_samples(estimates, largest, edition) if loss.high > largest else None
+        if needed is None:
+            return []
+        return [
+            f"With {loss.n} images a loss of at most {largest:g} %, which any letter needs, can't be shown; about "
+            f"{about(needed)} are needed."
+        ]
+    following = None if upper_ratio is None else next_letter(letter, upper_ratio, modelled, edition)
+    if following is None:
+        return []
+    better, allowed = following
+    needed = needed_samples(estimates, allowed, edition)
+    if needed is None or needed <= loss.n:
+        return []
+    return [
+        f"At this energy the letter {better} needs a loss of at most {allowed:.2g} %; with {loss.n} images that can't "
+        f"be shown, and about {about(needed)} are needed if the loss is what it seems."
+    ]
+
+
+def about(count: float) -> str:
+    """A number of samples that is only roughly known: two digits, rounded up."""
+    scale = 10 ** max(0, len(str(math.ceil(count))) - SHOWN_DIGITS)
+    return f"{math.ceil(count / scale) * scale:.0f}"

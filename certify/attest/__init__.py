@@ -1,0 +1,1 @@
+"""Statements: signed, sealed, verified, audited, countersigned; keys and trust."""

@@ -1,0 +1,146 @@
+"""Do the recorded facts of both models follow from their files: sizes of the baseline, zero channels, quantization.
+
+No runtime is needed. What only a runtime tells (which quantized operators it really fuses) stays the maker's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.attest.issue import Certificate
+from certify.attest.subject import baseline_name, bytes_digest
+from certify.attest.verification import Check
+from certify.core.errors import LeanmarkError, ModelError
+from certify.core.evidence import Evidence
+from certify.model_file.normal_form import stored_contract
+from certify.model_file.onnx_file.external_data import SMALL_BYTES, inline_external
+from certify.model_file.onnx_file.messages import parse_model
+from certify.model_file.onnx_file.weights_file import whole_bytes
+from certify.model_file.onnx_graph.counts import Counts, count
+from certify.model_file.onnx_graph.fusion import fused_quantization
+from certify.model_file.onnx_graph.load import sample_shape
+from certify.model_file.onnx_graph.zero_channels import zero_channels
+from certify.model_file.pt2 import archive as exported
+from certify.model_file.pt2 import facts as exported_facts
+from certify.model_file.pt2 import weights as exported_weights
+
+if TYPE_CHECKING:
+    from certify.model_file.onnx_graph.zero_channels import ZeroChannels
+
+UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, AttributeError)
+"""What reading somebody's model file may end in; JSON in a program may have any shape."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What the file of a model says by itself.
+
+    Attributes:
+        counts: multiply-adds, parameters, bytes moved; None where the file carries no preprocessing contract.
+        bytes: its size, weights beside it included.
+        zeros: channels of zeros.
+        intended: operators that are meant to run on integers.
+    """
+
+    counts: Counts | None
+    bytes: int
+    zeros: ZeroChannels
+    intended: int
+
+
+def read_facts(path: Path) -> FileFacts:
+    """Count everything in a model's file.
+
+    Raises:
+        LeanmarkError: the file is damaged, or can't be counted.
+    """
+    if path.suffix == exported.SUFFIX:
+        program = exported.read_exported(path)
+        zeros = exported_weights.exported_zero_channels(program)
+        intended = exported_facts.exported_quantization(program).intended
+        return FileFacts(exported_facts.count_exported(program), path.stat().st_size, zeros, intended)
+    contract, model = stored_contract(path), parse_model(path)
+    size = whole_bytes(path, model)
+    inline_external(model, path.parent, largest_weight=SMALL_BYTES)
+    counts = None if contract is None else count(model, sample_shape(contract))
+    return FileFacts(counts, size, zero_channels(model, path.parent), fused_quantization(model, ()).intended)
+
+
+def check_facts(
+    model: Path | None, certificate: Certificate, evidence: Evidence | None, folders: Sequence[Path]
+) -> Iterator[Check]:
+    """Count the baseline again, and what was observed of both models.
+
+    Args:
+        model: the certified file; None where it is not what was certified, and so is not looked at.
+        certificate: whose figures are compared.
+        evidence: holds what was observed; None where it is missing.
+        folders: where the baseline may lie.
+    """
+    name = baseline_name(Path(certificate.statement["subject"][0]["name"]))
+    beside = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    found: dict[str, FileFacts] = {}
+    try:
+        if beside is not None and bytes_digest(beside) == certificate.predicate["baseline"]["file_digest"]:
+            found["baseline"] = read_facts(beside)
+        if model is not None:
+            found["candidate"] = read_facts(model)
+    except UNREADABLE as error:
+        yield Check("baseline_facts", "fail", f"The models can't be counted: {error}")
+        return
+    yield _baseline_check(found.get("baseline"), certificate, name)
+    if evidence is None:
+        yield Check("observed_facts", "skipped", "There is no evidence to compare with the files.")
+        return
+    yield _observed_check(found, evidence)
+
+
+def _baseline_check(facts: FileFacts | None, certificate: Certificate, name: str) -> Check:
+    if facts is None:
+        return Check("baseline_facts", "skipped", f"{name} does not lie beside the file, or is another.")
+    again: dict[str, float | None] = {"bytes": facts.bytes}
+    if facts.counts is not None:
+        again |= {"macs": facts.counts.macs, "parameters": facts.counts.parameters}
+        again["bytes_moved"] = facts.counts.bytes_moved
+    signed = certificate.predicate["profile"]["estimates"]
+    stated = {key: signed.get(f"{key}_baseline", {}).get("value") for key in again}
+    wrong = [
+        f"{key} {value}, certified {stated[key]}" for key, value in again.items() if stated[key] not in (None, value)
+    ]
+    if wrong:
+        return Check("baseline_facts", "fail", f"Counted again from {name}: {'; '.join(wrong)}.")
+    known = [key for key in again if stated[key] is not None]
+    return Check("baseline_facts", "pass", f"Counted again from {name}, and equal: {', '.join(known)}.")
+
+
+def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Check:
+    """Channels of zeros and intended quantization, as they were recorded for the guards."""
+    wrong = [
+        f"{what} of the {arm} {again}, recorded {recorded}"
+        for arm, facts in found.items()
+        for what, again, recorded in _observed(facts, arm, evidence)
+        if recorded is not None and recorded != again
+    ]
+    if wrong:
+        return Check("observed_facts", "fail", f"Looked at again in the files: {'; '.join(wrong)}.")
+    return Check(
+        "observed_facts", "pass", f"Zero channels and quantized operators are as recorded ({', '.join(found)})."
+    )
+
+
+def _observed(facts: FileFacts, arm: str, evidence: Evidence) -> Iterator[tuple[str, float, Any]]:
+    zeros, quantized = (_of_arm(evidence.observation(name), arm) for name in ("zero_channels", "quantization"))
+    yield "channels", facts.zeros.channels, zeros.get("channels")
+    yield "channels of zeros", facts.zeros.zero, zeros.get("zero")
+    yield "share of zero channels", facts.zeros.share, zeros.get("share")
+    yield "quantized operators", facts.intended, quantized.get("intended")
+
+
+def _of_arm(observed: Mapping[str, Any] | None, arm: str) -> Mapping[str, Any]:
+    values = {} if observed is None else observed.get(arm, {})
+    if not isinstance(values, Mapping):
+        raise ModelError(f"What was observed of the {arm} should be a mapping, found {values!r}.")
+    return values

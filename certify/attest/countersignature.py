@@ -1,0 +1,211 @@
+"""What somebody else than the maker found, signed by him: the certificate holds, or it does not.
+
+The envelope of a certificate has one signature, its maker's, and no byte of it is free. A further signature over the
+same statement could not say what its signer had done to convince himself. So a verifier signs a statement of his own
+about the model and the certificate, by their digests, which says how he checked (derived again from the maker's
+evidence, or measured again) and whether he agrees. It lies in ``countersignatures/`` beside the model, named after the
+id of the key, with the evidence of the new measurement beside it. Who can write there can also take it away: that there
+is no disagreement proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from certify.attest.checks_papers import MAX_EVIDENCE_BYTES
+from certify.attest.issue import CERTIFICATE_NAME, Certificate, read_certificate
+from certify.attest.keys import SigningKey
+from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.core.errors import CertificateError, UsageError
+from certify.core.evidence_file import evidence_bytes
+from certify.core.files import sha256_file, write_bytes
+
+if TYPE_CHECKING:
+    from certify.attest.audit import Audit
+    from certify.attest.remeasurement import Agreement
+    from certify.core.evidence import Evidence
+
+FOLDER = "countersignatures"
+EVIDENCE_SUFFIX = ".evidence.jsonl"
+SCHEMA = "countersignature-1"
+MAX_COUNTERSIGNATURES = 64
+
+SURROUNDINGS = frozenset(
+    {"countersignature", "countersignature_follows", "identity", "key_statements", "label", "label_picture"}
+)
+"""Checks of what lies beside a certificate and is no part of it: nobody disagrees with its maker over these."""
+
+Vouching = Literal["self-attested", "cross-checked", "reproduced"]
+SELF_ATTESTED: Vouching = "self-attested"
+
+
+@dataclass(frozen=True)
+class Remeasured:
+    """A second measurement of a certified pair, and how it compares with the first."""
+
+    evidence: Evidence
+    agreement: Agreement
+
+
+def countersign(
+    audit: Audit, signer: SigningKey, remeasured: Remeasured | None = None, remark: str | None = None
+) -> tuple[Signed, Mapping[str, Path]]:
+    """Sign what was found about a certificate, and write it beside the model.
+
+    Args:
+        audit: the certificate, derived again from its evidence.
+        signer: the verifier's key.
+        remeasured: what a new measurement gave, if there was one.
+        remark: for people.
+
+    Returns:
+        The statement, and what was written by name.
+
+    Raises:
+        UsageError: the key is the maker's own, the maker's key is revoked, or a new measurement is the first one, or
+            decides nothing.
+        CertificateError: something does not fit the schema.
+    """
+    _require_another(audit, signer)
+    if remeasured is not None and remeasured.evidence.windows == audit.evidence.windows:
+        raise UsageError(
+            "The new evidence holds the windows of the first measurement, so nothing was measured again. Make it with "
+            "leanmark audit --remeasure --keep, or countersign without it."
+        )
+    if remeasured is not None and not remeasured.agreement.decided:
+        undecided = ", ".join(figure.name for figure in remeasured.agreement.undecided)
+        raise UsageError(
+            f"The new measurement neither confirms nor contradicts {undecided}, so there is nothing to sign. Measure "
+            "longer, on a quieter machine, or countersign without it."
+        )
+    records = None if remeasured is None else evidence_bytes(remeasured.evidence)
+    predicate = _predicate(audit, remeasured, records, remark)
+    statement = sign_statement(SCHEMA, _subject(audit.certificate), predicate, signer)
+    base = audit.path.parent / FOLDER / signer.public.key_id
+    written = {}
+    evidence = base.with_suffix(EVIDENCE_SUFFIX)
+    if records is None:
+        evidence.unlink(missing_ok=True)  # of an earlier statement by this key, which the new one replaces
+    else:
+        write_bytes(evidence, records)
+        written["evidence"] = evidence
+    written["countersignature"] = base.with_suffix(".json")
+    write_bytes(written["countersignature"], statement.content)
+    return statement, written
+
+
+def _require_another(audit: Audit, signer: SigningKey) -> None:
+    """Somebody else's key, and a maker's key that still counts.
+
+    Raises:
+        UsageError: it is otherwise.
+    """
+    if audit.certificate.signer == signer.public:
+        raise UsageError(
+            "Your key signed this certificate itself, so countersigning it would vouch for nothing; it takes somebody "
+            "else's key (--key)."
+        )
+    trust = audit.verification.check("key_trusted")
+    if trust is not None and trust.outcome == "fail":
+        raise UsageError(f"{trust.sentence} There is nothing to countersign.")
+
+
+def _subject(certificate: Certificate) -> list[dict[str, Any]]:
+    model = certificate.statement["subject"][0]
+    return [model, {"name": CERTIFICATE_NAME, "digest": {"sha256": certificate.digest}}]
+
+
+def _predicate(
+    audit: Audit, remeasured: Remeasured | None, records: bytes | None, remark: str | None
+) -> dict[str, Any]:
+    from certify import __version__
+
+    differs = [name for name in audit.differs if name not in SURROUNDINGS]
+    if remeasured is not None:
+        differs += [figure.name for figure in remeasured.agreement.figures if figure.outcome == "differs"]
+    found = audit.grade_text if remeasured is None else remeasured.agreement.grade_text
+    return {
+        "leanmark": __version__,
+        "maker": audit.certificate.signer.key_id,
+        "grade": {"certified": audit.certificate.grade_text, "found": found},
+        "checked": "cross-checked" if remeasured is None else "reproduced",
+        "agrees": not differs,
+        "differs": differs,
+        "figures": [] if remeasured is None else [figure.to_json() for figure in remeasured.agreement.figures],
+        "device": None if remeasured is None else dict(remeasured.evidence.header.device),
+        "evidence": None if records is None else {"sha256": hashlib.sha256(records).hexdigest(), "bytes": len(records)},
+        "remark": remark,
+    }
+
+
+@dataclass(frozen=True)
+class Countersignature:
+    """A countersignature that lies beside a model and is about its certificate.
+
+    Attributes:
+        path: its file.
+        signed: the statement.
+    """
+
+    path: Path
+    signed: Signed
+
+    @property
+    def agrees(self) -> bool:
+        """Whether its signer found what the certificate says."""
+        return bool(self.signed.predicate["agrees"])
+
+    @property
+    def checked(self) -> Vouching:
+        """How its signer checked."""
+        checked: Vouching = self.signed.predicate["checked"]
+        return checked
+
+    @property
+    def sentence(self) -> str:
+        """What its signer says."""
+        how = "derived it again from the evidence" if self.checked == "cross-checked" else "measured it again"
+        if self.agrees:
+            return f"{how} and agrees"
+        return f"{how} and DISAGREES: {', '.join(self.signed.predicate['differs'])}"
+
+
+def countersignature_files(folders: Sequence[Path]) -> list[Path]:
+    """Files beside a model that should hold countersignatures, in the order of their names.
+
+    Raises:
+        CertificateError: there are more than anybody would look through.
+    """
+    paths = {path.resolve(): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
+    if len(paths) > MAX_COUNTERSIGNATURES:
+        raise CertificateError(f"There are {len(paths)} countersignatures; at most {MAX_COUNTERSIGNATURES} are read.")
+    return list(paths.values())
+
+
+def read_countersignature(path: Path, certificate: Certificate) -> Countersignature:
+    """Read a countersignature and check that it is about a certificate.
+
+    Raises:
+        CertificateError: it is malformed, its signature is not good, it is about another certificate, or the evidence
+            beside it is not the one that was signed.
+    """
+    if not path.is_file():
+        raise CertificateError("It is no plain file.")
+    signed = read_statement(read_certificate(path), SCHEMA)
+    if list(signed.subject) != _subject(certificate):
+        raise CertificateError("It is about another certificate.")
+    if path.stem != signed.signer.key_id:
+        raise CertificateError("Its file is not named after the key that signed it.")
+    evidence = path.with_suffix(EVIDENCE_SUFFIX)
+    stated = signed.predicate["evidence"]
+    if evidence.is_file():
+        size = evidence.stat().st_size
+        if size > MAX_EVIDENCE_BYTES:
+            raise CertificateError(f"{evidence.name} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")
+        if stated is None or (size, sha256_file(evidence)) != (stated["bytes"], stated["sha256"]):
+            raise CertificateError(f"{evidence.name} is not the evidence that was signed.")
+    return Countersignature(path, signed)

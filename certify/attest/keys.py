@@ -1,0 +1,207 @@
+"""Ed25519 keys: the user's own, and those of others.
+
+The private key lies in the user's configuration folder, readable by its owner alone. A key id is the hex SHA-256 of
+the 32 raw bytes of the public key (RFC 8032, section 5.1.5), so that an id can't name another key than its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from certify.core.errors import CertificateError, UsageError
+from certify.core.files import write_bytes
+from certify.core.folders import config_folder
+
+PRIVATE_NAME = "signing.key"
+PUBLIC_NAME = "signing.pub"
+MAX_KEY_BYTES = 64 * 1024
+
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """An Ed25519 public key.
+
+    Attributes:
+        raw: its 32 bytes.
+    """
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.raw) != 32:
+            raise CertificateError(f"An Ed25519 public key has 32 bytes, found {len(self.raw)}.")
+
+    @property
+    def hex(self) -> str:
+        """The raw bytes in hexadecimal."""
+        return self.raw.hex()
+
+    @property
+    def key_id(self) -> str:
+        """Hex SHA-256 of the raw bytes."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    def to_pem(self) -> bytes:
+        """PEM, SubjectPublicKeyInfo."""
+        key = Ed25519PublicKey.from_public_bytes(self.raw)
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+@dataclass(frozen=True, repr=False)
+class SigningKey:
+    """A private key that can sign; its repr shows the public half only."""
+
+    private: Ed25519PrivateKey
+
+    @property
+    def public(self) -> PublicKey:
+        """The half that others need."""
+        return PublicKey(self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.public.key_id})"
+
+
+def load_or_create(path: Path | None = None) -> SigningKey:
+    """The user's signing key, made on first use.
+
+    Args:
+        path: of the private key; ``signing.key`` in the configuration folder by default.
+
+    Raises:
+        CertificateError: the key file is malformed, or others may read it.
+    """
+    path = path or config_folder() / PRIVATE_NAME
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):  # another process made it in the meantime
+            return store_key(new_key(), path)
+    return load_private(path)
+
+
+def generate(path: Path | None = None, force: bool = False) -> SigningKey:
+    """Make a key pair: the private key at ``path``, the public one beside it with the ending ``.pub``.
+
+    Args:
+        path: of the private key; ``signing.key`` in the configuration folder by default.
+        force: whether an existing key may be replaced.
+
+    Raises:
+        UsageError: there is a key already and ``force`` is not set.
+    """
+    path = path or config_folder() / PRIVATE_NAME
+    try:
+        return store_key(new_key(), path, force)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists; certificates signed with it would lose their key. Use --force to replace it."
+        ) from None
+
+
+def new_key() -> SigningKey:
+    """A key that lies nowhere yet."""
+    return SigningKey(Ed25519PrivateKey.generate())
+
+
+def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
+    """Write a key pair: the private key at ``path``, the public one beside it with the ending ``.pub``.
+
+    Raises:
+        FileExistsError: there is a key already and ``force`` is not set.
+    """
+    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write_private(path, pem, force)
+    write_bytes(path.with_suffix(".pub"), key.public.to_pem())
+    return key
+
+
+def _write_private(path: Path, pem: bytes, force: bool) -> None:
+    """Write so that at no moment the file is partial, or readable by others: mkstemp creates with mode 0600."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(pem)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if force:
+            beside.replace(path)
+        else:
+            os.link(beside, path)  # unlike a rename, refuses to replace
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load_private(path: Path) -> SigningKey:
+    """Read a private key.
+
+    Raises:
+        CertificateError: others may read the file, or it holds no unencrypted Ed25519 key.
+    """
+    try:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            pem = stream.read(MAX_KEY_BYTES)
+    except OSError as error:
+        raise CertificateError(f"The signing key {path} can't be read: {error.strerror}.") from error
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise CertificateError(
+            f"The signing key {path} has mode {stat.S_IMODE(mode):04o}, so others may have read it. Make a new one "
+            f"with leanmark keygen --force, or run chmod 600 {path} if you know that nobody has."
+        )
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # without the cause, whose text could hold parts of the file
+        raise CertificateError(f"The signing key {path} is no unencrypted PEM private key.") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CertificateError(f"The signing key {path} is no Ed25519 key. Make one with leanmark keygen.")
+    return SigningKey(key)
+
+
+def load_public(source: str | Path | PublicKey) -> PublicKey:
+    """A public key from a PEM file or from 64 hexadecimal digits.
+
+    Raises:
+        UsageError: the file is absent.
+        CertificateError: it holds no Ed25519 public key.
+    """
+    if isinstance(source, PublicKey):
+        return source
+    if isinstance(source, str) and _HEX_KEY.fullmatch(source):
+        return PublicKey(bytes.fromhex(source))
+    path = Path(source)
+    try:
+        with path.open("rb") as stream:
+            pem = stream.read(MAX_KEY_BYTES)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"'{source}' is neither a readable file with a public key nor its 64 hexadecimal digits."
+        ) from error
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"{path} holds no PEM public key (a private key is never needed to verify).") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise CertificateError(f"{path} holds a public key that is not Ed25519.")
+    return PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))

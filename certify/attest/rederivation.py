@@ -1,0 +1,108 @@
+"""What was signed against what follows from the evidence, figure by figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from certify.assessments.efficiency.guards import GuardResult
+    from certify.assessments.efficiency.profile import Profile
+    from certify.core.estimate import Estimate
+
+TOLERANCE = 1e-9
+"""Relative; what closed formulas may differ by between processors."""
+
+_NEAR_ZERO = 1e-12
+
+Match = Literal["same", "reworded", "differs"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One figure, guard or part of the grade, as it was signed and as it follows.
+
+    Attributes:
+        name: of the figure, the guard, or the part of the grade.
+        signed: as plain JSON values; None where it was not signed.
+        derived: likewise; None where it does not follow.
+        difference: the largest relative difference of a figure's value and ends; None where that has no meaning.
+        match: ``reworded`` differs in words alone.
+    """
+
+    name: str
+    signed: Any
+    derived: Any
+    difference: float | None
+    match: Match
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "name": self.name,
+            "signed": self.signed,
+            "derived": self.derived,
+            "difference": self.difference,
+            "match": self.match,
+        }
+
+
+def compare_figures(signed: Profile, derived: Profile) -> Iterator[Compared]:
+    """Every estimate of either profile, in the order of the derived one."""
+    for name in dict.fromkeys([*derived.estimates, *signed.estimates]):
+        mine, theirs = derived.estimates.get(name), signed.estimates.get(name)
+        was, now = (None if estimate is None else estimate.to_json() for estimate in (theirs, mine))
+        if mine is None or theirs is None:
+            yield Compared(name, was, now, None, "differs")
+            continue
+        difference = _difference(theirs, mine)
+        match: Match = "differs"
+        if difference <= TOLERANCE and _same_kind(mine, theirs):
+            match = "same" if mine.method == theirs.method else "reworded"
+        yield Compared(name, was, now, difference if math.isfinite(difference) else None, match)
+
+
+def compare_guards(signed: Profile, derived: Profile) -> Iterator[Compared]:
+    """Every guard of either profile, in the order of the derived one."""
+    for name in dict.fromkeys(guard.name for guard in (*derived.guards, *signed.guards)):
+        mine, theirs = derived.guard(name), signed.guard(name)
+        was, now = (None if guard is None else guard.outcome for guard in (theirs, mine))
+        yield Compared(name, was, now, None, _guard_match(theirs, mine))
+
+
+def compare_grades(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> Iterator[Compared]:
+    """Every part of the grade; of its sentences, only their number is more than words."""
+    for name, mine in derived.items():
+        theirs = signed[name]
+        match: Match = "same" if mine == theirs else "differs"
+        if isinstance(mine, list) and mine != theirs and len(mine) == len(theirs):
+            match = "reworded"
+        difference = None
+        if isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):
+            difference = _relative(theirs, mine)
+            match = "same" if difference <= TOLERANCE else "differs"
+        yield Compared(name, theirs, mine, difference, match)
+
+
+def _guard_match(signed: GuardResult | None, derived: GuardResult | None) -> Match:
+    if signed is None or derived is None or signed.outcome != derived.outcome:
+        return "differs"
+    return "same" if signed.sentence == derived.sentence else "reworded"
+
+
+def _same_kind(one: Estimate, other: Estimate) -> bool:
+    return (one.unit, one.n, one.evidence) == (other.unit, other.n, other.evidence)
+
+
+def _difference(one: Estimate, other: Estimate) -> float:
+    ends = ((one.value, other.value), (one.low, other.low), (one.high, other.high))
+    return max(_relative(a, b) for a, b in ends)
+
+
+def _relative(one: float, other: float) -> float:
+    """Difference relative to the larger; 0 for what is nothing beside numbers that are nothing."""
+    if one == other or abs(one - other) <= _NEAR_ZERO:
+        return 0.0
+    return abs(one - other) / max(abs(one), abs(other)) if math.isfinite(one - other) else math.inf

@@ -1,0 +1,134 @@
+"""Another edition's letter from the stored evidence: nothing is measured again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.attest.audit import Audit, audit
+from certify.attest.checks_papers import NOT_DERIVABLE
+from certify.attest.issue import LINEAGE_NAME, Certificate, issue
+from certify.attest.keys import PublicKey, SigningKey
+from certify.attest.statement import grade_json
+from certify.attest.subject import can_be_sealed, subject_name
+from certify.core.errors import CertificateError, UsageError
+from certify.core.files import copy
+from certify.model_file.onnx_file.seal import unseal
+from certify.model_file.onnx_file.weights_file import copy_weights
+
+if TYPE_CHECKING:
+    from certify.assessments.efficiency.grade import Grade
+    from certify.assessments.efficiency.profile import Profile
+
+__all__ = ["Regrade", "issue_regrade", "regrade"]
+
+
+@dataclass(frozen=True, repr=False)
+class Regrade:
+    """What another edition makes of a certificate's evidence.
+
+    Attributes:
+        audit: the certificate, which holds by its own edition.
+        edition: name of the other one.
+        profile: figures and guards by its constants.
+        grade: letter, or refusal, by its rules.
+    """
+
+    audit: Audit
+    edition: str
+    profile: Profile
+    grade: Grade
+
+    def to_json(self) -> dict[str, Any]:
+        """Both grades as plain JSON values."""
+        first = self.audit.certificate.predicate
+        return {
+            "certified": {"edition": first["edition"]["name"], "grade": first["grade"]},
+            "regraded": {"edition": self.edition, "grade": grade_json(self.grade), "profile": self.profile.to_json()},
+        }
+
+
+def regrade(
+    path: str | Path,
+    edition: str,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+    trust: Iterable[str | Path | PublicKey] = (),
+) -> Regrade:
+    """Grade the stored evidence of a certificate by the rules of another edition.
+
+    Args:
+        path: the certified file.
+        edition: name of the edition.
+        certificate: as for :func:`certify.attest.audit.audit`.
+        evidence: likewise.
+        trust: likewise.
+
+    Raises:
+        UsageError: there is no such edition, or no evidence.
+        CertificateError: the certificate does not hold by its own edition, or nothing follows from the evidence.
+    """
+    from certify.assessments.efficiency.edition import load_edition
+    from certify.assessments.efficiency.grade import grade
+    from certify.assessments.efficiency.profile import derive
+
+    constants = load_edition(edition)
+    audited = audit(path, certificate, evidence, trust)
+    if not audited.agrees:
+        raise CertificateError(f"The certificate does not hold by its own edition, so it is not graded by another: "
+                               f"{audited.verdict}")  # fmt: skip
+    try:
+        profile = derive(audited.evidence, constants)
+        return Regrade(audited, edition, profile, grade(profile, constants))
+    except NOT_DERIVABLE as error:
+        raise CertificateError(f"Edition {edition} can't judge this evidence: {error}") from error
+
+
+def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
+    """Write a new certificate by the other edition, which names the first, with the model and its papers.
+
+    Args:
+        found: what the other edition says.
+        out: folder; not that of the first certificate.
+        signer: the key to sign with.
+
+    Raises:
+        UsageError: the folder is the first certificate's, or a paper that it names does not lie beside the model.
+        CertificateError: the model's bytes are not those that were measured.
+    """
+    from certify.data.preprocess import Preprocess
+
+    path, first = found.audit.path, found.audit.certificate
+    home = path.parent
+    if out.resolve() == home.resolve():
+        raise UsageError(f"{out} holds the first certificate, which stays as it is; choose another folder (--out).")
+    papers = list(first.predicate["companions"])
+    if first.predicate["lineage"] is not None:
+        papers.append(LINEAGE_NAME)
+    if missing := [name for name in papers if not (home / name).is_file()]:
+        raise UsageError(f"{', '.join(missing)} should lie beside {path}: the first certificate binds it.")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in papers:
+        copy(home / name, out / name)
+    with tempfile.TemporaryDirectory(prefix=".regrading-", dir=out) as folder:
+        bare = Path(folder, subject_name(path))
+        if can_be_sealed(path):
+            copy_weights(path, bare.parent)
+            unseal(path, bare)
+        else:
+            copy(path, bare)
+        return issue(
+            bare,
+            found.audit.evidence,
+            out / LINEAGE_NAME if LINEAGE_NAME in papers else None,
+            Preprocess.from_json(first.predicate["preprocess"]),
+            {name: out / name for name in first.predicate["companions"]},
+            out,
+            signer,
+            model_name=first.predicate["model"]["name"],
+            edition=found.edition,
+            regrade_of=first,
+        )

@@ -1,0 +1,258 @@
+"""Whether two measurements of one pair of models agree: accuracy sample by sample, energy ratio by ratio.
+
+Accuracy: the same samples were scored twice, so that only those count whose result changed (McNemar's exact test). The
+same file can score differently on another processor: int8 kernels round and saturate in their own ways.
+
+Energy: joules of two machines can't be compared, but the ratio candidate / baseline can. The interval of the quotient
+of two ratios is recovered from their own intervals on the scale of logarithms, half-width^2 = sum of the half-widths^2
+(MOVER; Zou and Donner 2008, "Construction of confidence intervals about effect measures"). A null run may be off by the
+edition's tolerance and still hold, so no difference within it is held against anybody. And an interval so wide that it
+holds a whole letter's step confirms nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import ndtr
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.grade import Grade, grade
+from certify.assessments.efficiency.profile import Profile, derive
+from certify.attest.checks_papers import NOT_DERIVABLE
+from certify.core.errors import CertificateError, LeanmarkError
+from certify.core.estimate import Estimate
+from certify.core.evidence import ARMS, Evidence, Prediction
+from certify.core.statistics.proportions import PairedTable, difference_interval, mcnemar_p, z_quantile
+
+Outcome = Literal["agrees", "differs", "undecided"]
+
+MCNEMAR = "difference of paired proportions, score interval (Tango 1998); McNemar's test, exact"
+MOVER = "quotient of two ratios, interval recovered from theirs on logarithms (Zou and Donner 2008)"
+
+
+@dataclass(frozen=True)
+class FigureTest:
+    """One figure of two measurements.
+
+    Attributes:
+        name: of the estimate.
+        certified: as the first measurement found it.
+        found: as the second did.
+        difference: second less first in points of percent; for a ratio their quotient.
+        p: two-sided, of the hypothesis that the two are the same.
+        outcome: ``undecided`` where the second neither confirms nor contradicts the first.
+        sentence: why.
+    """
+
+    name: str
+    certified: Estimate
+    found: Estimate
+    difference: Estimate
+    p: float
+    outcome: Outcome
+    sentence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        estimates = {name: getattr(self, name).to_json() for name in ("certified", "found", "difference")}
+        return {"name": self.name, **estimates, "p": self.p, "outcome": self.outcome, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a second measurement of the same pair compares with the first.
+
+    Attributes:
+        figures: what was tested.
+        changed: digests of samples whose first-placed class changed, by arm.
+        grade: the letter that the second measurement would have earned, or its refusal.
+    """
+
+    figures: tuple[FigureTest, ...]
+    changed: Mapping[str, tuple[str, ...]]
+    grade: Grade
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every figure was confirmed."""
+        return all(figure.outcome == "agrees" for figure in self.figures)
+
+    @property
+    def undecided(self) -> tuple[FigureTest, ...]:
+        """Figures that were neither confirmed nor contradicted."""
+        return tuple(figure for figure in self.figures if figure.outcome == "undecided")
+
+    @property
+    def decided(self) -> bool:
+        """Whether the first measurement is confirmed, or contradicted on some figure."""
+        return self.agrees or any(figure.outcome == "differs" for figure in self.figures)
+
+    @property
+    def grade_text(self) -> str:
+        """The second measurement's letter, or ``refused``."""
+        return self.grade.text
+
+    @property
+    def verdict(self) -> str:
+        """The answer in one sentence."""
+        differing = [figure.name for figure in self.figures if figure.outcome == "differs"]
+        if differing:
+            return f"The two measurements DISAGREE on {', '.join(differing)}."
+        if self.undecided:
+            names = ", ".join(figure.name for figure in self.undecided)
+            return f"Nothing contradicts the certificate, but {names} could not be confirmed."
+        return "The two measurements agree."
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "agrees": self.agrees,
+            "verdict": self.verdict,
+            "figures": [figure.to_json() for figure in self.figures],
+            "changed_top1": {arm: list(digests) for arm, digests in self.changed.items()},
+            "grade": {**self.grade.to_json(), "text": self.grade.text},
+        }
+
+
+def compare_measurements(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
+    """Test whether two measurements of the same files on the same samples agree.
+
+    Args:
+        first: the evidence of the certificate.
+        second: of the new measurement.
+        edition: gives confidence, tolerance and the step from letter to letter.
+
+    Raises:
+        CertificateError: other files, other samples or another workload were measured, or a figure is missing.
+    """
+    try:
+        return _compare(first, second, edition)
+    except NOT_DERIVABLE as error:
+        if isinstance(error, LeanmarkError):
+            raise
+        raise CertificateError(
+            f"The two measurements can't be compared; no figures follow from one: {error}"
+        ) from error
+
+
+def _compare(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
+    _require_same(first, second)
+    profiles = derive(first, edition), derive(second, edition)
+    samples = _paired(first.predictions, second.predictions)
+    figures = [_accuracy_test(arm, samples, profiles, edition) for arm in ARMS]
+    if any("energy_ratio" in profile.estimates for profile in profiles):
+        figures.append(_ratio_test("energy_ratio", profiles, _obstacle(first, second, profiles), edition))
+    changed = {
+        arm: tuple(old.digest for old, new in samples if _top1(old, arm) != _top1(new, arm)) for arm in ARMS
+    }  # fmt: skip
+    return Agreement(tuple(figures), changed, grade(profiles[1], edition))
+
+
+def _require_same(first: Evidence, second: Evidence) -> None:
+    for arm in ARMS:
+        if first.header.models[arm].file_digest != second.header.models[arm].file_digest:
+            raise CertificateError(f"The new measurement is of another {arm} file than the certified one.")
+    for name in ("runtime", "batch"):
+        mine, theirs = getattr(second.header.workload, name), getattr(first.header.workload, name)
+        if mine != theirs:
+            raise CertificateError(f"The new measurement has {name} {mine}, the certified one {theirs}.")
+
+
+def _paired(first: Sequence[Prediction], second: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
+    """The same samples of both measurements, side by side.
+
+    Raises:
+        CertificateError: they are not the same samples with the same labels.
+    """
+    sides = [sorted(side, key=lambda sample: (sample.digest, sample.label)) for side in (first, second)]
+    pairs = list(zip(*sides, strict=False))
+    if len(first) != len(second) or any((a.digest, a.label) != (b.digest, b.label) for a, b in pairs):
+        common = len({sample.digest for sample in first} & {sample.digest for sample in second})
+        raise CertificateError(
+            f"The new measurement scored other samples: {len(second)} against {len(first)} certified ones, {common} in "
+            "common. Give the same data (--data)."
+        )
+    if not pairs:
+        raise CertificateError("No sample was scored, so there is no accuracy to compare.")
+    return pairs
+
+
+def _top1(sample: Prediction, arm: str) -> int:
+    return sample.baseline_top1 if arm == "baseline" else sample.candidate_top1
+
+
+def _accuracy_test(
+    arm: str, samples: Sequence[tuple[Prediction, Prediction]], profiles: tuple[Profile, Profile], edition: Edition
+) -> FigureTest:
+    name = f"accuracy_{arm}"
+    right = [np.array([_top1(pair[run], arm) == pair[run].label for pair in samples]) for run in (0, 1)]
+    table = PairedTable.from_correct(right[0], right[1])
+    interval = difference_interval(table, edition.confidence)
+    value = 100 * (table.candidate - table.baseline) / table.n
+    low, high = min(100 * interval.low, value), max(100 * interval.high, value)
+    p = mcnemar_p(table)
+    outcome: Outcome = "differs" if p < 1 - edition.confidence else "agrees"
+    sentence = (
+        f"Of {table.n} samples, {table.only_candidate} became right and {table.only_baseline} wrong (p = {p:.3g})."
+    )
+    certified, found = (profile.estimates[name] for profile in profiles)
+    return FigureTest(name, certified, found, Estimate(value, low, high, "%", table.n, MCNEMAR), p, outcome, sentence)
+
+
+def _obstacle(first: Evidence, second: Evidence, profiles: tuple[Profile, Profile]) -> str | None:
+    """Why the second energy figure can't speak for or against the first, whatever it is; None where it can."""
+    mine, theirs = second.header.meter, first.header.meter
+    if mine is None or theirs is None:
+        return "One of the two measurements had no energy meter."
+    if (mine.level, mine.method) != (theirs.level, theirs.method):
+        return f"Energy was now {mine.level} ({mine.method}), and certified as {theirs.level} ({theirs.method})."
+    failed = [guard.name for guard in profiles[1].guards if guard.outcome == "fail"]
+    before = {guard.name for guard in profiles[0].guards if guard.outcome == "fail"}
+    if new := [name for name in failed if name not in before]:
+        return f"Guards failed in the new measurement: {', '.join(new)}."
+    return None
+
+
+def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | None, edition: Edition) -> FigureTest:
+    missing = [which for which, profile in zip(("certified", "new"), profiles, strict=True)
+               if name not in profile.estimates]  # fmt: skip
+    if missing:
+        raise CertificateError(f"The {missing[0]} measurement has no {name}, so the two can't be compared.")
+    certified, found = (profile.estimates[name] for profile in profiles)
+    shift = math.log(found.value / certified.value)
+    half_width = math.hypot(*(math.log(one.high / one.value) for one in (certified, found)))
+    difference = Estimate(
+        math.exp(shift), _exp(shift - half_width), _exp(shift + half_width), "1", min(certified.n, found.n), MOVER,
+        certified.evidence,
+    )  # fmt: skip
+    z = abs(shift) * z_quantile(edition.confidence) / half_width if half_width > 0 else math.inf * (shift != 0)
+    p = 2 * float(ndtr(-z)) if shift else 1.0
+    tolerance, step = 1 + edition.null_tolerance, _letter_step(edition)
+    words = f"Now {difference.value:.3f} [{difference.low:.3f}, {difference.high:.3f}] of the certified ratio"
+    outcome: Outcome
+    if obstacle is not None:
+        outcome, sentence = "undecided", obstacle
+    elif difference.low > tolerance or difference.high < 1 / tolerance:
+        outcome, sentence = "differs", f"{words}, beyond what a null run may be off ({edition.null_tolerance:.0%})."
+    elif difference.high >= step or difference.low <= 1 / step:
+        outcome, sentence = "undecided", f"{words}, which does not exclude a whole letter ({step:.3f})."
+    else:
+        outcome, sentence = "agrees", f"{words}; a whole letter ({step:.3f}) is excluded."
+    return FigureTest(name, certified, found, difference, p, outcome, sentence)
+
+
+def _letter_step(edition: Edition) -> float:
+    """The least factor of energy that makes another letter of the same loss."""
+    lowest = list(edition.letters.values())
+    least = min((above - below for above, below in pairwise(lowest)), default=math.inf)
+    return _exp(least / edition.energy_weight * math.log(10))
+
+
+def _exp(exponent: float) -> float:
+    return math.exp(exponent) if exponent < 709 else math.inf

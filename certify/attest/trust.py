@@ -1,0 +1,258 @@
+"""Whom a user trusts: keys by name, successors that a trusted key named, and keys that were revoked.
+
+A revocation is total. A certificate bears the time that its maker wrote, and whoever holds a lost key writes what he
+likes, so that without a trusted timestamp no date separates what was signed before from what was signed after.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from certify.attest.issue import read_certificate
+from certify.attest.keys import PUBLIC_NAME, PublicKey, SigningKey, load_public
+from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.core.errors import CertificateError, UsageError
+from certify.core.files import write_text
+from certify.core.folders import config_folder
+from certify.core.schema import validate
+from certify.core.suggest import unknown_name
+
+STORE_NAME = "trust.json"
+OWN = "your own"
+GIVEN = "given with --trust"
+
+_SCHEMA = "trust-store-1"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a user thinks of a key.
+
+    Attributes:
+        trusted: whether its signature counts.
+        revoked: whether it was taken back.
+        name: under which the user knows it, or the name of the key that named it; None for a stranger.
+        sentence: the same for people.
+    """
+
+    trusted: bool
+    revoked: bool
+    name: str | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TrustStore:
+    """Keys, handovers and revocations of one user.
+
+    Attributes:
+        keys: trusted keys by name.
+        handovers: pairs of a key and the successor that it named.
+        revoked: keys of which nothing counts any more, with the reason.
+        meters: hex SHA-256 of the code of plug-in meters that the user believes, by name.
+    """
+
+    keys: Mapping[str, PublicKey] = field(default_factory=dict)
+    handovers: tuple[tuple[PublicKey, PublicKey], ...] = ()
+    revoked: Mapping[PublicKey, str] = field(default_factory=dict)
+    meters: Mapping[str, str] = field(default_factory=dict)
+
+    def standing(self, key: PublicKey) -> Standing:
+        """Whether a key's signature counts, and why."""
+        short = key.key_id[:16]
+        if key in self.revoked:
+            why = self.revoked[key]
+            return Standing(False, True, None, f"Key {short} is REVOKED ({why}): nothing that it ever signed counts.")
+        known = {other: name for name, other in self.keys.items() if other not in self.revoked}
+        if key in known:
+            return Standing(True, False, known[key], f"You trust this key ({known[key]}).")
+        chain = self._chain(known, key)
+        if chain is None:
+            return Standing(False, False, None, "You have not said that you trust this key (--trust, or trust add).")
+        path = " to ".join(one.key_id[:16] for one in chain)
+        name = known[chain[0]]
+        return Standing(True, False, name, f"You trust {name}, who handed over to this key: {path}.")
+
+    def _chain(self, known: Mapping[PublicKey, str], key: PublicKey) -> list[PublicKey] | None:
+        """The shortest way from a trusted key to this one, along handovers by keys that are not revoked."""
+        paths = [[start] for start in known]
+        reached = set(known)
+        while paths:
+            longer = []
+            for path in paths:
+                for successor in sorted({new for old, new in self.handovers if old == path[-1]}, key=lambda k: k.raw):
+                    if successor in reached or successor in self.revoked:
+                        continue
+                    if successor == key:
+                        return [*path, successor]
+                    reached.add(successor)
+                    longer.append([*path, successor])
+            paths = longer
+        return None
+
+    def with_key(self, name: str, key: PublicKey) -> TrustStore:
+        """With one more trusted key.
+
+        Raises:
+            UsageError: the name is taken by another key, or the key is revoked.
+        """
+        if key in self.revoked:
+            raise UsageError(f"Key {key.key_id[:16]} is revoked ({self.revoked[key]}); it can't be trusted again.")
+        if self.keys.get(name, key) != key:
+            raise UsageError(f"'{name}' is the name of another key; remove that one first, or choose another name.")
+        return replace(self, keys={**self.keys, name: key})
+
+    def without(self, name: str) -> TrustStore:
+        """Without a trusted key, or a plug-in meter.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if name in self.meters and name not in self.keys:
+            return replace(self, meters={known: code for known, code in self.meters.items() if known != name})
+        if name not in self.keys:
+            raise unknown_name("trusted key", name, [*self.keys, *self.meters], "See leanmark trust list.")
+        return replace(self, keys={known: key for known, key in self.keys.items() if known != name})
+
+    def with_statement(self, statement: Signed) -> TrustStore:
+        """With what a key said of its successor, which counts while that key is trusted, or of itself."""
+        if statement.schema == "revocation-1":
+            return self.with_revoked(statement.signer, statement.predicate["reason"])
+        pair = statement.signer, _key(statement.predicate["successor"])
+        return replace(self, handovers=tuple(dict.fromkeys([*self.handovers, pair])))
+
+    def with_revoked(self, key: PublicKey, reason: str) -> TrustStore:
+        """With a key taken back for good."""
+        return replace(self, revoked={**self.revoked, key: reason})
+
+    def with_meter(self, name: str, code: str) -> TrustStore:
+        """With one more plug-in meter whose code is believed."""
+        return replace(self, meters={**self.meters, name: code})
+
+    def find(self, wanted: str) -> PublicKey:
+        """A key by the name that the user gave it, by its file, or by its hexadecimal digits."""
+        return self.keys[wanted] if wanted in self.keys else load_public(wanted)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "version": 1,
+            "keys": {name: key.hex for name, key in sorted(self.keys.items())},
+            "handovers": [{"from": old.hex, "to": new.hex} for old, new in self.handovers],
+            "revoked": {key.hex: reason for key, reason in self.revoked.items()},
+            "meters": dict(sorted(self.meters.items())),
+        }
+
+    def save(self) -> Path:
+        """Write the store into the user's configuration folder.
+
+        Raises:
+            UsageError: a name or a reason is too long or holds what a name may not hold.
+        """
+        values = self.to_json()
+        try:
+            validate(values, _SCHEMA)
+        except CertificateError as error:
+            raise UsageError(f"The trust store would not fit its schema: {error}") from error
+        folder = config_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / STORE_NAME
+        write_text(path, json.dumps(values, indent=2) + "\n")
+        path.chmod(0o600)
+        return path
+
+
+def load_store() -> TrustStore:
+    """The user's trust store; an empty one where there is none.
+
+    Raises:
+        CertificateError: the file is malformed, or others may have written to it.
+    """
+    path = config_folder() / STORE_NAME
+    if not path.is_file():
+        return TrustStore()
+    mode = path.stat().st_mode
+    if os.name == "posix" and mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CertificateError(
+            f"The trust store {path} has mode {stat.S_IMODE(mode):04o}, so others may have added keys to it. Look at "
+            f"it, then run chmod 600 {path}."
+        )
+    try:
+        values = json.loads(read_certificate(path))
+    except (ValueError, RecursionError) as error:
+        raise CertificateError(f"The trust store {path} is no JSON: {error}.") from error
+    try:
+        validate(values, _SCHEMA)
+    except CertificateError as error:
+        raise CertificateError(f"The trust store {path}: {error}") from error
+    return TrustStore(
+        keys={name: _key(text) for name, text in values["keys"].items()},
+        handovers=tuple((_key(pair["from"]), _key(pair["to"])) for pair in values["handovers"]),
+        revoked={_key(text): reason for text, reason in values["revoked"].items()},
+        meters=values["meters"],
+    )
+
+
+def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[Signed] = ()) -> TrustStore:
+    """Whom to believe in one verification: the store, the user's own key, keys that were given, and what keys said.
+
+    Raises:
+        CertificateError: a key or the store is malformed.
+        UsageError: a key that was given does not exist.
+    """
+    store = load_store()
+    keys = {}
+    for number, source in enumerate(given, start=1):
+        keys[GIVEN if number == 1 else f"{GIVEN} ({number})"] = load_public(source)
+    own = config_folder() / PUBLIC_NAME
+    if own.is_file():
+        keys[OWN] = load_public(own)
+    store = replace(store, keys={**keys, **store.keys})
+    for statement in statements:
+        store = store.with_statement(statement)
+    return store
+
+
+def hand_over(old: SigningKey, new: PublicKey) -> Signed:
+    """A statement by the old key that the new one is its successor."""
+    return sign_statement("handover-1", _about(new), {"successor": new.hex}, old)
+
+
+def revoke(key: SigningKey, reason: str) -> Signed:
+    """A statement by a key that nothing it ever signed counts any more."""
+    return sign_statement("revocation-1", _about(key.public), {"reason": reason}, key)
+
+
+def read_key_statements(path: Path) -> list[Signed]:
+    """Handovers and revocations from a file that holds one a line.
+
+    Raises:
+        UsageError: the file can't be read.
+        CertificateError: a line is neither, or its signature is not good.
+    """
+    found = []
+    for number, line in enumerate(read_certificate(path).removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            statement = read_statement(line, "handover-1", "revocation-1")
+        except CertificateError as error:
+            raise CertificateError(f"{path}, line {number}: {error}") from error
+        is_handover = statement.schema == "handover-1"
+        about = _key(statement.predicate["successor"]) if is_handover else statement.signer
+        if statement.subject[0]["digest"]["sha256"] != about.key_id:
+            raise CertificateError(f"{path}, line {number}: the subject is another key than the statement speaks of.")
+        found.append(statement)
+    return found
+
+
+def _about(key: PublicKey) -> Sequence[Mapping[str, object]]:
+    return [{"name": "key", "digest": {"sha256": key.key_id}}]
+
+
+def _key(text: str) -> PublicKey:
+    return PublicKey(bytes.fromhex(text))

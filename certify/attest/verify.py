@@ -1,0 +1,186 @@
+"""Verification: is this the file, is the signature good, and does the letter follow from the evidence.
+
+Nothing that is read is believed before it was checked, and nothing malformed ends in a traceback: every finding is a
+named check. What can't be told from a certificate is whether its maker was honest; only a remeasurement by somebody
+else tells that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from certify.attest.checks_model import check_model
+from certify.attest.checks_papers import check_papers
+from certify.attest.checks_signatures import (
+    check_countersignatures,
+    check_identity,
+    check_maker,
+    check_meter_code,
+)
+from certify.attest.envelope import parse_envelope
+from certify.attest.issue import CERTIFICATE_NAME, Certificate, read_certificate
+from certify.attest.keys import PublicKey
+from certify.attest.statement import statement_version
+from certify.attest.subject import can_be_sealed
+from certify.attest.trust import TrustStore, read_key_statements, trusted
+from certify.attest.verification import Check, Verification
+from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
+from certify.model_file.onnx_file.seal import read_seal
+
+__all__ = ["Check", "Verification", "require_derived", "verify"]
+
+KEY_STATEMENTS_NAME = "keys.jsonl"
+"""What keys said of their successors and of themselves; a maker who rotated his key lays it beside the model."""
+
+
+def verify(
+    path: str | Path,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+    trust: Iterable[str | Path | PublicKey] = (),
+    *,
+    identity: str | None = None,
+    issuer: str | None = None,
+) -> Verification:
+    """Check a certified file and everything that lies beside it.
+
+    Args:
+        path: the certified file.
+        certificate: its certificate; by default the one sealed into the file, else ``certificate.json`` beside it.
+        evidence: the evidence file; ``evidence.jsonl`` beside the model by default.
+        trust: public keys (PEM files or hexadecimal) whose signature counts, besides those of the trust store and the
+            user's own.
+        identity: who must have signed through sigstore; needs ``issuer`` too.
+        issuer: URL of the provider that vouches for the identity.
+
+    Raises:
+        UsageError: a file that was named does not exist or is no model, or an identity was given without its issuer.
+        CertificateError: there is no certificate at all, or a trusted key or the trust store is malformed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file to verify.")
+    if path.suffix == ".json":
+        raise UsageError(f"{path} is no model. Name the model that the certificate is about, and the certificate with "
+                         "--certificate where it does not lie beside it.")  # fmt: skip
+    if evidence is not None and not os.path.lexists(evidence):
+        raise UsageError(f"{evidence}: no such evidence file.")
+    if (identity is None) != (issuer is None):
+        raise UsageError("An identity means something only with the provider that vouches for it, and the other way "
+                         "round: give --identity and --issuer.")  # fmt: skip
+    folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
+    store, stated = _store(trust, folders)
+    found = _locate(path, None if certificate is None else Path(certificate))
+    checks = [*found[1], *stated]
+    if found[0] is None:
+        return Verification(path, tuple(checks), None)
+    read, readable = _read(found[0])
+    checks += readable
+    if read is None:
+        return Verification(path, tuple(checks), None)
+    signatures = []
+    for some_checks, some_signatures in (
+        check_maker(read, store),
+        check_identity(read, folders, identity, issuer),
+        check_countersignatures(read, folders, store),
+    ):
+        checks += some_checks
+        signatures += some_signatures
+    checks += check_meter_code(read, store)
+    of_model = list(check_model(path, read))
+    intact = all(check.outcome != "fail" for check in of_model if check.name == "content_digest")
+    checks += of_model
+    checks += check_papers(path if intact else None, read, folders, None if evidence is None else Path(evidence))
+    return Verification(path, tuple(checks), read, tuple(signatures))
+
+
+def require_derived(
+    path: str | Path,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+    trust: Iterable[str | Path | PublicKey] = (),
+    *,
+    ignoring: Collection[str] = (),
+) -> tuple[Certificate, Verification]:
+    """Verify a certified file whose figures are to be shown; nothing is shown that does not follow from evidence.
+
+    Args:
+        path: the certified file.
+        certificate: as :func:`verify` takes it.
+        evidence: likewise.
+        trust: likewise.
+        ignoring: names of checks that may fail.
+
+    Raises:
+        UsageError: a file that was named does not exist.
+        CertificateError: there is no certificate, or something about it is not valid.
+        NotDerivedError: nothing speaks against it, but there is no evidence that it follows from.
+    """
+    verification = verify(path, certificate, evidence, trust)
+    found = verification.certificate
+    failed = [check for check in verification.failed if check.name not in ignoring]
+    if failed or found is None:
+        told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
+        raise CertificateError(f"{path} is not valid, so nothing is shown of it ({told})")
+    if not verification.derived:
+        raise NotDerivedError(f"{path}: {verification.not_derived} Put the evidence beside it, or name it.")
+    return found, verification
+
+
+def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> tuple[TrustStore, list[Check]]:
+    """Whom to believe, with what keys say in a file beside the model."""
+    statements, checks = [], []
+    for path in dict.fromkeys(folder / KEY_STATEMENTS_NAME for folder in folders):
+        if path.is_file():
+            try:
+                statements += read_key_statements(path)
+            except LeanmarkError as error:
+                checks.append(Check("key_statements", "fail", str(error)))
+    return trusted(trust, statements), checks
+
+
+def _locate(path: Path, named: Path | None) -> tuple[bytes | None, list[Check]]:
+    """The certificate's bytes, from the seal if there is one, and whether seal and sidecar agree."""
+    checks = []
+    sealed = None
+    try:
+        sealed = read_seal(path) if can_be_sealed(path) else None
+    except LeanmarkError as error:
+        checks.append(Check("seal", "fail", str(error)))
+    sidecar_path = named or path.parent / CERTIFICATE_NAME
+    sidecar = read_certificate(sidecar_path) if named or sidecar_path.is_file() else None
+    if sealed is None and sidecar is None:
+        if not checks:
+            raise CertificateError(f"{path} holds no certificate and none lies beside it. Name one with --certificate.")
+        return None, checks
+    if sealed is not None and sidecar is not None:
+        same = sealed == sidecar
+        sentence = f"{sidecar_path} {'is' if same else 'differs from'} the certificate in the file."
+        checks.append(Check("sidecar_identical", "pass" if same else "fail", sentence))
+    elif sealed is not None:
+        checks.append(Check("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} lies beside the file."))
+    elif not can_be_sealed(path):
+        checks.append(
+            Check("sidecar_identical", "skipped", f"A {path.suffix} file carries no seal; {sidecar_path} is used.")
+        )
+    elif not checks:
+        checks.append(Check("sidecar_identical", "note", f"The file carries no seal; {sidecar_path} is used."))
+    return (sidecar if sealed is None else sealed), checks
+
+
+def _read(content: bytes) -> tuple[Certificate | None, list[Check]]:
+    """Envelope and schema; no certificate where it can't be read."""
+    try:
+        envelope = parse_envelope(content)
+    except CertificateError as error:
+        return None, [Check("envelope_canonical", "fail", str(error))]
+    checks = [Check("envelope_canonical", "pass", "The envelope is its own canonical form.")]
+    try:
+        certificate = Certificate(content)
+        version = statement_version(json.loads(envelope.payload))
+    except CertificateError as error:
+        return None, [*checks, Check("schema", "fail", str(error))]
+    return certificate, [*checks, Check("schema", "pass", f"The statement fits {version.schema}.")]

@@ -1,1 +1,0 @@
-"""Certificates: what is signed, how it is sealed into the model, and how an outsider checks it."""

@@ -1,0 +1,1 @@
+"""What every floor above may use: estimates, evidence records, errors, files, folders, progress, schemas."""

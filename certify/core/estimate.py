@@ -1,0 +1,108 @@
+"""A number with its interval, its unit, and how it came about."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from certify.core.errors import CertificateError
+
+
+class EvidenceLevel(enum.Enum):
+    """How directly a figure was observed, strongest first.
+
+    ``DIRECT`` stands for what needs no energy meter (counts and clock readings); the five others are the levels of
+    energy: a wall-socket meter, an energy counter of the device, power samples that were integrated, a model of
+    the power, and a stand-in that is no energy at all.
+    """
+
+    DIRECT = "direct"
+    WALL = "wall"
+    COUNTER = "counter"
+    SAMPLED = "sampled"
+    MODELLED = "modelled"
+    PROXY = "proxy"
+
+    @property
+    def rank(self) -> int:
+        """0 for the strongest level; larger is weaker."""
+        return list(EvidenceLevel).index(self)
+
+
+def weakest(levels: Iterable[EvidenceLevel]) -> EvidenceLevel:
+    """The level of a sum or of any figure made from several: that of its weakest part."""
+    return max(levels, key=lambda level: level.rank)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number.
+
+    Attributes:
+        value: the point estimate, in ``unit``.
+        low: lower end of the interval that ``method`` names (two-sided 95 % unless it says otherwise).
+        high: upper end; equal to ``value`` and ``low`` for an exact count.
+        unit: SI symbol or ``1`` for a ratio, ``%`` for percent.
+        n: number of independent observations behind it.
+        method: how value and interval were computed, in a few words.
+        evidence: how directly it was observed.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    n: int
+    method: str
+    evidence: EvidenceLevel = EvidenceLevel.DIRECT
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value) or not self.low <= self.value <= self.high:
+            raise ValueError(f"an estimate needs low <= value <= high, got {self.low}, {self.value}, {self.high}")
+
+    @classmethod
+    def exact(cls, count: float, unit: str, method: str) -> Estimate:
+        """A count that carries no error."""
+        return cls(count, count, count, unit, 1, method)
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate times a known factor of at least 0, in the same unit."""
+        return replace(self, value=factor * self.value, low=factor * self.low, high=factor * self.high)
+
+    def __str__(self) -> str:
+        unit = "" if self.unit == "1" else f" {self.unit}"
+        if self.low == self.high:
+            return f"{self.value:.6g}{unit}"
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]{unit}"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; an end without bound is written as null."""
+        fields = asdict(self)
+        fields["evidence"] = self.evidence.value
+        for end in ("low", "high"):
+            if math.isinf(fields[end]):
+                fields[end] = None
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Estimate:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            CertificateError: a field is missing or of the wrong type.
+        """
+        try:
+            return cls(
+                value=float(fields["value"]),
+                low=-math.inf if fields["low"] is None else float(fields["low"]),
+                high=math.inf if fields["high"] is None else float(fields["high"]),
+                unit=str(fields["unit"]),
+                n=int(fields["n"]),
+                method=str(fields["method"]),
+                evidence=EvidenceLevel(fields["evidence"]),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CertificateError(f"an estimate in the certificate is malformed: {error}") from error

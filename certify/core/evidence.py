@@ -1,0 +1,234 @@
+"""What was observed: the records from which every interval, guard and letter is derived.
+
+Whoever holds them can compute the profile and the grade again without the model, the data or the machine;
+:mod:`certify.core.evidence_file` writes and reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rfc8785
+
+ARMS = ("baseline", "candidate")
+"""The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How the models are run; everything that changes the figures and is not the model or the machine.
+
+    Attributes:
+        runtime: name of the runtime adapter, such as ``onnxruntime-cpu``.
+        runtime_version: version of the library behind it.
+        provider: execution provider or device that was asked for.
+        batch: samples in one inference.
+        threads: intra-op threads of the baseline, each pinned to a core of its own where the system allows it.
+        candidate_threads: likewise of the candidate; each model runs at the number at which it is cheapest.
+        graph_optimization: level of the runtime's graph optimiser (``all`` for a measurement that grades).
+        spinning: whether pool threads spin while they wait for work.
+        precision: numeric precision forced by the runtime, or ``as in the model``.
+        library_versions: versions of all libraries that compute, by name.
+    """
+
+    runtime: str
+    runtime_version: str
+    provider: str
+    batch: int
+    threads: int
+    candidate_threads: int
+    graph_optimization: str = "all"
+    spinning: bool = True
+    precision: str = "as in the model"
+    library_versions: Mapping[str, str] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the canonical JSON of all fields."""
+        return hashlib.sha256(rfc8785.dumps(asdict(self))).hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the file of one model says about it without being run.
+
+    Attributes:
+        file_digest: hex SHA-256 of the bytes that ran.
+        content_digest: hex digest over every known field (see certify.model_file.onnx_file.content).
+        bytes: size of that file.
+        parameters: number of elements of all weights (initializers and constants that feed operators).
+        macs: multiply-adds of one sample's inference, counted from the graph.
+        counted_share: share (0 to 1) of compute operators whose MACs could be counted.
+        not_counted: compute operator types that could not be counted.
+        bytes_moved: bytes that compute operators read and write for one sample, null where not all are known.
+    """
+
+    file_digest: str
+    content_digest: str
+    bytes: int
+    parameters: int
+    macs: int
+    counted_share: float
+    not_counted: tuple[str, ...] = ()
+    bytes_moved: int | None = None
+
+
+@dataclass(frozen=True)
+class MeterFacts:
+    """The meter that was used.
+
+    Attributes:
+        name: as ``leanmark meters`` lists it.
+        level: value of an EvidenceLevel.
+        scope: what the joules cover (board, package, module, vcpu, wall).
+        method: how joules come about, in a few words; a ratio needs the same method on the same device.
+        relative_error: the meter's own accuracy as a factor (2.0 means x or / 2), null if its maker states none.
+        refused: the better meters that could not be used, with the reason for each.
+        parameters: constants that entered the joules (watts per vCPU, source, date).
+        code: hex SHA-256 of the source of a plug-in meter; null for the meters of this package.
+    """
+
+    name: str
+    level: str
+    scope: str
+    method: str
+    relative_error: float | None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """Circumstances of the measurement, one a file.
+
+    Attributes:
+        created: UTC time at which measuring began, ISO 8601 with ``Z``.
+        leanmark: version that measured.
+        edition: name of the edition whose plan was followed.
+        seed: of every random choice (order of arms, samples).
+        attempt: 1 for the first measurement of this pair of files logged on this machine.
+        baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
+        device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
+        data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what
+            is graded, top-1 where it is absent).
+        workload: see Workload.
+        meter: see MeterFacts; null where no energy figure could be had at any level.
+        models: facts by arm (``baseline``, ``candidate``).
+        time_limit_s: limit that was set on the main run.
+        wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
+    """
+
+    created: str
+    leanmark: str
+    edition: str
+    seed: int
+    attempt: int
+    baseline_origin: str
+    device: Mapping[str, Any]
+    data: Mapping[str, Any]
+    workload: Workload
+    meter: MeterFacts | None
+    models: Mapping[str, ModelFacts]
+    time_limit_s: float
+    wanted_half_width: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """k inferences in one go, the unit of replication.
+
+    Attributes:
+        run: ``settings``, ``null``, ``main`` or ``yardstick``.
+        attempt: 0, or 1 for the one retry of a null run.
+        block: number of the block inside its run and attempt, from 0.
+        position: place inside the block, 0 to 3.
+        arm: which model ran.
+        threads: intra-op threads of its session.
+        inferences: k; each inference is ``workload.batch`` samples.
+        start_s: seconds since measuring began, monotonic clock.
+        duration_s: wall time of the k inferences.
+        cpu_s: CPU time that the worker process spent in them.
+        energy_j: gross joules by the meter, null where there is none.
+        reading: the meter's raw values before and after, by name.
+        host: what happened around it, by name: ``steal_share``, ``throttled_s``, ``foreign_cpu_share``,
+            ``idle_workers_cpu_s``, ``temperature_c``, ``thermal_throttles``; null where it can't be read.
+    """
+
+    run: str
+    attempt: int
+    block: int
+    position: int
+    arm: str
+    threads: int
+    inferences: int
+    start_s: float
+    duration_s: float
+    cpu_s: float
+    energy_j: float | None
+    reading: Mapping[str, float] = field(default_factory=dict)
+    host: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Wall times of single inferences of the fixed pass (500 calls or 20 s, whichever is first), in seconds."""
+
+    arm: str
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One test sample, scored by both models.
+
+    Attributes:
+        digest: hex SHA-256 of the sample.
+        label: index of the true class.
+        baseline_top1: class that the baseline put first.
+        baseline_margin: its first output minus its second.
+        candidate_top1: class that the candidate put first.
+        candidate_margin: its first output minus its second.
+        baseline_score: the declared metric's score of the baseline (``data.metric``), null where that is top-1.
+        candidate_score: likewise of the candidate.
+    """
+
+    digest: str
+    label: int
+    baseline_top1: int
+    baseline_margin: float
+    candidate_top1: int
+    candidate_margin: float
+    baseline_score: float | None = None
+    candidate_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Something recorded once for a guard to judge: a name and plain JSON values."""
+
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was observed in one measurement of one pair of models."""
+
+    header: Header
+    windows: tuple[Window, ...]
+    latencies: tuple[Latencies, ...]
+    predictions: tuple[Prediction, ...]
+    observations: tuple[Observation, ...]
+
+    def observation(self, name: str) -> Mapping[str, Any] | None:
+        """Values recorded under a name, or None where nothing was."""
+        return next((o.values for o in self.observations if o.name == name), None)
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """True classes, int64 (n,)."""
+        return np.array([p.label for p in self.predictions], dtype=np.int64)

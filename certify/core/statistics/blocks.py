@@ -1,0 +1,37 @@
+"""How many blocks the main run takes, fixed once from a pilot (Stein 1945, two-stage sampling).
+
+Stopping when the interval happens to look narrow enough would favour lucky stretches. Stein's rule looks at the
+pilot's variance alone and fixes the number before the rest is run: n = (t * s / d)^2, with t and s of the pilot.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from certify.assessments.efficiency.edition import Edition
+from certify.core.statistics.batch_means import Series, batch_rule, batch_variance, t_quantile
+
+
+def blocks_needed(pilot_log_ratios: Series, half_width: float, minimum: int, maximum: int, edition: Edition) -> int:
+    """Number of blocks of the main run, its pilot included.
+
+    Args:
+        pilot_log_ratios: (n,) log-ratios of the pilot's blocks, in the order of time, at least 2.
+        half_width: wanted half-width of the ratio's interval, relative (0.05 is 5 %).
+        minimum: blocks in any case.
+        maximum: blocks that the time limit has room for; wins over all else.
+        edition: gives confidence and the rule of batches.
+
+    Raises:
+        ValueError: fewer than 2 pilot blocks, a log-ratio that is not finite, or a half-width not above 0.
+    """
+    if not half_width > 0:
+        raise ValueError(f"the wanted half-width must be above 0, got {half_width}")
+    if not np.all(np.isfinite(pilot_log_ratios)):
+        raise ValueError("a log-ratio of the pilot is not finite")
+    rule = batch_rule(len(pilot_log_ratios), edition.batch_factor, edition.assumed_autocorrelation)
+    deviation = math.sqrt(rule.kappa * float(batch_variance(pilot_log_ratios, rule)))
+    root = t_quantile(rule.degrees, edition.confidence) * deviation / math.log1p(half_width)
+    return min(maximum, max(minimum, math.ceil(min(root, math.sqrt(maximum)) ** 2)))

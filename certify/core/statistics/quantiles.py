@@ -1,0 +1,45 @@
+"""Quantiles of latency with intervals that assume no distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import bdtr
+
+from certify.core.estimate import Estimate
+
+QUANTILE_METHOD = "order statistic, distribution-free binomial interval"
+
+
+def quantile_estimate(seconds: Sequence[float], probability: float, confidence: float) -> Estimate:
+    """A quantile of independent times, with the interval between two order statistics.
+
+    The l-th and u-th smallest values enclose the quantile with probability P(l <= X < u), X binomial (n, p); each
+    side takes at most half of what the confidence leaves (David and Nagaraja, Order Statistics, 7.1).
+
+    Args:
+        seconds: (n,) at least one time, in seconds.
+        probability: 0.5 for the median.
+        confidence: of the two-sided interval.
+
+    Returns:
+        The estimate in s. With too few values for an end, that end is 0 or without bound.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    n = len(seconds)
+    if n == 0:
+        raise ValueError("a quantile needs at least one value")
+    ordered = np.sort(np.asarray(seconds, dtype=np.float64))
+    tail = (1 - confidence) / 2
+    # below[k] = P(X <= k): that at most k values lie below the quantile.
+    below = bdtr(np.arange(n, dtype=np.float64), n, probability)
+    lower_rank = int(np.sum(below <= tail))
+    upper_rank = int(np.sum(below < 1 - tail)) + 1
+    value = float(ordered[max(1, math.ceil(n * probability - 1e-9)) - 1])
+    low = float(ordered[lower_rank - 1]) if lower_rank >= 1 else 0.0
+    high = float(ordered[upper_rank - 1]) if upper_rank <= n else math.inf
+    return Estimate(value, min(low, value), max(high, value), "s", n, QUANTILE_METHOD)

@@ -1,0 +1,194 @@
+"""Ratio of two arms from windows that ran in turn: the paired log-ratio over ABBA and BAAB blocks.
+
+In a block of four windows each arm runs twice and both stand, on average, at the same time, so that a linear drift
+cancels. A block's log-ratio is the mean of log(quantity per inference) over the two windows of one arm minus that of
+the other; their mean over all blocks, with its batch-means interval, gives the ratio and its interval after exp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.evidence import Evidence, Window
+from certify.core.statistics.batch_means import MeanInterval, Series, mean_interval, t_quantile
+
+Quantity = Callable[[Window], "float | None"]
+
+RATIO_METHOD = "paired log-ratio over ABBA/BAAB blocks, batch-means t interval"
+LARGEST = 1e30
+"""In seconds or joules: beyond it lies no measurement, and squares would overflow."""
+
+QUOTIENT_METHOD = "quotient of means, delta method on logarithms"
+
+
+def energy_per_inference(window: Window) -> float | None:
+    """Gross joules of one inference; None without a reading."""
+    return None if window.energy_j is None else window.energy_j / window.inferences
+
+
+def duration_per_inference(window: Window) -> float | None:
+    """Wall seconds of one inference."""
+    return window.duration_s / window.inferences
+
+
+@dataclass(frozen=True)
+class Block:
+    """The windows of one block, by position in time."""
+
+    number: int
+    windows: tuple[Window, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is an ABBA of two arms: positions 0 to 3, the outer two of one arm, the inner two of another."""
+        arms = [window.arm for window in self.windows]
+        positions = [window.position for window in self.windows]
+        return positions == [0, 1, 2, 3] and arms[0] == arms[3] and arms[1] == arms[2] and arms[0] != arms[1]
+
+    def of(self, arm: str) -> list[Window]:
+        """The windows of one arm."""
+        return [window for window in self.windows if window.arm == arm]
+
+
+def check_windows(windows: Iterable[Window]) -> None:
+    """Refuse windows that can't have been measured.
+
+    Raises:
+        CertificateError: a window without inferences, or with a time or an energy that is no finite number.
+    """
+    for window in windows:
+        times = (window.start_s, window.duration_s, window.cpu_s)
+        energy_j = 0.0 if window.energy_j is None else window.energy_j
+        place = f"window {window.run}/{window.attempt}/{window.block}/{window.position}"
+        if window.inferences < 1 or window.duration_s <= 0:
+            raise CertificateError(f"Evidence, {place}: needs at least one inference and a duration above 0 s.")
+        if not all(abs(value) < LARGEST for value in (*times, energy_j)):
+            raise CertificateError(f"Evidence, {place}: holds a time or an energy that can't be.")
+
+
+def last_attempt(windows: Iterable[Window], run: str) -> list[Window]:
+    """Windows of a run, of its last attempt only."""
+    of_run = [window for window in windows if window.run == run]
+    last = max((window.attempt for window in of_run), default=0)
+    return [window for window in of_run if window.attempt == last]
+
+
+def blocks_of(windows: Iterable[Window]) -> list[Block]:
+    """Group the windows of one run and attempt into blocks, in the order of their numbers."""
+    by_number: dict[int, list[Window]] = {}
+    for window in windows:
+        by_number.setdefault(window.block, []).append(window)
+    return [
+        Block(number, tuple(sorted(by_number[number], key=lambda window: window.position)))
+        for number in sorted(by_number)
+    ]
+
+
+def block_log_ratios(
+    windows: Iterable[Window],
+    quantity: Quantity = energy_per_inference,
+    candidate: str = "candidate",
+    baseline: str = "baseline",
+) -> Series | None:
+    """Log-ratios candidate / baseline of the complete blocks of one run.
+
+    Args:
+        windows: of one run and attempt.
+        quantity: what is compared, per inference.
+        candidate: arm above the line.
+        baseline: arm below it.
+
+    Returns:
+        (blocks,) in the order of time, or None where a window of a complete block has no quantity above 0: no window
+        is left out for what it read.
+    """
+    ratios = []
+    for block in blocks_of(windows):
+        if not block.is_complete or {candidate, baseline} != {window.arm for window in block.windows}:
+            continue
+        above = _mean_log(block.of(candidate), quantity)
+        below = _mean_log(block.of(baseline), quantity)
+        if above is None or below is None:
+            return None
+        ratios.append(above - below)
+    return np.array(ratios, dtype=np.float64)
+
+
+def _mean_log(windows: Sequence[Window], quantity: Quantity) -> float | None:
+    values = [quantity(window) for window in windows]
+    logs = [math.log(value) for value in values if value is not None and value > 0]
+    return sum(logs) / len(logs) if len(logs) == len(values) else None
+
+
+def ratio_estimate(
+    log_ratios: Series | None, edition: Edition, level: EvidenceLevel, pilot: int | None = None
+) -> Estimate | None:
+    """Ratio with its interval from the blocks' log-ratios; None with fewer than two of them.
+
+    Args:
+        log_ratios: (blocks,) in the order of time.
+        edition: gives confidence and the rule of batches.
+        level: of what was measured.
+        pilot: how many of the first blocks fixed their number, as in the main run; None where none did.
+    """
+    if log_ratios is None or len(log_ratios) < 2:
+        return None
+    interval = mean_interval(log_ratios, edition, pilot)
+    low, high = _exp(interval.mean - interval.half_width), _exp(interval.mean + interval.half_width)
+    return Estimate(_exp(interval.mean), low, high, "1", interval.n, RATIO_METHOD, level)
+
+
+def energy_log_ratios(evidence: Evidence, run: str) -> Series | None:
+    """Log-ratios of energy of the ``main`` or (against the baseline again) the ``null`` run's last attempt."""
+    other = "baseline_again" if run == "null" else "candidate"
+    return block_log_ratios(last_attempt(evidence.windows, run), candidate=other)
+
+
+def arm_interval(windows: Iterable[Window], arm: str, quantity: Quantity, edition: Edition) -> MeanInterval | None:
+    """Mean of a quantity per inference of one arm, from the means of its complete blocks.
+
+    Returns:
+        None with fewer than two complete blocks, or where a window of theirs has no quantity.
+    """
+    means = []
+    for block in blocks_of(windows):
+        values = [quantity(window) for window in block.of(arm)]
+        if not block.is_complete or not values:
+            continue
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        means.append(sum(known) / len(known))
+    return mean_interval(np.array(means, dtype=np.float64), edition) if len(means) >= 2 else None
+
+
+def quotient_estimate(
+    above: MeanInterval, below: MeanInterval, confidence: float, level: EvidenceLevel
+) -> Estimate | None:
+    """Quotient of two independent means, by the delta method on logarithms with Welch-Satterthwaite degrees.
+
+    Returns:
+        None where a mean is not above 0.
+    """
+    if above.mean <= 0 or below.mean <= 0:
+        return None
+    parts = [(side.standard_error / side.mean) ** 2 for side in (above, below)]
+    variance = sum(parts)
+    value = above.mean / below.mean
+    factor = 1.0
+    if variance > 0:
+        degrees = variance**2 / (parts[0] ** 2 / above.degrees + parts[1] ** 2 / below.degrees)
+        factor = _exp(t_quantile(degrees, confidence) * math.sqrt(variance))
+    n = min(above.n, below.n)
+    return Estimate(value, value / factor, value * factor, "1", n, QUOTIENT_METHOD, level)
+
+
+def _exp(exponent: float) -> float:
+    return math.exp(exponent) if exponent < 709 else math.inf

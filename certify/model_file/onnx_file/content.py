@@ -1,0 +1,124 @@
+"""The content digest of an ONNX model: what it says, however its bytes are laid out.
+
+Every known field of every message enters, by reflection, in the order of the field numbers, each with its number, its
+kind and its length, so that no two different models give the same input to the hash. Bytes that lie in other files
+enter by value: a model gives the same digest with its weights inside and beside it. The model's metadata enters by a
+digest of its own, so that whoever knows that digest recognises a model whose metadata was stripped. Left out is the one
+metadata entry that the seal adds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import Message
+
+from certify.core.errors import ModelError
+from certify.model_file.onnx_file.messages import listed_fields, refuse_unknown_fields
+from certify.model_file.onnx_graph.external_bytes import ExternalBytes, external_bytes, is_external
+
+SEAL_KEY = "leanmark.seal"
+_PREFIX = b"leanmark content digest 1\n"
+_METADATA_PREFIX = b"leanmark metadata digest 1\n"
+_METADATA = onnx.ModelProto.METADATA_PROPS_FIELD_NUMBER
+_RAW_DATA = onnx.TensorProto.RAW_DATA_FIELD_NUMBER
+_PLACE_FIELDS = (onnx.TensorProto.EXTERNAL_DATA_FIELD_NUMBER, onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER)
+
+Update = Callable[[Any], None]
+
+
+def content_digest(model: onnx.ModelProto, folder: Path | None = None, metadata: str | None = None) -> str:
+    """Hex SHA-256 over everything that a model says.
+
+    Args:
+        model: the parsed model; it is not changed.
+        folder: where its external data lies.
+        metadata: digest of the metadata that it had, to be taken instead of its own; see :func:`metadata_digest`.
+
+    Raises:
+        ModelError: an unknown field, more than one seal, or external data that can't be had.
+    """
+    refuse_unknown_fields(model)
+    if sum(entry.key == SEAL_KEY for entry in model.metadata_props) > 1:
+        raise ModelError(f"The model holds more than one {SEAL_KEY} entry.")
+    digest = hashlib.sha256(_PREFIX)
+    digest.update(bytes.fromhex(metadata or metadata_digest(model)))
+    _hash_message(digest.update, model, folder)
+    return digest.hexdigest()
+
+
+def metadata_digest(model: onnx.ModelProto) -> str:
+    """Hex SHA-256 over the metadata entries of a model, without the seal.
+
+    Raises:
+        ModelError: an entry is no text.
+    """
+    entries = unsealed_metadata(model)
+    digest = hashlib.sha256(_METADATA_PREFIX)
+    if entries:
+        _hash_value(digest.update, model, _METADATA, entries, None)
+    return digest.hexdigest()
+
+
+def unsealed_metadata(model: onnx.ModelProto) -> list[onnx.StringStringEntryProto]:
+    """The metadata entries of a model without the one that the seal adds."""
+    return [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
+
+
+def _fields(message: Message, folder: Path | None) -> Sequence[tuple[int, Any]]:
+    listed = listed_fields(message)
+    if isinstance(message, onnx.TensorProto):
+        if is_external(message):
+            inside = [pair for pair in listed if pair[0] not in _PLACE_FIELDS]
+            listed = sorted([*inside, (_RAW_DATA, external_bytes(message, folder))], key=lambda pair: pair[0])
+        else:  # a tensor that was brought inside says "default" aloud, one that always was says nothing
+            listed = [pair for pair in listed if pair[0] != onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER]
+    elif isinstance(message, onnx.ModelProto):
+        listed = [pair for pair in listed if pair[0] != _METADATA]
+    return listed
+
+
+def _hash_message(update: Update, message: Message, folder: Path | None) -> None:
+    listed = _fields(message, folder)
+    update(b"M" + struct.pack(">I", len(listed)))
+    for number, value in listed:
+        update(struct.pack(">I", number))
+        _hash_value(update, message, number, value, folder)
+
+
+def _hash_value(update: Update, owner: Message, number: int, value: Any, folder: Path | None) -> None:
+    if isinstance(value, Message):
+        _hash_message(update, value, folder)
+    elif isinstance(value, bytes | str):
+        raw = value.encode() if isinstance(value, str) else value
+        update(b"B" + struct.pack(">Q", len(raw)))
+        update(raw)
+    elif isinstance(value, ExternalBytes):
+        update(b"B" + struct.pack(">Q", value.length))
+        for chunk in value.chunks():
+            update(chunk)
+    elif isinstance(value, float):
+        update(b"F" + struct.pack(">d", value))
+    elif isinstance(value, int):
+        update(b"I" + value.to_bytes(16, "big", signed=True))
+    elif isinstance(value[0], Message | bytes | str):
+        update(b"R" + struct.pack(">Q", len(value)))
+        for item in value:
+            _hash_value(update, owner, number, item, folder)
+    else:
+        packed = _packed(owner, number, value)
+        update(b"P" + struct.pack(">QQ", len(value), len(packed)))
+        update(packed)
+
+
+def _packed(owner: Message, number: int, values: Any) -> bytes:
+    """Repeated numbers in their protobuf encoding: millions of them in one call, and NaN payloads kept."""
+    alone = type(owner)()
+    getattr(alone, owner.DESCRIPTOR.fields_by_number[number].name).MergeFrom(values)
+    encoded: bytes = alone.SerializeToString(deterministic=True)
+    return encoded

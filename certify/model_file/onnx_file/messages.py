@@ -1,0 +1,77 @@
+"""Walking the protobuf messages of an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from certify.core.errors import ModelError
+
+
+def parse_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file; bytes in other files stay there.
+
+    Raises:
+        ModelError: the file can't be read or is no ONNX model.
+    """
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged or no ONNX model: {error}.") from error
+    if not model.HasField("graph"):
+        raise ModelError(f"{path} is damaged or no ONNX model: it holds no graph.")
+    return model
+
+
+def messages(message: Message) -> Iterator[Message]:
+    """The message and all messages inside it, outermost first; raises as :func:`listed_fields` does."""
+    yield message
+    for _, value in listed_fields(message):
+        if isinstance(value, Message):
+            yield from messages(value)
+        elif not isinstance(value, str | bytes | int | float) and len(value) and isinstance(value[0], Message):
+            for item in value:
+                yield from messages(item)
+
+
+def refuse_unknown_fields(model: Message) -> None:
+    """Raise where any message holds a field that this version of ONNX does not know, or text that is none.
+
+    What can't be read can't be digested, counted or judged, so it must not travel under a seal.
+
+    Raises:
+        ModelError: names the kind of message that holds it.
+    """
+    for message in messages(model):
+        if len(UnknownFieldSet(message)):
+            kind = message.DESCRIPTOR.name
+            raise ModelError(
+                f"The model holds a field in a {kind} that ONNX {onnx.__version__} does not know. "
+                "Save it with this version of onnx, or update leanmark's onnx."
+            )
+
+
+def listed_fields(message: Message) -> Sequence[tuple[int, Any]]:
+    """Fields that are set, as (number, value), in the order of their numbers.
+
+    Raises:
+        ModelError: a text is not UTF-8 (protobuf then gives bytes, or raises, as its implementation likes).
+    """
+    refusal = ModelError(f"The model holds text in a {message.DESCRIPTOR.name} that is not UTF-8. Export it again.")
+    try:
+        listed = [(field.number, value, field.type == field.TYPE_STRING) for field, value in message.ListFields()]
+        for _, value, is_text in listed:
+            texts = [value] if isinstance(value, str | bytes) else value
+            if is_text and any(isinstance(text, bytes) for text in texts):
+                raise refusal
+    except UnicodeDecodeError as error:
+        raise refusal from error
+    return [(number, value) for number, value, _ in listed]

@@ -1,0 +1,205 @@
+"""The seal: one metadata entry that carries the certificate inside the ONNX file.
+
+A sealed file is the exact bytes of the normalised file and, appended to them, one more ``metadata_props`` entry
+(field 14 of ONNX's ModelProto) with the key ``leanmark.seal``. Protobuf readers merge fields wherever they stand
+(https://protobuf.dev/programming-guides/encoding/), so every ONNX tool still opens the file, and taking the entry off
+again gives back the bytes that were measured. Files are walked in a stream; no more than one entry is in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from certify.core.errors import CertificateError, ModelError
+from certify.core.files import CHUNK_BYTES, replacing
+from certify.model_file.onnx_file.content import SEAL_KEY
+from certify.model_file.onnx_file.external_data import MAX_MODEL_BYTES
+
+MAX_CERTIFICATE_BYTES = 1 << 20
+MAX_ENTRY_BYTES = 16 << 20
+_METADATA_TAG = 14 << 3 | 2
+_FIXED_BYTES = {1: 8, 5: 4}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A seal as it stands in a file: the bytes from ``start`` to ``end`` hold it, tag included."""
+
+    start: int
+    end: int
+    envelope: bytes
+
+
+def seal(path: Path, target: Path, envelope: bytes) -> None:
+    """Write a copy of a normalised file with the certificate appended.
+
+    Args:
+        path: the normalised file.
+        target: where the sealed one goes; replaced as a whole or not at all.
+        envelope: canonical JSON of the signed envelope.
+
+    Raises:
+        CertificateError: the file holds a seal already, or would grow over protobuf's 2 GB.
+        ModelError: the file is no protobuf message.
+    """
+    with path.open("rb") as stream:
+        if _find(stream, path) is not None:
+            raise CertificateError(f"{path} is sealed already. Normalise it first, which takes the seal off.")
+    entry = _encode(envelope)
+    if path.stat().st_size + len(entry) > MAX_MODEL_BYTES:
+        raise CertificateError(f"{path} would grow over 2 GB with its certificate; keep the certificate beside it.")
+    with replacing(target) as beside, path.open("rb") as source, beside.open("wb") as sealed:
+        while chunk := source.read(CHUNK_BYTES):
+            sealed.write(chunk)
+        sealed.write(entry)
+
+
+def read_seal(path: Path) -> bytes | None:
+    """The envelope that is sealed into a file, or None where there is none.
+
+    Raises:
+        CertificateError: more than one seal, or one that is not in its canonical encoding.
+        ModelError: the file is no protobuf message.
+    """
+    with path.open("rb") as stream:
+        entry = _find(stream, path)
+    return None if entry is None else entry.envelope
+
+
+def file_digest(path: Path) -> str:
+    """Hex SHA-256 of the bytes as they were before sealing.
+
+    Only a seal at the very end is left out, since sealing puts it nowhere else; after another tool has moved it, the
+    digest is that of the whole file and matches no certificate.
+
+    Raises:
+        CertificateError: more than one seal, or one that is not in its canonical encoding.
+        ModelError: the file is no protobuf message.
+    """
+    with path.open("rb") as stream:
+        return _digest(stream, unsealed_bytes(path))
+
+
+def unsealed_bytes(path: Path) -> int:
+    """Size in bytes of the file as it was before sealing; see :func:`file_digest`."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        entry = _find(stream, path)
+    return entry.start if entry is not None and entry.end == size else size
+
+
+def unseal(path: Path, target: Path) -> None:
+    """Write a copy of the file as it was before sealing; see :func:`file_digest`."""
+    left = unsealed_bytes(path)
+    with replacing(target) as beside, path.open("rb") as source, beside.open("wb") as bare:
+        while left > 0 and (chunk := source.read(min(left, CHUNK_BYTES))):
+            bare.write(chunk)
+            left -= len(chunk)
+
+
+def _digest(stream: BinaryIO, length: int) -> str:
+    digest = hashlib.sha256()
+    while length > 0 and (chunk := stream.read(min(length, CHUNK_BYTES))):
+        digest.update(chunk)
+        length -= len(chunk)
+    return digest.hexdigest()
+
+
+def _find(stream: BinaryIO, path: Path) -> _Entry | None:
+    found: list[_Entry] = []
+    for start, end, entry in _metadata_entries(stream, path):
+        fields = list(_inner_fields(entry, path))
+        if (1, SEAL_KEY.encode()) not in fields:
+            continue
+        envelope = next((value for number, value in fields if number == 2), b"")
+        stream.seek(start)
+        if stream.read(end - start) != _encode(envelope):
+            raise CertificateError(f"{path}: the {SEAL_KEY} entry is not in its canonical encoding.")
+        found.append(_Entry(start, end, envelope))
+        stream.seek(end)
+    if len(found) > 1:
+        raise CertificateError(f"{path} holds {len(found)} {SEAL_KEY} entries; a sealed file has one.")
+    return found[0] if found else None
+
+
+def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Walk the top-level fields; give (start, end, content) of each metadata entry."""
+    size = os.fstat(stream.fileno()).st_size
+    damaged = ModelError(f"{path} is damaged or no ONNX model: its protobuf fields do not add up.")
+    while (start := stream.tell()) < size:
+        tag = _varint(stream)
+        if tag is None or tag >> 3 == 0:
+            raise damaged
+        if tag & 7 == 0:
+            length = 0 if _varint(stream) is not None else None
+        elif tag & 7 == 2:
+            length = _varint(stream)
+        else:
+            length = _FIXED_BYTES.get(tag & 7)
+        if length is None or stream.tell() + length > size:
+            raise damaged
+        if tag == _METADATA_TAG:
+            if length > MAX_ENTRY_BYTES:
+                raise ModelError(f"{path} holds a metadata entry of {length} bytes, over {MAX_ENTRY_BYTES}.")
+            end = stream.tell() + length
+            yield start, end, stream.read(length)
+        else:
+            stream.seek(length, os.SEEK_CUR)
+
+
+def _inner_fields(entry: bytes, path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number, value) of the length-delimited fields of one metadata entry."""
+    position = 0
+    damaged = ModelError(f"{path} is damaged: a metadata entry does not add up.")
+    while position < len(entry):
+        tag, position = _varint_at(entry, position)
+        length, position = _varint_at(entry, position)
+        if tag is None or length is None or tag & 7 != 2 or position + length > len(entry):
+            raise damaged
+        yield tag >> 3, entry[position : position + length]
+        position += length
+
+
+def _varint(stream: BinaryIO) -> int | None:
+    """Read one base-128 varint of at most ten bytes; None where there is none."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None
+
+
+def _varint_at(content: bytes, position: int) -> tuple[int | None, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(content):
+            return None, position
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    return None, position
+
+
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*encoded, value])
+
+
+def _encode(envelope: bytes) -> bytes:
+    key = SEAL_KEY.encode()
+    inner = b"\x0a" + _encode_varint(len(key)) + key + b"\x12" + _encode_varint(len(envelope)) + envelope
+    return _encode_varint(_METADATA_TAG) + _encode_varint(len(inner)) + inner

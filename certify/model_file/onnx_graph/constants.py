@@ -1,0 +1,143 @@
+"""Values that shapes are computed from: small constants, and what cheap operators make of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.reference
+
+from certify.core.errors import ModelError
+from certify.model_file.onnx_graph.external_bytes import external_bytes, is_external
+
+FOLDED = frozenset(
+    {
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Expand",
+        "Gather",
+        "Max",
+        "Range",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Operators with which exporters compute pads, axes, sizes and positions; onnx's own shape inference follows only some
+of them."""
+MAX_ELEMENTS = 4096
+
+
+def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> npt.NDArray[Any]:
+    """The values of a tensor.
+
+    Args:
+        tensor: which is left as it is.
+        folder: of its model, where it lies outside.
+
+    Raises:
+        ModelError: it holds more or less than its type and shape say, or they are none; or its bytes can't be had.
+    """
+    try:
+        stored: Any = _read_external(tensor, folder) if is_external(tensor) else onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise ModelError(f"Tensor '{tensor.name}' does not hold what its type and shape say: {error}.") from error
+    return np.asarray(stored)
+
+
+def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> npt.NDArray[Any]:
+    place = external_bytes(tensor, folder)
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
+    if place.length == math.prod(tensor.dims) * kind.itemsize:
+        read = np.fromfile(place.path, kind, math.prod(tensor.dims), offset=place.offset)
+        return np.asarray(read.reshape(tensor.dims))
+    packed = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims)  # several numbers in a byte
+    packed.raw_data = b"".join(place.chunks())
+    return np.asarray(onnx.numpy_helper.to_array(packed))
+
+
+def fold_small_constants(graph: onnx.GraphProto) -> None:
+    """Replace, in place, operators whose inputs are all small constants by the constants that they give.
+
+    Of the graph's inputs whose sizes are all stated the shape is one of these constants.
+
+    What onnx's reference can't evaluate, or what would grow large, stays as it is.
+
+    Args:
+        graph: in topological order, as ONNX demands.
+
+    Raises:
+        ModelError: a constant does not hold what its type and shape say.
+    """
+    known: dict[str, npt.NDArray[Any]] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
+    sized = _stated_shapes(graph)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            known[node.output[0]] = array_of(node.attribute[0].t)
+            continue
+        taken = [name for name in node.input if name]
+        if node.op_type == "Shape" and not node.domain and taken and taken[0] in sized:
+            _make_constant(node, _part_of_shape(node, sized[taken[0]]), known)
+            continue
+        if node.op_type not in FOLDED or node.domain or not taken or not all(name in known for name in taken):
+            continue
+        if _grows(node.op_type, [known[name] for name in taken]):
+            continue
+        try:
+            found = onnx.reference.ReferenceEvaluator(node).run(None, {name: known[name] for name in taken})
+        except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError):
+            continue
+        value: npt.NDArray[Any] = np.asarray(next(iter(found)))
+        if value.size <= MAX_ELEMENTS:
+            _make_constant(node, value, known)
+
+
+def _make_constant(node: onnx.NodeProto, value: npt.NDArray[Any], known: dict[str, npt.NDArray[Any]]) -> None:
+    known[node.output[0]] = value
+    tensor = onnx.numpy_helper.from_array(value, node.output[0])
+    node.CopyFrom(onnx.helper.make_node("Constant", [], [node.output[0]], node.name, value=tensor))
+
+
+def _stated_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Shapes of the inputs that state every size."""
+    stated = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
+    return {
+        name: [int(dim.dim_value) for dim in dims]
+        for name, dims in stated.items()
+        if dims and all(dim.HasField("dim_value") for dim in dims)
+    }
+
+
+def _part_of_shape(node: onnx.NodeProto, shape: list[int]) -> npt.NDArray[Any]:
+    """What the operator Shape gives; its attributes count as the bounds of Python's slices do."""
+    bounds = {attribute.name: int(attribute.i) for attribute in node.attribute}
+    return np.array(shape[bounds.get("start", 0) : bounds.get("end")], dtype=np.int64)
+
+
+def _grows(operator: str, values: Sequence[npt.NDArray[Any]]) -> bool:
+    """Whether the outcome may be large: sizes and bounds are what a file says, and any memory is too small for some."""
+    if any(value.size > MAX_ELEMENTS for value in values):
+        return True
+    if operator in ("ConstantOfShape", "Expand"):
+        return values[0].size * math.prod(int(size) for size in values[-1].flat) > MAX_ELEMENTS
+    if operator == "Max":
+        return math.prod(max(sizes) for sizes in _sizes_by_axis(values)) > MAX_ELEMENTS
+    if operator == "Range" and all(value.size == 1 for value in values) and len(values) == 3:
+        start, limit, step = (float(value.flat[0]) for value in values)
+        return not abs(limit - start) <= MAX_ELEMENTS * abs(step)
+    return False
+
+
+def _sizes_by_axis(values: Sequence[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
+    """Sizes of several arrays along each axis that they are broadcast to."""
+    return list(itertools.zip_longest(*(reversed(value.shape) for value in values), fillvalue=1))

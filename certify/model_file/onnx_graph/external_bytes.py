@@ -1,0 +1,112 @@
+"""Tensor bytes that an ONNX model keeps in files beside it.
+
+ONNX stores the place of such bytes as text in the model (``location``, ``offset``, ``length``; see
+https://onnx.ai/onnx/repo-docs/ExternalData.html). That text comes from whoever made the file, so nothing outside of the
+model's own folder is ever opened for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx
+
+from certify.core.errors import ModelError
+from certify.core.files import CHUNK_BYTES
+
+
+@dataclass(frozen=True)
+class ExternalBytes:
+    """A stretch of a file that holds one tensor's bytes.
+
+    Attributes:
+        path: the file, inside the model's folder.
+        offset: first byte.
+        length: number of bytes.
+    """
+
+    path: Path
+    offset: int
+    length: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes, a piece at a time.
+
+        Raises:
+            ModelError: the file ends early.
+        """
+        left = self.length
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            while left > 0:
+                chunk = stream.read(min(left, CHUNK_BYTES))
+                if not chunk:
+                    raise ModelError(f"External data {self.path.name} ends before the model's last byte of it.")
+                left -= len(chunk)
+                yield chunk
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether the tensor's bytes lie in another file."""
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def external_bytes(tensor: onnx.TensorProto, folder: Path | None) -> ExternalBytes:
+    """Find the bytes of an external tensor.
+
+    Args:
+        tensor: one for which :func:`is_external` holds.
+        folder: the model's folder; null where the model came from nowhere on disk.
+
+    Raises:
+        ModelError: the place is missing or malformed, leaves the folder, or is no plain file.
+    """
+    if folder is None:
+        raise ModelError(f"Tensor '{tensor.name}' lies in another file, but the model's folder is not known.")
+    if tensor.HasField("raw_data"):
+        raise ModelError(f"Tensor '{tensor.name}' holds bytes and names a file with others. Save the model anew.")
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    if not all(isinstance(text, str) for pair in place.items() for text in pair):  # protobuf gives bytes for no UTF-8
+        raise ModelError("A tensor has a place in its external data that is not UTF-8 text. Save the model anew.")
+    path = _confined(place.get("location", ""), folder)
+    size = path.stat().st_size
+    offset = _position(place.get("offset", "0"), tensor.name)
+    length = _position(place["length"], tensor.name) if "length" in place else max(0, size - offset)
+    if offset + length > size:
+        raise ModelError(
+            f"Tensor '{tensor.name}' wants bytes {offset} to {offset + length} of {path.name}, which has {size}."
+        )
+    return ExternalBytes(path, offset, length)
+
+
+def _confined(location: str, folder: Path) -> Path:
+    """Resolve a location below ``folder``; links that lead out of it are refused like paths that do."""
+    refusal = ModelError(
+        f"External data '{location[:200]}' is not a plain file inside the model's folder {folder}; save the model with "
+        "its weights inside or beside it."
+    )
+    parts = PurePosixPath(location.replace("\\", "/"))
+    leaves = parts.is_absolute() or ".." in parts.parts or PureWindowsPath(location).drive
+    if not location or "\0" in location or leaves:
+        raise refusal
+    home = folder.resolve()
+    try:
+        path = (home / parts).resolve(strict=True)
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"External data '{location[:200]}' is missing in {folder}; put the file of weights that came with the "
+            "model there, under that name."
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"External data '{location[:200]}' can't be read in {folder}: {error}.") from error
+    if home not in path.parents or not path.is_file():
+        raise refusal
+    return path
+
+
+def _position(text: str, tensor: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ModelError(f"Tensor '{tensor}' has a malformed place in its external data: '{text[:40]}'.")
+    return int(text)

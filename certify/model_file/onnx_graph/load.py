@@ -1,0 +1,247 @@
+"""Opening an ONNX file, and whether its input can be fed.
+
+External tensors are read only from the folder of the model or below it; a location that leaves the folder is refused
+(the ONNX specification forbids it: https://onnx.ai/onnx/repo-docs/ExternalData.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+import onnx.checker
+import onnx.external_data_helper
+from google.protobuf.message import DecodeError
+
+from certify.core.errors import ModelError
+from certify.model_file.onnx_graph.external_bytes import external_bytes, is_external
+
+IMAGE_DIMENSIONS = 4
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph.
+
+    Attributes:
+        name: as a runtime addresses it.
+        shape: one entry a dimension: a number, the name of a dynamic one, or None where nothing is said. An unknown
+            rank is an empty tuple with ``known`` false.
+        dtype: numpy name of the element type, such as ``float32``.
+        known: whether the file states a shape at all.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: str
+    known: bool = True
+
+
+class InputContract(Protocol):
+    """The part of a preprocessing contract that says what is fed; certify.data's Preprocess has it."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the graph's inputs."""
+
+    @property
+    def output_name(self) -> str:
+        """Name of the output that is scored."""
+
+    @property
+    def dtype(self) -> str:
+        """Numpy name of the element type of every input."""
+
+    def port_shape(self, batch: int) -> tuple[int, ...]:
+        """Shape of every input."""
+
+
+def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Args:
+        path: the file.
+        weights: whether its external tensors are brought inside; they are checked either way.
+
+    Raises:
+        ModelError: the file is missing, damaged, no ONNX model, or its external data can't be read or lies outside
+            the model's folder.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such ONNX file.")
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise ModelError(f"{path} is damaged or no ONNX file ({error}); export it again.") from error
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror}.") from error
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
+    _check_texts(model, path)
+    _check_external(model, path)
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
+    if weights:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    return model
+
+
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All tensors of a graph and its subgraphs: initializers and tensor attributes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from tensors(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from tensors(subgraph)
+
+
+def _check_texts(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that are not UTF-8: protobuf gives bytes for them, or raises, as its implementation likes."""
+    try:
+        texts = [text for body in (model.graph, *model.functions) for node in _nodes(body) for text in _named(node)]
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} names operators or values in text that is not UTF-8; export it again.") from error
+    if not all(isinstance(text, str) for text in texts):
+        raise ModelError(f"{path} names operators or values in text that is not UTF-8; export it again.")
+
+
+def _nodes(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """All nodes of a graph or function, and of its subgraphs."""
+    for node in body.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from _nodes(subgraph)
+
+
+def _named(node: onnx.NodeProto) -> Iterator[str]:
+    yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+
+
+def _check_external(model: onnx.ModelProto, path: Path) -> None:
+    for tensor in tensors(model.graph):
+        if is_external(tensor):
+            try:
+                external_bytes(tensor, path.parent)
+            except ModelError as error:
+                raise ModelError(f"{path}, tensor '{tensor.name}': {error}") from error
+
+
+def inputs(model: onnx.ModelProto) -> tuple[Port, ...]:
+    """Inputs that have to be fed (initializers that are listed as inputs left out)."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return tuple(_port(value) for value in model.graph.input if value.name not in weights)
+
+
+def outputs(model: onnx.ModelProto) -> tuple[Port, ...]:
+    """Outputs in the graph's order."""
+    return tuple(_port(value) for value in model.graph.output)
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    kind = value.type.tensor_type
+    shape = tuple(_dimension(dim) for dim in kind.shape.dim)
+    if kind.elem_type == onnx.TensorProto.UNDEFINED or kind.elem_type not in onnx.TensorProto.DataType.values():
+        return Port(value.name, shape, "unknown", kind.HasField("shape"))
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    return Port(value.name, shape, dtype, kind.HasField("shape"))
+
+
+def _dimension(dim: Any) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    return str(dim.dim_param) if dim.dim_param else None
+
+
+def sample_shape(contract: InputContract) -> tuple[int, ...]:
+    """Shape of what one input takes of one sample, without the batch."""
+    return contract.port_shape(1)[1:]
+
+
+def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) -> None:
+    """Check that what the preprocessing contract makes can be fed to the model.
+
+    A dynamic batch is fine, and so are dynamic rows, columns and lengths, since the contract states them.
+
+    Raises:
+        ModelError: a name does not exist, there are inputs that the contract does not name, a shape or type differs, or
+            a dimension is dynamic and nothing says how large it is.
+    """
+    ports = inputs(model)
+    fed = [named_port(ports, name, "input") for name in contract.input_names]
+    if others := [port.name for port in ports if port.name not in contract.input_names]:
+        raise ModelError(
+            f"The model has further inputs ({', '.join(others)}) beside {', '.join(contract.input_names)}, which are "
+            "all that the preprocessing contract names; name them there, or fix them to constants."
+        )
+    named_port(outputs(model), contract.output_name, "output")
+    for port in fed:
+        check_port(port, contract, batch)
+
+
+def check_port(port: Port, contract: InputContract, batch: int) -> None:
+    """Check that an input takes the type and the shape that the preprocessing contract makes.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if port.dtype != contract.dtype:
+        raise ModelError(
+            f"Input '{port.name}' takes {port.dtype}, the preprocessing contract makes {contract.dtype}; "
+            "set its dtype to the model's."
+        )
+    if not port.known:
+        return
+    wanted = (batch, *sample_shape(contract))
+    fits = len(port.shape) == len(wanted)
+    if fits:
+        fits = all(not isinstance(have, int) or have == want for have, want in zip(port.shape, wanted, strict=True))
+    if not fits:
+        raise ModelError(
+            f"Input '{port.name}' has the shape {_shown(port.shape)}, the preprocessing contract and batch {batch} "
+            f"make {_shown(wanted)}; {_advice(port.shape, wanted)}"
+        )
+
+
+def named_port(ports: tuple[Port, ...], name: str, kind: str) -> Port:
+    """The ``input`` or ``output`` of a name.
+
+    Raises:
+        ModelError: there is none; the sentence lists those that are there.
+    """
+    for port in ports:
+        if port.name == name:
+            return port
+    raise ModelError(
+        f"The preprocessing contract names the {kind} '{name}', the model has {', '.join(p.name for p in ports)}; "
+        "name one of them."
+    )
+
+
+def _advice(have: tuple[int | str | None, ...], want: tuple[int, ...]) -> str:
+    if len(have) != len(want):
+        dynamic = [str(d) for d in have if not isinstance(d, int)]
+        named = f" (dynamic: {', '.join(dynamic)})" if dynamic else ""
+        return f"export the model for a batch of samples, {len(want)} dimensions{named}."
+    if isinstance(have[0], int) and have[0] != want[0]:
+        return f"measure with batch {have[0]}, or export the model with a dynamic batch."
+    sizes = "height, width, layout or colour" if len(want) == IMAGE_DIMENSIONS else "length"
+    return f"correct {sizes} in the contract."
+
+
+def _shown(shape: tuple[int | str | None, ...]) -> str:
+    return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"

@@ -1,0 +1,236 @@
+"""Channels that compute nothing: masked, but not removed, which saves nothing on any hardware."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from certify.model_file.onnx_graph.constants import array_of
+from certify.model_file.onnx_graph.functions import inlined
+from certify.model_file.onnx_graph.operators import Compute, attribute, compute_of
+
+_Array = npt.NDArray[Any]
+
+FOLDABLE = frozenset(
+    {"Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand",
+     "Floor", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mul", "Neg",
+     "Not", "Or", "Relu", "Reshape", "Round", "ScatterND", "Shape", "Sign", "Slice", "Sqrt", "Squeeze", "Sub",
+     "Transpose", "Unsqueeze", "Where"}
+)  # fmt: skip
+"""Operators through which a weight or a mask is followed back to constants, so that it is seen however it is made."""
+PASSED_ON = frozenset(
+    {"AveragePool", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Dropout", "Elu", "Gelu",
+     "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "PRelu", "QuantizeLinear",
+     "Relu", "Selu", "Sigmoid", "Tanh"}
+)  # fmt: skip
+"""Operators that keep channels apart, so that a mask behind them still silences what is before them."""
+BROADCASTING = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Sub",
+     "Where"}
+)  # fmt: skip
+LARGEST_CONSTANT = 1 << 28
+"""Elements of a constant that is still computed."""
+NEGLIGIBLE = 1e-6
+"""Weights below this share of the largest of their tensor, and factors below it, are as good as zero."""
+
+
+@dataclass(frozen=True)
+class ZeroChannels:
+    """Output channels whose weights are all zero.
+
+    Attributes:
+        channels: output channels of all multiplying operators with constant weights.
+        zero: how many of them are zero.
+    """
+
+    channels: int
+    zero: int
+
+    @property
+    def share(self) -> float:
+        """Zero ones per channel, 0 where there are none at all."""
+        return self.zero / self.channels if self.channels else 0.0
+
+
+def zero_channels(model: onnx.ModelProto, folder: Path | None = None) -> ZeroChannels:
+    """Count channels that compute nothing: masked, but not removed.
+
+    A mask is found in the weight itself (zeros, numbers too small to matter, integers at their zero point, a scale of
+    zero), multiplied or selected onto it in the graph, or onto the operator's output, there or behind activations (a
+    constant factor, a constant condition, or the scale of a BatchNormalization).
+
+    Args:
+        model: with its weights, or with some in files.
+        folder: where those files lie.
+
+    Raises:
+        ModelError: the model's functions call themselves, or stand for too many nodes.
+    """
+    flat = inlined(model)
+    constants = _Constants(flat, folder)
+    consumers: dict[str, list[onnx.NodeProto]] = {}
+    for node in flat.graph.node:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+    channels = zero = 0
+    for node in flat.graph.node:
+        compute = compute_of(node)
+        dead = None if compute is None else _dead_channels(node, compute, constants)
+        if compute is not None and dead is not None:
+            axis = -1 if compute.kind in ("gemm", "matmul") else 1
+            dead = dead | _masked_after(node.output[0], consumers, constants, len(dead), axis)
+            channels += len(dead)
+            zero += int(dead.sum())
+    return ZeroChannels(channels, zero)
+
+
+class _Constants:
+    """Values that do not depend on the input, folded on demand."""
+
+    def __init__(self, model: onnx.ModelProto, folder: Path | None) -> None:
+        self._model = model
+        self._folder = folder
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._made_by = {name: node for node in model.graph.node for name in node.output}
+
+    def value(self, name: str) -> npt.NDArray[Any] | None:
+        """The constant, or None where the value depends on the input (or on an operator that is not folded)."""
+        if name in self._tensors:
+            return array_of(self._tensors[name], self._folder)
+        node = self._made_by.get(name)
+        if node is None:
+            return None
+        if node.op_type == "DequantizeLinear":
+            return self.dequantized(node, 0, 1, 2, attribute(node, "axis", 1))
+        if node.op_type not in FOLDABLE or node.domain not in ("", "ai.onnx"):
+            return None
+        feeds: dict[str, _Array] = {}
+        for source in filter(None, node.input):
+            array = self.value(source)
+            if array is None:
+                return None
+            feeds[source] = array
+        try:
+            return self._evaluate(node, feeds) if _size(node, list(feeds.values())) <= LARGEST_CONSTANT else None
+        except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError):
+            return None  # nothing that a runtime would run either
+
+    def dequantized(
+        self, node: onnx.NodeProto, data: int, scale: int | None, zero: int | None, axis: int
+    ) -> _Array | None:
+        """Integers less their zero point, times their scale, from the inputs of a node at these indices.
+
+        None where one of them is no constant, or the scales are of blocks.
+        """
+        stored = self.value(node.input[data])
+        if stored is None:
+            return None
+        real = stored.astype(np.float32)
+        for index, apply in ((zero, np.subtract), (scale, np.multiply)):
+            name = node.input[index] if index is not None and index < len(node.input) else ""
+            if not name:
+                continue
+            parameter = self.value(name)
+            if parameter is None or parameter.ndim > 1:
+                return None
+            real = apply(real, _along(parameter.astype(np.float32), stored.ndim, axis))
+        return np.asarray(real)
+
+    def _evaluate(self, node: onnx.NodeProto, feeds: Mapping[str, _Array]) -> _Array:
+        ports = [
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in feeds.items()
+        ]
+        out = [onnx.ValueInfoProto(name=name) for name in node.output]
+        graph = onnx.helper.make_graph([node], "constant", ports, out)
+        single = onnx.helper.make_model(graph, opset_imports=self._model.opset_import)
+        made: Any = ReferenceEvaluator(single).run(None, dict(feeds))
+        return np.asarray(made[0])
+
+
+def _size(node: onnx.NodeProto, arrays: list[_Array]) -> int:
+    """Elements that an operator on constants gives, where they may be many more than it takes; else 0.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    shapes = [array.shape for array in arrays] if node.op_type in BROADCASTING else []
+    if node.op_type in ("ConstantOfShape", "Expand"):
+        shapes = [tuple(arrays[-1].tolist()), *(array.shape for array in arrays[:-1])]
+    return math.prod(np.broadcast_shapes(*shapes)) if shapes else 0
+
+
+def _along(values: _Array, rank: int, axis: int) -> _Array:
+    if values.ndim != 1 or values.size == 1:
+        return values
+    return values.reshape([-1 if position == axis % rank else 1 for position in range(rank)])
+
+
+def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> _Array | None:
+    weight = constants.value(node.input[compute.weight])
+    if weight is None or weight.ndim < 2 or compute.kind == "blocks":  # packed weights are not unpacked here
+        return None
+    axis = {"conv": 0, "conv_transpose": 1, "matmul": weight.ndim - 1}.get(compute.kind)
+    if axis is None:
+        axis = 0 if attribute(node, "transB", 0) else 1
+    if compute.quantized:
+        weight = constants.dequantized(node, compute.weight, compute.weight_scale, compute.weight_zero, axis)
+        if weight is None:
+            return None
+    others = tuple(a for a in range(weight.ndim) if a != axis)
+    ends = np.max(weight, axis=others).astype(np.float64), np.min(weight, axis=others).astype(np.float64)
+    largest = np.maximum(ends[0], -ends[1])  # the largest size, without a copy of the weight
+    return np.asarray(largest <= NEGLIGIBLE * np.max(largest, initial=0.0))
+
+
+def _masked_after(
+    output: str, consumers: Mapping[str, list[onnx.NodeProto]], constants: _Constants, channels: int, axis: int
+) -> _Array:
+    """Channels that are silenced by a constant on the only way that an output goes."""
+    dead = np.zeros(channels, dtype=bool)
+    while len(readers := consumers.get(output, [])) == 1:
+        factor = _factor(readers[0], output, constants)
+        if factor is not None:
+            dead = dead | _silent(factor, channels, axis)
+        elif readers[0].op_type not in PASSED_ON:
+            break
+        output = readers[0].output[0]
+    return dead
+
+
+def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array | None:
+    """What a node multiplies a value by, or whether it lets it through; None for any other node."""
+    if node.op_type == "BatchNormalization":
+        return constants.value(node.input[1])
+    if node.op_type == "Mul":
+        return constants.value(next((name for name in node.input if name != masked), ""))
+    if node.op_type == "Where" and masked in node.input[1:]:
+        condition = constants.value(node.input[0])
+        other = constants.value(node.input[2 if node.input[1] == masked else 1])
+        if condition is None or other is None or np.any(other):
+            return None
+        return condition if node.input[1] == masked else np.logical_not(condition)
+    return None
+
+
+def _silent(factor: _Array, channels: int, axis: int) -> _Array:
+    """Channels at which a factor is zero throughout."""
+    size = np.abs(factor.astype(np.float64))
+    if size.size == 1:
+        size = np.full(channels, size.reshape(-1)[0])
+    elif size.size == channels:
+        size = size.reshape(-1)
+    elif size.ndim > abs(axis) and size.shape[axis] == channels:
+        size = np.max(size, axis=tuple(a for a in range(size.ndim) if a != axis % size.ndim))
+    else:
+        return np.zeros(channels, dtype=bool)
+    return np.asarray(size <= NEGLIGIBLE * np.max(size, initial=1.0))

@@ -1,0 +1,82 @@
+"""Measuring a certified pair again: the same files, samples and workload, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+
+from certify.attest.audit import audit
+from certify.attest.issue import Certificate
+from certify.core.errors import CertificateError, UsageError
+from certify.core.evidence import Evidence
+from certify.data.preprocess import Preprocess
+from certify.measure.plan import Plan
+from certify.remeasure import remeasure
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evidence]) -> dict[str, Any]:
+    """What was asked of the measurement, which measures nothing here; and the data that it is given."""
+    evidence = certified_evidence()
+    digest = evidence.header.data["test_digest"]
+    calls: dict[str, Any] = {"dataset": SimpleNamespace(test_digest=lambda: digest, spec="mnist5k", test=range(1500))}
+
+    def measure(*arguments: Any, **named: Any) -> Evidence:
+        names = ("baseline", "candidate", "data", "preprocess_baseline", "preprocess_candidate", "plan", "edition")
+        calls.update(zip(names, arguments, strict=True), **named)
+        return evidence
+
+    monkeypatch.setattr("certify.measure.experiment.measure", measure)
+    monkeypatch.setattr("certify.data.load", lambda *_, **__: calls["dataset"])
+    return calls
+
+
+def test_remeasure_follows_the_certificate_when_all_lies_there(
+    folder: Path, asked: dict[str, Any], make_contract: Callable[..., Preprocess]
+) -> None:
+    found = audit(folder / "model.onnx")
+    plan = Plan(runtime="something-else", batch=8, threads=1, seed=3)
+    assert remeasure(folder / "model.onnx", found.certificate, "mnist5k", plan) == found.evidence
+    assert (asked["baseline"], asked["candidate"]) == (folder / "baseline.onnx", folder / "model.onnx")
+    assert asked["preprocess_candidate"] == asked["preprocess_baseline"] == make_contract()
+    workload = found.evidence.header.workload
+    assert (asked["plan"].runtime, asked["plan"].batch) == (workload.runtime, workload.batch)
+    assert (asked["plan"].threads, asked["plan"].seed) == (1, 3)
+    assert asked["edition"].name == "2026"
+    assert asked["baseline_origin"] == found.evidence.header.baseline_origin
+
+
+def test_remeasure_runs_no_code_that_a_certificate_names_unless_the_user_does(
+    folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Certificate.read(folder / "certificate.json")
+    monkeypatch.setitem(certificate.predicate["data"], "metric", "antigravity:fly")
+    with pytest.raises(UsageError, match="--metric antigravity:fly"):
+        remeasure(folder / "model.onnx", certificate, "mnist5k")
+    assert "plan" not in asked
+    remeasure(folder / "model.onnx", certificate, "mnist5k", Plan(metric="antigravity:fly"))
+    assert asked["plan"].metric == "antigravity:fly"
+
+
+def test_remeasure_refuses_before_the_work_when_files_or_samples_are_others(
+    folder: Path, asked: dict[str, Any]
+) -> None:
+    model, certificate = folder / "model.onnx", Certificate.read(folder / "certificate.json")
+    asked["dataset"].test_digest = lambda: "00" * 32
+    with pytest.raises(CertificateError, match="not the one that was certified"):
+        remeasure(model, certificate, "mnist5k")
+    baseline = folder / "baseline.onnx"
+    other = onnx.load(baseline)
+    other.producer_name = "another"
+    onnx.save(other, baseline)
+    with pytest.raises(CertificateError, match=r"baseline\.onnx is not the file"):
+        remeasure(model, certificate, "mnist5k")
+    baseline.unlink()
+    with pytest.raises(UsageError, match=r"baseline\.onnx is missing"):
+        remeasure(model, certificate, "mnist5k")
+    assert "plan" not in asked

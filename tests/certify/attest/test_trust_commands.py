@@ -1,0 +1,103 @@
+"""``leanmark trust``, ``keygen --rotate`` and ``--revoke``, and what verify then says."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from certify.attest.keys import SigningKey, generate, load_private
+from certify.attest.trust import STORE_NAME, load_store
+from certify.attest.verify import KEY_STATEMENTS_NAME
+from certify.cli.main import main
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def pem(key: SigningKey, tmp_path: Path) -> Path:
+    """The maker's public key, as he gives it away."""
+    path = tmp_path / "acme.pub"
+    path.write_bytes(key.public.to_pem())
+    return path
+
+
+def test_trust_add_makes_the_key_known_when_removed_it_is_a_stranger(folder: Path, pem: Path) -> None:
+    model = folder / "model.onnx"
+    assert run("verify", model).exit_code == 4
+    assert run("trust", "add", pem).exit_code == 0
+    shown = run("verify", model)
+    assert shown.exit_code == 0 and "You trust this key (acme)." in shown.stdout
+    assert "self-attested" in shown.stdout
+    assert json.loads(run("trust", "list", "--json").stdout)["keys"][0]["name"] == "acme"
+    assert "acme: " in run("trust", "list").stdout
+    assert run("trust", "remove", "acme").exit_code == 0
+    assert run("verify", model).exit_code == 4
+    assert "trust no key" in run("trust", "list").stdout
+    assert run("trust", "remove", "acme").exit_code == 2
+
+
+def test_trust_revoke_fails_the_verification_when_you_or_the_key_say_so(
+    folder: Path, pem: Path, key: SigningKey, tmp_path: Path
+) -> None:
+    run("trust", "add", pem, "--name", "acme")
+    result = run("trust", "revoke", "acme", "--reason", "seen on a market")
+    assert result.exit_code == 0 and key.public.key_id in result.stdout
+    shown = run("verify", folder / "model.onnx", "--trust", pem)
+    assert shown.exit_code == 1 and "REVOKED (seen on a market)" in shown.stdout
+    assert "(REVOKED)" in run("trust", "list").stdout
+    assert run("trust", "add", pem, "--name", "again").exit_code == 2
+    own = tmp_path / "own.key"
+    generate(own)
+    made = run("keygen", "--out", own, "--revoke", tmp_path / "revocation.json", "--reason", "stolen", "--json")
+    assert made.exit_code == 0
+    assert run("trust", "revoke", tmp_path / "revocation.json").exit_code == 0
+    assert load_store().revoked[load_private(own).public] == "stolen"
+    assert load_private(own).private.private_bytes_raw().hex() not in (tmp_path / "revocation.json").read_text()
+
+
+def test_keygen_rotate_hands_the_trust_over_when_the_statement_is_taken_in(
+    folder: Path, own_config: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys" / "release.key"
+    old = generate(path)
+    run("trust", "add", path.with_suffix(".pub"), "--name", "lab")
+    made = json.loads(run("keygen", "--out", path, "--rotate", "--json").stdout)
+    assert (made["old_key_id"], made["key_id"]) == (old.public.key_id, load_private(path).public.key_id)
+    assert load_private(Path(made["old_private_key"])).public == old.public
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not load_store().standing(load_private(path).public).trusted
+    taken = run("trust", "add", made["statements"])
+    assert taken.exit_code == 0 and "handed over" in taken.stdout
+    assert load_store().standing(load_private(path).public).name == "lab"
+    assert "handed over to" in run("trust", "list").stdout
+    assert run("trust", "revoke", made["statements"]).exit_code == 2
+    rotated = run("keygen", "--out", path, "--rotate")
+    assert KEY_STATEMENTS_NAME in rotated.stdout and rotated.exit_code == 0
+    assert "PRIVATE" not in rotated.stdout + taken.stdout
+    assert (own_config / STORE_NAME).is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("keygen", "--rotate", "--force"),
+        ("keygen", "--rotate"),
+        ("keygen", "--revoke", "x.json", "--rotate"),
+        ("trust", "add", "absent.pub"),
+        ("trust", "revoke", "nobody"),
+        ("trust", "no-such-thing"),
+    ],
+)
+def test_commands_end_with_two_when_used_wrongly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,241 @@
+"""Every guard passes on honest evidence, and each is tripped alone by the one thing that it is there for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from forgeries import FORGERIES
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.guards import GUARDS, GuardResult, judge_guards
+from certify.assessments.efficiency.profile import derive
+from certify.core.errors import CertificateError
+from certify.core.evidence import Evidence
+
+Maker = Callable[..., Evidence]
+
+
+def outcomes(evidence: Evidence, edition: Edition) -> dict[str, str]:
+    return {result.name: result.outcome for result in judge_guards(evidence, edition)}
+
+
+def only(name: str, outcome: str) -> dict[str, str]:
+    return {guard: outcome if guard == name else "pass" for guard in GUARDS}
+
+
+def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
+    return {"baseline": baseline, "candidate": candidate}
+
+
+SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
+INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
+TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
+FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
+
+# Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
+CHEATS: list[tuple[str, dict[str, Any], str]] = [
+    ("counter_agrees_with_power", {"observations": {"power_check": {"counter_j": 50.0, "integrated_j": 100.0}}}, "-50"),
+    ("no_throttling", {"host": {"thermal_throttles": 2.0}}, "40 of 40 windows"),
+    ("device_alone", {"host": {"foreign_cpu_share": 0.4}}, "40 %"),
+    ("steal_low", {"host": {"steal_share": 0.3}}, "30 %"),
+    ("steal_low", {"host": {"throttled_s": 0.2}}, "quota"),
+    ("enough_windows", {"blocks": 9}, "at least 10"),
+    ("enough_windows", {"blocks": 11}, "the pilot fixed 10 and more were run"),
+    ("null_holds", {"null_bias": 0.2}, "can't tell a saving from noise"),
+    ("null_holds", {"null_noise": 0.2}, "can't tell a saving from noise"),
+    ("null_holds", {"null_attempts": 3}, "more attempts"),
+    ("sessions_isolated", {"observations": {"workers": {"pids": {"baseline": 7, "candidate": 7}}}}, "shared"),
+    (
+        "sessions_isolated",
+        {"observations": {"workers": {"pids": {"baseline": [5, 7, 9], "candidate": [6, 7]}}}},
+        "shared",
+    ),
+    ("sessions_isolated", {"host": {"idle_workers_cpu_s": 0.5}}, "waiting workers"),
+    ("baseline_at_best_settings", {"threads_cost": {1: 0.5, 2: 1.0}}, "more than with the best"),
+    (
+        "baseline_at_best_settings",
+        {"observations": {"sessions": two_arms({**SESSION, "graph_optimization": "off"}, SESSION)}},
+        "optimisation was off",
+    ),
+    (
+        "baseline_at_best_settings",
+        {"observations": {"sessions": two_arms({**SESSION, "threads": 1}, SESSION)}},
+        "another number of threads",
+    ),
+    (
+        "quantization_fused",
+        {
+            "observations": {
+                "quantization": two_arms(
+                    {"intended": 0, "fused": 0, "unfused": []},
+                    {"intended": 54, "fused": 20, "unfused": ["conv1", "conv2", "conv3", "conv4"]},
+                )
+            }
+        },
+        "conv1, conv2, conv3, ...",
+    ),
+    (
+        "channels_removed",
+        {"observations": {"zero_channels": two_arms({"share": 0.0}, {"channels": 100, "zero": 50, "share": 0.5})}},
+        "masked",
+    ),
+    (
+        "one_device",
+        {"observations": {"sessions": two_arms(SESSION, {**SESSION, "providers": ["CUDA", "CPUExecutionProvider"]})}},
+        "another device",
+    ),
+    ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
+    ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "outputs": 2})}}, "2 outputs"),
+    ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "input": [1, 3, 96, 96]})}}, "1x3x96x96"),
+    ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "scored": 5})}}, "5 of them scored"),
+    ("same_task", {"observations": {"interfaces": two_arms({**FACE, "graph_outputs": 3}, FACE)}}, "2 further results"),
+    (
+        "channels_removed",
+        {"observations": {"zero_channels": two_arms({"share": 0.3}, {"share": 0.0})}},
+        "larger than it need be",
+    ),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "std": 0.0}}}, "deviation of 0"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "distinct": 1}}}, "1 different"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "constant_share": 0.5}}}, "50 %"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": 0.01}}}, "correlate by 0.01"),
+    ("inputs_real", {"observations": {"inputs": {**TOKENS, "repetition": 1.1}}}, "come again 1.1 times"),
+    ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
+    ("baseline_beats_majority", {"both": 150}, "commonest class"),
+    ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
+    ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "of a test set of 2000"),
+]
+
+
+def test_every_guard_passes_when_evidence_is_honest(evidence: Evidence, edition: Edition) -> None:
+    assert outcomes(evidence, edition) == dict.fromkeys(GUARDS, "pass")
+
+
+def test_inputs_are_real_when_tokens_repeat_as_words_do(make_evidence: Maker, edition: Edition) -> None:
+    evidence = make_evidence(observations={"inputs": TOKENS})
+    assert outcomes(evidence, edition) == dict.fromkeys(GUARDS, "pass")
+
+
+@pytest.mark.parametrize(("name", "knobs", "words"), CHEATS, ids=[f"{c[0]}-{i}" for i, c in enumerate(CHEATS)])
+def test_guard_fails_alone_when_its_knob_is_turned(
+    name: str, knobs: dict[str, Any], words: str, make_evidence: Maker, edition: Edition
+) -> None:
+    evidence = make_evidence(**knobs)
+    assert outcomes(evidence, edition) == only(name, "fail")
+    profile = derive(evidence, edition)
+    sentence = next(guard.sentence for guard in profile.guards if guard.name == name)
+    assert words in sentence
+    assert sentence.endswith(".")
+    refused = grade(profile, edition)
+    assert refused.letter is None
+    assert any(f"Guard {name} failed" in reason for reason in refused.reasons)
+
+
+def test_guards_all_have_a_cheat_that_trips_them() -> None:
+    """The rest is tripped in test_guards_of_windows.py by changing windows, and in test_forgeries.py."""
+    elsewhere = {"counter_moved", "counter_monotonic", "temperature_bounded"} | {one.finding for one in FORGERIES}
+    assert {name for name, _, _ in CHEATS} | elsewhere == set(GUARDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("counter_agrees_with_power", {"observations": {"power_check": None}}),
+        ("no_throttling", {"host": {"thermal_throttles": None}}),
+        ("device_alone", {"host": {"foreign_cpu_share": None}}),
+        ("steal_low", {"host": {"steal_share": None, "throttled_s": None}}),
+        ("temperature_bounded", {"host": {"temperature_c": None}}),
+        ("null_holds", {"null_attempts": 0}),
+        ("sessions_isolated", {"observations": {"workers": None}}),
+        ("sessions_isolated", {"host": {"idle_workers_cpu_s": None}}),
+        ("baseline_at_best_settings", {"threads_cost": {1: 1.0}}),
+        ("baseline_at_best_settings", {"threads_cost": {2: 1.0}}),
+        ("quantization_fused", {"observations": {"quantization": None}}),
+        ("quantization_fused", {"observations": {"quantization": two_arms({}, {})}}),
+        ("channels_removed", {"observations": {"zero_channels": two_arms({"share": 0.0}, {})}}),
+        ("test_unseen", {"observations": {"overlap": None}}),
+        ("test_unseen", {"observations": {"overlap": {"train/test": None, "calibration/test": 0}}}),
+        ("same_task", {"observations": {"interfaces": two_arms(FACE, {"input": [1, 3, 9, 9]})}}),
+        ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}),
+        ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": None}}}),
+        ("outputs_finite", {"observations": {"outputs": None}}),
+    ],
+)
+def test_guard_alone_is_unknown_when_nothing_was_recorded(
+    name: str, knobs: dict[str, Any], make_evidence: Maker, edition: Edition
+) -> None:
+    evidence = make_evidence(**knobs)
+    assert outcomes(evidence, edition) == only(name, "unknown")
+    result = grade(derive(evidence, edition), edition)
+    if name in edition.may_be_unknown:
+        assert result.letter is not None
+        assert any(f"Guard {name} is unknown" in note for note in result.notes)
+    else:
+        assert result.letter is None
+        assert any(f"Guard {name} is unknown and must not be" in reason for reason in result.reasons)
+
+
+def test_steal_low_judges_what_is_known_when_one_part_is_not(make_evidence: Maker, edition: Edition) -> None:
+    assert outcomes(make_evidence(host={"throttled_s": None}), edition)["steal_low"] == "pass"
+    assert outcomes(make_evidence(host={"steal_share": None, "throttled_s": 0.3}), edition)["steal_low"] == "fail"
+
+
+def test_same_task_passes_when_only_the_layout_differs(make_evidence: Maker, edition: Edition) -> None:
+    other = {**FACE, "input": [1, 224, 224, 3]}
+    assert outcomes(make_evidence(observations={"interfaces": two_arms(FACE, other)}), edition)["same_task"] == "pass"
+
+
+def test_baseline_may_have_one_thread_when_the_machine_has_no_more(make_evidence: Maker, edition: Edition) -> None:
+    evidence = make_evidence(threads_cost={2: 1.0}, header={"device": {"processors_allowed": 1}})
+    assert outcomes(evidence, edition)["baseline_at_best_settings"] == "pass"
+
+
+def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, edition: Edition) -> None:
+    copied = tuple(dataclasses.replace(p, digest=str(i % 400)) for i, p in enumerate(evidence.predictions))
+    assert outcomes(dataclasses.replace(evidence, predictions=copied), edition) == only("enough_test_samples", "fail")
+
+
+def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidence: Evidence, edition: Edition) -> None:
+    bare = outcomes(dataclasses.replace(evidence, predictions=()), edition)
+    assert (bare["baseline_beats_majority"], bare["enough_test_samples"]) == ("unknown", "fail")
+
+
+def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: Edition) -> None:
+    empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
+    found = outcomes(empty, edition)
+    assert {name for name, outcome in found.items() if outcome == "pass"} == {"meter_known", "energy_above_idle"}
+    assert grade(derive(empty, edition), edition).letter is None
+
+
+@pytest.mark.parametrize(
+    "observations",
+    [
+        {"inputs": {**INPUTS, "std": "0.9"}},
+        {"zero_channels": {"baseline": [], "candidate": []}},
+        {"interfaces": two_arms(FACE, {**FACE, "input": 3})},
+        {"overlap": {"train/test": True}},
+        {"power_check": {"counter_j": 1e300, "integrated_j": 1.0}},
+    ],
+)
+def test_guards_refuse_when_an_observation_has_the_wrong_type(
+    observations: dict[str, Any], make_evidence: Maker, edition: Edition
+) -> None:
+    with pytest.raises(CertificateError, match="Evidence"):
+        judge_guards(make_evidence(observations=observations), edition)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "a", "outcome": "pass"},
+        {"name": "a", "outcome": "perhaps", "sentence": "b"},
+        {"name": 1, "outcome": "pass", "sentence": "b"},
+        {"name": "a", "outcome": "pass", "sentence": "b", "more": "c"},
+    ],
+)
+def test_guard_result_refuses_when_json_is_malformed(fields: dict[str, Any]) -> None:
+    with pytest.raises(CertificateError):
+        GuardResult.from_json(fields)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from certify.assessments.efficiency.edition import Edition
+from certify.core.errors import CertificateError
+from certify.core.estimate import EvidenceLevel
+from certify.core.evidence import Evidence, Window
+from certify.core.statistics.batch_means import MeanInterval
+from certify.core.statistics.ratio import (
+    block_log_ratios,
+    blocks_of,
+    check_windows,
+    duration_per_inference,
+    energy_log_ratios,
+    last_attempt,
+    quotient_estimate,
+    ratio_estimate,
+)
+
+
+def window(position: int, arm: str, energy_j: float | None, block: int = 0, inferences: int = 10) -> Window:
+    return Window("main", 0, block, position, arm, 2, inferences, float(position), 2.0, 3.0, energy_j)
+
+
+def block(arms: str, energies: list[float | None], number: int = 0) -> list[Window]:
+    names = {"A": "baseline", "B": "candidate"}
+    return [window(i, names[arms[i]], energy, number) for i, energy in enumerate(energies)]
+
+
+def test_log_ratio_is_difference_of_mean_logs_when_block_is_abba() -> None:
+    ratios = block_log_ratios(block("ABBA", [8.0, 1.0, 4.0, 2.0]))
+    assert ratios is not None
+    assert ratios == pytest.approx([math.log(2.0 / 4.0)])
+
+
+def test_log_ratio_is_per_inference_when_arms_run_different_numbers() -> None:
+    windows = [dataclasses.replace(w, inferences=40 if w.arm == "candidate" else 10) for w in block("BAAB", [4.0] * 4)]
+    ratios = block_log_ratios(windows)
+    assert ratios is not None
+    assert ratios == pytest.approx([math.log(0.25)])
+
+
+@pytest.mark.parametrize("arms", ["ABBA", "BAAB"])
+def test_log_ratio_is_exact_when_cost_drifts_linearly(arms: str) -> None:
+    drifting = [math.exp(0.05 * i) * (0.3 if arm == "B" else 1.0) for i, arm in enumerate(arms)]
+    ratios = block_log_ratios(block(arms, list(drifting)))
+    assert ratios is not None
+    assert ratios == pytest.approx([math.log(0.3)])
+
+
+@pytest.mark.parametrize("energy", [None, 0.0, -1.0])
+def test_no_log_ratio_is_given_when_one_window_has_no_energy(energy: float | None) -> None:
+    windows = block("ABBA", [1.0, 1.0, 1.0, 1.0]) + block("ABBA", [1.0, energy, 1.0, 1.0], 1)
+    assert block_log_ratios(windows) is None
+    durations = block_log_ratios(windows, duration_per_inference)
+    assert durations is not None
+    assert durations == pytest.approx([0.0, 0.0])
+
+
+@pytest.mark.parametrize("arms", ["AABB", "ABAB", "AAAA", "ABB"])
+def test_block_is_left_out_when_it_is_no_abba(arms: str) -> None:
+    windows = block(arms, [1.0] * len(arms))
+    assert not blocks_of(windows)[0].is_complete
+    ratios = block_log_ratios(windows)
+    assert ratios is not None
+    assert len(ratios) == 0
+
+
+def test_null_ratio_reads_last_attempt_when_there_were_two(make_evidence: Callable[..., Evidence]) -> None:
+    evidence = make_evidence(null_attempts=2)
+    windows = last_attempt(evidence.windows, "null")
+    assert {w.attempt for w in windows} == {1}
+    ratios = energy_log_ratios(evidence, "null")
+    assert ratios is not None
+    assert ratios == pytest.approx(block_log_ratios(windows, candidate="baseline_again"))
+
+
+def test_ratio_encloses_truth_when_noise_is_small(evidence: Evidence, edition: Edition) -> None:
+    estimate = ratio_estimate(energy_log_ratios(evidence, "main"), edition, EvidenceLevel.COUNTER)
+    assert estimate is not None
+    assert estimate.low < 0.3 < estimate.high
+    assert estimate.value == pytest.approx(math.sqrt(estimate.low * estimate.high))
+    assert estimate.n == 10
+
+
+@pytest.mark.parametrize("ratios", [None, np.array([]), np.array([0.1])])
+def test_no_ratio_is_given_when_blocks_are_too_few(ratios: np.ndarray | None, edition: Edition) -> None:
+    assert ratio_estimate(ratios, edition, EvidenceLevel.COUNTER) is None
+
+
+def test_quotient_widens_with_either_side_when_means_are_uncertain() -> None:
+    sure = MeanInterval(2.0, 0.0, 0.0, 5.0, 10, 6)
+    unsure = MeanInterval(4.0, 0.5, 0.2, 5.0, 10, 6)
+    exact = quotient_estimate(sure, sure, 0.95, EvidenceLevel.COUNTER)
+    one = quotient_estimate(sure, unsure, 0.95, EvidenceLevel.COUNTER)
+    both = quotient_estimate(unsure, unsure, 0.95, EvidenceLevel.COUNTER)
+    assert exact is not None and one is not None and both is not None
+    assert (exact.low, exact.value, exact.high) == (1.0, 1.0, 1.0)
+    assert one.value == 0.5
+    # One side alone has all the variance, so its own 5 degrees of freedom count: t(0.975, 5) = 2.5706.
+    assert one.high == pytest.approx(0.5 * math.exp(2.570582 * 0.05), rel=1e-6)
+    assert both.high / both.value > one.high / one.value
+    assert quotient_estimate(sure, dataclasses.replace(sure, mean=0.0), 0.95, EvidenceLevel.COUNTER) is None
+
+
+@pytest.mark.parametrize("change", [{"inferences": 0}, {"duration_s": 0.0}, {"energy_j": math.inf}, {"cpu_s": 1e40}])
+def test_windows_are_refused_when_they_cannot_have_been(change: dict[str, float]) -> None:
+    with pytest.raises(CertificateError, match="main/0/0/1"):
+        check_windows([dataclasses.replace(window(1, "baseline", 1.0), **change)])
