@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from forgeries import FORGERIES, Forgery
+from forgeries import FORGERIES, Forgery, each_window
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards import GUARDS, judge_guards
 from certify.assessments.efficiency.profile import derive
-from certify.core.evidence import Evidence
+from certify.core.evidence import Evidence, Window
 
 
 def _findings(evidence: Evidence, edition: Edition) -> dict[str, str]:
@@ -41,3 +43,19 @@ def test_forged_evidence_earns_a_letter_when_its_finding_alone_is_disabled(
     forged = forgery.forge(make_evidence(level=forgery.level))
     monkeypatch.setitem(GUARDS, forgery.finding, lambda evidence, edition: GUARDS["outputs_finite"](evidence, edition))
     assert grade(derive(forged, edition), edition).letter is not None
+
+
+def test_cpu_time_is_possible_when_others_take_most_of_the_machine(evidence: Evidence, edition: Edition) -> None:
+    def starved(_: int, window: Window) -> dict[str, Any]:
+        return {"cpu_s": 0.3 * window.duration_s, "host": {**window.host, "foreign_cpu_share": 0.8}}
+
+    assert list(_findings(each_window(starved)(evidence), edition)) == ["device_alone"]
+    hidden = each_window(lambda _, window: {"cpu_s": 0.3 * window.duration_s})
+    assert list(_findings(hidden(evidence), edition)) == ["cpu_time_possible"]
+
+
+def test_latencies_agree_when_a_busy_machine_makes_single_inferences_slower(
+    evidence: Evidence, edition: Edition
+) -> None:
+    slower = tuple(replace(one, seconds=tuple(1.9 * s for s in one.seconds)) for one in evidence.latencies)
+    assert _findings(replace(evidence, latencies=slower), edition) == {}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Finding, check, main_windows, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Finding, check, main_windows, mean, number, percent, unknown
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence, Window
@@ -80,9 +80,8 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Finding:
     on_cpu = "CPU" in evidence.header.workload.provider
     processors = number(evidence.header.device, "processors_allowed")
     excess = [window for window in evidence.windows if window.cpu_s > _most_cpu_s(window, on_cpu, processors, edition)]
-    idle = sorted({window.arm for window in evidence.windows if window.cpu_s <= 0})
-    if on_cpu:
-        idle = [arm for arm, share in _cpu_shares(evidence.windows) if share < edition.least_cpu_share]
+    least_share = edition.least_cpu_share if on_cpu else 0.0
+    idle = [arm for arm, share, left in _cpu_shares(evidence.windows) if share <= least_share * left]
     faults = {
         f"{len(excess)} windows hold more CPU time than their threads can use{_first(excess)}": bool(excess),
         f"hardly any CPU time was used by {', '.join(idle)}": bool(idle),
@@ -98,11 +97,13 @@ def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition:
     return threads * window.duration_s * (1 + edition.cpu_time_excess) + edition.clock_tick_s
 
 
-def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float]]:
-    """CPU seconds per second of each arm."""
+def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]:
+    """CPU seconds per second of each arm, and the share of the machine that others left to it."""
     for arm, own in itertools.groupby(sorted(windows, key=lambda window: window.arm), key=lambda window: window.arm):
         kept = list(own)
-        yield arm, sum(window.cpu_s for window in kept) / sum(window.duration_s for window in kept)
+        taken = [(w.host.get("foreign_cpu_share") or 0.0) + (w.host.get("steal_share") or 0.0) for w in kept]
+        share = sum(window.cpu_s for window in kept) / sum(window.duration_s for window in kept)
+        yield arm, share, max(0.0, 1 - mean(taken))
 
 
 def latencies_agree(evidence: Evidence, edition: Edition) -> Finding:
