@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from certify.assessments.efficiency.edition import Edition
     from certify.assessments.efficiency.grade import Grade
     from certify.assessments.efficiency.profile import Profile
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
     from certify.attest.keys import SigningKey
     from certify.core.evidence import Evidence
     from certify.data import Dataset, Preprocess
@@ -122,7 +122,8 @@ def certify(
     """
     from certify.assessments.efficiency.edition import load_edition
     from certify.assessments.efficiency.grade import grade
-    from certify.attest.issue import LINEAGE_NAME, draw_label, issue
+    from certify.attest.certificate import LINEAGE_NAME
+    from certify.attest.issue import draw_label, issue
     from certify.attest.keys import load_or_create
     from certify.attest.subject import baseline_name, subject_name
 
@@ -244,9 +245,9 @@ def _measure(
     data do not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
     from certify.data import load
+    from certify.data.contract_slot import normalise
     from certify.measure.experiment import measure
     from certify.measure.plan import Plan
-    from certify.model_file.normal_form import normalise
 
     plan = plan or Plan()
     progress = progress or Silent()
@@ -261,7 +262,7 @@ def _measure(
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
     """The preprocessing contract of a model: the given one, the one in the file, or the default; never a guess."""
     from certify.data import Preprocess
-    from certify.model_file.normal_form import stored_contract
+    from certify.data.contract_slot import stored_contract
 
     if isinstance(given, Preprocess):
         return given
@@ -279,8 +280,8 @@ def _contract(model: Path, given: Preprocess | str | Path | None, default: Prepr
 
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
-    from certify.attest import issue
+    from certify.attest import certificate
 
-    papers = (issue.CERTIFICATE_NAME, issue.EVIDENCE_NAME, issue.LINEAGE_NAME)
-    names = (*models, *papers, issue.LABEL_SVG_NAME, issue.LABEL_PNG_NAME)
+    papers = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
+    names = (*models, *papers, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

@@ -16,11 +16,11 @@ from certify.core.evidence_file import write_evidence
 from certify.core.files import write_bytes, write_text
 from certify.core.progress import Progress
 from certify.data import Dataset, Preprocess, load
+from certify.data.contract_slot import normalise
 from certify.label import render
 from certify.measure.alone import measure_alone
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
-from certify.model_file.normal_form import normalise
 from certify.profiled import Profiled, WorkloadProfile
 
 FILES = TABLE, DRAWING, PICTURE = "profile.json", "profile.svg", "profile.png"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.attest.subject import baseline_name, subject_digests
 from certify.core.errors import CertificateError, UsageError
 from certify.core.progress import Progress, Silent
@@ -44,9 +44,9 @@ def remeasure(
     """
     from certify.assessments.efficiency.edition import load_edition
     from certify.data import Preprocess, load
+    from certify.data.contract_slot import stored_contract
     from certify.measure.experiment import measure
     from certify.measure.plan import Plan
-    from certify.model_file.normal_form import stored_contract
 
     predicate = certificate.predicate
     baseline = path.parent / baseline_name(path)

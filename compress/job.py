@@ -246,7 +246,7 @@ class Job:
         checkpoint.save(path, module, self._source, original=self._original.module)
 
     def _normalised(self, path: Path, name: str) -> Path:
-        from certify.model_file.normal_form import normalise
+        from certify.data.contract_slot import normalise
 
         target = self._workspace.path(name)
         normalise(path, target, self._context.preprocess)

@@ -75,7 +75,7 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
 
 
 def _from_file(path: Path, request: Request, contract: Preprocess | None) -> Original:
-    from certify.model_file.normal_form import stored_contract
+    from certify.data.contract_slot import stored_contract
 
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file with weights of its own; leave the weights out.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.attest.issue import EVIDENCE_NAME
+from certify.attest.certificate import EVIDENCE_NAME
 from certify.core.files import copy, sha256_file
 from certify.core.progress import Progress, Silent
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate

@@ -101,7 +101,7 @@ def test_verify_says_no_when_one_byte_is_changed(home: Path, out: Path, tmp_path
 
 
 def test_second_run_takes_the_kept_baseline_and_makes_the_same_model(home: Path, out: Path) -> None:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
 
     quick = ("--time-limit", "1", "--out", "again")
     done = leanmark(home, "compress", "mynets:net", "--recipe", "quick.yaml", *quick)

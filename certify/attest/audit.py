@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.attest.checks_papers import NOT_DERIVABLE, find_evidence
+from certify.attest.certificate import Certificate
+from certify.attest.checks_sidecars import NOT_DERIVABLE, find_evidence
 from certify.attest.countersignature import EVIDENCE_SUFFIX, countersignature_files, read_countersignature
-from certify.attest.issue import Certificate
 from certify.attest.keys import PublicKey
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
 from certify.attest.statement import grade_json

@@ -8,30 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from certify.attest.issue import Certificate
-from certify.attest.subject import baseline_name, bytes_digest
+from certify.attest.certificate import Certificate
+from certify.attest.checks_model import UNREADABLE
+from certify.attest.subject import baseline_name
 from certify.attest.verification import Check
-from certify.core.errors import LeanmarkError, ModelError
+from certify.core.errors import ModelError
 from certify.core.evidence import Evidence
-from certify.model_file.normal_form import stored_contract
-from certify.model_file.onnx_file.external_data import SMALL_BYTES, inline_external
-from certify.model_file.onnx_file.messages import parse_model
-from certify.model_file.onnx_file.weights_file import whole_bytes
-from certify.model_file.onnx_graph.counts import Counts, count
-from certify.model_file.onnx_graph.fusion import fused_quantization
-from certify.model_file.onnx_graph.load import sample_shape
-from certify.model_file.onnx_graph.zero_channels import zero_channels
-from certify.model_file.pt2 import archive as exported
-from certify.model_file.pt2 import facts as exported_facts
-from certify.model_file.pt2 import weights as exported_weights
-
-if TYPE_CHECKING:
-    from certify.model_file.onnx_graph.zero_channels import ZeroChannels
-
-UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, AttributeError)
-"""What reading somebody's model file may end in; JSON in a program may have any shape."""
+from certify.data.contract_slot import contract_in
+from certify.model_file.model_file import ModelFile, open_model
+from certify.model_file.onnx_graph.counts import Counts
+from certify.model_file.onnx_graph.zero_channels import ZeroChannels
 
 
 @dataclass(frozen=True)
@@ -51,26 +39,19 @@ class FileFacts:
     intended: int
 
 
-def read_facts(path: Path) -> FileFacts:
+def read_facts(model: ModelFile) -> FileFacts:
     """Count everything in a model's file.
 
     Raises:
         LeanmarkError: the file is damaged, or can't be counted.
     """
-    if path.suffix == exported.SUFFIX:
-        program = exported.read_exported(path)
-        zeros = exported_weights.exported_zero_channels(program)
-        intended = exported_facts.exported_quantization(program).intended
-        return FileFacts(exported_facts.count_exported(program), path.stat().st_size, zeros, intended)
-    contract, model = stored_contract(path), parse_model(path)
-    size = whole_bytes(path, model)
-    inline_external(model, path.parent, largest_weight=SMALL_BYTES)
-    counts = None if contract is None else count(model, sample_shape(contract))
-    return FileFacts(counts, size, zero_channels(model, path.parent), fused_quantization(model, ()).intended)
+    contract = contract_in(model)
+    counts = None if contract is None else model.counts(contract)
+    return FileFacts(counts, model.size_bytes(), model.zero_channels(), model.quantization(None).intended)
 
 
 def check_facts(
-    model: Path | None, certificate: Certificate, evidence: Evidence | None, folders: Sequence[Path]
+    model: ModelFile | None, certificate: Certificate, evidence: Evidence | None, folders: Sequence[Path]
 ) -> Iterator[Check]:
     """Count the baseline again, and what was observed of both models.
 
@@ -84,8 +65,10 @@ def check_facts(
     beside = next((folder / name for folder in folders if (folder / name).is_file()), None)
     found: dict[str, FileFacts] = {}
     try:
-        if beside is not None and bytes_digest(beside) == certificate.predicate["baseline"]["file_digest"]:
-            found["baseline"] = read_facts(beside)
+        if beside is not None:
+            with open_model(beside) as baseline:
+                if baseline.file_digest() == certificate.predicate["baseline"]["file_digest"]:
+                    found["baseline"] = read_facts(baseline)
         if model is not None:
             found["candidate"] = read_facts(model)
     except UNREADABLE as error:

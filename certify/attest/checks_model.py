@@ -3,127 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
 import rfc8785
 
-from certify.attest.issue import Certificate
-from certify.attest.subject import subject_digests
+from certify.attest.certificate import Certificate
 from certify.attest.verification import Check
 from certify.core.errors import LeanmarkError
-from certify.model_file.normal_form import PREPROCESS_KEY
-from certify.model_file.onnx_file.content import content_digest, metadata_digest, unsealed_metadata
-from certify.model_file.onnx_file.external_data import SMALL_BYTES, external_files, inline_external
-from certify.model_file.onnx_file.messages import parse_model
-from certify.model_file.onnx_file.seal import file_digest
-from certify.model_file.onnx_file.weights_file import holds_only_weights, whole_bytes
+from certify.data.preprocess import Preprocess
+from certify.model_file.identity import Certified, Identity
+from certify.model_file.model_file import ModelFile
 
 if TYPE_CHECKING:
     from certify.model_file.onnx_graph.counts import Counts
 
+UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, AttributeError)
+"""What reading somebody's model file may end in; JSON in a program may have any shape."""
 
-def check_model(path: Path, certificate: Certificate) -> Iterator[Check]:
+
+def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Check]:
     """Digests, preprocessing contract, and counts of the model's file."""
-    if not certificate.is_sealed:
-        yield from _check_program(path, certificate)
-        return
+    stated = Certified.of(
+        certificate.subject_digest, certificate.predicate["model"]["metadata"], _contract(certificate)
+    )
     try:
-        same_file = file_digest(path) == certificate.subject_digest["sha256"]
-        model = parse_model(path)
-        contracts = [entry.value for entry in model.metadata_props if entry.key == PREPROCESS_KEY]
-        same_content = content_digest(model, path.parent) == certificate.subject_digest["leanmarkContent"]
-        stripped = not same_content and _is_stripped(model, path, certificate)
-        clean = holds_only_weights(model, path.parent) if same_file else model_bytes_are_clean(path)
+        found, contracts = model.identify(stated), model.contracts()
     except (LeanmarkError, OSError, UnicodeDecodeError) as error:
         yield Check("content_digest", "fail", f"The model can't be digested: {error}")
         return
-    yield _file_check(same_file, same_content or stripped, clean)
-    if stripped:
-        yield Check("content_digest", "note", "Its metadata was stripped; all else is what was certified.")
-    elif same_content and metadata_digest(model) != certificate.predicate["model"]["metadata"]:
-        yield Check("content_digest", "fail", "The certificate states another metadata than the certified model has.")
-    elif same_content:
-        yield Check("content_digest", "pass", "The model says what was certified.")
-    elif same_file and (beside := external_files(model, path.parent)):
-        names = ", ".join(file.name for file in beside)
-        yield Check(
-            "content_digest", "fail", f"The weights beside the file ({names}) are not those that were certified."
-        )
-    else:
-        yield Check(
-            "content_digest", "fail", "The model is not the one that was certified: it was altered, or is another."
-        )
+    yield _file_check(found)
+    yield _content_check(found)
     yield _preprocess_check(contracts, certificate)
-    if same_content or stripped:
-        yield _facts_check(path, model, certificate, same_file)
+    if found.same_content or found.stripped:
+        yield _facts_check(model, certificate, found.same_file)
 
 
-def _file_check(same_file: bool, same_content: bool, clean: bool) -> Check:
-    if same_content and not clean:
+def _content_check(found: Identity) -> Check:
+    name = "content_digest"
+    if found.stripped:
+        return Check(name, "note", "Its metadata was stripped; all else is what was certified.")
+    if found.same_content and not found.same_metadata:
+        return Check(name, "fail", "The certificate states another metadata than the certified model has.")
+    if found.same_content:
+        return Check(name, "pass", "The model says what was certified.")
+    if found.same_file and found.beside:
+        names = ", ".join(found.beside)
+        return Check(name, "fail", f"The weights beside the file ({names}) are not those that were certified.")
+    return Check(name, "fail", "The model is not the one that was certified: it was altered, or is another.")
+
+
+def _file_check(found: Identity) -> Check:
+    says_the_same = found.same_content or found.stripped
+    if says_the_same and not found.clean:
         return Check("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
-    if same_file:
+    if found.same_file:
         return Check("file_digest", "pass", "The file's bytes are those that were measured.")
-    if same_content:
+    if says_the_same:
         return Check("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
     return Check("file_digest", "fail", "The file's bytes are not those that were measured.")
 
 
-def _check_program(path: Path, certificate: Certificate) -> Iterator[Check]:
-    """Digests and counts of a program, which carries neither seal nor contract: any other byte is another program."""
-    from certify.model_file.pt2.archive import read_exported
-    from certify.model_file.pt2.facts import count_exported
-
-    try:
-        found = subject_digests(path)
-    except (LeanmarkError, OSError) as error:
-        yield Check("content_digest", "fail", f"The program can't be digested: {error}")
-        return
-    stated = certificate.subject_digest
-    if certificate.predicate["model"]["metadata"] is not None:
-        yield Check("content_digest", "fail", "The certificate states metadata, which a program has none of.")
-        return
-    if found != stated:
-        name = "file_digest" if found["leanmarkContent"] == stated["leanmarkContent"] else "content_digest"
-        yield Check(name, "fail", "The program's bytes are not those that were measured.")
-        return
-    yield Check("file_digest", "pass", "The program's bytes are those that were measured.")
-    yield Check("content_digest", "pass", "The program says what was certified.")
-    try:
-        counts = count_exported(read_exported(path))
-    except (LeanmarkError, LookupError, TypeError, ValueError, AttributeError) as error:  # JSON of any shape
-        yield Check("subject_facts", "fail", f"The program can't be counted: {error}")
-        return
-    yield _compare_counts(counts, path.stat().st_size, certificate)
+def _contract(certificate: Certificate) -> bytes:
+    return rfc8785.dumps(certificate.predicate["preprocess"])
 
 
-def model_bytes_are_clean(path: Path) -> bool:
-    """Whether the file is exactly what a protobuf library writes for the model in it.
-
-    Protobuf lets one message be written in many ways (padded varints, fields in any order). Tools that save a model
-    write the plain one; a file that says the same in another way was tampered with.
-    """
-    encoded: bytes = parse_model(path).SerializeToString(deterministic=True)
-    return encoded == path.read_bytes()
-
-
-def _is_stripped(model: onnx.ModelProto, path: Path, certificate: Certificate) -> bool:
-    """Whether a model is the certified one but for its metadata, of which leanmark's entry or all was taken away."""
-    had = certificate.predicate["model"]["metadata"]
-    if unsealed_metadata(model):
-        restored = onnx.ModelProto(metadata_props=model.metadata_props)
-        restored.metadata_props.add(key=PREPROCESS_KEY, value=_contract(certificate))
-        if metadata_digest(restored) != had:
-            return False
-    return content_digest(model, path.parent, metadata=had) == certificate.subject_digest["leanmarkContent"]
-
-
-def _contract(certificate: Certificate) -> str:
-    return rfc8785.dumps(certificate.predicate["preprocess"]).decode()
-
-
-def _preprocess_check(contracts: list[str], certificate: Certificate) -> Check:
+def _preprocess_check(contracts: list[bytes], certificate: Certificate) -> Check:
     name = "preprocess_matches"
     if not contracts:
         return Check(name, "note", "The file carries no preprocessing contract; the certificate's holds.")
@@ -132,18 +76,13 @@ def _preprocess_check(contracts: list[str], certificate: Certificate) -> Check:
     return Check(name, "fail", "The preprocessing contract in the file is not the certified one.")
 
 
-def _facts_check(path: Path, model: onnx.ModelProto, certificate: Certificate, same_file: bool) -> Check:
+def _facts_check(model: ModelFile, certificate: Certificate, same_file: bool) -> Check:
     """Count multiply-adds, parameters and bytes again from the file."""
-    from certify.data.preprocess import Preprocess
-    from certify.model_file.onnx_graph.counts import count
-    from certify.model_file.onnx_graph.load import sample_shape
-
     try:
         contract = Preprocess.from_json(certificate.predicate["preprocess"])
-        size = whole_bytes(path, model) if same_file else None
-        inline_external(model, path.parent, largest_weight=SMALL_BYTES)
-        counts = count(model, sample_shape(contract))
-    except LeanmarkError as error:
+        size = model.size_bytes() if same_file else None
+        counts = model.counts(contract)
+    except UNREADABLE as error:
         return Check("subject_facts", "fail", f"The model can't be counted: {error}")
     return _compare_counts(counts, size, certificate)
 

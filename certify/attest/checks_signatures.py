@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from certify.attest.certificate import Certificate, read_certificate
 from certify.attest.countersignature import (
     SELF_ATTESTED,
     Countersignature,
     countersignature_files,
     read_countersignature,
 )
-from certify.attest.issue import Certificate, read_certificate
 from certify.attest.keyless import BUNDLE_NAME, verify_keyless
 from certify.attest.trust import TrustStore
 from certify.attest.verification import Check, Outcome, Signature

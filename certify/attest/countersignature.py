@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from certify.attest.checks_papers import MAX_EVIDENCE_BYTES
-from certify.attest.issue import CERTIFICATE_NAME, Certificate, read_certificate
+from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_certificate
+from certify.attest.checks_sidecars import MAX_EVIDENCE_BYTES
 from certify.attest.keys import SigningKey
 from certify.attest.signed import Signed, read_statement, sign_statement
 from certify.core.errors import CertificateError, UsageError

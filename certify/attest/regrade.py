@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.attest.audit import Audit, audit
-from certify.attest.checks_papers import NOT_DERIVABLE
-from certify.attest.issue import LINEAGE_NAME, Certificate, issue
+from certify.attest.certificate import LINEAGE_NAME, Certificate
+from certify.attest.checks_sidecars import NOT_DERIVABLE
+from certify.attest.issue import issue
 from certify.attest.keys import PublicKey, SigningKey
 from certify.attest.statement import grade_json
-from certify.attest.subject import can_be_sealed, subject_name
+from certify.attest.subject import subject_name
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import copy
-from certify.model_file.onnx_file.seal import unseal
-from certify.model_file.onnx_file.weights_file import copy_weights
+from certify.model_file.model_file import open_model
 
 if TYPE_CHECKING:
     from certify.assessments.efficiency.grade import Grade
@@ -115,11 +115,8 @@ def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
         copy(home / name, out / name)
     with tempfile.TemporaryDirectory(prefix=".regrading-", dir=out) as folder:
         bare = Path(folder, subject_name(path))
-        if can_be_sealed(path):
-            copy_weights(path, bare.parent)
-            unseal(path, bare)
-        else:
-            copy(path, bare)
+        with open_model(path) as model:
+            model.write_unsealed(bare)
         return issue(
             bare,
             found.audit.evidence,

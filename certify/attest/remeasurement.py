@@ -24,7 +24,7 @@ from scipy.special import ndtr
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.assessments.efficiency.profile import Profile, derive
-from certify.attest.checks_papers import NOT_DERIVABLE
+from certify.attest.checks_sidecars import NOT_DERIVABLE
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence, Prediction

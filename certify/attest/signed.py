@@ -12,9 +12,10 @@ from typing import Any
 
 import rfc8785
 
-from certify.attest.envelope import parse_canonical, parse_envelope, sign
+from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import PublicKey, SigningKey
 from certify.attest.statement import STATEMENT_TYPE
+from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError
 from certify.core.schema import load_schema, validate
 

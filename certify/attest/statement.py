@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
-from certify.attest.envelope import parse_canonical
+from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError
 from certify.core.schema import validate
 

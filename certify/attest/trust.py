@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from certify.attest.issue import read_certificate
+from certify.attest.certificate import read_certificate
 from certify.attest.keys import PUBLIC_NAME, PublicKey, SigningKey, load_public
 from certify.attest.signed import Signed, read_statement, sign_statement
 from certify.core.errors import CertificateError, UsageError

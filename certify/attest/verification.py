@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from certify.core import exit_codes
 
 if TYPE_CHECKING:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
 
 Outcome = Literal["pass", "fail", "skipped", "note"]
 

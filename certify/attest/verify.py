@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
-from certify.attest.checks_papers import check_papers
+from certify.attest.checks_sidecars import check_sidecars
 from certify.attest.checks_signatures import (
     check_countersignatures,
     check_identity,
@@ -21,14 +22,12 @@ from certify.attest.checks_signatures import (
     check_meter_code,
 )
 from certify.attest.envelope import parse_envelope
-from certify.attest.issue import CERTIFICATE_NAME, Certificate, read_certificate
 from certify.attest.keys import PublicKey
 from certify.attest.statement import statement_version
-from certify.attest.subject import can_be_sealed
 from certify.attest.trust import TrustStore, read_key_statements, trusted
-from certify.attest.verification import Check, Verification
+from certify.attest.verification import Check, Signature, Verification
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
-from certify.model_file.onnx_file.seal import read_seal
+from certify.model_file.model_file import ModelFile, open_model
 
 __all__ = ["Check", "Verification", "require_derived", "verify"]
 
@@ -73,15 +72,23 @@ def verify(
                          "round: give --identity and --issuer.")  # fmt: skip
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     store, stated = _store(trust, folders)
-    found = _locate(path, None if certificate is None else Path(certificate))
-    checks = [*found[1], *stated]
-    if found[0] is None:
-        return Verification(path, tuple(checks), None)
-    read, readable = _read(found[0])
-    checks += readable
-    if read is None:
-        return Verification(path, tuple(checks), None)
-    signatures = []
+    with open_model(path) as model:
+        content, located = _locate(model, None if certificate is None else Path(certificate))
+        checks = [*located, *stated]
+        read, readable = (None, []) if content is None else _read(content)
+        checks += readable
+        if read is None:
+            return Verification(path, tuple(checks), None)
+        signatures, of_signatures = _check_signatures(read, folders, store, identity, issuer)
+        checks += [*of_signatures, *check_meter_code(read, store)]
+        checks += _check_files(model, read, folders, None if evidence is None else Path(evidence))
+    return Verification(path, tuple(checks), read, tuple(signatures))
+
+
+def _check_signatures(
+    read: Certificate, folders: Sequence[Path], store: TrustStore, identity: str | None, issuer: str | None
+) -> tuple[list[Signature], list[Check]]:
+    signatures, checks = [], []
     for some_checks, some_signatures in (
         check_maker(read, store),
         check_identity(read, folders, identity, issuer),
@@ -89,12 +96,16 @@ def verify(
     ):
         checks += some_checks
         signatures += some_signatures
-    checks += check_meter_code(read, store)
-    of_model = list(check_model(path, read))
+    return signatures, checks
+
+
+def _check_files(
+    model: ModelFile, read: Certificate, folders: Sequence[Path], evidence: Path | None
+) -> Iterator[Check]:
+    of_model = list(check_model(model, read))
+    yield from of_model
     intact = all(check.outcome != "fail" for check in of_model if check.name == "content_digest")
-    checks += of_model
-    checks += check_papers(path if intact else None, read, folders, None if evidence is None else Path(evidence))
-    return Verification(path, tuple(checks), read, tuple(signatures))
+    yield from check_sidecars(model if intact else None, read, folders, evidence)
 
 
 def require_derived(
@@ -142,12 +153,12 @@ def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> 
     return trusted(trust, statements), checks
 
 
-def _locate(path: Path, named: Path | None) -> tuple[bytes | None, list[Check]]:
+def _locate(model: ModelFile, named: Path | None) -> tuple[bytes | None, list[Check]]:
     """The certificate's bytes, from the seal if there is one, and whether seal and sidecar agree."""
     checks = []
-    sealed = None
+    path, sealed = model.path, None
     try:
-        sealed = read_seal(path) if can_be_sealed(path) else None
+        sealed = model.seal()
     except LeanmarkError as error:
         checks.append(Check("seal", "fail", str(error)))
     sidecar_path = named or path.parent / CERTIFICATE_NAME
@@ -162,7 +173,7 @@ def _locate(path: Path, named: Path | None) -> tuple[bytes | None, list[Check]]:
         checks.append(Check("sidecar_identical", "pass" if same else "fail", sentence))
     elif sealed is not None:
         checks.append(Check("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} lies beside the file."))
-    elif not can_be_sealed(path):
+    elif not model.carries_seal:
         checks.append(
             Check("sidecar_identical", "skipped", f"A {path.suffix} file carries no seal; {sidecar_path} is used.")
         )

@@ -60,7 +60,7 @@ def command(
 
 def _lineage(verification: Verification) -> dict[str, object] | None:
     """The lineage beside the file, where it is the one that the certificate binds."""
-    from certify.attest.issue import LINEAGE_NAME, read_lineage
+    from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
     check = verification.check("lineage_digest")
     if check is None or check.outcome != "pass":

@@ -11,7 +11,7 @@ from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

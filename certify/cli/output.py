@@ -39,7 +39,7 @@ def print_rich(*parts: object) -> None:
 def print_result(result: Result, as_json: bool, carbon_intensity: float | None = None) -> None:
     """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are."""
     from certify.assessments.efficiency.payback import payback
-    from certify.attest.issue import LINEAGE_NAME, read_lineage
+    from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
     path = result.files.get(LINEAGE_NAME)
     lineage = None if path is None else read_lineage(path)

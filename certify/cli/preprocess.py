@@ -120,16 +120,16 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
 
 def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
     """Names of the model's only input and output, where no flag names them."""
-    from certify.model_file.onnx_graph.load import inputs, load_model, outputs
-    from certify.model_file.pt2 import archive as exported
+    from certify.model_file.model_file import open_model
 
     if "input_name" in given and "output_name" in given:
         return {}
-    if model.suffix == exported.SUFFIX:
-        raise UsageError(f"{model} is an exported program; name its ports with --input-name and --output-name.")
-    loaded = load_model(model, weights=False)
+    with open_model(model) as file:
+        both = file.ports()
+    if both is None:
+        raise UsageError(f"{model} does not name its ports; name them with --input-name and --output-name.")
     names: dict[str, str] = {}
-    for field, ports in (("input_name", inputs(loaded)), ("output_name", outputs(loaded))):
+    for field, ports in zip(("input_name", "output_name"), both, strict=True):
         if field not in given and len(ports) != 1:
             listed = ", ".join(port.name for port in ports) or "none"
             raise UsageError(

@@ -11,7 +11,7 @@ from certify.core.estimate import Estimate
 from certify.label.text import clean
 
 if TYPE_CHECKING:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
     from certify.attest.keys import PublicKey
 
 

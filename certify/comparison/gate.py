@@ -15,7 +15,7 @@ from certify.core.suggest import unknown_name
 from certify.label.facts import LETTERS, UNMETERED
 
 if TYPE_CHECKING:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
     from certify.attest.keys import PublicKey
     from certify.attest.verification import Verification
 
@@ -94,7 +94,7 @@ def pass_gate(
         UsageError: a file does not exist.
         CertificateError: the model or the earlier file holds no certificate.
     """
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
     from certify.attest.verify import verify
 
     keys = tuple(trust)

@@ -17,7 +17,7 @@ from certify.core.suggest import unknown_name
 from certify.export.source import Source, pattern
 
 if TYPE_CHECKING:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
 
 EXTRA = "export"
 

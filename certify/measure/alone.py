@@ -28,11 +28,12 @@ from certify.measure.experiment import (
     save_inputs,
 )
 from certify.measure.meters.base import Meter
+from certify.measure.model_under_test import subject
 from certify.measure.plan import Plan
 from certify.measure.runs import Bench
 from certify.measure.runtime_choice import make_workload, settle
-from certify.measure.subject import subject
 from certify.measure.yardstick import yardstick_file
+from certify.model_file.onnx_file.onnx_file import OnnxFile
 
 WINDOWS_A_BLOCK = 2
 
@@ -73,7 +74,7 @@ def measure_alone(
     with open_bench(plan, edition, choice, progress) as bench:
         one = subject(ALONE, model, preprocess, plan.batch, bench.folder)
         inputs = observe.inputs(save_inputs((one,), dataset, plan))
-        yardstick = yardstick_file() if plan.yardstick and runtime.suffix == ".onnx" else None
+        yardstick = yardstick_file() if plan.yardstick and runtime.suffix == OnnxFile.suffix else None
         arm = runs.choose_threads(bench, one)
         with Workers((arm,), bench.blocks_a_start((arm,), WINDOWS_A_BLOCK)) as workers:
             _main_run(bench, workers)

@@ -18,7 +18,7 @@ from typing import Any
 
 from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import MeasureError
-from certify.measure.subject import Subject, open_worker, session_facts
+from certify.measure.model_under_test import Subject, open_worker, session_facts
 from certify.measure.windows import WARM_UP_SHARE, Running
 
 

@@ -30,15 +30,16 @@ from certify.measure.host import Host
 from certify.measure.inputs import InputStatistics, save_samples, window_samples
 from certify.measure.machine import describe
 from certify.measure.meters.base import Meter
+from certify.measure.model_under_test import Subject, subject
 from certify.measure.nodes import node_costs
 from certify.measure.plan import Plan
 from certify.measure.predictions import Predicted, pair, predict
 from certify.measure.runs import Bench
 from certify.measure.runtime_choice import make_workload, settle
 from certify.measure.runtimes.base import Runtime
-from certify.measure.subject import Subject, subject
 from certify.measure.windows import MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
+from certify.model_file.onnx_file.onnx_file import OnnxFile
 
 Pair = tuple[Subject, Subject]
 
@@ -151,7 +152,7 @@ def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None
 def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: str) -> Measured:
     """All runs, in their order."""
     plan = bench.plan
-    yardstick = yardstick_file() if plan.yardstick and runtime.suffix == ".onnx" else None
+    yardstick = yardstick_file() if plan.yardstick and runtime.suffix == OnnxFile.suffix else None
     graphs = observe.graphs(both, plan.runtime, plan.threads or 1, bench.folder)
     arms = tuple(runs.choose_threads(bench, model) for model in both)
     threads = arms[0].threads

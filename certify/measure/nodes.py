@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from certify.measure.arms import Arm
+from certify.measure.model_under_test import open_worker
 from certify.measure.observe import places
 from certify.measure.runs import Bench
 from certify.measure.runtimes.base import NodeRun
-from certify.measure.subject import open_worker
 
 PROFILED_S = 1.0
 MOST_INFERENCES = 100

@@ -8,15 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from certify.core.evidence import Observation, Window
 from certify.data.dataset import Dataset, overlap
 from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.inputs import InputStatistics
+from certify.measure.model_under_test import Subject, session_settings
 from certify.measure.runtimes.base import NodeRun, Runtime
-from certify.measure.subject import Subject, file_kind, session_settings
+from certify.model_file.model_file import ModelFile, open_model
 from certify.model_file.onnx_graph.fusion import Quantization
 
 NAMED = 3
@@ -31,18 +30,20 @@ def graphs(subjects: Iterable[Subject], runtime: str, threads: int, folder: Path
     fused: dict[str, Any] = {}
     zeros: dict[str, Any] = {}
     for subject in subjects:
-        found = subject.zero_channels()
+        with open_model(subject.path) as model:
+            found = model.zero_channels()
+            result = _quantization(model, subject, runtime, threads, folder)
         zeros[subject.arm] = {"channels": found.channels, "zero": found.zero, "share": found.share}
-        if (result := _quantization(subject, runtime, threads, folder)) is not None:
+        if result is not None:
             fused[subject.arm] = {**asdict(result), "unfused": list(result.unfused)}
     return [Observation("quantization", fused), Observation("zero_channels", zeros)]
 
 
-def _quantization(subject: Subject, runtime: str, threads: int, folder: Path) -> Quantization | None:
+def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int, folder: Path) -> Quantization | None:
     """What a worker of its own tells of the graph that the runtime really runs."""
-    meant = subject.quantization(None, ())
+    meant = model.quantization(None)
     writes = runtimes.get(runtime).writes_graph
-    if meant.intended == 0 or file_kind(subject.path) != ".onnx":
+    if meant.intended == 0 or model.runs_as_stored:
         return meant
     contract = subject.preprocess
     shape = contract.port_shape(1)
@@ -54,8 +55,8 @@ def _quantization(subject: Subject, runtime: str, threads: int, folder: Path) ->
         with Worker(subject.arm, subject.path, settings) as worker:
             integer = worker.facts.get("integer_nodes")
         if target is not None:
-            return subject.quantization(onnx.load_model(str(target), load_external_data=False), ())
-    return None if integer is None else subject.quantization(None, integer)
+            return model.quantization(target)
+    return None if integer is None else model.quantization(None, integer)
 
 
 def sessions(
@@ -114,11 +115,16 @@ def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: in
                 "input": list(subject.preprocess.port_shape(batch)),
                 "outputs": widths[subject.arm],
                 "scored": len(subject.preprocess.class_map or range(widths[subject.arm])),
-                "graph_outputs": subject.graph_outputs(),
+                "graph_outputs": _graph_outputs(subject.path),
             }
             for subject in subjects
         },
     )
+
+
+def _graph_outputs(path: Path) -> int:
+    with open_model(path) as model:
+        return model.graph_outputs()
 
 
 def data(dataset: Dataset) -> list[Observation]:

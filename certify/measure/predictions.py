@@ -15,7 +15,7 @@ from certify.data.dataset import Dataset
 from certify.data.metrics import Metric
 from certify.data.scoring import Scores, score
 from certify.measure.inputs import parts, save_samples
-from certify.measure.subject import Subject
+from certify.measure.model_under_test import Subject
 from certify.measure.windows import Running
 
 

@@ -29,8 +29,8 @@ from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.client import Worker
 from certify.measure.machine import thread_numbers
 from certify.measure.meters.base import Meter
+from certify.measure.model_under_test import Subject, open_worker, session_settings
 from certify.measure.plan import Plan
-from certify.measure.subject import Subject, open_worker, session_settings
 from certify.measure.windows import SETTLE_S, Recorder, Running, warm_up
 
 WINDOWS_A_BLOCK = 4

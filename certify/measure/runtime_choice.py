@@ -28,11 +28,12 @@ from certify.measure.host import Host
 from certify.measure.inputs import save_samples, window_samples
 from certify.measure.machine import thread_numbers
 from certify.measure.meters.base import Meter
+from certify.measure.model_under_test import Subject, open_worker, subject
 from certify.measure.plan import Plan
 from certify.measure.runs import Bench
 from certify.measure.runtimes.base import Runtime
-from certify.measure.subject import Subject, file_kind, open_worker, subject
 from certify.measure.windows import Recorder
+from certify.model_file.model_file import kind_of
 
 RUN = "runtime"
 DEVICES = ("cuda", "cpu")
@@ -94,7 +95,7 @@ def settle(
     if plan.runtime != runtimes.AUTO:
         runtime = runtimes.require(plan.runtime)
         for path, _ in models.values():
-            if file_kind(path) != runtime.suffix:
+            if kind_of(path).suffix != runtime.suffix:
                 raise UsageError(
                     f"{path}: the runtime {plan.runtime} runs {runtime.suffix} files only; name another one."
                 )
@@ -148,7 +149,7 @@ def _cheapest(trial: _Trial, available_meters: Sequence[Meter] | None) -> Settle
 def _usable(models: tuple[Subject, ...], left_out: dict[str, str]) -> dict[str, Runtime]:
     """Installed runtimes for files of the models' kind, by name; the reason for each other one in ``left_out``."""
     found = {}
-    kinds = {file_kind(model.path) for model in models}
+    kinds = {kind_of(model.path).suffix for model in models}
     for name in runtimes.RUNTIMES:
         runtime = runtimes.get(name)
         if kinds != {runtime.suffix}:

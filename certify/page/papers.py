@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.attest.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
+from certify.attest.certificate import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.attest.verification import Signature
 from certify.core.errors import CertificateError, NotDerivedError
 from certify.core.evidence import Evidence

@@ -34,7 +34,7 @@ from certify.measure.machine import describe
 from certify.measure.meters.base import Meter, Usage
 from certify.measure.meters.nvml import Nvml
 from certify.measure.meters.trace import TraceWindow, TraceWriter
-from certify.measure.subject import session_settings
+from certify.measure.model_under_test import session_settings
 from certify.measure.windows import SETTLE_S, Running, warm_up
 
 RUNTIMES = ("onnxruntime-cuda", "torch-cuda")

@@ -23,8 +23,8 @@ from certify.core.evidence import Window
 from certify.data.images import ImagePreprocess
 from certify.measure import meters, runs, yardstick
 from certify.measure.experiment import open_bench
+from certify.measure.model_under_test import Subject, subject
 from certify.measure.plan import Plan
-from certify.measure.subject import Subject, subject
 
 CONTRACT = ImagePreprocess(
     input_name=yardstick.INPUT_NAME, output_name=yardstick.OUTPUT_NAME, height=yardstick.SIDE, width=yardstick.SIDE,

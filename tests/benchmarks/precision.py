@@ -23,8 +23,8 @@ from certify.core.statistics.ratio import block_log_ratios, ratio_estimate
 from certify.measure import meters, runs, yardstick
 from certify.measure.arms import Workers
 from certify.measure.experiment import open_bench
+from certify.measure.model_under_test import Subject, subject
 from certify.measure.plan import Plan
-from certify.measure.subject import Subject, subject
 from compress.targets import choose
 
 TARGETS = {120.0: 0.05, 300.0: 0.03}

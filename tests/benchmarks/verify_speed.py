@@ -75,8 +75,8 @@ def main() -> None:
     from synthetic import make_evidence, observed_in  # type: ignore[import-not-found]
 
     from certify.attest.keys import generate
+    from certify.data.contract_slot import normalise
     from certify.data.dataset import samples_digest
-    from certify.model_file.normal_form import normalise
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -18,8 +18,8 @@ from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.attest.issue import issue
 from certify.attest.keys import SigningKey, generate
 from certify.core.evidence import Evidence
+from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
-from certify.model_file.normal_form import normalise
 
 # The same examples everywhere, and no time limit on machines that others share.
 settings.register_profile("deterministic", derandomize=True, deadline=None)

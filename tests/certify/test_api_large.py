@@ -75,7 +75,7 @@ def result(noise: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             str(folder / "float.onnx"), str(folder / "int8.onnx"), _Pictures(), quant_format=QuantFormat.QDQ,
             use_external_data_format=True,
         )  # fmt: skip
-        patch.setattr("certify.model_file.normal_form.fits_inside", lambda model, folder: False)
+        patch.setattr("certify.model_file.onnx_file.normal_form.fits_inside", lambda model, folder: False)
         yield certify.certify(
             folder / "int8.onnx",
             baseline=folder / "float.onnx",

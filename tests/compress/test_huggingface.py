@@ -275,8 +275,8 @@ def test_text_goes_the_whole_way_when_a_bert_is_compressed(
 ) -> None:
     import certify
     from certify.core.evidence_file import read_evidence
+    from certify.data.contract_slot import stored_contract
     from certify.measure.plan import Plan
-    from certify.model_file.normal_form import stored_contract
     from compress.pipeline import run
     from compress.recipe import Recipe
 

@@ -16,8 +16,8 @@ from certify.core.files import sha256_file
 from certify.core.progress import Silent
 from certify.core.schema import validate
 from certify.data import default_preprocess
+from certify.data.contract_slot import normalise
 from certify.measure.plan import Plan
-from certify.model_file.normal_form import normalise
 from compress import load, pipeline, recipe
 from compress.facts import count_macs, state_digest
 from compress.passes.finetune import Finetune

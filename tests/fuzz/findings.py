@@ -27,13 +27,13 @@ from graded import fixtures, own_folders  # type: ignore[import-not-found]  # no
 
 from certify.assessments.efficiency.guards import GUARDS  # noqa: E402
 from certify.assessments.efficiency.guards.result import Finding  # noqa: E402
-from certify.attest import checks_facts, checks_papers  # noqa: E402
+from certify.attest import checks_facts, checks_sidecars  # noqa: E402
 from certify.attest.keys import SigningKey, generate  # noqa: E402
 from certify.attest.verification import Check, Verification  # noqa: E402
 from certify.comparison import Gate, pass_gate  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
 from certify.data.dataset import samples_digest  # noqa: E402
-from certify.model_file.normal_form import normalise  # noqa: E402
+from certify.model_file.onnx_file.normal_form import normalise  # noqa: E402
 
 Switch = Callable[[], AbstractContextManager[Any]]
 
@@ -105,7 +105,7 @@ def _pass(*_: Any) -> Check:
 
 
 def _passing(name: str) -> Switch:
-    return lambda: mock.patch.object(checks_papers, name, _pass)
+    return lambda: mock.patch.object(checks_sidecars, name, _pass)
 
 
 def _passing_guard(name: str) -> Switch:

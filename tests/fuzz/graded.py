@@ -21,8 +21,8 @@ from certify.attest.subject import subject_digests
 from certify.attest.verification import Verification
 from certify.attest.verify import verify
 from certify.core.evidence import Evidence, ModelFacts
+from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
-from certify.model_file.normal_form import normalise
 from certify.model_file.onnx_file.seal import seal, unsealed_bytes
 from certify.model_file.pt2.archive import read_exported
 from certify.model_file.pt2.facts import count_exported

@@ -16,9 +16,10 @@ from graded import Graded
 from markup import Unsafe, refuse_script
 
 from certify.attest.audit import audit
+from certify.attest.certificate import Certificate, read_lineage
 from certify.attest.countersignature import countersign
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.issue import Certificate, issue, read_lineage
+from certify.attest.issue import issue
 from certify.attest.keys import generate
 from certify.attest.trust import (
     STORE_NAME,
@@ -33,9 +34,9 @@ from certify.attest.verify import KEY_STATEMENTS_NAME, verify
 from certify.core.errors import LeanmarkError
 from certify.core.evidence_file import parse_evidence
 from certify.core.folders import config_folder
+from certify.data.contract_slot import normalise, stored_contract
 from certify.data.preprocess import Preprocess
 from certify.export import FORMATS, export
-from certify.model_file.normal_form import normalise, stored_contract
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_graph.counts import count

@@ -18,7 +18,7 @@ from graded import Graded, fixtures, make, own_folders
 
 from certify.attest.envelope import parse_envelope, sign
 from certify.core.errors import ModelError, UsageError
-from certify.model_file.normal_form import stored_contract
+from certify.data.contract_slot import stored_contract
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model, outputs
 from certify.model_file.pt2.archive import read_exported

@@ -19,11 +19,22 @@ def parse_model(path: Path) -> onnx.ModelProto:
     Raises:
         ModelError: the file can't be read or is no ONNX model.
     """
-    model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
+    return parse_bytes(content, path)
+
+
+def parse_bytes(content: bytes, path: Path) -> onnx.ModelProto:
+    """Parse the bytes of an ONNX file.
+
+    Raises:
+        ModelError: they are no ONNX model.
+    """
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
     except (DecodeError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no ONNX model: {error}.") from error
     if not model.HasField("graph"):

@@ -27,7 +27,7 @@ _FIXED_BYTES = {1: 8, 5: 4}
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A seal as it stands in a file: the bytes from ``start`` to ``end`` hold it, tag included."""
 
     start: int
@@ -48,7 +48,7 @@ def seal(path: Path, target: Path, envelope: bytes) -> None:
         ModelError: the file is no protobuf message.
     """
     with path.open("rb") as stream:
-        if _find(stream, path) is not None:
+        if find(stream, path) is not None:
             raise CertificateError(f"{path} is sealed already. Normalise it first, which takes the seal off.")
     entry = _encode(envelope)
     if path.stat().st_size + len(entry) > MAX_MODEL_BYTES:
@@ -67,7 +67,7 @@ def read_seal(path: Path) -> bytes | None:
         ModelError: the file is no protobuf message.
     """
     with path.open("rb") as stream:
-        entry = _find(stream, path)
+        entry = find(stream, path)
     return None if entry is None else entry.envelope
 
 
@@ -82,14 +82,18 @@ def file_digest(path: Path) -> str:
         ModelError: the file is no protobuf message.
     """
     with path.open("rb") as stream:
-        return _digest(stream, unsealed_bytes(path))
+        return digest(stream, unsealed_length(stream, find(stream, path)))
 
 
 def unsealed_bytes(path: Path) -> int:
     """Size in bytes of the file as it was before sealing; see :func:`file_digest`."""
-    size = path.stat().st_size
     with path.open("rb") as stream:
-        entry = _find(stream, path)
+        return unsealed_length(stream, find(stream, path))
+
+
+def unsealed_length(stream: BinaryIO, entry: Entry | None) -> int:
+    """The same of an open file, whose seal was found."""
+    size = os.fstat(stream.fileno()).st_size
     return entry.start if entry is not None and entry.end == size else size
 
 
@@ -102,16 +106,20 @@ def unseal(path: Path, target: Path) -> None:
             left -= len(chunk)
 
 
-def _digest(stream: BinaryIO, length: int) -> str:
-    digest = hashlib.sha256()
+def digest(stream: BinaryIO, length: int) -> str:
+    """Hex SHA-256 of the first bytes of an open file."""
+    stream.seek(0)
+    found = hashlib.sha256()
     while length > 0 and (chunk := stream.read(min(length, CHUNK_BYTES))):
-        digest.update(chunk)
+        found.update(chunk)
         length -= len(chunk)
-    return digest.hexdigest()
+    return found.hexdigest()
 
 
-def _find(stream: BinaryIO, path: Path) -> _Entry | None:
-    found: list[_Entry] = []
+def find(stream: BinaryIO, path: Path) -> Entry | None:
+    """The seal of an open file; raises as :func:`read_seal` does."""
+    stream.seek(0)
+    found: list[Entry] = []
     for start, end, entry in _metadata_entries(stream, path):
         fields = list(_inner_fields(entry, path))
         if (1, SEAL_KEY.encode()) not in fields:
@@ -120,7 +128,7 @@ def _find(stream: BinaryIO, path: Path) -> _Entry | None:
         stream.seek(start)
         if stream.read(end - start) != _encode(envelope):
             raise CertificateError(f"{path}: the {SEAL_KEY} entry is not in its canonical encoding.")
-        found.append(_Entry(start, end, envelope))
+        found.append(Entry(start, end, envelope))
         stream.seek(end)
     if len(found) > 1:
         raise CertificateError(f"{path} holds {len(found)} {SEAL_KEY} entries; a sealed file has one.")

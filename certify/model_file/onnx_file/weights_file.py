@@ -18,8 +18,6 @@ import onnx
 from certify.core.errors import ModelError
 from certify.core.files import copy, replacing
 from certify.model_file.onnx_file.external_data import SMALL_BYTES, external_files, external_places
-from certify.model_file.onnx_file.messages import parse_model
-from certify.model_file.onnx_file.seal import unsealed_bytes
 from certify.model_file.onnx_graph.external_bytes import ExternalBytes, external_bytes, is_external
 
 SUFFIX = ".data"
@@ -65,20 +63,14 @@ def write_weights(model: onnx.ModelProto, folder: Path, path: Path) -> None:
             weight.external_data.add(key=name, value=str(value))
 
 
-def copy_weights(path: Path, folder: Path) -> None:
+def copy_weights(model: onnx.ModelProto, home: Path, folder: Path) -> None:
     """Copy the files of weights that a model names into another folder, where a copy of the model will find them.
 
     Raises:
-        ModelError: the model is damaged, or a file of weights is missing.
+        ModelError: a file of weights is missing.
     """
-    home = path.parent.resolve()
-    for file in external_files(parse_model(path), path.parent):
-        copy(file, folder / file.relative_to(home))
-
-
-def whole_bytes(path: Path, model: onnx.ModelProto) -> int:
-    """Size in bytes of a model as it was before sealing, with the files of weights beside it."""
-    return unsealed_bytes(path) + sum(file.stat().st_size for file in external_files(model, path.parent))
+    for file in external_files(model, home):
+        copy(file, folder / file.relative_to(home.resolve()))
 
 
 def holds_only_weights(model: onnx.ModelProto, folder: Path) -> bool:

@@ -78,6 +78,14 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
         raise ModelError(f"{path} is damaged or no ONNX file ({error}); export it again.") from error
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror}.") from error
+    check_model(model, path)
+    if weights:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    return model
+
+
+def check_model(model: onnx.ModelProto, path: Path) -> None:
+    """Raise ModelError where a parsed file is no valid ONNX model, or its external data can't be read."""
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
     _check_texts(model, path)
@@ -87,9 +95,6 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
-    if weights:
-        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-    return model
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -13,7 +13,8 @@ import pytest
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
-from certify.attest.issue import Certificate, issue, read_certificate
+from certify.attest.certificate import Certificate, read_certificate
+from certify.attest.issue import issue
 from certify.attest.keys import SigningKey
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence

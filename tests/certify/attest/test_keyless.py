@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.attest.keyless import BUNDLE_NAME, sign_keyless, verify_keyless
 from certify.attest.keys import SigningKey
 from certify.attest.verify import verify

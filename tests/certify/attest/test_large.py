@@ -30,12 +30,13 @@ CHECK = """
 import resource, sys
 from pathlib import Path
 from certify.attest.checks_model import check_model
-from certify.attest.issue import Certificate
+from certify.model_file.model_file import open_model
+from certify.attest.certificate import Certificate
 path = Path(sys.argv[1])
 certificate = Certificate((path.parent / "certificate.json").read_bytes())
 import certify.data.preprocess, certify.model_file.onnx_graph.counts, certify.model_file.onnx_graph.load
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-outcomes = {check.name: check.outcome for check in check_model(path, certificate)}
+outcomes = {check.name: check.outcome for check in check_model(open_model(path), certificate)}
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(after - before, outcomes["content_digest"], outcomes["subject_facts"])
 """

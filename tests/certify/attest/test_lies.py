@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from certify.attest.certificate import Certificate
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.issue import Certificate
 from certify.attest.keys import SigningKey, generate
 from certify.attest.verification import Verification
 from certify.attest.verify import verify

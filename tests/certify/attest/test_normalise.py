@@ -12,9 +12,10 @@ import onnxruntime
 import pytest
 
 from certify.core.errors import LeanmarkError, ModelError
+from certify.data.contract_slot import normalise, stored_contract
 from certify.data.preprocess import Preprocess
-from certify.model_file.normal_form import PREPROCESS_KEY, normalise, stored_contract
 from certify.model_file.onnx_file.messages import parse_model
+from certify.model_file.onnx_file.normal_form import PREPROCESS_KEY
 from certify.model_file.onnx_file.seal import read_seal, seal
 
 Contract = Callable[..., Preprocess]

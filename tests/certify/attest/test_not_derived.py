@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from certify.attest import checks_papers
+from certify.attest import checks_sidecars
 from certify.attest.keys import SigningKey
 from certify.attest.verify import require_derived, verify
 from certify.cli.main import main
@@ -125,7 +125,7 @@ def test_created_fails_when_measuring_began_in_the_future(
 
     def failed(later_minutes: float) -> list[str]:
         now = began + datetime.timedelta(minutes=later_minutes)
-        monkeypatch.setattr(checks_papers, "now", lambda: now)
+        monkeypatch.setattr(checks_sidecars, "now", lambda: now)
         return [check.name for check in verify(folder / "model.onnx", trust=[key.public]).failed]
 
     assert failed(-9) == failed(0) == failed(1e6) == []

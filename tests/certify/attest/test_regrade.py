@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.attest.keys import SigningKey, load_or_create
 from certify.attest.regrade import issue_regrade, regrade
 from certify.attest.verify import verify

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from certify.attest.audit import audit
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
 from certify.data.preprocess import Preprocess

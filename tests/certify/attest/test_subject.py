@@ -14,7 +14,8 @@ import pytest
 
 import certify
 from certify.attest.audit import audit
-from certify.attest.issue import Certificate, issue
+from certify.attest.certificate import Certificate
+from certify.attest.issue import issue
 from certify.attest.keys import SigningKey
 from certify.attest.regrade import issue_regrade, regrade
 from certify.attest.subject import subject_digests
@@ -22,8 +23,8 @@ from certify.attest.verify import verify
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
 from certify.core.files import sha256_file
+from certify.data.contract_slot import normalise
 from certify.data.preprocess import Preprocess
-from certify.model_file.normal_form import normalise
 from certify.model_file.pt2.archive import read_exported
 from certify.model_file.pt2.facts import count_exported
 

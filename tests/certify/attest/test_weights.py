@@ -19,10 +19,10 @@ from certify.attest.regrade import issue_regrade, regrade
 from certify.attest.verify import verify
 from certify.core.errors import CertificateError, MeasureError, ModelError
 from certify.core.evidence import Evidence
+from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.preprocess import Preprocess
-from certify.measure.subject import open_worker, subject
-from certify.model_file.normal_form import normalise
+from certify.measure.model_under_test import open_worker, subject
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.external_data import external_files
 from certify.model_file.onnx_file.messages import parse_model
@@ -59,7 +59,7 @@ def dense(seed: int = 0) -> onnx.ModelProto:
 @pytest.fixture
 def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treats every model as one that fits into no single file."""
-    monkeypatch.setattr("certify.model_file.normal_form.fits_inside", lambda model, folder: False)
+    monkeypatch.setattr("certify.model_file.onnx_file.normal_form.fits_inside", lambda model, folder: False)
 
 
 @pytest.fixture
@@ -185,7 +185,9 @@ def test_zero_channels_are_read_from_the_file_beside(normal: Callable[..., Path]
     model.graph.initializer[2].CopyFrom(numpy_helper.from_array(weight, "second"))
     path = normal("one", model)
     found = subject("candidate", path, make_contract(), 1, path.parent)
-    assert (found.zero_channels().zero, found.zero_channels().channels) == (5, HIDDEN + 192)
+    with open_model(found.path) as model:
+        zeros = model.zero_channels()
+    assert (zeros.zero, zeros.channels) == (5, HIDDEN + 192)
     assert found.facts.bytes == path.stat().st_size + path.with_name("model.onnx.data").stat().st_size
     assert found.facts.parameters == 2 * 192 * HIDDEN + HIDDEN
 

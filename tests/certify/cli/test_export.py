@@ -71,7 +71,7 @@ def test_export_writes_file_when_it_is_named(
 def test_export_gives_lineage_when_it_is_the_signed_one(
     leanmark: Run, onnx_file: Make, verified: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("certify.attest.issue.read_lineage", lambda path: {"name": path.name})
+    monkeypatch.setattr("certify.attest.certificate.read_lineage", lambda path: {"name": path.name})
     leanmark("export", onnx_file(), "--format", "in-toto")
     assert verified["given"] is None
     verified["lineage"] = "pass"

@@ -131,7 +131,7 @@ def test_compare_refuses_other_constants_when_energy_is_modelled(frugal: Any) ->
 
 
 def compare_predicate(path: Path) -> Any:
-    from certify.attest.issue import Certificate
+    from certify.attest.certificate import Certificate
 
     return Certificate.read(path).predicate
 

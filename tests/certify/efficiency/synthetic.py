@@ -24,6 +24,7 @@ from certify.core.evidence import (
     Workload,
 )
 from certify.core.vcpu_model import coefficients, modelled_energy_j
+from certify.model_file.model_file import open_model
 
 HOST: dict[str, float | None] = {
     "steal_share": 0.002,
@@ -132,7 +133,10 @@ def make_evidence(
 
 def observed_in(baseline: Path, candidate: Path) -> dict[str, dict[str, Any]]:
     """What an honest measurement observes in the files of two models."""
-    found = {"baseline": read_facts(baseline), "candidate": read_facts(candidate)}
+    found = {}
+    for arm, path in (("baseline", baseline), ("candidate", candidate)):
+        with open_model(path) as model:
+            found[arm] = read_facts(model)
     return {
         "zero_channels": {arm: {**asdict(facts.zeros), "share": facts.zeros.share} for arm, facts in found.items()},
         "quantization": {

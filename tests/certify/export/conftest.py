@@ -13,8 +13,8 @@ import pytest
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
+from certify.attest.certificate import Certificate
 from certify.attest.envelope import sign
-from certify.attest.issue import Certificate
 from certify.attest.keys import generate
 from certify.attest.statement import Binding, build_statement
 from certify.core.evidence import Evidence, MeterFacts, ModelFacts

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, MissingExtra, UsageError
 from certify.export import FORMATS, Export, export, write
 from certify.export.source import Source, pattern

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.export import export
 
 spdx = pytest.importorskip("spdx_python_model").v3_0_1

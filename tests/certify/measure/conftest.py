@@ -22,7 +22,7 @@ from certify.data.dataset import Dataset, Split
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.measure import observe
-from certify.measure.subject import subject
+from certify.measure.model_under_test import subject
 
 CLASSES = 4
 SIDE = 32

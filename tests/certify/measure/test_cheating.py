@@ -17,7 +17,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from certify.assessments.efficiency.guards import GUARDS
-from certify.measure.subject import Subject, subject
+from certify.measure.model_under_test import Subject, subject
 
 RUNTIME = "onnxruntime-cpu"
 Observed = Mapping[str, Mapping[str, Any]]

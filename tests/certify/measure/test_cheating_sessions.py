@@ -16,10 +16,10 @@ from certify.data.dataset import Dataset, Split
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
 from certify.measure.experiment import save_inputs
+from certify.measure.model_under_test import session_facts, session_settings, subject
 from certify.measure.plan import Plan
 from certify.measure.runtimes.base import SessionOptions
 from certify.measure.runtimes.onnxruntime_base import OnnxRuntime
-from certify.measure.subject import session_facts, session_settings, subject
 
 RUNTIME = "onnxruntime-cpu"
 

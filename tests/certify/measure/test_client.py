@@ -15,7 +15,7 @@ from certify.core.errors import MeasureError, ModelError
 from certify.core.files import sha256_file
 from certify.measure.client import Worker
 from certify.measure.host import process_cpu_s
-from certify.measure.subject import session_settings
+from certify.measure.model_under_test import session_settings
 
 
 def _settings(threads: int = 1, output: str = "classes") -> dict[str, object]:
@@ -130,7 +130,7 @@ def test_worker_lives_on_when_the_terminal_interrupts_the_group(worker: Worker) 
 def test_worker_ends_when_its_parent_is_gone(small_pair) -> None:
     code = (
         "import os, sys; from pathlib import Path; from certify.measure.client import Worker\n"
-        "from certify.measure.subject import session_settings\n"
+        "from certify.measure.model_under_test import session_settings\n"
         "w = Worker('baseline', Path(sys.argv[1]), session_settings('onnxruntime-cpu', 1, ('image',), 'classes'))\n"
         "print(w.pid, flush=True); os._exit(0)"
     )

@@ -12,9 +12,9 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.evidence import ARMS, Evidence
 from certify.measure import observe
+from certify.measure.model_under_test import subject
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import NodeRun
-from certify.measure.subject import subject
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 

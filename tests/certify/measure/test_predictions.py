@@ -9,8 +9,8 @@ from certify.core.errors import ModelError
 from certify.core.progress import Silent
 from certify.data.metrics import Metric, get_metric
 from certify.measure.inputs import save_samples
+from certify.measure.model_under_test import open_worker, subject
 from certify.measure.predictions import Predicted, pair, predict
-from certify.measure.subject import open_worker, subject
 from certify.measure.windows import Running
 
 

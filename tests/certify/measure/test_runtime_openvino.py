@@ -12,8 +12,8 @@ from certify.assessments.efficiency.guards.models import one_device, quantizatio
 from certify.core.errors import ModelError, UsageError
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
+from certify.measure.model_under_test import session_settings, subject
 from certify.measure.runtimes.base import Session, SessionOptions
-from certify.measure.subject import session_settings, subject
 from certify.model_file.onnx_graph.fusion import fused_quantization
 from certify.model_file.onnx_graph.load import load_model
 

@@ -11,15 +11,15 @@ import pytest
 
 from certify.core.errors import ModelError, UsageError
 from certify.core.files import sha256_file
+from certify.data.contract_slot import normalise, stored_contract
 from certify.data.preprocess import Preprocess
 from certify.measure import observe, runtimes
+from certify.measure.model_under_test import subject
 from certify.measure.plan import Plan
 from certify.measure.runtime_choice import settle
 from certify.measure.runtimes.base import SessionOptions
 from certify.measure.runtimes.torch_cuda import TorchCuda
-from certify.measure.subject import subject
 from certify.measure.worker import Worker
-from certify.model_file.normal_form import normalise, stored_contract
 
 torch = pytest.importorskip("torch")
 

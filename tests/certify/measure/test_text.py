@@ -13,9 +13,9 @@ from certify.data import Dataset, TokenPreprocess
 from certify.data.arrays import from_mapping
 from certify.measure import runtimes
 from certify.measure.inputs import save_samples
+from certify.measure.model_under_test import open_worker, subject
 from certify.measure.runtimes.base import SessionOptions
 from certify.measure.runtimes.onnxruntime_cuda import BoundSession
-from certify.measure.subject import open_worker, subject
 
 VOCABULARY, WIDTH, LENGTH = 50, 4, 7
 CONTRACT = TokenPreprocess(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import certify
 from certify.api import Result
 from certify.assessments.efficiency.grade import Grade
-from certify.attest.issue import Certificate
+from certify.attest.certificate import Certificate
 from certify.charts.markup import Markup, joined, tag
 from certify.cli.main import main
 from certify.core.errors import CertificateError

@@ -1,4 +1,4 @@
-"""Do the papers beside the model belong to it, and do the figures and the letter follow from the evidence."""
+"""Check the sidecar files, and derive estimates, guards and grade again from the evidence."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING
 
 import rfc8785
 
+from certify.attest.certificate import EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, LINEAGE_NAME, Certificate
 from certify.attest.checks_facts import check_facts
-from certify.attest.issue import (
-    EVIDENCE_NAME,
-    LABEL_PNG_NAME,
-    LABEL_SVG_NAME,
-    LINEAGE_NAME,
-    Certificate,
-)
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
 from certify.attest.statement import from_header, grade_json
-from certify.attest.subject import baseline_name, bytes_digest, measured_digests
+from certify.attest.subject import baseline_name, measured_digests
 from certify.attest.verification import Check, Outcome
 from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.files import sha256_file
+from certify.model_file.model_file import ModelFile, open_model
 
 if TYPE_CHECKING:
     from certify.assessments.efficiency.edition import Edition
@@ -40,8 +35,8 @@ CLOCKS_DIFFER = datetime.timedelta(minutes=10)
 NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 
 
-def check_papers(
-    model: Path | None, certificate: Certificate, folders: Sequence[Path], evidence: Path | None
+def check_sidecars(
+    model: ModelFile | None, certificate: Certificate, folders: Sequence[Path], evidence: Path | None
 ) -> Iterator[Check]:
     """Edition, evidence, facts of both models, lineage, companions and label.
 
@@ -229,13 +224,22 @@ def _check_companions(certificate: Certificate, folders: Sequence[Path]) -> Chec
         return Check("companions", "fail", f"Not the files that were signed: {', '.join(wrong)}.")
     original = baseline_name(Path(certificate.statement["subject"][0]["name"]))
     measured = certificate.predicate["baseline"]["file_digest"]
-    if original in found and bytes_digest(found[original]) != measured:
+    if original in found and _file_digest(found[original]) != measured:
         return Check("companions", "fail", f"{original} is as signed, but not the baseline that was measured.")
     if not found:
         return Check("companions", "skipped", "No companion file lies beside the file.")
     absent = sorted(set(stated) - set(found))
     rest = f"; not here: {', '.join(absent)}" if absent else ""
     return Check("companions", "pass", f"As signed: {', '.join(sorted(found))}{rest}.")
+
+
+def _file_digest(path: Path) -> str | None:
+    """Digest of a model's file without its seal; None where it is damaged."""
+    try:
+        with open_model(path) as model:
+            return model.file_digest()
+    except LeanmarkError:
+        return None
 
 
 def _check_label(certificate: Certificate, path: Path | None) -> Check:

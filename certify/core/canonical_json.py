@@ -1,0 +1,54 @@
+"""Canonical JSON (RFC 8785) from somebody whom one need not believe: one byte sequence stands for one value."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import rfc8785
+
+from certify.core.errors import CertificateError
+
+MAX_DEPTH = 24
+_MAX_SAFE_INTEGER = 2**53 - 1
+
+
+def parse_canonical(content: bytes, what: str) -> Any:
+    """Parse JSON that must be in canonical form (RFC 8785).
+
+    Args:
+        content: the bytes.
+        what: named in errors.
+
+    Raises:
+        CertificateError: not JSON, not canonical, or nested too deeply.
+    """
+    try:
+        values = json.loads(content, parse_int=_integer)
+        canonical = rfc8785.dumps(values)
+    except (ValueError, RecursionError) as error:
+        raise CertificateError(f"{what.capitalize()} is no canonical JSON: {str(error)[:200]}.") from error
+    if canonical != content:
+        raise CertificateError(f"{what.capitalize()} is not in canonical form (RFC 8785).")
+    if _deeper(values, MAX_DEPTH):
+        raise CertificateError(f"{what.capitalize()} is nested more than {MAX_DEPTH} levels deep.")
+    return values
+
+
+def _integer(text: str) -> int | float:
+    """Whole numbers that doubles can't hold exactly are doubles, as in every other reader of canonical JSON."""
+    value = int(text)
+    return value if abs(value) <= _MAX_SAFE_INTEGER else float(text)
+
+
+def _deeper(values: Any, levels: int) -> bool:
+    level = [values]
+    for _ in range(levels):
+        level = [item for value in level if isinstance(value, dict | list) for item in _items(value)]
+        if not level:
+            return False
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _items(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value

@@ -1,0 +1,52 @@
+"""The preprocessing contract inside a model's file: written with the normal form, read back where one is carried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rfc8785
+
+from certify.core.canonical_json import parse_canonical
+from certify.core.errors import ModelError
+from certify.data.preprocess import Preprocess
+from certify.model_file.model_file import ModelFile, open_model
+
+
+def normalise(source: Path, target: Path, preprocess: Preprocess) -> None:
+    """Write the normal form of a model's file; normalising twice under one name gives the same bytes.
+
+    Args:
+        source: any model file, with its external data beside it.
+        target: where the normal form goes; may be ``source`` itself.
+        preprocess: how samples become the model's input; stored in the file.
+
+    Raises:
+        ModelError: the file is damaged, or can't be brought into the normal form.
+    """
+    with open_model(source) as model:
+        model.write_normal_form(target, rfc8785.dumps(preprocess.to_json()))
+
+
+def stored_contract(path: Path) -> Preprocess | None:
+    """The preprocessing contract that a file carries, or None where it carries none.
+
+    Raises:
+        ModelError: the file is damaged, or carries more than one.
+        CertificateError: the contract is not canonical JSON.
+        UsageError: a field of the contract is not allowed.
+    """
+    with open_model(path) as model:
+        return contract_in(model)
+
+
+def contract_in(model: ModelFile) -> Preprocess | None:
+    """The same of a file that is open; raises as :func:`stored_contract` does."""
+    path, stored = model.path, model.contracts()
+    if not stored:
+        return None
+    if len(stored) > 1:
+        raise ModelError(f"{path} carries {len(stored)} preprocessing contracts; give the right contract as a file.")
+    values = parse_canonical(stored[0], f"the preprocessing contract of {path}")
+    if not isinstance(values, dict):
+        raise ModelError(f"{path}: its preprocessing contract is no JSON object.")
+    return Preprocess.from_json(values, f"preprocessing contract of {path}")
