@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.pipeline import CompressionResult
+    from compress.job.pipeline import CompressionResult
 
 __all__ = ["CompressionResult", "load", "run"]
 
 
 def run(*arguments: Any, **options: Any) -> CompressionResult:
-    """Compress a model by a recipe, then measure, grade, sign and seal it: see :func:`compress.pipeline.run`."""
-    from compress import pipeline
+    """Compress a model by a recipe, then measure, grade, sign and seal it: see :func:`compress.job.pipeline.run`."""
+    from compress.job import pipeline
 
     return pipeline.run(*arguments, **options)
 
@@ -31,7 +31,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     Raises:
         ModelError: the checkpoint is missing, damaged or does not fit the module.
     """
-    from compress.checkpoint import load as load_checkpoint
+    from compress.exchange.checkpoint import load as load_checkpoint
 
     file = Path(path)
     return load_checkpoint(file / "model.safetensors" if file.is_dir() else file, copy.deepcopy(into))
@@ -40,7 +40,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
 def __getattr__(name: str) -> Any:
     """Import ``CompressionResult`` when it is first asked for, so that ``import compress`` stays quick."""
     if name == "CompressionResult":
-        from compress.pipeline import CompressionResult
+        from compress.job.pipeline import CompressionResult
 
         return CompressionResult
     raise AttributeError(f"module 'compress' has no attribute '{name}'")

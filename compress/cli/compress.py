@@ -58,10 +58,10 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
     that was stopped goes on after its last finished pass when it is started again with the same options. Started by
     torchrun (torchrun --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs.
     """
-    from compress import team
-    from compress.pipeline import run
+    from compress.job.pipeline import run
+    from compress.training import distributed
 
-    with team.joined() as leads:
+    with distributed.joined() as leads:
         if not leads:
             return
         result = run(model, progress=bars(), **arguments)

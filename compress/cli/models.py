@@ -25,11 +25,11 @@ def command(pattern: str | None, as_json: bool) -> None:
     package.module:factory and ONNX files.
     """
     from certify.suggest import unknown_name
-    from compress import models
+    from compress.models import catalog
 
-    found = models.names(pattern)
+    found = catalog.names(pattern)
     if pattern is not None and not found:
-        raise unknown_name("model", pattern, models.names(), models.LIST_HINT)
+        raise unknown_name("model", pattern, catalog.names(), catalog.LIST_HINT)
     if as_json:
         print_json({"models": found})
         return

@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from certify.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, Pass, PassContext, PassData, PassRecord, TorchPass
+from compress.core.context import PassContext, PassData
+from compress.core.pass_protocol import Declined, OnnxPass, Pass, PassRecord, TorchPass
 
 __all__ = [
     "Declined",

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.facts import count_macs
-from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
+from compress.core.context import PassContext
+from compress.core.model_stats import count_macs
+from compress.core.pass_protocol import Declined, PassRecord, TorchPass
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from compress.listening import Listener
+    from compress.core.forward_hooks import Listener
 
 
 class DepthPrune(TorchPass):
@@ -78,7 +79,7 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
     """Paths of the parts of sequences that have parts of their own and give one tensor of the shape that they take."""
     import torch
 
-    from compress.listening import listening
+    from compress.core.forward_hooks import listening
 
     fitting: dict[str, bool] = {}
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from certify.errors import DataError, UsageError
-from compress.passes.base import PassContext, PassRecord
-from compress.passes.recovery import RecoveryTraining
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn
 
     from certify.data import Split
-    from compress.models import BuiltModel, ModelSource
-    from compress.optimization import Hooks
+    from compress.models.catalog import BuiltModel, ModelSource
+    from compress.training.optimization import Hooks
 
 ORIGINAL = "original"
 
@@ -86,10 +87,10 @@ class Distill(RecoveryTraining):
         return self._built(self.student or "", self.student_weights, context)
 
     def _built(self, spec: str, weights: str | None, context: PassContext) -> BuiltModel:
-        from compress import models
+        from compress.models import catalog
 
         data = context.data
-        return models.build(spec, len(data.classes), weights, data.class_map, context.seed, context.progress)
+        return catalog.build(spec, len(data.classes), weights, data.class_map, context.seed, context.progress)
 
     def _teacher(self, context: PassContext) -> nn.Module:
         if self.teacher == ORIGINAL:
@@ -104,7 +105,7 @@ class Distill(RecoveryTraining):
                 f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
                 "so it has nothing to teach; give teacher_weights."
             )
-        from compress.models import fed_as
+        from compress.models.catalog import fed_as
 
         return fed_as(built, context.preprocess)
 

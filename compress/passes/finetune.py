@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.passes.base import PassContext, PassRecord
-from compress.passes.recovery import RecoveryTraining
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn

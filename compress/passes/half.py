@@ -10,12 +10,13 @@ from pydantic import Field
 
 from certify.errors import ModelError
 from certify.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, OnnxPass, PassRecord
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.quantization.graph import Graph
+    from compress.onnx_graph.graph import Graph
 
 LARGEST_HALF = 65504.0
 """Largest finite number of IEEE 754 binary16."""
@@ -52,11 +53,11 @@ class Half(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime can't prepare, convert or run the file, or a value is not finite.
         """
-        from compress import onnx_file
-        from compress.quantization.calibration import Feeds
-        from compress.quantization.graph import Graph
-        from compress.quantization.prepare import prepared
-        from compress.quantization.sixteen import converted
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.graph import Graph
+        from compress.quantization.post_training.calibration import Feeds
+        from compress.quantization.post_training.float16 import converted
+        from compress.quantization.post_training.prepare import prepared
 
         folder = context.workspace or model.parent
         graph = Graph(prepared(model, folder))
@@ -92,7 +93,7 @@ class Half(OnnxPass):
         """Operators that read or give a value beyond the range of fp16, with the largest such value."""
         import numpy as np
 
-        from compress.quantization.calibration import observe
+        from compress.quantization.post_training.calibration import observe
 
         values = dict.fromkeys(name for node in graph.nodes for name in (*node.input, *node.output))
         seen = observe(graph, [name for name in values if graph.is_float(name)], feeds)
@@ -112,7 +113,7 @@ class Half(OnnxPass):
         """Signal over noise of the converted model's output in decibels, or why it can't be used."""
         import numpy as np
 
-        from compress.quantization.graph import probe, signal_to_noise_db
+        from compress.onnx_graph.graph import probe, signal_to_noise_db
 
         (wanted,) = probe(graph.model, [output], [feed])
         try:

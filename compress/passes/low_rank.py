@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord, TorchPass
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ class LowRank(TorchPass):
         import torch
         from torch import nn
 
-        from compress.passes.channels import find_head
+        from compress.pruning.channels import find_head
 
         factored = copy.deepcopy(model).cpu().eval()
         head = find_head(factored, context.sample(1))

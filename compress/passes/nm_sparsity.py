@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.passes.base import Declined, PassContext, PassRecord
-from compress.passes.recovery import RecoveryTraining
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +45,8 @@ class NmSparsity(RecoveryTraining):
             UsageError: there are no train or validation samples.
             ModelError: the loss is not finite.
         """
-        from compress.optimization import Hooks
-        from compress.passes.channels import find_head
+        from compress.pruning.channels import find_head
+        from compress.training.optimization import Hooks
 
         sparse = copy.deepcopy(model).cpu().eval()
         if context.target.name not in PROFITS and not self.force:

@@ -11,17 +11,18 @@ from pydantic import Field
 
 from certify.errors import ModelError
 from certify.suggest import unknown_name
-from compress.passes.base import Declined, PassContext, PassRecord
-from compress.passes.integers import IntegerPass
-from compress.passes.recovery import RecoveryTraining
-from compress.quantization.ranges import Calibration
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.quantization.integer_pass import IntegerPass
+from compress.quantization.post_training.ranges import Calibration
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.quantization.named import Named
-    from compress.quantization.qdq import Plan
-    from compress.quantization.rounded import RoundedModel, Rounding
+    from compress.quantization.aware_training.fake_quant_model import RoundedModel, Rounding
+    from compress.quantization.aware_training.marked_export import Named
+    from compress.quantization.post_training.qdq import Plan
 
 CALIBRATION_BATCH = 16
 COMPARED = 4
@@ -63,7 +64,7 @@ class Qat(IntegerPass, RecoveryTraining):
             UsageError: there are no train, validation or calibration samples, or ``keep_layers`` names no layer.
             ModelError: the model can't be exported, its file would compute something else, or the loss is not finite.
         """
-        from compress.quantization.rounded import RoundedModel
+        from compress.quantization.aware_training.fake_quant_model import RoundedModel
 
         given = copy.deepcopy(model).cpu().eval()
         if isinstance(given, RoundedModel):
@@ -88,9 +89,9 @@ class Qat(IntegerPass, RecoveryTraining):
 
         It is compared with its file before the training, so that none is spent on what can't be exported.
         """
-        from compress.quantization.learned import choose_rounding, filled, first_steps
-        from compress.quantization.rounded import RoundedModel
-        from compress.quantization.rounded_parity import compare_rounded
+        from compress.exchange.fake_quant_parity import compare_rounded
+        from compress.quantization.aware_training.export import choose_rounding, filled, first_steps
+        from compress.quantization.aware_training.fake_quant_model import RoundedModel
 
         network, rounding, loosened = self._folded(model, context)
         found = _graph_of(network, rounding, context)
@@ -105,9 +106,9 @@ class Qat(IntegerPass, RecoveryTraining):
 
     def _folded(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, Rounding, list[str]]:
         """The network that is rounded, what is to be said of it, and attentions that another module stands for."""
-        from compress.passes.heads import loosen
-        from compress.quantization.folding import fold
-        from compress.quantization.rounded import Rounding
+        from compress.pruning.heads import loosen
+        from compress.quantization.aware_training.fake_quant_model import Rounding
+        from compress.quantization.aware_training.folding import fold
 
         network = copy.deepcopy(model)
         sample = context.sample(1)
@@ -127,7 +128,7 @@ class Qat(IntegerPass, RecoveryTraining):
 
     def _kept(self, network: nn.Module, found: Named) -> tuple[str, ...]:
         """Paths of the layers that stay float because the recipe says so."""
-        from compress.quantization.named import layer_paths
+        from compress.quantization.aware_training.marked_export import layer_paths
 
         paths = layer_paths(network, found)
         for path in self.keep_layers:
@@ -136,8 +137,8 @@ class Qat(IntegerPass, RecoveryTraining):
         return (*self.keep_layers, *paths[:1] * self.keep_first, *paths[-1:] * self.keep_last)
 
     def _ranges(self, found: Named, chosen: Plan, context: PassContext) -> dict[str, tuple[float, float]]:
-        from compress.quantization.calibration import Feeds, ranges
-        from compress.quantization.qdq import observed_names
+        from compress.quantization.post_training.calibration import Feeds, ranges
+        from compress.quantization.post_training.qdq import observed_names
 
         feeds = Feeds(context, found.graph.model, self.samples, CALIBRATION_BATCH, self.name)
         names = observed_names(found.graph, chosen)
@@ -147,9 +148,9 @@ class Qat(IntegerPass, RecoveryTraining):
 
 def _graph_of(network: nn.Module, rounding: Rounding, context: PassContext) -> Named:
     """The float graph of a network, with places."""
-    from compress.export import write_once
-    from compress.quantization.named import as_marked, named
-    from compress.quantization.rounded import RoundedModel
+    from compress.exchange.export import write_once
+    from compress.quantization.aware_training.fake_quant_model import RoundedModel
+    from compress.quantization.aware_training.marked_export import as_marked, named
 
     with tempfile.TemporaryDirectory(dir=context.workspace, prefix=".qat.") as scratch:
         path = Path(scratch) / "float.onnx"
@@ -172,7 +173,7 @@ def _described(rounding: Rounding) -> dict[str, Any]:
 
 def _steps(model: RoundedModel) -> dict[str, Any]:
     """Steps of all codes by name."""
-    from compress.quantization.fake_quantize import FakeQuantize
+    from compress.quantization.aware_training.fake_quantize import FakeQuantize
 
     found = {name: part for name, part in model.named_modules() if isinstance(part, FakeQuantize)}
     return {name: part.step.detach().cpu().clone() for name, part in found.items()}

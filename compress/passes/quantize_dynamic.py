@@ -11,12 +11,13 @@ from pydantic import Field
 
 from certify.errors import ModelError
 from certify.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, OnnxPass, PassRecord
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.quantization.graph import Graph
+    from compress.onnx_graph.graph import Graph
 
 
 class QuantizeDynamic(OnnxPass):
@@ -52,9 +53,9 @@ class QuantizeDynamic(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist.
             ModelError: ONNX Runtime can't prepare, quantize or load the file.
         """
-        from compress import onnx_file
-        from compress.quantization.graph import Graph, count_types, session
-        from compress.quantization.prepare import prepared
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.graph import Graph, count_types, session
+        from compress.quantization.post_training.prepare import prepared
 
         folder = context.workspace or model.parent
         graph = Graph(prepared(model, folder))
@@ -97,8 +98,8 @@ class QuantizeDynamic(OnnxPass):
     def _quantize(self, model: onnx.ModelProto, written: Path, folder: Path, *, reduce_range: bool) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        from compress import onnx_file
-        from compress.quantization.graph import failures
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.graph import failures
 
         with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
             source = Path(scratch) / "prepared.onnx"

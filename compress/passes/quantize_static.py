@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from certify.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
-from compress.passes.integers import IntegerPass
-from compress.quantization.ranges import Calibration
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, OnnxPass, PassRecord
+from compress.quantization.integer_pass import IntegerPass
+from compress.quantization.post_training.ranges import Calibration
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.quantization.graph import Graph
-    from compress.quantization.static import Quantizer
+    from compress.onnx_graph.graph import Graph
+    from compress.quantization.post_training.quantizer import Quantizer
 
 
 class QuantizeStatic(IntegerPass, OnnxPass):
@@ -76,10 +77,10 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
         from certify.graph.load import load_model
-        from compress import onnx_file
-        from compress.quantization.graph import Graph, count_types, session
-        from compress.quantization.prepare import prepared
-        from compress.quantization.static import Quantizer
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.graph import Graph, count_types, session
+        from compress.quantization.post_training.prepare import prepared
+        from compress.quantization.post_training.quantizer import Quantizer
 
         target = self._target(context)
         folder = context.workspace or model.parent
@@ -136,7 +137,7 @@ class QuantizeStatic(IntegerPass, OnnxPass):
 
         The second value goes into the record: the loss, and the layers that were left float for it.
         """
-        from compress.quantization.sensitivity import fewest_kept
+        from compress.quantization.post_training.sensitivity import fewest_kept
 
         made = quantizer.make(kept)
         budget = context.max_loss_percent if self.max_loss is None else self.max_loss

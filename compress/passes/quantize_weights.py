@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from certify.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
-from compress.quantization.blocks import Rounding
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, OnnxPass, PassRecord
+from compress.quantization.post_training.blockwise import Rounding
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.quantization.blocks import Blocks
-    from compress.quantization.graph import Array, Graph
+    from compress.onnx_graph.graph import Array, Graph
+    from compress.quantization.post_training.blockwise import Blocks
 
 HESSIAN_ELEMENTS = 1 << 26
 """Elements of the Hessians that are summed up in one run over the samples (256 MiB)."""
@@ -60,10 +61,10 @@ class QuantizeWeights(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or gptq has no calibration samples.
             ModelError: ONNX Runtime can't prepare, run or load the file.
         """
-        from compress import onnx_file
-        from compress.quantization.graph import Graph, session, signal_to_noise_db
-        from compress.quantization.nbits import finish, replace_product
-        from compress.quantization.prepare import prepared
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.graph import Graph, session, signal_to_noise_db
+        from compress.quantization.post_training.matmul_nbits import finish, replace_product
+        from compress.quantization.post_training.prepare import prepared
 
         folder = context.workspace or model.parent
         graph = Graph(prepared(model, folder))
@@ -99,7 +100,7 @@ class QuantizeWeights(OnnxPass):
 
     def _products(self, graph: Graph) -> tuple[list[onnx.NodeProto], list[Declined]]:
         """Matrix products that are rounded, and what is left alone."""
-        from compress.quantization.graph import attributes
+        from compress.onnx_graph.graph import attributes
 
         names = [node.name for node in graph.nodes]
         for name in self.keep_nodes:
@@ -120,7 +121,11 @@ class QuantizeWeights(OnnxPass):
         return found, declined
 
     def _rounded(self, weight: Array, hessian: Array | None) -> Blocks:
-        from compress.quantization.blocks import round_half_quadratic, round_nearest, round_with_hessian
+        from compress.quantization.post_training.blockwise import (
+            round_half_quadratic,
+            round_nearest,
+            round_with_hessian,
+        )
 
         if hessian is not None:
             return round_with_hessian(weight, hessian, self.bits, self.block, symmetric=self.symmetric)
@@ -132,8 +137,8 @@ class QuantizeWeights(OnnxPass):
         self, graph: Graph, nodes: Sequence[onnx.NodeProto], context: PassContext
     ) -> Iterator[tuple[onnx.NodeProto, Array, Array | None]]:
         """Each product with its weight (N, K) and, for gptq, its Hessian (K, K)."""
-        from compress.quantization.calibration import Feeds
-        from compress.quantization.hessians import hessians
+        from compress.quantization.post_training.calibration import Feeds
+        from compress.quantization.post_training.hessians import hessians
 
         if self.rounding != "gptq":
             for node in nodes:
@@ -156,7 +161,7 @@ def _weight(graph: Graph, node: onnx.NodeProto) -> Array:
     """Weight (N, K) of a matrix product, with the factor of a Gemm in it."""
     import numpy as np
 
-    from compress.quantization.graph import attributes
+    from compress.onnx_graph.graph import attributes
 
     weight = graph.weight(node)
     if weight is None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, OnnxPass, PassRecord
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.quantization.graph import Graph
+    from compress.onnx_graph.graph import Graph
 
 FEW = 4
 """Input channels up to which a kernel's gathering costs more than its multiplying."""
@@ -41,8 +42,8 @@ class SpaceToDepth(OnnxPass):
             ModelError: the file is damaged.
         """
         from certify.graph.load import load_model
-        from compress import onnx_file
-        from compress.quantization.graph import Graph
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.graph import Graph
 
         loaded = load_model(model)
         onnx_file.infer_shapes(loaded)
@@ -86,7 +87,7 @@ class _Layout:
 
 def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
     """The new layout, or why there is none."""
-    from compress.quantization.graph import attributes
+    from compress.onnx_graph.graph import attributes
 
     given: dict[str, Any] = {"group": 1, "auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4} | attributes(node)
     weight = graph.constant(node.input[1])

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from compress.facts import count_macs, count_parameters
-from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
-from compress.passes.limits import LimitExceeded, enforceable, limits
-from compress.passes.soundness import TRACE_FAILURES, named, why_broken, why_inexact
+from compress.core.context import PassContext
+from compress.core.model_stats import count_macs, count_parameters
+from compress.core.pass_protocol import Declined, PassRecord, TorchPass
+from compress.pruning.equivalence import TRACE_FAILURES, named, why_broken, why_inexact
+from compress.pruning.limits import LimitExceeded, enforceable, limits
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from compress.passes.block_pruner import BlockPruner
-    from compress.passes.channels import ChannelPruner
+    from compress.pruning.blocks import BlockPruner
+    from compress.pruning.channels import ChannelPruner
 
     Pruner = ChannelPruner | BlockPruner
 
@@ -142,10 +143,10 @@ class StructuredPrune(TorchPass):
             ModelError: the target is a latency, and the model can't be exported.
         """
         if self.latency is not None:
-            from compress.passes.latency import prune_to_latency
+            from compress.pruning.latency import prune_to_latency
 
             return prune_to_latency(self._with_macs, model, context, self.latency)
-        from compress.passes.heads import has_attention
+        from compress.pruning.heads import has_attention
 
         reasons: list[str] = []
         for way in ("blocks",) if has_attention(model) else ("channels", "blocks"):
@@ -248,9 +249,9 @@ class StructuredPrune(TorchPass):
         self, way: str, model: nn.Module, sample: torch.Tensor, context: PassContext, count: Callable[[nn.Module], int]
     ) -> Pruner | None:
         """What removes channels of the model; None where it has no layer that has any."""
-        from compress.passes.block_pruner import BlockPruner
-        from compress.passes.channels import ChannelPruner, count_by_layers, find_head, find_layers, multiple_of
-        from compress.passes.pruning import PruningRules
+        from compress.pruning.blocks import BlockPruner
+        from compress.pruning.channels import ChannelPruner, count_by_layers, find_head, find_layers, multiple_of
+        from compress.pruning.rules import PruningRules
 
         head = find_head(model, sample)
         if head is None:
@@ -271,7 +272,7 @@ class StructuredPrune(TorchPass):
 
     def _rounds(self, pruner: Pruner, context: PassContext, wanted: float, advance: Callable[..., None]) -> int:
         """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
-        from compress.passes.importance import FROM_DATA, Estimator
+        from compress.pruning.importance import FROM_DATA, Estimator
 
         from_data = self.importance in FROM_DATA
         estimator = Estimator(self.importance, context, self.batches, self.name) if from_data else None
@@ -292,10 +293,10 @@ class StructuredPrune(TorchPass):
 
     def _sparsify(self, way: str, model: nn.Module, sample: torch.Tensor, context: PassContext) -> None:
         """Sparse learning of DepGraph, section 3.3: a penalty on the norm of each group, most on the weakest."""
-        from compress.optimization import Hooks
-        from compress.passes.block_pruner import block_penalty
-        from compress.passes.channels import find_head, group_penalty
         from compress.passes.distill import Distill
+        from compress.pruning.blocks import block_penalty
+        from compress.pruning.channels import find_head, group_penalty
+        from compress.training.optimization import Hooks
 
         with limits(self.time_limit_s):
             if way == "channels":

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from compress.passes.base import OnnxPass, PassContext, PassRecord
+from compress.core.context import PassContext
+from compress.core.pass_protocol import OnnxPass, PassRecord
 
 if TYPE_CHECKING:
     import onnx
@@ -38,8 +39,8 @@ class TrimKernels(OnnxPass):
             ModelError: the file is damaged.
         """
         from certify.graph.load import load_model
-        from compress import onnx_file
-        from compress.passes.global_pool import drop_idle_means
+        from compress.onnx_graph import onnx_file
+        from compress.onnx_graph.spatial_means import drop_idle_means
 
         loaded = load_model(model)
         onnx_file.infer_shapes(loaded)

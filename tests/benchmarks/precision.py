@@ -25,7 +25,7 @@ from certify.measure.arms import Workers
 from certify.measure.experiment import open_bench
 from certify.measure.plan import Plan
 from certify.measure.subject import Subject, subject
-from compress.targets import choose
+from compress.core.targets import choose
 
 TARGETS = {120.0: 0.05, 300.0: 0.03}
 """Half-width to aim at by time limit."""

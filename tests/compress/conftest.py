@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from certify.data import Dataset, array_split, default_preprocess
+from compress.core.targets import TARGETS
 from compress.passes import PassContext, PassData
-from compress.targets import TARGETS
 
 SIZE = 32
 CLASSES = 4
@@ -125,7 +125,7 @@ def context(dataset: Dataset, model: nn.Module, tmp_path) -> PassContext:
 
 @pytest.fixture(scope="session")
 def exported(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from compress.export import export
+    from compress.exchange.export import export
 
     path = tmp_path_factory.mktemp("exported") / "float.onnx"
     export(_model(), default_preprocess(dataset), path, classes=CLASSES)

@@ -42,7 +42,7 @@ from certify.graph.counts import count
 from certify.graph.load import inputs, load_model
 from certify.graph.zero_channels import zero_channels
 from certify.page import Papers, page
-from compress import recipe
+from compress.job import recipe
 
 
 class Readers:

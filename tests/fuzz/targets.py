@@ -20,7 +20,7 @@ from readers import Readers
 
 from certify.certificate.envelope import parse_envelope
 from certify.certificate.seal import unsealed_bytes
-from compress import recipe
+from compress.job import recipe
 
 Mutate = Callable[[bytes, random.Random], bytes]
 Run = Callable[[bytes], None]

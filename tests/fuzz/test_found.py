@@ -22,7 +22,7 @@ from certify.errors import ModelError, UsageError
 from certify.graph.counts import count
 from certify.graph.exported import read_exported
 from certify.graph.load import load_model, outputs
-from compress import recipe
+from compress.job import recipe
 
 
 def signed_again(home: Graded, evidence: bytes) -> None:

@@ -1,0 +1,1 @@
+"""From torch to files and back: the ONNX export with its parity gate, and checkpoints."""

@@ -1,0 +1,1 @@
+"""ONNX files on disk and ONNX graphs in memory: read, edited, run and written."""

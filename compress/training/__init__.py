@@ -1,0 +1,1 @@
+"""Training: optimisation, distillation, data loading, several devices, and the training of baselines."""

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from certify.errors import UsageError
+from compress.training import optimization
+from compress.training.optimization import TrainingConfig
+
+
+def test_loss_is_cross_entropy_plus_the_softened_divergence():
+    student, teacher = nn.Linear(5, 4), nn.Linear(5, 4)
+    config = TrainingConfig(temperature=3.0, alpha=0.5, label_smoothing=0.0)
+    run = optimization.Run(student, teacher, config, None, torch.device("cpu"), 1)
+    run.autocast = False
+    x, y = torch.randn(6, 5), torch.arange(6) % 4
+    with torch.no_grad():
+        p = (teacher(x) / 3).softmax(1)
+        log_q = (student(x) / 3).log_softmax(1)
+        wanted = -student(x).log_softmax(1)[range(6), y].mean() + 0.5 * 9 * (p * (p.log() - log_q)).sum(1).mean()
+    assert run._loss(x, y).item() == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"optimizer": "adam"}, "did you mean 'adamw'"),
+        ({"epochs": 0}, "epochs is 0 and must be at least 1"),
+        ({"lr": 0.0}, "lr"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"batch": 1}, "batch"),
+    ],
+)
+def test_config_refuses_what_makes_no_sense(setting, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        TrainingConfig(**setting)
+
+
+@given(st.floats(0, 0.9), st.integers(1, 500))
+def test_schedule_rises_to_one_and_falls_to_zero(warmup, steps):
+    factors = [optimization._cosine(i / steps, warmup, 1 / steps) for i in range(steps + 1)]
+    assert all(0 <= f <= 1 + 1e-9 for f in factors) and factors[-1] == pytest.approx(0, abs=1e-9)
+    top = factors.index(max(factors))
+    assert factors[: top + 1] == sorted(factors[: top + 1])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
