@@ -25,11 +25,11 @@ def command(pattern: str | None, as_json: bool) -> None:
     package.module:factory and ONNX files.
     """
     from certify.suggest import unknown_name
-    from compress.models import catalog
+    from compress.models import factories
 
-    found = catalog.names(pattern)
+    found = factories.names(pattern)
     if pattern is not None and not found:
-        raise unknown_name("model", pattern, catalog.names(), catalog.LIST_HINT)
+        raise unknown_name("model", pattern, factories.names(), factories.LIST_HINT)
     if as_json:
         print_json({"models": found})
         return

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from certify.errors import UsageError
 from certify.progress import Progress, Silent
 from compress.core.targets import Target
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from certify.data.dataset import Dataset, Split
@@ -112,6 +111,8 @@ class PassContext:
         Raises:
             UsageError: the data set has none of the three parts.
         """
+        import torch  # not at the top: recipes are read and passes listed without it
+
         split = self.data.calibration or self.data.validation or self.data.train
         if split is None or len(split) == 0:
             raise UsageError(f"'{self.data.spec}' has test samples only; a pass needs others to try the model on.")

@@ -15,7 +15,7 @@ from compress.core.context import PassContext
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.models.catalog import ModelSource
+    from compress.models.built import ModelSource
 
 Stage = Literal["torch", "onnx"]
 

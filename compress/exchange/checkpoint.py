@@ -14,8 +14,9 @@ from torch import nn
 from certify import files
 from certify.errors import ModelError
 from compress.exchange import replacements
-from compress.models import weights
-from compress.models.catalog import TORCHVISION, ModelSource, names
+from compress.models import torchvision, weights
+from compress.models.built import ModelSource
+from compress.models.factories import names
 from compress.models.huggingface import FACTORY as HUGGING_FACE
 from compress.quantization.aware_training.fake_quant_model import RoundedModel, Rounding, take_apart
 
@@ -134,7 +135,10 @@ def _fresh(fields: Any, path: Path) -> nn.Module:
     """A fresh model as the record describes it."""
     try:
         source = None if fields is None else ModelSource(fields["factory"], fields["kwargs"], int(fields["classes"]))
-        if source is not None and source.factory in {HUGGING_FACE, *(f"{TORCHVISION}:{name}" for name in names())}:
+        if source is not None and source.factory in {
+            HUGGING_FACE,
+            *(f"{torchvision.FACTORY}:{name}" for name in names()),
+        }:
             return source.instantiate()
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{structure_path(path)}: does not say how to build the model ({error!r}).") from error

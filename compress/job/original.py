@@ -15,7 +15,7 @@ from certify.progress import Progress
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.models.catalog import BuiltModel, ModelSource
+    from compress.models.built import BuiltModel, ModelSource
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class Recipe:
 
 def recipe_folder() -> Path:
     """The folder of the shipped recipes: inside this package in an installed wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
 

@@ -25,9 +25,10 @@ from certify.errors import MissingExtra, ModelError
 from certify.files import sha256_file
 from certify.suggest import unknown_name
 from compress.models import weights as weight_files
-from compress.models.catalog import FOLDER, BuiltModel, ModelSource
+from compress.models.built import BuiltModel, ModelSource
 from compress.models.tokens import SentenceClassifier, TokenClassifier
 
+PREFIX = "hf:"
 FACTORY = "compress.models.huggingface:classifier"
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, PICTURES, POOLING = "tokenizer.json", "preprocessor_config.json", "1_Pooling/config.json"
@@ -99,7 +100,7 @@ def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed:
         MissingExtra: transformers is not installed.
         ModelError: the folder can't be read, or holds something else.
     """
-    folder = _read(Path(spec.removeprefix(FOLDER)).expanduser())
+    folder = _read(Path(spec.removeprefix(PREFIX)).expanduser())
     labels = folder.labels or classes
     mapped = labels != classes and class_map is not None and max(class_map) < labels
     arguments = {"config": dict(folder.config)} | ({} if folder.pooling is None else {"pooling": folder.pooling})

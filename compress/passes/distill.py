@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from certify.data import Split
-    from compress.models.catalog import BuiltModel, ModelSource
+    from compress.models.built import BuiltModel, ModelSource
     from compress.training.optimization import Hooks
 
 ORIGINAL = "original"
@@ -105,7 +105,7 @@ class Distill(RecoveryTraining):
                 f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
                 "so it has nothing to teach; give teacher_weights."
             )
-        from compress.models.catalog import fed_as
+        from compress.models.adaptation import fed_as
 
         return fed_as(built, context.preprocess)
 

@@ -18,7 +18,7 @@ from certify.errors import DataError
 from certify.folders import cache_folder
 from certify.progress import Progress, Silent
 from compress.models import weights
-from compress.models.catalog import BuiltModel
+from compress.models.built import BuiltModel
 from compress.training.training import TrainingConfig, TrainingResult, train
 
 FROM_SCRATCH = TrainingConfig()

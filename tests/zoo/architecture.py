@@ -26,6 +26,7 @@ from compress.core.targets import choose
 from compress.exchange.export import export
 from compress.exchange.parity import Samples, agreement, run_onnx
 from compress.models import catalog
+from compress.models.built import BuiltModel
 from compress.onnx_graph import onnx_file
 from compress.passes import PassContext, PassData, PassRecord
 from compress.passes.quantize_static import QuantizeStatic
@@ -134,7 +135,7 @@ def _pruned(original: nn.Module, context: PassContext) -> tuple[nn.Module, PassR
     return original, refused[0], {}
 
 
-def _build(name: str, folder: Path) -> catalog.BuiltModel:
+def _build(name: str, folder: Path) -> BuiltModel:
     zoo, _, own = name.partition(":")
     if zoo != "transformers":
         return catalog.build(name, CLASSES)
@@ -145,7 +146,7 @@ def _build(name: str, folder: Path) -> catalog.BuiltModel:
     return catalog.build(f"hf:{folder}", CLASSES)
 
 
-def _context(built: catalog.BuiltModel, size: tuple[int, ...], folder: Path) -> tuple[PassContext, Samples]:
+def _context(built: BuiltModel, size: tuple[int, ...], folder: Path) -> tuple[PassContext, Samples]:
     """Samples to calibrate with, and others to compare on."""
     make = _texts if built.tokens else _pictures
     labels = np.arange(SAMPLES) % CLASSES

@@ -12,9 +12,10 @@ from torch import nn
 from certify.errors import ModelError
 from compress.exchange.checkpoint import load, read_record, save, structure_path
 from compress.models import catalog
+from compress.models.built import BuiltModel
 
 
-def _pruned(name: str, classes: int = 5, size: int = 64) -> catalog.BuiltModel:
+def _pruned(name: str, classes: int = 5, size: int = 64) -> BuiltModel:
     built = catalog.build(name, classes)
     head = built.model.get_submodule(catalog.head_of(built.model, classes))
     torch_pruning.pruner.MetaPruner(
@@ -29,7 +30,7 @@ def _pruned(name: str, classes: int = 5, size: int = 64) -> catalog.BuiltModel:
 
 
 @pytest.fixture(scope="module")
-def pruned() -> catalog.BuiltModel:
+def pruned() -> BuiltModel:
     return _pruned("resnet18")
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from certify.errors import ModelError, UsageError
-from compress.models import catalog
+from compress.models import catalog, factories
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def factory(tmp_path, monkeypatch) -> str:
 
 
 def test_names_holds_every_classifier_of_torchvision_and_no_other():
-    known = catalog.names()
+    known = factories.names()
     assert len(known) == len(torchvision.models.list_models(module=torchvision.models)) >= 80
     assert "resnet50" in known and "fasterrcnn_resnet50_fpn" not in known and "quantized_resnet50" not in known
 
@@ -34,7 +34,7 @@ def test_names_holds_every_classifier_of_torchvision_and_no_other():
     ("pattern", "found"), [("resnet18", ["resnet18"]), ("vit_?_32", ["vit_b_32", "vit_l_32"]), ("nothing", [])]
 )
 def test_names_takes_parts_and_shell_patterns(pattern, found):
-    assert catalog.names(pattern) == found
+    assert factories.names(pattern) == found
 
 
 def test_build_names_the_nearest_model_when_the_name_is_unknown():

@@ -12,7 +12,7 @@ import torch
 
 from certify.errors import DataError, UsageError
 from compress.core import model_stats
-from compress.models import catalog
+from compress.models import catalog, factories
 from compress.passes.structured_prune import StructuredPrune
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,7 +25,7 @@ MACS = {"resnet20": 40_551_040, "resnet56": 125_485_696}
 def cifar(monkeypatch):
     """The benchmark's module, found as a user's is: from the project's folder."""
     monkeypatch.chdir(ROOT)
-    return catalog.import_factory("tests.benchmarks.cifar:resnet20").__globals__
+    return factories.import_factory("tests.benchmarks.cifar:resnet20").__globals__
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

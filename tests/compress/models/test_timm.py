@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from certify.errors import MissingExtra, UsageError
-from compress.models import catalog
+from compress.models import catalog, factories
 from compress.models import timm as timm_models
 
 
@@ -14,10 +14,10 @@ def timm():
 
 
 def test_names_have_the_prefix_and_are_listed_when_the_pattern_has_it(timm):
-    known = catalog.names("timm:*")
+    known = factories.names("timm:*")
     assert len(known) == len(timm.list_models()) and all(name.startswith("timm:") for name in known)
-    assert catalog.names("timm:resnet18*") == ["timm:resnet18", "timm:resnet18d"]
-    assert not any(name.startswith("timm:") for name in catalog.names())
+    assert factories.names("timm:resnet18*") == ["timm:resnet18", "timm:resnet18d"]
+    assert not any(name.startswith("timm:") for name in factories.names())
 
 
 def test_build_follows_the_classes_and_the_seed(timm):

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from certify.errors import DataError, ModelError, UsageError
-from compress.models.catalog import BuiltModel, ModelSource, fed_as
+from compress.models.adaptation import fed_as
+from compress.models.built import BuiltModel, ModelSource
 from compress.passes.distill import Distill
 from compress.passes.structured_prune import StructuredPrune
 from compress.training.training import evaluate

@@ -9,7 +9,7 @@ from torch import nn
 from certify.data import default_preprocess
 from certify.errors import DataError
 from certify.progress import Silent
-from compress.models.catalog import BuiltModel, ModelSource
+from compress.models.built import BuiltModel, ModelSource
 from compress.training.baseline import trained_baseline
 from compress.training.training import TrainingConfig, evaluate
 

@@ -1,0 +1,57 @@
+"""Feeding a model with samples that were preprocessed for another one, such as a teacher with the student's."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from certify.data import ImagePreprocess, Preprocess, TokenPreprocess
+from certify.errors import ModelError
+from compress.models.built import BuiltModel
+from compress.models.tokens import refed_tokens
+
+
+class Refed(nn.Module):
+    """A model that is fed with pictures made ready for another: they are scaled, and resized, as its own would be.
+
+    Args:
+        model: to be fed.
+        scale: factor of each channel, (C,).
+        shift: added to each channel, (C,).
+        size: (H, W) that it takes, or None for any.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self, model: nn.Module, scale: torch.Tensor, shift: torch.Tensor, size: tuple[int, int] | None
+    ) -> None:
+        super().__init__()
+        self.model, self.size = model, size
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Logits of the model: (n, outputs)."""
+        pictures = pictures * self.scale + self.shift
+        if self.size is not None and pictures.shape[2:] != self.size:
+            pictures = F.interpolate(pictures, self.size, mode="bilinear", antialias=True)
+        logits: torch.Tensor = self.model(pictures)
+        return logits
+
+
+def fed_as(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
+    """The model, in evaluation mode, taking samples that were made ready by the contract of another.
+
+    Raises:
+        ModelError: one takes pictures and the other tokens, or other tokens.
+    """
+    if isinstance(preprocess, TokenPreprocess):
+        return refed_tokens(built.model, preprocess).eval()
+    if built.tokens is not None or not isinstance(preprocess, ImagePreprocess):
+        raise ModelError(f"{built.spec} takes tokens and the preprocessing contract makes pictures; give another.")
+    std, mean = (torch.tensor(values) for values in (preprocess.std, preprocess.mean))
+    own_std, own_mean = torch.tensor(built.std or preprocess.std), torch.tensor(built.mean or preprocess.mean)
+    return Refed(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()
