@@ -61,7 +61,7 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
     from compress.job.pipeline import run
     from compress.training import distributed
 
-    with distributed.joined() as leads:
+    with distributed.process_group() as leads:
         if not leads:
             return
         result = run(model, progress=bars(), **arguments)

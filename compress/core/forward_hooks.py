@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-Listener = Callable[[nn.Module, tuple[Any, ...], Any], None]
+ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], None]
 """Takes a module that has run, what it took and what it gave."""
 
 
 @contextlib.contextmanager
-def listening(listeners: Iterable[tuple[nn.Module, Listener]]) -> Iterator[None]:
+def attach_hooks(listeners: Iterable[tuple[nn.Module, ForwardHook]]) -> Iterator[None]:
     """Let each listener hear whenever its module has run, as long as the ``with`` block lasts."""
     hooks = [module.register_forward_hook(listener) for module, listener in listeners]
     try:

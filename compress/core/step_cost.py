@@ -15,50 +15,50 @@ from certify.measure.meters.base import Meter, Usage
 
 
 @dataclass
-class Spent:
-    """Time and energy of a ``with spending()`` block; filled when it ends.
+class StepCost:
+    """Time and energy of a ``with metered()`` block; filled when it ends.
 
     Attributes:
         seconds: wall time, with that of an earlier process whose work went on here.
         energy: gross joules by the best meter for the device; None where there is none, where it could not be read to
             the end, or where another process, earlier or beside this one, did a part of the work that no meter here
             has seen.
-        elsewhere: whether one did.
+        unmetered: whether one did.
     """
 
     seconds: float = 0.0
     energy: Estimate | None = None
-    elsewhere: bool = False
+    unmetered: bool = False
 
     def energy_json(self) -> dict[str, Any] | None:
         """The lineage's field ``energy_j``."""
         return None if self.energy is None else self.energy.to_json()
 
 
-_open: list[Spent] = []
+_open: list[StepCost] = []
 
 
 @contextlib.contextmanager
-def spending(device: str = "cpu") -> Iterator[Spent]:
+def metered(device: str = "cpu") -> Iterator[StepCost]:
     """Measure what a block costs: joules by the best meter for a device, modelled ones from this process' CPU time.
 
     Args:
         device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with the processor beside it).
     """
-    spent = Spent()
+    cost = StepCost()
     meter = choose(device).meter
     if meter is not None:
         meter.start()
     wall, cpu = time.monotonic(), time.process_time()
-    _open.append(spent)
+    _open.append(cost)
     try:
-        yield spent
+        yield cost
     finally:
-        _open.remove(spent)
+        _open.remove(cost)
         here, cpu_s = time.monotonic() - wall, time.process_time() - cpu
-        spent.seconds += here
+        cost.seconds += here
         energy = None if meter is None else _read(meter, Usage(here, cpu_s))
-        spent.energy = None if spent.elsewhere else energy
+        cost.energy = None if cost.unmetered else energy
 
 
 def _read(meter: Meter, usage: Usage) -> Estimate | None:
@@ -73,8 +73,8 @@ def _read(meter: Meter, usage: Usage) -> Estimate | None:
     return Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)
 
 
-def elsewhere(seconds: float = 0.0) -> None:
+def mark_unmetered(seconds: float = 0.0) -> None:
     """Say that another process does a part of what is being measured, or did it for so many seconds."""
-    for spent in _open:
-        spent.elsewhere = True
-        spent.seconds += seconds
+    for cost in _open:
+        cost.unmetered = True
+        cost.seconds += seconds

@@ -18,7 +18,7 @@ from compress.models import torchvision, weights
 from compress.models.built import ModelSource
 from compress.models.factories import names
 from compress.models.huggingface import FACTORY as HUGGING_FACE
-from compress.quantization.aware_training.fake_quant_model import RoundedModel, Rounding, take_apart
+from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding, take_apart
 
 FORMAT = 1
 RECORD_KEYS = {"format", "weights_sha256", "source", "replaced", "sizes", "rounding", "shared", "extra"}
@@ -149,7 +149,7 @@ def _fresh(fields: Any, path: Path) -> nn.Module:
 def _rounded(model: nn.Module, fields: Any, path: Path) -> nn.Module:
     """The model with the fake quantizers that the record describes."""
     try:
-        return RoundedModel(model, Rounding.from_json(fields))
+        return FakeQuantModel(model, Rounding.from_json(fields))
     except (AttributeError, KeyError, TypeError) as error:
         raise ModelError(f"{structure_path(path)}: rounds what the model does not have ({error!r}).") from error
 

@@ -20,12 +20,12 @@ from torch import nn
 from certify.data import ImagePreprocess, Preprocess
 from certify.errors import ModelError
 from certify.progress import Progress, Silent
-from compress.exchange.fake_quant_parity import compare_rounded
+from compress.exchange.fake_quant_parity import compare_fake_quant
 from compress.exchange.parity import Parity, Samples, compare, require_finite
 from compress.models.tokens import as_exported
 from compress.onnx_graph import onnx_file
 from compress.quantization.aware_training.export import as_integers
-from compress.quantization.aware_training.fake_quant_model import RoundedModel
+from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 from compress.quantization.aware_training.marked_export import as_marked
 
 OPSET = 20
@@ -133,7 +133,7 @@ def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
 
 def _form(model: nn.Module, preprocess: Preprocess) -> nn.Module:
     """What the exporters are given: the model with the inputs that the contract names."""
-    return as_marked(model, preprocess) if isinstance(model, RoundedModel) else as_exported(model, preprocess)
+    return as_marked(model, preprocess) if isinstance(model, FakeQuantModel) else as_exported(model, preprocess)
 
 
 def _with_dynamo(model: nn.Module, preprocess: Preprocess, path: Path, opset: int) -> None:
@@ -202,8 +202,8 @@ def _require_classifier(model: nn.Module, samples: Samples, classes: int) -> Non
 
 
 def _require_parity(model: nn.Module, path: Path, samples: Samples) -> Parity:
-    if isinstance(model, RoundedModel):
-        parity = compare_rounded(model, path, as_integers(model, path), samples)
+    if isinstance(model, FakeQuantModel):
+        parity = compare_fake_quant(model, path, as_integers(model, path), samples)
     else:
         parity = compare(model, path, samples)
     if not parity.holds:

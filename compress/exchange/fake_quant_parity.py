@@ -20,7 +20,7 @@ from certify.errors import ModelError
 from certify.feeding import by_input
 from compress.exchange.parity import Parity, Samples, agreement, require_finite
 from compress.onnx_graph.graph import Array, Graph, probe
-from compress.quantization.aware_training.fake_quant_model import RoundedModel
+from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 
 MOST_STEPS = 1.0
 """By how many codes a value may differ."""
@@ -41,7 +41,7 @@ class Follower:
         largest: largest difference in steps, and its place.
     """
 
-    def __init__(self, model: RoundedModel, values: dict[str, Array]) -> None:
+    def __init__(self, model: FakeQuantModel, values: dict[str, Array]) -> None:
         self._model = model
         self._values = values
         self.moved, self.looked = 0, 0
@@ -57,8 +57,8 @@ class Follower:
         return theirs
 
 
-def compare_rounded(
-    model: RoundedModel, made: onnx.ModelProto | Path, places: dict[str, str], samples: Samples
+def compare_fake_quant(
+    model: FakeQuantModel, made: onnx.ModelProto | Path, places: dict[str, str], samples: Samples
 ) -> Parity:
     """Run both on the same inputs, the network with what the file has after each rounding.
 

@@ -13,9 +13,9 @@ from compress.core import model_stats
 from compress.core.context import PassContext
 from compress.core.model_stats import StageFacts
 from compress.core.pass_protocol import Pass, PassRecord, TorchPass
-from compress.core.step_cost import Spent, spending
+from compress.core.step_cost import StepCost, metered
 from compress.job.lineage import BaselineRow, Row
-from compress.job.original import Original
+from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
 
@@ -34,7 +34,7 @@ NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
 
 
 @dataclass(frozen=True)
-class Made:
+class JobOutputs:
     """What a job made, all in its workspace.
 
     Attributes:
@@ -70,7 +70,7 @@ class Job:
 
     def __init__(
         self,
-        original: Original,
+        original: OriginalModel,
         recipe: Recipe,
         dataset: Dataset,
         context: PassContext,
@@ -86,7 +86,7 @@ class Job:
         self._rows: list[Row] = []
         self._source = original.source
 
-    def make(self) -> Made:
+    def make(self) -> JobOutputs:
         """Carry out every step that no earlier run has finished."""
         if self._original.file is not None:
             return self._from_file(self._original.file)
@@ -94,21 +94,23 @@ class Job:
             return self._from_module(self._original.module)
         raise ValueError("an original has a module or a file")
 
-    def _from_file(self, given: Path) -> Made:
+    def _from_file(self, given: Path) -> JobOutputs:
         baseline = self._normalised(given, BASELINE)
         size = model_stats.of_file(baseline)
         row = BaselineRow(size, self._file_accuracy(baseline), trained_here=False)
         model, _ = self._onnx_passes(baseline, size)
-        return Made(self._normalised(model, MODEL), baseline, {}, self._original.origin, row, tuple(self._rows), None)
+        return JobOutputs(
+            self._normalised(model, MODEL), baseline, {}, self._original.origin, row, tuple(self._rows), None
+        )
 
-    def _from_module(self, module: nn.Module) -> Made:
+    def _from_module(self, module: nn.Module) -> JobOutputs:
         module, origin, row = self._baseline(module)
         self._context = replace(self._context, teacher=module)
         file, export = self._export(module, "baseline")
         compressed, changed = self._torch_passes(module, row.facts)
         exported, export = self._export(compressed, "candidate") if changed else (file, export)
         model, _ = self._onnx_passes(exported, model_stats.of_file(exported))
-        return Made(
+        return JobOutputs(
             model=self._normalised(model, MODEL),
             baseline=self._normalised(file, BASELINE),
             checkpoint=self._checkpoint(compressed),
@@ -124,7 +126,7 @@ class Job:
 
         context, original = self._context, self._original
         origin, trained, done = original.origin, False, {}
-        with spending(context.device) as spent:
+        with metered(context.device) as cost:
             if original.built is not None and original.built.needs_training:
                 module, origin, cached, result = trained_baseline(
                     original.built,
@@ -140,8 +142,8 @@ class Job:
             model_stats.of_module(module, context.sample(1)),
             self._module_accuracy(module),
             trained_here=trained,
-            seconds=spent.seconds if trained else 0.0,
-            energy_j=spent.energy_json() if trained else None,
+            seconds=cost.seconds if trained else 0.0,
+            energy_j=cost.energy_json() if trained else None,
             done=done,
         )
         return module, origin, row
@@ -165,13 +167,13 @@ class Job:
         for applied, name, step in zip(passes, names, finished, strict=True):
             if step is not None:
                 continue
-            with spending(self._context.device) as spent:
+            with metered(self._context.device) as cost:
                 module, record = applied.apply(module, self._context)
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
             before, size = size, model_stats.of_module(module, self._context.sample(1))
-            row = Row.of(applied, before.digest, size, self._module_accuracy(module), spent, record)
+            row = Row.of(applied, before.digest, size, self._module_accuracy(module), cost, record)
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
         return module, changed
@@ -195,10 +197,10 @@ class Job:
                 continue
             step = self._workspace.finished(name)
             if step is None:
-                with spending() as spent:
+                with metered() as cost:
                     path, record = applied.apply(path, self._context)
                 before, size = size, model_stats.of_file(path)
-                row = Row.of(applied, before.digest, size, self._file_accuracy(path), spent, record)
+                row = Row.of(applied, before.digest, size, self._file_accuracy(path), cost, record)
                 self._sign_off(name, path, row, record)
             elif step.row is not None:
                 path, size = self._workspace.path(step.file), step.row.facts
@@ -270,7 +272,7 @@ class Job:
 
 
 def _row_of_nothing(applied: Pass, size: StageFacts, accuracy: float | None, record: PassRecord) -> Row:
-    return Row.of(applied, size.digest, size, accuracy, Spent(), record)
+    return Row.of(applied, size.digest, size, accuracy, StepCost(), record)
 
 
 def _export_json(record: ExportRecord) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from certify.files import write_text
 from certify.schema import validate
 from compress.core.model_stats import StageFacts
 from compress.core.pass_protocol import Pass, PassRecord
-from compress.core.step_cost import Spent
+from compress.core.step_cost import StepCost
 from compress.job.recipe import Recipe
 
 SCHEMA = "lineage-1"
@@ -54,7 +54,13 @@ class Row:
 
     @classmethod
     def of(
-        cls, applied: Pass, digest_in: str, facts: StageFacts, accuracy: float | None, spent: Spent, record: PassRecord
+        cls,
+        applied: Pass,
+        digest_in: str,
+        facts: StageFacts,
+        accuracy: float | None,
+        cost: StepCost,
+        record: PassRecord,
     ) -> Row:
         """The row of a pass that was just applied."""
         return cls(
@@ -65,8 +71,8 @@ class Row:
             digest_in=digest_in,
             facts=facts,
             validation_accuracy=accuracy,
-            seconds=spent.seconds,
-            energy_j=spent.energy_json(),
+            seconds=cost.seconds,
+            energy_j=cost.energy_json(),
             record=record.to_json(),
         )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Original:
+class OriginalModel:
     """What is known of the original before it is trained or exported.
 
     Attributes:
@@ -58,7 +58,7 @@ class Request:
     seed: int = 0
 
 
-def find_original(request: Request, dataset: Dataset, progress: Progress) -> Original:
+def find_original(request: Request, dataset: Dataset, progress: Progress) -> OriginalModel:
     """Find out what the user means by the model.
 
     Raises:
@@ -74,7 +74,7 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
     return _from_module(request, dataset, contract)
 
 
-def _from_file(path: Path, request: Request, contract: Preprocess | None) -> Original:
+def _from_file(path: Path, request: Request, contract: Preprocess | None) -> OriginalModel:
     from certify.certificate.normalise import stored_contract
 
     if request.weights is not None:
@@ -87,10 +87,12 @@ def _from_file(path: Path, request: Request, contract: Preprocess | None) -> Ori
             f"{path} carries no preprocessing contract, and none was given; say how pictures become its input with "
             "--preprocess FILE.yaml."
         )
-    return Original(str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, file=path)
+    return OriginalModel(
+        str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, file=path
+    )
 
 
-def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, progress: Progress) -> Original:
+def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, progress: Progress) -> OriginalModel:
     from compress.models import catalog
 
     built = catalog.build(
@@ -98,7 +100,7 @@ def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, 
     )
     weights = None if request.weights is None else Path(request.weights)
     digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
-    return Original(
+    return OriginalModel(
         spec=request.model,
         origin=built.origin,
         weights=request.weights,
@@ -129,7 +131,7 @@ def _covers(size: tuple[int, ...], least: tuple[int, int]) -> bool:
     return size[0] >= least[0] and size[1] >= least[1]
 
 
-def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None) -> Original:
+def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None) -> OriginalModel:
     import torch
     from torch import nn
 
@@ -157,4 +159,4 @@ def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None
         mapped = dataset.class_map if outputs.shape[-1] != classes else None
         contract = default_preprocess(dataset, class_map=mapped)
     origin = f"the module {type(request.model).__qualname__}, with the weights that it was given with"
-    return Original(kind, origin, None, state_digest(module), contract, module=module)
+    return OriginalModel(kind, origin, None, state_digest(module), contract, module=module)

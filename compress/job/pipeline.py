@@ -16,9 +16,9 @@ from certify.progress import Progress, Silent
 from compress.core.context import PassContext, PassData
 from compress.core.targets import choose
 from compress.job import recipe as recipes
-from compress.job.job import CHECKPOINT, LINEAGE, STRUCTURE, Job, Made
+from compress.job.job import CHECKPOINT, LINEAGE, STRUCTURE, Job, JobOutputs
 from compress.job.lineage import Lineage, describe_data
-from compress.job.original import Original, Request, find_original
+from compress.job.original import OriginalModel, Request, find_original
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
 
@@ -180,7 +180,9 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _fingerprint(original: Original, recipe: Recipe, data: Mapping[str, Any], context: PassContext) -> dict[str, Any]:
+def _fingerprint(
+    original: OriginalModel, recipe: Recipe, data: Mapping[str, Any], context: PassContext
+) -> dict[str, Any]:
     """Everything that the files of a job depend on."""
     return {
         "model": original.spec,
@@ -197,7 +199,7 @@ def _fingerprint(original: Original, recipe: Recipe, data: Mapping[str, Any], co
     }
 
 
-def _lineage(original: Original, data: Mapping[str, Any], recipe: Recipe, seed: int, made: Made) -> Lineage:
+def _lineage(original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, made: JobOutputs) -> Lineage:
     return Lineage(
         model={"spec": original.spec, "origin": made.origin, "weights": original.weights},
         data=data,
@@ -212,10 +214,10 @@ def _lineage(original: Original, data: Mapping[str, Any], recipe: Recipe, seed: 
 
 def _certify(
     folder: Path,
-    original: Original,
+    original: OriginalModel,
     dataset: Dataset,
     recipe: Recipe,
-    made: Made,
+    made: JobOutputs,
     lineage: Lineage,
     plan: Plan,
     workspace: Workspace,

@@ -9,10 +9,10 @@ from torch import nn
 from certify.data import ImagePreprocess, Preprocess, TokenPreprocess
 from certify.errors import ModelError
 from compress.models.built import BuiltModel
-from compress.models.tokens import refed_tokens
+from compress.models.tokens import adapt_tokens
 
 
-class Refed(nn.Module):
+class InputAdapter(nn.Module):
     """A model that is fed with pictures made ready for another: they are scaled, and resized, as its own would be.
 
     Args:
@@ -42,16 +42,16 @@ class Refed(nn.Module):
         return logits
 
 
-def fed_as(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
+def adapt_input(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
     """The model, in evaluation mode, taking samples that were made ready by the contract of another.
 
     Raises:
         ModelError: one takes pictures and the other tokens, or other tokens.
     """
     if isinstance(preprocess, TokenPreprocess):
-        return refed_tokens(built.model, preprocess).eval()
+        return adapt_tokens(built.model, preprocess).eval()
     if built.tokens is not None or not isinstance(preprocess, ImagePreprocess):
         raise ModelError(f"{built.spec} takes tokens and the preprocessing contract makes pictures; give another.")
     std, mean = (torch.tensor(values) for values in (preprocess.std, preprocess.mean))
     own_std, own_mean = torch.tensor(built.std or preprocess.std), torch.tensor(built.mean or preprocess.mean)
-    return Refed(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()
+    return InputAdapter(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()

@@ -22,7 +22,7 @@ KINDS = (".tsv", ".jsonl")
 
 
 @dataclass(frozen=True)
-class Tokenised:
+class TokenizedTexts:
     """A data set that was written.
 
     Attributes:
@@ -40,7 +40,7 @@ class Tokenised:
 
 def tokenize(
     texts: Sequence[Path], folder: Path, out: Path, length: int, classes: Sequence[str] | None = None
-) -> list[Tokenised]:
+) -> list[TokenizedTexts]:
     """Cut labelled texts into tokens and write one npz file for each file of texts.
 
     Args:
@@ -72,7 +72,7 @@ def tokenize(
         with files.replacing(target) as beside, beside.open("wb") as stream:
             y = np.array([names.index(label) for label, _ in rows])
             np.savez_compressed(stream, **arrays, y=y, classes=np.array(names), tokenizer=np.array(digest))
-        written.append(Tokenised(target, len(rows), sum(bool(one.overflowing) for one in encoded), names))
+        written.append(TokenizedTexts(target, len(rows), sum(bool(one.overflowing) for one in encoded), names))
     return written
 
 

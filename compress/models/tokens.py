@@ -105,7 +105,7 @@ class Separately(nn.Module):
         return self.classifier.separately(*inputs)
 
 
-class Refed(nn.Module):
+class TokenAdapter(nn.Module):
     """A classifier of text that is fed with samples of more inputs than it takes.
 
     Args:
@@ -152,7 +152,7 @@ def as_exported(model: nn.Module, preprocess: Preprocess) -> nn.Module:
     return Separately(model)
 
 
-def refed_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
+def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
     """A model that takes samples made ready by the contract of another, and leaves out what it does not take itself.
 
     Raises:
@@ -166,7 +166,7 @@ def refed_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
             f"The model takes the tokens of another tokenizer ({takes.vocabulary} tokens, the preprocessing contract "
             f"has {preprocess.vocabulary}); give one that reads the same tokens."
         )
-    return Refed(model, tuple(preprocess.kinds.index(name) for name in takes.names))
+    return TokenAdapter(model, tuple(preprocess.kinds.index(name) for name in takes.names))
 
 
 def _other_inputs(model: nn.Module, preprocess: TokenPreprocess) -> ModelError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from compress.core.forward_hooks import Listener
+    from compress.core.forward_hooks import ForwardHook
 
 
 class DepthPrune(TorchPass):
@@ -79,11 +79,11 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
     """Paths of the parts of sequences that have parts of their own and give one tensor of the shape that they take."""
     import torch
 
-    from compress.core.forward_hooks import listening
+    from compress.core.forward_hooks import attach_hooks
 
     fitting: dict[str, bool] = {}
 
-    def note(path: str) -> Listener:
+    def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
             same = one and inputs[0].shape == output.shape  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
         return hook
 
-    with listening((model.get_submodule(path), note(path)) for path in _candidates(model)), torch.no_grad():
+    with attach_hooks((model.get_submodule(path), note(path)) for path in _candidates(model)), torch.no_grad():
         model(sample)
     return [path for path in _candidates(model) if fitting.get(path)]
 

@@ -105,9 +105,9 @@ class Distill(RecoveryTraining):
                 f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
                 "so it has nothing to teach; give teacher_weights."
             )
-        from compress.models.adaptation import fed_as
+        from compress.models.adaptation import adapt_input
 
-        return fed_as(built, context.preprocess)
+        return adapt_input(built, context.preprocess)
 
     def _unlabelled(self, context: PassContext) -> Split | None:
         if self.unlabelled is None:

@@ -20,8 +20,8 @@ from compress.training.recovery import RecoveryTraining
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.quantization.aware_training.fake_quant_model import RoundedModel, Rounding
-    from compress.quantization.aware_training.marked_export import Named
+    from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding
+    from compress.quantization.aware_training.marked_export import MarkedGraph
     from compress.quantization.post_training.qdq import Plan
 
 CALIBRATION_BATCH = 16
@@ -64,10 +64,10 @@ class Qat(IntegerPass, RecoveryTraining):
             UsageError: there are no train, validation or calibration samples, or ``keep_layers`` names no layer.
             ModelError: the model can't be exported, its file would compute something else, or the loss is not finite.
         """
-        from compress.quantization.aware_training.fake_quant_model import RoundedModel
+        from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 
         given = copy.deepcopy(model).cpu().eval()
-        if isinstance(given, RoundedModel):
+        if isinstance(given, FakeQuantModel):
             return given, PassRecord.refused("it is trained with rounding already")
         rounded, declined, loosened = self._rounded(given, context)
         if not rounded.rounding.layers:
@@ -84,22 +84,24 @@ class Qat(IntegerPass, RecoveryTraining):
         }
         return rounded, PassRecord(done, (*trained.declined, *declined))
 
-    def _rounded(self, model: nn.Module, context: PassContext) -> tuple[RoundedModel, tuple[Declined, ...], list[str]]:
+    def _rounded(
+        self, model: nn.Module, context: PassContext
+    ) -> tuple[FakeQuantModel, tuple[Declined, ...], list[str]]:
         """The network with its first steps, what stays float, and attentions that another module stands for.
 
         It is compared with its file before the training, so that none is spent on what can't be exported.
         """
-        from compress.exchange.fake_quant_parity import compare_rounded
+        from compress.exchange.fake_quant_parity import compare_fake_quant
         from compress.quantization.aware_training.export import choose_rounding, filled, first_steps
-        from compress.quantization.aware_training.fake_quant_model import RoundedModel
+        from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 
         network, rounding, loosened = self._folded(model, context)
         found = _graph_of(network, rounding, context)
         rounding, chosen, declined = choose_rounding(network, found, rounding, self._kept(network, found))
-        rounded = RoundedModel(network, rounding).eval()
+        rounded = FakeQuantModel(network, rounding).eval()
         if rounding.layers:
             first_steps(rounded, found, chosen, self._ranges(found, chosen, context))
-            parity = compare_rounded(rounded, *filled(rounded, found), context.sample(COMPARED).numpy())
+            parity = compare_fake_quant(rounded, *filled(rounded, found), context.sample(COMPARED).numpy())
             if not parity.holds:
                 raise ModelError(f"The rounded model's file disagrees with it before the training: {parity}.")
         return rounded, declined, loosened
@@ -126,7 +128,7 @@ class Qat(IntegerPass, RecoveryTraining):
         )
         return network, rounding, loosened
 
-    def _kept(self, network: nn.Module, found: Named) -> tuple[str, ...]:
+    def _kept(self, network: nn.Module, found: MarkedGraph) -> tuple[str, ...]:
         """Paths of the layers that stay float because the recipe says so."""
         from compress.quantization.aware_training.marked_export import layer_paths
 
@@ -136,7 +138,7 @@ class Qat(IntegerPass, RecoveryTraining):
                 raise unknown_name("layer in keep_layers", path, paths)
         return (*self.keep_layers, *paths[:1] * self.keep_first, *paths[-1:] * self.keep_last)
 
-    def _ranges(self, found: Named, chosen: Plan, context: PassContext) -> dict[str, tuple[float, float]]:
+    def _ranges(self, found: MarkedGraph, chosen: Plan, context: PassContext) -> dict[str, tuple[float, float]]:
         from compress.quantization.post_training.calibration import Feeds, ranges
         from compress.quantization.post_training.qdq import observed_names
 
@@ -146,17 +148,17 @@ class Qat(IntegerPass, RecoveryTraining):
         return ranges(found.graph, names, watched, self.calibration, self.percentile)
 
 
-def _graph_of(network: nn.Module, rounding: Rounding, context: PassContext) -> Named:
+def _graph_of(network: nn.Module, rounding: Rounding, context: PassContext) -> MarkedGraph:
     """The float graph of a network, with places."""
     from compress.exchange.export import write_once
-    from compress.quantization.aware_training.fake_quant_model import RoundedModel
-    from compress.quantization.aware_training.marked_export import as_marked, named
+    from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
+    from compress.quantization.aware_training.marked_export import as_marked, read_marked
 
     with tempfile.TemporaryDirectory(dir=context.workspace, prefix=".qat.") as scratch:
         path = Path(scratch) / "float.onnx"
-        marked = as_marked(RoundedModel(network, rounding).eval(), context.preprocess)
+        marked = as_marked(FakeQuantModel(network, rounding).eval(), context.preprocess)
         write_once(marked, context.preprocess, path)
-        return named(path, Path(scratch))
+        return read_marked(path, Path(scratch))
 
 
 def _described(rounding: Rounding) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _described(rounding: Rounding) -> dict[str, Any]:
     }
 
 
-def _steps(model: RoundedModel) -> dict[str, Any]:
+def _steps(model: FakeQuantModel) -> dict[str, Any]:
     """Steps of all codes by name."""
     from compress.quantization.aware_training.fake_quantize import FakeQuantize
 

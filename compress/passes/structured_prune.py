@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from compress.core.context import PassContext
 from compress.core.model_stats import count_macs, count_parameters
 from compress.core.pass_protocol import Declined, PassRecord, TorchPass
-from compress.pruning.equivalence import TRACE_FAILURES, named, why_broken, why_inexact
+from compress.pruning.equivalence import TRACE_FAILURES, describe_error, why_broken, why_inexact
 from compress.pruning.limits import LimitExceeded, enforceable, limits
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ class StructuredPrune(TorchPass):
             except LimitExceeded as error:
                 raise _NotThisWay(f"{WAYS[way]} {error}") from error
             except TRACE_FAILURES as error:
-                raise _NotThisWay(f"{WAYS[way]} could not work through this architecture ({named(error)})") from error
+                raise _NotThisWay(
+                    f"{WAYS[way]} could not work through this architecture ({describe_error(error)})"
+                ) from error
         if not record.changed:
             return copy.deepcopy(model).cpu().eval(), record
         if why := why_broken(pruned, model, context.sample(2)):

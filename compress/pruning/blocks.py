@@ -14,8 +14,8 @@ from compress.core.pass_protocol import Declined
 from compress.pruning.chains import find_chains
 from compress.pruning.channels import KEPT
 from compress.pruning.embedding import EmbeddingUnclear, embedding_group
-from compress.pruning.equivalence import TRACE_FAILURES
-from compress.pruning.groups import LAYERS, Group, Kept, proven, pull
+from compress.pruning.equivalence import TRACE_FAILURES, verified_groups
+from compress.pruning.groups import LAYERS, Group, Kept, add_sparsity_gradient
 from compress.pruning.heads import Unit, attentions, head_group, loosen
 from compress.pruning.rules import PruningRules
 
@@ -61,7 +61,7 @@ class BlockPruner:
         apart = {path for one in found for path in (one.path, one.back)}
         chains = find_chains(self.model, sample, apart)
         heads = [head_group(self.model, one, attention) for one in found] if attention is not None else []
-        groups = proven(self.model, sample, chains) + proven(self.model, sample, heads)
+        groups = verified_groups(self.model, sample, chains) + verified_groups(self.model, sample, heads)
         kept = {group.name for group in groups}
         for group in (*chains, *heads):
             if group.name not in kept:
@@ -196,8 +196,8 @@ def block_penalty(model: nn.Module, sample: torch.Tensor, strength: float) -> Ca
     found = list(attentions(model))
     apart = {path for one in found for path in (one.path, one.back)}
     heads = [head_group(model, one, "heads") for one in found]
-    groups = proven(model, sample, find_chains(model, sample, apart)) + proven(model, sample, heads)
-    return lambda: pull(model, groups, strength)
+    groups = verified_groups(model, sample, find_chains(model, sample, apart)) + verified_groups(model, sample, heads)
+    return lambda: add_sparsity_gradient(model, groups, strength)
 
 
 def _same_without_data(model: nn.Module, count: Callable[[nn.Module], int]) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from compress.core.forward_hooks import Listener, listening
+from compress.core.forward_hooks import ForwardHook, attach_hooks
 from compress.pruning.groups import LAYERS, Cut, Group, Number, layer_cuts, layer_number
 
 NORM = nn.modules.batchnorm._BatchNorm
@@ -77,7 +77,7 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
     runs: list[_Run] = []
     given: list[object] = [None]
 
-    def note(path: str) -> Listener:
+    def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             shape = output.shape if isinstance(output, torch.Tensor) else torch.Size()
             runs.append(_Run(path, module, shape, direct=len(inputs) == 1 and inputs[0] is given[0]))
@@ -85,7 +85,7 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
 
         return hook
 
-    with listening((module, note(path)) for path, module in _leaves(model)), torch.no_grad():
+    with attach_hooks((module, note(path)) for path, module in _leaves(model)), torch.no_grad():
         model(sample)
     times = Counter(run.path for run in runs)
     return [run for run in runs if times[run.path] == 1 or not any(True for _ in run.module.parameters())]

@@ -12,9 +12,9 @@ import torch_pruning as tp
 from torch import nn
 
 from certify.errors import UsageError
-from compress.core.forward_hooks import listening
+from compress.core.forward_hooks import attach_hooks
 from compress.core.pass_protocol import Declined
-from compress.pruning.importance import MEASURES, follow
+from compress.pruning.importance import MEASURES, reindex
 from compress.pruning.rules import PruningRules
 
 PERCENT = 100
@@ -27,7 +27,7 @@ def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
     """The last convolution or linear layer that a forward pass runs: its outputs are the classes."""
     last: list[nn.Module] = []
     layers = (module for module in model.modules() if isinstance(module, LAYERS))
-    with listening((layer, lambda module, inputs, output: last.append(module)) for layer in layers), torch.no_grad():
+    with attach_hooks((layer, lambda module, inputs, output: last.append(module)) for layer in layers), torch.no_grad():
         model(sample)
     return last[-1] if last else None
 
@@ -51,7 +51,7 @@ def count_by_layers(
         positions[module] = positions.get(module, 0) + output.numel() // channels
 
     layers = (module for module in model.modules() if isinstance(module, LAYERS))
-    with listening((layer, note) for layer in layers), torch.no_grad():
+    with attach_hooks((layer, note) for layer in layers), torch.no_grad():
         model(sample)
 
     def by_layers(_: nn.Module) -> int:
@@ -173,7 +173,7 @@ class ChannelPruner:
             self._pruner.current_step = self.percent - 1  # step() adds one
             for group in self._pruner.step(interactive=True):
                 group.prune()
-                follow(group)
+                reindex(group)
                 left = self.left()
                 if left <= wanted:
                     break

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from compress.pruning.groups import LAYERS, Cut, Group, Kept, Number, agree, layer_cuts, layer_number
+from compress.pruning.equivalence import outputs_match
+from compress.pruning.groups import LAYERS, Cut, Group, Kept, Number, layer_cuts, layer_number
 from compress.pruning.heads import attentions, head_group
 
 NUMBERS = ("normalized_shape", "embedding_dim", "width", "hidden_dim", "hidden_size", "embed_dim", "embed_dims", "dim")
@@ -68,7 +69,7 @@ def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Gro
     kept = torch.arange(0, width, 2)[None]
     removed = copy.deepcopy(model)
     group.remove(removed, kept)
-    if not agree(sample, masked_norms(model, kept), removed):
+    if not outputs_match(sample, masked_norms(model, kept), removed):
         raise EmbeddingUnclear(f"cutting the {width} numbers between the blocks is not what masking them is")
     return group
 

@@ -1,4 +1,4 @@
-"""Groups of units that can go together without a trace of the whole model: found, scored, masked, removed, proven.
+"""Groups of units that can go together without a trace of the whole model: found, scored, masked, removed.
 
 A unit is what goes as a whole: a channel between two layers, a head, one number of every head. A group says which
 slices of which tensors its units own, and which numbers of modules follow. One description serves everything: the
@@ -8,24 +8,19 @@ them out.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import nn
 
-from compress.pruning.equivalence import TRACE_FAILURES
 from compress.pruning.importance import NOTED, Part, unit_scores
 
 Kind = Literal["mlp", "channels", "heads", "head_dims", "embedding"]
 Kept = torch.Tensor
 """(rows, kept) numbers of the units that stay, ascending in each row."""
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
-TOLERANCE = 1e-4
-"""Of outputs that should be equal, as a share of the largest; float32 sums in another order differ by far less."""
-Candidate = TypeVar("Candidate")
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ class Group:
         return Group(self.name, self.kind, units, self.cuts, self.numbers, self.rows)
 
 
-def pull(model: nn.Module, groups: Iterable[Group], strength: float) -> None:
+def add_sparsity_gradient(model: nn.Module, groups: Iterable[Group], strength: float) -> None:
     """Add to the weights' gradients a pull towards 0, stronger for units with a small norm: see StructuredPrune.
 
     Fang et al. 2023 (arXiv 2301.12900), equation 5: from ``strength`` for the strongest unit of a group to 16 times
@@ -183,48 +178,3 @@ def layer_number(model: nn.Module, path: str, dim: int, factor: int = 1) -> Numb
     """The attribute of a layer that says how many outputs (dim 0) or inputs (dim 1) it has."""
     unit = "features" if isinstance(model.get_submodule(path), nn.Linear) else "channels"
     return Number(path, f"{'in' if dim else 'out'}_{unit}", factor)
-
-
-def proven(model: nn.Module, sample: torch.Tensor, groups: Sequence[Group]) -> list[Group]:
-    """The groups of which removing every other unit gives exactly what masking it gives.
-
-    They are tried together, and by halves where that fails.
-
-    Args:
-        model: in eval mode; left as it is.
-        sample: (1, ...) that the two are compared on.
-        groups: that may be wrong, such as a channel that is read by more than the group says.
-    """
-    return sound(
-        [group for group in groups if group.units > 1],
-        lambda some: agree(sample, _tried(model, some, Group.mask), _tried(model, some, Group.remove)),
-    )
-
-
-def _tried(model: nn.Module, groups: Iterable[Group], change: Callable[[Group, nn.Module, Kept], object]) -> nn.Module:
-    changed = copy.deepcopy(model)
-    for group in groups:
-        change(group, changed, torch.arange(0, group.units, 2).expand(group.rows, -1))
-    return changed
-
-
-def sound(candidates: Sequence[Candidate], hold: Callable[[Sequence[Candidate]], bool]) -> list[Candidate]:
-    """Those that hold, tried together first and then by halves."""
-    if not candidates or hold(candidates):
-        return list(candidates)
-    if len(candidates) == 1:
-        return []
-    middle = len(candidates) // 2
-    return sound(candidates[:middle], hold) + sound(candidates[middle:], hold)
-
-
-def agree(sample: torch.Tensor, wanted: nn.Module, other: nn.Module) -> bool:
-    """Whether a model runs and gives the outputs that another gives."""
-    with torch.no_grad():
-        expected = wanted(sample)
-        try:
-            found = other(sample)
-        except TRACE_FAILURES:
-            return False  # what was cut does not fit together, which is what is asked here
-    same_shape = isinstance(found, torch.Tensor) and found.shape == expected.shape
-    return same_shape and bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())

@@ -20,7 +20,8 @@ from torchvision.models.maxvit import RelativePositionalMultiHeadAttention
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
 from compress.models.attention import SelfAttention, TokenAttention, WindowAttention
-from compress.pruning.groups import Cut, Group, Number, agree, layer_cuts, layer_number, sound
+from compress.pruning.equivalence import bisect_valid, outputs_match
+from compress.pruning.groups import Cut, Group, Number, layer_cuts, layer_number
 
 Unit = Literal["heads", "head_dims"]
 TIED = (nn.MultiheadAttention, ShiftedWindowAttention, RelativePositionalMultiHeadAttention)
@@ -146,7 +147,9 @@ def loosen(model: nn.Module, sample: torch.Tensor) -> list[str]:
         sample: (1, ...) that it runs on.
     """
     found = {path: made for path, module in model.named_modules() if (made := loose(module)) is not None}
-    taken = sound(list(found), lambda paths: agree(sample, model, _with(copy.deepcopy(model), paths, found)))
+    taken = bisect_valid(
+        list(found), lambda paths: outputs_match(sample, model, _with(copy.deepcopy(model), paths, found))
+    )
     _with(model, taken, found)
     return taken
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import torch_pruning as tp
 from torch import nn
 
-from compress.core.forward_hooks import listening
+from compress.core.forward_hooks import attach_hooks
 
 if TYPE_CHECKING:
     from compress.core.context import PassContext
@@ -109,14 +109,14 @@ class Estimator:
             sums[module] = sums.get(module, 0) + given.mean(over)
 
         layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        with listening((module, note) for module in layers), torch.no_grad():
+        with attach_hooks((module, note) for module in layers), torch.no_grad():
             for _ in self._losses(model, BATCH):
                 pass
         for module, noted in sums.items():
             setattr(module, NOTED, noted)
 
 
-def follow(group: Any) -> None:
+def reindex(group: Any) -> None:
     """Take the removed channels out of the notes on the layers that they fed, as gradients lose them by themselves.
 
     Args:

@@ -23,7 +23,7 @@ DECODERS = 2
 """Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-Seat = tuple[int, int]
+Shard = tuple[int, int]
 
 
 class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
@@ -68,15 +68,15 @@ class Loader:
     """
 
     def __init__(
-        self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool, seat: Seat
+        self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool, shard: Shard
     ) -> None:
         self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
         self._batches = -(-len(data) // batch)
-        self._mine, self._seats = slice(seat[0], None, seat[1]), seat[1]
-        if len(data) // self._batches < self._seats:
+        self._own, self._world_size = slice(shard[0], None, shard[1]), shard[1]
+        if len(data) // self._batches < self._world_size:
             raise UsageError(
-                f"Batches of {len(data) // self._batches} samples are too small for {self._seats} processes; start "
-                "fewer, or take larger batches."
+                f"Batches of {len(data) // self._batches} samples are too small for {self._world_size} processes; "
+                "start fewer, or take larger batches."
             )
         self.random = np.random.default_rng(seed)
         self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
@@ -87,15 +87,15 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
         parts = [self._even(part) for part in np.array_split(order, self._batches)]
-        for part, (pictures, labels) in zip(parts, self._read([part[self._mine] for part in parts]), strict=True):
+        for part, (pictures, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
             if self._augment:  # every process draws for the whole batch, so that all draw the same the next time
                 rows, columns = _moves(len(part), pictures.shape, self.random, self._flip)
-                pictures = _moved(pictures, rows[self._mine], columns[self._mine])
+                pictures = _moved(pictures, rows[self._own], columns[self._own])
             yield pictures, labels
 
     def _even(self, part: np.ndarray) -> np.ndarray:
         """A batch with as many samples for each process; some come twice, as in torch's DistributedSampler."""
-        return np.resize(part, -(-len(part) // self._seats) * self._seats)
+        return np.resize(part, -(-len(part) // self._world_size) * self._world_size)
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         if self._kept is not None:
@@ -165,7 +165,7 @@ def loader(
     seed: int,
     augment: bool = False,
     flip: bool = False,
-    seat: Seat = (0, 1),
+    shard: Shard = (0, 1),
 ) -> Loader:
     """Batches of (samples made ready by the contract (n, ...), labels (n,) int64).
 
@@ -181,13 +181,13 @@ def loader(
         augment: pictures only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
             arXiv 1512.03385, section 4.2, who pad with zeros).
         flip: with ``augment``, also mirror half of the pictures; wrong for digits and letters.
-        seat: number of this process and of all that share each batch; all must use one seed.
+        shard: number of this process and of all that share each batch; all must use one seed.
 
     Raises:
         UsageError: a batch has fewer samples than there are processes.
     """
     data = TorchSplit(split, preprocess)
-    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, seat=seat)
+    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard)
 
 
 def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:

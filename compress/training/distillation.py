@@ -21,13 +21,13 @@ DKD_OTHERS = 8.0
 TINY = 1e-7
 
 
-def soften(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+def kd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
     """Kullback-Leibler divergence of the softened outputs, times T^2 (Hinton et al. 2015, arXiv 1503.02531)."""
     soft_student, soft_teacher = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(soft_student, soft_teacher, reduction="batchmean", log_target=True)
 
 
-def decouple(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+def dkd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
     """Decoupled distillation: the true class against the rest, and the rest among itself, weighed apart.
 
     Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv 2203.08679), equation 7, with alpha 1. In
@@ -47,7 +47,7 @@ def decouple(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor,
     return temperature**2 * (parts[0] + DKD_OTHERS * parts[1])
 
 
-def relate(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+def dist_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
     """One minus Pearson's correlation of the softened outputs, over classes and over samples.
 
     Huang et al., "Knowledge Distillation from A Stronger Teacher" (DIST), NeurIPS 2022 (arXiv 2205.10536),
@@ -64,7 +64,7 @@ def _unrelated(first: torch.Tensor, second: torch.Tensor, dim: int) -> torch.Ten
     return 1 - F.cosine_similarity(centred[0], centred[1], dim=dim).mean()
 
 
-OUTPUT_LOSSES: Mapping[str, OutputLoss] = {"kd": soften, "dkd": decouple, "dist": relate}
+OUTPUT_LOSSES: Mapping[str, OutputLoss] = {"kd": kd_loss, "dkd": dkd_loss, "dist": dist_loss}
 
 
 def standardise(logits: torch.Tensor) -> torch.Tensor:

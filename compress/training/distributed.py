@@ -31,7 +31,7 @@ Work = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[bool]:
+def process_group() -> Iterator[bool]:
     """Take one's place in the team that torchrun started; gives whether this process leads.
 
     In the others it ends once the lead is done; they have nothing more to do then. A failure in one process ends it,
@@ -46,47 +46,47 @@ def joined() -> Iterator[bool]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    if leads():
+    if is_lead():
         yield True
-        share(None)
+        broadcast(None)
     else:
-        _follow()
+        _serve_lead()
         yield False
     gc.collect()  # what parallel() made must not outlive the group: its threads would abort the process
     dist.destroy_process_group()
 
 
-def _follow() -> None:
+def _serve_lead() -> None:
     """Do what the lead asks for, until it asks for nothing more."""
     with importing_from_here():
-        while (work := share(None)) is not None:
+        while (work := broadcast(None)) is not None:
             function, arguments = pickle.loads(work)  # written by the lead of this very job
             function(*arguments)
 
 
 @contextlib.contextmanager
-def together(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
+def on_every_rank(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
     """Let the others of the team call a function, while the lead does its own part in the ``with`` block.
 
     Raises:
         ModelError: the arguments can't be sent to another process.
     """
-    if size() == 1:
+    if world_size() == 1:
         yield
         return
     try:
         work = pickle.dumps((function, arguments))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"Training on {size()} processes: the model or the data can't be sent to them ({error}); "
+            f"Training on {world_size()} processes: the model or the data can't be sent to them ({error}); "
             "define its classes and functions in a module, or train without torchrun."
         ) from error
-    share(work)
-    step_cost.elsewhere()
+    broadcast(work)
+    step_cost.mark_unmetered()
     yield
 
 
-def size() -> int:
+def world_size() -> int:
     """Number of processes that train together."""
     dist = _distributed()
     return 1 if dist is None else dist.get_world_size()
@@ -98,12 +98,12 @@ def rank() -> int:
     return 0 if dist is None else dist.get_rank()
 
 
-def leads() -> bool:
+def is_lead() -> bool:
     """Whether this process leads; the only one does."""
     return rank() == 0
 
 
-def share(value: T) -> T:
+def broadcast(value: T) -> T:
     """The lead's value, in every process."""
     dist = _distributed()
     if dist is None:
@@ -122,10 +122,10 @@ def mean(value: float) -> float:
 
     held = torch.tensor(value, dtype=torch.float64)
     dist.all_reduce(held)
-    return float(held) / size()
+    return float(held) / world_size()
 
 
-def copy(tensors: Iterable[torch.Tensor]) -> None:
+def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
     """Give tensors the values that the lead has, in place."""
     dist = _distributed()
     for tensor in tensors if dist is not None else ():
@@ -134,7 +134,7 @@ def copy(tensors: Iterable[torch.Tensor]) -> None:
 
 def parallel(module: nn.Module) -> nn.Module:
     """The module, with gradients that become the mean over the processes in the backward pass."""
-    if size() == 1:
+    if world_size() == 1:
         return module
     from torch.nn.parallel import DistributedDataParallel
 

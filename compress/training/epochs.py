@@ -28,7 +28,7 @@ STEPS_BEFORE_ESTIMATE = 5
 KEPT_AFTER_S = 10.0
 """An epoch is kept for a later start where this much would be lost without it: writing large states takes time."""
 
-Reached = tuple[float, float]
+EpochScore = tuple[float, float]
 """(accuracy, minus loss) on validation data: what makes one epoch better than another."""
 
 
@@ -59,7 +59,7 @@ class _State:
 
     epoch: int = 0
     seconds: float = 0.0
-    best: Reached = (-1.0, -math.inf)
+    best: EpochScore = (-1.0, -math.inf)
     best_epoch: int = 0
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -77,7 +77,9 @@ class Epochs:
         seed: of what is drawn in a step; each epoch, and each process in it, has its own numbers.
     """
 
-    def __init__(self, run: Run, batches: Batches, validate: Callable[[], Reached] | None, bar: Bar, seed: int) -> None:
+    def __init__(
+        self, run: Run, batches: Batches, validate: Callable[[], EpochScore] | None, bar: Bar, seed: int
+    ) -> None:
         self._run, self._batches, self._validate, self._bar, self._seed = run, batches, validate, bar, seed
         self._state = _State()
 
@@ -90,7 +92,7 @@ class Epochs:
         """
         run = self._run
         key = None if resume is None else _key(run)
-        self._go_on(distributed.share(None if resume is None else _read(resume, key)))
+        self._go_on(distributed.broadcast(None if resume is None else _read(resume, key)))
         state = self._state
         began = time.monotonic() - state.seconds
         kept_at = state.seconds
@@ -119,10 +121,10 @@ class Epochs:
             loss = run.step(pictures, labels)
             self._bar.advance(1, note=f"epoch {state.epoch}, loss {loss:.3f}{best}")
             if deadline is not None:
-                out_of_time, run.steps = distributed.share(self._time_left(deadline, began))
+                out_of_time, run.steps = distributed.broadcast(self._time_left(deadline, began))
             if out_of_time or run.done >= run.steps:
                 break
-        reached = distributed.share(state.best if self._validate is None else self._validate())
+        reached = distributed.broadcast(state.best if self._validate is None else self._validate())
         if reached > state.best or run.config.keep == "last":
             state.best, state.best_epoch = reached, state.epoch
             state.kept = {key: value.detach().clone() for key, value in run.model.state_dict().items()}
@@ -160,7 +162,7 @@ class Epochs:
         if content is None:
             return
         self._state = _State(**content["state"])
-        step_cost.elsewhere(self._state.seconds)
+        step_cost.mark_unmetered(self._state.seconds)
         self._state.best = tuple(content["state"]["best"])
         self._run.load_state_dict(content["run"])
         self._batches.set_random_state(json.loads(content["batches"]))

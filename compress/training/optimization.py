@@ -180,11 +180,11 @@ class Run:
         loss.backward()  # type: ignore[no-untyped-call]
         if self.hooks.adjust is not None:
             self.hooks.adjust()
-            distributed.copy(p.grad for p in self.model.parameters() if p.grad is not None)
+            distributed.broadcast_tensors(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimizer.step()
         if self.hooks.constrain is not None:
             self.hooks.constrain()
-            distributed.copy(p.data for p in self.model.parameters())
+            distributed.broadcast_tensors(p.data for p in self.model.parameters())
         self.done += 1
         return value
 

@@ -16,7 +16,7 @@ from certify.errors import DataError, ModelError, UsageError
 from certify.progress import Progress, Silent
 from compress.training import distributed
 from compress.training.data import Batches, Loader, loader, on_device
-from compress.training.epochs import Epochs, Reached, TrainingResult
+from compress.training.epochs import Epochs, EpochScore, TrainingResult
 from compress.training.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
 
 __all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
@@ -93,7 +93,7 @@ def train(
         raise UsageError("Samples without labels can only be learnt from with a teacher; give one, or leave them out.")
     validation = dataset.validation
     job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, str(place), hooks)
-    with distributed.together(_learn, replace(job, device=place.type, hooks=hooks.followed())):
+    with distributed.on_every_rank(_learn, replace(job, device=place.type, hooks=hooks.followed())):
         result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description)
     model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
@@ -102,7 +102,7 @@ def train(
 
 def _learn(
     job: _Job,
-    validate: Callable[[], Reached] | None = None,
+    validate: Callable[[], EpochScore] | None = None,
     resume: Path | None = None,
     progress: Progress | None = None,
     description: str = "",
@@ -174,9 +174,9 @@ def default_device() -> torch.device:
 
 def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed: int) -> Loader:
     augment = config.augment and isinstance(preprocess, ImagePreprocess)  # text is not shifted
-    seat = distributed.rank(), distributed.size()
+    shard = distributed.rank(), distributed.world_size()
     return loader(
-        split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip, seat=seat
+        split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip, shard=shard
     )
 
 

@@ -21,10 +21,10 @@ from certify.errors import ModelError
 from compress.core.pass_protocol import Declined
 from compress.onnx_graph import onnx_file
 from compress.onnx_graph.graph import Array, Graph, attributes
-from compress.quantization.aware_training.fake_quant_model import Layer, RoundedModel, Rounding, Site
+from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Layer, Rounding, Site
 from compress.quantization.aware_training.fake_quantize import bias_codes, bias_step
-from compress.quantization.aware_training.marked_export import LayerOf, Named, layers_of, named
-from compress.quantization.post_training.integer_weights import Rounded, rounded_weights
+from compress.quantization.aware_training.marked_export import LayerOf, MarkedGraph, layers_of, read_marked
+from compress.quantization.post_training.integer_weights import IntegerWeights, integer_weights
 from compress.quantization.post_training.qdq import REMOVABLE, Plan, observed_names, plan, quantized
 
 QUANTIZED_INPUT = "_QuantizeLinear_Input"
@@ -48,7 +48,7 @@ class Integers:
     graph: Graph
     scales: Mapping[str, tuple[str, str]]
     rounded: Mapping[str, str]
-    weights: Mapping[str, Rounded]
+    weights: Mapping[str, IntegerWeights]
 
     @classmethod
     def of(cls, made: onnx.ModelProto) -> Integers:
@@ -57,7 +57,7 @@ class Integers:
         pairs = [n for n in graph.nodes if n.op_type == "QuantizeLinear" and n.input[0] not in graph.tensors]
         values = {n.input[0].removesuffix(QUANTIZED_INPUT): n for n in pairs}
         scales = {value: (n.input[1], n.input[2]) for value, n in values.items()}
-        return cls(graph, scales, {value: n.output[0] for value, n in values.items()}, rounded_weights(graph))
+        return cls(graph, scales, {value: n.output[0] for value, n in values.items()}, integer_weights(graph))
 
     def taken(self, node: onnx.NodeProto) -> str | None:
         """Name of the rounded value that a node reads first."""
@@ -73,7 +73,7 @@ class Integers:
 
 
 def choose_rounding(
-    model: nn.Module, found: Named, rounding: Rounding, kept: Sequence[str]
+    model: nn.Module, found: MarkedGraph, rounding: Rounding, kept: Sequence[str]
 ) -> tuple[Rounding, Plan, tuple[Declined, ...]]:
     """Find what the quantizer rounds in the graph and the network can round too.
 
@@ -109,13 +109,13 @@ def choose_rounding(
     return replace(rounding, kept=kept_keys, sites=sites, layers=layers), chosen, declined
 
 
-def _made(found: Named, chosen: Plan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
+def _made(found: MarkedGraph, chosen: Plan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
     names = observed_names(found.graph, chosen)
     filled = {name: ranges.get(name, ANY_RANGE) for name in names}
     return quantized(found.graph.model, chosen, filled, rounding.for_target(), per_channel=rounding.per_channel)
 
 
-def _unfollowed(found: Named, layers: Mapping[str, LayerOf], integers: Integers) -> dict[str, str]:
+def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Integers) -> dict[str, str]:
     """Operators that round what the network can't round, by name, with the reason."""
     bad: dict[str, str] = {}
     for node in found.graph.nodes:
@@ -142,7 +142,7 @@ def _is_constant(integers: Integers, name: str) -> bool:
     return source is not None and source.op_type == "DequantizeLinear" and source.input[0] in integers.graph.tensors
 
 
-def _sites(found: Named, integers: Integers) -> tuple[Site, ...]:
+def _sites(found: MarkedGraph, integers: Integers) -> tuple[Site, ...]:
     first: dict[str, str] = {}
     sites: dict[str, Site] = {}
     remaining = {node.name for node in integers.graph.nodes}
@@ -156,7 +156,7 @@ def _sites(found: Named, integers: Integers) -> tuple[Site, ...]:
     return tuple(sites.values())
 
 
-def _layers(found: Named, of: Mapping[str, LayerOf], integers: Integers) -> tuple[Layer, ...]:
+def _layers(found: MarkedGraph, of: Mapping[str, LayerOf], integers: Integers) -> tuple[Layer, ...]:
     layers = []
     for node in integers.graph.nodes:
         taken = integers.taken(node) if node.name in integers.weights and node.name in of else None
@@ -165,7 +165,7 @@ def _layers(found: Named, of: Mapping[str, LayerOf], integers: Integers) -> tupl
     return tuple(layers)
 
 
-def first_steps(model: RoundedModel, found: Named, chosen: Plan, ranges: Ranges) -> None:
+def first_steps(model: FakeQuantModel, found: MarkedGraph, chosen: Plan, ranges: Ranges) -> None:
     """Give the network the steps that quantization after training would take.
 
     Args:
@@ -189,7 +189,7 @@ def first_steps(model: RoundedModel, found: Named, chosen: Plan, ranges: Ranges)
     model.start(steps, weights)
 
 
-def as_integers(model: RoundedModel, path: Path) -> dict[str, str]:
+def as_integers(model: FakeQuantModel, path: Path) -> dict[str, str]:
     """Turn the marked float file of a network into the quantized one with exactly its integers.
 
     Args:
@@ -202,14 +202,14 @@ def as_integers(model: RoundedModel, path: Path) -> dict[str, str]:
     Raises:
         ModelError: the file can't be followed, or would round anything but what the network rounds.
     """
-    made, places = filled(model, named(path, path.parent))
+    made, places = filled(model, read_marked(path, path.parent))
     for written in path.parent.iterdir():  # the weights as floats, which may lie beside
         written.unlink()
     onnx_file.save(made, path)
     return places
 
 
-def filled(model: RoundedModel, found: Named) -> tuple[onnx.ModelProto, dict[str, str]]:
+def filled(model: FakeQuantModel, found: MarkedGraph) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The quantized graph with exactly the integers of a network, and the places of :func:`as_integers`.
 
     Args:
@@ -234,14 +234,14 @@ def filled(model: RoundedModel, found: Named) -> tuple[onnx.ModelProto, dict[str
     return made, {name: found.places[value] for value, name in integers.rounded.items()}
 
 
-def _fill_activations(model: RoundedModel, found: Named, integers: Integers) -> None:
+def _fill_activations(model: FakeQuantModel, found: MarkedGraph, integers: Integers) -> None:
     for value, (scale, zero) in integers.scales.items():
         rounds = model.at(found.places[value])
         _store(integers.graph, scale, rounds.step.detach().numpy())
         _store(integers.graph, zero, rounds.zero.detach().numpy())
 
 
-def _fill_weights(model: RoundedModel, layers: Mapping[str, LayerOf], integers: Integers) -> None:
+def _fill_weights(model: FakeQuantModel, layers: Mapping[str, LayerOf], integers: Integers) -> None:
     graph = integers.graph
     rounded = {layer.place: layer for layer in model.rounding.layers}
     for node in graph.nodes:

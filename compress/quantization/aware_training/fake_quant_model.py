@@ -127,7 +127,7 @@ class Rounding:
         return replace(choose(self.target), activation_type=self.activation_type, reduce_range=self.reduce_range)
 
 
-class RoundedModel(nn.Module):
+class FakeQuantModel(nn.Module):
     """A network with fake quantizers, which trains and is exported to exactly the integers that it computes with.
 
     What the network does is followed function by function, so that its own classes stay as they are. While it is
@@ -184,7 +184,7 @@ class RoundedModel(nn.Module):
         """What rounds a layer's weight."""
         return self.weights[key(layer.place)]  # type: ignore[return-value]
 
-    def train(self, mode: bool = True) -> RoundedModel:
+    def train(self, mode: bool = True) -> FakeQuantModel:
         """As for any module, but batch norms that could not be folded keep their statistics."""
         super().train(mode)
         for module in self.model.modules():
@@ -221,7 +221,7 @@ def key(place: str) -> str:
 class _Steps(Walk):
     """Rounds, or marks, each value of one run."""
 
-    def __init__(self, owner: RoundedModel, *, exporting: bool) -> None:
+    def __init__(self, owner: FakeQuantModel, *, exporting: bool) -> None:
         super().__init__(owner.model)
         self._owner = owner
         self._exporting = exporting
@@ -284,4 +284,4 @@ def _without_autocast(device: str) -> Iterator[None]:
 
 def take_apart(model: nn.Module) -> tuple[nn.Module, Rounding | None]:
     """The network itself, and what is rounded in it; None for a plain one."""
-    return (model.model, model.rounding) if isinstance(model, RoundedModel) else (model, None)
+    return (model.model, model.rounding) if isinstance(model, FakeQuantModel) else (model, None)

@@ -18,7 +18,7 @@ from certify.errors import ModelError
 from compress.models.tokens import as_exported
 from compress.onnx_graph import onnx_file
 from compress.onnx_graph.graph import Graph, attributes
-from compress.quantization.aware_training.fake_quant_model import MARKER, RoundedModel
+from compress.quantization.aware_training.fake_quant_model import MARKER, FakeQuantModel
 from compress.quantization.post_training.prepare import prepared
 
 DOMAIN = MARKER.partition("::")[0]
@@ -29,7 +29,7 @@ LINEAR = ("conv1d", "conv2d", "conv3d", "linear")
 
 
 @dataclass(frozen=True)
-class Named:
+class MarkedGraph:
     """The float graph of a network.
 
     Attributes:
@@ -51,7 +51,7 @@ class Named:
         return [node.name for node in self.graph.nodes if self.key(node) in keys]
 
 
-def as_marked(model: RoundedModel, preprocess: Preprocess) -> nn.Module:
+def as_marked(model: FakeQuantModel, preprocess: Preprocess) -> nn.Module:
     """The network in the form that is exported, with the inputs that the contract names.
 
     Raises:
@@ -64,7 +64,7 @@ def as_marked(model: RoundedModel, preprocess: Preprocess) -> nn.Module:
 class _Separately(nn.Module):
     """A network that takes text, fed with one tensor for each input."""
 
-    def __init__(self, rounded: RoundedModel) -> None:
+    def __init__(self, rounded: FakeQuantModel) -> None:
         super().__init__()
         self.rounded = rounded
 
@@ -72,11 +72,11 @@ class _Separately(nn.Module):
         return self.rounded.run(self.rounded.model.separately, *inputs)  # type: ignore[arg-type]
 
 
-def named(path: Path, folder: Path) -> Named:
+def read_marked(path: Path, folder: Path) -> MarkedGraph:
     """Read a marked file; the marks are gone afterwards.
 
     Args:
-        path: of a file that a :class:`RoundedModel` was exported to.
+        path: of a file that a :class:`FakeQuantModel` was exported to.
         folder: where temporary files may lie.
 
     Raises:
@@ -96,7 +96,7 @@ def named(path: Path, folder: Path) -> Named:
             place = places.get(reader.output[0])
             if place is not None:
                 places[node.output[0]] = place
-    return Named(graph, places, twins)
+    return MarkedGraph(graph, places, twins)
 
 
 def _unmarked(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -145,7 +145,7 @@ class LayerOf(NamedTuple):
     path: str
 
 
-def layers_of(model: nn.Module, found: Named) -> dict[str, LayerOf]:
+def layers_of(model: nn.Module, found: MarkedGraph) -> dict[str, LayerOf]:
     """The layers that operators of the graph multiply for, by the operator's name."""
     layers = {}
     for node in found.graph.weighted():
@@ -163,6 +163,6 @@ def layers_of(model: nn.Module, found: Named) -> dict[str, LayerOf]:
     return layers
 
 
-def layer_paths(model: nn.Module, found: Named) -> list[str]:
+def layer_paths(model: nn.Module, found: MarkedGraph) -> list[str]:
     """Paths of the layers whose weights operators of the graph multiply with, in its order."""
     return list(dict.fromkeys(layer.path for layer in layers_of(model, found).values()))

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_tensors, over_first_axis, probe, session
-from compress.quantization.post_training.integer_weights import bias_of, rounded_weights, shift_bias
+from compress.quantization.post_training.integer_weights import bias_of, integer_weights, shift_bias
 
 ROWS = frozenset({"Gemm", "MatMul"})
 """Operators whose mean input is one row; that of a convolution is a map."""
@@ -61,7 +61,7 @@ def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -
     Returns:
         How many operators were corrected.
     """
-    rounded = rounded_weights(integers)
+    rounded = integer_weights(integers)
     found = {node.name: bias_of(integers, node) for node in integers.nodes if node.name in rounded}
     places = {name: place for name, place in found.items() if place is not None}
     nodes = [node for node in floats.weighted() if node.name in places and node.name in means]

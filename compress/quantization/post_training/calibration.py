@@ -18,7 +18,7 @@ from certify.progress import Progress
 from compress.core.context import PassContext
 from compress.onnx_graph.graph import Feed, Graph, integer_tensors, probe
 from compress.quantization.post_training.histogram import Histogram
-from compress.quantization.post_training.ranges import Calibration, Seen, value_range
+from compress.quantization.post_training.ranges import Calibration, ValueStatistics, value_range
 
 SAMPLED = 1 << 11
 """Values of one activation and sample that enter its histogram, about."""
@@ -69,7 +69,9 @@ def _fixed_batch(model: onnx.ModelProto, name: str) -> int:
     return int(dims[0][0].dim_value) if dims and dims[0] else 0
 
 
-def observe(graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histograms: bool = False) -> dict[str, Seen]:
+def observe(
+    graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histograms: bool = False
+) -> dict[str, ValueStatistics]:
     """See what values some activations take.
 
     Args:
@@ -106,7 +108,7 @@ def observe(graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histog
             ends[name] = min(ends[name][0], low), max(ends[name][1], high)
             if histograms:
                 kept[name].add(found[f"leanmark.{index}.part"])
-    return {name: Seen(*ends[name], kept.get(name)) for name in names}
+    return {name: ValueStatistics(*ends[name], kept.get(name)) for name in names}
 
 
 def ranges(

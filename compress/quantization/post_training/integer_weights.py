@@ -11,7 +11,7 @@ from compress.onnx_graph.graph import Array, Graph, attributes
 
 
 @dataclass(frozen=True)
-class Rounded:
+class IntegerWeights:
     """Weight of a quantized operator.
 
     Attributes:
@@ -28,7 +28,7 @@ class Rounded:
         return (self.codes.astype(np.float32) * self.scale).astype(np.float32)
 
 
-def rounded_weights(graph: Graph) -> dict[str, Rounded]:
+def integer_weights(graph: Graph) -> dict[str, IntegerWeights]:
     """Weights of the operators that take one through DequantizeLinear, by the operator's name.
 
     Weights are symmetric: their zero point is 0.
@@ -44,7 +44,7 @@ def rounded_weights(graph: Graph) -> dict[str, Rounded]:
         if scale.size > 1:
             axis = attributes(source).get("axis", 1) % codes.ndim
             scale = scale.reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
-        found[node.name] = Rounded(codes, scale)
+        found[node.name] = IntegerWeights(codes, scale)
     return found
 
 

@@ -25,7 +25,7 @@ SMALLEST_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
-class Seen:
+class ValueStatistics:
     """What was seen of one value of the graph.
 
     Attributes:
@@ -39,7 +39,7 @@ class Seen:
     histogram: Histogram | None = None
 
 
-def value_range(seen: Seen, calibration: Calibration, percentile: float = 99.99) -> tuple[float, float]:
+def value_range(seen: ValueStatistics, calibration: Calibration, percentile: float = 99.99) -> tuple[float, float]:
     """Low and high end of the range that 8 bits are spread over; 0 lies inside.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph, attributes, probe
-from compress.quantization.post_training.integer_weights import Rounded, rounded_weights
+from compress.quantization.post_training.integer_weights import IntegerWeights, integer_weights
 
 LIMIT = 2**15 - 1
 ROWS = 32
@@ -51,7 +51,7 @@ def simulate(integers: Graph, feeds: Iterable[Feed], seed: int) -> Saturation:
         feeds: calibration samples; one batch is enough.
         seed: of the choice of places.
     """
-    weights = rounded_weights(integers)
+    weights = integer_weights(integers)
     nodes = [node for node in integers.nodes if node.name in weights and _codes_of(integers, node) is not None]
     nodes = [node for node in nodes if int(attributes(node).get("group", 1)) == 1]
     codes = {node.name: _codes_of(integers, node) or "" for node in nodes}
@@ -83,7 +83,7 @@ def _codes_of(graph: Graph, node: onnx.NodeProto) -> str | None:
     return str(source.input[0])
 
 
-def _columns(node: onnx.NodeProto, weight: Rounded) -> Array:
+def _columns(node: onnx.NodeProto, weight: IntegerWeights) -> Array:
     """Weights (K, N) of a choice of output channels, input channels of one tap next to each other."""
     codes = weight.codes.astype(np.int32)
     if node.op_type == "Conv":

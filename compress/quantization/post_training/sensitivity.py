@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph, probe, signal_to_noise_db
-from compress.quantization.post_training.integer_weights import Rounded, rounded_weights
+from compress.quantization.post_training.integer_weights import IntegerWeights, integer_weights
 
 
 def output_noise(floats: Graph, integers: Graph, output: str, feeds: Sequence[Feed]) -> Iterator[tuple[str, float]]:
@@ -32,7 +32,7 @@ def output_noise(floats: Graph, integers: Graph, output: str, feeds: Sequence[Fe
     Raises:
         ModelError: the model does not run.
     """
-    weights = rounded_weights(integers)
+    weights = integer_weights(integers)
     quantized = {node.name: node for node in integers.nodes}
     wanted = _outputs(floats.model, output, feeds)
     for node in floats.weighted():
@@ -74,7 +74,9 @@ def _outputs(model: onnx.ModelProto, output: str, feeds: Sequence[Feed]) -> Arra
     return np.concatenate([found[output] for found in probe(model, [output], feeds)])
 
 
-def _rounded_alone(floats: Graph, integers: Graph, quantized: onnx.NodeProto, weight: Rounded) -> onnx.ModelProto:
+def _rounded_alone(
+    floats: Graph, integers: Graph, quantized: onnx.NodeProto, weight: IntegerWeights
+) -> onnx.ModelProto:
     """The float model in which one operator has the rounded weight and reads the rounded input."""
     model = onnx.ModelProto()
     model.CopyFrom(floats.model)

@@ -14,7 +14,7 @@ from certify.estimate import EvidenceLevel
 from certify.measure.meters import Choice
 from certify.schema import validate
 from compress.core.model_stats import StageFacts, count_macs, of_module, state_digest
-from compress.core.step_cost import Spent, elsewhere, spending
+from compress.core.step_cost import StepCost, mark_unmetered, metered
 from compress.job import recipe
 from compress.job.lineage import BaselineRow, Lineage, Row, describe_data, part_digest
 from compress.passes import Declined, PassRecord
@@ -25,7 +25,7 @@ FACTS = StageFacts("0" * 64, 10, 20, 40)
 
 def _row(declined=()):
     record = PassRecord({"macs_share": 0.5}, declined)
-    return Row.of(StructuredPrune(), "1" * 64, FACTS, 0.75, Spent(1.5, None), record)
+    return Row.of(StructuredPrune(), "1" * 64, FACTS, 0.75, StepCost(1.5, None), record)
 
 
 def _lineage(dataset, **changed):
@@ -75,29 +75,29 @@ def test_digest_of_the_test_part_is_the_data_sets_own(dataset):
 
 
 def test_spending_measures_time_and_joules():
-    with spending() as spent:
+    with metered() as cost:
         # Both clocks: CPU time ticks on its own, and joules need some of it to have passed.
         wall, cpu = time.perf_counter() + 0.2, time.process_time() + 0.1
         while time.perf_counter() < wall or time.process_time() < cpu:
             pass
-    assert 0.2 <= spent.seconds < 60
-    assert spent.energy is not None
-    assert spent.energy.unit == "J"
-    assert 0 < spent.energy.low <= spent.energy.value <= spent.energy.high
-    if spent.energy.evidence is EvidenceLevel.MODELLED:
-        assert spent.energy.low < spent.energy.value
+    assert 0.2 <= cost.seconds < 60
+    assert cost.energy is not None
+    assert cost.energy.unit == "J"
+    assert 0 < cost.energy.low <= cost.energy.value <= cost.energy.high
+    if cost.energy.evidence is EvidenceLevel.MODELLED:
+        assert cost.energy.low < cost.energy.value
 
 
 def test_spending_is_filled_when_the_block_fails():
-    with pytest.raises(KeyError), spending() as spent:
+    with pytest.raises(KeyError), metered() as cost:
         raise KeyError
-    assert spent.energy is not None
+    assert cost.energy is not None
 
 
 def test_no_joules_are_stated_and_the_seconds_count_when_another_process_did_a_part():
-    with spending() as spent:
-        elsewhere(100.0)
-    assert spent.energy is None and 100 <= spent.seconds < 160
+    with metered() as cost:
+        mark_unmetered(100.0)
+    assert cost.energy is None and 100 <= cost.seconds < 160
 
 
 def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):
@@ -117,9 +117,9 @@ def test_the_work_is_kept_and_no_joules_are_stated_when_the_meter_fails_at_the_e
             raise MeasureError("the counter is gone")
 
     monkeypatch.setattr("compress.core.step_cost.choose", lambda device: Choice(Failing(), {}))
-    with spending() as spent:
+    with metered() as cost:
         made = 3
-    assert made == 3 and spent.energy is None and spent.seconds >= 0
+    assert made == 3 and cost.energy is None and cost.seconds >= 0
 
 
 class Token(nn.Module):

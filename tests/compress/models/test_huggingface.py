@@ -25,7 +25,7 @@ from compress.exchange import checkpoint
 from compress.exchange.export import ExportRecord, export
 from compress.exchange.parity import run_onnx
 from compress.models import catalog
-from compress.models.adaptation import fed_as
+from compress.models.adaptation import adapt_input
 from compress.models.built import BuiltModel
 from compress.models.tokens import TokenClassifier, as_classifier
 from compress.training.training import TrainingConfig, evaluate, train
@@ -246,16 +246,16 @@ def test_training_learns_from_text_under_a_teacher(folders: Path, texts: Dataset
     teacher = catalog.build(f"hf:{folders / 'distilbert'}", CLASSES)
     contract = contract_of(student, texts, texts)
     config = TrainingConfig(epochs=12, batch=16, lr=3e-3, alpha=0.02)
-    train(student.model, texts, contract, config, teacher=fed_as(teacher, contract))
+    train(student.model, texts, contract, config, teacher=adapt_input(teacher, contract))
     assert evaluate(student.model, texts.validation, contract).accuracy > 0.9
     with pytest.raises(ModelError, match="takes tokens and the preprocessing contract makes pictures"):
-        fed_as(teacher, default_preprocess(pictures))
+        adapt_input(teacher, default_preprocess(pictures))
     fewer = contract_of(teacher, texts, texts)
     with pytest.raises(ModelError, match="takes input_ids, attention_mask, token_type_ids and the preprocessing"):
-        fed_as(student, fewer)
+        adapt_input(student, fewer)
     assert isinstance(contract, TokenPreprocess)
     with pytest.raises(ModelError, match="the tokens of another tokenizer"):
-        fed_as(teacher, replace(contract, vocabulary=VOCABULARY + 1))
+        adapt_input(teacher, replace(contract, vocabulary=VOCABULARY + 1))
 
 
 def test_checkpoint_builds_the_model_again_when_it_came_from_a_folder(folders: Path, tmp_path: Path) -> None:

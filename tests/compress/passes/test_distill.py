@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from certify.errors import DataError, ModelError, UsageError
-from compress.models.adaptation import fed_as
+from compress.models.adaptation import adapt_input
 from compress.models.built import BuiltModel, ModelSource
 from compress.passes.distill import Distill
 from compress.passes.structured_prune import StructuredPrune
@@ -106,7 +106,7 @@ def test_teacher_sees_what_it_was_trained_on_when_its_normalisation_differs(mode
     small = torch.nn.functional.interpolate(pictures, (16, 16), mode="bilinear", antialias=True)
     with torch.no_grad():
         wanted = model((small - own_mean) / own_std)
-        found = fed_as(built, context.preprocess)((pictures - mean) / std)
+        found = adapt_input(built, context.preprocess)((pictures - mean) / std)
     assert torch.allclose(found, wanted, atol=1e-4)
 
 

@@ -18,7 +18,7 @@ from compress.core.model_stats import state_digest
 from compress.core.targets import TARGETS
 from compress.exchange import checkpoint
 from compress.exchange.export import export, write_once
-from compress.exchange.fake_quant_parity import compare_rounded
+from compress.exchange.fake_quant_parity import compare_fake_quant
 from compress.exchange.parity import run_onnx
 from compress.onnx_graph.graph import Graph, count_types
 from compress.passes import PassContext, PassData
@@ -26,9 +26,9 @@ from compress.passes.qat import Qat
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.trim_kernels import TrimKernels
 from compress.quantization.aware_training.export import as_integers
-from compress.quantization.aware_training.fake_quant_model import RoundedModel, Rounding
+from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding
 from compress.quantization.aware_training.marked_export import as_marked
-from compress.quantization.post_training.integer_weights import rounded_weights
+from compress.quantization.post_training.integer_weights import integer_weights
 
 CLASSES, SIZE = 4, 32
 QUICK = {"epochs": 1, "samples": 16, "calibration": "minmax"}
@@ -128,7 +128,7 @@ def test_file_holds_the_learnt_steps_and_integers(trained):
     graph = Graph(onnx.load(path))
     scales = {float(graph.constant(node.input[1])) for node in graph.nodes if node.op_type == "QuantizeLinear"}
     assert scales == {float(made.at(site.place).step.detach()) for site in made.rounding.sites}
-    weights = {weight.codes.shape: weight.codes for weight in rounded_weights(graph).values()}
+    weights = {weight.codes.shape: weight.codes for weight in integer_weights(graph).values()}
     for layer in made.rounding.layers:
         stored = weights[tuple(made.model.get_submodule(layer.path).weight.shape)]
         assert stored.dtype == np.int8
@@ -149,7 +149,7 @@ def test_checkpoint_comes_back_when_loaded_into_a_fresh_model(trained, around, t
     made, path = trained[0], tmp_path / "model.safetensors"
     checkpoint.save(path, made, None, original=Small())
     loaded = checkpoint.load(path, into=Small())
-    assert isinstance(loaded, RoundedModel)
+    assert isinstance(loaded, FakeQuantModel)
     assert loaded.rounding == made.rounding
     assert state_digest(loaded) == state_digest(made)
     with torch.no_grad():
@@ -173,14 +173,14 @@ def test_gate_fails_when_weights_of_the_file_are_others(trained, around, tmp_pat
     write_once(as_marked(made, around.preprocess), around.preprocess, path)
     places = as_integers(made, path)
     samples = around.sample(4).numpy()
-    assert compare_rounded(made, path, places, samples).holds
+    assert compare_fake_quant(made, path, places, samples).holds
     model = onnx.load(path)
     weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight_quantized"))
     codes = onnx.numpy_helper.to_array(weight)
     weight.CopyFrom(onnx.numpy_helper.from_array(np.roll(codes, 1, axis=0), weight.name))
     onnx.save(model, path)
     with pytest.raises(ModelError, match="gives other codes than the trained model"):
-        compare_rounded(made, path, places, samples)
+        compare_fake_quant(made, path, places, samples)
 
 
 def test_a_second_rounding_is_refused(trained, around):
@@ -237,7 +237,7 @@ def test_what_stays_float_is_declined_by_name(mixed):
 
 def test_weights_have_seven_bits_when_the_processor_saturates(mixed):
     _, record, path, _ = mixed
-    codes = [weight.codes for weight in rounded_weights(Graph(onnx.load(path))).values()]
+    codes = [weight.codes for weight in integer_weights(Graph(onnx.load(path))).values()]
     assert record.done["weight_bits"] == 7
     assert len(codes) == 4
     assert max(int(np.abs(each).max()) for each in codes) == 64

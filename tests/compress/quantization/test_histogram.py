@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from compress.quantization.post_training.histogram import SIDE, Histogram
-from compress.quantization.post_training.ranges import Seen, value_range
+from compress.quantization.post_training.ranges import ValueStatistics, value_range
 
 VALUES = arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e6, 1e6, width=32))
 
@@ -49,7 +49,7 @@ def test_size_stays_when_values_grow_without_end():
 
 
 def seen(values):
-    return Seen(float(values.min()), float(values.max()), filled(values))
+    return ValueStatistics(float(values.min()), float(values.max()), filled(values))
 
 
 @pytest.fixture(scope="module")

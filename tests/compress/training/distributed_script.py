@@ -13,7 +13,7 @@ from torch import nn
 
 from certify.data import Dataset, array_split, default_preprocess
 from certify.errors import ModelError
-from compress.core.step_cost import spending
+from compress.core.step_cost import metered
 from compress.training import distributed, optimization
 from compress.training.optimization import Hooks
 from compress.training.training import TrainingConfig, train
@@ -69,21 +69,23 @@ def told(case):
         net.act = lambda x: x
     config, hooks, more = setting(case, net)
     try:
-        with spending() as spent:
+        with metered() as cost:
             result = train(
                 net, dataset, default_preprocess(dataset), TrainingConfig(**config), hooks=hooks, device="cpu", **more
             )
     except ModelError as error:
         return {"error": str(error)}
     weights = {key: value.tolist() for key, value in net.state_dict().items()}
-    return {"weights": weights, "early": result.stopped_early, "energy": spent.energy_json()}
+    return {"weights": weights, "early": result.stopped_early, "energy": cost.energy_json()}
 
 
 def main(out, *cases):
     optimization.has_fast_bfloat16 = lambda device: False  # its rounding would hide what differs
-    with distributed.joined() as leads:
+    with distributed.process_group() as leads:
         if leads:
-            Path(out).write_text(json.dumps({"processes": distributed.size(), **{case: told(case) for case in cases}}))
+            Path(out).write_text(
+                json.dumps({"processes": distributed.world_size(), **{case: told(case) for case in cases}})
+            )
 
 
 main(*sys.argv[1:])

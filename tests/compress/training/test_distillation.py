@@ -11,9 +11,9 @@ from compress.training.distillation import (
     OUTPUT_LOSSES,
     FeatureLoss,
     Taps,
-    decouple,
-    relate,
-    soften,
+    dist_loss,
+    dkd_loss,
+    kd_loss,
     stages,
     standardise,
 )
@@ -45,15 +45,15 @@ def test_soften_is_the_divergence_written_out():
     student, teacher = logits(1), logits(0)
     p, q = torch.softmax(teacher / 2, 1), torch.softmax(student / 2, 1)
     wanted = 4 * (p * (p / q).log()).sum(1).mean()
-    assert float(soften(student, teacher, LABELS, 2.0)) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(kd_loss(student, teacher, LABELS, 2.0)) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_decouple_adds_up_to_soften_when_the_others_weigh_what_the_teacher_leaves_them():
     """Equation 5 of the paper: KD = TCKD + (1 - p_true) NCKD, here for one sample."""
     student, teacher, label = logits(1)[:1], logits(0)[:1], LABELS[:1]
     left = 1 - torch.softmax(teacher, 1)[0, label[0]]
-    whole = decouple(student, teacher, label, 1.0)
-    kd = soften(student, teacher, label, 1.0)
+    whole = dkd_loss(student, teacher, label, 1.0)
+    kd = kd_loss(student, teacher, label, 1.0)
     p, q = (torch.softmax(x, 1)[0, label[0]] for x in (teacher, student))
     target = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
     others = (whole - target) / 8
@@ -65,9 +65,9 @@ def test_relate_is_blind_to_the_size_of_probabilities_when_their_order_agrees():
     teacher = torch.tensor([[2.0, 1.0, 0.0, 0.0]])
     shares = torch.softmax(teacher, 1)
     flat = (0.5 * shares + 0.5 * shares.mean()).log()
-    within = relate(flat, teacher, LABELS[:1], 1.0) - 1  # over one sample there is nothing to correlate
+    within = dist_loss(flat, teacher, LABELS[:1], 1.0) - 1  # over one sample there is nothing to correlate
     assert float(within) == pytest.approx(0, abs=1e-4)
-    assert float(soften(flat, teacher, LABELS[:1], 1.0)) > 1e-2
+    assert float(kd_loss(flat, teacher, LABELS[:1], 1.0)) > 1e-2
 
 
 def test_standardised_logits_are_the_same_when_shifted_and_scaled():

@@ -59,6 +59,6 @@ def test_the_error_names_what_cannot_be_sent(both):
 
 def test_a_process_alone_leads(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with distributed.joined() as leads:
-        assert leads and (distributed.rank(), distributed.size()) == (0, 1)
-    assert distributed.share({"a": 1}) == {"a": 1} and distributed.mean(2.5) == 2.5
+    with distributed.process_group() as leads:
+        assert leads and (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.broadcast({"a": 1}) == {"a": 1} and distributed.mean(2.5) == 2.5

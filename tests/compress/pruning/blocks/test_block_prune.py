@@ -17,7 +17,8 @@ from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.blocks import block_penalty
 from compress.pruning.chains import find_chains
 from compress.pruning.embedding import masked_norms
-from compress.pruning.groups import Group, proven
+from compress.pruning.equivalence import verified_groups
+from compress.pruning.groups import Group
 from compress.pruning.heads import attentions, loosen
 
 EVERY = pytest.mark.parametrize("name", MODELS)
@@ -158,7 +159,7 @@ def test_pair_is_refused_when_its_channels_are_read_elsewhere(context):
     sample = context.sample(1)
     candidates = find_chains(model, sample, ())
     assert [group.name for group in candidates] == ["first", "second"]
-    assert [group.name for group in proven(model, sample, candidates)] == ["second"]
+    assert [group.name for group in verified_groups(model, sample, candidates)] == ["second"]
 
 
 class NormWithActivation(nn.BatchNorm2d):
@@ -180,7 +181,7 @@ def test_channels_are_followed_when_the_norm_holds_its_activation(context):
         NormWithActivation(8),
         nn.Conv2d(8, 4, 1),
     ).eval()
-    (group,) = proven(net, context.sample(1), find_chains(net, context.sample(1), ()))
+    (group,) = verified_groups(net, context.sample(1), find_chains(net, context.sample(1), ()))
     assert (group.name, group.units) == ("0", 8)
 
 
