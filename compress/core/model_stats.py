@@ -53,7 +53,7 @@ def of_file(path: Path) -> StageFacts:
     """Facts of an ONNX file with the weights that it keeps beside it."""
     from certify.graph.counts import count
     from certify.graph.load import load_model
-    from compress.onnx_graph import onnx_file
+    from compress.core import onnx_file
 
     counts = count(load_model(path))
     parts = onnx_file.parts(path)

@@ -22,7 +22,7 @@ from compress.job.workspace import Workspace
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.exchange.export import ExportRecord
+    from compress.exchange.onnx_export import ExportRecord
 
 MODEL = "model.onnx"
 BASELINE = "baseline.onnx"
@@ -217,7 +217,7 @@ class Job:
 
     def _export(self, module: nn.Module, name: str) -> tuple[Path, Mapping[str, Any]]:
         """The module as an ONNX file that agrees with it, and the lineage's object ``export``."""
-        from compress.exchange.export import export
+        from compress.exchange.onnx_export import export
 
         context, step = self._context, self._workspace.finished(f"export of the {name}")
         if step is not None:

@@ -1,1 +1,21 @@
-"""ONNX files on disk and ONNX graphs in memory: read, edited, run and written."""
+"""ONNX graphs in memory: read, run, and rewritten so that they compute the same for less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.onnx_graph.kernel_crop import crop_kernels
+    from compress.onnx_graph.space_to_depth import first_layers_by_blocks
+
+__all__ = ["crop_kernels", "first_layers_by_blocks"]
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "kernel_crop": ("crop_kernels",),
+        "space_to_depth": ("first_layers_by_blocks",),
+    },
+)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnx
 
 from certify.errors import ModelError
-from compress.onnx_graph import onnx_file
+from certify.suggest import unknown_name
+from compress.core import onnx_file
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
@@ -111,6 +112,18 @@ def _captured(attribute: onnx.AttributeProto) -> set[str]:
                 names |= _captured(each)
         names.update(value.name for value in graph.output)
     return names
+
+
+def require_nodes(graph: Graph, names: Iterable[str]) -> None:
+    """Refuse names that no node has.
+
+    Raises:
+        UsageError: there is no such node; the nearest is named.
+    """
+    known = [node.name for node in graph.nodes]
+    for name in names:
+        if name not in known:
+            raise unknown_name("node in keep_nodes", name, known)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from certify.data import load
 from certify.errors import DataError, UsageError
+from compress import models
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord
 from compress.training.recovery import RecoveryTraining
@@ -87,10 +89,8 @@ class Distill(RecoveryTraining):
         return self._built(self.student or "", self.student_weights, context)
 
     def _built(self, spec: str, weights: str | None, context: PassContext) -> BuiltModel:
-        from compress.models import catalog
-
         data = context.data
-        return catalog.build(spec, len(data.classes), weights, data.class_map, context.seed, context.progress)
+        return models.build(spec, len(data.classes), weights, data.class_map, context.seed, context.progress)
 
     def _teacher(self, context: PassContext) -> nn.Module:
         if self.teacher == ORIGINAL:
@@ -105,15 +105,11 @@ class Distill(RecoveryTraining):
                 f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
                 "so it has nothing to teach; give teacher_weights."
             )
-        from compress.models.adaptation import adapt_input
-
-        return adapt_input(built, context.preprocess)
+        return models.adapt_input(built, context.preprocess)
 
     def _unlabelled(self, context: PassContext) -> Split | None:
         if self.unlabelled is None:
             return None
-        from certify.data import load
-
         split = load(self.unlabelled, seed=context.seed, progress=context.progress).train
         if split is None:
             raise UsageError(f"The unlabelled data '{self.unlabelled}' have no train part to learn from.")

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from certify.suggest import unknown_name
 from compress.core.context import PassContext
-from compress.core.pass_protocol import Declined, OnnxPass, PassRecord
+from compress.core.pass_protocol import OnnxPass, PassRecord
+from compress.quantization import post_training
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.ranges import Calibration
-
-if TYPE_CHECKING:
-    import onnx
-
-    from compress.onnx_graph.graph import Graph
-    from compress.quantization.post_training.quantizer import Quantizer
 
 
 class QuantizeStatic(IntegerPass, OnnxPass):
@@ -76,80 +69,6 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
-        from certify.graph.load import load_model
-        from compress.onnx_graph import onnx_file
-        from compress.onnx_graph.graph import Graph, count_types, session
-        from compress.quantization.post_training.prepare import prepared
-        from compress.quantization.post_training.quantizer import Quantizer
-
-        target = self._target(context)
-        folder = context.workspace or model.parent
-        if any(node.op_type == "QuantizeLinear" for node in load_model(model).graph.node):
-            return model, PassRecord.refused("its activations are quantized already, and rounding twice only loses")
-        graph = Graph(prepared(model, folder))
-        before = [node.name for node in graph.weighted()]
-        kept = self._kept(graph, before)
-        if not before:
-            return model, PassRecord.refused("it has no float layer with weights")
-        quantizer = Quantizer(self, model, graph, target, context)
-        made, budget = self._within_budget(quantizer, kept, before, context)
-        written = folder / f"{model.stem}.int8.onnx"
-        with onnx_file.replacing(written) as beside:
-            onnx_file.save(made, beside)
-            session(beside)  # the runtime loads it
-        after = Graph(made)
-        remaining = [node.name for node in after.weighted()]
-        done = {
-            "target": target.name,
-            "why": target.reason,
-            "activation_type": target.activation_type,
-            "weight_type": target.weight_type,
-            "weight_bits": 7 if target.reduce_range else 8,
-            "per_channel": self.per_channel,
-            "calibration": self.calibration,
-            **quantizer.notes,
-            **budget,
-            "quantized": len(before) - len(remaining),
-            "kept_float": len(remaining),
-            "operators": count_types(made.graph),
-        }
-        if target.saturates:
-            done["saturation"] = asdict(quantizer.saturation(after))
-        reasons = dict.fromkeys(kept, "the recipe keeps it float")
-        reasons |= dict.fromkeys(budget.get("left_float", ()), "the loss on validation data was above the budget")
-        why = "ONNX Runtime's quantizer leaves it float"
-        left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
-        return written, PassRecord(done, (*quantizer.declined, *left))
-
-    def _kept(self, graph: Graph, weighted: list[str]) -> list[str]:
-        """Names of the nodes that stay float because the recipe says so."""
-        names = [node.name for node in graph.nodes]
-        for name in self.keep_nodes:
-            if name not in names:
-                raise unknown_name("node in keep_nodes", name, names)
-        ends = weighted[:1] * self.keep_first + weighted[-1:] * self.keep_last
-        return list(dict.fromkeys((*self.keep_nodes, *ends)))
-
-    def _within_budget(
-        self, quantizer: Quantizer, kept: list[str], weighted: list[str], context: PassContext
-    ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        """The quantized model, with as many of the worst layers in floats as the budget asks for.
-
-        The second value goes into the record: the loss, and the layers that were left float for it.
-        """
-        from compress.quantization.post_training.sensitivity import fewest_kept
-
-        made = quantizer.make(kept)
-        budget = context.max_loss_percent if self.max_loss is None else self.max_loss
-        if budget is None or not context.data.validation:
-            return made, {}
-        loss = quantizer.loss(made)
-        most = int(self.max_float * len(weighted))
-        if loss.shown <= budget or most == 0:
-            return made, {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
-        worst = [name for name in quantizer.worst_first(made) if name not in kept]
-        count = fewest_kept(lambda n: quantizer.loss(quantizer.make([*kept, *worst[:n]])).shown, budget, most)
-        made = quantizer.make([*kept, *worst[:count]])
-        loss = quantizer.loss(made)
-        notes = {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
-        return made, {**notes, "left_float": worst[:count]}
+        shared = {name: value for name, value in self if name not in ("target", "activation_type", "reduce_range")}
+        settings = post_training.StaticSettings(asked_by=self.name, target=self._target(context), **shared)
+        return post_training.quantize_static(settings, model, context)

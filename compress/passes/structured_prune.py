@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from compress import pruning
 from compress.core.context import PassContext
-from compress.core.model_stats import count_macs, count_parameters
-from compress.core.pass_protocol import Declined, PassRecord, TorchPass
-from compress.pruning.equivalence import TRACE_FAILURES, describe_error, why_broken, why_inexact
-from compress.pruning.limits import LimitExceeded, enforceable, limits
+from compress.core.pass_protocol import PassRecord, TorchPass
+from compress.passes.distill import Distill
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from compress.pruning.blocks import BlockPruner
-    from compress.pruning.channels import ChannelPruner
-
-    Pruner = ChannelPruner | BlockPruner
+    from compress.training.optimization import Hooks
 
 Importance = Literal[
     "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
@@ -30,15 +23,6 @@ Scope = Literal["local", "global", "isomorphic"]
 Attention = Literal["heads", "head_dims", "none"]
 TARGETS = ("macs", "parameters", "latency")
 DEFAULT_MACS = 0.5
-SPARSIFY_LR = 0.01
-"""Of sparse learning, by SGD: Adam would divide the pull by its own size."""
-
-WAYS = {"channels": "torch-pruning", "blocks": "pruning inside of blocks"}
-NO_LIMIT = "it can be enforced in the main thread of a POSIX system only"
-
-
-class _NotThisWay(Exception):
-    """A model can't be pruned the way that was tried."""
 
 
 class StructuredPrune(TorchPass):
@@ -142,173 +126,14 @@ class StructuredPrune(TorchPass):
                 original are missing; or no layer has a name that is to be kept.
             ModelError: the target is a latency, and the model can't be exported.
         """
-        if self.latency is not None:
-            from compress.pruning.latency import prune_to_latency
+        return pruning.prune(self.settings(), model, context, _teach)
 
-            return prune_to_latency(self._with_macs, model, context, self.latency)
-        from compress.pruning.heads import has_attention
-
-        reasons: list[str] = []
-        for way in ("blocks",) if has_attention(model) else ("channels", "blocks"):
-            try:
-                pruned, record = self._by(way, model, context)
-            except _NotThisWay as error:
-                reasons.append(str(error))
-                continue
-            across = [Declined("channels across blocks", why) for why in reasons]
-            no_limit = [] if enforceable() else [Declined("time limit", NO_LIMIT)]
-            return pruned, PassRecord(record.done, (*record.declined, *across, *no_limit))
-        return copy.deepcopy(model).cpu().eval(), PassRecord.refused("; ".join(reasons))
-
-    def _by(self, way: str, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """Prune a copy one way, or give an unchanged one with the reason why the target can't be reached.
-
-        Raises:
-            _NotThisWay: the architecture does not allow it, or takes too long.
-        """
-        import torch
-
-        pruned = copy.deepcopy(model).cpu().eval()
-        with torch.random.fork_rng(devices=[]), context.progress.task("Pruning") as bar:
-            torch.manual_seed(context.seed)
-            try:
-                if way == "channels" and (why := self._why_inexact(model, context)):
-                    raise _NotThisWay(why)
-                record = self._prune(way, pruned, context, bar.advance)
-            except LimitExceeded as error:
-                raise _NotThisWay(f"{WAYS[way]} {error}") from error
-            except TRACE_FAILURES as error:
-                raise _NotThisWay(
-                    f"{WAYS[way]} could not work through this architecture ({describe_error(error)})"
-                ) from error
-        if not record.changed:
-            return copy.deepcopy(model).cpu().eval(), record
-        if why := why_broken(pruned, model, context.sample(2)):
-            raise _NotThisWay(why)
-        return pruned, record
-
-    def _why_inexact(self, model: nn.Module, context: PassContext) -> str:
-        """Why the groups that a trace finds are not to be trusted, or an empty string."""
-        trial = self.model_copy(update={"importance": "magnitude_l2"})
-        sample = context.sample(1)
-        _, share, count = self._target(sample)
-
-        def cut(copied: nn.Module) -> None:
-            if (pruner := trial._pruner("channels", copied, sample, context, count)) is not None:
-                pruner.prune_to(int(share * pruner.left()))
-
-        with limits(self.time_limit_s):
-            return why_inexact(model, cut, context.sample(2))
-
-    def _with_macs(self, share: float, *, trial: bool) -> StructuredPrune:
-        """The same pass with a target in multiply-adds; without any training where it is for a trial."""
-        plain = {"steps": 1, "recover_epochs": 0, "sparsify_epochs": 0} if trial else {}
-        return self.model_copy(update={"macs": share, "latency": None, **plain})
-
-    def _target(self, sample: torch.Tensor) -> tuple[str, float, Callable[[nn.Module], int]]:
-        """What is to fall, to which share of the original's, and what counts it."""
-        if self.parameters is not None:
-            return "parameters", self.parameters, count_parameters
-
-        def macs(model: nn.Module) -> int:
-            return count_macs(model, sample.to(next(model.parameters()).device))
-
-        return "multiply-adds", self.macs or DEFAULT_MACS, macs
-
-    def _prune(self, way: str, model: nn.Module, context: PassContext, advance: Callable[..., None]) -> PassRecord:
-        sample = context.sample(1)
-        what, share, count = self._target(sample)
-        if self.sparsify_epochs:
-            self._sparsify(way, model, sample, context)
-        with limits(self.time_limit_s):
-            original, before = count(context.teacher or model), count(model)
-            if before <= share * original:
-                return PassRecord.refused(f"it has {before / original:.3f} of the original's {what} already")
-            pruner = self._pruner(way, model, sample, context, count)
-        if pruner is None:
-            return PassRecord.refused("it has no convolution or linear layer")
-        widths = pruner.widths()
-        left = self._rounds(pruner, context, share * original, advance)
-        if left > share * original:
-            return PassRecord.refused(
-                f"{share:g} of the {what} can't be reached, only {left / original:.3f}, with at most "
-                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}",
-                pruner.left_out(pruner.widths()),
-            )
-        after = pruner.widths()
-        done = {
-            f"{'parameters' if self.parameters else 'macs'}_share": left / original,
-            "way": way,
-            "ratio": pruner.ratio,
-            "round_to": pruner.rules.multiple,
-            "channels_before": sum(widths.values()),
-            "channels_after": sum(after.values()),
-            "layers": {name: [widths[name], after[name]] for name in widths if after[name] != widths[name]},
-        }
-        return PassRecord(done, tuple(pruner.left_out(after)))
-
-    def _pruner(
-        self, way: str, model: nn.Module, sample: torch.Tensor, context: PassContext, count: Callable[[nn.Module], int]
-    ) -> Pruner | None:
-        """What removes channels of the model; None where it has no layer that has any."""
-        from compress.pruning.blocks import BlockPruner
-        from compress.pruning.channels import ChannelPruner, count_by_layers, find_head, find_layers, multiple_of
-        from compress.pruning.rules import PruningRules
-
-        head = find_head(model, sample)
-        if head is None:
-            return None
-        rules = PruningRules(
-            head=head,
-            importance=self.importance,
-            scope=self.scope,
-            multiple=self.round_to or multiple_of(model, head, context.target.channel_multiple),
-            most=self.max_ratio,
-            count=count_by_layers(model, sample, count) if way == "channels" and self.parameters is None else count,
-            keep=find_layers(model, self.keep_layers),
-        )
-        if way == "channels":
-            return ChannelPruner(model, sample, rules)
+    def settings(self) -> pruning.PruneSettings:
+        """What the engine is asked for."""
         attention = None if self.attention == "none" else self.attention
-        return BlockPruner(model, sample, rules, attention=attention, embedding=self.embedding)
+        return pruning.PruneSettings(**{**dict(self), "attention": attention, "asked_by": self.name})
 
-    def _rounds(self, pruner: Pruner, context: PassContext, wanted: float, advance: Callable[..., None]) -> int:
-        """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
-        from compress.pruning.importance import FROM_DATA, Estimator
 
-        from_data = self.importance in FROM_DATA
-        estimator = Estimator(self.importance, context, self.batches, self.name) if from_data else None
-        before = left = pruner.left()
-        # the norms of what lies inside of blocks do not change while nothing is learnt between the rounds
-        steps = self.steps if estimator or self.recover_epochs or not pruner.separate else 1
-        for step in range(1, steps + 1):
-            if estimator is not None:
-                estimator.estimate(pruner.model)
-            with limits(self.time_limit_s):
-                left = pruner.prune_to(int((wanted / before) ** (step / steps) * before))
-            if estimator is not None:
-                estimator.clear(pruner.model)
-            advance(1 / steps, f"{left / before:.2f} left")
-            if self.recover_epochs and step < steps:
-                self._recover(pruner.model, context)
-        return left
-
-    def _sparsify(self, way: str, model: nn.Module, sample: torch.Tensor, context: PassContext) -> None:
-        """Sparse learning of DepGraph, section 3.3: a penalty on the norm of each group, most on the weakest."""
-        from compress.passes.distill import Distill
-        from compress.pruning.blocks import block_penalty
-        from compress.pruning.channels import find_head, group_penalty
-        from compress.training.optimization import Hooks
-
-        with limits(self.time_limit_s):
-            if way == "channels":
-                penalty = group_penalty(model, sample, find_head(model, sample), self.sparsify)
-            else:
-                penalty = block_penalty(model, sample, self.sparsify)
-        config = {"epochs": self.sparsify_epochs, "optimizer": "sgd", "lr": SPARSIFY_LR, "keep": "last"}
-        Distill.model_validate(config).teach(model, context, Hooks(adjust=penalty))
-
-    def _recover(self, model: nn.Module, context: PassContext) -> None:
-        from compress.passes.distill import Distill
-
-        Distill.model_validate({"epochs": self.recover_epochs}).teach(model, context)
+def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:
+    """Train a model in place, with the original as its teacher."""
+    Distill.model_validate(schedule).teach(model, context, hooks)

@@ -1,1 +1,30 @@
 """Pruning engines: groups of units that go together, how important they are, and the proof that removal is exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.pruning.depth import drop_blocks
+    from compress.pruning.heads import loosen
+    from compress.pruning.low_rank import factorize
+    from compress.pruning.nm_sparsity import pattern_masks
+    from compress.pruning.structured import PruneSettings, prune
+
+__all__ = ["PruneSettings", "drop_blocks", "factorize", "loosen", "pattern_masks", "prune"]
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "depth": ("drop_blocks",),
+        "heads": ("loosen",),
+        "low_rank": ("factorize",),
+        "nm_sparsity": ("pattern_masks",),
+        "structured": (
+            "PruneSettings",
+            "prune",
+        ),
+    },
+)

@@ -27,12 +27,10 @@ from certify.feeding import by_input
 from certify.judge.quantiles import quantile_estimate
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from compress.passes.structured_prune import StructuredPrune
 
 PAIRS = 21
 """Timings of each; the interval of the median then lies between the 6th and the 16th of the ratios."""
@@ -154,16 +152,16 @@ def search(attempt: Callable[[float], Trial | None], wanted: float) -> list[Tria
 
 
 def prune_to_latency(
-    with_macs: Callable[..., StructuredPrune], model: nn.Module, context: PassContext, wanted: float
+    prune_at: Callable[..., tuple[nn.Module, PassRecord]], model: nn.Module, context: PassContext, wanted: float
 ) -> tuple[nn.Module, PassRecord]:
     """Prune to the share of the multiply-adds at which the time is as wanted.
 
-    Candidates are pruned at once and never trained; the one that is chosen is then made with all that the pass was
-    told, and timed again, since the figure that it was chosen for is likely to be too good.
+    Candidates are pruned at once and never trained; the one that is chosen is then made with everything that was
+    asked for, and timed again, since the figure that it was chosen for is likely to be too good.
 
     Args:
-        with_macs: gives the pass with a share of multiply-adds as its target.
-        model: that is pruned; left as it is.
+        prune_at: prunes a copy of the model to a share of the multiply-adds; at once, where it is for a ``trial``.
+        model: left as it is.
         context: the shares refer to its teacher, where it has one.
         wanted: share of the original's time.
 
@@ -177,7 +175,7 @@ def prune_to_latency(
     refused: list[str] = []
 
     def attempt(share: float) -> Trial | None:
-        candidate, record = with_macs(share, trial=True).apply(model, context)
+        candidate, record = prune_at(share, trial=True)
         if not record.changed:
             refused.append(record.declined[0].why)
             return None
@@ -186,7 +184,7 @@ def prune_to_latency(
     tried = search(attempt, wanted)
     chosen = best(tried, wanted)
     if chosen is not None:
-        pruned, record = with_macs(chosen.macs_share, trial=False).apply(model, context)
+        pruned, record = prune_at(chosen.macs_share, trial=False)
         reached = stopwatch.time_share(pruned)
         if record.changed and reached.value <= wanted:
             found = {"latency_share": reached.to_json(), "latency_trials": [trial.to_json() for trial in tried]}

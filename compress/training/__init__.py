@@ -1,1 +1,25 @@
 """Training: optimisation, distillation, data loading, several devices, and the training of baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.training.optimization import NO_HOOKS, Hooks, TrainingConfig
+    from compress.training.training import train
+
+__all__ = ["Hooks", "NO_HOOKS", "TrainingConfig", "train"]
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "optimization": (
+            "Hooks",
+            "TrainingConfig",
+            "NO_HOOKS",
+        ),
+        "training": ("train",),
+    },
+)

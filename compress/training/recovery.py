@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
+from compress import training
 from compress.core.context import PassContext
 from compress.core.pass_protocol import Declined, PassRecord, TorchPass
 
@@ -62,18 +63,15 @@ class RecoveryTraining(TorchPass):
             UsageError: there are no train or validation samples.
             ModelError: the loss is not finite.
         """
-        from compress.training.optimization import NO_HOOKS
-        from compress.training.training import TrainingConfig, train
-
         for part in ("train", "validation"):
             context.data.part(part, self.name)
         schedule = {name: getattr(self, name) for name in RecoveryTraining.model_fields}
         flip = self.flip if self.flip is not None else min(context.data.input_size) > FLIPPED_FROM
-        result = train(
+        result = training.train(
             model,
             cast("Dataset", context.data),  # training uses the parts that a pass may see, and no others
             context.preprocess,
-            TrainingConfig(**{**schedule, "flip": flip}, **settings),
+            training.TrainingConfig(**{**schedule, "flip": flip}, **settings),
             teacher=teacher,
             unlabelled=unlabelled,
             seed=context.seed,
@@ -81,7 +79,7 @@ class RecoveryTraining(TorchPass):
             progress=context.progress,
             device=context.device,
             description=description,
-            hooks=hooks or NO_HOOKS,
+            hooks=hooks or training.NO_HOOKS,
             resume=None if context.workspace is None else context.workspace / f"{self.name}.training",
         )
         done = {

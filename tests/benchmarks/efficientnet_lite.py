@@ -23,7 +23,7 @@ import PIL.Image
 
 from certify.data import Dataset, ImagePreprocess, Split, array_split
 from compress.core.targets import choose
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
 from compress.passes import PassContext, PassData
 from compress.passes.quantize_static import QuantizeStatic

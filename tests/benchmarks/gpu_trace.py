@@ -95,7 +95,7 @@ def onnx_files(folder: Path) -> dict[str, tuple[Path, str]]:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    from compress.exchange.export import export
+    from compress.exchange.onnx_export import export
 
     found = {}
     for number, (name, net) in enumerate(networks().items()):

@@ -29,7 +29,7 @@ from certify.data import Dataset, load
 from certify.graph.load import load_model
 from compress.core.model_stats import file_scores
 from compress.core.targets import choose
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.job import recipe
 from compress.models import catalog
 from compress.models.texts import tokenize

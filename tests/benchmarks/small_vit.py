@@ -20,7 +20,7 @@ from torchvision.models import VisionTransformer
 from certify.data import default_preprocess, load
 from compress.core.model_stats import file_scores
 from compress.core.targets import choose
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.job import recipe
 from compress.passes import PassContext, PassData
 from compress.passes.quantize_static import QuantizeStatic

@@ -125,7 +125,7 @@ def context(dataset: Dataset, model: nn.Module, tmp_path) -> PassContext:
 
 @pytest.fixture(scope="session")
 def exported(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from compress.exchange.export import export
+    from compress.exchange.onnx_export import export
 
     path = tmp_path_factory.mktemp("exported") / "float.onnx"
     export(_model(), default_preprocess(dataset), path, classes=CLASSES)

@@ -21,13 +21,13 @@ from certify.data.arrays import from_mapping
 from certify.errors import LeanmarkError
 from certify.graph.counts import count
 from certify.graph.load import load_model
+from compress.core import onnx_file
 from compress.core.model_stats import count_macs, count_parameters
 from compress.core.targets import choose
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples, agreement, run_onnx
 from compress.models import catalog
 from compress.models.built import BuiltModel
-from compress.onnx_graph import onnx_file
 from compress.passes import PassContext, PassData, PassRecord
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune

@@ -1,1 +1,27 @@
 """Quantization-aware training: fake quantizers in a torch module, and its export to integers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.quantization.aware_training.export import filled
+    from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
+    from compress.quantization.aware_training.preparation import FakeQuantSettings, fake_quantized, step_sizes
+
+__all__ = ["FakeQuantModel", "FakeQuantSettings", "fake_quantized", "filled", "step_sizes"]
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "export": ("filled",),
+        "fake_quant_model": ("FakeQuantModel",),
+        "preparation": (
+            "FakeQuantSettings",
+            "fake_quantized",
+            "step_sizes",
+        ),
+    },
+)

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from certify.errors import ModelError
+from compress.core import onnx_file
 from compress.core.pass_protocol import Declined
-from compress.onnx_graph import onnx_file
 from compress.onnx_graph.graph import Array, Graph, attributes
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Layer, Rounding, Site
 from compress.quantization.aware_training.fake_quantize import bias_codes, bias_step

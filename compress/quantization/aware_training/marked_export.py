@@ -15,8 +15,8 @@ from torch import nn
 
 from certify.data import Preprocess
 from certify.errors import ModelError
+from compress.core import onnx_file
 from compress.models.tokens import as_exported
-from compress.onnx_graph import onnx_file
 from compress.onnx_graph.graph import Graph, attributes
 from compress.quantization.aware_training.fake_quant_model import MARKER, FakeQuantModel
 from compress.quantization.post_training.prepare import prepared

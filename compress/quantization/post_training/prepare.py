@@ -10,7 +10,7 @@ import onnx.version_converter
 
 from certify.errors import ModelError
 from certify.graph.load import load_model
-from compress.onnx_graph import onnx_file
+from compress.core import onnx_file
 from compress.onnx_graph.graph import failures, opset
 from compress.onnx_graph.spatial_means import means_as_pools
 

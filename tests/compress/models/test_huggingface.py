@@ -22,7 +22,7 @@ from certify.graph.counts import count
 from certify.graph.load import load_model
 from compress.core import model_stats
 from compress.exchange import checkpoint
-from compress.exchange.export import ExportRecord, export
+from compress.exchange.onnx_export import ExportRecord, export
 from compress.exchange.parity import run_onnx
 from compress.models import catalog
 from compress.models.adaptation import adapt_input

@@ -16,7 +16,7 @@ from certify.errors import UsageError
 from certify.files import sha256_file
 from compress import passes
 from compress.core.model_stats import state_digest
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
 from compress.job import recipe
 from compress.passes import PassData, PassRecord

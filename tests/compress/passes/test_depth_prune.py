@@ -12,7 +12,8 @@ from torch import nn
 from compress.core.model_stats import count_macs, state_digest
 from compress.exchange import checkpoint
 from compress.models.built import ModelSource
-from compress.passes.depth_prune import DepthPrune, find_blocks
+from compress.passes.depth_prune import DepthPrune
+from compress.pruning.depth import find_blocks
 
 
 def test_blocks_that_do_least_are_dropped_in_order(deep, context):

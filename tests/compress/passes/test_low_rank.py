@@ -11,7 +11,8 @@ from torch import nn
 from compress.core.model_stats import count_macs, state_digest
 from compress.exchange import checkpoint
 from compress.models.built import ModelSource
-from compress.passes.low_rank import LowRank, _rank
+from compress.passes.low_rank import LowRank
+from compress.pruning.low_rank import least_rank
 
 
 class Low(nn.Module):
@@ -44,7 +45,7 @@ def low():
     return Low().eval()
 
 
-def test_factors_give_the_same_outputs_when_the_weights_have_that_rank(low, context):
+def test_factors_give_the_same_outputs_when_the_weights_have_thatleast_rank(low, context):
     context = replace(context, teacher=low)
     factored, record = LowRank(energy=0.999999).apply(low, context)
     assert record.done["ranks"] == {"wide": [3, 3], "point": [4], "hidden": [5]}
@@ -64,7 +65,7 @@ def test_model_comes_back_unchanged_when_no_layer_becomes_cheaper(model, context
 
 @pytest.mark.parametrize(("energy", "rank"), [(0.5, 1), (0.79, 1), (0.81, 2), (0.99, 3)])
 def test_rank_is_the_least_that_keeps_the_energy(energy, rank):
-    assert _rank(torch.tensor([4.0, 1.5, 1.3, 0.0]), energy) == rank  # squares 16, 2.25, 1.69
+    assert least_rank(torch.tensor([4.0, 1.5, 1.3, 0.0]), energy) == rank  # squares 16, 2.25, 1.69
 
 
 def test_attention_is_left_alone(context):

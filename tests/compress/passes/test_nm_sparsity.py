@@ -11,9 +11,10 @@ from onnx import numpy_helper
 
 from compress.core.model_stats import state_digest
 from compress.core.targets import TARGETS
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.passes.distill import Distill
-from compress.passes.nm_sparsity import NmSparsity, largest_of_four
+from compress.passes.nm_sparsity import NmSparsity
+from compress.pruning.nm_sparsity import largest_of_four
 
 
 def test_largest_of_four_are_kept_along_the_inputs():

@@ -17,8 +17,8 @@ from certify.errors import ModelError, UsageError
 from compress.core.model_stats import state_digest
 from compress.core.targets import TARGETS
 from compress.exchange import checkpoint
-from compress.exchange.export import export, write_once
 from compress.exchange.fake_quant_parity import compare_fake_quant
+from compress.exchange.onnx_export import export, write_once
 from compress.exchange.parity import run_onnx
 from compress.onnx_graph.graph import Graph, count_types
 from compress.passes import PassContext, PassData

@@ -15,7 +15,7 @@ from certify.data import default_preprocess
 from certify.graph.counts import count
 from certify.graph.fusion import quantization
 from certify.graph.load import load_model
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
 from compress.passes.half import Half
 from compress.passes.quantize_dynamic import QuantizeDynamic

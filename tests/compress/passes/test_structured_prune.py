@@ -16,11 +16,12 @@ from torch import nn
 
 from compress.core.model_stats import count_macs, count_parameters, state_digest
 from compress.passes.distill import Distill
-from compress.passes.structured_prune import Importance, Scope, StructuredPrune
+from compress.passes.structured_prune import Importance, Scope, StructuredPrune, _teach
 from compress.pruning import limits as limits_of_passes
 from compress.pruning.channels import group_penalty
 from compress.pruning.importance import MEASURES, Estimator
 from compress.pruning.limits import LimitExceeded, limits
+from compress.pruning.structured import sparsify
 from compress.training.training import evaluate
 
 
@@ -81,7 +82,7 @@ def test_sparse_learning_comes_before_pruning_when_it_is_asked_for(model, contex
     teacher = replace(context, teacher=taught)
     learnt = copy.deepcopy(taught)
     config = StructuredPrune(sparsify_epochs=3, sparsify=0.02, macs=0.6, round_to=2)
-    config._sparsify("channels", learnt, context.sample(1), teacher)
+    sparsify(config.settings(), "channels", learnt, teacher, _teach)
     before, after = (sum(p.norm().item() for p in m.parameters() if p.ndim > 1) for m in (taught, learnt))
     assert after < 0.99 * before
     assert evaluate(learnt, context.data.validation, context.preprocess).accuracy > 0.9

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
-from compress.passes.trim_kernels import TrimKernels, _axis
+from compress.onnx_graph.kernel_crop import live_taps
+from compress.passes.trim_kernels import TrimKernels
 
 
 @settings(deadline=None, max_examples=150)
@@ -28,7 +29,7 @@ def test_outputs_stay_the_same_for_any_kernel(size, taken, stride, begin, end, s
     random = np.random.default_rng(seed)
     values, kernel = (torch.from_numpy(random.normal(size=(1, 1, n))) for n in (taken, size))
     wanted = functional.conv1d(functional.pad(values, (begin, end)), kernel, stride=stride)
-    axis = _axis(size, taken, wanted.shape[-1], stride, begin, end)
+    axis = live_taps(size, taken, wanted.shape[-1], stride, begin, end)
     assert min(axis.pads) >= 0
     cut = kernel[:, :, axis.first : axis.last + 1]
     found = functional.conv1d(functional.pad(values, axis.pads), cut, stride=stride)

@@ -1,4 +1,4 @@
-"""Some trainings, written to a file with their weights: run by test_team.py, alone and by torchrun."""
+"""Some trainings, written to a file with their weights: run by test_distributed.py, alone and by torchrun."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from nets import EXACT, TRANSFORMERS, Tokens, largest_difference, made
 from torch import nn
 
 from compress.core.model_stats import count_macs
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.models.attention import SelfAttention, TokenAttention, WindowAttention
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.heads import attentions, head_group, loose, loosen

@@ -10,10 +10,10 @@ from torch import nn
 
 from certify.data import default_preprocess
 from certify.errors import ModelError
-from compress.exchange import export as exporting
-from compress.exchange.export import export
+from compress.core import onnx_file
+from compress.exchange import onnx_export as exporting
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import Parity, run_onnx
-from compress.onnx_graph import onnx_file
 
 
 @pytest.fixture

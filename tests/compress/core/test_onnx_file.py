@@ -14,10 +14,10 @@ from certify.data import default_preprocess
 from certify.errors import ModelError
 from certify.graph.counts import count
 from certify.graph.load import load_model
+from compress.core import onnx_file
 from compress.core.model_stats import of_file
-from compress.exchange.export import export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
-from compress.onnx_graph import onnx_file
 from compress.onnx_graph.graph import session
 from compress.passes.half import Half
 from compress.passes.quantize_dynamic import QuantizeDynamic
@@ -128,7 +128,7 @@ def test_pass_does_the_same_when_weights_lie_beside(config, inside, context, tmp
 
 
 def test_older_exporter_writes_one_file_beside_when_weights_are_too_many(model, context, tmp_path, monkeypatch):
-    from compress.exchange import export as exporting
+    from compress.exchange import onnx_export as exporting
 
     monkeypatch.setattr(onnx_file, "INLINE_BYTES", LITTLE)
     monkeypatch.setattr(exporting, "EXPORTERS", {"torchscript": exporting.EXPORTERS["torchscript"]})

@@ -20,10 +20,10 @@ from torch import nn
 from certify.data import ImagePreprocess, Preprocess
 from certify.errors import ModelError
 from certify.progress import Progress, Silent
+from compress.core import onnx_file
 from compress.exchange.fake_quant_parity import compare_fake_quant
 from compress.exchange.parity import Parity, Samples, compare, require_finite
 from compress.models.tokens import as_exported
-from compress.onnx_graph import onnx_file
 from compress.quantization.aware_training.export import as_integers
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 from compress.quantization.aware_training.marked_export import as_marked
