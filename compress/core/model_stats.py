@@ -6,18 +6,21 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from certify.data.scoring import score
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from certify.data.dataset import Split
+from certify.data.preprocess import Preprocess
+from certify.data.scoring import Scores, score
 from certify.files import sha256_file
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from certify.data.dataset import Split
-    from certify.data.preprocess import Preprocess
-    from certify.data.scoring import Scores
+from certify.graph.counts import count
+from certify.graph.load import load_model
+from compress.core import onnx_file
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,6 @@ def of_module(module: nn.Module, sample: torch.Tensor) -> StageFacts:
 
 def of_file(path: Path) -> StageFacts:
     """Facts of an ONNX file with the weights that it keeps beside it."""
-    from certify.graph.counts import count
-    from certify.graph.load import load_model
-    from compress.core import onnx_file
-
     counts = count(load_model(path))
     parts = onnx_file.parts(path)
     return StageFacts(sha256_file(*parts), counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
@@ -71,9 +70,6 @@ def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, 
     Raises:
         ModelError: its outputs do not fit the data, or are not finite.
     """
-    import numpy as np
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     outputs = []
     size = session.get_inputs()[0].shape[0]
@@ -99,10 +95,6 @@ def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
         module: any torch module.
         sample: one preprocessed sample (1, ...).
     """
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
     modes = {m: m.training for m in module.modules()}
     trained = [p for p in module.parameters() if p.requires_grad]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
@@ -127,11 +119,5 @@ def state_digest(module: nn.Module) -> str:
         plain = tensor.detach().cpu().contiguous()
         header = f"{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode()
         digest.update(struct.pack("<I", len(header)) + header)
-        digest.update(plain.flatten().view(_bytes_type()).numpy().tobytes() if plain.numel() else b"")
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
     return digest.hexdigest()
-
-
-def _bytes_type() -> torch.dtype:
-    import torch
-
-    return torch.uint8

@@ -6,23 +6,26 @@ import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import nn
+
+from certify.certificate.normalise import normalise
 from certify.data import Dataset
 from compress.core import model_stats
 from compress.core.context import PassContext
 from compress.core.model_stats import StageFacts
 from compress.core.pass_protocol import Pass, PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
+from compress.exchange import checkpoint
+from compress.exchange.onnx_export import ExportRecord, export
 from compress.job.lineage import BaselineRow, Row
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from compress.exchange.onnx_export import ExportRecord
+from compress.training.baseline import trained_baseline
+from compress.training.training import evaluate
 
 MODEL = "model.onnx"
 BASELINE = "baseline.onnx"
@@ -122,8 +125,6 @@ class Job:
 
     def _baseline(self, module: nn.Module) -> tuple[nn.Module, str, BaselineRow]:
         """The original with its weights, trained here if it came without any."""
-        from compress.training.baseline import trained_baseline
-
         context, original = self._context, self._original
         origin, trained, done = original.origin, False, {}
         with metered(context.device) as cost:
@@ -150,8 +151,6 @@ class Job:
 
     def _torch_passes(self, module: nn.Module, size: StageFacts) -> tuple[nn.Module, bool]:
         """Apply the torch passes; the second value says whether any changed the model."""
-        from compress.exchange import checkpoint
-
         changed = False
         passes = [p for p in self._recipe.passes if isinstance(p, TorchPass)]
         names = [f"{number}-{p.name}" for number, p in enumerate(passes)]
@@ -217,8 +216,6 @@ class Job:
 
     def _export(self, module: nn.Module, name: str) -> tuple[Path, Mapping[str, Any]]:
         """The module as an ONNX file that agrees with it, and the lineage's object ``export``."""
-        from compress.exchange.onnx_export import export
-
         context, step = self._context, self._workspace.finished(f"export of the {name}")
         if step is not None:
             return self._workspace.path(step.file), step.notes
@@ -231,8 +228,6 @@ class Job:
 
     def _outputs(self, module: nn.Module) -> int:
         """Outputs that the file must have: the data's classes, or all that the class map picks among."""
-        import torch
-
         if self._context.preprocess.class_map is None:
             return len(self._context.data.classes)
         with torch.no_grad():
@@ -244,20 +239,14 @@ class Job:
         return {CHECKPOINT: path, STRUCTURE: self._workspace.path(STRUCTURE)}
 
     def _save(self, path: Path, module: nn.Module) -> None:
-        from compress.exchange import checkpoint
-
         checkpoint.save(path, module, self._source, original=self._original.module)
 
     def _normalised(self, path: Path, name: str) -> Path:
-        from certify.certificate.normalise import normalise
-
         target = self._workspace.path(name)
         normalise(path, target, self._context.preprocess)
         return target
 
     def _module_accuracy(self, module: nn.Module) -> float | None:
-        from compress.training.training import evaluate
-
         context = self._context
         if context.data.validation is None:
             return None

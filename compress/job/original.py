@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import nn
+
+from certify.certificate.normalise import stored_contract
 from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Preprocess, default_preprocess
 from certify.errors import ModelError, UsageError
 from certify.files import sha256_file
 from certify.progress import Progress
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from compress.models.built import BuiltModel, ModelSource
+from compress.core.model_stats import state_digest
+from compress.models import catalog
+from compress.models.built import BuiltModel, ModelSource
+from compress.models.tokens import as_classifier, token_input
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,6 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
 
 
 def _from_file(path: Path, request: Request, contract: Preprocess | None) -> OriginalModel:
-    from certify.certificate.normalise import stored_contract
-
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file with weights of its own; leave the weights out.")
     if not path.is_file():
@@ -93,8 +94,6 @@ def _from_file(path: Path, request: Request, contract: Preprocess | None) -> Ori
 
 
 def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, progress: Progress) -> OriginalModel:
-    from compress.models import catalog
-
     built = catalog.build(
         request.model, len(dataset.classes), request.weights, dataset.class_map, request.seed, progress
     )
@@ -132,12 +131,6 @@ def _covers(size: tuple[int, ...], least: tuple[int, int]) -> bool:
 
 
 def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None) -> OriginalModel:
-    import torch
-    from torch import nn
-
-    from compress.core.model_stats import state_digest
-    from compress.models.tokens import as_classifier, token_input
-
     if not isinstance(request.model, nn.Module):
         raise UsageError(
             f"A model is a name, the path of an .onnx file or an nn.Module; got {type(request.model).__name__}."

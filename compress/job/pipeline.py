@@ -6,12 +6,23 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import nn
+
+from certify.api import Result, certify
 from certify.certificate.issue import EVIDENCE_NAME
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
+from certify.estimate import Estimate
+from certify.evidence_file import read_evidence
 from certify.files import copy, sha256_file
+from certify.judge.accuracy import accuracy_estimates
+from certify.judge.edition import load_edition
+from certify.judge.grade import Grade
+from certify.judge.profile import Profile
 from certify.measure import runtimes
+from certify.measure.plan import Plan
 from certify.progress import Progress, Silent
 from compress.core.context import PassContext, PassData
 from compress.core.targets import choose
@@ -21,15 +32,6 @@ from compress.job.lineage import Lineage, describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from certify.api import Result
-    from certify.estimate import Estimate
-    from certify.judge.grade import Grade
-    from certify.judge.profile import Profile
-    from certify.measure.plan import Plan
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,8 +164,6 @@ def run(
 
 
 def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | None, threads: int | None) -> Plan:
-    from certify.measure.plan import Plan
-
     workload = recipe.workload
     plan = Plan(threads=threads, batch=workload.batch, runtime=runtime or workload.runtime, seed=seed)
     return plan if time_limit is None else replace(plan, time_limit_s=time_limit)
@@ -175,8 +175,6 @@ def _folder_name(spec: str) -> str:
 
 
 def _device() -> str:
-    import torch
-
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -227,8 +225,6 @@ def _certify(
 
     OUT is touched only once the measurement is done, so that until then it holds the whole result of an earlier job.
     """
-    from certify.api import certify
-
     lineage.write(workspace.path(LINEAGE))
     certified = certify(
         made.model,
@@ -256,9 +252,5 @@ def _certify(
 
 
 def _loss(evidence: Path, confidence: float) -> Estimate | None:
-    from certify.evidence_file import read_evidence
-    from certify.judge.accuracy import accuracy_estimates
-    from certify.judge.edition import load_edition
-
     edition = replace(load_edition(), confidence=confidence)
     return accuracy_estimates(read_evidence(evidence), edition).get("relative_loss_percent")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import onnx
+import onnx
 
 
 def means_as_pools(model: onnx.ModelProto) -> int:
@@ -21,8 +19,6 @@ def means_as_pools(model: onnx.ModelProto) -> int:
     Returns:
         How many were turned.
     """
-    import onnx
-
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
         for value in (*model.graph.input, *model.graph.value_info)
@@ -57,8 +53,6 @@ def drop_idle_means(model: onnx.ModelProto) -> list[str]:
     Returns:
         Names of the nodes.
     """
-    import onnx
-
     shapes = {
         value.name: [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.value_info)
@@ -92,8 +86,6 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 def _is_spatial(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, onnx.TensorProto]) -> bool:
     """Whether a mean goes over exactly the last two of four axes."""
-    import onnx
-
     axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), None)
     if axes is None and len(node.input) > 1 and node.input[1] in constants:
         axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
