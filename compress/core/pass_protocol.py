@@ -55,6 +55,23 @@ class PassRecord:
         return {"done": dict(self.done), "declined": [{"what": d.what, "why": d.why} for d in self.declined]}
 
 
+@dataclass(frozen=True)
+class PassTags:
+    """What the common checks of :mod:`compress.testing` have to know about a pass.
+
+    Attributes:
+        quick: parameters that make it quick on a network of a few thousand weights.
+        tried_on: network of :mod:`compress.testing.networks` that it has something to do with: ``residual``
+            (convolutions with batch norms), ``blocks`` (a sequence of residual blocks) or ``idle_taps`` (kernels
+            larger than the feature map).
+        deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
+    """
+
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    tried_on: Literal["residual", "blocks", "idle_taps"] = "residual"
+    deterministic: bool = True
+
+
 class Pass(BaseModel, abc.ABC):
     """A frozen, versioned config with the one function that applies it.
 
@@ -70,6 +87,8 @@ class Pass(BaseModel, abc.ABC):
     """Raised whenever the same config would give another model."""
     stage: ClassVar[Stage]
     """What it works on: an ``nn.Module``, or an ONNX file."""
+    tags: ClassVar[PassTags] = PassTags()
+    """What the common checks have to know about it."""
 
     @abc.abstractmethod
     def apply(self, model: Any, context: PassContext) -> tuple[Any, PassRecord]:

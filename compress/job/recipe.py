@@ -230,7 +230,8 @@ class _Reader:
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0]) if first["loc"] else key
             found = "" if isinstance(first["input"], dict) else f" (found {first['input']!r})"
-            message = first["msg"][:1].lower() + first["msg"][1:]
+            sentence = first["msg"].removeprefix("Value error, ")
+            message = sentence[:1].lower() + sentence[1:]
             raise self.error(nodes.get(name, node), f"{name} of {key}: {message}{found}.") from error
 
     def passes(self, node: yaml.Node) -> Iterator[Pass]:

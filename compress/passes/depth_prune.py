@@ -8,7 +8,7 @@ from pydantic import Field
 
 from compress import pruning
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord, TorchPass
+from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +32,7 @@ class DepthPrune(TorchPass):
 
     name: ClassVar[str] = "depth_prune"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(tried_on="blocks")
 
     macs: float = Field(0.75, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's.")
     samples: int = Field(128, ge=2, le=100_000, description="Calibration samples that a block's absence is judged on.")

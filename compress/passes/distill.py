@@ -11,7 +11,7 @@ from certify.data import load
 from certify.errors import DataError, UsageError
 from compress import models
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord
+from compress.core.pass_protocol import PassRecord, PassTags
 from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Distill(RecoveryTraining):
 
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 2
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
     method: Literal["kd", "dkd", "dist"] = Field("kd", description="How the answers of the two are compared.")
     alpha: float = Field(1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord
+from compress.core.pass_protocol import PassRecord, PassTags
 from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Finetune(RecoveryTraining):
 
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
 

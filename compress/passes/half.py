@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from compress.core.context import PassContext
-from compress.core.pass_protocol import OnnxPass, PassRecord
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 from compress.quantization import post_training
 
 
@@ -29,6 +29,7 @@ class Half(OnnxPass):
 
     name: ClassVar[str] = "half"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     kind: Literal["fp16", "bf16"] = Field("fp16", description="Which 16-bit floats.")
     samples: int = Field(64, ge=1, le=100_000, description="Calibration samples whose values are looked at.")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from compress import pruning
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord, TorchPass
+from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +32,7 @@ class LowRank(TorchPass):
 
     name: ClassVar[str] = "low_rank"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"energy": 0.5})
 
     energy: float = Field(0.9, gt=0, lt=1, description="Share of the squared singular values that each factor keeps.")
     least_saving: float = Field(

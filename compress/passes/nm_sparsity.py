@@ -9,7 +9,7 @@ from pydantic import Field
 
 from compress import pruning, training
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord
+from compress.core.pass_protocol import PassRecord, PassTags
 from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class NmSparsity(RecoveryTraining):
 
     name: ClassVar[str] = "nm_sparsity"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "force": True})
 
     force: bool = Field(False, description="Whether to do it for a target that does not profit from it.")
 

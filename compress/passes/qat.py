@@ -10,7 +10,7 @@ from pydantic import Field
 from certify.errors import ModelError
 from compress import exchange, pruning
 from compress.core.context import PassContext
-from compress.core.pass_protocol import Declined, PassRecord
+from compress.core.pass_protocol import Declined, PassRecord, PassTags
 from compress.quantization import aware_training
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.ranges import Calibration
@@ -46,6 +46,7 @@ class Qat(IntegerPass, RecoveryTraining):
     name: ClassVar[str] = "qat"
     version: ClassVar[int] = 1
     final: ClassVar[bool] = True
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "samples": 16, "calibration": "minmax"})
 
     epochs: int = Field(4, ge=1, le=10_000, description="Passes over the train samples.")
     lr: float = Field(2e-4, gt=0, le=10, description="Largest learning rate.")

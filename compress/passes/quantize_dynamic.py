@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from compress.core.context import PassContext
-from compress.core.pass_protocol import OnnxPass, PassRecord
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 from compress.quantization import post_training
 
 
@@ -28,6 +28,7 @@ class QuantizeDynamic(OnnxPass):
 
     name: ClassVar[str] = "quantize_dynamic"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"least_share": 0})
 
     least_share: float = Field(
         0.5, ge=0, le=1, description="Share of the multiply-adds in matrix products below which it declines."

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from compress.core.context import PassContext
-from compress.core.pass_protocol import OnnxPass, PassRecord
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 from compress.quantization import post_training
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.ranges import Calibration
@@ -41,6 +41,7 @@ class QuantizeStatic(IntegerPass, OnnxPass):
 
     name: ClassVar[str] = "quantize_static"
     version: ClassVar[int] = 3
+    tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     calibration: Calibration = Field("minmax", description="How the range of an activation follows from the samples.")
     batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")

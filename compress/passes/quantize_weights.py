@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from compress.core.context import PassContext
-from compress.core.pass_protocol import OnnxPass, PassRecord
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 from compress.quantization import post_training
 from compress.quantization.post_training.blockwise import Rounding
 
@@ -31,6 +31,7 @@ class QuantizeWeights(OnnxPass):
 
     name: ClassVar[str] = "quantize_weights"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"block": 16})
 
     bits: Literal[4, 8] = Field(4, description="Bits of a weight.")
     block: Literal[16, 32, 64, 128, 256] = Field(32, description="Inputs that share a scale.")

@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from certify.errors import UsageError
 from compress import pruning
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord, TorchPass
+from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.passes.distill import Distill
+from compress.pruning.rules import IMPORTANCES, Importance, Scope
 
 if TYPE_CHECKING:
     from torch import nn
 
     from compress.training.optimization import Hooks
 
-Importance = Literal[
-    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
-]
-Scope = Literal["local", "global", "isomorphic"]
 Attention = Literal["heads", "head_dims", "none"]
 TARGETS = ("macs", "parameters", "latency")
 DEFAULT_MACS = 0.5
@@ -54,6 +52,7 @@ class StructuredPrune(TorchPass):
 
     name: ClassVar[str] = "structured_prune"
     version: ClassVar[int] = 3
+    tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
         None, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's; 0.5 if nothing is said."
@@ -68,7 +67,10 @@ class StructuredPrune(TorchPass):
     embedding: bool = Field(
         False, description="Whether a transformer's width between its blocks is pruned too, with its layer norms."
     )
-    importance: Importance = Field("magnitude_l2", description="How the importance of a channel is judged.")
+    importance: Importance | str = Field(
+        "magnitude_l2",
+        description="How the importance of a channel is judged; package.module:function names one of your own.",
+    )
     scope: Scope = Field(
         "local",
         description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
@@ -107,6 +109,16 @@ class StructuredPrune(TorchPass):
     @classmethod
     def _as_tuple(cls, given: Any) -> Any:
         return tuple(given) if isinstance(given, list) else given  # what a recipe holds is a list
+
+    @field_validator("importance")
+    @classmethod
+    def _is_known(cls, given: str) -> str:
+        if given not in IMPORTANCES.places:
+            try:
+                IMPORTANCES.load(given)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return given
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from compress import onnx_graph
 from compress.core.context import PassContext
-from compress.core.pass_protocol import OnnxPass, PassRecord
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 
 
 class TrimKernels(OnnxPass):
@@ -26,6 +26,7 @@ class TrimKernels(OnnxPass):
 
     name: ClassVar[str] = "trim_kernels"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(tried_on="idle_taps")
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -14,7 +14,7 @@ from torch import nn
 from certify.errors import UsageError
 from compress.core.forward_hooks import attach_hooks
 from compress.core.pass_protocol import Declined
-from compress.pruning.importance import MEASURES, reindex
+from compress.pruning.importance import measure, reindex
 from compress.pruning.rules import PruningRules
 
 PERCENT = 100
@@ -129,7 +129,7 @@ class ChannelPruner:
         self._pruner = tp.pruner.BasePruner(
             model,
             sample,
-            importance=MEASURES[rules.importance](),
+            importance=measure(rules.importance),
             global_pruning=rules.scope != "local",
             isomorphic=rules.scope == "isomorphic",
             pruning_ratio=1.0,

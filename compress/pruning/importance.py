@@ -6,17 +6,16 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
 from torch import nn
 
+from compress.core.context import PassContext
 from compress.core.forward_hooks import attach_hooks
-
-if TYPE_CHECKING:
-    from compress.core.context import PassContext
+from compress.pruning.rules import IMPORTANCES
 
 MEASURES: dict[str, Callable[[], Any]] = {
     "magnitude_l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
@@ -35,6 +34,15 @@ FROM_DATA = frozenset({"taylor", "hessian", "activation"})
 BATCH = 64
 NOTED = "_importance"
 """Attribute of a layer under which torch-pruning looks for the importance of its input channels."""
+
+
+def measure(name: str) -> Any:
+    """What scores the channels of a group.
+
+    Args:
+        name: of an importance; see :data:`compress.pruning.rules.IMPORTANCES`.
+    """
+    return (MEASURES[name] if name in MEASURES else IMPORTANCES.load(name))()
 
 
 class Estimator:
@@ -172,7 +180,7 @@ def unit_scores(name: str, parts: Sequence[Part]) -> torch.Tensor | None:
     Returns:
         None where the measure reads nothing that there is (``bn_scale`` without batch norms).
     """
-    found = MEASURES[name]()([_entry(part) for part in parts])
+    found = measure(name)([_entry(part) for part in parts])
     return None if found is None else found.detach().float()
 
 

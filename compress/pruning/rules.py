@@ -1,13 +1,29 @@
-"""What the two ways of structured pruning are told alike."""
+"""How structured pruning chooses: importances, scopes, and what stays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
+
+from compress.core.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
+
+Importance = Literal[
+    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
+]
+Scope = Literal["local", "global", "isomorphic"]
+
+IMPORTANCES = Registry(
+    "importance",
+    "leanmark.importances",
+    dict.fromkeys(get_args(Importance), "compress.pruning.importance"),
+    "One of your own is named as package.module:function.",
+)
+"""Those of others are factories without arguments; what they make takes a group of torch-pruning's, a sequence of
+(dependency, indices), and gives the importance of its channels, (channels,)."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +32,8 @@ class PruningRules:
 
     Attributes:
         head: layer that keeps its outputs, the classes.
-        importance: see StructuredPrune.
-        scope: ``local``, ``global`` or ``isomorphic``.
+        importance: one of :data:`Importance`, or another of :data:`IMPORTANCES`.
+        scope: which units are ranked together.
         multiple: widths are kept at multiples of this; heads are not.
         most: largest share of its units that a layer or group may lose.
         count: gives what is to fall (multiply-adds, parameters) of the model as it is, on whatever device it is.

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import certify.api
 from certify.certificate.normalise import normalise
 from certify.data import default_preprocess
 from certify.errors import DataError, MeasureError, UsageError
@@ -62,7 +61,7 @@ def stopped(monkeypatch):
         asked.append((candidate, arguments))
         raise MeasureError("stopped")
 
-    monkeypatch.setattr(certify.api, "certify", stop)
+    monkeypatch.setattr(pipeline, "certify", stop)
     return asked
 
 
@@ -265,4 +264,4 @@ def test_out_is_named_after_the_model_when_none_is_given(model, dataset, tmp_pat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MeasureError):
         pipeline.run(model, "int8", dataset, plan=QUICK)
-    assert (tmp_path / "build" / "TinyResidual" / FOLDER / "lineage.json").is_file()
+    assert (tmp_path / "build" / "Residual" / FOLDER / "lineage.json").is_file()

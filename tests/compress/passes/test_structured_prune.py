@@ -16,11 +16,12 @@ from torch import nn
 
 from compress.core.model_stats import count_macs, count_parameters, state_digest
 from compress.passes.distill import Distill
-from compress.passes.structured_prune import Importance, Scope, StructuredPrune, _teach
+from compress.passes.structured_prune import StructuredPrune, _teach
 from compress.pruning import limits as limits_of_passes
 from compress.pruning.channels import group_penalty
 from compress.pruning.importance import MEASURES, Estimator
 from compress.pruning.limits import LimitExceeded, limits
+from compress.pruning.rules import Importance, Scope
 from compress.pruning.structured import sparsify
 from compress.training.training import evaluate
 
