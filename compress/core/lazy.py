@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def door(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def door(
+    package: str, modules: Mapping[str, Sequence[str]], *, eager: Sequence[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The functions ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         package: its name.
         modules: the public names that each of its modules defines.
+        eager: further public names, which the package has already.
 
     Example:
         >>> get, names = door("json", {"decoder": ("JSONDecoder", "JSONDecodeError")})
@@ -32,4 +35,4 @@ def door(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Callable[[
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         return getattr(importlib.import_module(f"{package}.{places[name]}"), name)
 
-    return get, lambda: sorted(places)
+    return get, lambda: sorted([*places, *eager])

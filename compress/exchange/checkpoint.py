@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from compress.models.factories import names
 from compress.models.huggingface import FACTORY as HUGGING_FACE
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding, take_apart
 
+CHECKPOINT = "model.safetensors"
+STRUCTURE = "model.structure.json"
 FORMAT = 1
 RECORD_KEYS = {"format", "weights_sha256", "source", "replaced", "sizes", "rounding", "shared", "extra"}
 Sizes = dict[str, dict[str, Any]]
@@ -77,12 +80,12 @@ def save(
     files.write_text(structure_path(path), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def load(path: Path, into: nn.Module | None = None) -> nn.Module:
-    """Read a checkpoint.
+def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
+    """Load a compressed torch model, to go on training.
 
     Args:
-        path: of the safetensors file; its record stands beside it.
-        into: a model of the same modules, changed in place; needed where the record names none of torchvision's
+        path: the folder that :func:`compress.run` wrote into, or the ``.safetensors`` file, beside its record.
+        into: the original module, which is left untouched; needed where the record names none of torchvision's
             models. A factory of another module is not called, for a checkpoint must not choose what code runs.
 
     Returns:
@@ -90,10 +93,14 @@ def load(path: Path, into: nn.Module | None = None) -> nn.Module:
 
     Raises:
         ModelError: a file is missing or damaged, the two are not of one save, or they do not fit the model.
+
+    Example:
+        >>> import compress
+        >>> model = compress.load("build/resnet18")  # doctest: +SKIP
     """
+    path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     record = read_record(path)
-    if into is None:
-        into = _fresh(record["source"], path)
+    into = _fresh(record["source"], path) if into is None else copy.deepcopy(into)
     if files.sha256_file(path) != record["weights_sha256"]:
         raise ModelError(f"{path}: is not the file that {structure_path(path).name} belongs to; save both again.")
     try:

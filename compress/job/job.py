@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from compress.core.model_stats import StageFacts
 from compress.core.pass_protocol import Pass, PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
+from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import ExportRecord, export
 from compress.job.lineage import BaselineRow, Row
 from compress.job.original import OriginalModel
@@ -29,8 +29,6 @@ from compress.training.training import evaluate
 
 MODEL = "model.onnx"
 BASELINE = "baseline.onnx"
-CHECKPOINT = "model.safetensors"
-STRUCTURE = "model.structure.json"
 LINEAGE = "lineage.json"
 
 NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
@@ -160,7 +158,7 @@ class Job:
             self._rows += [step.row for step in finished if step is not None and step.row is not None]
             for applied, step in zip(passes, finished, strict=True):
                 module = self._architecture(applied, module) if step is not None else module
-            module = checkpoint.load(self._workspace.path(last.file), into=copy.deepcopy(module))
+            module = checkpoint.load(self._workspace.path(last.file), into=module)
             size = self._rows[-1].facts
             changed = any(row.record["done"] for row in self._rows)
         for applied, name, step in zip(passes, names, finished, strict=True):

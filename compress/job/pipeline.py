@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from certify.api import Result, certify
@@ -24,10 +23,11 @@ from certify.judge.profile import Profile
 from certify.measure import runtimes
 from certify.measure.plan import Plan
 from certify.progress import Progress, Silent
-from compress.core.context import PassContext, PassData
-from compress.core.targets import choose
+from compress.core.context import PassContext
+from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
-from compress.job.job import CHECKPOINT, LINEAGE, STRUCTURE, Job, JobOutputs
+from compress.job.context import make_context
+from compress.job.job import LINEAGE, Job, JobOutputs
 from compress.job.lineage import Lineage, describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.recipe import Recipe
@@ -45,6 +45,11 @@ class CompressionResult:
         recipe: what was asked for.
         loss: relative loss in percent, its interval of the confidence that the recipe asks for; None where no sample
             was scored.
+
+    Example:
+        >>> import compress
+        >>> result = compress.run("resnet18")  # doctest: +SKIP
+        >>> result.files["model.onnx"], result.loss  # doctest: +SKIP
     """
 
     out: Path
@@ -135,6 +140,11 @@ def run(
         DataError: the data can't be read, or its parts overlap.
         ModelError: the model can't be built, trained, exported or run.
         MeasureError: the measurement failed.
+
+    Example:
+        >>> import compress
+        >>> result = compress.run("resnet18", recipe="balanced", data="mnist5k")  # doctest: +SKIP
+        >>> result.grade, result.within_budget  # doctest: +SKIP
     """
     progress = progress or Silent()
     chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
@@ -145,16 +155,14 @@ def run(
     request = Request(model, None if weights is None else str(weights), preprocess, seed)
     original = find_original(request, dataset, progress)
     folder = Path(out) if out is not None else Path("build") / _folder_name(original.spec)
-    context = PassContext(
-        data=PassData.without_test(dataset),
-        preprocess=original.preprocess,
-        target=choose(target),
-        device=_device(),
+    context = make_context(
+        original,
+        dataset,
+        target=target,
         seed=seed,
         max_train_time=max_train_time,
         max_loss_percent=chosen.budget.max_loss_percent,
         progress=progress,
-        test_digests=frozenset(dataset.test.digests()),
     )
     described = describe_data(dataset)
     workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)
@@ -172,10 +180,6 @@ def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | No
 def _folder_name(spec: str) -> str:
     """A folder's name for a model: ``resnet50``, the stem of a file, the last part of another spec."""
     return Path(spec).stem if spec.endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _fingerprint(

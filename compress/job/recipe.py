@@ -58,6 +58,10 @@ class Recipe:
         budget: largest accuracy loss.
         workload: batch and runtime.
         passes: in the order in which they are applied; torch passes stand before ONNX passes.
+
+    Example:
+        >>> [each.name for each in load("int8").passes]
+        ['trim_kernels', 'space_to_depth', 'quantize_static']
     """
 
     name: str

@@ -28,6 +28,10 @@ class DepthPrune(TorchPass):
     When not to use it: without training afterwards (put `distill` behind it), on networks without residual
     connections or with few blocks a stage (declined where too few are left to reach the target), or before a pass
     that would rather have the block narrow (`structured_prune` keeps accuracy better down to about half).
+
+    Example:
+        >>> DepthPrune(macs=0.6).config()
+        {'macs': 0.6, 'samples': 128}
     """
 
     name: ClassVar[str] = "depth_prune"

@@ -40,6 +40,10 @@ class Distill(RecoveryTraining):
     When not to use it: without train samples, or where the training data is not what the original was trained for
     (it then unlearns what the data does not show); `features` not on networks without feature maps (vision
     transformers), where it is refused.
+
+    Example:
+        >>> Distill(method="dkd", epochs=8).temperature
+        4.0
     """
 
     name: ClassVar[str] = "distill"

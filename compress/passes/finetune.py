@@ -27,6 +27,10 @@ class Finetune(RecoveryTraining):
 
     When not to use it: where the original is at hand as a teacher (`distill` needs the same time and loses less),
     without train samples, or where the training data is not what the original was trained for.
+
+    Example:
+        >>> Finetune(epochs=3, lr=5e-4).optimizer
+        'adamw'
     """
 
     name: ClassVar[str] = "finetune"

@@ -25,6 +25,10 @@ class Half(OnnxPass):
     When not to use it: on CPUs, where ONNX Runtime has few kernels for fp16 and converts back and forth (the file
     halves, nothing gets faster), and none for bf16 (the pass then declines); on GPUs where `quantize_static` loses
     nothing.
+
+    Example:
+        >>> Half(kind="bf16").margin
+        2.0
     """
 
     name: ClassVar[str] = "half"

@@ -28,6 +28,10 @@ class LowRank(TorchPass):
     When not to use it: on depthwise or grouped convolutions (left out), on nets that are narrow already (their
     weights have hardly any small singular values), or where latency counts more than multiply-adds: two thin layers
     need more memory traffic than one. Put `distill` or `finetune` behind it.
+
+    Example:
+        >>> LowRank(energy=0.8).config()
+        {'energy': 0.8, 'least_saving': 0.1}
     """
 
     name: ClassVar[str] = "low_rank"

@@ -30,6 +30,10 @@ class NmSparsity(RecoveryTraining):
     When not to use it: for any other runtime. ONNX Runtime and OpenVINO multiply the zeros like other numbers, so
     nothing would be saved, and the pass declines unless `force` says that the file is for a machine that profits.
     Not before a pass that trains or removes channels: both would break the pattern.
+
+    Example:
+        >>> NmSparsity(force=True).epochs
+        6
     """
 
     name: ClassVar[str] = "nm_sparsity"

@@ -41,6 +41,10 @@ class Qat(IntegerPass, RecoveryTraining):
 
     When not to use it: where `quantize_static` loses nothing (it needs no training), without train samples, or before
     a pass that changes the structure (prune first, then train with rounding; `quantize_static` is not needed after).
+
+    Example:
+        >>> Qat(epochs=2).calibration
+        'mse'
     """
 
     name: ClassVar[str] = "qat"

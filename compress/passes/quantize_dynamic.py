@@ -24,6 +24,10 @@ class QuantizeDynamic(OnnxPass):
 
     When not to use it: on convolutional networks, and for runtimes without these kernels (TensorRT has none). Where
     calibration samples are at hand, `quantize_static` rounds a transformer's convolutions too and can smooth outliers.
+
+    Example:
+        >>> QuantizeDynamic(least_share=0.3).stage
+        'onnx'
     """
 
     name: ClassVar[str] = "quantize_dynamic"

@@ -37,6 +37,10 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     When not to use it: for runtimes without integer kernels, where the file shrinks and nothing gets faster; on
     language models whose inputs vary so much that ranges of a few samples mislead (try `quantize_dynamic`); with
     calibration samples that do not look like the data.
+
+    Example:
+        >>> QuantizeStatic(calibration="mse", keep_first=True).per_channel
+        True
     """
 
     name: ClassVar[str] = "quantize_static"

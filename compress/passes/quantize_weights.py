@@ -27,6 +27,10 @@ class QuantizeWeights(OnnxPass):
     When not to use it: on convolutional networks, whose convolutions stay as they are; where the time goes into
     arithmetic and not into reading weights (large batches, small models), since the weights are unpacked every time:
     `quantize_static` and `quantize_dynamic` are then far faster.
+
+    Example:
+        >>> QuantizeWeights(bits=8, rounding="hqq").block
+        32
     """
 
     name: ClassVar[str] = "quantize_weights"

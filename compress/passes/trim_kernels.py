@@ -22,6 +22,10 @@ class TrimKernels(OnnxPass):
     learning", 2016 (arXiv 1603.07285).
 
     When not to use it: never harmful, but the file is then good for one input size only, as its contract states.
+
+    Example:
+        >>> TrimKernels().config()
+        {}
     """
 
     name: ClassVar[str] = "trim_kernels"

@@ -86,7 +86,9 @@ def test_load_needs_a_model_when_there_is_no_factory(model, tmp_path):
         load(path)
     other = copy.deepcopy(model)
     nn.init.zeros_(other.head.weight)
-    assert load(path, other) is other and torch.equal(other.head.weight, model.head.weight)
+    before = other.head.weight.clone()
+    loaded = load(path, other)
+    assert torch.equal(loaded.head.weight, model.head.weight) and torch.equal(other.head.weight, before)
 
 
 def test_load_restores_a_pruned_module_of_the_user_s_into_the_original(model, tmp_path):
@@ -174,3 +176,8 @@ def test_load_says_so_when_the_record_is_malformed(saved, damage):
 def test_load_names_what_does_not_fit(saved, model):
     with pytest.raises(ModelError, match="missing.*left over|no size"):
         load(saved, model)
+
+
+def test_load_finds_the_checkpoint_when_a_folder_is_given(model, tmp_path):
+    save(tmp_path / "model.safetensors", model, None)
+    assert torch.equal(load(str(tmp_path), model).head.weight, model.head.weight)
