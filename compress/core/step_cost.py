@@ -21,9 +21,8 @@ class StepCost:
     Attributes:
         seconds: wall time, with that of an earlier process whose work went on here.
         energy: gross joules by the best meter for the device; None where there is none, where it could not be read to
-            the end, or where another process, earlier or beside this one, did a part of the work that no meter here
-            has seen.
-        unmetered: whether one did.
+            the end, or where another process did a part of the work unmetered.
+        unmetered: True if another process did part of the work.
     """
 
     seconds: float = 0.0
@@ -74,7 +73,7 @@ def _read(meter: Meter, usage: Usage) -> Estimate | None:
 
 
 def mark_unmetered(seconds: float = 0.0) -> None:
-    """Say that another process does a part of what is being measured, or did it for so many seconds."""
+    """Note that another process does a part of what is being measured, or did it for so many seconds."""
     for cost in _open:
         cost.unmetered = True
         cost.seconds += seconds

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.exchange.fake_quant_parity import compare_fake_quant
-    from compress.exchange.onnx_export import export, write_once
+    from compress.exchange.fake_quant_parity import compare_fake_quant as compare_fake_quant
+    from compress.exchange.onnx_export import export as export
+    from compress.exchange.onnx_export import write_once as write_once
 
-__all__ = ["compare_fake_quant", "export", "write_once"]
 
 __getattr__, __dir__ = door(
     __name__,
     {
         "fake_quant_parity": ("compare_fake_quant",),
-        "onnx_export": (
-            "export",
-            "write_once",
-        ),
+        "onnx_export": ("export", "write_once"),
     },
 )

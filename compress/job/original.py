@@ -85,7 +85,7 @@ def _from_file(path: Path, request: Request, contract: Preprocess | None) -> Ori
     contract = contract or stored_contract(path)
     if contract is None:
         raise UsageError(
-            f"{path} carries no preprocessing contract, and none was given; say how pictures become its input with "
+            f"{path} carries no preprocessing contract, and none was given; say how images become its input with "
             "--preprocess FILE.yaml."
         )
     return OriginalModel(

@@ -65,7 +65,7 @@ class Workspace:
         except (OSError, ValueError, KeyError, TypeError):
             same, steps = False, []
         if not same:
-            self._progress.say("An earlier run in this folder was of another job or version; starting anew.")
+            self._progress.say("The existing workspace belongs to a different job or version; starting over.")
             shutil.rmtree(self.folder)
             return {}
         whole = {}

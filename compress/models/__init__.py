@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.models.adaptation import adapt_input
-    from compress.models.catalog import build
+    from compress.models.adaptation import adapt_input as adapt_input
+    from compress.models.catalog import build as build
 
-__all__ = ["adapt_input", "build"]
 
 __getattr__, __dir__ = door(
     __name__,

@@ -13,7 +13,7 @@ from compress.models.tokens import adapt_tokens
 
 
 class InputAdapter(nn.Module):
-    """A model that is fed with pictures made ready for another: they are scaled, and resized, as its own would be.
+    """A model that is fed with images made ready for another: they are scaled, and resized, as its own would be.
 
     Args:
         model: to be fed.
@@ -33,25 +33,25 @@ class InputAdapter(nn.Module):
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.register_buffer("shift", shift.view(1, -1, 1, 1))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of the model: (n, outputs)."""
-        pictures = pictures * self.scale + self.shift
-        if self.size is not None and pictures.shape[2:] != self.size:
-            pictures = F.interpolate(pictures, self.size, mode="bilinear", antialias=True)
-        logits: torch.Tensor = self.model(pictures)
+        images = images * self.scale + self.shift
+        if self.size is not None and images.shape[2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        logits: torch.Tensor = self.model(images)
         return logits
 
 
 def adapt_input(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
-    """The model, in evaluation mode, taking samples that were made ready by the contract of another.
+    """Wrap the model, in evaluation mode, so that it accepts inputs preprocessed for another model.
 
     Raises:
-        ModelError: one takes pictures and the other tokens, or other tokens.
+        ModelError: one takes images and the other tokens, or other tokens.
     """
     if isinstance(preprocess, TokenPreprocess):
         return adapt_tokens(built.model, preprocess).eval()
     if built.tokens is not None or not isinstance(preprocess, ImagePreprocess):
-        raise ModelError(f"{built.spec} takes tokens and the preprocessing contract makes pictures; give another.")
+        raise ModelError(f"{built.spec} takes tokens and the preprocessing contract makes images; give another.")
     std, mean = (torch.tensor(values) for values in (preprocess.std, preprocess.mean))
     own_std, own_mean = torch.tensor(built.std or preprocess.std), torch.tensor(built.mean or preprocess.mean)
     return InputAdapter(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()

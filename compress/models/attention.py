@@ -17,7 +17,7 @@ from torch import nn
 LARGEST_LOGIT_SCALE = math.log(100.0)
 """Liu et al., "Swin Transformer V2", 2022 (arXiv 2111.09883), section 3.2."""
 OTHER_REGION = -100.0
-"""Added to the score of two tokens of a shifted window that are no neighbours in the picture."""
+"""Added to the score of two tokens of a shifted window that are no neighbours in the image."""
 
 
 class SelfAttention(nn.Module):
@@ -155,7 +155,7 @@ class WindowAttention(SelfAttention):
         rows, columns = self.window_size
         x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
         high, wide = height + -height % rows, width + -width % columns
-        # a window as large as the picture has no neighbour to be shifted into
+        # a window as large as the image has no neighbour to be shifted into
         shift = (0 if rows >= high else self.shift_size[0], 0 if columns >= wide else self.shift_size[1])
         mask = None
         if any(shift):
@@ -170,7 +170,7 @@ class WindowAttention(SelfAttention):
         return x[:, :height, :width].contiguous()
 
     def _regions(self, high: int, wide: int, shift: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
-        """(windows, 1, tokens, tokens): 0 for tokens of one region of the picture, and -100 for others."""
+        """(windows, 1, tokens, tokens): 0 for tokens of one region of the image, and -100 for others."""
         rows, columns = self.window_size
         region = 3 * _bands(high, rows, shift[0], like)[:, None] + _bands(wide, columns, shift[1], like)
         region = region.view(high // rows, rows, wide // columns, columns).transpose(1, 2).reshape(-1, rows * columns)

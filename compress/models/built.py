@@ -86,7 +86,7 @@ class BuiltModel:
 
     @property
     def tokens(self) -> TokenInput | None:
-        """What it says of its input where it takes text; None for pictures."""
+        """What it says of its input where it takes text; None for images."""
         return token_input(self.model)
 
     @property

@@ -1,4 +1,4 @@
-"""Hugging Face's classifiers of text and pictures from a local folder: ``hf:PATH``.
+"""Hugging Face's classifiers of text and images from a local folder: ``hf:PATH``.
 
 Wolf et al. 2020, "Transformers: State-of-the-Art Natural Language Processing"
 (https://huggingface.co/docs/transformers). The folder holds ``config.json`` and ``model.safetensors``; no pickle is
@@ -31,7 +31,7 @@ from compress.models.tokens import SentenceClassifier, TokenClassifier
 PREFIX = "hf:"
 FACTORY = "compress.models.huggingface:classifier"
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
-TOKENIZER, PICTURES, POOLING = "tokenizer.json", "preprocessor_config.json", "1_Pooling/config.json"
+TOKENIZER, IMAGES, POOLING = "tokenizer.json", "preprocessor_config.json", "1_Pooling/config.json"
 POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 """Pooling of sentence-transformers that is known here."""
 LEFT_OUT = ("_name_or_path", "auto_map", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
@@ -109,7 +109,7 @@ def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed:
     tokenizer = folder.path / TOKENIZER
     if isinstance(model, TokenClassifier) and tokenizer.is_file():
         model.takes = replace(model.takes, tokenizer=sha256_file(tokenizer))
-    stated = {} if isinstance(model, TokenClassifier) else _pictures(folder)
+    stated = {} if isinstance(model, TokenClassifier) else _images(folder)
     digest = _digest(folder.path)
     if not folder.weights:
         origin = f"random weights, seed {seed}"
@@ -194,7 +194,7 @@ def _config(values: Mapping[str, Any], labels: int) -> Any:
 
 
 def _family(config: Any) -> Any:
-    """The class that makes classifiers of an architecture: of pictures where it takes them, else of text."""
+    """The class that makes classifiers of an architecture: of images where it takes them, else of text."""
     from transformers.models.auto import modeling_auto as known
 
     transformers = _library()
@@ -202,7 +202,7 @@ def _family(config: Any) -> Any:
         return transformers.AutoModelForImageClassification
     if type(config) in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return transformers.AutoModelForSequenceClassification
-    raise ModelError(f"transformers has no classifier of text or pictures of the architecture '{config.model_type}'.")
+    raise ModelError(f"transformers has no classifier of text or images of the architecture '{config.model_type}'.")
 
 
 def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
@@ -248,8 +248,8 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _pictures(folder: Folder) -> dict[str, Any]:
-    """What a folder says about the pictures that the model takes, as BuiltModel has it.
+def _images(folder: Folder) -> dict[str, Any]:
+    """What a folder says about the images that the model takes, as BuiltModel has it.
 
     A folder that scales to one size and cuts another one out of it is read as scaling the shorter side, as DeiT is
     evaluated (Touvron et al. 2021, arXiv 2012.12877).
@@ -257,9 +257,9 @@ def _pictures(folder: Folder) -> dict[str, Any]:
     side = folder.config.get("image_size")
     size = (side, side) if isinstance(side, int) else tuple(side) if side else None
     stated: dict[str, Any] = {"input_size": size}
-    if not (folder.path / PICTURES).is_file():
+    if not (folder.path / IMAGES).is_file():
         return stated
-    values = _json(folder.path / PICTURES)
+    values = _json(folder.path / IMAGES)
     if values.get("do_normalize", True) and "image_mean" in values:
         stated |= {"mean": tuple(values["image_mean"]), "std": tuple(values["image_std"])}
     if values.get("resample") in RESAMPLING:

@@ -51,7 +51,7 @@ def least_size(name: str) -> tuple[int, int] | None:
 
 
 def preprocessing(name: str) -> dict[str, Any]:
-    """What timm says about the pictures that its own weights of an architecture take.
+    """What timm says about the images that its own weights of an architecture take.
 
     Returns:
         ``input_size``, ``resize``, ``mean``, ``std`` and ``interpolation``, as BuiltModel has them.

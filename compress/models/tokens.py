@@ -77,20 +77,20 @@ class SentenceClassifier(nn.Module):
         return (tokens * counted).sum(1) / counted.sum(1).clamp(min=1e-9)
 
 
-class PictureClassifier(nn.Module):
-    """A classifier of pictures that gives logits where the model inside gives an object that holds them.
+class ImageClassifier(nn.Module):
+    """A classifier of images that gives logits where the model inside gives an object that holds them.
 
     Args:
-        model: takes pictures (n, C, H, W).
+        model: takes images (n, C, H, W).
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes)."""
-        return _logits(self.model(pictures))
+        return _logits(self.model(images))
 
 
 class Separately(nn.Module):
@@ -131,7 +131,7 @@ def as_classifier(model: nn.Module) -> nn.Module:
     main = getattr(model, "main_input_name", None)
     if main == "input_ids":
         return TokenClassifier(model, _input_of(model))
-    return PictureClassifier(model) if main == "pixel_values" else model
+    return ImageClassifier(model) if main == "pixel_values" else model
 
 
 def token_input(model: nn.Module) -> TokenInput | None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.onnx_graph.kernel_crop import crop_kernels
-    from compress.onnx_graph.space_to_depth import first_layers_by_blocks
+    from compress.onnx_graph.kernel_crop import crop_kernels as crop_kernels
+    from compress.onnx_graph.space_to_depth import first_layers_by_blocks as first_layers_by_blocks
 
-__all__ = ["crop_kernels", "first_layers_by_blocks"]
 
 __getattr__, __dir__ = door(
     __name__,

@@ -63,7 +63,7 @@ class Distill(RecoveryTraining):
     student: str | None = Field(None, description="Architecture to train instead of the model that was given, by name.")
     student_weights: str | None = Field(None, description="Weights that it starts from; random ones by default.")
     unlabelled: str | None = Field(
-        None, description="Data specification; its train pictures are learnt from by the teacher's answers alone."
+        None, description="Data specification; its train images are learnt from by the teacher's answers alone."
     )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:

@@ -56,8 +56,8 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     )
     smooth: float = Field(
         0.5, ge=0, lt=1,
-        description="How much of an outlier behind a LayerNorm moves into weights (alpha), by a multiplication where "
-        "a residual addition reads it too; 0 for none.",
+        description="SmoothQuant migration strength alpha (0 disables). Where a residual addition also reads the "
+        "LayerNorm's output, the scale is applied by an inserted multiplication.",
     )  # fmt: skip
     correct_bias: bool = Field(True, description="Whether biases take back the mean error of rounded weights.")
     max_loss: float | None = Field(

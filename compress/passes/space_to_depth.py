@@ -20,7 +20,7 @@ class SpaceToDepth(OnnxPass):
 
     Papers: Ying et al., "Image Classification at Supercomputer Scale", 2018 (arXiv 1811.06992).
 
-    When not to use it: on models that stay in floats, whose kernels take pictures as they are and would get slower.
+    When not to use it: on models that stay in floats, whose kernels take images as they are and would get slower.
 
     Example:
         >>> SpaceToDepth().config()

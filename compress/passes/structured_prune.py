@@ -59,17 +59,19 @@ class StructuredPrune(TorchPass):
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
-        None, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's; 0.5 if nothing is said."
+        None, gt=0, lt=1, description="Target multiply-adds as a fraction of the original's. Default: 0.5."
     )
     parameters: float | None = Field(
-        None, gt=0, lt=1, description="Parameters to be left, as a share of the original's; instead of macs."
+        None, gt=0, lt=1, description="Target parameters as a fraction of the original's, instead of macs."
     )
     latency: float | None = Field(
-        None, gt=0, lt=1, description="Time to be left, as a share of the original's, measured here; instead of macs."
+        None, gt=0, lt=1, description="Target latency as a fraction of the original's, measured here, instead of macs."
     )
-    attention: Attention = Field("heads", description="What attention loses: whole heads, numbers inside of all, none.")
+    attention: Attention = Field(
+        "heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
+    )
     embedding: bool = Field(
-        False, description="Whether a transformer's width between its blocks is pruned too, with its layer norms."
+        False, description="Whether to prune a transformer's width between its blocks too, with its layer norms."
     )
     importance: Importance | str = Field(
         "magnitude_l2",
@@ -99,7 +101,7 @@ class StructuredPrune(TorchPass):
         "time, but at most an eighth of the median layer's width.",
     )
     keep_layers: tuple[str, ...] = Field(
-        (), description="Layers that keep all their outputs, by name; * stands for any part of one (layer1.*.conv2)."
+        (), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
     )
     max_ratio: float = Field(0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose.")
     time_limit_s: float = Field(

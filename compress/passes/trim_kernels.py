@@ -21,7 +21,7 @@ class TrimKernels(OnnxPass):
     Papers: none is needed; the arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for deep
     learning", 2016 (arXiv 1603.07285).
 
-    When not to use it: never harmful, but the file is then good for one input size only, as its contract states.
+    When not to use it: never harmful, but it fixes the input size.
 
     Example:
         >>> TrimKernels().config()

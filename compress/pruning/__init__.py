@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.pruning.depth import drop_blocks
-    from compress.pruning.heads import loosen
-    from compress.pruning.low_rank import factorize
-    from compress.pruning.nm_sparsity import pattern_masks
-    from compress.pruning.structured import PruneSettings, prune
+    from compress.pruning.depth import drop_blocks as drop_blocks
+    from compress.pruning.heads import loosen as loosen
+    from compress.pruning.low_rank import factorize as factorize
+    from compress.pruning.nm_sparsity import pattern_masks as pattern_masks
+    from compress.pruning.structured import PruneSettings as PruneSettings
+    from compress.pruning.structured import prune as prune
 
-__all__ = ["PruneSettings", "drop_blocks", "factorize", "loosen", "pattern_masks", "prune"]
 
 __getattr__, __dir__ = door(
     __name__,
@@ -22,9 +22,6 @@ __getattr__, __dir__ = door(
         "heads": ("loosen",),
         "low_rank": ("factorize",),
         "nm_sparsity": ("pattern_masks",),
-        "structured": (
-            "PruneSettings",
-            "prune",
-        ),
+        "structured": ("PruneSettings", "prune"),
     },
 )

@@ -146,7 +146,7 @@ class ChannelPruner:
 
     @property
     def ratio(self) -> float:
-        """Share of its channels that a layer was last asked to lose."""
+        """Current pruning ratio: the share of its channels that each layer loses."""
         return self.percent / PERCENT
 
     def widths(self) -> dict[str, int]:

@@ -33,13 +33,13 @@ def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples:
     if (left := count_macs(shallow, sample)) <= macs * original:
         return shallow, PassRecord.refused(f"it has {left / original:.3f} of the original's multiply-adds already")
     blocks = find_blocks(shallow, sample)
-    pictures = context.sample(samples)
-    wanted = _log_shares(shallow, pictures)
+    images = context.sample(samples)
+    wanted = _log_shares(shallow, images)
     dropped: dict[str, float] = {}
     with context.progress.task("Dropping blocks", total=len(blocks)) as bar:
         while left > macs * original and len(dropped) < len(blocks):
             remaining = [path for path in blocks if path not in dropped]
-            felt = {path: _without(shallow, path, pictures, wanted) for path in remaining}
+            felt = {path: _without(shallow, path, images, wanted) for path in remaining}
             path = min(felt, key=lambda name: felt[name])
             _drop(shallow, path)
             dropped[path] = felt[path]
@@ -94,15 +94,15 @@ def _drop(model: nn.Module, path: str) -> nn.Module:
     return block  # type: ignore[no-any-return]
 
 
-def _without(model: nn.Module, path: str, pictures: torch.Tensor, wanted: torch.Tensor) -> float:
+def _without(model: nn.Module, path: str, images: torch.Tensor, wanted: torch.Tensor) -> float:
     """Divergence of the outputs without a block from those of the whole model."""
     block = _drop(model, path)
-    found = _log_shares(model, pictures)
+    found = _log_shares(model, images)
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, block)
     return float(F.kl_div(found, wanted, reduction="batchmean", log_target=True))
 
 
-def _log_shares(model: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
+def _log_shares(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return torch.cat([model(part) for part in pictures.split(64)]).log_softmax(1)
+        return torch.cat([model(part) for part in images.split(64)]).log_softmax(1)

@@ -36,7 +36,7 @@ class Cut:
         dim: that is cut.
         rows: for each stretch the row of the group that its units belong to.
         size: numbers of a unit in a stretch.
-        acts: the units act on the rest of the model through it: filled with zeros, it masks them.
+        acts: True for tensors whose zeroing masks the unit.
     """
 
     path: str

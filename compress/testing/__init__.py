@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.testing.battery import CHECKS, CheckFailed, check_pass
+    from compress.testing.battery import CHECKS as CHECKS
+    from compress.testing.battery import CheckFailed as CheckFailed
+    from compress.testing.battery import check_pass as check_pass
 
-__all__ = ["CHECKS", "CheckFailed", "check_pass"]
 
 __getattr__, __dir__ = door(__name__, {"battery": ("CHECKS", "CheckFailed", "check_pass")})

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.training.optimization import NO_HOOKS, Hooks, TrainingConfig
-    from compress.training.training import train
+    from compress.training.optimization import NO_HOOKS as NO_HOOKS
+    from compress.training.optimization import Hooks as Hooks
+    from compress.training.optimization import TrainingConfig as TrainingConfig
+    from compress.training.training import train as train
 
-__all__ = ["Hooks", "NO_HOOKS", "TrainingConfig", "train"]
 
 __getattr__, __dir__ = door(
     __name__,
     {
-        "optimization": (
-            "Hooks",
-            "TrainingConfig",
-            "NO_HOOKS",
-        ),
+        "optimization": ("Hooks", "TrainingConfig", "NO_HOOKS"),
         "training": ("train",),
     },
 )

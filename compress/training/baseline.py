@@ -19,13 +19,12 @@ from certify.folders import cache_folder
 from certify.progress import Progress, Silent
 from compress.models import weights
 from compress.models.built import BuiltModel
+from compress.training.recovery import FLIPPED_FROM
 from compress.training.training import TrainingConfig, TrainingResult, train
 
 FROM_SCRATCH = TrainingConfig()
 FINE_TUNING = TrainingConfig(epochs=8, lr=2e-4)
 """A new classifier on weights that are good already: the same, more carefully."""
-MIRRORED_FROM = 64
-"""Pixels; larger pictures are photographs, which may be mirrored; digits and letters may not."""
 KEPT_FORMAT = 1
 
 
@@ -69,7 +68,7 @@ def trained_baseline(
         )
     shown = progress or Silent()
     chosen = config or replace(
-        FINE_TUNING if built.pretrained else FROM_SCRATCH, flip=min(dataset.input_size) > MIRRORED_FROM
+        FINE_TUNING if built.pretrained else FROM_SCRATCH, flip=min(dataset.input_size) > FLIPPED_FROM
     )
     path = (cache or cache_folder()) / "baselines" / f"{_key(built, dataset, preprocess, seed, chosen, max_train_time)}"
     path = path.with_suffix(".safetensors")

@@ -16,7 +16,7 @@ from certify.errors import UsageError
 IN_MEMORY_BYTES = 200_000_000
 """Splits up to this size, made ready, are preprocessed once and kept."""
 SHIFT_DIVISOR = 16
-"""Augmentation moves a picture by up to 1/16 of its side each way: 2 pixels of 32."""
+"""Augmentation moves an image by up to 1/16 of its side each way: 2 pixels of 32."""
 UNLABELLED = -100
 """Label of a sample that has none: what torch's cross-entropy leaves out."""
 DECODERS = 2
@@ -31,7 +31,7 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
 
     Args:
         split: the part.
-        preprocess: the contract; pictures come out as float32 (C, H, W), tokens as integers (inputs, length).
+        preprocess: the contract; images come out as float32 (C, H, W), tokens as integers (inputs, length).
     """
 
     def __init__(self, split: Split, preprocess: Preprocess) -> None:
@@ -87,11 +87,11 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
         parts = [self._even(part) for part in np.array_split(order, self._batches)]
-        for part, (pictures, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
+        for part, (images, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
             if self._augment:  # every process draws for the whole batch, so that all draw the same the next time
-                rows, columns = _moves(len(part), pictures.shape, self.random, self._flip)
-                pictures = _moved(pictures, rows[self._own], columns[self._own])
-            yield pictures, labels
+                rows, columns = _moves(len(part), images.shape, self.random, self._flip)
+                images = _moved(images, rows[self._own], columns[self._own])
+            yield images, labels
 
     def _even(self, part: np.ndarray) -> np.ndarray:
         """A batch with as many samples for each process; some come twice, as in torch's DistributedSampler."""
@@ -99,10 +99,10 @@ class Loader:
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         if self._kept is not None:
-            pictures, labels = self._kept
+            images, labels = self._kept
             for part in parts:
                 rows = torch.from_numpy(part)
-                yield pictures[rows], labels[rows]
+                yield images[rows], labels[rows]
             return
         with ThreadPoolExecutor(DECODERS) as pool:
             ahead = [pool.submit(self._data.batch, part) for part in parts[:DECODERS]]
@@ -132,16 +132,16 @@ class Batches:
             yield from self._labelled
             return
         others = self._without_labels(self._unlabelled)
-        for pictures, labels in self._labelled:
+        for images, labels in self._labelled:
             more = next(others)
             none = torch.full((len(more),), UNLABELLED, dtype=labels.dtype)
-            yield torch.cat([pictures, more]), torch.cat([labels, none])
+            yield torch.cat([images, more]), torch.cat([labels, none])
 
     @staticmethod
     def _without_labels(loader: Loader) -> Iterator[torch.Tensor]:
         while True:
-            for pictures, _ in loader:
-                yield pictures
+            for images, _ in loader:
+                yield images
 
     def random_state(self) -> list[Any]:
         """States of the generators between two epochs; JSON values."""
@@ -178,9 +178,9 @@ def loader(
         batch: most samples in a batch.
         shuffle: whether each pass has a new order.
         seed: of order and augmentation; two loaders of one seed give the same batches, pass for pass.
-        augment: pictures only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
+        augment: images only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
             arXiv 1512.03385, section 4.2, who pad with zeros).
-        flip: with ``augment``, also mirror half of the pictures; wrong for digits and letters.
+        flip: with ``augment``, also mirror half of the images; wrong for digits and letters.
         shard: number of this process and of all that share each batch; all must use one seed.
 
     Raises:
@@ -191,20 +191,20 @@ def loader(
 
 
 def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
-    """Samples moved to where a model is; pictures with their channels last, as convolutions like them."""
+    """Samples moved to where a model is; images with their channels last, as convolutions like them."""
     return samples.to(place, memory_format=torch.channels_last) if samples.ndim == 4 else samples.to(place)
 
 
 def _moves(n: int, shape: torch.Size, random: np.random.Generator, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each of n pictures (..., H, W) the rows (n, H) and columns (n, W) that a shift of its own brings."""
+    """For each of n images (..., H, W) the rows (n, H) and columns (n, W) that a shift of its own brings."""
     rows = _indices(n, shape[-2], random, mirrored=np.zeros(n, dtype=bool))
     columns = _indices(n, shape[-1], random, mirrored=random.random(n) < 0.5 if flip else np.zeros(n, dtype=bool))
     return rows, columns
 
 
-def _moved(pictures: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Pictures (n, C, H, W) made of the given rows and columns of each."""
-    picked = pictures[torch.arange(len(pictures))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+def _moved(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Images (n, C, H, W) made of the given rows and columns of each."""
+    picked = images[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 
 

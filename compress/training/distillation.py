@@ -107,10 +107,10 @@ class Taps:
             hook.remove()
 
 
-def stages(model: nn.Module, pictures: torch.Tensor) -> dict[tuple[int, int], str]:
+def stages(model: nn.Module, images: torch.Tensor) -> dict[tuple[int, int], str]:
     """The last module of each resolution above 1 x 1: (H, W) of its feature maps -> its name."""
     with torch.no_grad(), Taps(model) as taps:
-        model(pictures)
+        model(images)
     last = {(maps.shape[2], maps.shape[3]): name for name, maps in taps.maps.items()}
     return {size: name for size, name in last.items() if size != (1, 1)}
 
@@ -127,15 +127,15 @@ class FeatureLoss(nn.Module):
         kind: ``hint`` or ``attention``.
         student: in evaluation mode, on the CPU.
         teacher: likewise.
-        pictures: one batch to find the maps with.
+        images: one batch to find the maps with.
 
     Raises:
         ModelError: no resolution is common to both.
     """
 
-    def __init__(self, kind: str, student: nn.Module, teacher: nn.Module, pictures: torch.Tensor) -> None:
+    def __init__(self, kind: str, student: nn.Module, teacher: nn.Module, images: torch.Tensor) -> None:
         super().__init__()
-        ours, theirs = stages(student, pictures), stages(teacher, pictures)
+        ours, theirs = stages(student, images), stages(teacher, images)
         self.pairs = [(ours[size], theirs[size]) for size in ours if size in theirs]
         if not self.pairs:
             raise ModelError(f"The teacher and the student have no feature maps of one size, so {kind} can't be used.")
@@ -143,8 +143,8 @@ class FeatureLoss(nn.Module):
         self.adapters = nn.ModuleList()
         if kind == "hint":
             with torch.no_grad(), Taps(student) as mine, Taps(teacher) as its:
-                student(pictures)
-                teacher(pictures)
+                student(images)
+                teacher(images)
             widths = [(mine.maps[a].shape[1], its.maps[b].shape[1]) for a, b in self.pairs]
             self.adapters.extend(nn.Conv2d(narrow, wide, 1) for narrow, wide in widths)
 

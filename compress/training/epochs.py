@@ -117,8 +117,8 @@ class Epochs:
         torch.manual_seed(_drawn(self._seed, state.epoch, distributed.rank()))
         run.model.train()
         best = f", validation {state.best[0]:.1%}" if state.kept else ""
-        for pictures, labels in self._batches:
-            loss = run.step(pictures, labels)
+        for images, labels in self._batches:
+            loss = run.step(images, labels)
             self._bar.advance(1, note=f"epoch {state.epoch}, loss {loss:.3f}{best}")
             if deadline is not None:
                 out_of_time, run.steps = distributed.broadcast(self._time_left(deadline, began))
@@ -166,7 +166,7 @@ class Epochs:
         self._state.best = tuple(content["state"]["best"])
         self._run.load_state_dict(content["run"])
         self._batches.set_random_state(json.loads(content["batches"]))
-        self._bar.advance(self._run.done, note=f"going on after epoch {self._state.epoch}")
+        self._bar.advance(self._run.done, note=f"resuming after epoch {self._state.epoch}")
 
 
 def _key(run: Run) -> str:

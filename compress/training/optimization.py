@@ -45,7 +45,7 @@ class TrainingConfig:
         features: loss on the feature maps: ``hint``, ``attention`` or ``none``.
         feature_weight: its weight.
         keep: which epoch's weights come back: the ``best`` on validation data, or the ``last``.
-        augment: shift pictures by up to 1/16 of their side.
+        augment: shift images by up to 1/16 of their side.
         flip: also mirror half of them; wrong for digits and letters.
 
     Raises:
@@ -127,7 +127,7 @@ class Run:
         class_map: outputs that stand for the data's classes; None for all.
         device: to train on; of several processes, each has its own.
         steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
-        sample: a few preprocessed pictures, by which the feature maps of teacher and student are matched.
+        sample: a few preprocessed images, by which the feature maps of teacher and student are matched.
         hooks: what is done inside each step.
 
     Raises:
@@ -160,16 +160,16 @@ class Run:
         self.steps, self.done = steps, 0
         self.autocast = has_fast_bfloat16(device)
 
-    def step(self, pictures: torch.Tensor, labels: torch.Tensor) -> float:
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """Learn from one batch; returns the loss.
 
         Raises:
             ModelError: the loss is not finite.
         """
-        pictures = on_device(pictures, self.device)
+        images = on_device(images, self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * _cosine(self.done / self.steps, self.config.warmup, 1 / self.steps)
-        loss = self._objective(pictures, labels.to(self.device))
+        loss = self._objective(images, labels.to(self.device))
         value = distributed.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(
@@ -206,27 +206,27 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.done = state["steps"], state["done"]
 
-    def _loss(self, pictures: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with contextlib.ExitStack() as listening:
             taps = None
             if self.features is not None and self.teacher is not None:
                 taps = [listening.enter_context(tap) for tap in self.features.taps(self.model, self.teacher)]
-            logits = self._outputs(self.model, pictures)
+            logits = self._outputs(self.model, images)
             chosen = logits if self.columns is None else logits[:, self.columns]
             loss = F.cross_entropy(chosen, labels, label_smoothing=self.config.label_smoothing, ignore_index=UNLABELLED)
             if self.teacher is None:
                 return loss
             with torch.no_grad():
-                taught = self._outputs(self.teacher, pictures)
+                taught = self._outputs(self.teacher, images)
         if self.config.alpha:
             loss = loss + self.config.alpha * self._taught(logits, taught, labels)
         if self.features is not None and taps is not None:
             loss = loss + self.config.feature_weight * self.features(*taps)
         return loss
 
-    def _outputs(self, model: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits: torch.Tensor = model(pictures)
+            logits: torch.Tensor = model(images)
         return logits.float()
 
     def _taught(self, logits: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -250,8 +250,8 @@ class _Objective(nn.Module):
         self.trained = nn.ModuleList(trained)
         self._loss = loss
 
-    def forward(self, pictures: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self._loss(pictures, labels)
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self._loss(images, labels)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

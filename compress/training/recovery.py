@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compress.training.optimization import Hooks
 
 FLIPPED_FROM = 64
-"""Pixels; larger pictures are photographs, which may be mirrored; digits and letters may not."""
+"""Pixels; larger images are photographs, which may be mirrored; digits and letters may not."""
 
 
 class RecoveryTraining(TorchPass):
@@ -31,7 +31,7 @@ class RecoveryTraining(TorchPass):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     augment: bool = Field(True, description="Whether train samples are shifted by a few pixels at random.")
     flip: bool | None = Field(
-        None, description="Whether half of them are mirrored; by default pictures of more than 64 pixels are."
+        None, description="Whether half of them are mirrored; by default images of more than 64 pixels are."
     )
     keep: Literal["best", "last"] = Field(
         "best",

@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.quantization.aware_training.export import filled
-    from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
-    from compress.quantization.aware_training.preparation import FakeQuantSettings, fake_quantized, step_sizes
+    from compress.quantization.aware_training.export import filled as filled
+    from compress.quantization.aware_training.fake_quant_model import FakeQuantModel as FakeQuantModel
+    from compress.quantization.aware_training.preparation import FakeQuantSettings as FakeQuantSettings
+    from compress.quantization.aware_training.preparation import fake_quantized as fake_quantized
+    from compress.quantization.aware_training.preparation import step_sizes as step_sizes
 
-__all__ = ["FakeQuantModel", "FakeQuantSettings", "fake_quantized", "filled", "step_sizes"]
 
 __getattr__, __dir__ = door(
     __name__,
     {
         "export": ("filled",),
         "fake_quant_model": ("FakeQuantModel",),
-        "preparation": (
-            "FakeQuantSettings",
-            "fake_quantized",
-            "step_sizes",
-        ),
+        "preparation": ("FakeQuantSettings", "fake_quantized", "step_sizes"),
     },
 )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.quantization.post_training.dynamic import quantize_dynamic
-    from compress.quantization.post_training.float16 import to_float16
-    from compress.quantization.post_training.quantizer import StaticSettings
-    from compress.quantization.post_training.static import quantize_static
-    from compress.quantization.post_training.weight_only import WeightSettings, quantize_weights
+    from compress.quantization.post_training.dynamic import quantize_dynamic as quantize_dynamic
+    from compress.quantization.post_training.float16 import to_float16 as to_float16
+    from compress.quantization.post_training.quantizer import StaticSettings as StaticSettings
+    from compress.quantization.post_training.static import quantize_static as quantize_static
+    from compress.quantization.post_training.weight_only import WeightSettings as WeightSettings
+    from compress.quantization.post_training.weight_only import quantize_weights as quantize_weights
 
-__all__ = ["StaticSettings", "WeightSettings", "quantize_dynamic", "quantize_static", "quantize_weights", "to_float16"]
 
 __getattr__, __dir__ = door(
     __name__,
@@ -22,9 +22,6 @@ __getattr__, __dir__ = door(
         "float16": ("to_float16",),
         "quantizer": ("StaticSettings",),
         "static": ("quantize_static",),
-        "weight_only": (
-            "WeightSettings",
-            "quantize_weights",
-        ),
+        "weight_only": ("WeightSettings", "quantize_weights"),
     },
 )

@@ -6,7 +6,7 @@ channel i of one layer by s_i and multiplying input channel i of the next by it 
 s_i = sqrt(r1_i / r2_i), r the largest weight of the channel, both layers have the same ranges.
 
 Pairs with a bounded activation between them (ReLU6) are left alone, and each is named with the reason. Three ways
-across it were tried on the trained EfficientNet-Lite0 and 250 pictures, with one scale for each weight tensor (11.0 dB
+across it were tried on the trained EfficientNet-Lite0 and 250 images, with one scale for each weight tensor (11.0 dB
 of signal to noise and 94.8 % agreement without equalisation; with a scale for each output channel 22.9 dB and 98.8 %).
 ReLU in the place of ReLU6, as in section 5.1.1 of the paper, is another function: 14 to 94 % of a layer's channels come
 near the bound, and the float model agrees with itself on 56 %. Min(ReLU(x), 6 / s) with a bound for each channel is

@@ -89,3 +89,10 @@ def test_unknown_names_are_refused_with_the_nearest(arguments, words, tmp_path, 
         _invoke("compress", *arguments)
     assert getattr(error.value, "exit_code", None) == 2
     assert not (tmp_path / "build").exists()
+
+
+def test_paragraphs_are_wrapped_by_the_terminal_when_a_pass_is_shown(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    shown = _invoke("passes", "low_rank").output.splitlines()
+    assert any(line.startswith("A linear layer and a 1 x 1") and line.endswith("stays as it is.") for line in shown)
+    assert "    >>> LowRank(energy=0.8).config()" in shown

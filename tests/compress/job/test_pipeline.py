@@ -161,7 +161,7 @@ def test_job_starts_anew_when_the_seed_differs(model, dataset, tmp_path, stopped
     for seed in (0, 1):
         with pytest.raises(MeasureError):
             pipeline.run(model, "int8", dataset, out=tmp_path, plan=QUICK, seed=seed, progress=heard)
-    assert any("starting anew" in sentence for sentence in heard.said)
+    assert any("starting over" in sentence for sentence in heard.said)
     assert not any("done in an earlier run" in sentence for sentence in heard.said)
 
 

@@ -38,7 +38,7 @@ def test_job_starts_anew_and_says_so_when_anything_differs(tmp_path):
     heard = Heard()
     other = Workspace(tmp_path, {"seed": 1}, heard)
     assert other.finished("first") is None
-    assert "starting anew" in heard.said[0]
+    assert "starting over" in heard.said[0]
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == [STATE]
 
 

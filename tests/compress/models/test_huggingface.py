@@ -209,7 +209,7 @@ def test_folder_says_what_pictures_it_takes(folders: Path, tmp_path: Path) -> No
         ({"config.json": "{"}, ModelError, "can't be read as JSON"),
         ({"config.json": "{}"}, ModelError, "does not say its model_type"),
         ({"config.json": '{"model_type": "brt"}'}, UsageError, "did you mean"),
-        ({"config.json": '{"model_type": "sam"}'}, ModelError, "no classifier of text or pictures"),
+        ({"config.json": '{"model_type": "sam"}'}, ModelError, "no classifier of text or images"),
         ({"model.safetensors": None, "pytorch_model.bin": "x"}, ModelError, "a pickle, which is not read"),
         ({"model.safetensors": "x"}, ModelError, "can't be loaded"),
     ],
@@ -248,7 +248,7 @@ def test_training_learns_from_text_under_a_teacher(folders: Path, texts: Dataset
     config = TrainingConfig(epochs=12, batch=16, lr=3e-3, alpha=0.02)
     train(student.model, texts, contract, config, teacher=adapt_input(teacher, contract))
     assert evaluate(student.model, texts.validation, contract).accuracy > 0.9
-    with pytest.raises(ModelError, match="takes tokens and the preprocessing contract makes pictures"):
+    with pytest.raises(ModelError, match="takes tokens and the preprocessing contract makes images"):
         adapt_input(teacher, default_preprocess(pictures))
     fewer = contract_of(teacher, texts, texts)
     with pytest.raises(ModelError, match="takes input_ids, attention_mask, token_type_ids and the preprocessing"):
