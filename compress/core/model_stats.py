@@ -24,7 +24,7 @@ from compress.core import onnx_file
 
 
 @dataclass(frozen=True)
-class StageFacts:
+class ModelStats:
     """Size of a model in the form that its stage has.
 
     Attributes:
@@ -41,10 +41,10 @@ class StageFacts:
     bytes: int
 
 
-def of_module(module: nn.Module, sample: torch.Tensor) -> StageFacts:
+def of_module(module: nn.Module, sample: torch.Tensor) -> ModelStats:
     """Facts of a torch module; ``sample`` is one preprocessed sample (1, ...)."""
     tensors = module.state_dict().values()
-    return StageFacts(
+    return ModelStats(
         digest=state_digest(module),
         parameters=count_parameters(module),
         macs=count_macs(module, sample),
@@ -52,11 +52,11 @@ def of_module(module: nn.Module, sample: torch.Tensor) -> StageFacts:
     )
 
 
-def of_file(path: Path) -> StageFacts:
+def of_file(path: Path) -> ModelStats:
     """Facts of an ONNX file with the weights that it keeps beside it."""
     counts = count(load_model(path))
     parts = onnx_file.parts(path)
-    return StageFacts(sha256_file(*parts), counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
+    return ModelStats(sha256_file(*parts), counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
 
 
 def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> float:

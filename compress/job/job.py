@@ -14,7 +14,7 @@ from certify.certificate.normalise import normalise
 from certify.data import Dataset
 from compress.core import model_stats
 from compress.core.context import PassContext
-from compress.core.model_stats import StageFacts
+from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
@@ -147,7 +147,7 @@ class Job:
         )
         return module, origin, row
 
-    def _torch_passes(self, module: nn.Module, size: StageFacts) -> tuple[nn.Module, bool]:
+    def _torch_passes(self, module: nn.Module, size: ModelStats) -> tuple[nn.Module, bool]:
         """Apply the torch passes; the second value says whether any changed the model."""
         changed = False
         passes = [p for p in self._recipe.passes if isinstance(p, TorchPass)]
@@ -183,7 +183,7 @@ class Job:
         self._source = source
         return source.instantiate(self._context.seed).eval()
 
-    def _onnx_passes(self, path: Path, size: StageFacts) -> tuple[Path, StageFacts]:
+    def _onnx_passes(self, path: Path, size: ModelStats) -> tuple[Path, ModelStats]:
         for number, applied in enumerate(self._recipe.passes):
             name = f"{number}-{applied.name}"
             if applied.stage == "torch":
@@ -258,7 +258,7 @@ class Job:
         return model_stats.file_accuracy(path, context.data.validation, context.preprocess, len(context.data.classes))
 
 
-def _row_of_nothing(applied: Pass, size: StageFacts, accuracy: float | None, record: PassRecord) -> Row:
+def _row_of_nothing(applied: Pass, size: ModelStats, accuracy: float | None, record: PassRecord) -> Row:
     return Row.of(applied, size.digest, size, accuracy, StepCost(), record)
 
 

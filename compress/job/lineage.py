@@ -15,7 +15,7 @@ from typing import Any
 from certify.data.dataset import Dataset, Split
 from certify.files import write_text
 from certify.schema import validate
-from compress.core.model_stats import StageFacts
+from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
 from compress.job.recipe import Recipe
@@ -33,7 +33,7 @@ class Row:
         version: of the pass.
         stage: ``torch`` or ``onnx``.
         config: every parameter.
-        digest_in: of the model that went in (see StageFacts).
+        digest_in: of the model that went in (see ModelStats).
         facts: of the model that came out.
         validation_accuracy: of the model that came out, 0 to 1; None without validation samples.
         seconds: wall time of the pass.
@@ -46,7 +46,7 @@ class Row:
     stage: str
     config: Mapping[str, Any]
     digest_in: str
-    facts: StageFacts
+    facts: ModelStats
     validation_accuracy: float | None
     seconds: float
     energy_j: Mapping[str, Any] | None
@@ -57,7 +57,7 @@ class Row:
         cls,
         applied: Pass,
         digest_in: str,
-        facts: StageFacts,
+        facts: ModelStats,
         accuracy: float | None,
         cost: StepCost,
         record: PassRecord,
@@ -103,7 +103,7 @@ class Row:
             stage=values["stage"],
             config=values["config"],
             digest_in=values["model_digest_in"],
-            facts=StageFacts(values["model_digest_out"], values["parameters"], values["macs"], values["bytes"]),
+            facts=ModelStats(values["model_digest_out"], values["parameters"], values["macs"], values["bytes"]),
             validation_accuracy=values["validation_accuracy"],
             seconds=values["seconds"],
             energy_j=values["energy_j"],
@@ -115,7 +115,7 @@ class Row:
 class BaselineRow:
     """The untouched original; see the schema for the fields."""
 
-    facts: StageFacts
+    facts: ModelStats
     validation_accuracy: float | None
     trained_here: bool
     seconds: float = 0.0

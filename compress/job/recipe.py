@@ -35,8 +35,10 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    max_loss_percent: float = Field(5.0, ge=0, le=100, description="Largest relative accuracy loss, in percent.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence with which the loss is to be shown.")
+    max_loss_percent: float = Field(
+        default=5.0, ge=0, le=100, description="Largest relative accuracy loss, in percent."
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence with which the loss is to be shown.")
 
 
 class Workload(BaseModel):
@@ -44,8 +46,8 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    batch: int = Field(1, ge=1, le=4096, description="Samples in one inference.")
-    runtime: str = Field("onnxruntime-cpu", min_length=1, max_length=64, description="Name of the runtime.")
+    batch: int = Field(default=1, ge=1, le=4096, description="Samples in one inference.")
+    runtime: str = Field(default="onnxruntime-cpu", min_length=1, max_length=64, description="Name of the runtime.")
 
 
 @dataclass(frozen=True)

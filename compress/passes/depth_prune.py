@@ -38,8 +38,10 @@ class DepthPrune(TorchPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(tried_on="blocks")
 
-    macs: float = Field(0.75, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's.")
-    samples: int = Field(128, ge=2, le=100_000, description="Calibration samples that a block's absence is judged on.")
+    macs: float = Field(default=0.75, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's.")
+    samples: int = Field(
+        default=128, ge=2, le=100_000, description="Calibration samples that a block's absence is judged on."
+    )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model that can't be brought to the target comes back unchanged, declined.

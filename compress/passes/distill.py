@@ -50,20 +50,30 @@ class Distill(RecoveryTraining):
     version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
-    method: Literal["kd", "dkd", "dist"] = Field("kd", description="How the answers of the two are compared.")
-    alpha: float = Field(1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels.")
-    temperature: float = Field(4.0, ge=1, le=100, description="How much the answers are softened.")
-    standardise: bool = Field(False, description="Whether logits are brought to mean 0 and deviation 1 before.")
-    features: Literal["none", "hint", "attention"] = Field(
-        "none", description="How feature maps of one resolution are compared."
+    method: Literal["kd", "dkd", "dist"] = Field(default="kd", description="How the answers of the two are compared.")
+    alpha: float = Field(
+        default=1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels."
     )
-    feature_weight: float = Field(1.0, ge=0, le=100_000, description="Weight of the feature maps.")
-    teacher: str = Field(ORIGINAL, description="The original, or a model by name (torchvision's, or package.module:f).")
-    teacher_weights: str | None = Field(None, description="Weights of another teacher: a file or torchvision's name.")
-    student: str | None = Field(None, description="Architecture to train instead of the model that was given, by name.")
-    student_weights: str | None = Field(None, description="Weights that it starts from; random ones by default.")
+    temperature: float = Field(default=4.0, ge=1, le=100, description="How much the answers are softened.")
+    standardise: bool = Field(default=False, description="Whether logits are brought to mean 0 and deviation 1 before.")
+    features: Literal["none", "hint", "attention"] = Field(
+        default="none", description="How feature maps of one resolution are compared."
+    )
+    feature_weight: float = Field(default=1.0, ge=0, le=100_000, description="Weight of the feature maps.")
+    teacher: str = Field(
+        default=ORIGINAL, description="The original, or a model by name (torchvision's, or package.module:f)."
+    )
+    teacher_weights: str | None = Field(
+        default=None, description="Weights of another teacher: a file or torchvision's name."
+    )
+    student: str | None = Field(
+        default=None, description="Architecture to train instead of the model that was given, by name."
+    )
+    student_weights: str | None = Field(
+        default=None, description="Weights that it starts from; random ones by default."
+    )
     unlabelled: str | None = Field(
-        None, description="Data specification; its train images are learnt from by the teacher's answers alone."
+        default=None, description="Data specification; its train images are learnt from by the teacher's answers alone."
     )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:

@@ -37,7 +37,7 @@ class Finetune(RecoveryTraining):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -35,11 +35,13 @@ class Half(OnnxPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
-    kind: Literal["fp16", "bf16"] = Field("fp16", description="Which 16-bit floats.")
-    samples: int = Field(64, ge=1, le=100_000, description="Calibration samples whose values are looked at.")
-    batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")
-    margin: float = Field(2.0, ge=1, le=1000, description="How much larger than seen values may become.")
-    keep_nodes: tuple[str, ...] = Field((), description="Names of nodes of the ONNX graph that stay in 32 bits.")
+    kind: Literal["fp16", "bf16"] = Field(default="fp16", description="Which 16-bit floats.")
+    samples: int = Field(default=64, ge=1, le=100_000, description="Calibration samples whose values are looked at.")
+    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
+    margin: float = Field(default=2.0, ge=1, le=1000, description="How much larger than seen values may become.")
+    keep_nodes: tuple[str, ...] = Field(
+        default=(), description="Names of nodes of the ONNX graph that stay in 32 bits."
+    )
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

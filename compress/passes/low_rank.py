@@ -38,9 +38,14 @@ class LowRank(TorchPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"energy": 0.5})
 
-    energy: float = Field(0.9, gt=0, lt=1, description="Share of the squared singular values that each factor keeps.")
+    energy: float = Field(
+        default=0.9, gt=0, lt=1, description="Share of the squared singular values that each factor keeps."
+    )
     least_saving: float = Field(
-        0.1, ge=0, lt=1, description="Share of a layer's multiply-adds that must be saved for it to be replaced."
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of a layer's multiply-adds that must be saved for it to be replaced.",
     )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:

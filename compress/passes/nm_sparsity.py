@@ -40,7 +40,7 @@ class NmSparsity(RecoveryTraining):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "force": True})
 
-    force: bool = Field(False, description="Whether to do it for a target that does not profit from it.")
+    force: bool = Field(default=False, description="Whether to do it for a target that does not profit from it.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model for a target without such kernels comes back unchanged, declined.

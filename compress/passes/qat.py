@@ -52,11 +52,17 @@ class Qat(IntegerPass, RecoveryTraining):
     final: ClassVar[bool] = True
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "samples": 16, "calibration": "minmax"})
 
-    epochs: int = Field(4, ge=1, le=10_000, description="Passes over the train samples.")
-    lr: float = Field(2e-4, gt=0, le=10, description="Largest learning rate.")
-    calibration: Calibration = Field("mse", description="How the first range of an activation follows from samples.")
-    learn_zeros: bool = Field(False, description="Whether zero points are learnt, where 0 is no end of the range.")
-    keep_layers: tuple[str, ...] = Field((), description="Paths of further layers of the model that stay float.")
+    epochs: int = Field(default=4, ge=1, le=10_000, description="Passes over the train samples.")
+    lr: float = Field(default=2e-4, gt=0, le=10, description="Largest learning rate.")
+    calibration: Calibration = Field(
+        default="mse", description="How the first range of an activation follows from samples."
+    )
+    learn_zeros: bool = Field(
+        default=False, description="Whether zero points are learnt, where 0 is no end of the range."
+    )
+    keep_layers: tuple[str, ...] = Field(
+        default=(), description="Paths of further layers of the model that stay float."
+    )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model in which nothing can be rounded comes back unchanged, declined.

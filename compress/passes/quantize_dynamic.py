@@ -35,13 +35,15 @@ class QuantizeDynamic(OnnxPass):
     tags: ClassVar[PassTags] = PassTags(quick={"least_share": 0})
 
     least_share: float = Field(
-        0.5, ge=0, le=1, description="Share of the multiply-adds in matrix products below which it declines."
+        default=0.5, ge=0, le=1, description="Share of the multiply-adds in matrix products below which it declines."
     )
-    per_channel: bool = Field(True, description="Whether each output channel of a weight has a scale of its own.")
+    per_channel: bool = Field(
+        default=True, description="Whether each output channel of a weight has a scale of its own."
+    )
     reduce_range: bool | None = Field(
-        None, description="Whether weights are held to 7 bits; by default where the target saturates."
+        default=None, description="Whether weights are held to 7 bits; by default where the target saturates."
     )
-    keep_nodes: tuple[str, ...] = Field((), description="Names of nodes of the ONNX graph that stay float.")
+    keep_nodes: tuple[str, ...] = Field(default=(), description="Names of nodes of the ONNX graph that stay float.")
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -47,25 +47,31 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     version: ClassVar[int] = 3
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
-    calibration: Calibration = Field("minmax", description="How the range of an activation follows from the samples.")
-    batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")
+    calibration: Calibration = Field(
+        default="minmax", description="How the range of an activation follows from the samples."
+    )
+    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
     equalize: bool | None = Field(
-        None,
+        default=None,
         description="Whether neighbouring layers without a ReLU6 between them are equalised; by default where "
         "per_channel is off.",
     )
     smooth: float = Field(
-        0.5, ge=0, lt=1,
+        default=0.5, ge=0, lt=1,
         description="SmoothQuant migration strength alpha (0 disables). Where a residual addition also reads the "
         "LayerNorm's output, the scale is applied by an inserted multiplication.",
     )  # fmt: skip
-    correct_bias: bool = Field(True, description="Whether biases take back the mean error of rounded weights.")
+    correct_bias: bool = Field(default=True, description="Whether biases take back the mean error of rounded weights.")
     max_loss: float | None = Field(
-        None, ge=0, le=100,
+        default=None, ge=0, le=100,
         description="Relative loss of validation accuracy, in %, above which layers stay float; by default the budget.",
     )  # fmt: skip
-    max_float: float = Field(0.5, ge=0, le=1, description="Largest share of the layers that may stay float for that.")
-    keep_nodes: tuple[str, ...] = Field((), description="Names of further nodes of the ONNX graph that stay float.")
+    max_float: float = Field(
+        default=0.5, ge=0, le=1, description="Largest share of the layers that may stay float for that."
+    )
+    keep_nodes: tuple[str, ...] = Field(
+        default=(), description="Names of further nodes of the ONNX graph that stay float."
+    )
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

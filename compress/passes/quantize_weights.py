@@ -10,7 +10,7 @@ from pydantic import Field
 from compress.core.context import PassContext
 from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 from compress.quantization import post_training
-from compress.quantization.post_training.blockwise import Rounding
+from compress.quantization.post_training.blockwise import RoundingMethod
 
 
 class QuantizeWeights(OnnxPass):
@@ -37,16 +37,17 @@ class QuantizeWeights(OnnxPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"block": 16})
 
-    bits: Literal[4, 8] = Field(4, description="Bits of a weight.")
-    block: Literal[16, 32, 64, 128, 256] = Field(32, description="Inputs that share a scale.")
-    rounding: Rounding = Field("gptq", description="How weights are rounded.")
-    symmetric: bool = Field(False, description="Whether the zero point is the middle of the codes.")
+    bits: Literal[4, 8] = Field(default=4, description="Bits of a weight.")
+    block: Literal[16, 32, 64, 128, 256] = Field(default=32, description="Inputs that share a scale.")
+    rounding: RoundingMethod = Field(default="gptq", description="How weights are rounded.")
+    symmetric: bool = Field(default=False, description="Whether the zero point is the middle of the codes.")
     int8_activations: bool = Field(
-        False, description="Whether the runtime may round activations to 8 bits block by block, which is faster."
+        default=False,
+        description="Whether the runtime may round activations to 8 bits block by block, which is faster.",
     )
-    samples: int = Field(128, ge=1, le=100_000, description="Calibration samples that gptq looks at.")
-    batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")
-    keep_nodes: tuple[str, ...] = Field((), description="Names of nodes of the ONNX graph that stay float.")
+    samples: int = Field(default=128, ge=1, le=100_000, description="Calibration samples that gptq looks at.")
+    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
+    keep_nodes: tuple[str, ...] = Field(default=(), description="Names of nodes of the ONNX graph that stay float.")
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

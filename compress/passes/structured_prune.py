@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from certify.errors import UsageError
 from compress import pruning
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.passes.distill import Distill
-from compress.pruning.rules import IMPORTANCES, Importance, Scope
+from compress.pruning.rules import Importance, Scope, known_importance
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,72 +58,71 @@ class StructuredPrune(TorchPass):
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
-        None, gt=0, lt=1, description="Target multiply-adds as a fraction of the original's. Default: 0.5."
+        default=None, gt=0, lt=1, description="Target multiply-adds as a fraction of the original's. Default: 0.5."
     )
     parameters: float | None = Field(
-        None, gt=0, lt=1, description="Target parameters as a fraction of the original's, instead of macs."
+        default=None, gt=0, lt=1, description="Target parameters as a fraction of the original's, instead of macs."
     )
     latency: float | None = Field(
-        None, gt=0, lt=1, description="Target latency as a fraction of the original's, measured here, instead of macs."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Target latency as a fraction of the original's, measured here, instead of macs.",
     )
     attention: Attention = Field(
-        "heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
+        default="heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
     )
     embedding: bool = Field(
-        False, description="Whether to prune a transformer's width between its blocks too, with its layer norms."
+        default=False,
+        description="Whether to prune a transformer's width between its blocks too, with its layer norms.",
     )
-    importance: Importance | str = Field(
-        "magnitude_l2",
+    importance: Importance | Annotated[str, AfterValidator(known_importance)] = Field(
+        default="magnitude_l2",
         description="How the importance of a channel is judged; package.module:function names one of your own.",
     )
     scope: Scope = Field(
-        "local",
+        default="local",
         description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
         "layers of one kind are.",
     )
-    steps: int = Field(4, ge=1, le=100, description="Rounds; importance from data is estimated anew in each.")
+    steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated anew in each.")
     recover_epochs: int = Field(
-        0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
+        default=0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
     )
     sparsify_epochs: int = Field(
-        0,
+        default=0,
         ge=0,
         le=10_000,
         description="Epochs of training before, in which unimportant channels are pulled towards 0 as groups.",
     )
-    sparsify: float = Field(1e-4, gt=0, le=1, description="How strongly they are pulled.")
+    sparsify: float = Field(default=1e-4, gt=0, le=1, description="How strongly they are pulled.")
     round_to: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=128,
         description="Channels of a layer are a multiple of this; by default what the target's kernels take at a "
         "time, but at most an eighth of the median layer's width.",
     )
     keep_layers: tuple[str, ...] = Field(
-        (), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
+        default=(), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
     )
-    max_ratio: float = Field(0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose.")
+    max_ratio: float = Field(
+        default=0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose."
+    )
     time_limit_s: float = Field(
-        120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
+        default=120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
     )
     batches: int = Field(
-        8, ge=1, le=1000, description="Batches of 64 that taylor, hessian and activation importance are estimated on."
+        default=8,
+        ge=1,
+        le=1000,
+        description="Batches of 64 that taylor, hessian and activation importance are estimated on.",
     )
 
     @field_validator("keep_layers", mode="before")
     @classmethod
     def _as_tuple(cls, given: Any) -> Any:
         return tuple(given) if isinstance(given, list) else given  # what a recipe holds is a list
-
-    @field_validator("importance")
-    @classmethod
-    def _is_known(cls, given: str) -> str:
-        if given not in IMPORTANCES.places:
-            try:
-                IMPORTANCES.load(given)
-            except UsageError as error:
-                raise ValueError(str(error)) from error
-        return given
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from certify.errors import UsageError
 from compress.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -24,6 +25,19 @@ IMPORTANCES = Registry(
 )
 """Those of others are factories without arguments; what they make takes a group of torch-pruning's, a sequence of
 (dependency, indices), and gives the importance of its channels, (channels,)."""
+
+
+def known_importance(name: str) -> str:
+    """The name of an importance of somebody else's, as it is.
+
+    Raises:
+        ValueError: there is none; the nearest is named.
+    """
+    try:
+        IMPORTANCES.load(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 @dataclass(frozen=True)

@@ -16,24 +16,30 @@ class IntegerPass(Pass):
     """A pass that stores weights and activations as 8-bit integers."""
 
     target: TargetName | None = Field(
-        None, description="Processor or runtime that the types are chosen for; by default the one of this machine."
+        default=None,
+        description="Processor or runtime that the types are chosen for; by default the one of this machine.",
     )
     operators: Operators = Field(
-        "auto", description="Which operators are quantized: those with weights, all, or by the kind of network."
+        default="auto", description="Which operators are quantized: those with weights, all, or by the kind of network."
     )
-    per_channel: bool = Field(True, description="Whether each output channel of a weight has a scale of its own.")
+    per_channel: bool = Field(
+        default=True, description="Whether each output channel of a weight has a scale of its own."
+    )
     activation_type: IntegerType | None = Field(
-        None, description="Integer type of activations; by default the target's."
+        default=None, description="Integer type of activations; by default the target's."
     )
     reduce_range: bool | None = Field(
-        None, description="Whether weights are held to 7 bits; by default where the target saturates."
+        default=None, description="Whether weights are held to 7 bits; by default where the target saturates."
     )
-    samples: int = Field(256, ge=1, le=100_000, description="Calibration samples that are looked at.")
+    samples: int = Field(default=256, ge=1, le=100_000, description="Calibration samples that are looked at.")
     percentile: float = Field(
-        99.99, gt=50, le=100, description="Share of an activation's values inside its range, for percentile; in %."
+        default=99.99,
+        gt=50,
+        le=100,
+        description="Share of an activation's values inside its range, for percentile; in %.",
     )
-    keep_first: bool = Field(False, description="Whether the first layer with weights stays float.")
-    keep_last: bool = Field(False, description="Whether the last layer with weights stays float.")
+    keep_first: bool = Field(default=False, description="Whether the first layer with weights stays float.")
+    keep_last: bool = Field(default=False, description="Whether the last layer with weights stays float.")
 
     def _target(self, context: PassContext) -> Target:
         target = context.target if self.target is None else choose(self.target)

@@ -23,18 +23,18 @@ FLIPPED_FROM = 64
 class RecoveryTraining(TorchPass):
     """A pass that trains the model; its subclasses say from what it learns."""
 
-    epochs: int = Field(6, ge=1, le=10_000, description="Passes over the train samples.")
-    lr: float = Field(1e-3, gt=0, le=10, description="Largest learning rate.")
-    batch: int = Field(64, ge=2, le=65_536, description="Samples in one step.")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="What turns gradients into steps.")
-    weight_decay: float = Field(0.02, ge=0, le=1, description="Pull of the weights towards 0.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    augment: bool = Field(True, description="Whether train samples are shifted by a few pixels at random.")
+    epochs: int = Field(default=6, ge=1, le=10_000, description="Passes over the train samples.")
+    lr: float = Field(default=1e-3, gt=0, le=10, description="Largest learning rate.")
+    batch: int = Field(default=64, ge=2, le=65_536, description="Samples in one step.")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="What turns gradients into steps.")
+    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Pull of the weights towards 0.")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    augment: bool = Field(default=True, description="Whether train samples are shifted by a few pixels at random.")
     flip: bool | None = Field(
-        None, description="Whether half of them are mirrored; by default images of more than 64 pixels are."
+        default=None, description="Whether half of them are mirrored; by default images of more than 64 pixels are."
     )
     keep: Literal["best", "last"] = Field(
-        "best",
+        default="best",
         description="Which epoch's weights come back: the best on validation data, or the last.",
     )
 

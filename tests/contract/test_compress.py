@@ -87,6 +87,15 @@ def test_files_stay_short() -> None:
     }
 
 
+def test_defaults_of_parameters_are_keywords_so_that_type_checkers_see_them() -> None:
+    positional = []
+    for path in _sources():
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Field" and call.args:
+                positional.append(f"{path.name}: {call.lineno}")
+    assert not positional
+
+
 def test_nothing_heavy_is_loaded_when_compress_is_imported() -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'numpy', 'pydantic', 'scipy'}"
     check = f"import sys, compress; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"

@@ -25,7 +25,7 @@ from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 from compress.quantization.aware_training.fake_quantize import bias_codes, bias_step
 from compress.quantization.aware_training.marked_export import LayerOf, MarkedGraph, layers_of, read_marked
 from compress.quantization.post_training.integer_weights import IntegerWeights, integer_weights
-from compress.quantization.post_training.qdq import REMOVABLE, Plan, observed_names, plan, quantized
+from compress.quantization.post_training.qdq import REMOVABLE, QuantizationPlan, observed_names, plan, quantized
 
 QUANTIZED_INPUT = "_QuantizeLinear_Input"
 """What ONNX Runtime's quantizer adds to the name of a value whose own name goes to the rounded one."""
@@ -74,7 +74,7 @@ class Integers:
 
 def choose_rounding(
     model: nn.Module, found: MarkedGraph, rounding: Rounding, kept: Sequence[str]
-) -> tuple[Rounding, Plan, tuple[Declined, ...]]:
+) -> tuple[Rounding, QuantizationPlan, tuple[Declined, ...]]:
     """Find what the quantizer rounds in the graph and the network can round too.
 
     Args:
@@ -109,7 +109,7 @@ def choose_rounding(
     return replace(rounding, kept=kept_keys, sites=sites, layers=layers), chosen, declined
 
 
-def _made(found: MarkedGraph, chosen: Plan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
+def _made(found: MarkedGraph, chosen: QuantizationPlan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
     names = observed_names(found.graph, chosen)
     filled = {name: ranges.get(name, ANY_RANGE) for name in names}
     return quantized(found.graph.model, chosen, filled, rounding.for_target(), per_channel=rounding.per_channel)
@@ -165,7 +165,7 @@ def _layers(found: MarkedGraph, of: Mapping[str, LayerOf], integers: Integers) -
     return tuple(layers)
 
 
-def first_steps(model: FakeQuantModel, found: MarkedGraph, chosen: Plan, ranges: Ranges) -> None:
+def first_steps(model: FakeQuantModel, found: MarkedGraph, chosen: QuantizationPlan, ranges: Ranges) -> None:
     """Give the network the steps that quantization after training would take.
 
     Args:

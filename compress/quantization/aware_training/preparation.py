@@ -20,7 +20,7 @@ from compress.quantization.aware_training.fake_quantize import FakeQuantize
 from compress.quantization.aware_training.folding import fold
 from compress.quantization.aware_training.marked_export import MarkedGraph, as_marked, layer_paths, read_marked
 from compress.quantization.post_training.calibration import Feeds, ranges
-from compress.quantization.post_training.qdq import Operators, Plan, observed_names
+from compress.quantization.post_training.qdq import Operators, QuantizationPlan, observed_names
 from compress.quantization.post_training.ranges import Calibration
 
 CALIBRATION_BATCH = 16
@@ -112,7 +112,7 @@ def _kept(settings: FakeQuantSettings, network: nn.Module, found: MarkedGraph) -
 
 
 def _ranges(
-    settings: FakeQuantSettings, found: MarkedGraph, chosen: Plan, context: PassContext
+    settings: FakeQuantSettings, found: MarkedGraph, chosen: QuantizationPlan, context: PassContext
 ) -> dict[str, tuple[float, float]]:
     feeds = Feeds(context, found.graph.model, settings.samples, CALIBRATION_BATCH, settings.asked_by)
     names = observed_names(found.graph, chosen)

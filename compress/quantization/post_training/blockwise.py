@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Rounding = Literal["rtn", "hqq", "gptq"]
+RoundingMethod = Literal["rtn", "hqq", "gptq"]
 Floats = npt.NDArray[np.float32]
 
 NORM = 0.7

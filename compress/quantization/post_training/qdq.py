@@ -26,7 +26,7 @@ REMOVABLE = frozenset({"Relu", "Clip"})
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """What becomes integers.
 
     Attributes:
@@ -40,7 +40,7 @@ class Plan:
     free_outputs: tuple[str, ...]
 
 
-def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[str]) -> Plan:
+def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[str]) -> QuantizationPlan:
     """Choose what is quantized.
 
     In a network with layer normalisation or attention only operators with weights are: rounding what enters a
@@ -55,11 +55,13 @@ def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[st
     """
     only_weights = operators == "weights" or (operators == "auto" and is_transformer(graph))
     if not only_weights:
-        return Plan(target.operators, tuple(kept), () if target.quantize_outputs else tuple(sorted(target.operators)))
+        return QuantizationPlan(
+            target.operators, tuple(kept), () if target.quantize_outputs else tuple(sorted(target.operators))
+        )
     kinds = COMPUTE & target.operators
     loose = [node.name for node in graph.nodes if node.op_type in kinds and not graph.has_weight(node)]
     free = FREE_OUTPUTS if target.quantize_outputs else tuple(sorted(kinds))
-    return Plan(kinds, tuple(dict.fromkeys((*kept, *loose))), free)
+    return QuantizationPlan(kinds, tuple(dict.fromkeys((*kept, *loose))), free)
 
 
 def is_transformer(graph: Graph) -> bool:
@@ -69,7 +71,7 @@ def is_transformer(graph: Graph) -> bool:
     return between or any(node.op_type in NORMALISED for node in graph.nodes)
 
 
-def observed_names(graph: Graph, plan: Plan) -> list[str]:
+def observed_names(graph: Graph, plan: QuantizationPlan) -> list[str]:
     """Values whose ranges the quantizer asks for, in the order of the graph.
 
     The input of a ReLU that nothing else reads takes the range of its output.
@@ -83,7 +85,7 @@ def observed_names(graph: Graph, plan: Plan) -> list[str]:
 
 def quantized(
     model: onnx.ModelProto,
-    plan: Plan,
+    plan: QuantizationPlan,
     ranges: Mapping[str, tuple[float, float]],
     target: Target,
     *,
@@ -187,7 +189,7 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     return readers
 
 
-def _removable_after(graph: Graph, plan: Plan, name: str) -> str | None:
+def _removable_after(graph: Graph, plan: QuantizationPlan, name: str) -> str | None:
     """Output of the ReLU or Clip that is the only reader of a value and is quantized itself."""
     reader = graph.only_consumer(name)
     taken = reader is not None and reader.op_type in REMOVABLE & plan.kinds and reader.name not in plan.excluded

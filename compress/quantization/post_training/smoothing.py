@@ -31,7 +31,7 @@ SMALLEST = 1e-5
 
 
 @dataclass(frozen=True)
-class Site:
+class SmoothingSite:
     """A LayerNorm and matrix products behind it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Site:
     alone: bool
 
 
-def smooth(graph: Graph, sites: Sequence[Site], feeds: Iterable[Feed], alpha: float) -> tuple[str, ...]:
+def smooth(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed], alpha: float) -> tuple[str, ...]:
     """Smooth what matrix products behind LayerNorms read, in place.
 
     Args:
@@ -80,7 +80,7 @@ def smooth(graph: Graph, sites: Sequence[Site], feeds: Iterable[Feed], alpha: fl
     return tuple(inserted)
 
 
-def find_sites(graph: Graph) -> tuple[list[Site], tuple[Declined, ...]]:
+def find_sites(graph: Graph) -> tuple[list[SmoothingSite], tuple[Declined, ...]]:
     """LayerNorms behind which can be smoothed, and why not behind others."""
     sites, declined = [], []
     for node in graph.nodes:
@@ -94,7 +94,7 @@ def find_sites(graph: Graph) -> tuple[list[Site], tuple[Declined, ...]]:
     return sites, tuple(declined)
 
 
-def _site(graph: Graph, norm: onnx.NodeProto) -> Site | str:
+def _site(graph: Graph, norm: onnx.NodeProto) -> SmoothingSite | str:
     """The matrix products behind a LayerNorm, or why it is left alone."""
     constants = [graph.constant(name) for name in norm.input[1:] if name]
     if attributes(norm).get("axis", -1) not in (-1, len(graph.shape(norm.input[0]) or ()) - 1):
@@ -109,7 +109,7 @@ def _site(graph: Graph, norm: onnx.NodeProto) -> Site | str:
     if not branches:
         return "no matrix product with constant weights reads it"
     products = tuple(product for each in found for product in each)
-    return Site(norm, products, branches, len(branches) == len(readers) and name not in graph.outputs)
+    return SmoothingSite(norm, products, branches, len(branches) == len(readers) and name not in graph.outputs)
 
 
 def _products(graph: Graph, reader: onnx.NodeProto, name: str, channels: int) -> list[onnx.NodeProto]:
@@ -131,7 +131,7 @@ def _divide_norm(graph: Graph, norm: onnx.NodeProto, factors: Array) -> None:
             graph.set(norm, index, (values / factors).astype(values.dtype))
 
 
-def _multiply_branches(graph: Graph, site: Site, factors: Array) -> str:
+def _multiply_branches(graph: Graph, site: SmoothingSite, factors: Array) -> str:
     """Let the branches of a site read what the LayerNorm gives times factors; returns the new node's name."""
     source = site.norm.output[0]
     name, by = f"{source}.smoothed", f"{source}.smoothing"
@@ -181,7 +181,7 @@ def _scale_rows(graph: Graph, node: onnx.NodeProto, factors: Array) -> None:
     graph.set(node, 1, np.ascontiguousarray(scaled.T if attributes(node).get("transB", 0) else scaled))
 
 
-def _largest_by_channel(graph: Graph, sites: Sequence[Site], feeds: Iterable[Feed]) -> dict[str, Array]:
+def _largest_by_channel(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed]) -> dict[str, Array]:
     """Largest absolute value that each channel (last axis) of a LayerNorm's output takes over all samples."""
     nodes, outputs = [], []
     tensors = {"leanmark.first": np.array([0])}

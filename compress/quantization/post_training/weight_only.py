@@ -15,7 +15,7 @@ from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Array, Graph, attributes, require_nodes, session, signal_to_noise_db
 from compress.quantization.post_training.blockwise import (
     Blocks,
-    Rounding,
+    RoundingMethod,
     round_half_quadratic,
     round_nearest,
     round_with_hessian,
@@ -49,7 +49,7 @@ class WeightSettings:
     asked_by: str
     bits: int
     block: int
-    rounding: Rounding
+    rounding: RoundingMethod
     symmetric: bool
     int8_activations: bool
     samples: int
@@ -76,7 +76,7 @@ def quantize_weights(settings: WeightSettings, path: Path, context: PassContext)
         return path, PassRecord.refused(f"it has no matrix product with float weights to round: {ONLY_PRODUCTS}")
     noise = {}
     rounded = []
-    with context.progress.task("Rounding weights", len(nodes)) as bar:
+    with context.progress.task("RoundingMethod weights", len(nodes)) as bar:
         for node, weight, hessian in _with_hessians(settings, graph, nodes, context):
             blocks = _rounded(settings, weight, hessian)
             noise[node.name] = signal_to_noise_db(weight, blocks.values)

@@ -13,14 +13,14 @@ from certify.errors import CertificateError, MeasureError
 from certify.estimate import EvidenceLevel
 from certify.measure.meters import Choice
 from certify.schema import validate
-from compress.core.model_stats import StageFacts, count_macs, of_module, state_digest
+from compress.core.model_stats import ModelStats, count_macs, of_module, state_digest
 from compress.core.step_cost import StepCost, mark_unmetered, metered
 from compress.job import recipe
 from compress.job.lineage import BaselineRow, Lineage, Row, describe_data, part_digest
 from compress.passes import Declined, PassRecord
 from compress.passes.structured_prune import StructuredPrune
 
-FACTS = StageFacts("0" * 64, 10, 20, 40)
+FACTS = ModelStats("0" * 64, 10, 20, 40)
 
 
 def _row(declined=()):
