@@ -81,8 +81,7 @@ def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: boo
     for _ in range(STEPS):
         steps = _codes(blocks, scale, zeros, bits).astype(np.float32) - zeros[..., None]
         error = blocks - steps * scale[..., None]
-        magnitude = np.abs(error) + 1e-12
-        stays = np.sign(error) * np.maximum(magnitude - magnitude ** (NORM - 1) / beta, 0)
+        stays = shrink(error, beta)
         squares = (steps**2).sum(axis=-1)
         fitted = (steps * (blocks - stays)).sum(axis=-1) / np.maximum(squares, 1e-12)
         scale = np.where((squares > 0) & (fitted > 0), fitted, scale).astype(np.float32)
@@ -90,6 +89,15 @@ def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: boo
         errors = _errors(blocks, scale, zeros, bits)
         best, least = np.where(errors < least, scale, best), np.minimum(errors, least)
     return Blocks(_codes(blocks, best, zeros, bits), best, zeros, weight.shape[1])
+
+
+def shrink(error: Floats, beta: Floats) -> Floats:
+    """The part of an error that is allowed to stay: few large values, and 0 for small ones.
+
+    The generalised soft threshold of the norm p, equation 5 of HQQ: ``sign(e) max(|e| - |e|^(p - 1) / beta, 0)``.
+    """
+    magnitude = np.abs(error) + 1e-12
+    return np.asarray(np.sign(error) * np.maximum(magnitude - magnitude ** (NORM - 1) / beta, 0))
 
 
 def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:

@@ -22,7 +22,7 @@ from compress.pruning.channels import group_penalty
 from compress.pruning.importance import MEASURES, Estimator
 from compress.pruning.limits import LimitExceeded, limits
 from compress.pruning.rules import Importance, Scope
-from compress.pruning.structured import sparsify
+from compress.pruning.structured import prune, sparsify
 from compress.training.training import evaluate
 
 
@@ -277,3 +277,10 @@ def test_channels_inside_of_blocks_go_when_removing_others_would_not_be_masking_
         for channel in set(range(24)) - set(kept):
             model.first.weight[channel], model.first.bias[channel] = 0, 0
     assert torch.allclose(pruned(context.sample(2)), model(context.sample(2)), atol=1e-5)
+
+
+def test_training_comes_between_the_rounds_and_not_after_the_last_when_it_is_asked_for(model, context):
+    taught = []
+    settings = StructuredPrune(steps=3, recover_epochs=2, round_to=4).settings()
+    prune(settings, model, context, lambda pruned, context, hooks, **schedule: taught.append((hooks, schedule)))
+    assert taught == [(None, {"epochs": 2})] * 2

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.onnx_graph.graph import Graph, session
-from compress.quantization.post_training.blockwise import round_half_quadratic, round_nearest, round_with_hessian
+from compress.quantization.post_training.blockwise import (
+    round_half_quadratic,
+    round_nearest,
+    round_with_hessian,
+    shrink,
+)
 from compress.quantization.post_training.matmul_nbits import finish, replace_product
 
 
@@ -78,3 +83,23 @@ def test_runtime_multiplies_by_the_rounded_weight(bits, inputs, size):
     found = session(model).run(None, {"x": rows})[0]
     np.testing.assert_allclose(found, rows @ blocks.values.T + 2, rtol=1e-4, atol=1e-4)
     assert "w" not in {tensor.name for tensor in model.graph.initializer}
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_codes_are_exact_when_a_symmetric_block_holds_every_step(bits):
+    """The scale reaches the largest value with 2^(bits - 1) - 1 steps, as many below 0 as above."""
+    most = 2 ** (bits - 1) - 1
+    steps = np.linspace(-most, most, 2 * most + 1, dtype=np.float32)[None]
+    found = round_nearest(steps, bits, 256, symmetric=True)
+    assert found.scales.tolist() == [[1.0]]
+    assert (found.values == steps).all()
+
+
+def test_large_errors_are_shrunk_least_when_the_norm_is_below_one():
+    """|e| - |e|^(p - 1) / beta: what is taken off falls with the error, and small errors go to 0."""
+    errors = np.array([0.01, 0.5, 1.0, 2.0, -4.0], dtype=np.float32)
+    kept = shrink(errors, np.float32(5.0))
+    taken = np.abs(errors) - np.abs(kept)
+    assert kept[0] == 0 and (np.sign(kept[1:]) == np.sign(errors[1:])).all()
+    assert (np.diff(taken[1:]) < 0).all()
+    assert taken[2] == pytest.approx(0.2)

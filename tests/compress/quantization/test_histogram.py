@@ -90,3 +90,32 @@ def test_mse_has_the_least_error_of_all_methods(tailed):
 def test_percentile_keeps_at_least_its_share(values, percentile):
     low, high = value_range(seen(values), "percentile", percentile)
     assert ((values >= low) & (values <= high)).mean() >= percentile / 100 - 1e-9
+
+
+@pytest.mark.parametrize("seed", [0, 3, 7])
+def test_mse_moves_the_high_end_by_itself_when_the_low_one_lies_far_out(seed):
+    random = np.random.default_rng(seed)
+    outliers = -3 * np.abs(random.standard_normal(300))
+    values = np.concatenate([random.uniform(0, 1, 5000), outliers, [-15.0]]).astype(np.float32)
+    found = seen(values)
+    low, high = value_range(found, "mse")
+    kept = found.histogram.counts > 0
+    centres, counts = found.histogram.centres[kept], found.histogram.counts[kept]
+
+    def error(end):
+        scale = (end - low) / 255
+        zero = np.round(-low / scale)
+        codes = np.clip(np.round(centres / scale) + zero, 0, 255)
+        return float((counts * (centres - (codes - zero) * scale) ** 2).sum())
+
+    together = float(values.max()) * low / float(values.min())  # where the search over both ends leaves the high one
+    assert error(high) <= min(error(together * share) for share in np.linspace(0.125, 1, 96)) * (1 + 1e-9)
+    assert high < together
+
+
+def test_entropy_has_all_levels_for_one_side_when_values_have_one_sign():
+    """256 levels for values of one sign and 128 for each of two: more levels, so less is cut."""
+    values = np.abs(np.random.default_rng(0).standard_t(3, 100_000)).astype(np.float32)
+    _, one_sided = value_range(seen(values), "entropy")
+    _, two_sided = value_range(seen(np.concatenate([values, -values])), "entropy")
+    assert one_sided > two_sided

@@ -47,3 +47,23 @@ def test_schedule_rises_to_one_and_falls_to_zero(warmup, steps):
     top = factors.index(max(factors))
     assert factors[: top + 1] == sorted(factors[: top + 1])
     assert factors[top:] == sorted(factors[top:], reverse=True)
+
+
+@given(st.floats(0, 0.9), st.floats(1e-4, 0.1))
+def test_learning_rate_rises_to_its_top_and_falls_along_a_cosine_when_training_goes_on(warmup, step):
+    rate = optimization._cosine
+    assert rate(warmup, warmup, step) == pytest.approx(1)
+    assert rate((1 + warmup) / 2, warmup, step) == pytest.approx(0.5)
+    assert rate(1.0, warmup, step) == pytest.approx(0, abs=1e-9)
+    if warmup > 0.01:
+        assert rate(0.0, warmup, step) == pytest.approx(step / (warmup + step))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_biases_and_norms_do_not_decay_when_weights_do(optimizer):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    found = optimization._optimizer(list(net.parameters()), TrainingConfig(optimizer=optimizer, weight_decay=0.1))
+    decays = {id(p): group["weight_decay"] for group in found.param_groups for p in group["params"]}
+    assert {name: decays[id(p)] for name, p in net.named_parameters()} == {
+        "0.weight": 0.1, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0, "3.weight": 0.1, "3.bias": 0.0,
+    }  # fmt: skip
