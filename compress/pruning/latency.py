@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import nn
@@ -28,9 +29,6 @@ from certify.judge.quantiles import quantile_estimate
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord
 from compress.exchange.onnx_export import export
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 PAIRS = 21
 """Timings of each; the interval of the median then lies between the 6th and the 16th of the ratios."""

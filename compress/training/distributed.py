@@ -13,15 +13,16 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from certify.callables import importing_from_here
 from certify.errors import ModelError
 from compress.core import step_cost
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 PATIENCE = timedelta(days=7)
 """How long the others wait while the lead prunes, exports or measures."""
@@ -40,9 +41,6 @@ def process_group() -> Iterator[bool]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
-    import torch
-    import torch.distributed as dist
-
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
@@ -88,14 +86,12 @@ def on_every_rank(function: Callable[..., Any], *arguments: Any) -> Iterator[Non
 
 def world_size() -> int:
     """Number of processes that train together."""
-    dist = _distributed()
-    return 1 if dist is None else dist.get_world_size()
+    return dist.get_world_size() if _several() else 1
 
 
 def rank() -> int:
     """Number of this process, from 0, which is the lead's."""
-    dist = _distributed()
-    return 0 if dist is None else dist.get_rank()
+    return dist.get_rank() if _several() else 0
 
 
 def is_lead() -> bool:
@@ -105,8 +101,7 @@ def is_lead() -> bool:
 
 def broadcast(value: T) -> T:
     """The lead's value, in every process."""
-    dist = _distributed()
-    if dist is None:
+    if not _several():
         return value
     held = [value]
     dist.broadcast_object_list(held)
@@ -115,11 +110,8 @@ def broadcast(value: T) -> T:
 
 def mean(value: float) -> float:
     """Mean of a number over the processes."""
-    dist = _distributed()
-    if dist is None:
+    if not _several():
         return value
-    import torch
-
     held = torch.tensor(value, dtype=torch.float64)
     dist.all_reduce(held)
     return float(held) / world_size()
@@ -127,8 +119,7 @@ def mean(value: float) -> float:
 
 def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
     """Give tensors the values that the lead has, in place."""
-    dist = _distributed()
-    for tensor in tensors if dist is not None else ():
+    for tensor in tensors if _several() else ():
         dist.broadcast(tensor, 0)
 
 
@@ -136,14 +127,10 @@ def parallel(module: nn.Module) -> nn.Module:
     """The module, with gradients that become the mean over the processes in the backward pass."""
     if world_size() == 1:
         return module
-    from torch.nn.parallel import DistributedDataParallel
-
     # static: each step takes the same way through the network, but may leave parts of it out
     return DistributedDataParallel(module, static_graph=True)
 
 
-def _distributed() -> Any:
-    """torch.distributed where there is a team, or None."""
-    import torch.distributed as dist
-
-    return dist if dist.is_available() and dist.is_initialized() else None
+def _several() -> bool:
+    """Whether several processes train together."""
+    return dist.is_available() and dist.is_initialized()

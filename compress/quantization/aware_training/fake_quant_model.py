@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,7 @@ from compress.quantization.aware_training.fake_quantize import (
 )
 from compress.quantization.aware_training.folding import NORMS, give_biases
 from compress.quantization.aware_training.value_places import ACCESSORS, Walk
-
-if TYPE_CHECKING:
-    from compress.quantization.post_training.qdq import Operators
+from compress.quantization.post_training.qdq import Operators
 
 INPUT = ":input:0"
 """Place of what the network takes."""
