@@ -15,7 +15,7 @@ from compress.core import model_stats
 from compress.models import catalog, factories
 from compress.passes.structured_prune import StructuredPrune
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = {"resnet20": 269_722, "resnet56": 853_018}
 """Of He et al. 2015, table 6: 0.27 and 0.85 million."""
 MACS = {"resnet20": 40_551_040, "resnet56": 125_485_696}
