@@ -1,46 +1,87 @@
-"""The maker: turns a trained model into a cheaper one and hands it to the referee. Needs torch."""
+"""The maker: turns a trained model into a cheaper one and hands it to the referee. Needs torch.
+
+Example:
+    >>> import compress
+    >>> compress.StructuredPrune(macs=0.5).name
+    'structured_prune'
+"""
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from certify.core.errors import DataError, LeanmarkError, MeasureError, MissingExtra, ModelError, UsageError
+from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from torch import nn
+    from compress.exchange.checkpoint import load
+    from compress.job.pipeline import CompressionResult, run
+    from compress.job.recipe import Recipe
+    from compress.job.single_pass import apply
+    from compress.passes.depth_prune import DepthPrune
+    from compress.passes.distill import Distill
+    from compress.passes.finetune import Finetune
+    from compress.passes.half import Half
+    from compress.passes.low_rank import LowRank
+    from compress.passes.nm_sparsity import NmSparsity
+    from compress.passes.qat import Qat
+    from compress.passes.quantize_dynamic import QuantizeDynamic
+    from compress.passes.quantize_static import QuantizeStatic
+    from compress.passes.quantize_weights import QuantizeWeights
+    from compress.passes.space_to_depth import SpaceToDepth
+    from compress.passes.structured_prune import StructuredPrune
+    from compress.passes.trim_kernels import TrimKernels
 
-    from compress.pipeline import CompressionResult
+__all__ = [
+    "CompressionResult",
+    "DataError",
+    "DepthPrune",
+    "Distill",
+    "Finetune",
+    "Half",
+    "LeanmarkError",
+    "LowRank",
+    "MeasureError",
+    "MissingExtra",
+    "ModelError",
+    "NmSparsity",
+    "Qat",
+    "QuantizeDynamic",
+    "QuantizeStatic",
+    "QuantizeWeights",
+    "Recipe",
+    "SpaceToDepth",
+    "StructuredPrune",
+    "TrimKernels",
+    "UsageError",
+    "apply",
+    "load",
+    "run",
+]
 
-__all__ = ["CompressionResult", "load", "run"]
-
-
-def run(*arguments: Any, **options: Any) -> CompressionResult:
-    """Compress a model by a recipe, then measure, grade, sign and seal it: see :func:`compress.pipeline.run`."""
-    from compress import pipeline
-
-    return pipeline.run(*arguments, **options)
-
-
-def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
-    """Load the compressed torch model from its folder or its checkpoint file, to go on training.
-
-    Args:
-        path: the folder that ``run`` wrote into, or the ``.safetensors`` file in it.
-        into: the original module, needed where it was given as a module and not by name; it is left untouched.
-
-    Raises:
-        ModelError: the checkpoint is missing, damaged or does not fit the module.
-    """
-    from compress.checkpoint import load as load_checkpoint
-
-    file = Path(path)
-    return load_checkpoint(file / "model.safetensors" if file.is_dir() else file, copy.deepcopy(into))
-
-
-def __getattr__(name: str) -> Any:
-    """Import ``CompressionResult`` when it is first asked for, so that ``import compress`` stays quick."""
-    if name == "CompressionResult":
-        from compress.pipeline import CompressionResult
-
-        return CompressionResult
-    raise AttributeError(f"module 'compress' has no attribute '{name}'")
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "exchange.checkpoint": ("load",),
+        "job.pipeline": (
+            "CompressionResult",
+            "run",
+        ),
+        "job.recipe": ("Recipe",),
+        "job.single_pass": ("apply",),
+        "passes.depth_prune": ("DepthPrune",),
+        "passes.distill": ("Distill",),
+        "passes.finetune": ("Finetune",),
+        "passes.half": ("Half",),
+        "passes.low_rank": ("LowRank",),
+        "passes.nm_sparsity": ("NmSparsity",),
+        "passes.qat": ("Qat",),
+        "passes.quantize_dynamic": ("QuantizeDynamic",),
+        "passes.quantize_static": ("QuantizeStatic",),
+        "passes.quantize_weights": ("QuantizeWeights",),
+        "passes.space_to_depth": ("SpaceToDepth",),
+        "passes.structured_prune": ("StructuredPrune",),
+        "passes.trim_kernels": ("TrimKernels",),
+    },
+    eager=("DataError", "LeanmarkError", "MeasureError", "MissingExtra", "ModelError", "UsageError"),
+)

@@ -62,10 +62,10 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
     Exit code 0: graded, within the recipe's budget. 2: wrong usage, or input that cannot be read. 3: no grade was
     given, or the budget was missed; everything is written all the same.
     """
-    from compress import team
-    from compress.pipeline import run
+    from compress.job.pipeline import run
+    from compress.training import distributed
 
-    with team.joined() as leads:
+    with distributed.process_group() as leads:
         if not leads:
             return
         result = run(model, progress=bars(), **arguments)

@@ -25,11 +25,11 @@ def command(pattern: str | None, as_json: bool) -> None:
     package.module:factory and ONNX files.
     """
     from certify.core.suggest import unknown_name
-    from compress import models
+    from compress.models import factories
 
-    found = models.names(pattern)
+    found = factories.names(pattern)
     if pattern is not None and not found:
-        raise unknown_name("model", pattern, models.names(), models.LIST_HINT)
+        raise unknown_name("model", pattern, factories.names(), factories.LIST_HINT)
     if as_json:
         print_json({"models": found})
         return

@@ -40,7 +40,7 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"pass": name, **_summary(name), "text": text, "parameters": [vars(each) for each in parameters]})
         return
-    print_rich(text, _table(parameters))
+    print_rich(_reflowed(text), _table(parameters))
 
 
 def _summary(name: str) -> dict[str, Any]:
@@ -49,6 +49,12 @@ def _summary(name: str) -> dict[str, Any]:
     kind = passes.find(name)
     text, _ = passes.describe(name)
     return {"stage": kind.stage, "version": kind.version, "summary": text.partition("\n")[0]}
+
+
+def _reflowed(text: str) -> str:
+    """A docstring whose paragraphs the terminal may wrap; examples keep their lines."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(each if ">>> " in each else " ".join(each.split()) for each in paragraphs)
 
 
 def _table(parameters: tuple[Parameter, ...]) -> Table:

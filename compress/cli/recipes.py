@@ -12,7 +12,7 @@ from certify.cli.output import json_option, print_json, print_rich
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.recipe import Recipe
+    from compress.job.recipe import Recipe
 
 
 @click.command(
@@ -26,7 +26,7 @@ leanmark recipes balanced
 @json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the recipes, or show what NAME (or a YAML file) does, with every parameter."""
-    from compress import recipe
+    from compress.job import recipe
 
     if name is None:
         found = [recipe.load(each) for each in recipe.names()]

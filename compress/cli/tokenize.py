@@ -36,7 +36,7 @@ def command(texts: tuple[Path, ...], folder: Path, out: Path, length: int, class
     TEXTS are .tsv files (label, a tab, text) or .jsonl files (objects with label and text). Neither certify nor anybody
     who checks a certificate needs the tokenizer after that.
     """
-    from compress.texts import tokenize
+    from compress.models.texts import tokenize
 
     written = tokenize(texts, folder, out, length, None if classes is None else classes.split(","))
     if as_json:

@@ -1,20 +1,22 @@
 """The passes: one file each, one explicit table.
 
-A new pass is a file with a subclass of ``TorchPass`` or ``OnnxPass``, and its line in ``TABLE``; the common
-battery of tests then runs over it by itself.
+A new pass is a file with a subclass of ``TorchPass`` or ``OnnxPass``, and its line in ``PASSES``; the common checks of
+:mod:`compress.testing` then run over it by themselves. A package of somebody else's adds its passes by entry points of
+the group ``leanmark.passes``, with the pass's name and ``package.module:Class``.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from certify.core.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, Pass, PassContext, PassData, PassRecord, TorchPass
+from certify.core.errors import UsageError
+from compress.core.context import PassContext, PassData
+from compress.core.pass_protocol import Declined, OnnxPass, Pass, PassRecord, PassTags, TorchPass
+from compress.core.registry import Registry
 
 __all__ = [
     "Declined",
@@ -24,6 +26,7 @@ __all__ = [
     "PassContext",
     "PassData",
     "PassRecord",
+    "PassTags",
     "TorchPass",
     "describe",
     "find",
@@ -31,53 +34,65 @@ __all__ = [
 ]
 
 
-def _table(entries: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    table: dict[str, str] = {}
-    for name, place in entries:
-        if name in table:
-            raise ValueError(f"two passes are registered as '{name}': {table[name]} and {place}")
-        table[name] = place
-    return MappingProxyType(table)
-
-
-TABLE = _table(
-    (
-        ("structured_prune", "compress.passes.structured_prune:StructuredPrune"),
-        ("depth_prune", "compress.passes.depth_prune:DepthPrune"),
-        ("low_rank", "compress.passes.low_rank:LowRank"),
-        ("nm_sparsity", "compress.passes.nm_sparsity:NmSparsity"),
-        ("distill", "compress.passes.distill:Distill"),
-        ("finetune", "compress.passes.finetune:Finetune"),
-        ("qat", "compress.passes.qat:Qat"),
-        ("trim_kernels", "compress.passes.trim_kernels:TrimKernels"),
-        ("space_to_depth", "compress.passes.space_to_depth:SpaceToDepth"),
-        ("quantize_static", "compress.passes.quantize_static:QuantizeStatic"),
-        ("quantize_dynamic", "compress.passes.quantize_dynamic:QuantizeDynamic"),
-        ("quantize_weights", "compress.passes.quantize_weights:QuantizeWeights"),
-        ("half", "compress.passes.half:Half"),
-    )
+PASSES = Registry(
+    "pass",
+    "leanmark.passes",
+    {
+        "structured_prune": "compress.passes.structured_prune:StructuredPrune",
+        "depth_prune": "compress.passes.depth_prune:DepthPrune",
+        "low_rank": "compress.passes.low_rank:LowRank",
+        "nm_sparsity": "compress.passes.nm_sparsity:NmSparsity",
+        "distill": "compress.passes.distill:Distill",
+        "finetune": "compress.passes.finetune:Finetune",
+        "qat": "compress.passes.qat:Qat",
+        "trim_kernels": "compress.passes.trim_kernels:TrimKernels",
+        "space_to_depth": "compress.passes.space_to_depth:SpaceToDepth",
+        "quantize_static": "compress.passes.quantize_static:QuantizeStatic",
+        "quantize_dynamic": "compress.passes.quantize_dynamic:QuantizeDynamic",
+        "quantize_weights": "compress.passes.quantize_weights:QuantizeWeights",
+        "half": "compress.passes.half:Half",
+    },
+    "List them with: leanmark passes",
 )
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""What a pass may be called: files of the workspace and rows of the lineage bear its name."""
 
 
 def names() -> tuple[str, ...]:
-    """Names of all passes, in the order of the table."""
-    return tuple(TABLE)
+    """Names of all passes, leanmark's own first.
+
+    Example:
+        >>> "structured_prune" in names()
+        True
+    """
+    return PASSES.names()
 
 
 def find(name: str) -> type[Pass]:
     """The class of a pass, imported now.
 
+    Args:
+        name: of a registered pass, or ``package.module:Name`` of any other.
+
     Raises:
-        UsageError: there is no pass of that name.
-        ImportError: the file of the pass can't be imported.
-        TypeError: what the table names is not a pass of that name.
+        UsageError: there is no pass of that name, or what it names is not a pass, or another pass has its name.
+        ImportError: the file of a registered pass can't be imported.
+
+    Example:
+        >>> find("finetune").stage
+        'torch'
     """
-    if name not in TABLE:
-        raise unknown_name("pass", name, TABLE, "List them with: leanmark passes")
-    module_name, _, class_name = TABLE[name].partition(":")
-    found = getattr(importlib.import_module(module_name), class_name)
-    if not (isinstance(found, type) and issubclass(found, Pass) and found.name == name):
-        raise TypeError(f"the table of passes names {TABLE[name]} for '{name}', which is no pass of that name")
+    found = PASSES.load(name)
+    place = PASSES.places.get(name, name)
+    if not (isinstance(found, type) and issubclass(found, Pass)):
+        raise UsageError(f"{place} is not a pass; give a subclass of TorchPass or OnnxPass.")
+    own = getattr(found, "name", "")
+    if name in PASSES.places and own != name:
+        raise UsageError(f"{place} is registered as the pass '{name}' and calls itself '{own}'; give it one name.")
+    if not NAME.fullmatch(own):
+        raise UsageError(f"The pass {place} is named '{own}'; a name is small letters, digits and underscores.")
+    if PASSES.places.get(own, place) != place:
+        raise UsageError(f"Two passes are named '{own}': {PASSES.places[own]} and {place}; rename one of them.")
     return found
 
 

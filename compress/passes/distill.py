@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from certify.core.errors import DataError, UsageError
-from compress.passes.base import PassContext, PassRecord
-from compress.passes.recovery import RecoveryTraining
+from certify.data import load
+from compress import models
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn
 
     from certify.data import Split
-    from compress.models import BuiltModel, ModelSource
-    from compress.optimization import Hooks
+    from compress.models.built import BuiltModel, ModelSource
+    from compress.training.optimization import Hooks
 
 ORIGINAL = "original"
 
@@ -37,25 +40,40 @@ class Distill(RecoveryTraining):
     When not to use it: without train samples, or where the training data is not what the original was trained for
     (it then unlearns what the data does not show); `features` not on networks without feature maps (vision
     transformers), where it is refused.
+
+    Example:
+        >>> Distill(method="dkd", epochs=8).temperature
+        4.0
     """
 
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 2
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
-    method: Literal["kd", "dkd", "dist"] = Field("kd", description="How the answers of the two are compared.")
-    alpha: float = Field(1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels.")
-    temperature: float = Field(4.0, ge=1, le=100, description="How much the answers are softened.")
-    standardise: bool = Field(False, description="Whether logits are brought to mean 0 and deviation 1 before.")
-    features: Literal["none", "hint", "attention"] = Field(
-        "none", description="How feature maps of one resolution are compared."
+    method: Literal["kd", "dkd", "dist"] = Field(default="kd", description="How the answers of the two are compared.")
+    alpha: float = Field(
+        default=1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels."
     )
-    feature_weight: float = Field(1.0, ge=0, le=100_000, description="Weight of the feature maps.")
-    teacher: str = Field(ORIGINAL, description="The original, or a model by name (torchvision's, or package.module:f).")
-    teacher_weights: str | None = Field(None, description="Weights of another teacher: a file or torchvision's name.")
-    student: str | None = Field(None, description="Architecture to train instead of the model that was given, by name.")
-    student_weights: str | None = Field(None, description="Weights that it starts from; random ones by default.")
+    temperature: float = Field(default=4.0, ge=1, le=100, description="How much the answers are softened.")
+    standardise: bool = Field(default=False, description="Whether logits are brought to mean 0 and deviation 1 before.")
+    features: Literal["none", "hint", "attention"] = Field(
+        default="none", description="How feature maps of one resolution are compared."
+    )
+    feature_weight: float = Field(default=1.0, ge=0, le=100_000, description="Weight of the feature maps.")
+    teacher: str = Field(
+        default=ORIGINAL, description="The original, or a model by name (torchvision's, or package.module:f)."
+    )
+    teacher_weights: str | None = Field(
+        default=None, description="Weights of another teacher: a file or torchvision's name."
+    )
+    student: str | None = Field(
+        default=None, description="Architecture to train instead of the model that was given, by name."
+    )
+    student_weights: str | None = Field(
+        default=None, description="Weights that it starts from; random ones by default."
+    )
     unlabelled: str | None = Field(
-        None, description="Data specification; its train pictures are learnt from by the teacher's answers alone."
+        default=None, description="Data specification; its train images are learnt from by the teacher's answers alone."
     )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
@@ -86,8 +104,6 @@ class Distill(RecoveryTraining):
         return self._built(self.student or "", self.student_weights, context)
 
     def _built(self, spec: str, weights: str | None, context: PassContext) -> BuiltModel:
-        from compress import models
-
         data = context.data
         return models.build(spec, len(data.classes), weights, data.class_map, context.seed, context.progress)
 
@@ -104,15 +120,11 @@ class Distill(RecoveryTraining):
                 f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
                 "so it has nothing to teach; give teacher_weights."
             )
-        from compress.models import fed_as
-
-        return fed_as(built, context.preprocess)
+        return models.adapt_input(built, context.preprocess)
 
     def _unlabelled(self, context: PassContext) -> Split | None:
         if self.unlabelled is None:
             return None
-        from certify.data import load
-
         split = load(self.unlabelled, seed=context.seed, progress=context.progress).train
         if split is None:
             raise UsageError(f"The unlabelled data '{self.unlabelled}' have no train part to learn from.")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.passes.base import PassContext, PassRecord
-from compress.passes.recovery import RecoveryTraining
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,12 +27,17 @@ class Finetune(RecoveryTraining):
 
     When not to use it: where the original is at hand as a teacher (`distill` needs the same time and loses less),
     without train samples, or where the training data is not what the original was trained for.
+
+    Example:
+        >>> Finetune(epochs=3, lr=5e-4).optimizer
+        'adamw'
     """
 
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.passes.base import Declined, PassContext, PassRecord
-from compress.passes.recovery import RecoveryTraining
+from compress import pruning, training
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-KEPT, OF = 2, 4
 PROFITS = frozenset({"cuda-tensorrt"})
 """Targets whose runtime has kernels for the pattern (NVIDIA Ampere and later, through TensorRT)."""
 
@@ -30,12 +30,17 @@ class NmSparsity(RecoveryTraining):
     When not to use it: for any other runtime. ONNX Runtime and OpenVINO multiply the zeros like other numbers, so
     nothing would be saved, and the pass declines unless `force` says that the file is for a machine that profits.
     Not before a pass that trains or removes channels: both would break the pattern.
+
+    Example:
+        >>> NmSparsity(force=True).epochs
+        6
     """
 
     name: ClassVar[str] = "nm_sparsity"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "force": True})
 
-    force: bool = Field(False, description="Whether to do it for a target that does not profit from it.")
+    force: bool = Field(default=False, description="Whether to do it for a target that does not profit from it.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model for a target without such kernels comes back unchanged, declined.
@@ -44,17 +49,13 @@ class NmSparsity(RecoveryTraining):
             UsageError: there are no train or validation samples.
             ModelError: the loss is not finite.
         """
-        from compress.optimization import Hooks
-        from compress.passes.channels import find_head
-
         sparse = copy.deepcopy(model).cpu().eval()
         if context.target.name not in PROFITS and not self.force:
             return sparse, PassRecord.refused(
                 f"the target {context.target.name} has no kernels that skip zeros, so nothing would be saved "
                 f"({', '.join(sorted(PROFITS))} has)"
             )
-        head = find_head(sparse, context.sample(1))
-        masks, declined = _masks(sparse, head)
+        masks, declined = pruning.pattern_masks(sparse, context.sample(1))
         if not masks:
             return sparse, PassRecord.refused("it has no layer whose inputs come in fours")
 
@@ -65,36 +66,7 @@ class NmSparsity(RecoveryTraining):
         keep_zeros()
         trained = self._train(
             sparse, context, {"label_smoothing": 0.0}, "Training around zeros", context.teacher, None,
-            Hooks(constrain=keep_zeros),
+            training.Hooks(constrain=keep_zeros),
         )  # fmt: skip
-        done = {**trained.done, "pattern": f"{KEPT}:{OF}", "layers": list(masks)}
+        done = {**trained.done, "pattern": "2:4", "layers": list(masks)}
         return sparse, PassRecord(done, (*trained.declined, *declined))
-
-
-def _masks(
-    model: nn.Module, head: nn.Module | None
-) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], list[Declined]]:
-    """(weight, mask) of each layer that takes the pattern, by name, and the layers that do not."""
-    from torch import nn
-
-    masks, declined = {}, []
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d):
-            continue
-        if layer is head:
-            declined.append(Declined(name, "the head is small, and its errors are not averaged out behind it"))
-        elif layer.weight.shape[1] % OF:
-            declined.append(Declined(name, f"it takes {layer.weight.shape[1]} channels, no multiple of {OF}"))
-        else:
-            masks[name] = (layer.weight, largest_of_four(layer.weight.detach()))
-    return masks, declined
-
-
-def largest_of_four(weight: torch.Tensor) -> torch.Tensor:
-    """1 at the two largest of every four weights along the inputs (dimension 1), 0 at the others."""
-    import torch
-
-    fours = weight.movedim(1, -1).reshape(-1, OF)
-    mask = torch.zeros_like(fours).scatter_(1, fours.abs().topk(KEPT, dim=1).indices, 1.0)
-    moved = mask.reshape(weight.movedim(1, -1).shape)
-    return moved.movedim(-1, 1).contiguous()

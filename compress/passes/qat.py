@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from certify.core.errors import ModelError
-from certify.core.suggest import unknown_name
-from compress.passes.base import Declined, PassContext, PassRecord
-from compress.passes.integers import IntegerPass
-from compress.passes.recovery import RecoveryTraining
-from compress.quantization.ranges import Calibration
+from compress import exchange, pruning
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord, PassTags
+from compress.quantization import aware_training
+from compress.quantization.integer_pass import IntegerPass
+from compress.quantization.post_training.ranges import Calibration
+from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.quantization.named import Named
-    from compress.quantization.qdq import Plan
-    from compress.quantization.rounded import RoundedModel, Rounding
+    from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding
 
-CALIBRATION_BATCH = 16
 COMPARED = 4
 """Samples that the rounded network is compared with its file on before the training."""
 
@@ -44,17 +41,28 @@ class Qat(IntegerPass, RecoveryTraining):
 
     When not to use it: where `quantize_static` loses nothing (it needs no training), without train samples, or before
     a pass that changes the structure (prune first, then train with rounding; `quantize_static` is not needed after).
+
+    Example:
+        >>> Qat(epochs=2).calibration
+        'mse'
     """
 
     name: ClassVar[str] = "qat"
     version: ClassVar[int] = 1
     final: ClassVar[bool] = True
+    tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "samples": 16, "calibration": "minmax"})
 
-    epochs: int = Field(4, ge=1, le=10_000, description="Passes over the train samples.")
-    lr: float = Field(2e-4, gt=0, le=10, description="Largest learning rate.")
-    calibration: Calibration = Field("mse", description="How the first range of an activation follows from samples.")
-    learn_zeros: bool = Field(False, description="Whether zero points are learnt, where 0 is no end of the range.")
-    keep_layers: tuple[str, ...] = Field((), description="Paths of further layers of the model that stay float.")
+    epochs: int = Field(default=4, ge=1, le=10_000, description="Passes over the train samples.")
+    lr: float = Field(default=2e-4, gt=0, le=10, description="Largest learning rate.")
+    calibration: Calibration = Field(
+        default="mse", description="How the first range of an activation follows from samples."
+    )
+    learn_zeros: bool = Field(
+        default=False, description="Whether zero points are learnt, where 0 is no end of the range."
+    )
+    keep_layers: tuple[str, ...] = Field(
+        default=(), description="Paths of further layers of the model that stay float."
+    )
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model in which nothing can be rounded comes back unchanged, declined.
@@ -63,99 +71,53 @@ class Qat(IntegerPass, RecoveryTraining):
             UsageError: there are no train, validation or calibration samples, or ``keep_layers`` names no layer.
             ModelError: the model can't be exported, its file would compute something else, or the loss is not finite.
         """
-        from compress.quantization.rounded import RoundedModel
-
         given = copy.deepcopy(model).cpu().eval()
-        if isinstance(given, RoundedModel):
+        if isinstance(given, aware_training.FakeQuantModel):
             return given, PassRecord.refused("it is trained with rounding already")
-        rounded, declined, loosened = self._rounded(given, context)
+        network = copy.deepcopy(given)
+        opened = pruning.loosen(network, context.sample(1))  # projections of attention become layers
+        rounded, declined = self._rounded(network, context)
         if not rounded.rounding.layers:
             first = f" ({declined[0].what}: {declined[0].why})" if declined else ""
             return given, PassRecord.refused(f"no layer of it can be rounded{first}")
-        steps = _steps(rounded)
+        steps = aware_training.step_sizes(rounded)
         trained = self._train(rounded, context, {"label_smoothing": 0.0}, "Training with rounding", context.teacher)
-        moved = [float((after / steps[name] - 1).abs().max()) for name, after in _steps(rounded).items()]
+        moved = aware_training.step_sizes(rounded)
         done = {
             **trained.done,
             **_described(rounded.rounding),
-            "attentions_opened": len(loosened),
-            "largest_change_of_a_step": max(moved),
+            "attentions_opened": len(opened),
+            "largest_change_of_a_step": max(float((moved[name] / steps[name] - 1).abs().max()) for name in steps),
         }
         return rounded, PassRecord(done, (*trained.declined, *declined))
 
-    def _rounded(self, model: nn.Module, context: PassContext) -> tuple[RoundedModel, tuple[Declined, ...], list[str]]:
-        """The network with its first steps, what stays float, and attentions that another module stands for.
+    def _rounded(self, network: nn.Module, context: PassContext) -> tuple[FakeQuantModel, tuple[Declined, ...]]:
+        """The network with its first steps, and what stays float.
 
         It is compared with its file before the training, so that none is spent on what can't be exported.
         """
-        from compress.quantization.learned import choose_rounding, filled, first_steps
-        from compress.quantization.rounded import RoundedModel
-        from compress.quantization.rounded_parity import compare_rounded
-
-        network, rounding, loosened = self._folded(model, context)
-        found = _graph_of(network, rounding, context)
-        rounding, chosen, declined = choose_rounding(network, found, rounding, self._kept(network, found))
-        rounded = RoundedModel(network, rounding).eval()
-        if rounding.layers:
-            first_steps(rounded, found, chosen, self._ranges(found, chosen, context))
-            parity = compare_rounded(rounded, *filled(rounded, found), context.sample(COMPARED).numpy())
+        settings = aware_training.FakeQuantSettings(
+            asked_by=self.name,
+            target=self._target(context),
+            operators=self.operators,
+            per_channel=self.per_channel,
+            samples=self.samples,
+            calibration=self.calibration,
+            percentile=self.percentile,
+            learn_zeros=self.learn_zeros,
+            keep_layers=self.keep_layers,
+            keep_first=self.keep_first,
+            keep_last=self.keep_last,
+        )
+        rounded, found, declined = aware_training.fake_quantized(
+            settings, network, context, lambda marked, path: exchange.write_once(marked, context.preprocess, path)
+        )
+        if rounded.rounding.layers:
+            samples = context.sample(COMPARED).numpy()
+            parity = exchange.compare_fake_quant(rounded, *aware_training.filled(rounded, found), samples)
             if not parity.holds:
                 raise ModelError(f"The rounded model's file disagrees with it before the training: {parity}.")
-        return rounded, declined, loosened
-
-    def _folded(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, Rounding, list[str]]:
-        """The network that is rounded, what is to be said of it, and attentions that another module stands for."""
-        from compress.passes.heads import loosen
-        from compress.quantization.folding import fold
-        from compress.quantization.rounded import Rounding
-
-        network = copy.deepcopy(model)
-        sample = context.sample(1)
-        loosened = loosen(network, sample)  # their projections become layers
-        folded = fold(network, sample)
-        target = self._target(context)
-        rounding = Rounding(
-            target=target.name,
-            activation_type=target.activation_type,
-            reduce_range=target.reduce_range,
-            per_channel=self.per_channel,
-            operators=self.operators,
-            folded=tuple(folded.values()),
-            learn_zeros=self.learn_zeros,
-        )
-        return network, rounding, loosened
-
-    def _kept(self, network: nn.Module, found: Named) -> tuple[str, ...]:
-        """Paths of the layers that stay float because the recipe says so."""
-        from compress.quantization.named import layer_paths
-
-        paths = layer_paths(network, found)
-        for path in self.keep_layers:
-            if path not in paths:
-                raise unknown_name("layer in keep_layers", path, paths)
-        return (*self.keep_layers, *paths[:1] * self.keep_first, *paths[-1:] * self.keep_last)
-
-    def _ranges(self, found: Named, chosen: Plan, context: PassContext) -> dict[str, tuple[float, float]]:
-        from compress.quantization.calibration import Feeds, ranges
-        from compress.quantization.qdq import observed_names
-
-        feeds = Feeds(context, found.graph.model, self.samples, CALIBRATION_BATCH, self.name)
-        names = observed_names(found.graph, chosen)
-        watched = feeds.watched(context.progress, "Calibrating")
-        return ranges(found.graph, names, watched, self.calibration, self.percentile)
-
-
-def _graph_of(network: nn.Module, rounding: Rounding, context: PassContext) -> Named:
-    """The float graph of a network, with places."""
-    from compress.export import write_once
-    from compress.quantization.named import as_marked, named
-    from compress.quantization.rounded import RoundedModel
-
-    with tempfile.TemporaryDirectory(dir=context.workspace, prefix=".qat.") as scratch:
-        path = Path(scratch) / "float.onnx"
-        marked = as_marked(RoundedModel(network, rounding).eval(), context.preprocess)
-        write_once(marked, context.preprocess, path)
-        return named(path, Path(scratch))
+        return rounded, declined
 
 
 def _described(rounding: Rounding) -> dict[str, Any]:
@@ -168,11 +130,3 @@ def _described(rounding: Rounding) -> dict[str, Any]:
         "rounded_values": len(rounding.sites),
         "rounded_layers": len(rounding.layers),
     }
-
-
-def _steps(model: RoundedModel) -> dict[str, Any]:
-    """Steps of all codes by name."""
-    from compress.quantization.fake_quantize import FakeQuantize
-
-    found = {name: part for name, part in model.named_modules() if isinstance(part, FakeQuantize)}
-    return {name: part.step.detach().cpu().clone() for name, part in found.items()}

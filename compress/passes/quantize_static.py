@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from certify.core.suggest import unknown_name
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
-from compress.passes.integers import IntegerPass
-from compress.quantization.ranges import Calibration
-
-if TYPE_CHECKING:
-    import onnx
-
-    from compress.quantization.graph import Graph
-    from compress.quantization.static import Quantizer
+from compress.core.context import PassContext
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
+from compress.quantization import post_training
+from compress.quantization.integer_pass import IntegerPass
+from compress.quantization.post_training.ranges import Calibration
 
 
 class QuantizeStatic(IntegerPass, OnnxPass):
@@ -43,30 +37,41 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     When not to use it: for runtimes without integer kernels, where the file shrinks and nothing gets faster; on
     language models whose inputs vary so much that ranges of a few samples mislead (try `quantize_dynamic`); with
     calibration samples that do not look like the data.
+
+    Example:
+        >>> QuantizeStatic(calibration="mse", keep_first=True).per_channel
+        True
     """
 
     name: ClassVar[str] = "quantize_static"
     version: ClassVar[int] = 3
+    tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
-    calibration: Calibration = Field("minmax", description="How the range of an activation follows from the samples.")
-    batch: int = Field(16, ge=1, le=1024, description="Calibration samples in one run of the model.")
+    calibration: Calibration = Field(
+        default="minmax", description="How the range of an activation follows from the samples."
+    )
+    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
     equalize: bool | None = Field(
-        None,
+        default=None,
         description="Whether neighbouring layers without a ReLU6 between them are equalised; by default where "
         "per_channel is off.",
     )
     smooth: float = Field(
-        0.5, ge=0, lt=1,
-        description="How much of an outlier behind a LayerNorm moves into weights (alpha), by a multiplication where "
-        "a residual addition reads it too; 0 for none.",
+        default=0.5, ge=0, lt=1,
+        description="SmoothQuant migration strength alpha (0 disables). Where a residual addition also reads the "
+        "LayerNorm's output, the scale is applied by an inserted multiplication.",
     )  # fmt: skip
-    correct_bias: bool = Field(True, description="Whether biases take back the mean error of rounded weights.")
+    correct_bias: bool = Field(default=True, description="Whether biases take back the mean error of rounded weights.")
     max_loss: float | None = Field(
-        None, ge=0, le=100,
+        default=None, ge=0, le=100,
         description="Relative loss of validation accuracy, in %, above which layers stay float; by default the budget.",
     )  # fmt: skip
-    max_float: float = Field(0.5, ge=0, le=1, description="Largest share of the layers that may stay float for that.")
-    keep_nodes: tuple[str, ...] = Field((), description="Names of further nodes of the ONNX graph that stay float.")
+    max_float: float = Field(
+        default=0.5, ge=0, le=1, description="Largest share of the layers that may stay float for that."
+    )
+    keep_nodes: tuple[str, ...] = Field(
+        default=(), description="Names of further nodes of the ONNX graph that stay float."
+    )
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.
@@ -75,80 +80,6 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
-        from certify.model_file.onnx_graph.load import load_model
-        from compress import onnx_file
-        from compress.quantization.graph import Graph, count_types, session
-        from compress.quantization.prepare import prepared
-        from compress.quantization.static import Quantizer
-
-        target = self._target(context)
-        folder = context.workspace or model.parent
-        if any(node.op_type == "QuantizeLinear" for node in load_model(model).graph.node):
-            return model, PassRecord.refused("its activations are quantized already, and rounding twice only loses")
-        graph = Graph(prepared(model, folder))
-        before = [node.name for node in graph.weighted()]
-        kept = self._kept(graph, before)
-        if not before:
-            return model, PassRecord.refused("it has no float layer with weights")
-        quantizer = Quantizer(self, model, graph, target, context)
-        made, budget = self._within_budget(quantizer, kept, before, context)
-        written = folder / f"{model.stem}.int8.onnx"
-        with onnx_file.replacing(written) as beside:
-            onnx_file.save(made, beside)
-            session(beside)  # the runtime loads it
-        after = Graph(made)
-        remaining = [node.name for node in after.weighted()]
-        done = {
-            "target": target.name,
-            "why": target.reason,
-            "activation_type": target.activation_type,
-            "weight_type": target.weight_type,
-            "weight_bits": 7 if target.reduce_range else 8,
-            "per_channel": self.per_channel,
-            "calibration": self.calibration,
-            **quantizer.notes,
-            **budget,
-            "quantized": len(before) - len(remaining),
-            "kept_float": len(remaining),
-            "operators": count_types(made.graph),
-        }
-        if target.saturates:
-            done["saturation"] = asdict(quantizer.saturation(after))
-        reasons = dict.fromkeys(kept, "the recipe keeps it float")
-        reasons |= dict.fromkeys(budget.get("left_float", ()), "the loss on validation data was above the budget")
-        why = "ONNX Runtime's quantizer leaves it float"
-        left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
-        return written, PassRecord(done, (*quantizer.declined, *left))
-
-    def _kept(self, graph: Graph, weighted: list[str]) -> list[str]:
-        """Names of the nodes that stay float because the recipe says so."""
-        names = [node.name for node in graph.nodes]
-        for name in self.keep_nodes:
-            if name not in names:
-                raise unknown_name("node in keep_nodes", name, names)
-        ends = weighted[:1] * self.keep_first + weighted[-1:] * self.keep_last
-        return list(dict.fromkeys((*self.keep_nodes, *ends)))
-
-    def _within_budget(
-        self, quantizer: Quantizer, kept: list[str], weighted: list[str], context: PassContext
-    ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        """The quantized model, with as many of the worst layers in floats as the budget asks for.
-
-        The second value goes into the record: the loss, and the layers that were left float for it.
-        """
-        from compress.quantization.sensitivity import fewest_kept
-
-        made = quantizer.make(kept)
-        budget = context.max_loss_percent if self.max_loss is None else self.max_loss
-        if budget is None or not context.data.validation:
-            return made, {}
-        loss = quantizer.loss(made)
-        most = int(self.max_float * len(weighted))
-        if loss.shown <= budget or most == 0:
-            return made, {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
-        worst = [name for name in quantizer.worst_first(made) if name not in kept]
-        count = fewest_kept(lambda n: quantizer.loss(quantizer.make([*kept, *worst[:n]])).shown, budget, most)
-        made = quantizer.make([*kept, *worst[:count]])
-        loss = quantizer.loss(made)
-        notes = {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
-        return made, {**notes, "left_float": worst[:count]}
+        shared = {name: value for name, value in self if name not in ("target", "activation_type", "reduce_range")}
+        settings = post_training.StaticSettings(asked_by=self.name, target=self._target(context), **shared)
+        return post_training.quantize_static(settings, model, context)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from compress.passes.base import Declined, OnnxPass, PassContext, PassRecord
-
-if TYPE_CHECKING:
-    import onnx
-
-    from compress.quantization.graph import Graph
-
-FEW = 4
-"""Input channels up to which a kernel's gathering costs more than its multiplying."""
+from compress import onnx_graph
+from compress.core.context import PassContext
+from compress.core.pass_protocol import OnnxPass, PassRecord
 
 
 class SpaceToDepth(OnnxPass):
@@ -28,7 +20,11 @@ class SpaceToDepth(OnnxPass):
 
     Papers: Ying et al., "Image Classification at Supercomputer Scale", 2018 (arXiv 1811.06992).
 
-    When not to use it: on models that stay in floats, whose kernels take pictures as they are and would get slower.
+    When not to use it: on models that stay in floats, whose kernels take images as they are and would get slower.
+
+    Example:
+        >>> SpaceToDepth().config()
+        {}
     """
 
     name: ClassVar[str] = "space_to_depth"
@@ -40,94 +36,4 @@ class SpaceToDepth(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        from certify.model_file.onnx_graph.load import load_model
-        from compress import onnx_file
-        from compress.quantization.graph import Graph
-
-        loaded = load_model(model)
-        onnx_file.infer_shapes(loaded)
-        graph = Graph(loaded)
-        inputs = {value.name for value in graph.model.graph.input}
-        kernels: dict[str, list[str]] = {}
-        declined: list[Declined] = []
-        for node in graph.nodes:
-            if node.op_type != "Conv" or node.input[0] not in inputs:
-                continue
-            layout = _layout(node, graph)
-            if isinstance(layout, str):
-                declined.append(Declined(node.name, layout))
-            else:
-                kernels[node.name] = _rewrite(node, graph, layout)
-        if not kernels:
-            reasons = "; ".join(f"{each.what}: {each.why}" for each in declined)
-            return model, PassRecord.refused(reasons or "no convolution reads the input")
-        del graph.model.graph.value_info[:]  # they state the weights' old shapes, which would be contradicted
-        written = (context.workspace or model.parent) / f"{model.stem}.blocks.onnx"
-        onnx_file.save(graph.model, written)
-        return written, PassRecord({"kernels": kernels}, tuple(declined))
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How one convolution is laid out anew.
-
-    Attributes:
-        block: side of a block, the old stride.
-        lead: zeros before the old kernel, for each axis, so that its padding is whole blocks.
-        size: of the new kernel, in blocks, for each axis.
-        pads: of the new convolution, in blocks: begins, then ends.
-    """
-
-    block: int
-    lead: tuple[int, ...]
-    size: tuple[int, ...]
-    pads: tuple[int, ...]
-
-
-def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
-    """The new layout, or why there is none."""
-    from compress.quantization.graph import attributes
-
-    given: dict[str, Any] = {"group": 1, "auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4} | attributes(node)
-    weight = graph.constant(node.input[1])
-    taken, made = graph.shape(node.input[0]), graph.shape(node.output[0])
-    block = given.get("strides", [1])[0]
-    if weight is None or weight.ndim != 4 or taken is None or made is None or min(*taken[1:], *made[1:]) < 1:
-        return "its weights or sizes are not fixed"
-    if block < 2 or weight.shape[1] > FEW or min(weight.shape[2:]) <= block:
-        return f"it has a stride of 1, more than {FEW} input channels or a kernel that fits one block"
-    plain = given["group"] == 1 and given["auto_pad"] == b"NOTSET" and set(given["dilations"]) == {1}
-    if not plain or set(given["strides"]) != {block} or any(side % block for side in taken[2:]):
-        return "it is grouped or dilated, pads by itself, or has sides that are no multiple of its stride"
-    lead = tuple(-begin % block for begin in given["pads"][:2])
-    size = tuple(math.ceil((kernel + extra) / block) for kernel, extra in zip(weight.shape[2:], lead, strict=True))
-    begins = tuple(math.ceil(begin / block) for begin in given["pads"][:2])
-    ends = tuple(made[2 + i] - 1 + size[i] - begins[i] - taken[2 + i] // block for i in range(2))
-    return _Layout(block, lead, size, (*begins, *ends))
-
-
-def _rewrite(node: onnx.NodeProto, graph: Graph, layout: _Layout) -> list[str]:
-    """Put SpaceToDepth before a convolution; returns its weight's shape before and after, as text."""
-    import numpy as np
-    import onnx
-
-    weight = onnx.numpy_helper.to_array(graph.tensors[node.input[1]])
-    block, (rows, columns) = layout.block, layout.size
-    outputs, inputs = weight.shape[:2]
-    filled = np.zeros((outputs, inputs, rows * block, columns * block), weight.dtype)
-    top, left = layout.lead
-    filled[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
-    # SpaceToDepth counts its channels as (row in the block, column in the block, channel)
-    split = filled.reshape(outputs, inputs, rows, block, columns, block).transpose(0, 3, 5, 1, 2, 4)
-    made = np.ascontiguousarray(split.reshape(outputs, block * block * inputs, rows, columns))
-    graph.set(node, 1, made)
-    blocks = f"{node.output[0]}.blocks"
-    before = onnx.helper.make_node("SpaceToDepth", [node.input[0]], [blocks], f"{node.name}.blocks", blocksize=block)
-    nodes = graph.model.graph.node
-    nodes.insert(list(nodes).index(node), before)
-    node.input[0] = blocks
-    kept = [a for a in node.attribute if a.name not in ("kernel_shape", "pads", "strides")]
-    changed = {"kernel_shape": list(layout.size), "pads": list(layout.pads), "strides": [1, 1]}
-    del node.attribute[:]
-    node.attribute.extend([*kept, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())])
-    return ["x".join(map(str, shape)) for shape in (weight.shape, made.shape)]
+        return onnx_graph.first_layers_by_blocks(model, context.workspace)

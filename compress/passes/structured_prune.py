@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from compress.facts import count_macs, count_parameters
-from compress.passes.base import Declined, PassContext, PassRecord, TorchPass
-from compress.passes.limits import LimitExceeded, enforceable, limits
-from compress.passes.soundness import TRACE_FAILURES, named, why_broken, why_inexact
+from compress import pruning
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
+from compress.passes.distill import Distill
+from compress.pruning.rules import Importance, Scope, known_importance
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from compress.passes.block_pruner import BlockPruner
-    from compress.passes.channels import ChannelPruner
+    from compress.training.optimization import Hooks
 
-    Pruner = ChannelPruner | BlockPruner
-
-Importance = Literal[
-    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
-]
-Scope = Literal["local", "global", "isomorphic"]
 Attention = Literal["heads", "head_dims", "none"]
 TARGETS = ("macs", "parameters", "latency")
 DEFAULT_MACS = 0.5
-SPARSIFY_LR = 0.01
-"""Of sparse learning, by SGD: Adam would divide the pull by its own size."""
-
-WAYS = {"channels": "torch-pruning", "blocks": "pruning inside of blocks"}
-NO_LIMIT = "it can be enforced in the main thread of a POSIX system only"
-
-
-class _NotThisWay(Exception):
-    """A model can't be pruned the way that was tried."""
 
 
 class StructuredPrune(TorchPass):
@@ -65,57 +47,76 @@ class StructuredPrune(TorchPass):
 
     When not to use it: without training afterwards (put `distill` behind it; accuracy collapses without), or where
     only the file must be smaller (`quantize_static` alone costs less accuracy).
+
+    Example:
+        >>> StructuredPrune().macs, StructuredPrune(latency=0.7).macs
+        (0.5, None)
     """
 
     name: ClassVar[str] = "structured_prune"
     version: ClassVar[int] = 3
+    tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
-        None, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's; 0.5 if nothing is said."
+        default=None, gt=0, lt=1, description="Target multiply-adds as a fraction of the original's. Default: 0.5."
     )
     parameters: float | None = Field(
-        None, gt=0, lt=1, description="Parameters to be left, as a share of the original's; instead of macs."
+        default=None, gt=0, lt=1, description="Target parameters as a fraction of the original's, instead of macs."
     )
     latency: float | None = Field(
-        None, gt=0, lt=1, description="Time to be left, as a share of the original's, measured here; instead of macs."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Target latency as a fraction of the original's, measured here, instead of macs.",
     )
-    attention: Attention = Field("heads", description="What attention loses: whole heads, numbers inside of all, none.")
+    attention: Attention = Field(
+        default="heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
+    )
     embedding: bool = Field(
-        False, description="Whether a transformer's width between its blocks is pruned too, with its layer norms."
+        default=False,
+        description="Whether to prune a transformer's width between its blocks too, with its layer norms.",
     )
-    importance: Importance = Field("magnitude_l2", description="How the importance of a channel is judged.")
+    importance: Importance | Annotated[str, AfterValidator(known_importance)] = Field(
+        default="magnitude_l2",
+        description="How the importance of a channel is judged; package.module:function names one of your own.",
+    )
     scope: Scope = Field(
-        "local",
+        default="local",
         description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
         "layers of one kind are.",
     )
-    steps: int = Field(4, ge=1, le=100, description="Rounds; importance from data is estimated anew in each.")
+    steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated anew in each.")
     recover_epochs: int = Field(
-        0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
+        default=0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
     )
     sparsify_epochs: int = Field(
-        0,
+        default=0,
         ge=0,
         le=10_000,
         description="Epochs of training before, in which unimportant channels are pulled towards 0 as groups.",
     )
-    sparsify: float = Field(1e-4, gt=0, le=1, description="How strongly they are pulled.")
+    sparsify: float = Field(default=1e-4, gt=0, le=1, description="How strongly they are pulled.")
     round_to: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=128,
         description="Channels of a layer are a multiple of this; by default what the target's kernels take at a "
         "time, but at most an eighth of the median layer's width.",
     )
     keep_layers: tuple[str, ...] = Field(
-        (), description="Layers that keep all their outputs, by name; * stands for any part of one (layer1.*.conv2)."
+        default=(), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
     )
-    max_ratio: float = Field(0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose.")
+    max_ratio: float = Field(
+        default=0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose."
+    )
     time_limit_s: float = Field(
-        120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
+        default=120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
     )
     batches: int = Field(
-        8, ge=1, le=1000, description="Batches of 64 that taylor, hessian and activation importance are estimated on."
+        default=8,
+        ge=1,
+        le=1000,
+        description="Batches of 64 that taylor, hessian and activation importance are estimated on.",
     )
 
     @field_validator("keep_layers", mode="before")
@@ -141,171 +142,14 @@ class StructuredPrune(TorchPass):
                 original are missing; or no layer has a name that is to be kept.
             ModelError: the target is a latency, and the model can't be exported.
         """
-        if self.latency is not None:
-            from compress.passes.latency import prune_to_latency
+        return pruning.prune(self.settings(), model, context, _teach)
 
-            return prune_to_latency(self._with_macs, model, context, self.latency)
-        from compress.passes.heads import has_attention
-
-        reasons: list[str] = []
-        for way in ("blocks",) if has_attention(model) else ("channels", "blocks"):
-            try:
-                pruned, record = self._by(way, model, context)
-            except _NotThisWay as error:
-                reasons.append(str(error))
-                continue
-            across = [Declined("channels across blocks", why) for why in reasons]
-            no_limit = [] if enforceable() else [Declined("time limit", NO_LIMIT)]
-            return pruned, PassRecord(record.done, (*record.declined, *across, *no_limit))
-        return copy.deepcopy(model).cpu().eval(), PassRecord.refused("; ".join(reasons))
-
-    def _by(self, way: str, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """Prune a copy one way, or give an unchanged one with the reason why the target can't be reached.
-
-        Raises:
-            _NotThisWay: the architecture does not allow it, or takes too long.
-        """
-        import torch
-
-        pruned = copy.deepcopy(model).cpu().eval()
-        with torch.random.fork_rng(devices=[]), context.progress.task("Pruning") as bar:
-            torch.manual_seed(context.seed)
-            try:
-                if way == "channels" and (why := self._why_inexact(model, context)):
-                    raise _NotThisWay(why)
-                record = self._prune(way, pruned, context, bar.advance)
-            except LimitExceeded as error:
-                raise _NotThisWay(f"{WAYS[way]} {error}") from error
-            except TRACE_FAILURES as error:
-                raise _NotThisWay(f"{WAYS[way]} could not work through this architecture ({named(error)})") from error
-        if not record.changed:
-            return copy.deepcopy(model).cpu().eval(), record
-        if why := why_broken(pruned, model, context.sample(2)):
-            raise _NotThisWay(why)
-        return pruned, record
-
-    def _why_inexact(self, model: nn.Module, context: PassContext) -> str:
-        """Why the groups that a trace finds are not to be trusted, or an empty string."""
-        trial = self.model_copy(update={"importance": "magnitude_l2"})
-        sample = context.sample(1)
-        _, share, count = self._target(sample)
-
-        def cut(copied: nn.Module) -> None:
-            if (pruner := trial._pruner("channels", copied, sample, context, count)) is not None:
-                pruner.prune_to(int(share * pruner.left()))
-
-        with limits(self.time_limit_s):
-            return why_inexact(model, cut, context.sample(2))
-
-    def _with_macs(self, share: float, *, trial: bool) -> StructuredPrune:
-        """The same pass with a target in multiply-adds; without any training where it is for a trial."""
-        plain = {"steps": 1, "recover_epochs": 0, "sparsify_epochs": 0} if trial else {}
-        return self.model_copy(update={"macs": share, "latency": None, **plain})
-
-    def _target(self, sample: torch.Tensor) -> tuple[str, float, Callable[[nn.Module], int]]:
-        """What is to fall, to which share of the original's, and what counts it."""
-        if self.parameters is not None:
-            return "parameters", self.parameters, count_parameters
-
-        def macs(model: nn.Module) -> int:
-            return count_macs(model, sample.to(next(model.parameters()).device))
-
-        return "multiply-adds", self.macs or DEFAULT_MACS, macs
-
-    def _prune(self, way: str, model: nn.Module, context: PassContext, advance: Callable[..., None]) -> PassRecord:
-        sample = context.sample(1)
-        what, share, count = self._target(sample)
-        if self.sparsify_epochs:
-            self._sparsify(way, model, sample, context)
-        with limits(self.time_limit_s):
-            original, before = count(context.teacher or model), count(model)
-            if before <= share * original:
-                return PassRecord.refused(f"it has {before / original:.3f} of the original's {what} already")
-            pruner = self._pruner(way, model, sample, context, count)
-        if pruner is None:
-            return PassRecord.refused("it has no convolution or linear layer")
-        widths = pruner.widths()
-        left = self._rounds(pruner, context, share * original, advance)
-        if left > share * original:
-            return PassRecord.refused(
-                f"{share:g} of the {what} can't be reached, only {left / original:.3f}, with at most "
-                f"{self.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}",
-                pruner.left_out(pruner.widths()),
-            )
-        after = pruner.widths()
-        done = {
-            f"{'parameters' if self.parameters else 'macs'}_share": left / original,
-            "way": way,
-            "ratio": pruner.ratio,
-            "round_to": pruner.rules.multiple,
-            "channels_before": sum(widths.values()),
-            "channels_after": sum(after.values()),
-            "layers": {name: [widths[name], after[name]] for name in widths if after[name] != widths[name]},
-        }
-        return PassRecord(done, tuple(pruner.left_out(after)))
-
-    def _pruner(
-        self, way: str, model: nn.Module, sample: torch.Tensor, context: PassContext, count: Callable[[nn.Module], int]
-    ) -> Pruner | None:
-        """What removes channels of the model; None where it has no layer that has any."""
-        from compress.passes.block_pruner import BlockPruner
-        from compress.passes.channels import ChannelPruner, count_by_layers, find_head, find_layers, multiple_of
-        from compress.passes.pruning import PruningRules
-
-        head = find_head(model, sample)
-        if head is None:
-            return None
-        rules = PruningRules(
-            head=head,
-            importance=self.importance,
-            scope=self.scope,
-            multiple=self.round_to or multiple_of(model, head, context.target.channel_multiple),
-            most=self.max_ratio,
-            count=count_by_layers(model, sample, count) if way == "channels" and self.parameters is None else count,
-            keep=find_layers(model, self.keep_layers),
-        )
-        if way == "channels":
-            return ChannelPruner(model, sample, rules)
+    def settings(self) -> pruning.PruneSettings:
+        """What the engine is asked for."""
         attention = None if self.attention == "none" else self.attention
-        return BlockPruner(model, sample, rules, attention=attention, embedding=self.embedding)
+        return pruning.PruneSettings(**{**dict(self), "attention": attention, "asked_by": self.name})
 
-    def _rounds(self, pruner: Pruner, context: PassContext, wanted: float, advance: Callable[..., None]) -> int:
-        """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
-        from compress.passes.importance import FROM_DATA, Estimator
 
-        from_data = self.importance in FROM_DATA
-        estimator = Estimator(self.importance, context, self.batches, self.name) if from_data else None
-        before = left = pruner.left()
-        # the norms of what lies inside of blocks do not change while nothing is learnt between the rounds
-        steps = self.steps if estimator or self.recover_epochs or not pruner.separate else 1
-        for step in range(1, steps + 1):
-            if estimator is not None:
-                estimator.estimate(pruner.model)
-            with limits(self.time_limit_s):
-                left = pruner.prune_to(int((wanted / before) ** (step / steps) * before))
-            if estimator is not None:
-                estimator.clear(pruner.model)
-            advance(1 / steps, f"{left / before:.2f} left")
-            if self.recover_epochs and step < steps:
-                self._recover(pruner.model, context)
-        return left
-
-    def _sparsify(self, way: str, model: nn.Module, sample: torch.Tensor, context: PassContext) -> None:
-        """Sparse learning of DepGraph, section 3.3: a penalty on the norm of each group, most on the weakest."""
-        from compress.optimization import Hooks
-        from compress.passes.block_pruner import block_penalty
-        from compress.passes.channels import find_head, group_penalty
-        from compress.passes.distill import Distill
-
-        with limits(self.time_limit_s):
-            if way == "channels":
-                penalty = group_penalty(model, sample, find_head(model, sample), self.sparsify)
-            else:
-                penalty = block_penalty(model, sample, self.sparsify)
-        config = {"epochs": self.sparsify_epochs, "optimizer": "sgd", "lr": SPARSIFY_LR, "keep": "last"}
-        Distill.model_validate(config).teach(model, context, Hooks(adjust=penalty))
-
-    def _recover(self, model: nn.Module, context: PassContext) -> None:
-        from compress.passes.distill import Distill
-
-        Distill.model_validate({"epochs": self.recover_epochs}).teach(model, context)
+def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:
+    """Train a model in place, with the original as its teacher."""
+    Distill.model_validate(schedule).teach(model, context, hooks)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from compress.passes.base import OnnxPass, PassContext, PassRecord
-
-if TYPE_CHECKING:
-    import onnx
+from compress import onnx_graph
+from compress.core.context import PassContext
+from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 
 
 class TrimKernels(OnnxPass):
@@ -25,11 +21,16 @@ class TrimKernels(OnnxPass):
     Papers: none is needed; the arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for deep
     learning", 2016 (arXiv 1603.07285).
 
-    When not to use it: never harmful, but the file is then good for one input size only, as its contract states.
+    When not to use it: never harmful, but it fixes the input size.
+
+    Example:
+        >>> TrimKernels().config()
+        {}
     """
 
     name: ClassVar[str] = "trim_kernels"
     version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(tried_on="idle_taps")
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.
@@ -37,137 +38,4 @@ class TrimKernels(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        from certify.model_file.onnx_graph.load import load_model
-        from compress import onnx_file
-        from compress.passes.global_pool import drop_idle_means
-
-        loaded = load_model(model)
-        onnx_file.infer_shapes(loaded)
-        shapes = _shapes(loaded)
-        weights = _weights(loaded.graph)
-        trimmed: dict[str, list[str]] = {}
-        taps = 0
-        for node in loaded.graph.node:
-            if node.op_type != "Conv" or (found := _axes(node, weights.get(node.input[1]), shapes)) is None:
-                continue
-            if any(axis.first > 0 or axis.last < axis.size - 1 for axis in found):
-                before, after = _cut(node, loaded.graph, weights[node.input[1]], found)
-                trimmed[node.name] = ["x".join(map(str, before[2:])), "x".join(map(str, after[2:]))]
-                taps += math.prod(before) - math.prod(after)
-        idle = drop_idle_means(loaded)
-        if not trimmed and not idle:
-            return model, PassRecord.refused("every kernel tap meets real values, and every mean several")
-        _drop_unused(loaded.graph)
-        written = (context.workspace or model.parent) / f"{model.stem}.trimmed.onnx"
-        onnx_file.save(loaded, written)
-        return written, PassRecord({"weights_removed": taps, "kernels": trimmed, "means": idle})
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One spatial axis of a convolution: kernel size, live taps ``first`` to ``last``, and the new pads."""
-
-    size: int
-    first: int
-    last: int
-    pads: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Weight:
-    """Where the weight of a convolution is stored, and the node that reads it: itself, or its DequantizeLinear."""
-
-    tensor: onnx.TensorProto
-    reader: onnx.NodeProto
-    index: int
-
-
-def _weights(graph: onnx.GraphProto) -> dict[str, _Weight]:
-    """Weights by the name that a convolution has for them."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    found = {}
-    for node in graph.node:
-        if node.op_type == "Conv" and node.input[1] in tensors:
-            found[node.input[1]] = _Weight(tensors[node.input[1]], node, 1)
-        if node.op_type == "DequantizeLinear" and node.input[0] in tensors and len(readers[node.output[0]]) == 1:
-            found[node.output[0]] = _Weight(tensors[node.input[0]], node, 0)
-    return found
-
-
-def _axes(node: onnx.NodeProto, weight: _Weight | None, shapes: Mapping[str, tuple[int, ...]]) -> list[_Axis] | None:
-    """The spatial axes of a convolution, or None where a size is not known or its kernel can't be cut."""
-    import onnx
-
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    taken, given = shapes.get(node.input[0]), shapes.get(node.output[0])
-    if weight is None or taken is None or given is None or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        return None
-    kernel = tuple(weight.tensor.dims)
-    spatial = len(kernel) - 2
-    strides = attributes.get("strides", [1] * spatial)
-    dilations = attributes.get("dilations", [1] * spatial)
-    pads = attributes.get("pads", [0] * 2 * spatial)
-    axes = [
-        _axis(kernel[i + 2], taken[i + 2], given[i + 2], strides[i], pads[i], pads[i + spatial])
-        for i in range(spatial)
-        if min(taken[i + 2], given[i + 2]) > 0 and dilations[i] == 1
-    ]
-    return axes if len(axes) == spatial else None
-
-
-def _axis(size: int, taken: int, given: int, stride: int, begin: int, end: int) -> _Axis:
-    """Which taps meet a value: tap k reads ``o * stride + k - begin`` for each output o, real from 0 to taken - 1."""
-    live = [k for k in range(size) if any(0 <= o * stride + k - begin < taken for o in range(given))]
-    if not live:
-        return _Axis(size, 0, size - 1, (begin, end))
-    first, last = live[0], live[-1]
-    kept = last - first + 1
-    new_begin = begin - first
-    new_end = max(0, (given - 1) * stride + kept - taken - new_begin)
-    return _Axis(size, first, last, (new_begin, new_end))
-
-
-def _cut(
-    node: onnx.NodeProto, graph: onnx.GraphProto, stored: _Weight, axes: list[_Axis]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give a convolution its own smaller weight; returns the shapes before and after."""
-    import numpy as np
-    import onnx
-
-    weight = onnx.numpy_helper.to_array(stored.tensor)
-    window = (slice(None), slice(None), *(slice(axis.first, axis.last + 1) for axis in axes))
-    smaller = np.ascontiguousarray(weight[window])
-    name = f"{stored.tensor.name}.trimmed_for.{node.output[0]}"
-    graph.initializer.append(onnx.numpy_helper.from_array(smaller, name))
-    reader = node if stored.index == 1 else stored.reader
-    reader.input[stored.index] = name
-    for value in graph.value_info:  # of a weight behind DequantizeLinear, with its old shape
-        if value.name == node.input[1]:
-            graph.value_info.remove(value)
-            break
-    kept = [a for a in node.attribute if a.name not in ("kernel_shape", "pads")]
-    pads = [axis.pads[0] for axis in axes] + [axis.pads[1] for axis in axes]
-    sizes = onnx.helper.make_attribute("kernel_shape", list(smaller.shape[2:]))
-    del node.attribute[:]
-    node.attribute.extend([*kept, sizes, onnx.helper.make_attribute("pads", pads)])
-    return weight.shape, smaller.shape
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Inferred shapes by name; 0 for a dimension that is not fixed."""
-    graph = model.graph
-    return {
-        value.name: tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
+        return onnx_graph.crop_kernels(model, context.workspace)

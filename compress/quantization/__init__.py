@@ -1,1 +1,1 @@
-"""What the quantizing passes are made of: ranges found on samples, graphs made easier to round, errors corrected."""
+"""Quantization: after training on ONNX files, and during training on torch modules."""

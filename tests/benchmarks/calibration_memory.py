@@ -29,11 +29,11 @@ def noise(samples: int, name: str) -> Iterator[dict[str, np.ndarray]]:
 
 def calibrate(path: Path, samples: int, method: str) -> None:
     """Calibrate once, and print the peak resident memory in MiB."""
-    from compress.quantization.calibration import observe
-    from compress.quantization.graph import Graph
-    from compress.quantization.prepare import prepared
-    from compress.quantization.qdq import observed_names, plan
-    from compress.targets import TARGETS
+    from compress.core.targets import TARGETS
+    from compress.onnx_graph.graph import Graph
+    from compress.quantization.post_training.calibration import observe
+    from compress.quantization.post_training.prepare import prepared
+    from compress.quantization.post_training.qdq import observed_names, plan
 
     graph = Graph(prepared(path, path.parent))
     names = observed_names(graph, plan(graph, TARGETS["cpu-vnni"], "auto", ()))

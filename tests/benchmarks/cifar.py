@@ -32,10 +32,12 @@ from certify.core import files
 from certify.core.errors import DataError
 from certify.core.folders import cache_folder
 from certify.data import Dataset, array_split, default_preprocess
-from compress import checkpoint, facts, weights
-from compress.job import CHECKPOINT, MODEL
-from compress.optimization import has_fast_bfloat16
-from compress.training import evaluate
+from compress.core import model_stats
+from compress.exchange import checkpoint
+from compress.job.job import CHECKPOINT, MODEL
+from compress.models import weights
+from compress.training.optimization import has_fast_bfloat16
+from compress.training.training import evaluate
 
 DATA = Path(os.environ.get("LEANMARK_BENCH_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -225,11 +227,13 @@ def main() -> None:
         if (made / CHECKPOINT).is_file():
             model = checkpoint.load(made / CHECKPOINT, into=model)
             _print(f"{name}, compressed, in floats", evaluate(model, test, contract).accuracy, model)
-            _print(f"{name}, {made / MODEL}", facts.file_accuracy(made / MODEL, test, contract, len(CLASSES)), model)
+            _print(
+                f"{name}, {made / MODEL}", model_stats.file_accuracy(made / MODEL, test, contract, len(CLASSES)), model
+            )
 
 
 def _print(what: str, accuracy: float, model: nn.Module) -> None:
-    macs = facts.count_macs(model, torch.zeros(1, 3, 32, 32))
+    macs = model_stats.count_macs(model, torch.zeros(1, 3, 32, 32))
     print(f"{what}: {accuracy:.1%} of the test pictures, {macs / 1e6:.1f} million multiply-adds")
 
 

@@ -22,11 +22,11 @@ import onnxruntime
 import PIL.Image
 
 from certify.data import Dataset, ImagePreprocess, Split, array_split
-from compress.export import export
-from compress.parity import run_onnx
+from compress.core.targets import choose
+from compress.exchange.onnx_export import export
+from compress.exchange.parity import run_onnx
 from compress.passes import PassContext, PassData
 from compress.passes.quantize_static import QuantizeStatic
-from compress.targets import choose
 
 DATA = Path(os.environ.get("LEANMARK_BENCH_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 CALIBRATION, VALIDATION, CLASSES = 150, 100, 1000

@@ -48,9 +48,9 @@ def networks() -> dict[str, Any]:
     import torch
     import torchvision
 
-    from compress.passes.base import PassContext, PassData
+    from compress.core.context import PassContext, PassData
+    from compress.core.targets import choose
     from compress.passes.structured_prune import StructuredPrune
-    from compress.targets import choose
 
     class Half(torch.nn.Module):
         def __init__(self, net: torch.nn.Module) -> None:
@@ -95,7 +95,7 @@ def onnx_files(folder: Path) -> dict[str, tuple[Path, str]]:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    from compress.export import export
+    from compress.exchange.onnx_export import export
 
     found = {}
     for number, (name, net) in enumerate(networks().items()):

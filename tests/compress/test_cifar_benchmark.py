@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from certify.core.errors import DataError, UsageError
-from compress import facts, models
+from compress.core import model_stats
+from compress.models import catalog, factories
 from compress.passes.structured_prune import StructuredPrune
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,12 +25,12 @@ MACS = {"resnet20": 40_551_040, "resnet56": 125_485_696}
 def cifar(monkeypatch):
     """The benchmark's module, found as a user's is: from the project's folder."""
     monkeypatch.chdir(ROOT)
-    return models.import_factory("tests.benchmarks.cifar:resnet20").__globals__
+    return factories.import_factory("tests.benchmarks.cifar:resnet20").__globals__
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_factory_gives_the_published_network_when_it_is_named(cifar, name):
-    model = models.build(f"tests.benchmarks.cifar:{name}", classes=10).model
+    model = catalog.build(f"tests.benchmarks.cifar:{name}", classes=10).model
     blocks = {"resnet20": 3, "resnet56": 9}[name]
     layers = [f"layer{stage}.{i}.{part}" for stage in (1, 2, 3) for i in range(blocks) for part in ("conv", "bn")]
     keys = {"conv1.weight", "linear.weight", "linear.bias"}
@@ -38,8 +39,8 @@ def test_factory_gives_the_published_network_when_it_is_named(cifar, name):
     keys |= {f"{n}.{v}" for n in norms for v in ("weight", "bias", "running_mean", "running_var")}
     counters = {f"{n}.num_batches_tracked" for n in norms}
     assert set(model.state_dict()) == keys | counters
-    assert facts.count_parameters(model) == PARAMETERS[name]
-    assert facts.count_macs(model, torch.zeros(1, 3, 32, 32)) == MACS[name]
+    assert model_stats.count_parameters(model) == PARAMETERS[name]
+    assert model_stats.count_macs(model, torch.zeros(1, 3, 32, 32)) == MACS[name]
 
 
 def test_shortcut_pads_with_zeros_on_both_sides_when_the_channels_double(cifar):

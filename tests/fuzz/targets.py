@@ -20,7 +20,7 @@ from readers import Readers
 
 from certify.attest.envelope import parse_envelope
 from certify.model_file.onnx_file.seal import unsealed_bytes
-from compress import recipe
+from compress.job import recipe
 
 Mutate = Callable[[bytes, random.Random], bytes]
 Run = Callable[[bytes], None]

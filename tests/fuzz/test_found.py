@@ -22,7 +22,7 @@ from certify.data.contract_slot import stored_contract
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model, outputs
 from certify.model_file.pt2.archive import read_exported
-from compress import recipe
+from compress.job import recipe
 
 
 def signed_again(home: Graded, evidence: bytes) -> None:
@@ -120,7 +120,7 @@ def test_recipe_is_refused_when_a_number_is_larger_than_json_holds(number: str) 
 
 def program(folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
     """A small program with one member of its archive changed."""
-    write_program = fixtures("certify/attest/test_subject").write_program
+    write_program = fixtures("certify/certificate/test_subject").write_program
     path, other = folder / "good.pt2", folder / "bad.pt2"
     write_program(path)
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:

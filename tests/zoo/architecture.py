@@ -21,16 +21,18 @@ from certify.data import Preprocess, default_preprocess
 from certify.data.arrays import from_mapping
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
-from compress import models, onnx_file
-from compress.export import export
-from compress.facts import count_macs, count_parameters
-from compress.parity import Samples, agreement, run_onnx
+from compress.core import onnx_file
+from compress.core.model_stats import count_macs, count_parameters
+from compress.core.targets import choose
+from compress.exchange.onnx_export import export
+from compress.exchange.parity import Samples, agreement, run_onnx
+from compress.models import catalog
+from compress.models.built import BuiltModel
 from compress.passes import PassContext, PassData, PassRecord
-from compress.passes.heads import loosen
-from compress.passes.masking import NotComparable, lively, masked
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune
-from compress.targets import choose
+from compress.pruning.heads import loosen
+from compress.pruning.masking import NotComparable, lively, masked
 
 Row = dict[str, Any]
 
@@ -75,7 +77,7 @@ def go(name: str, folder: Path, tell: Callable[[Row], None]) -> None:
     """Take one architecture with random weights all the way.
 
     Args:
-        name: as compress.models takes it, or of :data:`architectures.TRANSFORMERS`.
+        name: as compress.models.catalog takes it, or of :data:`architectures.TRANSFORMERS`.
         folder: for files on the way.
         tell: takes the row, whenever there is more in it.
     """
@@ -133,18 +135,18 @@ def _pruned(original: nn.Module, context: PassContext) -> tuple[nn.Module, PassR
     return original, refused[0], {}
 
 
-def _build(name: str, folder: Path) -> models.BuiltModel:
+def _build(name: str, folder: Path) -> BuiltModel:
     zoo, _, own = name.partition(":")
     if zoo != "transformers":
-        return models.build(name, CLASSES)
+        return catalog.build(name, CLASSES)
     import transformers
 
     kind, settings = TRANSFORMERS[own]
     getattr(transformers, kind)(**settings, num_labels=CLASSES).save_pretrained(folder)
-    return models.build(f"hf:{folder}", CLASSES)
+    return catalog.build(f"hf:{folder}", CLASSES)
 
 
-def _context(built: models.BuiltModel, size: tuple[int, ...], folder: Path) -> tuple[PassContext, Samples]:
+def _context(built: BuiltModel, size: tuple[int, ...], folder: Path) -> tuple[PassContext, Samples]:
     """Samples to calibrate with, and others to compare on."""
     make = _texts if built.tokens else _pictures
     labels = np.arange(SAMPLES) % CLASSES

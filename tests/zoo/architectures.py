@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compress import models
+from compress.models import factories
 
 TIMM = (
     "beit_base_patch16_224", "botnet26t_256", "cait_xxs24_224", "coat_lite_tiny", "convmixer_1024_20_ks9_p14",
@@ -34,5 +34,5 @@ SIZES = {"timm:inception_v4": (96, 96)}
 def names(zoo: str) -> list[str]:
     """Names of one zoo's architectures: ``torchvision``, ``timm`` or ``transformers``."""
     if zoo == "torchvision":
-        return models.names()
+        return factories.names()
     return [f"{zoo}:{name}" for name in (TIMM if zoo == "timm" else TRANSFORMERS)]

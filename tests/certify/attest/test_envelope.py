@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify.attest.envelope import Envelope, parse_canonical, parse_envelope, sign
+from certify.attest.envelope import Envelope, parse_envelope, sign
 from certify.attest.keys import SigningKey, generate
 from certify.core.canonical_json import MAX_DEPTH, parse_canonical
 from certify.core.errors import CertificateError

@@ -23,6 +23,7 @@ from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.preprocess import Preprocess
 from certify.measure.model_under_test import open_worker, subject
+from certify.model_file.model_file import open_model
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.external_data import external_files
 from certify.model_file.onnx_file.messages import parse_model

@@ -1,0 +1,120 @@
+"""What a pass may use beside the model: the data without its test part, the target, and the settings of the job."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from certify.core.errors import UsageError
+from certify.core.progress import Progress, Silent
+from compress.core.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from certify.data.dataset import Dataset, Split
+    from certify.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class PassData:
+    """The parts of a data set that a pass may see. There is no test part: only the certificate sees it.
+
+    Attributes:
+        name: name of the data set.
+        spec: what it was loaded from.
+        classes: names of the classes.
+        train: samples to learn from, or None.
+        calibration: samples whose activations set the ranges, or None.
+        validation: samples to choose by, or None.
+        input_size: (H, W) that models take; (tokens,) for text.
+        class_map: class i -> output column of an ImageNet-1000 classifier, or None.
+    """
+
+    name: str
+    spec: str
+    classes: tuple[str, ...]
+    train: Split | None
+    calibration: Split | None
+    validation: Split | None
+    input_size: tuple[int, ...]
+    class_map: tuple[int, ...] | None
+
+    @classmethod
+    def without_test(cls, dataset: Dataset) -> PassData:
+        """The view of a data set that leaves its test part out."""
+        return cls(
+            name=dataset.name,
+            spec=dataset.spec,
+            classes=dataset.classes,
+            train=dataset.train,
+            calibration=dataset.calibration,
+            validation=dataset.validation,
+            input_size=dataset.input_size,
+            class_map=dataset.class_map,
+        )
+
+    def part(self, name: Literal["train", "calibration", "validation"], wanted_by: str) -> Split:
+        """One part that must exist.
+
+        Raises:
+            UsageError: the data set has no such part.
+        """
+        split: Split | None = getattr(self, name)
+        if split is None or len(split) == 0:
+            raise UsageError(f"{wanted_by} needs {name} samples and '{self.spec}' has none; leave the pass out.")
+        return split
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """Everything around the model that a pass may use.
+
+    Attributes:
+        data: train, calibration and validation samples.
+        preprocess: the model's preprocessing contract.
+        target: processor that the model is made for.
+        teacher: the untouched original in eval mode; None where the job began with an ONNX file.
+        device: torch device that training runs on.
+        seed: of every random choice.
+        max_train_time: seconds that one training may last, or None.
+        max_loss_percent: the recipe's budget: largest relative loss of accuracy, in percent; None for no limit.
+        progress: where the pass says how far it is.
+        workspace: folder for new files (ONNX stage); None where there is none.
+        test_digests: of the test samples, which a pass that brings data of its own must refuse.
+    """
+
+    data: PassData
+    preprocess: Preprocess
+    target: Target
+    teacher: nn.Module | None = None
+    device: str = "cpu"
+    seed: int = 0
+    max_train_time: float | None = None
+    max_loss_percent: float | None = None
+    progress: Progress = field(default_factory=Silent)
+    workspace: Path | None = None
+    test_digests: frozenset[str] = frozenset()
+
+    def deadline(self) -> float | None:
+        """Monotonic time at which a training that starts now must stop, or None."""
+        return None if self.max_train_time is None else time.monotonic() + self.max_train_time
+
+    def sample(self, count: int = 1) -> torch.Tensor:
+        """``count`` preprocessed samples, of the type and in the layout of the contract.
+
+        Calibration samples where there are any, otherwise validation or train samples.
+
+        Raises:
+            UsageError: the data set has none of the three parts.
+        """
+        import torch  # not at the top: recipes are read and passes listed without it
+
+        split = self.data.calibration or self.data.validation or self.data.train
+        if split is None or len(split) == 0:
+            raise UsageError(f"'{self.data.spec}' has test samples only; a pass needs others to try the model on.")
+        indices = [i % len(split) for i in range(count)]
+        return torch.from_numpy(self.preprocess.batch(split, indices))

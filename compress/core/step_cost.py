@@ -1,0 +1,79 @@
+"""What a step of a job costs: seconds and joules."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from certify.core.errors import MeasureError
+from certify.core.estimate import Estimate
+from certify.measure.meters import choose
+from certify.measure.meters.base import Meter, Usage
+
+
+@dataclass
+class StepCost:
+    """Time and energy of a ``with metered()`` block; filled when it ends.
+
+    Attributes:
+        seconds: wall time, with that of an earlier process whose work went on here.
+        energy: gross joules by the best meter for the device; None where there is none, where it could not be read to
+            the end, or where another process did a part of the work unmetered.
+        unmetered: True if another process did part of the work.
+    """
+
+    seconds: float = 0.0
+    energy: Estimate | None = None
+    unmetered: bool = False
+
+    def energy_json(self) -> dict[str, Any] | None:
+        """The lineage's field ``energy_j``."""
+        return None if self.energy is None else self.energy.to_json()
+
+
+_open: list[StepCost] = []
+
+
+@contextlib.contextmanager
+def metered(device: str = "cpu") -> Iterator[StepCost]:
+    """Measure what a block costs: joules by the best meter for a device, modelled ones from this process' CPU time.
+
+    Args:
+        device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with the processor beside it).
+    """
+    cost = StepCost()
+    meter = choose(device).meter
+    if meter is not None:
+        meter.start()
+    wall, cpu = time.monotonic(), time.process_time()
+    _open.append(cost)
+    try:
+        yield cost
+    finally:
+        _open.remove(cost)
+        here, cpu_s = time.monotonic() - wall, time.process_time() - cpu
+        cost.seconds += here
+        energy = None if meter is None else _read(meter, Usage(here, cpu_s))
+        cost.energy = None if cost.unmetered else energy
+
+
+def _read(meter: Meter, usage: Usage) -> Estimate | None:
+    """What a meter has counted; None where it can't be read any more, which is no reason to lose the work."""
+    try:
+        joules = meter.stop(usage).energy_j
+    except MeasureError:
+        return None
+    facts = meter.facts({})
+    factor = facts.relative_error or 1.0
+    method = f"{facts.name}: {facts.method}"
+    return Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)
+
+
+def mark_unmetered(seconds: float = 0.0) -> None:
+    """Note that another process does a part of what is being measured, or did it for so many seconds."""
+    for cost in _open:
+        cost.unmetered = True
+        cost.seconds += seconds

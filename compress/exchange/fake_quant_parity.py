@@ -1,0 +1,103 @@
+"""Does a quantized file give what the network with fake quantizers gives, operator by operator?
+
+A value that lies between two codes may fall to either side, for sums of floats depend on their order; a few places in
+a million do. Behind such a place everything differs a little, other values fall to other sides, and at the end of a
+deep network two faithful computations are as far apart as a part of the rounding noise. So the outputs alone prove
+little. Here the network is given, after each rounding, what the file has at that place: then every operator sees the
+same inputs in both, must give the same codes but for a few neighbouring ones, and what is left at the end is the
+difference of floats alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from certify.core.errors import ModelError
+from certify.data.feeding import by_input
+from compress.exchange.parity import Parity, Samples, agreement, require_finite
+from compress.onnx_graph.graph import Array, Graph, probe
+from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
+
+MOST_STEPS = 1.0
+"""By how many codes a value may differ."""
+MOST_MOVED = 1e-3
+"""Share of values that may differ, of all places together."""
+
+
+class Follower:
+    """Looks at every rounded value of the network, and puts the file's in its place.
+
+    Args:
+        model: the network.
+        values: of the file, by place: codes times step.
+
+    Attributes:
+        moved: values that differed.
+        looked: values that were compared.
+        largest: largest difference in steps, and its place.
+    """
+
+    def __init__(self, model: FakeQuantModel, values: dict[str, Array]) -> None:
+        self._model = model
+        self._values = values
+        self.moved, self.looked = 0, 0
+        self.largest = (0.0, "")
+
+    def __call__(self, place: str, own: torch.Tensor) -> torch.Tensor:
+        """Compare, and give the file's value."""
+        theirs = torch.from_numpy(self._values[place]).reshape(own.shape)
+        steps = ((own - theirs).abs() / self._model.at(place).step).round()
+        self.looked += steps.numel()
+        self.moved += int((steps > 0).sum())
+        self.largest = max(self.largest, (float(steps.max()), place))
+        return theirs
+
+
+def compare_fake_quant(
+    model: FakeQuantModel, made: onnx.ModelProto | Path, places: dict[str, str], samples: Samples
+) -> Parity:
+    """Run both on the same inputs, the network with what the file has after each rounding.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        made: the quantized graph, or its file.
+        places: of the values that it rounds, by the name of what QuantizeLinear gives.
+        samples: (n, ...) as the contract makes them.
+
+    Raises:
+        ModelError: an operator gives other codes in the file, or an output is not finite.
+    """
+    loaded = onnx.load(made) if isinstance(made, Path) else made
+    feed = by_input([value.name for value in loaded.graph.input], samples)
+    codes = next(probe(loaded, [*places, loaded.graph.output[0].name], [feed]))
+    graph = Graph(loaded)
+    values = {place: _values(graph, name, codes[name]) for name, place in places.items()}
+    follower = Follower(model, values)
+    model.watch = follower
+    try:
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(samples)).float().numpy()
+    finally:
+        model.watch = None
+    require_finite(wanted)
+    largest, place = follower.largest
+    share = follower.moved / max(1, follower.looked)
+    if largest > MOST_STEPS or share > MOST_MOVED:
+        raise ModelError(
+            f"With the same inputs the quantized file gives other codes than the trained model: {share:.2%} of all "
+            f"values differ (at most {MOST_MOVED:.1%} may), by up to {largest:g} codes (at '{place}')."
+        )
+    return agreement(wanted, codes[loaded.graph.output[0].name])
+
+
+def _values(graph: Graph, name: str, codes: Array) -> Array:
+    """What codes stand for."""
+    quantizer = graph.producers[name]
+    scale, zero = graph.constant(quantizer.input[1]), graph.constant(quantizer.input[2])
+    if scale is None or zero is None:
+        raise ValueError(f"the scale of '{name}' is no constant")
+    return np.asarray((codes.astype(np.float32) - np.float32(zero)) * scale, dtype=np.float32)

@@ -1,0 +1,269 @@
+"""Carrying out a recipe: each finished step leaves its file in the workspace and its row in the lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from certify.data import Dataset
+from certify.data.contract_slot import normalise
+from compress.core import model_stats
+from compress.core.context import PassContext
+from compress.core.model_stats import ModelStats
+from compress.core.pass_protocol import Pass, PassRecord, TorchPass
+from compress.core.step_cost import StepCost, metered
+from compress.exchange import checkpoint
+from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
+from compress.exchange.onnx_export import ExportRecord, export
+from compress.job.lineage import BaselineRow, Row
+from compress.job.original import OriginalModel
+from compress.job.recipe import Recipe
+from compress.job.workspace import Workspace
+from compress.training.baseline import trained_baseline
+from compress.training.training import evaluate
+
+MODEL = "model.onnx"
+BASELINE = "baseline.onnx"
+LINEAGE = "lineage.json"
+
+NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
+
+
+@dataclass(frozen=True)
+class JobOutputs:
+    """What a job made, all in its workspace.
+
+    Attributes:
+        model: ONNX file of the compressed model, in normal form.
+        baseline: ONNX file of the original, in normal form.
+        checkpoint: files of the torch checkpoint by the name that they have in OUT; empty for an ONNX file.
+        origin: where the baseline comes from, in one sentence.
+        baseline_row: facts of the original.
+        rows: one a pass.
+        export: the lineage's object ``export``, or None.
+    """
+
+    model: Path
+    baseline: Path
+    checkpoint: Mapping[str, Path]
+    origin: str
+    baseline_row: BaselineRow
+    rows: tuple[Row, ...]
+    export: Mapping[str, Any] | None
+
+
+class Job:
+    """One recipe on one original.
+
+    Args:
+        original: see :func:`compress.job.original.find_original`.
+        recipe: what to do.
+        dataset: what the baseline is trained on; kept under a name to which the digest of the test part belongs.
+        context: data, contract, target and the like; the job adds teacher and workspace.
+        workspace: where finished steps lie.
+        cache: folder of trained baselines; None for the user's.
+    """
+
+    def __init__(
+        self,
+        original: OriginalModel,
+        recipe: Recipe,
+        dataset: Dataset,
+        context: PassContext,
+        workspace: Workspace,
+        cache: Path | None,
+    ) -> None:
+        self._original = original
+        self._dataset = dataset
+        self._recipe = recipe
+        self._context = replace(context, workspace=workspace.folder)
+        self._workspace = workspace
+        self._cache = cache
+        self._rows: list[Row] = []
+        self._source = original.source
+
+    def make(self) -> JobOutputs:
+        """Carry out every step that no earlier run has finished."""
+        if self._original.file is not None:
+            return self._from_file(self._original.file)
+        if self._original.module is not None:
+            return self._from_module(self._original.module)
+        raise ValueError("an original has a module or a file")
+
+    def _from_file(self, given: Path) -> JobOutputs:
+        baseline = self._normalised(given, BASELINE)
+        size = model_stats.of_file(baseline)
+        row = BaselineRow(size, self._file_accuracy(baseline), trained_here=False)
+        model, _ = self._onnx_passes(baseline, size)
+        return JobOutputs(
+            self._normalised(model, MODEL), baseline, {}, self._original.origin, row, tuple(self._rows), None
+        )
+
+    def _from_module(self, module: nn.Module) -> JobOutputs:
+        module, origin, row = self._baseline(module)
+        self._context = replace(self._context, teacher=module)
+        file, export = self._export(module, "baseline")
+        compressed, changed = self._torch_passes(module, row.facts)
+        exported, export = self._export(compressed, "candidate") if changed else (file, export)
+        model, _ = self._onnx_passes(exported, model_stats.of_file(exported))
+        return JobOutputs(
+            model=self._normalised(model, MODEL),
+            baseline=self._normalised(file, BASELINE),
+            checkpoint=self._checkpoint(compressed),
+            origin=origin,
+            baseline_row=row,
+            rows=tuple(self._rows),
+            export=export,
+        )
+
+    def _baseline(self, module: nn.Module) -> tuple[nn.Module, str, BaselineRow]:
+        """The original with its weights, trained here if it came without any."""
+        context, original = self._context, self._original
+        origin, trained, done = original.origin, False, {}
+        with metered(context.device) as cost:
+            if original.built is not None and original.built.needs_training:
+                module, origin, cached, result = trained_baseline(
+                    original.built,
+                    self._dataset,
+                    context.preprocess,
+                    seed=context.seed,
+                    cache=self._cache,
+                    max_train_time=context.max_train_time,
+                    progress=context.progress,
+                )
+                trained, done = True, {"cached": cached}
+        row = BaselineRow(
+            model_stats.of_module(module, context.sample(1)),
+            self._module_accuracy(module),
+            trained_here=trained,
+            seconds=cost.seconds if trained else 0.0,
+            energy_j=cost.energy_json() if trained else None,
+            done=done,
+        )
+        return module, origin, row
+
+    def _torch_passes(self, module: nn.Module, size: ModelStats) -> tuple[nn.Module, bool]:
+        """Apply the torch passes; the second value says whether any changed the model."""
+        changed = False
+        passes = [p for p in self._recipe.passes if isinstance(p, TorchPass)]
+        names = [f"{number}-{p.name}" for number, p in enumerate(passes)]
+        finished = [self._workspace.finished(name) for name in names]
+        if any(step is not None for step in finished):
+            last = [step for step in finished if step is not None][-1]
+            self._rows += [step.row for step in finished if step is not None and step.row is not None]
+            for applied, step in zip(passes, finished, strict=True):
+                module = self._architecture(applied, module) if step is not None else module
+            module = checkpoint.load(self._workspace.path(last.file), into=module)
+            size = self._rows[-1].facts
+            changed = any(row.record["done"] for row in self._rows)
+        for applied, name, step in zip(passes, names, finished, strict=True):
+            if step is not None:
+                continue
+            with metered(self._context.device) as cost:
+                module, record = applied.apply(module, self._context)
+            self._source = applied.source(self._source, self._context)
+            file = self._workspace.path(f"{name}.safetensors")
+            self._save(file, module)
+            before, size = size, model_stats.of_module(module, self._context.sample(1))
+            row = Row.of(applied, before.digest, size, self._module_accuracy(module), cost, record)
+            self._sign_off(name, file, row, record)
+            changed = changed or record.changed
+        return module, changed
+
+    def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
+        """What a pass that an earlier run finished gave its model to be: the given one, or a fresh other one."""
+        source = applied.source(self._source, self._context)
+        if source is None or source == self._source:
+            return module
+        self._source = source
+        return source.instantiate(self._context.seed).eval()
+
+    def _onnx_passes(self, path: Path, size: ModelStats) -> tuple[Path, ModelStats]:
+        for number, applied in enumerate(self._recipe.passes):
+            name = f"{number}-{applied.name}"
+            if applied.stage == "torch":
+                if self._original.file is not None:
+                    refused = PassRecord.refused(NOT_TORCH)
+                    self._context.progress.say(f"{applied.name}: left out, {NOT_TORCH}.")
+                    self._rows.append(_row_of_nothing(applied, size, self._file_accuracy(path), refused))
+                continue
+            step = self._workspace.finished(name)
+            if step is None:
+                with metered() as cost:
+                    path, record = applied.apply(path, self._context)
+                before, size = size, model_stats.of_file(path)
+                row = Row.of(applied, before.digest, size, self._file_accuracy(path), cost, record)
+                self._sign_off(name, path, row, record)
+            elif step.row is not None:
+                path, size = self._workspace.path(step.file), step.row.facts
+                self._rows.append(step.row)
+        return path, size
+
+    def _sign_off(self, name: str, file: Path, row: Row, record: PassRecord) -> None:
+        """Note a finished pass, and say what it declined."""
+        self._rows.append(row)
+        self._workspace.finish(name, file, row)
+        for declined in record.declined:
+            if not record.changed:
+                self._context.progress.say(f"{row.name} left the model as it is: {declined.why}.")
+
+    def _export(self, module: nn.Module, name: str) -> tuple[Path, Mapping[str, Any]]:
+        """The module as an ONNX file that agrees with it, and the lineage's object ``export``."""
+        context, step = self._context, self._workspace.finished(f"export of the {name}")
+        if step is not None:
+            return self._workspace.path(step.file), step.notes
+        path = self._workspace.path(f"exported_{name}.onnx")
+        outputs = self._outputs(module)
+        record = export(module, context.preprocess, path, classes=outputs, progress=context.progress)
+        notes = _export_json(record)
+        self._workspace.finish(f"export of the {name}", path, notes=notes)
+        return path, notes
+
+    def _outputs(self, module: nn.Module) -> int:
+        """Outputs that the file must have: the data's classes, or all that the class map picks among."""
+        if self._context.preprocess.class_map is None:
+            return len(self._context.data.classes)
+        with torch.no_grad():
+            return int(module(self._context.sample(1)).shape[-1])
+
+    def _checkpoint(self, module: nn.Module) -> Mapping[str, Path]:
+        path = self._workspace.path(CHECKPOINT)
+        self._save(path, module)
+        return {CHECKPOINT: path, STRUCTURE: self._workspace.path(STRUCTURE)}
+
+    def _save(self, path: Path, module: nn.Module) -> None:
+        checkpoint.save(path, module, self._source, original=self._original.module)
+
+    def _normalised(self, path: Path, name: str) -> Path:
+        target = self._workspace.path(name)
+        normalise(path, target, self._context.preprocess)
+        return target
+
+    def _module_accuracy(self, module: nn.Module) -> float | None:
+        context = self._context
+        if context.data.validation is None:
+            return None
+        scores = evaluate(module, context.data.validation, context.preprocess, context.preprocess.class_map)
+        return scores.accuracy
+
+    def _file_accuracy(self, path: Path) -> float | None:
+        context = self._context
+        if context.data.validation is None:
+            return None
+        return model_stats.file_accuracy(path, context.data.validation, context.preprocess, len(context.data.classes))
+
+
+def _row_of_nothing(applied: Pass, size: ModelStats, accuracy: float | None, record: PassRecord) -> Row:
+    return Row.of(applied, size.digest, size, accuracy, StepCost(), record)
+
+
+def _export_json(record: ExportRecord) -> dict[str, Any]:
+    """The lineage's object ``export``."""
+    numbers = {name: value for name, value in asdict(record.parity).items() if isinstance(value, int | float)}
+    tried = [] if record.declined is None else [{"what": "dynamo", "why": record.declined}]
+    return {"exporter": record.exporter, "opset": record.opset, "parity": numbers, "declined": tried}

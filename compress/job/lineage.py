@@ -1,0 +1,218 @@
+"""The lineage: how a model came about, one row a pass, with what each cost in time and joules.
+
+``lineage.json`` is the contract between maker and referee; the referee owns its schema (``lineage-1``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from certify.core.files import write_text
+from certify.core.schema import validate
+from certify.data.dataset import Dataset, Split
+from compress.core.model_stats import ModelStats
+from compress.core.pass_protocol import Pass, PassRecord
+from compress.core.step_cost import StepCost
+from compress.job.recipe import Recipe
+
+SCHEMA = "lineage-1"
+PARTS = ("train", "calibration", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one pass did to the model, signed off.
+
+    Attributes:
+        name: of the pass.
+        version: of the pass.
+        stage: ``torch`` or ``onnx``.
+        config: every parameter.
+        digest_in: of the model that went in (see ModelStats).
+        facts: of the model that came out.
+        validation_accuracy: of the model that came out, 0 to 1; None without validation samples.
+        seconds: wall time of the pass.
+        energy_j: JSON of an Estimate, or None.
+        record: what was done and declined, as JSON values.
+    """
+
+    name: str
+    version: int
+    stage: str
+    config: Mapping[str, Any]
+    digest_in: str
+    facts: ModelStats
+    validation_accuracy: float | None
+    seconds: float
+    energy_j: Mapping[str, Any] | None
+    record: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        applied: Pass,
+        digest_in: str,
+        facts: ModelStats,
+        accuracy: float | None,
+        cost: StepCost,
+        record: PassRecord,
+    ) -> Row:
+        """The row of a pass that was just applied."""
+        return cls(
+            name=applied.name,
+            version=applied.version,
+            stage=applied.stage,
+            config=applied.config(),
+            digest_in=digest_in,
+            facts=facts,
+            validation_accuracy=accuracy,
+            seconds=cost.seconds,
+            energy_j=cost.energy_json(),
+            record=record.to_json(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of the schema."""
+        return {
+            "pass": self.name,
+            "version": self.version,
+            "stage": self.stage,
+            "config": dict(self.config),
+            "model_digest_in": self.digest_in,
+            "model_digest_out": self.facts.digest,
+            "parameters": self.facts.parameters,
+            "macs": self.facts.macs,
+            "bytes": self.facts.bytes,
+            "validation_accuracy": self.validation_accuracy,
+            "seconds": self.seconds,
+            "energy_j": self.energy_j,
+            **self.record,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Row:
+        """Inverse of :meth:`to_json`."""
+        return cls(
+            name=values["pass"],
+            version=values["version"],
+            stage=values["stage"],
+            config=values["config"],
+            digest_in=values["model_digest_in"],
+            facts=ModelStats(values["model_digest_out"], values["parameters"], values["macs"], values["bytes"]),
+            validation_accuracy=values["validation_accuracy"],
+            seconds=values["seconds"],
+            energy_j=values["energy_j"],
+            record={"done": values["done"], "declined": values["declined"]},
+        )
+
+
+@dataclass(frozen=True)
+class BaselineRow:
+    """The untouched original; see the schema for the fields."""
+
+    facts: ModelStats
+    validation_accuracy: float | None
+    trained_here: bool
+    seconds: float = 0.0
+    energy_j: Mapping[str, Any] | None = None
+    done: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object ``baseline`` of the schema."""
+        return {
+            "model_digest": self.facts.digest,
+            "parameters": self.facts.parameters,
+            "macs": self.facts.macs,
+            "bytes": self.facts.bytes,
+            "validation_accuracy": self.validation_accuracy,
+            "trained_here": self.trained_here,
+            "seconds": self.seconds,
+            "energy_j": self.energy_j,
+            "done": dict(self.done),
+        }
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a model came about.
+
+    Attributes:
+        model: spec, origin and weights of the original.
+        data: name, spec, digests and counts of the parts (see :func:`describe_data`).
+        recipe: what was asked for.
+        seed: of every random choice.
+        baseline: the untouched original.
+        rows: one a pass, in order.
+        export: exporter, opset and parity; None where the original was an ONNX file.
+        artifacts: hex SHA-256 of the files beside it, by name.
+    """
+
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    recipe: Recipe
+    seed: int
+    baseline: BaselineRow
+    rows: tuple[Row, ...]
+    export: Mapping[str, Any] | None
+    artifacts: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values of the schema ``lineage-1``."""
+        return {
+            "version": 1,
+            "leanmark": maker_version(),
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "recipe": {
+                "name": self.recipe.name,
+                "digest": self.recipe.digest(),
+                "passes": [p.name for p in self.recipe.passes],
+            },
+            "seed": self.seed,
+            "baseline": self.baseline.to_json(),
+            "rows": [row.to_json() for row in self.rows],
+            "export": None if self.export is None else dict(self.export),
+            "artifacts": dict(self.artifacts),
+        }
+
+    def write(self, path: Path) -> None:
+        """Check against the schema and write.
+
+        Raises:
+            CertificateError: a value does not fit the schema.
+        """
+        values = self.to_json()
+        validate(values, SCHEMA)
+        write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def maker_version() -> str:
+    """Version of the installed distribution; ``source`` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("leanmark")
+    except PackageNotFoundError:
+        return "source"
+
+
+def part_digest(split: Split) -> str:
+    """Hex SHA-256 over the sorted lines ``digest label`` of a part, as ``Dataset.test_digest`` for the test."""
+    lines = sorted(f"{d} {label}\n" for d, label in zip(split.digests(), split.labels, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """The object ``data`` of the schema."""
+    parts = dataset.parts
+    return {
+        "name": dataset.name,
+        "spec": dataset.spec,
+        "digests": {name: part_digest(parts[name]) if name in parts else None for name in PARTS},
+        "counts": {name: len(parts[name]) if name in parts else 0 for name in PARTS},
+    }

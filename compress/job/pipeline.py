@@ -1,0 +1,260 @@
+"""The whole job: original, passes, export, certificate."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from certify.api import Result, certify
+from certify.assessments.efficiency.accuracy import accuracy_estimates
+from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.grade import Grade
+from certify.assessments.efficiency.profile import Profile
+from certify.attest.certificate import EVIDENCE_NAME
+from certify.core.estimate import Estimate
+from certify.core.evidence_file import read_evidence
+from certify.core.files import copy, sha256_file
+from certify.core.progress import Progress, Silent
+from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
+from certify.measure import runtimes
+from certify.measure.plan import Plan
+from compress.core.context import PassContext
+from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
+from compress.job import recipe as recipes
+from compress.job.context import make_context
+from compress.job.job import LINEAGE, Job, JobOutputs
+from compress.job.lineage import Lineage, describe_data
+from compress.job.original import OriginalModel, Request, find_original
+from compress.job.recipe import Recipe
+from compress.job.workspace import Workspace
+
+
+@dataclass(frozen=True, repr=False)
+class CompressionResult:
+    """A compressed model with its certificate.
+
+    Attributes:
+        out: folder that everything lies in.
+        certified: certificate, profile and grade (see ``certify.Result``).
+        lineage: how the model came about.
+        recipe: what was asked for.
+        loss: relative loss in percent, its interval of the confidence that the recipe asks for; None where no sample
+            was scored.
+
+    Example:
+        >>> import compress
+        >>> result = compress.run("resnet18")  # doctest: +SKIP
+        >>> result.files["model.onnx"], result.loss  # doctest: +SKIP
+    """
+
+    out: Path
+    certified: Result
+    lineage: Lineage
+    recipe: Recipe
+    loss: Estimate | None
+
+    @property
+    def grade(self) -> Grade:
+        """The letter, or why there is none."""
+        return self.certified.grade
+
+    @property
+    def profile(self) -> Profile:
+        """Every figure with its interval, and every guard."""
+        return self.certified.profile
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What was written, by name."""
+        return self.certified.files
+
+    @property
+    def within_budget(self) -> bool | None:
+        """Whether the upper end of :attr:`loss` is within the recipe's budget; None where there is none."""
+        return None if self.loss is None else self.loss.high <= self.recipe.budget.max_loss_percent
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            **self.certified.to_json(),
+            "within_budget": self.within_budget,
+            "lineage": self.lineage.to_json(),
+        }
+
+    def __repr__(self) -> str:
+        done = ", ".join(row.name for row in self.lineage.rows if row.record["done"]) or "no pass"
+        return f"CompressionResult({self.lineage.model['spec']} after {done}: {self.certified!r})"
+
+    def _repr_html_(self) -> str:
+        return f"{self.certified.certificate.label()}<p><code>{html.escape(str(self.out))}</code></p>"
+
+
+def run(
+    model: str | Path | nn.Module,
+    recipe: str | Path | Recipe = "balanced",
+    data: str | Dataset | None = None,
+    weights: str | Path | None = None,
+    out: str | Path | None = None,
+    runtime: str | None = None,
+    seed: int = 0,
+    max_train_time: float | None = None,
+    time_limit: float | None = None,
+    preprocess: Preprocess | Path | None = None,
+    threads: int | None = None,
+    target: str | None = None,
+    cache: Path | None = None,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
+) -> CompressionResult:
+    """Compress a model by a recipe, then measure, grade, sign and seal it.
+
+    Args:
+        model: name of a torchvision model, ``package.module:factory``, path of an ONNX file, or an ``nn.Module``
+            (used with the weights that it has, never trained as a baseline, and left untouched).
+        recipe: name of a shipped recipe, path of a YAML file, or a Recipe.
+        data: data specification or data set; ``mnist5k`` by default.
+        weights: safetensors or state-dict file, or torchvision's name of weights; None trains the baseline here.
+        out: folder for everything; ``build/MODEL`` by default.
+        runtime: what the model is measured with; the recipe's by default.
+        seed: of every random choice.
+        max_train_time: seconds that one training may last.
+        time_limit: seconds that the main run of the measurement may last.
+        preprocess: preprocessing contract, or a YAML file with one; by default that of the file or of the data.
+        threads: threads of the measured sessions; by default those at which each model is cheapest.
+        target: kind of processor that the model is made for; this machine's by default.
+        cache: folder for downloads and trained baselines; the user's cache folder by default.
+        plan: how to measure, in every detail; ``time_limit``, ``threads`` and ``runtime`` then do not count.
+        progress: where to show how far it is; nowhere by default.
+
+    Returns:
+        The result; a refusal by the referee is one too. A job that is stopped goes on after its last finished pass
+        when it is started again with the same arguments.
+
+    Raises:
+        UsageError: an unknown name, or arguments that do not fit together.
+        DataError: the data can't be read, or its parts overlap.
+        ModelError: the model can't be built, trained, exported or run.
+        MeasureError: the measurement failed.
+
+    Example:
+        >>> import compress
+        >>> result = compress.run("resnet18", recipe="balanced", data="mnist5k")  # doctest: +SKIP
+        >>> result.grade, result.within_budget  # doctest: +SKIP
+    """
+    progress = progress or Silent()
+    chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+    plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
+    runtimes.check(plan.runtime)  # a name that can't be used is refused before the work, not after it
+    dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
+    require_separate(dataset)
+    request = Request(model, None if weights is None else str(weights), preprocess, seed)
+    original = find_original(request, dataset, progress)
+    folder = Path(out) if out is not None else Path("build") / _folder_name(original.spec)
+    context = make_context(
+        original,
+        dataset,
+        target=target,
+        seed=seed,
+        max_train_time=max_train_time,
+        max_loss_percent=chosen.budget.max_loss_percent,
+        progress=progress,
+    )
+    described = describe_data(dataset)
+    workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)
+    made = Job(original, chosen, dataset, context, workspace, cache).make()
+    lineage = _lineage(original, described, chosen, seed, made)
+    return _certify(folder, original, dataset, chosen, made, lineage, plan, workspace, progress)
+
+
+def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | None, threads: int | None) -> Plan:
+    workload = recipe.workload
+    plan = Plan(threads=threads, batch=workload.batch, runtime=runtime or workload.runtime, seed=seed)
+    return plan if time_limit is None else replace(plan, time_limit_s=time_limit)
+
+
+def _folder_name(spec: str) -> str:
+    """A folder's name for a model: ``resnet50``, the stem of a file, the last part of another spec."""
+    return Path(spec).stem if spec.endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
+
+
+def _fingerprint(
+    original: OriginalModel, recipe: Recipe, data: Mapping[str, Any], context: PassContext
+) -> dict[str, Any]:
+    """Everything that the files of a job depend on."""
+    return {
+        "model": original.spec,
+        "weights": original.weights,
+        "digest": original.digest,
+        "preprocess": original.preprocess.to_json(),
+        "recipe": recipe.to_json()["passes"],
+        "data": dict(data),
+        "seed": context.seed,
+        "target": context.target.name,
+        "device": context.device,
+        "max_train_time": context.max_train_time,
+        "max_loss_percent": context.max_loss_percent,
+    }
+
+
+def _lineage(original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, made: JobOutputs) -> Lineage:
+    return Lineage(
+        model={"spec": original.spec, "origin": made.origin, "weights": original.weights},
+        data=data,
+        recipe=recipe,
+        seed=seed,
+        baseline=made.baseline_row,
+        rows=made.rows,
+        export=made.export,
+        artifacts={path.name: sha256_file(path) for path in (made.model, made.baseline, *made.checkpoint.values())},
+    )
+
+
+def _certify(
+    folder: Path,
+    original: OriginalModel,
+    dataset: Dataset,
+    recipe: Recipe,
+    made: JobOutputs,
+    lineage: Lineage,
+    plan: Plan,
+    workspace: Workspace,
+    progress: Progress,
+) -> CompressionResult:
+    """Have the files graded, bring what belongs to them into OUT, and remove the workspace.
+
+    OUT is touched only once the measurement is done, so that until then it holds the whole result of an earlier job.
+    """
+    lineage.write(workspace.path(LINEAGE))
+    certified = certify(
+        made.model,
+        baseline=made.baseline,
+        data=dataset,
+        preprocess=original.preprocess,
+        baseline_preprocess=original.preprocess,
+        out=folder,
+        plan=plan,
+        origin=made.origin,
+        lineage=workspace.path(LINEAGE),
+        companions=made.checkpoint,
+        model_name=original.spec,
+        progress=progress,
+    )
+    for name in (CHECKPOINT, STRUCTURE):
+        if name in made.checkpoint:
+            copy(made.checkpoint[name], folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier job in this folder
+    workspace.remove()
+    files = {**certified.files, **{name: folder / name for name in made.checkpoint}}
+    loss = _loss(certified.files[EVIDENCE_NAME], recipe.budget.confidence)
+    return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss)
+
+
+def _loss(evidence: Path, confidence: float) -> Estimate | None:
+    edition = replace(load_edition(), confidence=confidence)
+    return accuracy_estimates(read_evidence(evidence), edition).get("relative_loss_percent")

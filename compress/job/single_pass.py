@@ -1,0 +1,73 @@
+"""One pass on one model, without export, measurement or certificate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from certify.core.errors import UsageError
+from certify.core.progress import Progress, Silent
+from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
+from compress.core.pass_protocol import Pass, PassRecord
+from compress.job.context import make_context
+from compress.job.original import Request, find_original
+
+
+def apply(
+    pass_: Pass,
+    model: str | Path | nn.Module,
+    data: str | Dataset | None = None,
+    *,
+    weights: str | Path | None = None,
+    preprocess: Preprocess | Path | None = None,
+    seed: int = 0,
+    max_train_time: float | None = None,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module | Path, PassRecord]:
+    """Apply one pass to a model; nothing is measured or signed.
+
+    Args:
+        pass_: what to do.
+        model: name of a torchvision model, ``package.module:factory``, or an ``nn.Module`` for a pass on torch
+            modules; path of an ONNX file for a pass on files. It is left as it is, and is the pass's teacher.
+        data: data specification or data set; ``mnist5k`` by default. The pass does not see its test part.
+        weights: safetensors or state-dict file, or torchvision's name of weights.
+        preprocess: preprocessing contract, or a YAML file with one; by default that of the file or of the data.
+        seed: of every random choice.
+        max_train_time: seconds that a training may last.
+        target: kind of processor that the model is made for; this machine's by default.
+        progress: where to show how far it is; nowhere by default.
+
+    Returns:
+        The new module, or the path of a new file beside the given one, and what was done and declined.
+
+    Raises:
+        UsageError: an unknown name, or a model of the other kind than the pass works on.
+        DataError: the data can't be read, or its parts overlap.
+        ModelError: the model can't be built, trained or run.
+
+    Example:
+        >>> import compress
+        >>> from compress.testing.networks import blobs, network
+        >>> half = compress.StructuredPrune(macs=0.5, round_to=1)
+        >>> pruned, record = compress.apply(half, network("residual"), blobs())
+        >>> 0.4 < record.done["macs_share"] <= 0.5
+        True
+    """
+    progress = progress or Silent()
+    dataset = load(data or DEFAULT_SPEC, seed=seed, progress=progress)
+    require_separate(dataset)
+    request = Request(model, None if weights is None else str(weights), preprocess, seed)
+    original = find_original(request, dataset, progress)
+    given = original.module if pass_.stage == "torch" else original.file
+    if given is None:
+        kind = "a torch module, or a model by name" if pass_.stage == "torch" else "the path of an ONNX file"
+        raise UsageError(f"{pass_.name} works on {kind}; got {original.spec}.")
+    context = make_context(
+        original, dataset, target=target, progress=progress, seed=seed, max_train_time=max_train_time
+    )
+    made, record = pass_.apply(given, replace(context, teacher=original.module))
+    return made, record

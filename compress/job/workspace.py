@@ -1,0 +1,125 @@
+"""The folder ``OUT/.work``: what a run has finished, so that a stopped one goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from certify.core.errors import UsageError
+from certify.core.files import write_text
+from certify.core.progress import Progress
+from compress.job.lineage import Row
+
+FOLDER = ".work"
+STATE = "run.json"
+STATE_VERSION = 1
+LIBRARIES = ("leanmark", "torch", "torchvision", "torch-pruning", "onnx", "onnxruntime")
+"""A checkpoint of another version of one of these is not gone on from."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step: its file in the folder, and the lineage row where it was a pass."""
+
+    name: str
+    file: str
+    row: Row | None
+    notes: Mapping[str, Any]
+
+
+class Workspace:
+    """Finished steps of one job, kept under its fingerprint.
+
+    Args:
+        out: the job's folder; ``.work`` is made inside it.
+        fingerprint: everything that the results depend on, as JSON values; when it differs from that of the
+            earlier run, the earlier run's files are removed.
+        progress: where it is said which of the two happened.
+
+    Raises:
+        UsageError: a folder of that name is there and holds something else.
+    """
+
+    def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
+        self.folder = out / FOLDER
+        self._fingerprint = json.loads(json.dumps({**fingerprint, "libraries": _versions()}))
+        self._progress = progress
+        self._steps = self._earlier_steps()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def _earlier_steps(self) -> dict[str, Step]:
+        if not self.folder.is_dir() or not any(self.folder.iterdir()):
+            return {}
+        if not (self.folder / STATE).is_file():
+            raise UsageError(f"{self.folder} is in the way and not leanmark's; remove it or choose another folder.")
+        try:
+            state = json.loads((self.folder / STATE).read_bytes())
+            same = state["version"] == STATE_VERSION and state["fingerprint"] == self._fingerprint
+            steps = [_step(values) for values in state["steps"]] if same else []
+        except (OSError, ValueError, KeyError, TypeError):
+            same, steps = False, []
+        if not same:
+            self._progress.say("The existing workspace belongs to a different job or version; starting over.")
+            shutil.rmtree(self.folder)
+            return {}
+        whole = {}
+        for step in steps:
+            if not (self.folder / step.file).is_file():
+                break  # the steps after it began from its file
+            whole[step.name] = step
+        return whole
+
+    def finished(self, name: str) -> Step | None:
+        """The step of that name where an earlier run has finished it; says so."""
+        step = self._steps.get(name)
+        if step is not None:
+            label = name if step.row is None else step.row.name
+            self._progress.say(f"{label}: done in an earlier run, continuing after it.")
+        return step
+
+    def path(self, file: str) -> Path:
+        """Where a file of this job lies."""
+        return self.folder / file
+
+    def finish(self, name: str, file: Path, row: Row | None = None, notes: Mapping[str, Any] | None = None) -> Step:
+        """Note that a step is done; its file must be whole and in the folder by now."""
+        step = Step(name, file.name, row, notes or {})
+        self._steps[name] = step
+        self._write()
+        return step
+
+    def _write(self) -> None:
+        state = {
+            "version": STATE_VERSION,
+            "fingerprint": self._fingerprint,
+            "steps": [
+                {"name": s.name, "file": s.file, "row": s.row.to_json() if s.row else None, "notes": dict(s.notes)}
+                for s in self._steps.values()
+            ],
+        }
+        write_text(self.folder / STATE, json.dumps(state, indent=1))
+
+    def remove(self) -> None:
+        """Remove the folder, once everything that matters lies in OUT."""
+        shutil.rmtree(self.folder)
+
+
+def _step(values: Mapping[str, Any]) -> Step:
+    row = None if values["row"] is None else Row.from_json(values["row"])
+    return Step(values["name"], values["file"], row, values["notes"])
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found

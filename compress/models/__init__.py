@@ -1,0 +1,20 @@
+"""Building models by name, reading their weights, and wrapping them so that all take and give the same shapes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.models.adaptation import adapt_input as adapt_input
+    from compress.models.catalog import build as build
+
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "adaptation": ("adapt_input",),
+        "catalog": ("build",),
+    },
+)

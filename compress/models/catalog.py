@@ -1,0 +1,131 @@
+"""Models by name: torchvision's and timm's classifiers, Hugging Face's folders, and imported factories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from certify.core.callables import FORM
+from certify.core.errors import ModelError, UsageError
+from certify.core.progress import Progress, Silent
+from certify.core.suggest import unknown_name
+from compress.models import huggingface, timm, torchvision
+from compress.models import weights as weight_files
+from compress.models.built import BuiltModel, ModelSource
+from compress.models.factories import LIST_HINT, names
+
+
+def build(
+    spec: str,
+    classes: int,
+    weights: str | Path | None = None,
+    class_map: Sequence[int] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> BuiltModel:
+    """Build a model whose outputs follow the data.
+
+    Weights whose number of outputs is not ``classes`` keep them where ``class_map`` picks the data's classes among
+    them; otherwise the classifier's last layer is new and has to be trained.
+
+    Args:
+        spec: a torchvision name, ``timm:NAME``, ``hf:PATH`` (see :mod:`compress.models.huggingface`), or
+            ``package.module:factory`` (called with ``num_classes`` if it takes that).
+        classes: of the data.
+        weights: a safetensors file, a torch state dict that loads with ``weights_only``, or one of torchvision's
+            names for the weights of this model (``DEFAULT``, ``IMAGENET1K_V2``); None for random ones.
+        class_map: output column of an ImageNet classifier for each class of the data.
+        seed: of random weights.
+        progress: where a download says how far it is.
+
+    Raises:
+        UsageError: an unknown model or unknown weights; the nearest is named.
+        ModelError: weights that can't be read or fetched, do not fit, or hold NaN.
+    """
+    if spec.startswith(huggingface.PREFIX):
+        if weights is not None:
+            raise UsageError(f"{spec} holds its own weights; leave WEIGHTS out.")
+        return huggingface.build(spec, classes, class_map, seed)
+    name = spec.removeprefix(f"{torchvision.FACTORY}:")
+    if name in names():
+        source = ModelSource(f"{torchvision.FACTORY}:{name}", torchvision.arguments(name), classes)
+    elif spec.startswith(timm.PREFIX):
+        source = ModelSource(timm.FACTORY, timm.arguments(spec), classes)
+    elif FORM.fullmatch(spec):
+        source = ModelSource(spec, {}, classes)
+    else:
+        raise unknown_name("model", spec, names(), LIST_HINT)
+    if weights is None:
+        model = source.instantiate(seed).eval()
+        origin = f"random weights, seed {seed}"
+        return BuiltModel(model, spec, source, pretrained=False, origin=origin, input_size=_least_size(source))
+    return _with_weights(spec, source, weights, class_map, seed, progress or Silent())
+
+
+def head_of(model: nn.Module, outputs: int) -> str:
+    """Path of the classifier's last layer: the last linear layer or convolution, which must have ``outputs`` outputs.
+
+    Raises:
+        ModelError: the model does not end in such a layer.
+    """
+    last = ""
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            last = path
+    width = _width(model.get_submodule(last)) if last else None
+    if width != outputs:
+        found = f"its last layer '{last}' has {width} outputs" if last else "it has no linear layer or convolution"
+        raise ModelError(f"The model should end in a layer of {outputs} outputs, one a class, and {found}.")
+    return last
+
+
+def _with_weights(
+    spec: str,
+    source: ModelSource,
+    weights: str | Path,
+    class_map: Sequence[int] | None,
+    seed: int,
+    progress: Progress,
+) -> BuiltModel:
+    name = source.factory.removeprefix(f"{torchvision.FACTORY}:")
+    of_torchvision = source.factory.startswith(f"{torchvision.FACTORY}:")
+    loaded = weight_files.load(weights, name if of_torchvision else None, progress)
+    if loaded.transforms is not None and name in torchvision.AUXILIARY_HEADS:
+        source = ModelSource(source.factory, {**source.kwargs, "transform_input": True}, source.classes)
+    state = {k: v for k, v in loaded.state.items() if not k.startswith(torchvision.AUXILIARY_HEADS.get(name, ("\0",)))}
+
+    model = source.instantiate(seed).eval()
+    head = _head_if_any(model, source.classes)
+    outputs = len(state[f"{head}.weight"]) if f"{head}.weight" in state else source.classes
+    mapped = outputs != source.classes and class_map is not None and max(class_map) < outputs
+    if mapped:
+        source = ModelSource(source.factory, source.kwargs, outputs)
+        model = source.instantiate(seed).eval()
+    new_head = outputs != source.classes
+    weight_files.fit(model, state, loaded.name, leave_out=(f"{head}.weight", f"{head}.bias") if new_head else ())
+    of_timm = source.factory == timm.FACTORY
+    stated = (
+        timm.preprocessing(source.kwargs["model_name"]) if of_timm else torchvision.preprocessing(loaded.transforms)
+    )
+    stated.setdefault("input_size", _least_size(source))
+    return BuiltModel(model, spec, source, True, loaded.origin, mapped, new_head, **stated)
+
+
+def _head_if_any(model: nn.Module, outputs: int) -> str:
+    try:
+        return head_of(model, outputs)
+    except ModelError:
+        return ""
+
+
+def _width(layer: nn.Module) -> int:
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
+
+
+def _least_size(source: ModelSource) -> tuple[int, int] | None:
+    if source.factory == timm.FACTORY:
+        return timm.least_size(source.kwargs["model_name"])
+    of_torchvision = source.factory.startswith(f"{torchvision.FACTORY}:")
+    return torchvision.least_size(source.factory.partition(":")[2]) if of_torchvision else None

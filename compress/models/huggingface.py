@@ -1,0 +1,272 @@
+"""Hugging Face's classifiers of text and images from a local folder: ``hf:PATH``.
+
+Wolf et al. 2020, "Transformers: State-of-the-Art Natural Language Processing"
+(https://huggingface.co/docs/transformers). The folder holds ``config.json`` and ``model.safetensors``; no pickle is
+read, no code that a folder brings is run, and nothing is fetched. Folders of sentence-transformers
+(https://sbert.net), which hold an encoder without a classifier, get a linear one on the pooled sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import nn
+
+from certify.core.errors import MissingExtra, ModelError
+from certify.core.files import sha256_file
+from certify.core.suggest import unknown_name
+from compress.models import weights as weight_files
+from compress.models.built import BuiltModel, ModelSource
+from compress.models.tokens import SentenceClassifier, TokenClassifier
+
+PREFIX = "hf:"
+FACTORY = "compress.models.huggingface:classifier"
+CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+TOKENIZER, IMAGES, POOLING = "tokenizer.json", "preprocessor_config.json", "1_Pooling/config.json"
+POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
+"""Pooling of sentence-transformers that is known here."""
+LEFT_OUT = ("_name_or_path", "auto_map", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
+"""Keys of a config that do not make the architecture: origin, code of the folder's own, and names of classes."""
+ATTENTION = "eager"
+"""Written out as matrix products and softmax, which exporters, counters and pruning read."""
+RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of the filters that a contract has too."""
+
+UNLOADABLE = (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError)
+"""What transformers raises on a folder that it can't load."""
+SHOWN = 300
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder says.
+
+    Attributes:
+        path: the folder.
+        config: of the architecture, as JSON values.
+        labels: outputs of its own classifier, None where it has none.
+        pooling: ``mean`` or ``first`` for an encoder of sentences; None for a classifier.
+        weights: whether it holds any.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    labels: int | None
+    pooling: str | None
+    weights: bool
+
+
+def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None = None) -> nn.Module:
+    """A classifier with random weights.
+
+    Args:
+        config: as in ``config.json``.
+        num_classes: outputs.
+        pooling: ``mean`` or ``first`` for a linear classifier on an encoder.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        UsageError: an unknown architecture; the nearest is named.
+        ModelError: it is no classifier, or its sizes do not fit together.
+    """
+    made = _config(config, num_classes)
+    family = _family(made) if pooling is None else _library().AutoModel
+    try:
+        model: nn.Module = family.from_config(made, attn_implementation=ATTENTION)
+    except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
+        raise ModelError(f"The config of '{made.model_type}' gives no model ({_line(error)}).") from error
+    return model if pooling is None else SentenceClassifier(model, pooling, num_classes)
+
+
+def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed: int = 0) -> BuiltModel:
+    """Build the model of a folder; see :func:`compress.models.catalog.build`.
+
+    Args:
+        spec: ``hf:PATH``.
+        classes: of the data.
+        class_map: output column of its classifier for each class of the data.
+        seed: of weights that the folder does not hold.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        ModelError: the folder can't be read, or holds something else.
+    """
+    folder = _read(Path(spec.removeprefix(PREFIX)).expanduser())
+    labels = folder.labels or classes
+    mapped = labels != classes and class_map is not None and max(class_map) < labels
+    arguments = {"config": dict(folder.config)} | ({} if folder.pooling is None else {"pooling": folder.pooling})
+    source = ModelSource(FACTORY, arguments, labels if mapped else classes)
+    model = source.instantiate(seed).eval()
+    tokenizer = folder.path / TOKENIZER
+    if isinstance(model, TokenClassifier) and tokenizer.is_file():
+        model.takes = replace(model.takes, tokenizer=sha256_file(tokenizer))
+    stated = {} if isinstance(model, TokenClassifier) else _images(folder)
+    digest = _digest(folder.path)
+    if not folder.weights:
+        origin = f"random weights, seed {seed}"
+        return BuiltModel(model, spec, source, pretrained=False, origin=origin, digest=digest, **stated)
+    new_head = _load(folder, model.model, source.classes)  # type: ignore[arg-type]  # wrapped by instantiate
+    origin = f"weights from the folder {folder.path.resolve().name} (SHA-256 {digest[:12]})"
+    weight_files.require_finite(weight_files.LoadedWeights(model.state_dict(), str(folder.path), origin))
+    return BuiltModel(model, spec, source, True, origin, mapped, new_head, digest=digest, **stated)
+
+
+def _library() -> Any:
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingExtra("A model of Hugging Face", "transformers")
+    import transformers
+
+    return transformers
+
+
+def _read(path: Path) -> Folder:
+    values = _json(path / CONFIG)
+    if not isinstance(values.get("model_type"), str):
+        raise ModelError(f"{path / CONFIG}: does not say its model_type; give a folder of Hugging Face's transformers.")
+    weights = (path / WEIGHTS).is_file() or (path / SHARDS).is_file()
+    others = [other.name for other in sorted(path.glob("*.bin"))]
+    if not weights and others:
+        raise ModelError(
+            f"{path}: holds its weights as {others[0]}, a pickle, which is not read; save them as {WEIGHTS} "
+            "(save_pretrained does)."
+        )
+    names = values.get("architectures") or [""]
+    classifies = any("Classification" in str(name) for name in names)
+    labels = len(values.get("id2label") or (0, 1)) if classifies else None
+    pooling = None if classifies or not (path / POOLING).is_file() else _pooling(path / POOLING)
+    return Folder(path, {k: v for k, v in values.items() if k not in LEFT_OUT}, labels, pooling, weights)
+
+
+def _digest(path: Path) -> str:
+    """Hex SHA-256 over the lines ``name digest`` of the config and of every file of weights, by name."""
+    lines = [f"{file.name} {sha256_file(file)}\n" for file in (path / CONFIG, *sorted(path.glob("*.safetensors")))]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:SHOWN]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: there is no such file; hf:PATH is a folder with {CONFIG} and {WEIGHTS}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: can't be read as JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path}: is no JSON object.")
+    return values
+
+
+def _pooling(path: Path) -> str:
+    """How sentence-transformers' folder makes one vector of a sentence's tokens."""
+    chosen = [key for key, value in _json(path).items() if key.startswith("pooling_mode_") and value is True]
+    if len(chosen) != 1 or chosen[0] not in POOLED:
+        raise ModelError(
+            f"{path}: pools by {', '.join(chosen) or 'nothing'}; known here is one of {', '.join(POOLED)}."
+        )
+    return POOLED[chosen[0]]
+
+
+def _config(values: Mapping[str, Any], labels: int) -> Any:
+    transformers = _library()
+    fields = dict(values)
+    kind = str(fields.pop("model_type"))
+    if kind not in transformers.CONFIG_MAPPING:
+        raise unknown_name("architecture of Hugging Face", kind, list(transformers.CONFIG_MAPPING))
+    try:
+        config = transformers.AutoConfig.for_model(kind, **fields)
+        config.num_labels = labels
+        config.architectures = config.architectures or []  # the first of those that there are
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"transformers {transformers.__version__} refuses the config ({_line(error)}).") from error
+    return config
+
+
+def _family(config: Any) -> Any:
+    """The class that makes classifiers of an architecture: of images where it takes them, else of text."""
+    from transformers.models.auto import modeling_auto as known
+
+    transformers = _library()
+    if type(config) in known.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        return transformers.AutoModelForImageClassification
+    if type(config) in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        return transformers.AutoModelForSequenceClassification
+    raise ModelError(f"transformers has no classifier of text or images of the architecture '{config.model_type}'.")
+
+
+def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
+    """Give a model the folder's weights; whether parts that only classify stay random.
+
+    Raises:
+        ModelError: the weights can't be read, or other parts are missing.
+    """
+    config = _config(folder.config, classes)
+    family = _family(config) if folder.pooling is None else _library().AutoModel
+    try:
+        with _quiet():
+            loaded, told = family.from_pretrained(
+                folder.path, config=config, attn_implementation=ATTENTION, dtype=torch.float32,
+                use_safetensors=True, local_files_only=True, trust_remote_code=False, ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )  # fmt: skip
+    except UNLOADABLE as error:
+        raise ModelError(f"{folder.path}: can't be loaded ({_line(error)}).") from error
+    absent = [*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])]
+    encoder = f"{loaded.base_model_prefix}." if folder.pooling is None else ""
+    broken = [key for key in absent if key.startswith(encoder) and "pooler" not in key]
+    if broken:
+        raise ModelError(f"{folder.path}: its weights lack {broken[0]} and {len(broken) - 1} others; give whole ones.")
+    part = model.encoder if isinstance(model, SentenceClassifier) else model
+    given = {key: value for key, value in loaded.state_dict().items() if key not in absent}
+    part.load_state_dict({key: given.get(key, value) for key, value in part.state_dict().items()})
+    return bool(absent) or folder.pooling is not None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what transformers prints while it loads; what fails still raises."""
+    logging = _library().utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _images(folder: Folder) -> dict[str, Any]:
+    """What a folder says about the images that the model takes, as BuiltModel has it.
+
+    A folder that scales to one size and cuts another one out of it is read as scaling the shorter side, as DeiT is
+    evaluated (Touvron et al. 2021, arXiv 2012.12877).
+    """
+    side = folder.config.get("image_size")
+    size = (side, side) if isinstance(side, int) else tuple(side) if side else None
+    stated: dict[str, Any] = {"input_size": size}
+    if not (folder.path / IMAGES).is_file():
+        return stated
+    values = _json(folder.path / IMAGES)
+    if values.get("do_normalize", True) and "image_mean" in values:
+        stated |= {"mean": tuple(values["image_mean"]), "std": tuple(values["image_std"])}
+    if values.get("resample") in RESAMPLING:
+        stated["interpolation"] = RESAMPLING[values["resample"]]
+    if values.get("do_center_crop"):
+        scaled, cut = values.get("size"), values.get("crop_size")
+        shorter = min(scaled.values()) if isinstance(scaled, dict) else scaled
+        height, width = (cut["height"], cut["width"]) if isinstance(cut, dict) else (cut, cut)
+        stated |= {"resize": shorter, "input_size": (height, width)}
+    return stated

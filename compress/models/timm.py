@@ -1,0 +1,74 @@
+"""Models of timm, where it is installed: ``timm:resnet50d``.
+
+Wightman 2019, "PyTorch Image Models" (https://github.com/huggingface/pytorch-image-models). Only architectures come
+from it; weights are files, as for every other model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from certify.core.errors import MissingExtra
+from certify.core.suggest import unknown_name
+
+PREFIX = "timm:"
+FACTORY = "timm:create_model"
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+"""Those of timm's that a preprocessing contract has too."""
+HINT = f"List them with: leanmark models '{PREFIX}*'"
+
+
+def names() -> list[str]:
+    """Every architecture of timm with the prefix; none where timm is not installed."""
+    if importlib.util.find_spec("timm") is None:
+        return []
+    import timm
+
+    return [f"{PREFIX}{name}" for name in timm.list_models()]
+
+
+def arguments(spec: str) -> dict[str, Any]:
+    """What timm's factory is called with for ``timm:NAME``, beside the number of classes.
+
+    Raises:
+        MissingExtra: timm is not installed.
+        UsageError: it has no such architecture; the nearest is named.
+    """
+    known = names()
+    if not known:
+        raise MissingExtra(f"Model '{spec}'", "timm")
+    if spec not in known:
+        raise unknown_name("model", spec, known, HINT)
+    return {"model_name": spec.removeprefix(PREFIX), "pretrained": False}
+
+
+def least_size(name: str) -> tuple[int, int] | None:
+    """(H, W) that an architecture takes, where it takes no other or none below; None where any will do."""
+    stated = _stated(name)
+    size = stated.input_size if stated.fixed_input_size else stated.min_input_size
+    return None if size is None else (size[1], size[2])
+
+
+def preprocessing(name: str) -> dict[str, Any]:
+    """What timm says about the images that its own weights of an architecture take.
+
+    Returns:
+        ``input_size``, ``resize``, ``mean``, ``std`` and ``interpolation``, as BuiltModel has them.
+    """
+    stated = _stated(name)
+    _, height, width = stated.input_size
+    known = stated.interpolation in INTERPOLATIONS
+    return {
+        "input_size": (height, width),
+        "resize": int(height / stated.crop_pct),
+        "mean": tuple(stated.mean),
+        "std": tuple(stated.std),
+        "interpolation": stated.interpolation if known else None,
+    }
+
+
+def _stated(name: str) -> Any:
+    import timm
+
+    return timm.models.get_pretrained_cfg(name)

@@ -1,0 +1,201 @@
+"""Models that take text, wrapped so that they take one tensor of samples and give logits, as all others do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from certify.core.errors import ModelError
+from certify.data import Preprocess, TokenInput, TokenPreprocess
+from certify.data.tokens import INPUTS
+
+
+class TokenClassifier(nn.Module):
+    """A classifier of text that is fed with one tensor.
+
+    Args:
+        model: takes some of :data:`certify.data.tokens.INPUTS` by name and gives logits (n, classes), or an object
+            with ``logits``.
+        takes: what it says of its input.
+    """
+
+    def __init__(self, model: nn.Module, takes: TokenInput) -> None:
+        super().__init__()
+        self.model, self.takes = model, takes
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes) of samples (n, inputs, length), or (n, length) for a model of one input."""
+        return self.separately(*((samples,) if len(self.takes.names) == 1 else samples.unbind(1)))
+
+    def separately(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The same, of one tensor (n, length) for each input."""
+        return _logits(self.model(**dict(zip(self.takes.names, inputs, strict=True))))
+
+
+class SentenceClassifier(nn.Module):
+    """A linear classifier on the mean of an encoder's tokens, or on its first one.
+
+    Reimers and Gurevych 2019, "Sentence-BERT" (arXiv 1908.10084), section 3.
+
+    Args:
+        encoder: gives ``last_hidden_state`` (n, length, width).
+        pooling: ``mean`` or ``first``.
+        classes: outputs.
+    """
+
+    main_input_name = "input_ids"
+
+    def __init__(self, encoder: nn.Module, pooling: str, classes: int) -> None:
+        super().__init__()
+        config: Any = encoder.config
+        self.config = config
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # type: ignore[assignment]  # what it gives is not used
+        self.encoder, self.pooling = encoder, pooling
+        self.classifier = nn.Linear(config.hidden_size, classes)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits (n, classes)."""
+        logits: torch.Tensor = self.classifier(self.embed(input_ids, attention_mask, token_type_ids))
+        return logits
+
+    def embed(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The pooled sentence, (n, width)."""
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        given = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments)
+        tokens: torch.Tensor = given.last_hidden_state
+        if self.pooling == "first":
+            return tokens[:, 0]
+        counted = attention_mask[:, :, None].to(tokens.dtype)
+        return (tokens * counted).sum(1) / counted.sum(1).clamp(min=1e-9)
+
+
+class ImageClassifier(nn.Module):
+    """A classifier of images that gives logits where the model inside gives an object that holds them.
+
+    Args:
+        model: takes images (n, C, H, W).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        return _logits(self.model(images))
+
+
+class Separately(nn.Module):
+    """A classifier of text that is fed with one tensor for each input, as the exported file is."""
+
+    def __init__(self, classifier: TokenClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        return self.classifier.separately(*inputs)
+
+
+class TokenAdapter(nn.Module):
+    """A classifier of text that is fed with samples of more inputs than it takes.
+
+    Args:
+        classifier: to be fed.
+        taken: which of the inputs it takes.
+    """
+
+    def __init__(self, classifier: TokenClassifier, taken: tuple[int, ...]) -> None:
+        super().__init__()
+        self.classifier, self.taken = classifier, taken
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes)."""
+        return self.classifier.separately(*(samples[:, position] for position in self.taken))
+
+
+def as_classifier(model: nn.Module) -> nn.Module:
+    """The model as it is used here: those in the manner of Hugging Face are wrapped, all others stay as they are.
+
+    Raises:
+        ModelError: a model of text does not say how many tokens it knows.
+    """
+    main = getattr(model, "main_input_name", None)
+    if main == "input_ids":
+        return TokenClassifier(model, _input_of(model))
+    return ImageClassifier(model) if main == "pixel_values" else model
+
+
+def token_input(model: nn.Module) -> TokenInput | None:
+    """What a wrapped model of text says of its input; None for all others."""
+    return model.takes if isinstance(model, TokenClassifier) else None
+
+
+def as_exported(model: nn.Module, preprocess: Preprocess) -> nn.Module:
+    """The model with the inputs that the contract names.
+
+    Raises:
+        ModelError: it takes others.
+    """
+    if not isinstance(preprocess, TokenPreprocess):
+        return model
+    if not isinstance(model, TokenClassifier) or model.takes.names != preprocess.kinds:
+        raise _other_inputs(model, preprocess)
+    return Separately(model)
+
+
+def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
+    """A model that takes samples made ready by the contract of another, and leaves out what it does not take itself.
+
+    Raises:
+        ModelError: it takes what the other does not, or other tokens.
+    """
+    if not isinstance(model, TokenClassifier) or not set(model.takes.names) <= set(preprocess.kinds):
+        raise _other_inputs(model, preprocess)
+    takes = model.takes
+    if takes.vocabulary != preprocess.vocabulary or preprocess.tokenizer not in (None, takes.tokenizer):
+        raise ModelError(
+            f"The model takes the tokens of another tokenizer ({takes.vocabulary} tokens, the preprocessing contract "
+            f"has {preprocess.vocabulary}); give one that reads the same tokens."
+        )
+    return TokenAdapter(model, tuple(preprocess.kinds.index(name) for name in takes.names))
+
+
+def _other_inputs(model: nn.Module, preprocess: TokenPreprocess) -> ModelError:
+    taken = ", ".join(model.takes.names) if isinstance(model, TokenClassifier) else "one input and no tokens"
+    return ModelError(
+        f"The model takes {taken} and the preprocessing contract makes {', '.join(preprocess.kinds)}; fit the contract."
+    )
+
+
+def _logits(given: Any) -> torch.Tensor:
+    logits: torch.Tensor = given if isinstance(given, torch.Tensor) else given.logits
+    return logits
+
+
+def _input_of(model: nn.Module) -> TokenInput:
+    config: Any = getattr(model, "config", None)
+    vocabulary = getattr(config, "vocab_size", None)
+    if not isinstance(vocabulary, int):
+        raise ModelError(f"{type(model).__name__} takes tokens and its config does not say how many it knows.")
+    taken = inspect.signature(model.forward).parameters
+    segments = getattr(config, "type_vocab_size", 0)
+    names = tuple(name for name in INPUTS if name in taken and (name != INPUTS[2] or segments))
+    return TokenInput(names, vocabulary, getattr(config, "pad_token_id", None) or 0, _longest(config))
+
+
+def _longest(config: Any) -> int | None:
+    """Most tokens that the positions of a model reach; RoBERTa's begin behind the token that fills up."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        return None
+    behind = "roberta" in getattr(config, "model_type", "") or getattr(config, "model_type", "") == "camembert"
+    return positions - (config.pad_token_id + 1) if behind else positions

@@ -1,0 +1,20 @@
+"""ONNX graphs in memory: read, run, and rewritten so that they compute the same for less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.onnx_graph.kernel_crop import crop_kernels as crop_kernels
+    from compress.onnx_graph.space_to_depth import first_layers_by_blocks as first_layers_by_blocks
+
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "kernel_crop": ("crop_kernels",),
+        "space_to_depth": ("first_layers_by_blocks",),
+    },
+)

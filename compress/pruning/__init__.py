@@ -1,0 +1,27 @@
+"""Pruning engines: groups of units that go together, how important they are, and the proof that removal is exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.pruning.depth import drop_blocks as drop_blocks
+    from compress.pruning.heads import loosen as loosen
+    from compress.pruning.low_rank import factorize as factorize
+    from compress.pruning.nm_sparsity import pattern_masks as pattern_masks
+    from compress.pruning.structured import PruneSettings as PruneSettings
+    from compress.pruning.structured import prune as prune
+
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "depth": ("drop_blocks",),
+        "heads": ("loosen",),
+        "low_rank": ("factorize",),
+        "nm_sparsity": ("pattern_masks",),
+        "structured": ("PruneSettings", "prune"),
+    },
+)

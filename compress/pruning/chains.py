@@ -1,0 +1,171 @@
+"""The width between two layers that follow each other, as a group of channels.
+
+The hidden width of a transformer's MLP, the inner channels of a bottleneck, of an inverted residual or of a branch: a
+layer makes them, batch norms, depthwise convolutions and gates (Hu et al. 2018, arXiv 1709.01507) work on each for
+itself, and one layer takes them. Whatever the model does with its blocks' outputs does not matter to them. Layers are
+paired by the order in which they run; pairs that do not belong together are told by trying (`groups.proven`).
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from compress.core.forward_hooks import ForwardHook, attach_hooks
+from compress.pruning.groups import LAYERS, Cut, Group, Number, layer_cuts, layer_number
+
+NORM = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass
+class _Run:
+    """A leaf of the model that ran: the shape of what it gave, and whether it took just what the one before gave."""
+
+    path: str
+    module: nn.Module
+    shape: torch.Size
+    direct: bool
+
+
+@dataclass
+class _Chain:
+    """Channels on their way from the layer that made them, all through leaves only (direct) or not."""
+
+    maker: _Run
+    width: int
+    direct: bool = True
+    gated: bool = False
+    cuts: list[Cut] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
+
+
+def find_chains(model: nn.Module, sample: torch.Tensor, apart: Collection[str]) -> list[Group]:
+    """Candidates for groups of channels between two layers.
+
+    Args:
+        model: in eval mode.
+        sample: (1, ...) that it runs on.
+        apart: paths of modules that no chain runs through, with all that is in them.
+    """
+    runs = _runs(model, sample)
+    found: list[Group] = []
+    chain: _Chain | None = None
+    for place, run in enumerate(runs):
+        if chain is not None:
+            chain.direct &= run.direct
+        if any(run.path == path or run.path.startswith(f"{path}.") for path in apart):
+            chain = None
+        elif chain is not None and (_follows(model, run, chain) or _in_gate(model, runs, place, chain)):
+            continue
+        elif _joins(run.module):
+            outputs, inputs = _widths(run)
+            if chain is not None and inputs == chain.width and _likely(model, chain, run):
+                found.append(_closed(model, chain, run))
+            chain = _Chain(run, outputs)
+        elif any(True for _ in run.module.parameters()):
+            chain = None
+    return found
+
+
+def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
+    """The leaves in the order in which they run, without those that run more than once."""
+    runs: list[_Run] = []
+    given: list[object] = [None]
+
+    def note(path: str) -> ForwardHook:
+        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            shape = output.shape if isinstance(output, torch.Tensor) else torch.Size()
+            runs.append(_Run(path, module, shape, direct=len(inputs) == 1 and inputs[0] is given[0]))
+            given[0] = output
+
+        return hook
+
+    with attach_hooks((module, note(path)) for path, module in _leaves(model)), torch.no_grad():
+        model(sample)
+    times = Counter(run.path for run in runs)
+    return [run for run in runs if times[run.path] == 1 or not any(True for _ in run.module.parameters())]
+
+
+def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules without others in them; a batch norm is one whatever it holds (timm's hold their activation)."""
+    norms: list[str] = []
+    for path, module in model.named_modules():
+        if any(path.startswith(f"{norm}.") for norm in norms):
+            continue
+        if isinstance(module, NORM):
+            norms.append(path)
+        if isinstance(module, NORM) or not any(True for _ in module.children()):
+            yield path, module
+
+
+def _joins(module: nn.Module) -> bool:
+    """Whether each output of a layer depends on all of its inputs."""
+    return isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1 and not getattr(module, "transposed", False)
+
+
+def _widths(run: _Run) -> tuple[int, int]:
+    """Outputs and inputs of a layer."""
+    outputs, inputs = run.module.weight.shape[:2]  # type: ignore[union-attr, index, misc]
+    return int(outputs), int(inputs)  # type: ignore[arg-type]
+
+
+def _likely(model: nn.Module, chain: _Chain, taker: _Run) -> bool:
+    """False for layers of two blocks in a row with something between that is no layer, such as a residual addition."""
+    common = os.path.commonprefix([chain.maker.path.split("."), taker.path.split(".")])
+    in_a_row = isinstance(model.get_submodule(".".join(common)), nn.Sequential | nn.ModuleList)
+    return chain.direct or chain.gated or not in_a_row
+
+
+def _follows(model: nn.Module, run: _Run, chain: _Chain) -> bool:
+    """Take a layer that works on each channel for itself into the chain, if it is one of its width."""
+    module, path = run.module, run.path
+    if isinstance(module, NORM) and module.num_features == chain.width:
+        names = ("weight", "bias", "running_mean", "running_var")
+        chain.cuts += [Cut(path, name) for name in names if getattr(module, name) is not None]
+        chain.numbers.append(Number(path, "num_features"))
+        return True
+    if isinstance(module, nn.modules.conv._ConvNd) and module.groups == module.out_channels == chain.width > 1:
+        chain.cuts += layer_cuts(model, path, 0)
+        chain.numbers += [Number(path, name) for name in ("in_channels", "out_channels", "groups")]
+        return True
+    return False
+
+
+def _in_gate(model: nn.Module, runs: list[_Run], place: int, chain: _Chain) -> bool:
+    """Take two layers that make a factor for each channel from all of them, pooled, into the chain.
+
+    Called at either of the two; the first adds what belongs to both.
+    """
+    layers = [run for run in runs[place : place + 3] if _joins(run.module)]
+    if layers and layers[0] is runs[place] and any(cut.path == runs[place].path for cut in chain.cuts):
+        return True
+    if len(layers) < 2 or layers[0] is not runs[place] or not _is_gate(layers[0], layers[1], chain):
+        return False
+    for run, dim in zip(layers[:2], (1, 0), strict=True):
+        chain.cuts += layer_cuts(model, run.path, dim)
+        chain.numbers.append(layer_number(model, run.path, dim))
+    chain.gated = True
+    return True
+
+
+def _is_gate(down: _Run, up: _Run, chain: _Chain) -> bool:
+    """Whether they go from the chain's width over another back to it, on one value for each channel."""
+    (middle, taken), (given, between) = _widths(down), _widths(up)
+    fits = taken == given == chain.width and middle == between
+    single = down.shape.numel() == middle and chain.maker.shape.numel() > chain.width
+    beside = down.path.rpartition(".")[0] == up.path.rpartition(".")[0]
+    return fits and single and beside
+
+
+def _closed(model: nn.Module, chain: _Chain, taker: _Run) -> Group:
+    """The group of a chain, with the layer that takes the channels."""
+    maker = chain.maker
+    cuts = (*layer_cuts(model, maker.path, 0), *chain.cuts, *layer_cuts(model, taker.path, 1))
+    numbers = (layer_number(model, maker.path, 0), *chain.numbers, layer_number(model, taker.path, 1))
+    kind = "mlp" if isinstance(maker.module, nn.Linear) else "channels"
+    return Group(maker.path, kind, chain.width, cuts, numbers)  # type: ignore[arg-type]

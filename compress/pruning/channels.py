@@ -1,0 +1,213 @@
+"""Removing channels down to a number of multiply-adds or parameters, on torch-pruning's dependency groups."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from certify.core.errors import UsageError
+from compress.core.forward_hooks import attach_hooks
+from compress.core.pass_protocol import Declined
+from compress.pruning.importance import measure, reindex
+from compress.pruning.rules import PruningRules
+
+PERCENT = 100
+KEPT = "it was to keep its channels"
+
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
+    """The last convolution or linear layer that a forward pass runs: its outputs are the classes."""
+    last: list[nn.Module] = []
+    layers = (module for module in model.modules() if isinstance(module, LAYERS))
+    with attach_hooks((layer, lambda module, inputs, output: last.append(module)) for layer in layers), torch.no_grad():
+        model(sample)
+    return last[-1] if last else None
+
+
+def count_by_layers(
+    model: nn.Module, sample: torch.Tensor, count: Callable[[nn.Module], int]
+) -> Callable[[nn.Module], int]:
+    """What counts a model's multiply-adds without running it, where all of them are in its layers.
+
+    Each weight takes part in as many as the layer gives positions, which stay as channels go.
+
+    Args:
+        model: that is to be counted again and again, its layers narrowed in place.
+        sample: (1, ...) that it runs on.
+        count: counts by running; comes back where the two disagree.
+    """
+    positions: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, inputs: tuple[object, ...], output: torch.Tensor) -> None:
+        channels = int(module.weight.shape[0])  # type: ignore[index, union-attr, arg-type]
+        positions[module] = positions.get(module, 0) + output.numel() // channels
+
+    layers = (module for module in model.modules() if isinstance(module, LAYERS))
+    with attach_hooks((layer, note) for layer in layers), torch.no_grad():
+        model(sample)
+
+    def by_layers(_: nn.Module) -> int:
+        return sum(layer.weight.numel() * places for layer, places in positions.items())  # type: ignore[operator, union-attr, misc]
+
+    return by_layers if by_layers(model) == count(model) else count
+
+
+def find_layers(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the convolutions and linear layers that match a pattern; ``*`` stands for any part of a name.
+
+    Raises:
+        UsageError: a pattern matches none.
+    """
+    layers = [name for name, module in model.named_modules() if isinstance(module, LAYERS)]
+    found: set[str] = set()
+    for pattern in patterns:
+        names = fnmatch.filter(layers, pattern)
+        if not names:
+            raise UsageError(
+                f"No layer is named {pattern}, as keep_layers says; the first is {layers[0] if layers else 'none'}."
+            )
+        found.update(names)
+    return frozenset(found)
+
+
+def multiple_of(model: nn.Module, head: nn.Module, most: int) -> int:
+    """Largest power of two that is at most ``most`` and at most an eighth of the median width."""
+    widths = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not head]
+    wanted = min(most, statistics.median(widths) / 8) if widths else 1
+    return 1 << max(0, int(wanted).bit_length() - 1)
+
+
+def group_penalty(
+    model: nn.Module, sample: torch.Tensor, head: nn.Module | None, strength: float
+) -> Callable[[], None]:
+    """What adds to the weights' gradients a pull towards 0, stronger for groups of channels with a small norm.
+
+    Raises:
+        whatever torch-pruning raises on an architecture that it does not understand.
+    """
+    pruner = tp.pruner.GroupNormPruner(
+        model,
+        sample,
+        importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer=None),
+        reg=strength,
+        ignored_layers=[] if head is None else [head],
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={},
+    )
+    return lambda: pruner.regularize(model)
+
+
+class ChannelPruner:
+    """Prunes a model in place, by ratios that grow in whole percents.
+
+    Args:
+        model: in eval mode on the CPU; changed in place.
+        sample: one preprocessed sample (1, ...), which the model is traced with.
+        rules: how channels are chosen, and what stays.
+
+    Raises:
+        whatever torch-pruning raises on an architecture that it does not understand.
+    """
+
+    separate = False
+    """Groups share layers, so the norms of one change as another loses channels."""
+
+    def __init__(self, model: nn.Module, sample: torch.Tensor, rules: PruningRules) -> None:
+        self.model, self.rules = model, rules
+        self._whole = [rules.head, *(model.get_submodule(name) for name in rules.keep)]
+        self.last_percent = int(rules.most * PERCENT)
+        self.percent = 0
+        self._pruner = tp.pruner.BasePruner(
+            model,
+            sample,
+            importance=measure(rules.importance),
+            global_pruning=rules.scope != "local",
+            isomorphic=rules.scope == "isomorphic",
+            pruning_ratio=1.0,
+            iterative_steps=PERCENT,  # step i aims at i percent
+            max_pruning_ratio=rules.most,
+            ignored_layers=self._whole,
+            round_to=rules.multiple,
+            in_channel_groups={},  # the defaults are dicts that all instances would share
+            out_channel_groups={},
+            num_heads={},
+        )
+        self._names = {module: name for name, module in model.named_modules()}
+        self._groups = self._find_groups()
+
+    @property
+    def ratio(self) -> float:
+        """Current pruning ratio: the share of its channels that each layer loses."""
+        return self.percent / PERCENT
+
+    def widths(self) -> dict[str, int]:
+        """Output channels of each convolution and linear layer, by name."""
+        return {
+            name: module.weight.shape[1] if getattr(module, "transposed", False) else module.weight.shape[0]
+            for module, name in self._names.items()
+            if isinstance(module, LAYERS)
+        }
+
+    def left(self) -> int:
+        """What the model has now of what is to fall."""
+        return self.rules.count(self.model)
+
+    def prune_to(self, wanted: int) -> int:
+        """Remove channels until at most ``wanted`` of what is counted is left, or nothing more can be removed.
+
+        Returns:
+            What is left.
+        """
+        left = self.left()
+        while left > wanted and self.percent < self.last_percent:
+            self.percent = self._next_percent(left, wanted)
+            self._pruner.current_step = self.percent - 1  # step() adds one
+            for group in self._pruner.step(interactive=True):
+                group.prune()
+                reindex(group)
+                left = self.left()
+                if left <= wanted:
+                    break
+        return left
+
+    def _next_percent(self, left: int, wanted: int) -> int:
+        """Half the way to the ratio at which the goal would be met if what is counted went with its square."""
+        kept = PERCENT - self.percent
+        there = kept * (1 - math.sqrt(wanted / left))
+        return min(self.last_percent, self.percent + max(1, int(there / 2)))
+
+    def _find_groups(self) -> set[str]:
+        """Names of the layers whose output channels belong to some group that may be pruned."""
+        graph = self._pruner.DG
+        found = set()
+        for group in graph.get_all_groups(ignored_layers=self._whole, root_module_types=[*LAYERS]):
+            for dependency, _ in group:
+                module = dependency.target.module
+                if isinstance(module, LAYERS) and graph.is_out_channel_pruning_fn(dependency.handler):
+                    found.add(self._names[module])
+        return found
+
+    def left_out(self, widths: dict[str, int]) -> Iterator[Declined]:
+        """The layers that could not be pruned, each with the reason.
+
+        Args:
+            widths: the output channels that are left.
+        """
+        for name, width in widths.items():
+            if name == self._names[self.rules.head]:
+                yield Declined(name, "the head keeps its outputs, which are the classes")
+            elif name in self.rules.keep:
+                yield Declined(name, KEPT)
+            elif name not in self._groups:
+                yield Declined(name, "its output channels belong to no group that can be removed together")
+            elif width <= self.rules.multiple:
+                yield Declined(name, f"it has {width} channels, no more than the multiple of {self.rules.multiple}")

@@ -1,0 +1,108 @@
+"""Dropping whole blocks of a network, those first whose absence is felt least."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from compress.core.context import PassContext
+from compress.core.forward_hooks import ForwardHook, attach_hooks
+from compress.core.model_stats import count_macs
+from compress.core.pass_protocol import Declined, PassRecord
+
+
+def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples: int) -> tuple[nn.Module, PassRecord]:
+    """A copy of a model with blocks dropped; unchanged and declined where the target can't be reached.
+
+    Args:
+        model: left as it is.
+        context: the share refers to its teacher, where it has one.
+        macs: share of the original's multiply-adds to be left.
+        samples: that a block's absence is judged on.
+
+    Raises:
+        UsageError: there are test samples only.
+    """
+    sample = context.sample(1)
+    shallow = copy.deepcopy(model).cpu().eval()
+    original = count_macs(context.teacher or model, sample)
+    if (left := count_macs(shallow, sample)) <= macs * original:
+        return shallow, PassRecord.refused(f"it has {left / original:.3f} of the original's multiply-adds already")
+    blocks = find_blocks(shallow, sample)
+    images = context.sample(samples)
+    wanted = _log_shares(shallow, images)
+    dropped: dict[str, float] = {}
+    with context.progress.task("Dropping blocks", total=len(blocks)) as bar:
+        while left > macs * original and len(dropped) < len(blocks):
+            remaining = [path for path in blocks if path not in dropped]
+            felt = {path: _without(shallow, path, images, wanted) for path in remaining}
+            path = min(felt, key=lambda name: felt[name])
+            _drop(shallow, path)
+            dropped[path] = felt[path]
+            left = count_macs(shallow, sample)
+            bar.advance(1, f"{left / original:.2f} of the multiply-adds")
+    if left > macs * original:
+        return copy.deepcopy(model).cpu().eval(), PassRecord.refused(
+            f"{macs:g} of the multiply-adds can't be reached, only {left / original:.3f}, by dropping all of "
+            f"its {len(blocks)} blocks that give what they take in shape"
+        )
+    done = {"macs_share": left / original, "blocks": len(blocks), "dropped": dropped}
+    kept = tuple(Declined(path, "the target was reached without it") for path in blocks if path not in dropped)
+    return shallow, PassRecord(done, kept)
+
+
+def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
+    """Paths of the parts of sequences that have parts of their own and give one tensor of the shape that they take."""
+    fitting: dict[str, bool] = {}
+
+    def note(path: str) -> ForwardHook:
+        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
+            same = one and inputs[0].shape == output.shape  # type: ignore[attr-defined]
+            fitting[path] = bool(same) and path not in fitting  # what runs twice is no block
+
+        return hook
+
+    with attach_hooks((model.get_submodule(path), note(path)) for path in _candidates(model)), torch.no_grad():
+        model(sample)
+    return [path for path in _candidates(model) if fitting.get(path)]
+
+
+def _candidates(model: nn.Module) -> Iterator[str]:
+    """Parts of sequences that have parts themselves, the outermost that are no sequences."""
+    sequences = (nn.Sequential, nn.ModuleList)
+    taken: list[str] = []
+    for path, module in model.named_modules():
+        parent = model.get_submodule(path.rpartition(".")[0])
+        inside = any(path.startswith(f"{other}.") for other in taken)
+        composed = any(True for _ in module.children()) and not isinstance(module, sequences)
+        if path and composed and not inside and isinstance(parent, sequences):
+            taken.append(path)
+            yield path
+
+
+def _drop(model: nn.Module, path: str) -> nn.Module:
+    """Put an identity in a block's place; what stood there."""
+    parent, _, name = path.rpartition(".")
+    owner = model.get_submodule(parent)
+    block = getattr(owner, name)
+    setattr(owner, name, nn.Identity())
+    return block  # type: ignore[no-any-return]
+
+
+def _without(model: nn.Module, path: str, images: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Divergence of the outputs without a block from those of the whole model."""
+    block = _drop(model, path)
+    found = _log_shares(model, images)
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, block)
+    return float(F.kl_div(found, wanted, reduction="batchmean", log_target=True))
+
+
+def _log_shares(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat([model(part) for part in images.split(64)]).log_softmax(1)

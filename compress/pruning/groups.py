@@ -1,0 +1,180 @@
+"""Groups of units that can go together without a trace of the whole model: found, scored, masked, removed.
+
+A unit is what goes as a whole: a channel between two layers, a head, one number of every head. A group says which
+slices of which tensors its units own, and which numbers of modules follow. One description serves everything: the
+importance is read from the slices, masking fills those with zeros by which a unit acts on the rest, and removing cuts
+them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from compress.pruning.importance import NOTED, Part, unit_scores
+
+Kind = Literal["mlp", "channels", "heads", "head_dims", "embedding"]
+Kept = torch.Tensor
+"""(rows, kept) numbers of the units that stay, ascending in each row."""
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The slices of one dimension of a tensor that the units of a group own.
+
+    The dimension is made of ``len(rows)`` stretches of all units, each unit with ``size`` numbers in a stretch: one
+    stretch for a plain layer, three (query, key, value) for a fused projection.
+
+    Attributes:
+        path: of the module.
+        tensor: name of its parameter or buffer.
+        dim: that is cut.
+        rows: for each stretch the row of the group that its units belong to.
+        size: numbers of a unit in a stretch.
+        acts: True for tensors whose zeroing masks the unit.
+    """
+
+    path: str
+    tensor: str
+    dim: int = 0
+    rows: tuple[int, ...] = (0,)
+    size: int = 1
+    acts: bool = False
+
+    def positions(self, units: Kept, of: int) -> torch.Tensor:
+        """Where the chosen of ``of`` units stand in the dimension: (len(rows) * chosen * size,)."""
+        starts = torch.arange(len(self.rows))[:, None, None] * of
+        return ((starts + units[list(self.rows)][:, :, None]) * self.size + torch.arange(self.size)).flatten()
+
+    def by_unit(self, tensor: torch.Tensor, units: int, row: int) -> torch.Tensor:
+        """What each unit of a row owns of a tensor: (units, numbers)."""
+        apart = tensor.movedim(self.dim, 0).reshape(len(self.rows), units, -1)
+        return apart[[stretch for stretch, own in enumerate(self.rows) if own == row]].transpose(0, 1).flatten(1)
+
+
+@dataclass(frozen=True)
+class Number:
+    """An attribute of a module that is ``factor`` times the units of a group."""
+
+    path: str
+    attribute: str
+    factor: int = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that can be removed one by one.
+
+    Attributes:
+        name: path of the layer or module that makes the units.
+        kind: what they are.
+        units: how many there are in each row.
+        cuts: the tensors they own slices of.
+        numbers: the attributes that follow.
+        rows: sets of units, each ranked by itself, that lose equally many.
+    """
+
+    name: str
+    kind: Kind
+    units: int
+    cuts: tuple[Cut, ...]
+    numbers: tuple[Number, ...]
+    rows: int = 1
+
+    def scores(self, model: nn.Module, importance: str) -> torch.Tensor | None:
+        """Importance of each unit, (rows, units); None where the measure reads nothing that the group has."""
+        found = [unit_scores(importance, self._parts(model, row)) for row in range(self.rows)]
+        return None if any(row is None for row in found) else torch.stack(found)  # type: ignore[arg-type]
+
+    def _parts(self, model: nn.Module, row: int) -> list[Part]:
+        parts = []
+        for cut in self.cuts:
+            module = model.get_submodule(cut.path)
+            weighs = isinstance(module, (*LAYERS, nn.Embedding, nn.modules.batchnorm._BatchNorm))
+            if cut.tensor == "weight" and weighs and row in cut.rows:
+                weight, noted = model.get_parameter(f"{cut.path}.weight"), getattr(module, NOTED, None)
+                parts.append(
+                    Part(
+                        values=cut.by_unit(weight.detach(), self.units, row),
+                        gradients=None if weight.grad is None else cut.by_unit(weight.grad, self.units, row),
+                        noted=None if noted is None or not cut.dim else _noted(cut, noted, self.units, row),
+                        role="norm" if weight.ndim == 1 else ("in" if cut.dim else "out"),
+                    )
+                )
+        return parts
+
+    def mask(self, model: nn.Module, kept: Kept) -> None:
+        """Fill with zeros, in place, what the other units act by."""
+        gone = torch.stack([_others(row, self.units) for row in kept])
+        for cut in self.cuts:
+            if cut.acts:
+                tensor = getattr(model.get_submodule(cut.path), cut.tensor)
+                tensor.data.index_fill_(cut.dim, cut.positions(gone, self.units), 0)
+
+    def remove(self, model: nn.Module, kept: Kept) -> Group:
+        """Cut the other units out, in place; the group as it is then."""
+        for cut in self.cuts:
+            module = model.get_submodule(cut.path)
+            tensor = getattr(module, cut.tensor)
+            places = cut.positions(kept, self.units).to(tensor.device)
+            left = tensor.detach().index_select(cut.dim, places)
+            if isinstance(tensor, nn.Parameter):
+                left = nn.Parameter(left, tensor.requires_grad)
+            setattr(module, cut.tensor, left)
+        units = kept.shape[1]
+        for number in self.numbers:
+            module, now = model.get_submodule(number.path), units * number.factor
+            shape = isinstance(getattr(module, number.attribute), tuple)  # of a layer norm
+            setattr(module, number.attribute, (now,) if shape else now)
+        return Group(self.name, self.kind, units, self.cuts, self.numbers, self.rows)
+
+
+def add_sparsity_gradient(model: nn.Module, groups: Iterable[Group], strength: float) -> None:
+    """Add to the weights' gradients a pull towards 0, stronger for units with a small norm: see StructuredPrune.
+
+    Fang et al. 2023 (arXiv 2301.12900), equation 5: from ``strength`` for the strongest unit of a group to 16 times
+    that for the weakest.
+    """
+    for group in groups:
+        for row in range(group.rows):
+            norms = torch.stack([part.values.square().sum(1) for part in group._parts(model, row)]).mean(0)
+            spread = (norms.max() - norms.min()).clamp(min=torch.finfo(norms.dtype).tiny)
+            weights = strength * 2 ** (4 * (norms.max() - norms) / spread)
+            for cut in group.cuts:
+                tensor = getattr(model.get_submodule(cut.path), cut.tensor)
+                if row in cut.rows and tensor.grad is not None:
+                    own = torch.zeros(group.rows, group.units).to(weights)
+                    own[row] = weights
+                    along = own[list(cut.rows)][:, :, None].expand(-1, -1, cut.size).flatten()
+                    shape = [-1 if dim == cut.dim else 1 for dim in range(tensor.ndim)]
+                    tensor.grad += along.view(shape) * tensor.detach()
+
+
+def _noted(cut: Cut, noted: torch.Tensor, units: int, row: int) -> torch.Tensor:
+    """(units,) mean of what was noted for the inputs that a unit has."""
+    return Cut(cut.path, NOTED, 0, cut.rows, cut.size).by_unit(noted, units, row).mean(1)
+
+
+def _others(kept: torch.Tensor, units: int) -> torch.Tensor:
+    gone = torch.ones(units, dtype=torch.bool)
+    gone[kept] = False
+    return gone.nonzero().flatten()
+
+
+def layer_cuts(model: nn.Module, path: str, dim: int, rows: tuple[int, ...] = (0,), size: int = 1) -> tuple[Cut, ...]:
+    """The cuts of a layer's outputs (dim 0: weight and bias) or inputs (dim 1)."""
+    layer = model.get_submodule(path)
+    weight = Cut(path, "weight", dim, rows, size, acts=bool(dim))
+    has_bias = dim == 0 and getattr(layer, "bias", None) is not None
+    return (weight, Cut(path, "bias", 0, rows, size)) if has_bias else (weight,)
+
+
+def layer_number(model: nn.Module, path: str, dim: int, factor: int = 1) -> Number:
+    """The attribute of a layer that says how many outputs (dim 0) or inputs (dim 1) it has."""
+    unit = "features" if isinstance(model.get_submodule(path), nn.Linear) else "channels"
+    return Number(path, f"{'in' if dim else 'out'}_{unit}", factor)

@@ -1,0 +1,204 @@
+"""How important a channel is: torch-pruning's measures, and the data that three of them are estimated on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+import torch_pruning as tp
+from torch import nn
+
+from compress.core.context import PassContext
+from compress.core.forward_hooks import attach_hooks
+from compress.pruning.rules import IMPORTANCES
+
+MEASURES: dict[str, Callable[[], Any]] = {
+    "magnitude_l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
+    "magnitude_l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+    "lamp": tp.importance.LAMPImportance,
+    "fpgm": tp.importance.FPGMImportance,
+    "bn_scale": tp.importance.BNScaleImportance,
+    "taylor": tp.importance.GroupTaylorImportance,
+    # Weight times gradient, summed: with half of weight times curvature for a gradient, that is the second order.
+    "hessian": tp.importance.GroupTaylorImportance,
+    "activation": tp.importance.ActivationImportance,
+    "random": tp.importance.RandomImportance,
+}
+
+FROM_DATA = frozenset({"taylor", "hessian", "activation"})
+BATCH = 64
+NOTED = "_importance"
+"""Attribute of a layer under which torch-pruning looks for the importance of its input channels."""
+
+
+def measure(name: str) -> Any:
+    """What scores the channels of a group.
+
+    Args:
+        name: of an importance; see :data:`compress.pruning.rules.IMPORTANCES`.
+    """
+    return (MEASURES[name] if name in MEASURES else IMPORTANCES.load(name))()
+
+
+class Estimator:
+    """Estimates an importance that rests on data, for the model as it is now.
+
+    Args:
+        name: of the importance.
+        context: whose train samples are used.
+        batches: of 64 samples.
+        asked_by: name of the pass, for the error.
+
+    Raises:
+        UsageError: there are no train samples.
+    """
+
+    def __init__(self, name: str, context: PassContext, batches: int, asked_by: str) -> None:
+        self._name, self._context = name, context
+        self._train = context.data.part("train", f"{asked_by} with {name} importance")
+        generator = torch.Generator().manual_seed(context.seed)
+        order = torch.randperm(len(self._train), generator=generator).tolist()
+        self._chosen = order[: batches * BATCH]
+
+    def estimate(self, model: nn.Module) -> None:
+        """Leave on the model what the measure reads: gradients of the weights, or notes on the layers.
+
+        ``taylor``: the gradient of the mean cross-entropy. ``hessian``: half of the weight times the mean squared
+        gradient of single samples, the diagonal of the empirical Fisher matrix. ``activation``: the mean absolute
+        input of each channel.
+        """
+        model.zero_grad(set_to_none=True)
+        if self._name == "activation":
+            self._note_activations(model)
+        elif self._name == "hessian":
+            self._put_curvature(model)
+        else:
+            for loss in self._losses(model, BATCH):
+                loss.backward()  # type: ignore[no-untyped-call]
+
+    def clear(self, model: nn.Module) -> None:
+        """Take off what :meth:`estimate` left."""
+        model.zero_grad(set_to_none=True)
+        for module in model.modules():
+            with contextlib.suppress(AttributeError):
+                delattr(module, NOTED)
+
+    def _losses(self, model: nn.Module, size: int) -> Iterator[torch.Tensor]:
+        """Cross-entropy of one batch after the other."""
+        mapped = self._context.data.class_map
+        for begin in range(0, len(self._chosen), size):
+            chosen = self._chosen[begin : begin + size]
+            logits = model(torch.from_numpy(self._context.preprocess.batch(self._train, chosen)))
+            columns = logits if mapped is None else logits[:, list(mapped)]
+            yield F.cross_entropy(columns, torch.from_numpy(self._train.labels[chosen]))
+
+    def _put_curvature(self, model: nn.Module) -> None:
+        squares = {p: torch.zeros_like(p) for p in model.parameters() if p.requires_grad}
+        for loss in self._losses(model, 1):
+            model.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for parameter, square in squares.items():
+                if parameter.grad is not None:
+                    square += parameter.grad.square()
+        for parameter, square in squares.items():
+            parameter.grad = 0.5 * parameter.detach() * square / len(self._chosen)
+
+    def _note_activations(self, model: nn.Module) -> None:
+        sums: dict[nn.Module, torch.Tensor] = {}
+
+        def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            given = inputs[0].abs()
+            over = (0, *range(2, given.ndim)) if isinstance(module, nn.Conv2d) else tuple(range(given.ndim - 1))
+            sums[module] = sums.get(module, 0) + given.mean(over)
+
+        layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        with attach_hooks((module, note) for module in layers), torch.no_grad():
+            for _ in self._losses(model, BATCH):
+                pass
+        for module, noted in sums.items():
+            setattr(module, NOTED, noted)
+
+
+def reindex(group: Any) -> None:
+    """Take the removed channels out of the notes on the layers that they fed, as gradients lose them by themselves.
+
+    Args:
+        group: torch-pruning's group, which has been pruned.
+    """
+    for dependency, indices in group:
+        layer = dependency.target.module
+        takes = dependency.handler in (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
+        if takes and hasattr(layer, NOTED):
+            noted = getattr(layer, NOTED)
+            kept = torch.ones(len(noted), dtype=torch.bool)
+            kept[list(indices)] = False
+            setattr(layer, NOTED, noted[kept])
+
+
+@dataclass(frozen=True)
+class Part:
+    """What units that are judged own of one tensor.
+
+    Attributes:
+        values: (units, numbers) weights.
+        gradients: the same of their gradients, or None.
+        noted: (units,) what :class:`Estimator` noted for them on the layer that takes them, or None.
+        role: whether they are a layer's outputs, its inputs, or scales of a batch norm.
+    """
+
+    values: torch.Tensor
+    gradients: torch.Tensor | None
+    noted: torch.Tensor | None
+    role: Literal["out", "in", "norm"]
+
+
+class _Entry(NamedTuple):
+    """One layer of a group, as torch-pruning's measures read it."""
+
+    dependency: Any
+    indices: list[int]
+
+    @property
+    def root_idxs(self) -> list[int]:
+        return self.indices
+
+
+def unit_scores(name: str, parts: Sequence[Part]) -> torch.Tensor | None:
+    """Importance of units that are no group of torch-pruning's, such as heads: (units,), of mean 1 for most measures.
+
+    Each part is handed to the measure as a layer of its own that makes or takes the units, one channel each.
+
+    Args:
+        name: of the importance.
+        parts: of one set of units.
+
+    Returns:
+        None where the measure reads nothing that there is (``bn_scale`` without batch norms).
+    """
+    found = measure(name)([_entry(part) for part in parts])
+    return None if found is None else found.detach().float()
+
+
+def _entry(part: Part) -> _Entry:
+    units = len(part.values)
+    layer: nn.Module = nn.Linear(1, 1, bias=False)
+    pruning, laid = tp.prune_linear_out_channels, part.values
+    if part.role == "in":
+        pruning, laid = tp.prune_linear_in_channels, part.values.t()
+    elif part.role == "norm":
+        layer, pruning, laid = nn.BatchNorm1d(units), tp.prune_batchnorm_out_channels, part.values.flatten()
+    layer.weight = nn.Parameter(laid.contiguous())
+    if part.gradients is not None:
+        gradients = part.gradients.t() if part.role == "in" else part.gradients
+        layer.weight.grad = gradients.reshape(laid.shape)
+    else:
+        layer.weight.grad = torch.zeros_like(layer.weight)
+    if part.noted is not None:
+        setattr(layer, NOTED, part.noted)
+    dependency = SimpleNamespace(layer=layer, pruning_fn=pruning, handler=pruning, target=SimpleNamespace(module=layer))
+    return _Entry(dependency, list(range(units)))

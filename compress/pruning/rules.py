@@ -1,0 +1,63 @@
+"""How structured pruning chooses: importances, scopes, and what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from certify.core.errors import UsageError
+from compress.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Importance = Literal[
+    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
+]
+Scope = Literal["local", "global", "isomorphic"]
+
+IMPORTANCES = Registry(
+    "importance",
+    "leanmark.importances",
+    dict.fromkeys(get_args(Importance), "compress.pruning.importance"),
+    "One of your own is named as package.module:function.",
+)
+"""Those of others are factories without arguments; what they make takes a group of torch-pruning's, a sequence of
+(dependency, indices), and gives the importance of its channels, (channels,)."""
+
+
+def known_importance(name: str) -> str:
+    """The name of an importance of somebody else's, as it is.
+
+    Raises:
+        ValueError: there is none; the nearest is named.
+    """
+    try:
+        IMPORTANCES.load(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+@dataclass(frozen=True)
+class PruningRules:
+    """How units are chosen, and what stays.
+
+    Attributes:
+        head: layer that keeps its outputs, the classes.
+        importance: one of :data:`Importance`, or another of :data:`IMPORTANCES`.
+        scope: which units are ranked together.
+        multiple: widths are kept at multiples of this; heads are not.
+        most: largest share of its units that a layer or group may lose.
+        count: gives what is to fall (multiply-adds, parameters) of the model as it is, on whatever device it is.
+        keep: names of further layers that keep their outputs.
+    """
+
+    head: nn.Module
+    importance: str
+    scope: str
+    multiple: int
+    most: float
+    count: Callable[[nn.Module], int]
+    keep: frozenset[str] = frozenset()

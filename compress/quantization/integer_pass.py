@@ -1,0 +1,50 @@
+"""What the passes that round weights and activations to 8 bits let a recipe choose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Pass
+from compress.core.targets import IntegerType, Target, TargetName, choose
+from compress.quantization.post_training.qdq import Operators
+
+
+class IntegerPass(Pass):
+    """A pass that stores weights and activations as 8-bit integers."""
+
+    target: TargetName | None = Field(
+        default=None,
+        description="Processor or runtime that the types are chosen for; by default the one of this machine.",
+    )
+    operators: Operators = Field(
+        default="auto", description="Which operators are quantized: those with weights, all, or by the kind of network."
+    )
+    per_channel: bool = Field(
+        default=True, description="Whether each output channel of a weight has a scale of its own."
+    )
+    activation_type: IntegerType | None = Field(
+        default=None, description="Integer type of activations; by default the target's."
+    )
+    reduce_range: bool | None = Field(
+        default=None, description="Whether weights are held to 7 bits; by default where the target saturates."
+    )
+    samples: int = Field(default=256, ge=1, le=100_000, description="Calibration samples that are looked at.")
+    percentile: float = Field(
+        default=99.99,
+        gt=50,
+        le=100,
+        description="Share of an activation's values inside its range, for percentile; in %.",
+    )
+    keep_first: bool = Field(default=False, description="Whether the first layer with weights stays float.")
+    keep_last: bool = Field(default=False, description="Whether the last layer with weights stays float.")
+
+    def _target(self, context: PassContext) -> Target:
+        target = context.target if self.target is None else choose(self.target)
+        return replace(
+            target,
+            activation_type=self.activation_type or target.activation_type,
+            reduce_range=target.reduce_range if self.reduce_range is None else self.reduce_range,
+        )

@@ -1,0 +1,158 @@
+"""Taking the mean of the rounding errors of weights out of the biases.
+
+Nagel, van Baalen, Blankevoort and Welling, "Data-Free Quantization Through Weight Equalization and Bias Correction",
+ICCV 2019 (arXiv 1906.04721), section 4.2: rounding a weight W to W + e moves the mean of the output by e * E[x],
+which the bias takes back. E[x] is the mean over calibration samples. A convolution is linear, so it is applied to the
+mean input once, borders included, and not to every sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_tensors, over_first_axis, probe, session
+from compress.quantization.post_training.integer_weights import bias_of, integer_weights, shift_bias
+
+ROWS = frozenset({"Gemm", "MatMul"})
+"""Operators whose mean input is one row; that of a convolution is a map."""
+MOST_ELEMENTS = 1 << 26
+"""Of weights whose rounding errors are held at a time."""
+
+
+def own_biases(graph: Graph) -> None:
+    """Give every convolution and Gemm with constant weights a bias that nothing else reads, in place.
+
+    The numbers stay what they are: a missing bias becomes zeros. A bias that is computed, or no vector, is left alone.
+    """
+    for node in graph.weighted():
+        weight = graph.weight(node)
+        if node.op_type not in ("Conv", "Gemm") or weight is None:
+            continue
+        channels = weight.shape[0 if node.op_type == "Conv" or attributes(node).get("transB", 0) else 1]
+        present = len(node.input) > 2 and bool(node.input[2])
+        bias = graph.constant(node.input[2]) if present else np.zeros(channels, weight.dtype)
+        if bias is not None and bias.shape == (channels,):
+            graph.set(node, 2, bias)
+
+
+def correctable(graph: Graph) -> list[onnx.NodeProto]:
+    """Operators of the float model whose output is linear in a mean input."""
+    found = []
+    for node in graph.weighted():
+        rank = len(graph.tensors[node.input[1]].dims)
+        rows = node.op_type in ROWS and rank == 2 and not attributes(node).get("transA", 0)
+        if rows or node.op_type == "Conv":
+            found.append(node)
+    return found
+
+
+def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -> int:
+    """Shift the biases of a quantized model, in place, by the mean of what rounding its weights adds.
+
+    Args:
+        floats: the model before, with biases of :func:`own_biases`.
+        integers: the quantized model.
+        means: of :func:`mean_inputs`, for some dozens of samples.
+
+    Returns:
+        How many operators were corrected.
+    """
+    rounded = integer_weights(integers)
+    found = {node.name: bias_of(integers, node) for node in integers.nodes if node.name in rounded}
+    places = {name: place for name, place in found.items() if place is not None}
+    nodes = [node for node in floats.weighted() if node.name in places and node.name in means]
+    for part in _parts(nodes, floats):
+        weights = {node.name: floats.weight(node) for node in part}
+        errors = {name: rounded[name].values - w.astype(np.float32) for name, w in weights.items() if w is not None}
+        for name, mean in _mean_outputs(part, means, errors).items():
+            shift_bias(integers, *places[name], -mean)
+    return len(nodes)
+
+
+def _parts(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Iterator[list[onnx.NodeProto]]:
+    """The operators in runs whose weights together are few enough to be held once more, or one alone."""
+    part: list[onnx.NodeProto] = []
+    elements = 0
+    for node in nodes:
+        size = math.prod(graph.tensors[node.input[1]].dims)
+        if part and elements + size > MOST_ELEMENTS:
+            yield part
+            part, elements = [], 0
+        part.append(node)
+        elements += size
+    yield part
+
+
+def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:
+    """Mean over all samples of what operators read, by the operator's name.
+
+    Returns:
+        (1, C, ...) for a convolution, (1, C) for others, whose other axes are averaged too.
+    """
+    makers: dict[str, list[onnx.NodeProto]] = {}
+    if not nodes:
+        return {}
+    tensors = {"leanmark.first": np.array([0])}
+    wanted = {}
+    for node in nodes:
+        taken = node.input[0]
+        wanted[node.name] = name = f"leanmark.mean.{'row' if node.op_type in ROWS else 'map'}.{taken}"
+        rows = []
+        if node.op_type in ROWS:
+            tensors[f"{name}.shape"] = np.array([-1, _contracted(graph, node)])
+            rows.append(onnx.helper.make_node("Reshape", [taken, f"{name}.shape"], [f"{name}.rows"]))
+            taken = f"{name}.rows"
+        makers[name] = [*rows, over_first_axis(graph.model, "ReduceMean", taken, name)]
+    batches: list[int] = []
+
+    def counted() -> Iterator[Feed]:
+        for feed in feeds:
+            batches.append(len(next(iter(feed.values()))))
+            yield feed
+
+    made = [node for group in makers.values() for node in group]
+    totals = dict.fromkeys(makers, np.zeros(()))
+    for found in probe(graph.model, list(makers), counted(), made, integer_tensors(tensors)):
+        totals = {name: total + found[name].astype(np.float64) * batches[-1] for name, total in totals.items()}
+    return {name: (totals[mean] / sum(batches)).astype(np.float32) for name, mean in wanted.items()}
+
+
+def _contracted(graph: Graph, node: onnx.NodeProto) -> int:
+    """Length of the dimension that a Gemm or MatMul sums over."""
+    return int(graph.tensors[node.input[1]].dims[1 if attributes(node).get("transB", 0) else -2])
+
+
+def _mean_outputs(
+    nodes: Sequence[onnx.NodeProto], means: Mapping[str, Array], weights: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What operators without their biases make of mean inputs, averaged over all places: one value a channel."""
+    found = {}
+    maps = [node for node in nodes if node.op_type == "Conv"]
+    for node in nodes:
+        if node.op_type in ROWS:
+            weight = weights[node.name].T if attributes(node).get("transB", 0) else weights[node.name]
+            found[node.name] = float(attributes(node).get("alpha", 1.0)) * (means[node.name] @ weight)[0]
+    if maps:
+        outputs = session(_bare(maps, weights)).run(None, {node.name: means[node.name] for node in maps})
+        for node, output in zip(maps, outputs, strict=True):
+            found[node.name] = output.mean(axis=(0, *range(2, output.ndim)))
+    return found
+
+
+def _bare(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array]) -> onnx.ModelProto:
+    """Convolutions without biases side by side, each with an input under its own name."""
+    made, inputs, tensors = [], [], []
+    for node in nodes:
+        weight = f"{node.name}.weight"
+        bare = onnx.NodeProto(op_type=node.op_type, input=[node.name, weight], output=[f"{node.name}.output"])
+        bare.attribute.extend(node.attribute)
+        made.append(bare)
+        inputs.append(onnx.helper.make_tensor_value_info(node.name, onnx.TensorProto.FLOAT, None))
+        tensors.append(onnx.numpy_helper.from_array(weights[node.name], weight))
+    outputs = [onnx.ValueInfoProto(name=node.output[0]) for node in made]
+    graph = onnx.helper.make_graph(made, "bare", inputs, outputs, tensors)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)

@@ -1,0 +1,170 @@
+"""Weights rounded in blocks of neighbouring inputs, each with a scale and a zero point of its own.
+
+ONNX Runtime's tools round Gemm weights not at all, keep every activation for GPTQ, and give HQQ float zero points,
+which its integer kernels do not take; hence the three ways here, over one format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+RoundingMethod = Literal["rtn", "hqq", "gptq"]
+Floats = npt.NDArray[np.float32]
+
+NORM = 0.7
+"""Exponent p of the error |W - W'|^p that HQQ lowers: below 1, so that outliers may be missed."""
+STEPS = 20
+BETA, KAPPA = 10.0, 1.01
+DAMPING = 0.01
+"""Share of the mean of the Hessian's diagonal that GPTQ adds to it."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A weight (N outputs, K inputs) in blocks along K, filled up with zeros to ``blocks * size`` inputs.
+
+    Attributes:
+        codes: uint8 (N, blocks, size).
+        scales: float32 (N, blocks).
+        zeros: uint8 (N, blocks); a value is ``(code - zero) * scale``.
+        inputs: K.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    scales: Floats
+    zeros: npt.NDArray[np.uint8]
+    inputs: int
+
+    @property
+    def values(self) -> Floats:
+        """The floats that the codes stand for, (N, K)."""
+        wide = (self.codes.astype(np.float32) - self.zeros[..., None]) * self.scales[..., None]
+        return np.asarray(wide.reshape(len(wide), -1)[:, : self.inputs], dtype=np.float32)
+
+
+def round_nearest(weight: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:
+    """Each value to the nearest step between the ends of its block; 0 is exact.
+
+    Args:
+        weight: (N, K).
+        bits: 4 or 8.
+        size: inputs in a block.
+        symmetric: the zero point is the middle of the codes.
+    """
+    blocks = _blocked(weight, size)
+    scales, zeros = _steps(blocks, bits, symmetric=symmetric)
+    return Blocks(_codes(blocks, scales, zeros, bits), scales, zeros, weight.shape[1])
+
+
+def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:
+    """Scales chosen so that few large errors take the place of many small ones; needs no samples.
+
+    Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Models"
+    (https://dropbox.github.io/hqq_blog/): the error is split into what is allowed to stay, which is sparse, and the
+    rest, which is fitted by least squares. They fit a zero point in floats; here zero points are integers, as the
+    runtime's integer kernels want them, and the scale is fitted. A block that does not gain stays rounded to nearest.
+
+    Args:
+        weight: (N, K).
+        bits: 4 or 8.
+        size: inputs in a block.
+        symmetric: the zero point is the middle of the codes.
+    """
+    blocks = _blocked(weight, size)
+    best, zeros = _steps(blocks, bits, symmetric=symmetric)
+    scale, least = best, _errors(blocks, best, zeros, bits)
+    beta = BETA / np.maximum(np.abs(blocks).max(axis=-1, keepdims=True), 1e-12) ** (2 - NORM)
+    for _ in range(STEPS):
+        steps = _codes(blocks, scale, zeros, bits).astype(np.float32) - zeros[..., None]
+        error = blocks - steps * scale[..., None]
+        stays = shrink(error, beta)
+        squares = (steps**2).sum(axis=-1)
+        fitted = (steps * (blocks - stays)).sum(axis=-1) / np.maximum(squares, 1e-12)
+        scale = np.where((squares > 0) & (fitted > 0), fitted, scale).astype(np.float32)
+        beta = beta * KAPPA
+        errors = _errors(blocks, scale, zeros, bits)
+        best, least = np.where(errors < least, scale, best), np.minimum(errors, least)
+    return Blocks(_codes(blocks, best, zeros, bits), best, zeros, weight.shape[1])
+
+
+def shrink(error: Floats, beta: Floats) -> Floats:
+    """The part of an error that is allowed to stay: few large values, and 0 for small ones.
+
+    The generalised soft threshold of the norm p, equation 5 of HQQ: ``sign(e) max(|e| - |e|^(p - 1) / beta, 0)``.
+    """
+    magnitude = np.abs(error) + 1e-12
+    return np.asarray(np.sign(error) * np.maximum(magnitude - magnitude ** (NORM - 1) / beta, 0))
+
+
+def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:
+    """Inputs rounded one after the other, those to come making up for the error.
+
+    Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+    Transformers", ICLR 2023 (arXiv 2210.17323), algorithm 1.
+
+    Args:
+        weight: (N, K).
+        hessian: (K, K), the sum of x x^T over the inputs x of calibration samples.
+        bits: 4 or 8.
+        size: inputs in a block.
+        symmetric: the zero point is the middle of the codes.
+    """
+    left = weight.astype(np.float64)
+    inputs = weight.shape[1]
+    dense = hessian.astype(np.float64)
+    dead = np.diag(dense) == 0
+    dense[dead, dead] = 1.0
+    left[:, dead] = 0.0
+    dense[np.diag_indices(inputs)] += DAMPING * np.mean(np.diag(dense))
+    upper = np.linalg.cholesky(np.linalg.inv(dense)).T
+    codes, scales, zeros = [], [], []
+    for begin in range(0, inputs, size):
+        end = min(begin + size, inputs)
+        scale, zero = _steps(_blocked(left[:, begin:end].astype(np.float32), size), bits, symmetric=symmetric)
+        errors = np.zeros((len(left), end - begin))
+        block = np.zeros((len(left), size), dtype=np.uint8) + zero
+        for i in range(begin, end):
+            code = np.clip(np.round(left[:, i] / scale[:, 0]) + zero[:, 0], 0, 2**bits - 1)
+            errors[:, i - begin] = (left[:, i] - (code - zero[:, 0]) * scale[:, 0]) / upper[i, i]
+            left[:, i + 1 : end] -= errors[:, i - begin, None] * upper[i, i + 1 : end]
+            block[:, i - begin] = code
+        left[:, end:] -= errors @ upper[begin:end, end:]
+        codes.append(block)
+        scales.append(scale[:, 0])
+        zeros.append(zero[:, 0])
+    return Blocks(np.stack(codes, axis=1), np.stack(scales, axis=1), np.stack(zeros, axis=1), inputs)
+
+
+def _blocked(weight: Floats, size: int) -> Floats:
+    """(N, blocks, size), filled up with zeros."""
+    missing = -weight.shape[1] % size
+    return np.pad(weight, ((0, 0), (0, missing))).reshape(len(weight), -1, size).astype(np.float32)
+
+
+def _steps(blocks: Floats, bits: int, *, symmetric: bool) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Scales and zero points between the ends of each block."""
+    low, high = np.minimum(blocks.min(axis=-1), 0), np.maximum(blocks.max(axis=-1), 0)
+    if symmetric:
+        largest = np.maximum(-low, high)
+        scales = 2 * largest / (2**bits - 2)
+    else:
+        scales = (high - low) / (2**bits - 1)
+    scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
+    middle = np.full(scales.shape, 2 ** (bits - 1))
+    zeros = middle if symmetric else np.clip(np.round(-low / scales), 0, 2**bits - 1)
+    return scales, zeros.astype(np.uint8)
+
+
+def _codes(blocks: Floats, scales: Floats, zeros: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
+    found = np.round(blocks / scales[..., None]) + zeros[..., None]
+    return np.clip(found, 0, 2**bits - 1).astype(np.uint8)
+
+
+def _errors(blocks: Floats, scales: Floats, zeros: npt.NDArray[np.uint8], bits: int) -> Floats:
+    codes = _codes(blocks, scales, zeros, bits).astype(np.float32)
+    back = (codes - zeros[..., None]) * scales[..., None]
+    return np.asarray((np.abs(blocks - back) ** NORM).sum(axis=-1), dtype=np.float32)

@@ -1,0 +1,139 @@
+"""Ranges of activations from a stream of samples, in memory that does not grow with their number.
+
+ONNX Runtime's own calibrators for percentile and entropy keep every activation of every sample. Here the runtime
+itself reduces each activation to its two ends and, where a histogram is wanted, to an evenly spread part of its
+values, so that only these leave it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import onnx
+
+from certify.core.errors import ModelError
+from certify.core.progress import Progress
+from compress.core.context import PassContext
+from compress.onnx_graph.graph import Feed, Graph, integer_tensors, probe
+from compress.quantization.post_training.histogram import Histogram
+from compress.quantization.post_training.ranges import Calibration, ValueStatistics, value_range
+
+SAMPLED = 1 << 11
+"""Values of one activation and sample that enter its histogram, about."""
+
+
+class Feeds:
+    """Calibration samples in batches, preprocessed by the contract when they are asked for; a seeded choice of them.
+
+    Args:
+        context: data, contract and seed.
+        model: what is fed; where its batch is fixed, that is the size of each feed.
+        samples: how many are wanted at most.
+        batch: how many in one feed.
+        wanted_by: name of the pass, for the error.
+
+    Raises:
+        UsageError: there are no calibration samples.
+    """
+
+    def __init__(self, context: PassContext, model: onnx.ModelProto, samples: int, batch: int, wanted_by: str) -> None:
+        self._split = context.data.part("calibration", wanted_by)
+        self._preprocess = context.preprocess
+        order = np.random.default_rng(context.seed).permutation(len(self._split))[:samples]
+        self.samples = len(order)
+        fixed = _fixed_batch(model, context.preprocess.input_names[0])
+        step = fixed or batch
+        self._batches = [order[begin : begin + step] for begin in range(0, len(order), step)]
+        if fixed:  # is filled up
+            self._batches[-1] = np.resize(self._batches[-1], fixed)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Feed]:
+        for indices in self._batches:
+            yield self._preprocess.feed(self._split, indices)
+
+    def watched(self, progress: Progress, description: str) -> Iterator[Feed]:
+        """The same, with a bar that advances by one a batch."""
+        with progress.task(description, len(self)) as bar:
+            for feed in self:
+                yield feed
+                bar.advance(1)
+
+
+def _fixed_batch(model: onnx.ModelProto, name: str) -> int:
+    dims = [value.type.tensor_type.shape.dim for value in model.graph.input if value.name == name]
+    return int(dims[0][0].dim_value) if dims and dims[0] else 0
+
+
+def observe(
+    graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histograms: bool = False
+) -> dict[str, ValueStatistics]:
+    """See what values some activations take.
+
+    Args:
+        graph: of the model that runs.
+        names: of float values that it computes, or of its inputs.
+        feeds: inputs, a batch at a time.
+        histograms: whether a histogram is kept of each beside its two ends.
+
+    Raises:
+        ModelError: a value is not finite, or the model does not run.
+    """
+    nodes: list[onnx.NodeProto] = []
+    outputs: list[str] = []
+    tensors = {"leanmark.flat": np.array([-1]), "leanmark.first": np.array([0]), "leanmark.last": np.array([2**62])}
+    for index, name in enumerate(names):
+        ends_of, part = (f"leanmark.{index}.low", f"leanmark.{index}.high"), f"leanmark.{index}.part"
+        for kind, output in zip(("ReduceMin", "ReduceMax"), ends_of, strict=True):
+            nodes.append(onnx.helper.make_node(kind, [name], [output], keepdims=0))
+        outputs += ends_of
+        if histograms:
+            flat, step = f"{part}.flat", f"{part}.step"
+            tensors[step] = np.array([_step(graph, name)])
+            nodes.append(onnx.helper.make_node("Reshape", [name, "leanmark.flat"], [flat]))
+            slicing = [flat, "leanmark.first", "leanmark.last", "leanmark.first", step]
+            nodes.append(onnx.helper.make_node("Slice", slicing, [part]))
+            outputs.append(part)
+    ends = dict.fromkeys(names, (math.inf, -math.inf))
+    kept = {name: Histogram() for name in names} if histograms else {}
+    for found in probe(graph.model, outputs, feeds, nodes, integer_tensors(tensors)):
+        for index, name in enumerate(names):
+            low, high = float(found[f"leanmark.{index}.low"]), float(found[f"leanmark.{index}.high"])
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ModelError(f"The value '{name}' of the graph is not finite on calibration samples.")
+            ends[name] = min(ends[name][0], low), max(ends[name][1], high)
+            if histograms:
+                kept[name].add(found[f"leanmark.{index}.part"])
+    return {name: ValueStatistics(*ends[name], kept.get(name)) for name in names}
+
+
+def ranges(
+    graph: Graph, names: Sequence[str], feeds: Iterable[Feed], calibration: Calibration, percentile: float
+) -> dict[str, tuple[float, float]]:
+    """Low and high end of what 8 bits are spread over, for some activations.
+
+    Args:
+        graph: of the model that runs.
+        names: as for :func:`observe`.
+        feeds: inputs, a batch at a time.
+        calibration: how a range follows from what was seen.
+        percentile: share of the values inside, in %, for that calibration.
+
+    Raises:
+        ModelError: a value is not finite, or the model does not run.
+    """
+    seen = observe(graph, names, feeds, histograms=calibration != "minmax")
+    return {name: value_range(each, calibration, percentile) for name, each in seen.items()}
+
+
+def _step(graph: Graph, name: str) -> int:
+    """Every which value of an activation is looked at: no divisor of a sample's size, so that no channel is missed."""
+    elements = math.prod(size for size in graph.shape(name) or (0,) if size)
+    step = max(1, elements // SAMPLED)
+    while step > 1 and math.gcd(step, elements) > 1:
+        step += 1
+    return step

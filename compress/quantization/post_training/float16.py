@@ -1,0 +1,180 @@
+"""Converting a float model to 16-bit floats."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.version_converter
+
+from certify.core.errors import ModelError
+from compress.core import onnx_file
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.onnx_graph.graph import Feed, Graph, failures, opset, probe, require_nodes, signal_to_noise_db
+from compress.quantization.post_training.calibration import Feeds, observe
+from compress.quantization.post_training.prepare import prepared
+
+LARGEST_HALF = 65504.0
+"""Largest finite number of IEEE 754 binary16."""
+BFLOAT16_OPSET = 22
+"""From here on convolutions and pools take bfloat16."""
+
+Kind = Literal["fp16", "bf16"]
+
+
+def to_float16(
+    path: Path,
+    context: PassContext,
+    *,
+    asked_by: str,
+    kind: Kind,
+    samples: int,
+    batch: int,
+    margin: float,
+    keep_nodes: tuple[str, ...],
+) -> tuple[Path, PassRecord]:
+    """Write a file in 16-bit floats; the given one, declined, where that can't be done or used.
+
+    Args:
+        path: of an ONNX file.
+        context: calibration samples, and the folder of the new file.
+        asked_by: name of the pass, for errors.
+        kind: which 16 bits.
+        samples: calibration samples whose values are looked at.
+        batch: of them in one run.
+        margin: how much larger than seen values may become.
+        keep_nodes: names of nodes that stay in 32 bits.
+
+    Raises:
+        UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
+        ModelError: ONNX Runtime can't prepare, convert or run the file, or a value is not finite.
+    """
+    folder = context.workspace or path.parent
+    graph = Graph(prepared(path, folder))
+    require_nodes(graph, keep_nodes)
+    if not graph.weighted():
+        return path, PassRecord.refused("it has no float layer with weights")
+    feeds = Feeds(context, graph.model, samples, batch, asked_by)
+    overflowing = _overflowing(graph, feeds, margin) if kind == "fp16" else {}
+    kept = list(dict.fromkeys((*keep_nodes, *overflowing)))
+    if len(kept) >= len(graph.nodes):
+        return path, PassRecord.refused("every operator would overflow")
+    made = converted(graph.model, kind, kept)
+    found = _compare(graph, made, next(iter(feeds)), context.preprocess.output_name, kind)
+    if isinstance(found, str):
+        return path, PassRecord.refused(found)
+    written = folder / f"{path.stem}.{kind}.onnx"
+    onnx_file.save(made, written)
+    done = {
+        "kind": kind,
+        "calibration_samples": feeds.samples,
+        "converted": len(graph.nodes) - len(kept),
+        "kept_in_32_bits": len(kept),
+        "signal_to_noise_db": found,
+    }
+    reasons = {name: f"{value:.3g} is seen there, beyond what fp16 holds" for name, value in overflowing.items()}
+    reasons |= dict.fromkeys(keep_nodes, "the recipe keeps it in 32 bits")
+    return written, PassRecord(done, tuple(Declined(name, reasons[name]) for name in kept))
+
+
+def _overflowing(graph: Graph, feeds: Iterable[Feed], margin: float) -> dict[str, float]:
+    """Operators that read or give a value beyond the range of fp16, with the largest such value."""
+    values = dict.fromkeys(name for node in graph.nodes for name in (*node.input, *node.output))
+    seen = observe(graph, [name for name in values if graph.is_float(name)], feeds)
+    largest = {name: margin * max(abs(each.low), abs(each.high)) for name, each in seen.items()}
+    for name in values:
+        constant = graph.constant(name)
+        if constant is not None and constant.dtype == np.float32 and constant.size:
+            largest[name] = float(np.abs(constant).max())
+    found = {}
+    for node in graph.nodes:
+        most = max((largest.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
+        if most > LARGEST_HALF:
+            found[node.name] = most
+    return found
+
+
+def _compare(graph: Graph, made: onnx.ModelProto, feed: Mapping[str, Any], output: str, kind: Kind) -> float | str:
+    """Signal over noise of the converted model's output in decibels, or why it can't be used."""
+    (wanted,) = probe(graph.model, [output], [feed])
+    try:
+        (found,) = probe(made, [output], [feed])
+    except ModelError as error:
+        return f"the runtime of this machine does not run it in {kind} ({error})"
+    if not np.isfinite(found[output]).all():
+        return f"its output is not finite in {kind}"
+    return signal_to_noise_db(wanted[output], found[output])
+
+
+def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.ModelProto:
+    """The model in 16-bit floats; its inputs and outputs, and the nodes named, stay in 32 bits.
+
+    Args:
+        model: float, left as it is.
+        kind: which 16 bits.
+        kept: names of nodes.
+
+    Raises:
+        ModelError: ONNX Runtime's converter can't work with the model.
+    """
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    try:
+        if kind == "bf16" and opset(model) < BFLOAT16_OPSET:
+            model = onnx.version_converter.convert_version(model, BFLOAT16_OPSET)
+        made: onnx.ModelProto = convert_float_to_float16(
+            copy.deepcopy(model), keep_io_types=True, disable_shape_infer=True, node_block_list=list(kept)
+        )
+    except failures() as error:
+        raise ModelError(f"ONNX Runtime could not convert the model to 16-bit floats: {error}") from error
+    _drop_doubled(made)
+    ONNXModel(made).topological_sort()
+    if kind == "bf16":
+        _as_bfloat16(made, model)
+    return made
+
+
+def _drop_doubled(model: onnx.ModelProto) -> None:
+    """The converter writes a cast before each reader of a value that stays in 32 bits; one for all of them is left."""
+    given: set[str] = set()
+    kept = []
+    for node in model.graph.node:
+        if not given.intersection(node.output):
+            kept.append(node)
+            given.update(node.output)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _as_bfloat16(made: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Write bfloat16 wherever the converter wrote fp16, with weights rounded from the original's."""
+    half, wanted = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+    weights = {tensor.name: tensor for tensor in original.graph.initializer}
+    tensors = list(made.graph.initializer)
+    for node in made.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i == half:
+                attribute.i = wanted
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+    for tensor in tensors:
+        if tensor.data_type == half:
+            source = onnx.numpy_helper.to_array(weights.get(tensor.name, tensor)).astype(np.float32)
+            raw = _upper_halves(source).tobytes()
+            tensor.CopyFrom(onnx.TensorProto(name=tensor.name, dims=source.shape, data_type=wanted, raw_data=raw))
+    for value in (*made.graph.input, *made.graph.value_info, *made.graph.output):
+        if value.type.tensor_type.elem_type == half:
+            value.type.tensor_type.elem_type = wanted
+
+
+def _upper_halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Upper 16 bits of 32-bit floats, rounded to the nearest even ones."""
+    bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")

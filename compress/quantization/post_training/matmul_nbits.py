@@ -1,0 +1,76 @@
+"""ONNX Runtime's operator for weights of a few bits, MatMulNBits.
+
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#commicrosoftmatmulnbits
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from compress.onnx_graph.graph import Graph, attributes
+from compress.quantization.post_training.blockwise import Blocks
+
+DOMAIN = "com.microsoft"
+INT8_ACTIVATIONS = 4
+"""Accuracy level at which activations are rounded to 8 bits, block by block."""
+
+
+def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: int, *, int8: bool) -> None:
+    """Put MatMulNBits in the place of a MatMul or Gemm, in place; the float weight goes.
+
+    Args:
+        graph: of the model; must be looked up anew afterwards.
+        node: MatMul, or Gemm whose first input is not transposed.
+        blocks: its rounded weight; of a Gemm with ``alpha`` in it.
+        bits: 4 or 8.
+        int8: whether the runtime may round activations to 8 bits.
+    """
+    outputs, count, size = blocks.codes.shape
+    names = [f"{node.name}.{part}" for part in ("codes", "scales", "zeros")]
+    codes, zeros = blocks.codes, blocks.zeros
+    if bits == 4:
+        codes = _nibbles(codes)
+        zeros = _nibbles(np.pad(zeros, ((0, 0), (0, count % 2))))
+    arrays = (codes, blocks.scales.ravel(), zeros.ravel())
+    for name, array in zip(names, arrays, strict=True):
+        graph.model.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+    bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
+    product = f"{node.output[0]}.product" if bias else node.output[0]
+    settings = {"K": blocks.inputs, "N": outputs, "bits": bits, "block_size": size}
+    if int8:
+        settings["accuracy_level"] = INT8_ACTIVATIONS
+    inputs = [node.input[0], *names]
+    made = [onnx.helper.make_node("MatMulNBits", inputs, [product], node.name, domain=DOMAIN, **settings)]
+    if bias:
+        bias = _scaled_bias(graph, node, bias)
+        made.append(onnx.helper.make_node("Add", [product, bias], node.output[:1], f"{node.name}.bias"))
+    position = list(graph.model.graph.node).index(node)
+    del graph.model.graph.node[position]
+    for offset, each in enumerate(made):
+        graph.model.graph.node.insert(position + offset, each)
+
+
+def finish(model: onnx.ModelProto) -> None:
+    """Declare the operator's domain, and drop constants that nothing reads any more."""
+    if all(entry.domain != DOMAIN for entry in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def _nibbles(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Two neighbours in a byte, the first in its lower half."""
+    return np.asarray(values[..., 0::2] | (values[..., 1::2] << 4), dtype=np.uint8)
+
+
+def _scaled_bias(graph: Graph, node: onnx.NodeProto, name: str) -> str:
+    beta = float(attributes(node).get("beta", 1.0))
+    values = graph.constant(name)
+    if beta == 1.0 or values is None:
+        return name
+    graph.set(node, 2, (values * beta).astype(values.dtype))
+    return str(node.input[2])

@@ -1,0 +1,196 @@
+"""Which operators are quantized, and ONNX Runtime's quantizer run with ranges of our own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+
+from certify.core.errors import ModelError
+from compress.core.targets import Target
+from compress.onnx_graph.graph import COMPUTE, Graph, failures
+
+Operators = Literal["auto", "all", "weights"]
+
+NORMALISED = frozenset(
+    {"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "SkipLayerNormalization"}
+)
+FREE_OUTPUTS = ("MatMul", "Gemm")
+"""Operators whose integer kernels give floats, where their output goes to floats anyway."""
+REMOVABLE = frozenset({"Relu", "Clip"})
+"""Activations that the quantizer takes out, because the range of their output does the same."""
+
+
+@dataclass(frozen=True)
+class QuantizationPlan:
+    """What becomes integers.
+
+    Attributes:
+        kinds: types of operators.
+        excluded: names of nodes of these types that stay float.
+        free_outputs: types whose outputs stay float.
+    """
+
+    kinds: frozenset[str]
+    excluded: tuple[str, ...]
+    free_outputs: tuple[str, ...]
+
+
+def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[str]) -> QuantizationPlan:
+    """Choose what is quantized.
+
+    In a network with layer normalisation or attention only operators with weights are: rounding what enters a
+    LayerNorm, Softmax or GELU costs most of the accuracy (Bondarenko et al. 2021, arXiv 2109.12948), and their
+    integer forms gain nothing. Elsewhere everything is that lies between two convolutions.
+
+    Args:
+        graph: the float model.
+        target: whose kernels count.
+        operators: ``weights``, ``all``, or ``auto`` for the rule above.
+        kept: names of nodes that stay float.
+    """
+    only_weights = operators == "weights" or (operators == "auto" and is_transformer(graph))
+    if not only_weights:
+        return QuantizationPlan(
+            target.operators, tuple(kept), () if target.quantize_outputs else tuple(sorted(target.operators))
+        )
+    kinds = COMPUTE & target.operators
+    loose = [node.name for node in graph.nodes if node.op_type in kinds and not graph.has_weight(node)]
+    free = FREE_OUTPUTS if target.quantize_outputs else tuple(sorted(kinds))
+    return QuantizationPlan(kinds, tuple(dict.fromkeys((*kept, *loose))), free)
+
+
+def is_transformer(graph: Graph) -> bool:
+    """Whether a graph normalises layers, or multiplies activations with each other as attention does."""
+    products = [node for node in graph.nodes if node.op_type == "MatMul"]
+    between = any(not any(name in graph.tensors for name in node.input) for node in products)
+    return between or any(node.op_type in NORMALISED for node in graph.nodes)
+
+
+def observed_names(graph: Graph, plan: QuantizationPlan) -> list[str]:
+    """Values whose ranges the quantizer asks for, in the order of the graph.
+
+    The input of a ReLU that nothing else reads takes the range of its output.
+    """
+    wanted: dict[str, None] = {}
+    for node in graph.nodes:
+        if node.op_type in plan.kinds and node.name not in plan.excluded:
+            wanted.update(dict.fromkeys(name for name in (*node.input, *node.output) if graph.is_float(name)))
+    return [name for name in wanted if _removable_after(graph, plan, name) not in wanted]
+
+
+def quantized(
+    model: onnx.ModelProto,
+    plan: QuantizationPlan,
+    ranges: Mapping[str, tuple[float, float]],
+    target: Target,
+    *,
+    per_channel: bool,
+) -> onnx.ModelProto:
+    """Put Q/DQ pairs around the chosen operators.
+
+    Args:
+        model: float, prepared; left as it is.
+        plan: what becomes integers.
+        ranges: low and high end of every value of :func:`observed_names`.
+        target: types, symmetry and range of the weights.
+        per_channel: whether each output channel of a weight has its own scale.
+
+    Raises:
+        ModelError: ONNX Runtime's quantizer can't work with the model.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+    graph = Graph(model)
+    filled = dict(ranges)
+    for node in graph.nodes:
+        if node.op_type in REMOVABLE and node.output[0] in ranges:
+            filled.setdefault(node.input[0], ranges[node.output[0]])
+    data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in filled.items()}
+    options: dict[str, Any] = {
+        "ActivationSymmetric": target.symmetric,
+        "QuantizeBias": target.quantize_bias,
+        "OpTypesToExcludeOutputQuantization": list(plan.free_outputs),
+    }
+    try:
+        quantizer = QDQQuantizer(
+            copy.deepcopy(model),
+            per_channel,
+            target.reduce_range,
+            types[target.weight_type],
+            types[target.activation_type],
+            TensorsData(CalibrationMethod.MinMax, data),
+            [],
+            list(plan.excluded),
+            sorted(plan.kinds),
+            options,
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    except failures() as error:
+        raise ModelError(f"ONNX Runtime could not quantize the model: {error}") from error
+    # copied, because a message gives memory back as a whole only: the floats that are gone from it would stay
+    made = onnx.ModelProto()
+    made.CopyFrom(quantizer.model.model)
+    _round_before_blocks(made.graph)
+    _leave_outputs_float(made.graph)
+    return made
+
+
+def _round_before_blocks(graph: onnx.GraphProto) -> None:
+    """Let SpaceToDepth, which only moves values, move bytes: what it gives stays the same."""
+    readers = _readers(graph)
+    for node in graph.node:
+        reader = readers[node.output[0]][0] if len(readers.get(node.output[0], ())) == 1 else None
+        if node.op_type != "SpaceToDepth" or reader is None or reader.op_type != "QuantizeLinear":
+            continue
+        moved, rounded = copy.deepcopy(node), copy.deepcopy(reader)
+        rounded.input[0], rounded.output[0] = node.input[0], f"{node.output[0]}.rounded"
+        moved.input[0], moved.output[0] = rounded.output[0], reader.output[0]
+        node.CopyFrom(rounded)
+        reader.CopyFrom(moved)
+
+
+def _leave_outputs_float(graph: onnx.GraphProto) -> None:
+    """Take the rounding off what the model gives, where the kernel that gives it has the floats already."""
+    producers = {name: node for node in graph.node for name in node.output}
+    readers = _readers(graph)
+    scales: set[str] = set()
+    for output in graph.output:
+        restored = producers.get(output.name)
+        if restored is None or restored.op_type != "DequantizeLinear" or output.name in readers:
+            continue
+        rounded = producers.get(restored.input[0])
+        source = producers.get(rounded.input[0]) if rounded is not None else None
+        if rounded is None or source is None or source.op_type not in FREE_OUTPUTS:
+            continue
+        if len(readers[source.output[0]]) == len(readers[rounded.output[0]]) == 1:
+            source.output[0] = output.name
+            graph.node.remove(restored)
+            graph.node.remove(rounded)
+            scales |= {*rounded.input[1:], *restored.input[1:]}
+    scales -= {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in scales]:
+        graph.initializer.remove(tensor)  # nothing reads them any more, of which runtimes would warn
+
+
+def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def _removable_after(graph: Graph, plan: QuantizationPlan, name: str) -> str | None:
+    """Output of the ReLU or Clip that is the only reader of a value and is quantized itself."""
+    reader = graph.only_consumer(name)
+    taken = reader is not None and reader.op_type in REMOVABLE & plan.kinds and reader.name not in plan.excluded
+    return reader.output[0] if taken and reader is not None else None

@@ -1,0 +1,194 @@
+"""One model made ready once, then quantized with this or that layer kept in floats."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compress.core import onnx_file
+from compress.core.context import PassContext
+from compress.core.model_stats import file_scores
+from compress.core.pass_protocol import Declined
+from compress.core.targets import Target
+from compress.onnx_graph.graph import Array, Graph
+from compress.quantization.post_training.bias_correction import correct_biases, correctable, mean_inputs, own_biases
+from compress.quantization.post_training.calibration import Feeds, ranges
+from compress.quantization.post_training.equalization import equalize
+from compress.quantization.post_training.qdq import Operators, observed_names, plan, quantized
+from compress.quantization.post_training.ranges import Calibration
+from compress.quantization.post_training.saturation import Saturation, simulate
+from compress.quantization.post_training.sensitivity import output_noise
+from compress.quantization.post_training.smoothing import find_sites, smooth
+
+MEANS_FROM = 32
+"""Samples that means and layers' noise are taken from."""
+VALIDATED = 1024
+"""Validation samples that a loss is judged on, evenly spread over those that there are."""
+
+
+@dataclass(frozen=True)
+class StaticSettings:
+    """What static quantization is asked for; the fields are those of the pass QuantizeStatic.
+
+    Attributes:
+        asked_by: name of the pass, for errors.
+        target: types and kernels.
+        operators: which operators are quantized.
+        per_channel: whether each output channel of a weight has a scale of its own.
+        samples: calibration samples that are looked at.
+        batch: of them in one run.
+        calibration: how a range follows from them.
+        percentile: share of the values inside a range, for ``percentile``.
+        equalize: whether neighbouring layers are equalised; None for where scales are one a tensor.
+        smooth: alpha of SmoothQuant; 0 for none.
+        correct_bias: whether biases take back the mean error of rounded weights.
+        max_loss: relative loss in percent above which layers stay float; None for the budget.
+        max_float: largest share of the layers that may.
+        keep_nodes: nodes that stay float.
+        keep_first: whether the first layer does.
+        keep_last: whether the last layer does.
+    """
+
+    asked_by: str
+    target: Target
+    operators: Operators
+    per_channel: bool
+    samples: int
+    batch: int
+    calibration: Calibration
+    percentile: float
+    equalize: bool | None
+    smooth: float
+    correct_bias: bool
+    max_loss: float | None
+    max_float: float
+    keep_nodes: tuple[str, ...]
+    keep_first: bool
+    keep_last: bool
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Relative loss of accuracy on the same samples, in percent.
+
+    Attributes:
+        value: negative for a gain.
+        shown: what is beyond the sampling error of paired differences (one standard error); chance flips of a few
+            samples show nothing.
+    """
+
+    value: float
+    shown: float
+
+    @classmethod
+    def of(cls, before: Array, after: Array) -> Loss:
+        """From what was right before and after, bool (n,)."""
+        right = max(1, int(before.sum()))
+        lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+        value = 100 * (lost - gained) / right
+        return cls(value, value - 100 * math.sqrt(lost + gained) / right)
+
+
+class Quantizer:
+    """A float model with its ranges, from which quantized ones are made.
+
+    Args:
+        settings: what is asked for.
+        source: the float file.
+        graph: prepared, with at least one layer with weights; it is equalised and smoothed in place.
+        context: calibration and validation data, and progress.
+
+    Raises:
+        UsageError: there are no calibration samples.
+        ModelError: the model does not run.
+
+    Attributes:
+        notes: what was done before rounding, for the record.
+        declined: what was left alone before rounding.
+    """
+
+    def __init__(self, settings: StaticSettings, source: Path, graph: Graph, context: PassContext) -> None:
+        self._settings = settings
+        self._source = source
+        self._target = settings.target
+        self._context = context
+        self._floats = graph
+        self._feeds = Feeds(context, graph.model, settings.samples, settings.batch, settings.asked_by)
+        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), settings.batch, settings.asked_by)
+        self.notes: dict[str, Any] = {"calibration_samples": self._feeds.samples}
+        self.declined: tuple[Declined, ...] = ()
+        self._float_nodes: tuple[str, ...] = ()
+        self._make_easier()
+        self._floats = Graph(graph.model)
+        names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
+        feeds = self._feeds.watched(context.progress, "Calibrating")
+        self._ranges = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
+
+    def _make_easier(self) -> None:
+        """Equalise, smooth and give biases: the float model computes the same afterwards."""
+        settings, graph = self._settings, self._floats
+        if settings.equalize or (settings.equalize is None and not settings.per_channel):
+            self.notes["equalised_pairs"], declined = equalize(graph)
+            self.declined += declined
+        if settings.smooth and (sites := find_sites(graph)) != ([], ()):
+            self._float_nodes = smooth(graph, sites[0], self._few, settings.smooth)
+            self.notes["smoothed"] = len(sites[0])
+            self.notes["smoothing_multiplications"] = len(self._float_nodes)
+            self.declined += sites[1]
+        if settings.correct_bias:
+            own_biases(graph)
+
+    @cached_property
+    def _means(self) -> dict[str, Array]:
+        return mean_inputs(self._floats, correctable(self._floats), self._few)
+
+    def make(self, kept: Sequence[str]) -> onnx.ModelProto:
+        """Quantize with some nodes kept in floats."""
+        settings = self._settings
+        chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
+        made = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
+        if settings.correct_bias:
+            self.notes["corrected_biases"] = correct_biases(self._floats, Graph(made), self._means)
+        return made
+
+    def loss(self, made: onnx.ModelProto) -> Loss:
+        """Loss of accuracy against the float file on validation data."""
+        with tempfile.TemporaryDirectory(dir=self._context.workspace, prefix=".validate.") as scratch:
+            written = Path(scratch) / "quantized.onnx"
+            onnx_file.save(made, written)
+            return Loss.of(self._correct, self._scored(written))
+
+    @cached_property
+    def _correct(self) -> Array:
+        return self._scored(self._source)
+
+    def _scored(self, path: Path) -> Array:
+        context = self._context
+        split = context.data.part("validation", self._settings.asked_by)
+        if len(split) > VALIDATED:
+            split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
+        return file_scores(path, split, context.preprocess, len(context.data.classes)).correct
+
+    def worst_first(self, made: onnx.ModelProto) -> list[str]:
+        """Names of the quantized layers, the one that disturbs the output most first."""
+        layers = len(self._floats.weighted())
+        noise = {}
+        with self._context.progress.task("Finding layers that suffer", layers) as bar:
+            feeds = list(self._few)
+            for name, ratio_db in output_noise(self._floats, Graph(made), self._context.preprocess.output_name, feeds):
+                noise[name] = ratio_db
+                bar.advance(1)
+        return sorted(noise, key=lambda name: noise[name])
+
+    def saturation(self, made: Graph) -> Saturation:
+        """What 16-bit sums would clip, simulated on one batch."""
+        one = Feeds(self._context, made.model, self._settings.batch, self._settings.batch, self._settings.asked_by)
+        return simulate(made, one, self._context.seed)

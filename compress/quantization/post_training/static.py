@@ -1,0 +1,100 @@
+"""Static quantization: 8-bit weights and activations, with as many layers kept in floats as the budget asks for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from certify.model_file.onnx_graph.load import load_model
+from compress.core import onnx_file
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.onnx_graph.graph import Graph, count_types, require_nodes, session
+from compress.quantization.post_training.prepare import prepared
+from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
+from compress.quantization.post_training.sensitivity import fewest_kept
+
+
+def quantize_static(settings: StaticSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
+    """Write a quantized file; the given one, declined, where there is nothing to quantize.
+
+    Args:
+        settings: what is asked for.
+        path: of an ONNX file.
+        context: calibration and validation samples, and the folder of the new file.
+
+    Raises:
+        UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
+        ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
+    """
+    target = settings.target
+    folder = context.workspace or path.parent
+    if any(node.op_type == "QuantizeLinear" for node in load_model(path).graph.node):
+        return path, PassRecord.refused("its activations are quantized already, and rounding twice only loses")
+    graph = Graph(prepared(path, folder))
+    before = [node.name for node in graph.weighted()]
+    kept = _kept(settings, graph, before)
+    if not before:
+        return path, PassRecord.refused("it has no float layer with weights")
+    quantizer = Quantizer(settings, path, graph, context)
+    made, budget = _within_budget(settings, quantizer, kept, before, context)
+    written = folder / f"{path.stem}.int8.onnx"
+    with onnx_file.replacing(written) as beside:
+        onnx_file.save(made, beside)
+        session(beside)  # the runtime loads it
+    after = Graph(made)
+    remaining = [node.name for node in after.weighted()]
+    done = {
+        "target": target.name,
+        "why": target.reason,
+        "activation_type": target.activation_type,
+        "weight_type": target.weight_type,
+        "weight_bits": 7 if target.reduce_range else 8,
+        "per_channel": settings.per_channel,
+        "calibration": settings.calibration,
+        **quantizer.notes,
+        **budget,
+        "quantized": len(before) - len(remaining),
+        "kept_float": len(remaining),
+        "operators": count_types(made.graph),
+    }
+    if target.saturates:
+        done["saturation"] = asdict(quantizer.saturation(after))
+    reasons = dict.fromkeys(kept, "the recipe keeps it float")
+    reasons |= dict.fromkeys(budget.get("left_float", ()), "the loss on validation data was above the budget")
+    why = "ONNX Runtime's quantizer leaves it float"
+    left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
+    return written, PassRecord(done, (*quantizer.declined, *left))
+
+
+def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:
+    """Names of the nodes that stay float because the recipe says so."""
+    require_nodes(graph, settings.keep_nodes)
+    ends = weighted[:1] * settings.keep_first + weighted[-1:] * settings.keep_last
+    return list(dict.fromkeys((*settings.keep_nodes, *ends)))
+
+
+def _within_budget(
+    settings: StaticSettings, quantizer: Quantizer, kept: list[str], weighted: list[str], context: PassContext
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The quantized model, with as many of the worst layers in floats as the budget asks for.
+
+    The second value goes into the record: the loss, and the layers that were left float for it.
+    """
+    made = quantizer.make(kept)
+    budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
+    if budget is None or not context.data.validation:
+        return made, {}
+    loss = quantizer.loss(made)
+    most = int(settings.max_float * len(weighted))
+    if loss.shown <= budget or most == 0:
+        return made, {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
+    worst = [name for name in quantizer.worst_first(made) if name not in kept]
+    count = fewest_kept(lambda n: quantizer.loss(quantizer.make([*kept, *worst[:n]])).shown, budget, most)
+    made = quantizer.make([*kept, *worst[:count]])
+    loss = quantizer.loss(made)
+    notes = {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
+    return made, {**notes, "left_float": worst[:count]}

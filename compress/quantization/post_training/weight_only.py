@@ -1,0 +1,159 @@
+"""Weights of matrix products in blocks of few bits, while activations stay float."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from compress.core import onnx_file
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.onnx_graph.graph import Array, Graph, attributes, require_nodes, session, signal_to_noise_db
+from compress.quantization.post_training.blockwise import (
+    Blocks,
+    RoundingMethod,
+    round_half_quadratic,
+    round_nearest,
+    round_with_hessian,
+)
+from compress.quantization.post_training.calibration import Feeds
+from compress.quantization.post_training.hessians import hessians
+from compress.quantization.post_training.matmul_nbits import finish, replace_product
+from compress.quantization.post_training.prepare import prepared
+
+HESSIAN_ELEMENTS = 1 << 26
+"""Elements of the Hessians that are summed up in one run over the samples (256 MiB)."""
+ONLY_PRODUCTS = "the runtime has blocks of few bits for matrix products alone"
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """What weight-only quantization is asked for; the fields are those of the pass QuantizeWeights.
+
+    Attributes:
+        asked_by: name of the pass, for errors.
+        bits: of a weight.
+        block: inputs that share a scale.
+        rounding: ``rtn``, ``hqq`` or ``gptq``.
+        symmetric: whether the zero point is the middle of the codes.
+        int8_activations: whether the runtime may round activations block by block.
+        samples: calibration samples that gptq looks at.
+        batch: of them in one run.
+        keep_nodes: names of nodes that stay float.
+    """
+
+    asked_by: str
+    bits: int
+    block: int
+    rounding: RoundingMethod
+    symmetric: bool
+    int8_activations: bool
+    samples: int
+    batch: int
+    keep_nodes: tuple[str, ...]
+
+
+def quantize_weights(settings: WeightSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
+    """Write a file with rounded weights; the given one, declined, where there is no matrix product.
+
+    Args:
+        settings: what is asked for.
+        path: of an ONNX file.
+        context: calibration samples, and the folder of the new file.
+
+    Raises:
+        UsageError: ``keep_nodes`` names a node that does not exist, or gptq has no calibration samples.
+        ModelError: ONNX Runtime can't prepare, run or load the file.
+    """
+    folder = context.workspace or path.parent
+    graph = Graph(prepared(path, folder))
+    nodes, declined = _products(settings, graph)
+    if not nodes:
+        return path, PassRecord.refused(f"it has no matrix product with float weights to round: {ONLY_PRODUCTS}")
+    noise = {}
+    rounded = []
+    with context.progress.task("RoundingMethod weights", len(nodes)) as bar:
+        for node, weight, hessian in _with_hessians(settings, graph, nodes, context):
+            blocks = _rounded(settings, weight, hessian)
+            noise[node.name] = signal_to_noise_db(weight, blocks.values)
+            rounded.append((node, blocks))
+            bar.advance(1)
+    for node, blocks in rounded:
+        replace_product(graph, node, blocks, settings.bits, int8=settings.int8_activations)
+    finish(graph.model)
+    written = folder / f"{path.stem}.int{settings.bits}w.onnx"
+    with onnx_file.replacing(written) as beside:
+        onnx_file.save(graph.model, beside)
+        session(beside)  # the runtime loads it
+    worst = min(noise, key=lambda name: noise[name])
+    done = {
+        "bits": settings.bits,
+        "block": settings.block,
+        "rounding": settings.rounding,
+        "int8_activations": settings.int8_activations,
+        "quantized": len(nodes),
+        "worst": worst,
+        "worst_signal_to_noise_db": noise[worst],
+    }
+    return written, PassRecord(done, tuple(declined))
+
+
+def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodeProto], list[Declined]]:
+    """Matrix products that are rounded, and what is left alone."""
+    require_nodes(graph, settings.keep_nodes)
+    found, declined = [], [Declined(name, "the recipe keeps it float") for name in settings.keep_nodes]
+    others: dict[str, int] = {}
+    for node in graph.weighted():
+        if node.op_type not in ("MatMul", "Gemm"):
+            others[node.op_type] = others.get(node.op_type, 0) + 1
+        elif node.name in settings.keep_nodes:
+            continue
+        elif len(graph.tensors[node.input[1]].dims) != 2 or attributes(node).get("transA", 0):
+            declined.append(Declined(node.name, "its operands are no plain matrices"))
+        else:
+            found.append(node)
+    declined += [Declined(f"{count} {kind}", ONLY_PRODUCTS) for kind, count in others.items()]
+    return found, declined
+
+
+def _rounded(settings: WeightSettings, weight: Array, hessian: Array | None) -> Blocks:
+    bits, block, symmetric = settings.bits, settings.block, settings.symmetric
+    if hessian is not None:
+        return round_with_hessian(weight, hessian, bits, block, symmetric=symmetric)
+    if settings.rounding == "hqq":
+        return round_half_quadratic(weight, bits, block, symmetric=symmetric)
+    return round_nearest(weight, bits, block, symmetric=symmetric)
+
+
+def _with_hessians(
+    settings: WeightSettings, graph: Graph, nodes: Sequence[onnx.NodeProto], context: PassContext
+) -> Iterator[tuple[onnx.NodeProto, Array, Array | None]]:
+    """Each product with its weight (N, K) and, for gptq, its Hessian (K, K)."""
+    if settings.rounding != "gptq":
+        for node in nodes:
+            yield node, _weight(graph, node), None
+        return
+    feeds = Feeds(context, graph.model, settings.samples, settings.batch, settings.asked_by)
+    group: list[onnx.NodeProto] = []
+    elements = 0
+    for position, node in enumerate(nodes):
+        group.append(node)
+        elements += _weight(graph, node).shape[1] ** 2
+        if elements >= HESSIAN_ELEMENTS or position == len(nodes) - 1:
+            found = hessians(graph, group, feeds)
+            for each in group:
+                yield each, _weight(graph, each), found[each.name]
+            group, elements = [], 0
+
+
+def _weight(graph: Graph, node: onnx.NodeProto) -> Array:
+    """Weight (N, K) of a matrix product, with the factor of a Gemm in it."""
+    weight = graph.weight(node)
+    if weight is None:
+        raise ValueError(f"'{node.name}' has no constant weight")
+    turned = weight if attributes(node).get("transB", 0) else weight.T
+    return np.asarray(turned * np.float32(attributes(node).get("alpha", 1.0)), dtype=np.float32)

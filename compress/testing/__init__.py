@@ -1,0 +1,15 @@
+"""Checks for passes: run them on a pass of your own with :func:`check_pass`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.testing.battery import CHECKS as CHECKS
+    from compress.testing.battery import CheckFailed as CheckFailed
+    from compress.testing.battery import check_pass as check_pass
+
+
+__getattr__, __dir__ = door(__name__, {"battery": ("CHECKS", "CheckFailed", "check_pass")})

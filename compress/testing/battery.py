@@ -1,0 +1,260 @@
+"""The checks that every pass has to pass, whoever wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from certify.core.errors import LeanmarkError
+from certify.core.files import sha256_file
+from certify.data import Dataset, default_preprocess
+from compress.core.context import PassContext, PassData
+from compress.core.model_stats import state_digest
+from compress.core.pass_protocol import Pass, PassRecord
+from compress.core.targets import TARGETS
+from compress.exchange.onnx_export import EXPORT_FAILURES, export
+from compress.exchange.parity import run_onnx
+from compress.testing.networks import CLASSES, blobs, network
+
+BATCH = 5
+UNLIKELY_SEED = 0x5EED
+Model = nn.Module | Path
+
+
+class CheckFailed(AssertionError):
+    """A pass does not hold what every pass promises."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A pass and what it is tried on.
+
+    Attributes:
+        tried: the configured pass.
+        model: a module or an ONNX file, by the stage of the pass.
+        context: with the model's original as the teacher and a folder of its own.
+    """
+
+    tried: Pass
+    model: Model
+    context: PassContext
+
+    def apply(self) -> tuple[Any, PassRecord]:
+        """Apply the pass.
+
+        Raises:
+            CheckFailed: the record is not a PassRecord.
+        """
+        made, record = self.tried.apply(self.model, self.context)
+        _require(isinstance(record, PassRecord), f"gave a {type(record).__name__} where a PassRecord is wanted")
+        return made, record
+
+
+def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
+    """Try a pass on a small network and check what every pass promises.
+
+    It says what it is and when not to use it; refuses unknown parameters and cannot be changed; leaves its input, its
+    teacher, the global generators and the folder as they were; gives the same model under one seed; records in plain
+    JSON what it did; and its result exports and runs.
+
+    Args:
+        pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.
+        model: a classifier of 4 classes for (n, 3, 32, 32), or an ONNX file with one; by default the network that the
+            ``tags`` name.
+
+    Raises:
+        CheckFailed: a promise is not kept; the sentence names the pass and the check.
+
+    Example:
+        >>> from compress.passes.low_rank import LowRank
+        >>> check_pass(LowRank)
+    """
+    tried = pass_ if isinstance(pass_, Pass) else pass_(**pass_.tags.quick)
+    for name, check in CHECKS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                check(_trial(tried, model, Path(folder)))
+            except CheckFailed as error:
+                raise CheckFailed(f"{type(tried).__name__} {error} (check: {name})") from error
+
+
+def _trial(tried: Pass, given: Model | None, folder: Path) -> Trial:
+    dataset = _dataset()
+    original = given if isinstance(given, nn.Module) else network(tried.tags.tried_on)
+    context = PassContext(
+        data=PassData.without_test(dataset),
+        preprocess=default_preprocess(dataset),
+        target=TARGETS["cpu-vnni"],
+        teacher=original,
+        workspace=folder,
+    )
+    if tried.stage == "torch":
+        return Trial(tried, original, context)
+    path = folder / "given.onnx"
+    path.write_bytes(given.read_bytes() if isinstance(given, Path) else _exported(tried.tags.tried_on))
+    return Trial(tried, path, context)
+
+
+@functools.cache
+def _dataset() -> Dataset:
+    return blobs()
+
+
+@functools.cache
+def _exported(name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "exported.onnx"
+        export(network(name), default_preprocess(_dataset()), path, classes=CLASSES)
+        return path.read_bytes()
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise CheckFailed(sentence)
+
+
+def _digest(model: Model) -> str:
+    return sha256_file(model) if isinstance(model, Path) else state_digest(model)
+
+
+def _check_description(trial: Trial) -> None:
+    kind = type(trial.tried)
+    text = inspect.getdoc(kind) or ""
+    _require(bool(getattr(kind, "name", "")), "has no name")
+    _require(getattr(kind, "version", 0) >= 1, "has no version of at least 1")
+    _require(kind.stage in ("torch", "onnx"), f"has the stage '{kind.stage}', not torch or onnx")
+    _require("When not to use it:" in text, "does not say 'When not to use it:' in its docstring")
+    _require("Paper" in text, "names no paper in its docstring ('Papers: ...', if only that there is none)")
+    silent = [name for name, field in kind.model_fields.items() if not field.description]
+    _require(not silent, f"does not describe its parameters {', '.join(silent)}")
+
+
+def _check_unknown_parameter(trial: Trial) -> None:
+    try:
+        type(trial.tried).model_validate({**trial.tried.config(), "no_such_parameter": 1})
+    except ValidationError as error:
+        _require("no_such_parameter" in str(error), "refuses an unknown parameter without naming it")
+        return
+    raise CheckFailed("takes an unknown parameter without a word")
+
+
+def _check_frozen(trial: Trial) -> None:
+    try:
+        trial.tried.anything = 1  # type: ignore[attr-defined]
+    except ValueError:
+        return
+    raise CheckFailed("can be changed once it is made")
+
+
+def _check_config(trial: Trial) -> None:
+    config = json.loads(json.dumps(trial.tried.config(), allow_nan=False))
+    again = type(trial.tried).model_validate_json(json.dumps(config), strict=True)
+    _require(again == trial.tried, "is not the same after its config went through JSON")
+
+
+def _check_input(trial: Trial) -> None:
+    before = _digest(trial.model)
+    teacher = None if trial.context.teacher is None else state_digest(trial.context.teacher)
+    made, _ = trial.apply()
+    _require(_digest(trial.model) == before, "changed the model that it was given")
+    _require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "changed the teacher")
+    _require(made is not trial.model, "gave back the very model that it was given")
+    _require(_digest(made) != before, "did nothing; name a network in its tags that it has something to do with")
+
+
+def _check_record(trial: Trial) -> None:
+    _, record = trial.apply()
+    why = "; ".join(each.why for each in record.declined)
+    _require(record.changed, f"recorded that it did nothing ({why or 'without a reason'})")
+    _require(all(each.what and each.why for each in record.declined), "declined something without a reason")
+    try:
+        plain = json.loads(json.dumps(record.to_json(), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise CheckFailed(f"recorded values that are not JSON ({error})") from error
+    _require(plain == record.to_json(), "recorded values that JSON changes, such as tuples")
+
+
+def _check_seed(trial: Trial) -> None:
+    if not trial.tried.tags.deterministic:
+        return
+    digests = []
+    for run in range(2):
+        with _global_seed(run):
+            digests.append(_digest(trial.apply()[0]))
+    _require(digests[0] == digests[1], "gave two models under one seed; draw from context.seed alone")
+
+
+def _check_generators(trial: Trial) -> None:
+    with _global_seed(UNLIKELY_SEED):
+        before = torch.get_rng_state(), _numpy_state()
+        trial.apply()
+        same = torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()
+    _require(same, "moved a global random generator; use a generator of its own or torch.random.fork_rng")
+
+
+@contextlib.contextmanager
+def _global_seed(seed: int) -> Iterator[None]:
+    """Give both global generators a seed, and put them back afterwards."""
+    before = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
+
+
+def _numpy_state() -> str:
+    return str(sorted(np.random.get_state(legacy=False).items()))
+
+
+def _check_export(trial: Trial) -> None:
+    made, _ = trial.apply()
+    context = trial.context
+    with tempfile.TemporaryDirectory() as folder:
+        path = made if isinstance(made, Path) else Path(folder) / "exported.onnx"
+        try:
+            if isinstance(made, nn.Module):
+                export(made, context.preprocess, path, classes=CLASSES)
+            shape = run_onnx(path, context.sample(BATCH).numpy()).shape
+        except (LeanmarkError, *EXPORT_FAILURES) as error:
+            raise CheckFailed(f"gave a model that can't be exported and run ({error})") from error
+    _require(shape == (BATCH, CLASSES), f"gave a model with outputs {shape}, not {(BATCH, CLASSES)}")
+
+
+def _check_folder(trial: Trial) -> None:
+    folder = trial.context.workspace or Path()
+    before = set(folder.rglob("*"))
+    made, _ = trial.apply()
+    left = set(folder.rglob("*")) - before - ({made} if isinstance(made, Path) else set())
+    _require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
+
+
+CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(
+    {
+        "description": _check_description,
+        "unknown_parameter": _check_unknown_parameter,
+        "frozen": _check_frozen,
+        "config": _check_config,
+        "input": _check_input,
+        "record": _check_record,
+        "seed": _check_seed,
+        "generators": _check_generators,
+        "export": _check_export,
+        "folder": _check_folder,
+    }
+)

@@ -1,0 +1,22 @@
+"""Training: optimisation, distillation, data loading, several devices, and the training of baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.training.optimization import NO_HOOKS as NO_HOOKS
+    from compress.training.optimization import Hooks as Hooks
+    from compress.training.optimization import TrainingConfig as TrainingConfig
+    from compress.training.training import train as train
+
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "optimization": ("Hooks", "TrainingConfig", "NO_HOOKS"),
+        "training": ("train",),
+    },
+)

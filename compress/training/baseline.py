@@ -1,0 +1,165 @@
+"""The baseline of a model without trained weights: trained here on the data, and kept for the next run."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import safetensors
+import torch
+from torch import nn
+
+from certify.core.errors import DataError
+from certify.core.folders import cache_folder
+from certify.core.progress import Progress, Silent
+from certify.data import Dataset, Preprocess, Split
+from compress.models import weights
+from compress.models.built import BuiltModel
+from compress.training.recovery import FLIPPED_FROM
+from compress.training.training import TrainingConfig, TrainingResult, train
+
+FROM_SCRATCH = TrainingConfig()
+FINE_TUNING = TrainingConfig(epochs=8, lr=2e-4)
+"""A new classifier on weights that are good already: the same, more carefully."""
+KEPT_FORMAT = 1
+
+
+def trained_baseline(
+    built: BuiltModel,
+    dataset: Dataset,
+    preprocess: Preprocess,
+    *,
+    seed: int = 0,
+    cache: Path | None = None,
+    max_train_time: float | None = None,
+    progress: Progress | None = None,
+    config: TrainingConfig | None = None,
+) -> tuple[nn.Module, str, bool, TrainingResult | None]:
+    """Give the model that everything is compared with, trained if it is not yet.
+
+    Args:
+        built: the model; left as it is.
+        dataset: the data.
+        preprocess: the contract.
+        seed: of the training.
+        cache: folder of kept baselines; the user's cache folder where it is None.
+        max_train_time: seconds of training at most; None for as long as it takes.
+        progress: where to say how far it is.
+        config: how to train; by default made for small data sets, milder for weights with a new classifier.
+
+    Returns:
+        The model on the CPU in evaluation mode; where it comes from, in words; whether it was kept from an earlier
+        run; what the training did (None if there was none, or it was an earlier one's).
+
+    Raises:
+        DataError: the data has no train or validation part to train on.
+        ModelError: training does not converge.
+    """
+    if not built.needs_training:
+        return copy.deepcopy(built.model).eval(), built.origin, False, None
+    if dataset.train is None or dataset.validation is None:
+        raise DataError(
+            f"{built.spec} has no trained classifier for data '{dataset.name}', which has no train and validation "
+            "parts to train one on; give WEIGHTS that fit, or data with a train part."
+        )
+    shown = progress or Silent()
+    chosen = config or replace(
+        FINE_TUNING if built.pretrained else FROM_SCRATCH, flip=min(dataset.input_size) > FLIPPED_FROM
+    )
+    path = (cache or cache_folder()) / "baselines" / f"{_key(built, dataset, preprocess, seed, chosen, max_train_time)}"
+    path = path.with_suffix(".safetensors")
+    model = copy.deepcopy(built.model)
+    if path.is_file():
+        origin = _take(path, model)
+        if origin is not None:
+            shown.say(f"The baseline {built.spec} was trained in an earlier run and is taken from {path}.")
+            return model.eval(), origin, True, None
+        shown.say(f"The kept baseline {path} is damaged; it is trained again.")
+
+    deadline = None if max_train_time is None else time.monotonic() + max_train_time
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = train(
+        model,
+        dataset,
+        preprocess,
+        chosen,
+        seed=seed,
+        deadline=deadline,
+        progress=shown,
+        description=f"Training the baseline {built.spec} on {dataset.name}",
+        resume=path.with_suffix(".training"),
+    )
+    origin = _origin(built, dataset, seed, result)
+    _keep(path, model, origin)
+    return model, origin, False, result
+
+
+def _origin(built: BuiltModel, dataset: Dataset, seed: int, result: TrainingResult) -> str:
+    epochs = f"{result.epochs_done} epoch{'' if result.epochs_done == 1 else 's'}"
+    trained = f"trained here on {dataset.name}, seed {seed}, {epochs}"
+    if result.stopped_early:
+        trained += " (stopped early: the time was up)"
+    return f"{built.origin}, {trained}" if built.pretrained else trained
+
+
+def _key(
+    built: BuiltModel,
+    dataset: Dataset,
+    preprocess: Preprocess,
+    seed: int,
+    config: TrainingConfig,
+    max_train_time: float | None,
+) -> str:
+    """Name of the kept file: everything that the trained weights depend on."""
+    start = hashlib.sha256()
+    for key, tensor in built.model.state_dict().items():
+        start.update(key.encode())
+        start.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    facts = {
+        "format": KEPT_FORMAT,
+        "factory": built.source.factory,
+        "kwargs": dict(built.source.kwargs),
+        "start": start.hexdigest(),
+        "train": _digest(dataset.train),
+        "validation": _digest(dataset.validation),
+        "test": dataset.test_digest(),
+        "preprocess": preprocess.digest(),
+        "config": asdict(config),
+        "seed": seed,
+        "max_train_time": max_train_time,
+        "torch": torch.__version__,
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return f"{built.spec.replace(':', '-')}-{dataset.name}-{digest[:16]}"
+
+
+def _digest(split: Split | None) -> str:
+    digest = hashlib.sha256()
+    if split is not None:
+        digest.update("".join(split.digests()).encode())
+        digest.update(split.labels.tobytes())
+    return digest.hexdigest()
+
+
+def _keep(path: Path, model: nn.Module, origin: str) -> None:
+    tensors = {key: value.detach().clone().contiguous() for key, value in model.state_dict().items()}
+    weights.write(tensors, path, metadata={"origin": origin})
+
+
+def _take(path: Path, model: nn.Module) -> str | None:
+    """Load kept weights into the model; their origin, or None where the file is damaged."""
+    wanted = model.state_dict()
+    try:
+        with safetensors.safe_open(str(path), framework="pt", device="cpu") as kept:  # type: ignore[no-untyped-call]
+            state = {key: kept.get_tensor(key) for key in kept.keys()}  # noqa: SIM118  not a mapping
+            origin = (kept.metadata() or {}).get("origin")
+    except (safetensors.SafetensorError, OSError):
+        return None
+    if origin is None or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in wanted.items()}:
+        return None
+    model.load_state_dict(state)
+    return str(origin)

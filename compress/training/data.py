@@ -1,0 +1,215 @@
+"""Data for torch: batches of preprocessed samples, read through certify.data and in no other way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from certify.core.errors import UsageError
+from certify.data import ImagePreprocess, Preprocess, Split
+
+IN_MEMORY_BYTES = 200_000_000
+"""Splits up to this size, made ready, are preprocessed once and kept."""
+SHIFT_DIVISOR = 16
+"""Augmentation moves an image by up to 1/16 of its side each way: 2 pixels of 32."""
+UNLABELLED = -100
+"""Label of a sample that has none: what torch's cross-entropy leaves out."""
+DECODERS = 2
+"""Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Shard = tuple[int, int]
+
+
+class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
+    """One part of a data set as a torch dataset of (sample, label).
+
+    Args:
+        split: the part.
+        preprocess: the contract; images come out as float32 (C, H, W), tokens as integers (inputs, length).
+    """
+
+    def __init__(self, split: Split, preprocess: Preprocess) -> None:
+        if isinstance(preprocess, ImagePreprocess) and (preprocess.layout, preprocess.dtype) != ("NCHW", "float32"):
+            raise UsageError(
+                f"torch models take float32 NCHW input, the preprocessing contract says {preprocess.dtype} "
+                f"{preprocess.layout}; correct the contract."
+            )
+        self.split = split
+        self.preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.preprocess.batch(self.split, [index])[0]), int(self.split.labels[index])
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Samples (n, ...) and labels (n,) at ``indices``."""
+        samples = torch.from_numpy(self.preprocess.batch(self.split, indices))
+        return samples, torch.from_numpy(self.split.labels[indices])
+
+    @property
+    def bytes(self) -> int:
+        """Size of all samples made ready."""
+        return len(self) * self.preprocess.sample_bytes()
+
+
+class Loader:
+    """Batches of one split, again and again; see :func:`loader`.
+
+    Attributes:
+        random: generator of order and augmentation; the same in every process of a team.
+    """
+
+    def __init__(
+        self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool, shard: Shard
+    ) -> None:
+        self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
+        self._batches = -(-len(data) // batch)
+        self._own, self._world_size = slice(shard[0], None, shard[1]), shard[1]
+        if len(data) // self._batches < self._world_size:
+            raise UsageError(
+                f"Batches of {len(data) // self._batches} samples are too small for {self._world_size} processes; "
+                "start fewer, or take larger batches."
+            )
+        self.random = np.random.default_rng(seed)
+        self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
+        parts = [self._even(part) for part in np.array_split(order, self._batches)]
+        for part, (images, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
+            if self._augment:  # every process draws for the whole batch, so that all draw the same the next time
+                rows, columns = _moves(len(part), images.shape, self.random, self._flip)
+                images = _moved(images, rows[self._own], columns[self._own])
+            yield images, labels
+
+    def _even(self, part: np.ndarray) -> np.ndarray:
+        """A batch with as many samples for each process; some come twice, as in torch's DistributedSampler."""
+        return np.resize(part, -(-len(part) // self._world_size) * self._world_size)
+
+    def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
+        if self._kept is not None:
+            images, labels = self._kept
+            for part in parts:
+                rows = torch.from_numpy(part)
+                yield images[rows], labels[rows]
+            return
+        with ThreadPoolExecutor(DECODERS) as pool:
+            ahead = [pool.submit(self._data.batch, part) for part in parts[:DECODERS]]
+            for upcoming in range(len(parts)):
+                ready = ahead.pop(0).result()
+                if upcoming + DECODERS < len(parts):
+                    ahead.append(pool.submit(self._data.batch, parts[upcoming + DECODERS]))
+                yield ready
+
+
+class Batches:
+    """The batches of an epoch, each with as many samples without labels behind it where there are such.
+
+    Args:
+        labelled: whose number of batches makes an epoch.
+        unlabelled: read again and again, or None. Its labels are replaced by ``UNLABELLED``.
+    """
+
+    def __init__(self, labelled: Loader, unlabelled: Loader | None = None) -> None:
+        self._labelled, self._unlabelled = labelled, unlabelled
+
+    def __len__(self) -> int:
+        return len(self._labelled)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._unlabelled is None:
+            yield from self._labelled
+            return
+        others = self._without_labels(self._unlabelled)
+        for images, labels in self._labelled:
+            more = next(others)
+            none = torch.full((len(more),), UNLABELLED, dtype=labels.dtype)
+            yield torch.cat([images, more]), torch.cat([labels, none])
+
+    @staticmethod
+    def _without_labels(loader: Loader) -> Iterator[torch.Tensor]:
+        while True:
+            for images, _ in loader:
+                yield images
+
+    def random_state(self) -> list[Any]:
+        """States of the generators between two epochs; JSON values."""
+        return [loader.random.bit_generator.state for loader in self._loaders()]
+
+    def set_random_state(self, states: list[Any]) -> None:
+        """Go on from what :meth:`random_state` gave."""
+        for loader, state in zip(self._loaders(), states, strict=True):
+            loader.random.bit_generator.state = state
+
+    def _loaders(self) -> list[Loader]:
+        return [self._labelled] if self._unlabelled is None else [self._labelled, self._unlabelled]
+
+
+def loader(
+    split: Split,
+    preprocess: Preprocess,
+    batch: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    augment: bool = False,
+    flip: bool = False,
+    shard: Shard = (0, 1),
+) -> Loader:
+    """Batches of (samples made ready by the contract (n, ...), labels (n,) int64).
+
+    No sample is left out and no batch is tiny: the split is cut into batches that differ by one sample at most. Small
+    splits are preprocessed once and kept in memory, so that an epoch costs no decoding.
+
+    Args:
+        split: the part of the data.
+        preprocess: the contract.
+        batch: most samples in a batch.
+        shuffle: whether each pass has a new order.
+        seed: of order and augmentation; two loaders of one seed give the same batches, pass for pass.
+        augment: images only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
+            arXiv 1512.03385, section 4.2, who pad with zeros).
+        flip: with ``augment``, also mirror half of the images; wrong for digits and letters.
+        shard: number of this process and of all that share each batch; all must use one seed.
+
+    Raises:
+        UsageError: a batch has fewer samples than there are processes.
+    """
+    data = TorchSplit(split, preprocess)
+    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard)
+
+
+def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
+    """Samples moved to where a model is; images with their channels last, as convolutions like them."""
+    return samples.to(place, memory_format=torch.channels_last) if samples.ndim == 4 else samples.to(place)
+
+
+def _moves(n: int, shape: torch.Size, random: np.random.Generator, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each of n images (..., H, W) the rows (n, H) and columns (n, W) that a shift of its own brings."""
+    rows = _indices(n, shape[-2], random, mirrored=np.zeros(n, dtype=bool))
+    columns = _indices(n, shape[-1], random, mirrored=random.random(n) < 0.5 if flip else np.zeros(n, dtype=bool))
+    return rows, columns
+
+
+def _moved(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Images (n, C, H, W) made of the given rows and columns of each."""
+    picked = images[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _indices(n: int, side: int, random: np.random.Generator, mirrored: np.ndarray) -> torch.Tensor:
+    most = side // SHIFT_DIVISOR
+    shift = random.integers(-most, most + 1, size=(n, 1))
+    indices = np.clip(np.arange(side)[None] + shift, 0, side - 1)
+    return torch.from_numpy(np.where(mirrored[:, None], indices[:, ::-1], indices))

@@ -1,0 +1,287 @@
+"""One training run, batch by batch: what is minimised, by which optimizer, at which learning rate."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from certify.core.errors import ModelError, UsageError
+from certify.core.suggest import unknown_name
+from compress.training import distributed
+from compress.training.data import UNLABELLED, on_device
+from compress.training.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
+
+M = TypeVar("M", bound=nn.Module)
+
+OPTIMIZERS = ("adamw", "sgd")
+FEATURES = ("none", "hint", "attention")
+KEPT = ("best", "last")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch: samples a step.
+        lr: peak learning rate.
+        weight_decay: of weights with two dimensions or more; biases and normalisation have none.
+        optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
+        label_smoothing: share of the target that goes to all classes (Szegedy et al. 2016).
+        warmup: share of the steps in which the learning rate rises from 0; then it falls as a half cosine.
+        method: loss on the outputs: ``kd``, ``dkd`` or ``dist`` (see :mod:`compress.training.distillation`).
+        temperature: softens teacher's and student's logits (T of Hinton et al. 2015).
+        standardise: bring the logits of both to mean 0 and deviation 1 before they are softened.
+        alpha: weight of the teacher's part of the loss; unused without a teacher.
+        features: loss on the feature maps: ``hint``, ``attention`` or ``none``.
+        feature_weight: its weight.
+        keep: which epoch's weights come back: the ``best`` on validation data, or the ``last``.
+        augment: shift images by up to 1/16 of their side.
+        flip: also mirror half of them; wrong for digits and letters.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    epochs: int = 16
+    batch: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    optimizer: str = "adamw"
+    label_smoothing: float = 0.05
+    warmup: float = 0.15
+    method: str = "kd"
+    temperature: float = 4.0
+    standardise: bool = False
+    alpha: float = 1.0
+    features: str = "none"
+    feature_weight: float = 1.0
+    keep: str = "best"
+    augment: bool = True
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("distillation method", self.method, OUTPUT_LOSSES),
+            ("loss on features", self.features, FEATURES),
+            ("epoch to keep", self.keep, KEPT),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        for name, fits, needed in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch", self.batch >= 2, "at least 2"),
+            ("lr", self.lr > 0, "above 0"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
+            ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
+            ("temperature", self.temperature > 0, "above 0"),
+            ("alpha", self.alpha >= 0, "at least 0"),
+            ("feature_weight", self.feature_weight >= 0, "at least 0"),
+        ):
+            if not fits:
+                raise UsageError(f"Training: {name} is {getattr(self, name)} and must be {needed}.")
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a pass does inside each step of a training; of several processes the lead's does it for all.
+
+    Attributes:
+        adjust: called once the gradients are there, to change them (a penalty on groups of weights).
+        constrain: called once the weights have moved, to move them back (zeros that must stay zeros).
+    """
+
+    adjust: Callable[[], None] | None = None
+    constrain: Callable[[], None] | None = None
+
+    def followed(self) -> Hooks:
+        """What the other processes of a team do at the same places: wait for what the lead has made of it."""
+        return Hooks(*(None if hook is None else _wait for hook in (self.adjust, self.constrain)))
+
+
+def _wait() -> None:
+    """The lead does it."""
+
+
+NO_HOOKS = Hooks()
+
+
+class Run:
+    """Model, optimizer and schedule of one training.
+
+    Args:
+        model: moved to the device and to channels-last memory, and trained in place.
+        teacher: whose softened outputs are followed, or None.
+        config: how to train.
+        class_map: outputs that stand for the data's classes; None for all.
+        device: to train on; of several processes, each has its own.
+        steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
+        sample: a few preprocessed images, by which the feature maps of teacher and student are matched.
+        hooks: what is done inside each step.
+
+    Raises:
+        ModelError: features are to be compared, and the models have no maps of one size.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: nn.Module | None,
+        config: TrainingConfig,
+        class_map: Sequence[int] | None,
+        device: torch.device,
+        steps: int,
+        sample: torch.Tensor | None = None,
+        hooks: Hooks = NO_HOOKS,
+    ) -> None:
+        self.features: FeatureLoss | None = None
+        if teacher is not None and sample is not None and config.features != "none":
+            self.features = _on(device, FeatureLoss(config.features, model.eval(), teacher, sample))
+        self.model = _on(device, model)
+        self.teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
+        self.config, self.device, self.hooks = config, device, hooks
+        self.columns = None if class_map is None else torch.tensor(class_map, device=device)
+        adapters = () if self.features is None else tuple(self.features.parameters())
+        self.optimizer = _optimizer((*self.model.parameters(), *adapters), config)
+        self._objective = distributed.parallel(
+            _Objective([self.model, *([self.features] if self.features else [])], self._loss)
+        )
+        self.steps, self.done = steps, 0
+        self.autocast = has_fast_bfloat16(device)
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """Learn from one batch; returns the loss.
+
+        Raises:
+            ModelError: the loss is not finite.
+        """
+        images = on_device(images, self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * _cosine(self.done / self.steps, self.config.warmup, 1 / self.steps)
+        loss = self._objective(images, labels.to(self.device))
+        value = distributed.mean(float(loss.detach()))
+        if not math.isfinite(value):
+            raise ModelError(
+                f"Training: the loss became {value} at step {self.done + 1}; lower the learning rate "
+                f"(it is {self.config.lr:g}) or look at the data."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.hooks.adjust is not None:
+            self.hooks.adjust()
+            distributed.broadcast_tensors(p.grad for p in self.model.parameters() if p.grad is not None)
+        self.optimizer.step()
+        if self.hooks.constrain is not None:
+            self.hooks.constrain()
+            distributed.broadcast_tensors(p.data for p in self.model.parameters())
+        self.done += 1
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training has changed."""
+        return {
+            "model": self.model.state_dict(),
+            "features": {} if self.features is None else self.features.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "done": self.done,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        if self.features is not None:
+            self.features.load_state_dict(state["features"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps, self.done = state["steps"], state["done"]
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with contextlib.ExitStack() as listening:
+            taps = None
+            if self.features is not None and self.teacher is not None:
+                taps = [listening.enter_context(tap) for tap in self.features.taps(self.model, self.teacher)]
+            logits = self._outputs(self.model, images)
+            chosen = logits if self.columns is None else logits[:, self.columns]
+            loss = F.cross_entropy(chosen, labels, label_smoothing=self.config.label_smoothing, ignore_index=UNLABELLED)
+            if self.teacher is None:
+                return loss
+            with torch.no_grad():
+                taught = self._outputs(self.teacher, images)
+        if self.config.alpha:
+            loss = loss + self.config.alpha * self._taught(logits, taught, labels)
+        if self.features is not None and taps is not None:
+            loss = loss + self.config.feature_weight * self.features(*taps)
+        return loss
+
+    def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            logits: torch.Tensor = model(images)
+        return logits.float()
+
+    def _taught(self, logits: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        config = self.config
+        if logits.shape != taught.shape:
+            raise ModelError(f"The teacher has {taught.shape[1]} outputs and the student {logits.shape[1]}; fit them.")
+        if config.standardise:
+            logits, taught = standardise(logits), standardise(taught)
+        true = labels if self.columns is None else self.columns[labels.clamp(min=0)]
+        true = torch.where(labels == UNLABELLED, taught.argmax(1), true)
+        return OUTPUT_LOSSES[config.method](logits, taught, true, config.temperature)
+
+
+class _Objective(nn.Module):
+    """The loss as a module that holds all that is trained, which is what the processes of a team have in common."""
+
+    def __init__(
+        self, trained: Sequence[nn.Module], loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.trained = nn.ModuleList(trained)
+        self._loss = loss
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self._loss(images, labels)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; without that, autocast is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Before torch 2.10 no function tells; float32 is then never wrong, only slower where bfloat16 is fast.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)
+    abilities: dict[str, bool] = capabilities() if device.type == "cpu" else {}
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
+def _on(device: torch.device, module: M) -> M:
+    """A module on a device, in the order of memory that its convolutions like."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    trained = [p for p in parameters if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+
+
+def _cosine(progress: float, warmup: float, step: float) -> float:
+    """Factor of the learning rate: a line up to 1 over the warm-up, then half a cosine down to 0."""
+    if progress < warmup:
+        return (progress + step) / (warmup + step)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))

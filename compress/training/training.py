@@ -1,0 +1,204 @@
+"""Training, with or without a teacher, and evaluation; on the CPU, on one GPU, or on several through torchrun."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.progress import Progress, Silent
+from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split, score
+from compress.training import distributed
+from compress.training.data import Batches, Loader, loader, on_device
+from compress.training.epochs import Epochs, EpochScore, TrainingResult
+from compress.training.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
+
+__all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
+
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every process that takes part in a training must know of it."""
+
+    model: nn.Module
+    split: Split
+    preprocess: Preprocess
+    config: TrainingConfig
+    teacher: nn.Module | None
+    unlabelled: Split | None
+    seed: int
+    deadline: float | None
+    device: str
+    hooks: Hooks
+
+
+def train(
+    model: nn.Module,
+    dataset: Dataset,
+    preprocess: Preprocess,
+    config: TrainingConfig,
+    *,
+    teacher: nn.Module | None = None,
+    unlabelled: Split | None = None,
+    seed: int = 0,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+    device: torch.device | str | None = None,
+    description: str = "Training",
+    resume: Path | None = None,
+    hooks: Hooks = NO_HOOKS,
+) -> TrainingResult:
+    """Train a model in place; afterwards it has the weights of the epoch to keep, on the CPU, in evaluation mode.
+
+    The best epoch is the one of the highest validation accuracy, of equal ones that of the lower validation loss; the
+    test part is never looked at. With a teacher the loss is cross-entropy plus what the config says of its outputs and
+    feature maps (see :mod:`compress.training.distillation`). Deterministic under a seed on one device, unless the
+    deadline binds: then the remaining schedule is shortened to end in time.
+
+    Args:
+        model: gives logits (n, outputs).
+        dataset: its train and validation parts are used.
+        preprocess: the contract; its class map picks the outputs that stand for the data's classes.
+        config: how to train.
+        teacher: gives logits of the same width; left as it is.
+        unlabelled: samples beside the train part, whose labels are not looked at: with each batch of the one comes a
+            batch of the other, learnt from by the teacher's answers.
+        seed: of order, augmentation and dropout.
+        deadline: reading of ``time.monotonic`` after which no further batch is begun.
+        progress: where to say how far it is.
+        device: to train on; one GPU if there is one, else the CPU. Of several processes that torchrun has started each
+            has its own GPU, and they share every batch (see :mod:`compress.training.distributed`).
+        description: of the bar.
+        resume: file in which each finished epoch is kept, so that a training that was stopped goes on after it; it is
+            removed at the end. None keeps nothing.
+        hooks: what is done inside each step.
+
+    Raises:
+        UsageError: unlabelled samples without a teacher.
+        DataError: no train or no validation part.
+        ModelError: the loss is not finite, or the outputs or feature maps do not fit.
+    """
+    if dataset.train is None or dataset.validation is None:
+        raise DataError(f"Data '{dataset.name}' has no {'train' if dataset.train is None else 'validation'} part.")
+    place = torch.device(device) if device is not None else default_device()
+    if unlabelled is not None and teacher is None:
+        raise UsageError("Samples without labels can only be learnt from with a teacher; give one, or leave them out.")
+    validation = dataset.validation
+    job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, str(place), hooks)
+    with distributed.on_every_rank(_learn, replace(job, device=place.type, hooks=hooks.followed())):
+        result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description)
+    model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.eval()
+    return result
+
+
+def _learn(
+    job: _Job,
+    validate: Callable[[], EpochScore] | None = None,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+    description: str = "",
+) -> TrainingResult:
+    """Train the model of a job; the lead alone validates, keeps a file and shows how far it is."""
+    config, place = job.config, torch.device(job.device)
+    batches = _batches(job.split, job.preprocess, config, job.seed)
+    more = None if job.unlabelled is None else _batches(job.unlabelled, job.preprocess, config, job.seed + 1)
+    steps = len(batches) * config.epochs
+    with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:
+        sample = torch.from_numpy(job.preprocess.batch(job.split, [0]))
+        run = Run(job.model, job.teacher, config, job.preprocess.class_map, place, steps, sample, job.hooks)
+        return Epochs(run, Batches(batches, more), validate, bar, job.seed).finish(job.deadline, resume)
+
+
+@torch.inference_mode()
+def outputs(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocess,
+    *,
+    device: torch.device | str | None = None,
+    batch: int = EVALUATION_BATCH,
+) -> torch.Tensor:
+    """Outputs of a model for all samples of a split, in evaluation mode and float32: (n, outputs), on the CPU.
+
+    Raises:
+        ModelError: the model gives anything but one tensor of that shape.
+    """
+    place = torch.device(device) if device is not None else _device_of(model)
+    was_training, was_on = model.training, _device_of(model)
+    model.to(place).eval()
+    parts = [model(on_device(samples, place)) for samples, _ in loader(split, preprocess, batch, shuffle=False, seed=0)]
+    model.to(was_on).train(was_training)
+    if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
+        raise ModelError("The model does not give one tensor (n, classes); a classifier does.")
+    return torch.cat(parts).float().cpu()
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocess,
+    class_map: Sequence[int] | None = None,
+    device: torch.device | str | None = None,
+    batch: int = EVALUATION_BATCH,
+) -> Scores:
+    """Score a model on a split, as the certificate scores it.
+
+    Args:
+        model: left as it is.
+        split: the samples.
+        preprocess: the contract.
+        class_map: instead of the contract's.
+        device: to run on; where the model is if None.
+        batch: samples at a time.
+
+    Raises:
+        ModelError: outputs that are not finite or of the wrong width.
+    """
+    logits = outputs(model, split, preprocess, device=device, batch=batch)
+    return score(logits.numpy(), split.labels, preprocess.class_map if class_map is None else class_map)
+
+
+def default_device() -> torch.device:
+    """One GPU if torch finds one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed: int) -> Loader:
+    augment = config.augment and isinstance(preprocess, ImagePreprocess)  # text is not shifted
+    shard = distributed.rank(), distributed.world_size()
+    return loader(
+        split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip, shard=shard
+    )
+
+
+def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[float, float]:
+    """(accuracy, minus loss) on the validation part."""
+    logits = outputs(model, split, preprocess)
+    accuracy = score(logits.numpy(), split.labels, preprocess.class_map).accuracy
+    chosen = logits if preprocess.class_map is None else logits[:, list(preprocess.class_map)]
+    return accuracy, -float(F.cross_entropy(chosen, torch.from_numpy(split.labels)))
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators for a while and forbid kernels that give another result each time."""
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        torch.manual_seed(seed)
+        yield

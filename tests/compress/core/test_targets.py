@@ -1,0 +1,38 @@
+"""Which processor this is, by made-up lists of flags."""
+
+from __future__ import annotations
+
+import pytest
+
+from certify.core.errors import UsageError
+from compress.core.targets import TARGETS, choose, detect
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "name"),
+    [
+        ("fpu avx2 avx512f avx512_vnni", "x86_64", "cpu-vnni"),
+        ("fpu avx2 avx_vnni", "x86_64", "cpu-vnni"),
+        ("fpu avx2 avx512f", "x86_64", "cpu-avx2"),
+        ("fp asimd", "aarch64", "cpu-arm"),
+    ],
+)
+def test_target_follows_the_flags(tmp_path, flags, machine, name):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert detect(cpuinfo, machine).name == name
+
+
+def test_target_is_the_safe_one_when_flags_cannot_be_read(tmp_path):
+    target = detect(tmp_path / "absent", "x86_64")
+    assert target.name == "cpu-avx2"
+    assert target.reduce_range
+
+
+def test_only_the_saturating_target_reduces_the_range():
+    assert [name for name, target in TARGETS.items() if target.reduce_range] == ["cpu-avx2"]
+
+
+def test_unknown_target_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'cpu-vnni'"):
+        choose("cpu-vnn")

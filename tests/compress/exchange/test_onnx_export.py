@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from certify.core.errors import ModelError
+from certify.data import default_preprocess
+from compress.core import onnx_file
+from compress.exchange import onnx_export as exporting
+from compress.exchange.onnx_export import export
+from compress.exchange.parity import Parity, run_onnx
+
+
+@pytest.fixture
+def preprocess(dataset):
+    return replace(default_preprocess(dataset), input_name="picture", output_name="scores")
+
+
+def test_export_writes_one_file_that_agrees_and_has_the_contract_s_names(model, preprocess, tmp_path, capsys):
+    path = tmp_path / "folder" / "model.onnx"
+    record = export(model, preprocess, path, classes=4)
+    assert (record.exporter, record.opset, record.declined) == ("dynamo", exporting.OPSET, None)
+    assert record.parity.holds and record.parity.samples == exporting.CHECKED_SAMPLES
+    assert list(path.parent.iterdir()) == [path]
+    graph = onnx.load(path).graph
+    assert [value.name for value in (*graph.input, *graph.output)] == ["picture", "scores"]
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:]] == [3, 32, 32]
+    assert capsys.readouterr().out == ""
+
+
+def test_export_folds_batch_normalisation_and_states_the_opset(model, preprocess, tmp_path):
+    export(model, preprocess, tmp_path / "model.onnx", classes=4)
+    written = onnx.load(tmp_path / "model.onnx")
+    assert "BatchNormalization" not in {node.op_type for node in written.graph.node}
+    assert [(o.domain, o.version) for o in written.opset_import] == [("", exporting.OPSET)]
+
+
+def test_export_leaves_the_model_alone(model, preprocess, tmp_path):
+    model.train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    export(model, preprocess, tmp_path / "model.onnx", classes=4)
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_export_compares_on_the_samples_that_it_is_given(model, preprocess, tmp_path):
+    samples = np.ones((3, 3, 32, 32), dtype=np.float32)
+    assert export(model, preprocess, tmp_path / "m.onnx", classes=4, samples=samples).parity.samples == 3
+
+
+def test_export_takes_the_older_exporter_when_the_current_one_disagrees(model, preprocess, tmp_path, monkeypatch):
+    real, results = exporting.compare, iter([Parity(8, 0.5, 0.9)])
+    monkeypatch.setattr(exporting, "compare", lambda *given: next(results, None) or real(*given))
+    record = export(model, preprocess, tmp_path / "m.onnx", classes=4)
+    assert record.exporter == "torchscript" and record.parity.holds
+    assert "dynamo exporter's file disagrees" in record.declined
+    assert run_onnx(tmp_path / "m.onnx", np.zeros((5, 3, 32, 32), dtype=np.float32)).shape == (5, 4)
+
+
+class Untraceable(nn.Module):
+    """A branch that depends on a value: the current exporter refuses it, the older one takes the branch that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        means = x.mean((2, 3))
+        return self.head(means) if means.abs().sum() > 1e-3 else self.head(means - 1000.0)
+
+
+def test_export_fails_with_both_reasons_when_neither_file_agrees(preprocess, tmp_path):
+    words = "faithfully.*dynamo exporter failed.*torchscript exporter's file disagrees"
+    with pytest.raises(ModelError, match=words) as raised:
+        export(Untraceable(), preprocess, tmp_path / "m.onnx", classes=4)
+    assert "\x1b" not in str(raised.value)  # torch colours its errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_keeps_an_older_file_when_it_fails(preprocess, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"older")
+    with pytest.raises(ModelError):
+        export(Untraceable(), preprocess, tmp_path / "m.onnx", classes=4)
+    assert (tmp_path / "m.onnx").read_bytes() == b"older"
+
+
+def test_export_refuses_outputs_of_another_width(model, preprocess, tmp_path):
+    with pytest.raises(ModelError, match=r"\(8, 4\).*classifier of 10"):
+        export(model, preprocess, tmp_path / "m.onnx", classes=10)
+
+
+def test_export_refuses_outputs_that_are_not_finite(model, preprocess, tmp_path):
+    with torch.no_grad():
+        model.head.weight[0, 0] = float("inf")
+    with pytest.raises(ModelError, match="not finite"):
+        export(model, preprocess, tmp_path / "m.onnx", classes=4)
+
+
+def test_export_writes_weights_beside_when_they_exceed_a_protobuf_message(model, preprocess, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "INLINE_BYTES", 100)
+    assert export(model, preprocess, tmp_path / "m.onnx", classes=4).parity.holds
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
+    assert run_onnx(tmp_path / "m.onnx", np.zeros((2, 3, 32, 32), dtype=np.float32)).shape == (2, 4)

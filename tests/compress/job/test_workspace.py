@@ -1,0 +1,77 @@
+"""A stopped job goes on; another job starts anew; nobody else's folder is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from certify.core.errors import UsageError
+from certify.core.progress import Silent
+from compress.job.workspace import FOLDER, STATE, Workspace
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.said = []
+
+    def say(self, sentence):
+        self.said.append(sentence)
+
+
+def _finished(workspace, name):
+    file = workspace.path(f"{name}.bin")
+    file.write_bytes(b"x")
+    workspace.finish(name, file, notes={"a": 1})
+
+
+def test_finished_step_is_found_again_and_said(tmp_path):
+    _finished(Workspace(tmp_path, {"seed": 0}, Silent()), "first")
+    heard = Heard()
+    again = Workspace(tmp_path, {"seed": 0}, heard)
+    step = again.finished("first")
+    assert step.notes == {"a": 1}
+    assert heard.said == ["first: done in an earlier run, continuing after it."]
+    assert again.finished("second") is None
+
+
+def test_job_starts_anew_and_says_so_when_anything_differs(tmp_path):
+    _finished(Workspace(tmp_path, {"seed": 0}, Silent()), "first")
+    heard = Heard()
+    other = Workspace(tmp_path, {"seed": 1}, heard)
+    assert other.finished("first") is None
+    assert "starting over" in heard.said[0]
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == [STATE]
+
+
+def test_steps_after_a_lost_file_are_done_again(tmp_path):
+    workspace = Workspace(tmp_path, {}, Silent())
+    for name in ("first", "second", "third"):
+        _finished(workspace, name)
+    workspace.path("second.bin").unlink()
+    again = Workspace(tmp_path, {}, Silent())
+    assert again.finished("first") is not None
+    assert again.finished("second") is None
+    assert again.finished("third") is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 99}'])
+def test_job_starts_anew_when_the_state_is_damaged(tmp_path, damaged):
+    workspace = Workspace(tmp_path, {}, Silent())
+    _finished(workspace, "first")
+    workspace.path(STATE).write_bytes(damaged)
+    assert Workspace(tmp_path, {}, Silent()).finished("first") is None
+
+
+def test_folder_of_somebody_else_is_refused_and_kept(tmp_path):
+    theirs = tmp_path / FOLDER / "thesis.tex"
+    theirs.parent.mkdir()
+    theirs.write_text("years of work")
+    with pytest.raises(UsageError, match="in the way"):
+        Workspace(tmp_path, {}, Silent())
+    assert theirs.read_text() == "years of work"
+
+
+def test_nothing_is_left_after_removal(tmp_path):
+    workspace = Workspace(tmp_path, {}, Silent())
+    _finished(workspace, "first")
+    workspace.remove()
+    assert list(tmp_path.iterdir()) == []

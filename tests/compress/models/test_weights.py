@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.server
+import io
+import pickle
+import resource
+import socket
+import threading
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import Weights, WeightsEnum
+
+from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.progress import Silent
+from compress.models import weights
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+
+def test_read_gives_the_same_from_safetensors_and_torch(tmp_path):
+    state = net().state_dict()
+    save_file(state, tmp_path / "a.safetensors")
+    save_file(state, tmp_path / "a.bin")
+    torch.save(state, tmp_path / "a.pth")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, tmp_path / "b.pt")
+    for name in ("a.safetensors", "a.bin", "a.pth", "b.pt"):
+        found = weights.read(tmp_path / name)
+        assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in state.items()}, name
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def test_read_refuses_a_pickle_and_does_not_run_it(tmp_path, capsys):
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    torch.save(net(), tmp_path / "whole.pth")
+    for name in ("evil.pth", "whole.pth"):
+        with pytest.raises(ModelError, match=f"{name}.*(could run code|can't be read)"):
+            weights.read(tmp_path / name)
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["broken.safetensors", "broken.pth"])
+def test_read_says_so_when_the_file_is_damaged(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("pth"):
+        torch.save(net().state_dict(), path)
+    else:
+        save_file(net().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelError, match=name):
+        weights.read(path)
+
+
+def test_read_refuses_what_is_no_state_dict(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ModelError, match="no state dict"):
+        weights.read(tmp_path / "list.pth")
+
+
+def test_fit_counts_and_names_what_does_not_fit():
+    state = net().state_dict()
+    state["0.weight"] = torch.zeros(3, 5)
+    state["extra"] = state.pop("1.running_mean")
+    before = net()
+    with pytest.raises(ModelError) as raised:
+        weights.fit(before, state, "w.safetensors")
+    sentence = str(raised.value)
+    assert "1 missing: 1.running_mean" in sentence and "1 unexpected: extra" in sentence
+    assert "1 of another shape: 0.weight (3 x 5, the model has 3 x 2)" in sentence
+
+
+def test_fit_names_the_first_few_only_when_there_are_many():
+    with pytest.raises(ModelError, match=r"7 missing: .*, \.\.\.") as raised:
+        weights.fit(nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(7))), {}, "w")
+    assert "6.weight" not in str(raised.value)
+
+
+def test_fit_loads_everything_and_does_without_batch_counters():
+    state, model = net().state_dict(), net()
+    del state["1.num_batches_tracked"]
+    weights.fit(model, state, "w")
+    assert torch.equal(model[0].weight, state["0.weight"])
+
+
+def test_fit_takes_the_old_keys_of_densenet():
+    block = nn.ModuleDict({"norm1": nn.BatchNorm2d(2)})
+    model = nn.ModuleDict({"denselayer1": block})
+    state = {k.replace("norm1", "norm.1"): v + 1 for k, v in model.state_dict().items()}
+    weights.fit(model, state, "w")
+    assert block["norm1"].weight.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_load_names_the_tensor_when_a_value_is_not_finite(tmp_path, bad):
+    state = net().state_dict()
+    state["0.bias"][1] = bad
+    save_file(state, tmp_path / "bad.safetensors")
+    with pytest.raises(ModelError, match="tensor '0.bias' has 1 value"):
+        weights.load(tmp_path / "bad.safetensors", None, Silent())
+
+
+def test_load_names_the_nearest_when_torchvision_has_no_such_weights():
+    with pytest.raises(UsageError, match="did you mean 'IMAGENET1K_V2'"):
+        weights.load("IMAGENET1KV2", "resnet50", Silent())
+
+
+@pytest.mark.parametrize("given", ["missing.safetensors", "folder/weights", "DEFAULT"])
+def test_load_says_so_when_the_file_is_missing(given):
+    with pytest.raises(ModelError, match="no such file"):
+        weights.load(given, None if given == "DEFAULT" else "resnet50", Silent())
+
+
+def test_write_raises_what_other_writers_raise_when_the_system_takes_no_more(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            weights.write({"w": torch.zeros(3000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content) + (1 if "short" in self.path else 0)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, *_):
+        return None
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A torchvision model whose weights a local server publishes; returns what makes it so and counts the requests."""
+    buffer = io.BytesIO()
+    torch.save(net().state_dict(), buffer)
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.content = buffer.getvalue()
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def publish(name):
+        name = name.replace("DIGEST", hashlib.sha256(running.content).hexdigest()[:8])
+        entry = Weights(url=f"http://127.0.0.1:{running.server_port}/{name}", transforms=dict, meta={})
+        known = WeightsEnum("Toy_Weights", {"DEFAULT": entry})
+        monkeypatch.setattr(torchvision.models, "get_model_weights", lambda _: known)
+
+    yield publish
+    running.shutdown()
+    running.server_close()
+
+
+def test_load_downloads_torchvisions_weights_once_when_their_digest_is_the_stated_one(published, tmp_path):
+    published("toy-DIGEST.pth")
+    first = weights.load("DEFAULT", "toy", Silent())
+    kept = next((tmp_path / "hub" / "checkpoints").iterdir())
+    before = kept.stat().st_mtime_ns
+    again = weights.load("Toy_Weights.DEFAULT", "toy", Silent())
+    assert kept.stat().st_mtime_ns == before and first.origin == again.origin
+    weights.fit(net(), again.state, again.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("toy-00000000.pth", "what came has sha256"), ("short-DIGEST.pth", "broke off.*try again")]
+)
+def test_load_keeps_no_weights_when_the_download_is_not_the_published_file(published, tmp_path, name, sentence):
+    published(name)
+    with pytest.raises(DataError, match=sentence):
+        weights.load("DEFAULT", "toy", Silent())
+    assert not list((tmp_path / "hub").rglob("*.pth"))
+
+
+def test_load_says_what_to_do_instead_when_there_is_no_network(published, monkeypatch):
+    published("toy-DIGEST.pth")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(socket.gaierror("no network")))
+    with pytest.raises(DataError, match="can't be downloaded.*or give WEIGHTS as a file"):
+        weights.load("DEFAULT", "toy", Silent())

@@ -1,0 +1,146 @@
+"""The int8 file: types by target, what stays float, agreement with the float file, full fusion in the runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from certify.core.errors import ModelError, UsageError
+from compress.exchange.parity import run_onnx
+from compress.passes.quantize_static import QuantizeStatic
+
+
+def _nodes(path, kind):
+    return [node for node in onnx.load(path).graph.node if node.op_type == kind]
+
+
+def _weights(path):
+    graph = onnx.load(path).graph
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    inputs = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    return [tensors[inputs[node.input[1]]] for node in graph.node if node.op_type in ("Conv", "Gemm")]
+
+
+def test_quantized_file_agrees_with_the_float_file(onnx_file, context):
+    made, record = QuantizeStatic().apply(onnx_file, context)
+    samples = context.preprocess.batch(context.data.validation, range(48))
+    wanted, found = run_onnx(onnx_file, samples), run_onnx(made, samples)
+    assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.99
+    assert made.stat().st_size < onnx_file.stat().st_size
+    assert record.done["quantized"] == 5
+    assert record.done["kept_float"] == 0
+
+
+def test_batch_stays_free(onnx_file, context):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    first = onnx.load(made).graph.input[0].type.tensor_type.shape.dim[0]
+    assert first.dim_param
+    assert not first.dim_value
+
+
+def test_everything_between_convolutions_is_fused_to_integers(onnx_file, context, tmp_path):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 4
+    assert kinds.count("QLinearAdd") == 2
+    assert "Conv" not in kinds
+    assert "Add" not in kinds
+
+
+def test_logits_are_not_rounded(onnx_file, context):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(made).graph
+    last = next(node for node in graph.node if graph.output[0].name in node.output)
+    assert last.op_type == "Gemm"
+    samples = context.preprocess.batch(context.data.validation, range(48))
+    assert len(np.unique(run_onnx(made, samples))) > 100
+
+
+@pytest.mark.parametrize(
+    ("target", "activations", "largest"),
+    [("cpu-vnni", "uint8", 127), ("cpu-avx2", "uint8", 64), ("cpu-arm", "int8", 127)],
+)
+def test_types_and_ranges_follow_the_target(onnx_file, context, target, activations, largest):
+    made, record = QuantizeStatic(samples=16, target=target).apply(onnx_file, context)
+    assert record.done["activation_type"] == activations
+    weights = _weights(made)
+    assert all(w.dtype == np.int8 for w in weights)
+    assert max(int(np.abs(w.astype(np.int32)).max()) for w in weights) in (largest, largest + 1)
+    graph = onnx.load(made).graph
+    zeros = {t.name: t.data_type for t in graph.initializer}
+    types = {zeros[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert types == {getattr(onnx.TensorProto, activations.upper())}
+
+
+def test_weights_have_a_scale_for_each_channel(onnx_file, context):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(made).graph
+    scales = {t.name: t.dims for t in graph.initializer}
+    weight_scales = [
+        scales[node.input[1]]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0].endswith("weight_quantized")
+    ]
+    assert [list(dims) for dims in weight_scales if list(dims)] != []
+
+
+@pytest.mark.parametrize(("options", "kept"), [({"keep_first": True}, 1), ({"keep_last": True}, 1),
+                                               ({"keep_first": True, "keep_last": True}, 2)])  # fmt: skip
+def test_ends_stay_float_when_asked_for(onnx_file, context, options, kept):
+    made, record = QuantizeStatic(samples=16, **options).apply(onnx_file, context)
+    assert record.done["kept_float"] == kept
+    assert all("keeps it float" in declined.why for declined in record.declined)
+    if options == {"keep_last": True}:
+        assert onnx.load(made).graph.node[-1].op_type == "Gemm"
+
+
+def test_named_node_stays_float(onnx_file, context):
+    _, whole = QuantizeStatic(samples=16, keep_first=True, keep_last=True).apply(onnx_file, context)
+    name = whole.declined[0].what
+    _, record = QuantizeStatic(samples=16, keep_nodes=(name,)).apply(onnx_file, context)
+    assert [declined.what for declined in record.declined] == [name]
+
+
+def test_unknown_node_is_refused(onnx_file, context):
+    with pytest.raises(UsageError, match="keep_nodes"):
+        QuantizeStatic(keep_nodes=("no_such_node",)).apply(onnx_file, context)
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy"])
+def test_calibration_methods_give_a_model_that_runs(onnx_file, context, calibration):
+    made, record = QuantizeStatic(samples=24, batch=8, calibration=calibration).apply(onnx_file, context)
+    assert record.done["calibration_samples"] == 24
+    assert np.isfinite(run_onnx(made, context.sample(3).numpy())).all()
+
+
+def test_percentile_narrows_the_range(onnx_file, context):
+    scales = []
+    for percentile in (100.0, 90.0):
+        config = QuantizeStatic(samples=24, calibration="percentile", percentile=percentile)
+        made, _ = config.apply(onnx_file, context)
+        graph = onnx.load(made).graph
+        values = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        scales.append(sum(float(values[n.input[1]]) for n in graph.node if n.op_type == "QuantizeLinear"))
+    assert scales[1] < scales[0]
+
+
+def test_model_is_declined_when_it_is_quantized_already(onnx_file, context):
+    once, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    again, record = QuantizeStatic(samples=16).apply(once, context)
+    assert again == once
+    assert not record.changed
+    assert sorted(p.name for p in context.workspace.iterdir()) == ["float.int8.onnx", "float.onnx"]
+
+
+def test_damaged_file_is_refused_and_leaves_nothing(context, tmp_path):
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError):
+        QuantizeStatic().apply(path, context)
+    assert [p.name for p in tmp_path.iterdir()] == ["damaged.onnx"]

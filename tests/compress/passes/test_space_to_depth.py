@@ -1,0 +1,88 @@
+"""The convolution that sees blocks of pixels gives what the one that saw pixels gave."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from compress.exchange.parity import run_onnx
+from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.space_to_depth import SpaceToDepth
+
+
+def _file(path, *, size=(8, 8), kernel=(3, 3), stride=2, pads=(1, 1, 1, 1), channels=3, **attributes):
+    random = np.random.default_rng(0)
+    groups = attributes.get("group", 1)
+    values = random.normal(size=(4, channels // groups, *kernel)).astype(np.float32)
+    weight = onnx.numpy_helper.from_array(values, "w")
+    given = {"strides": [stride] * 2, "pads": list(pads), "kernel_shape": list(kernel)} | attributes
+    conv = onnx.helper.make_node("Conv", ["input", "w"], ["output"], "first", **given)
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", width, *sides])
+        for name, width, sides in (("input", channels, size), ("output", 4, (None, None)))
+    ]
+    graph = onnx.helper.make_graph([conv], "g", ports[:1], ports[1:], [weight])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    stride=st.integers(2, 4), kernel=st.tuples(st.integers(3, 7), st.integers(3, 7)),
+    blocks=st.tuples(st.integers(2, 4), st.integers(2, 4)), pads=st.tuples(*[st.integers(0, 4)] * 4),
+    channels=st.integers(1, 4),
+)  # fmt: skip
+def test_outputs_stay_the_same_for_any_kernel(tmp_path, context, stride, kernel, blocks, pads, channels):
+    size = tuple(stride * count for count in blocks)
+    assume(all(size[i] + pads[i] + pads[i + 2] >= kernel[i] > stride for i in range(2)))
+    path = _file(tmp_path / "in.onnx", size=size, kernel=kernel, stride=stride, pads=pads, channels=channels)
+    made, record = SpaceToDepth().apply(path, context)
+    assert record.changed
+    samples = np.random.default_rng(1).normal(size=(2, channels, *size)).astype(np.float32)
+    wanted, found = run_onnx(path, samples), run_onnx(made, samples)
+    assert found.shape == wanted.shape
+    assert np.allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "pad", "after"), [(32, 7, 3, 4), (32, 3, 1, 2), (32, 5, 2, 3), (32, 6, 2, 3)]
+)
+def test_usual_stems_are_rewritten(tmp_path, context, size, kernel, pad, after):
+    path = _file(tmp_path / "in.onnx", size=(size, size), kernel=(kernel, kernel), pads=[pad] * 4)
+    made, record = SpaceToDepth().apply(path, context)
+    assert record.done["kernels"]["first"] == [f"4x3x{kernel}x{kernel}", f"4x12x{after}x{after}"]
+    assert [node.op_type for node in onnx.load(made).graph.node] == ["SpaceToDepth", "Conv"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"stride": 1}, "a stride of 1"),
+        ({"channels": 8}, "more than 4 input channels"),
+        ({"kernel": (2, 2), "pads": (0,) * 4}, "fits one block"),
+        ({"size": (9, 9)}, "no multiple of its stride"),
+        ({"channels": 4, "group": 2}, "grouped"),
+        ({"dilations": [2, 2]}, "dilated"),
+        ({"size": ("h", 8)}, "not fixed"),
+    ],
+)
+def test_others_are_declined_with_the_reason(tmp_path, context, changes, why):
+    path = _file(tmp_path / "in.onnx", **changes)
+    made, record = SpaceToDepth().apply(path, context)
+    assert made == path
+    assert not record.changed
+    assert why in record.declined[0].why
+
+
+def test_quantized_outputs_stay_and_bytes_are_moved(onnx_file, context):
+    blocks, _ = SpaceToDepth().apply(onnx_file, context)
+    plain, _ = QuantizeStatic(samples=16, correct_bias=False).apply(onnx_file, context)
+    samples = context.preprocess.batch(context.data.validation, range(32))
+    wanted = run_onnx(plain, samples)
+    made, _ = QuantizeStatic(samples=16, correct_bias=False).apply(blocks, context)
+    assert np.allclose(run_onnx(made, samples), wanted, atol=1e-5)
+    nodes = {node.op_type: node for node in reversed(onnx.load(made).graph.node)}
+    assert nodes["SpaceToDepth"].input[0] == nodes["QuantizeLinear"].output[0]

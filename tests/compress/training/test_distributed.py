@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress.training import distributed
+
+SCRIPT = Path(__file__).with_name("distributed_script.py")
+
+
+CASES = {"plain": 1e-6, "attention": 1e-6, "hint": 1e-3, "hooked": 1e-6}
+"""Largest difference of a weight; hint's loss divides by a mean over the part of a batch that a process has."""
+
+
+def _run(out, processes, *cases):
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *(several if processes > 1 else []), SCRIPT, out, *cases],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return _run(tmp_path_factory.mktemp("team") / "alone.json", 1, *CASES)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    return _run(tmp_path_factory.mktemp("team") / "both.json", 2, *CASES, "late", "unsendable")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_several_processes_learn_what_one_learns(alone, both, case):
+    assert (alone["processes"], both["processes"]) == (1, 2)
+    for name, weights in alone[case]["weights"].items():
+        np.testing.assert_allclose(both[case]["weights"][name], weights, rtol=1e-4, atol=CASES[case], err_msg=name)
+
+
+def test_no_joules_are_stated_when_other_processes_took_part(both):
+    assert both["plain"]["energy"] is None
+
+
+def test_all_processes_stop_when_the_time_of_the_lead_is_up(both):
+    assert both["late"]["early"]
+
+
+def test_the_error_names_what_cannot_be_sent(both):
+    assert "define its classes and functions in a module" in both["unsendable"]["error"]
+
+
+def test_a_process_alone_leads(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with distributed.process_group() as leads:
+        assert leads and (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.broadcast({"a": 1}) == {"a": 1} and distributed.mean(2.5) == 2.5
