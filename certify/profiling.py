@@ -76,11 +76,11 @@ def _workload(
 ) -> WorkloadProfile:  # fmt: skip
     edition = load_edition()
     if len(models) == 1:
-        evidence = measure_alone(*models[0], dataset, plan, edition, score=score, progress=progress)
+        evidence = measure_alone(*models[0], dataset, plan, edition.plan, score=score, progress=progress)
         return WorkloadProfile(derive_alone(evidence, edition), evidence)
     (other, other_contract), (model, contract) = models
     evidence = measure(
-        other, model, dataset, other_contract, contract, plan, edition, baseline_origin=origin, progress=progress
+        other, model, dataset, other_contract, contract, plan, edition.plan, baseline_origin=origin, progress=progress
     )
     return WorkloadProfile(derive(evidence, edition), evidence)
 

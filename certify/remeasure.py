@@ -73,7 +73,7 @@ def remeasure(
         stored_contract(baseline) or contract,
         contract,
         plan,
-        load_edition(certificate.measuring_edition),
+        load_edition(certificate.measuring_edition).plan,
         baseline_origin=predicate["baseline"]["origin"],
         progress=progress,
     )

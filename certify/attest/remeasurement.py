@@ -193,11 +193,11 @@ def _accuracy_test(
     name = f"accuracy_{arm}"
     right = [np.array([_top1(pair[run], arm) == pair[run].label for pair in samples]) for run in (0, 1)]
     table = PairedTable.from_correct(right[0], right[1])
-    interval = difference_interval(table, edition.confidence)
+    interval = difference_interval(table, edition.plan.confidence)
     value = 100 * (table.candidate - table.baseline) / table.n
     low, high = min(100 * interval.low, value), max(100 * interval.high, value)
     p = mcnemar_p(table)
-    outcome: Outcome = "differs" if p < 1 - edition.confidence else "agrees"
+    outcome: Outcome = "differs" if p < 1 - edition.plan.confidence else "agrees"
     sentence = (
         f"Of {table.n} samples, {table.only_candidate} became right and {table.only_baseline} wrong (p = {p:.3g})."
     )
@@ -231,15 +231,18 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
         math.exp(shift), _exp(shift - half_width), _exp(shift + half_width), "1", min(certified.n, found.n), MOVER,
         certified.evidence,
     )  # fmt: skip
-    z = abs(shift) * z_quantile(edition.confidence) / half_width if half_width > 0 else math.inf * (shift != 0)
+    z = abs(shift) * z_quantile(edition.plan.confidence) / half_width if half_width > 0 else math.inf * (shift != 0)
     p = 2 * float(ndtr(-z)) if shift else 1.0
-    tolerance, step = 1 + edition.null_tolerance, _letter_step(edition)
+    tolerance, step = 1 + edition.plan.null_tolerance, _letter_step(edition)
     words = f"Now {difference.value:.3f} [{difference.low:.3f}, {difference.high:.3f}] of the certified ratio"
     outcome: Outcome
     if obstacle is not None:
         outcome, sentence = "undecided", obstacle
     elif difference.low > tolerance or difference.high < 1 / tolerance:
-        outcome, sentence = "differs", f"{words}, beyond what a null run may be off ({edition.null_tolerance:.0%})."
+        outcome, sentence = (
+            "differs",
+            f"{words}, beyond what a null run may be off ({edition.plan.null_tolerance:.0%}).",
+        )
     elif difference.high >= step or difference.low <= 1 / step:
         outcome, sentence = "undecided", f"{words}, which does not exclude a whole letter ({step:.3f})."
     else:
@@ -249,9 +252,9 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
 
 def _letter_step(edition: Edition) -> float:
     """The least factor of energy that makes another letter of the same loss."""
-    lowest = list(edition.letters.values())
+    lowest = list(edition.grading.letters.values())
     least = min((above - below for above, below in pairwise(lowest)), default=math.inf)
-    return _exp(least / edition.energy_weight * math.log(10))
+    return _exp(least / edition.grading.energy_weight * math.log(10))
 
 
 def _exp(exponent: float) -> float:

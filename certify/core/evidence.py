@@ -17,6 +17,8 @@ import rfc8785
 
 ARMS = ("baseline", "candidate")
 """The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
+ALONE = "candidate"
+"""The arm of a model alone, so that its estimates have the same names as in a comparison."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from certify.assessments.efficiency.alone import ALONE, block_logs
-from certify.assessments.efficiency.edition import Edition
-from certify.core.evidence import Evidence, Observation, Window
+from certify.core.evidence import ALONE, Evidence, Observation, Window
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress
+from certify.core.statistics.ratio import block_logs
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
 from certify.measure import observe, runs
@@ -43,7 +43,7 @@ def measure_alone(
     preprocess: Preprocess,
     dataset: Dataset,
     plan: Plan,
-    edition: Edition,
+    rules: MeasuringRules,
     *,
     score: bool = True,
     progress: Progress | None = None,
@@ -56,7 +56,7 @@ def measure_alone(
         preprocess: how the model is fed and read.
         dataset: whose test part is fed and scored.
         plan: what the user set; its half-width is that of the joules themselves here, relative.
-        edition: constants of the measurement.
+        rules: constants of the measurement.
         score: whether the test samples are scored.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
@@ -67,11 +67,11 @@ def measure_alone(
     Raises:
         LeanmarkError: as :func:`certify.measure.experiment.measure` does.
     """
-    settled = settle(plan, edition, {ALONE: (model, preprocess)}, dataset, progress, available_meters)
+    settled = settle(plan, rules, {ALONE: (model, preprocess)}, dataset, progress, available_meters)
     plan, runtime = settled.plan, settled.runtime
     choice = choose_meter(plan, runtime, available_meters)
     created = now()
-    with open_bench(plan, edition, choice, progress) as bench:
+    with open_bench(plan, rules, choice, progress) as bench:
         one = subject(ALONE, model, preprocess, plan.batch, bench.folder)
         inputs = observe.inputs(save_inputs((one,), dataset, plan))
         yardstick = yardstick_file() if plan.yardstick and runtime.suffix == OnnxFile.suffix else None
@@ -85,7 +85,7 @@ def measure_alone(
     workload = make_workload(plan, runtime, arm.threads, arm.threads)
     origin = "measured alone, compared with nothing"
     costs = {} if finished.node_costs is None else {ALONE: finished.node_costs}
-    head = header(plan, edition, choice, dataset, {ALONE: one.facts}, workload, created, 1, origin)
+    head = header(plan, rules, choice, dataset, {ALONE: one.facts}, workload, created, 1, origin)
     observations = [
         Observation("workers", {"pids": workers.pids, "blocks_a_start": workers.blocks}),
         observe.sessions(workers.sessions, costs, plan.runtime),

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import MeasureError
+from certify.core.measuring_rules import MeasuringRules
 from certify.measure.model_under_test import Subject, open_worker, session_facts
 from certify.measure.windows import WARM_UP_SHARE, Running
 
@@ -54,7 +54,9 @@ class Arm:
         return Running(worker, self.threads, self.inference_s, self.inferences)
 
 
-def blocks_a_start(start_s: float, block_s: float, least_blocks: int, time_limit_s: float, edition: Edition) -> int:
+def blocks_a_start(
+    start_s: float, block_s: float, least_blocks: int, time_limit_s: float, rules: MeasuringRules
+) -> int:
     """For how many blocks workers live, fixed before a run.
 
     Processes and blocks are taken to vary alike, so that sqrt(start_s / block_s) blocks a process give the narrowest
@@ -67,9 +69,9 @@ def blocks_a_start(start_s: float, block_s: float, least_blocks: int, time_limit
         block_s: of one block's windows.
         least_blocks: of the run.
         time_limit_s: of the run.
-        edition: gives the length of a batch.
+        rules: gives the length of a batch.
     """
-    batch = max(1, math.floor(edition.batch_factor * math.sqrt(least_blocks)))
+    batch = max(1, math.floor(rules.batch_factor * math.sqrt(least_blocks)))
     best = min(max(1, round(math.sqrt(start_s / block_s))), batch)
     return min(least_blocks, max(best, math.ceil(least_blocks * start_s / time_limit_s)))
 

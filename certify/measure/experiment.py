@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import MeasureError
 from certify.core.evidence import ARMS, Evidence, Header, Latencies, ModelFacts, Observation, Prediction, Workload
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress, Silent
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
@@ -79,7 +79,7 @@ def measure(
     preprocess_baseline: Preprocess,
     preprocess_candidate: Preprocess,
     plan: Plan,
-    edition: Edition,
+    rules: MeasuringRules,
     *,
     baseline_origin: str,
     progress: Progress | None = None,
@@ -94,7 +94,7 @@ def measure(
         preprocess_baseline: how the baseline is fed and read.
         preprocess_candidate: how the candidate is.
         plan: what the user set.
-        edition: constants of the measurement.
+        rules: constants of the measurement.
         baseline_origin: where the baseline comes from, in one sentence.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
@@ -108,11 +108,11 @@ def measure(
     """
     get_metric(plan.metric)  # an unknown name ends here, before anything is measured
     models = {ARMS[0]: (baseline, preprocess_baseline), ARMS[1]: (candidate, preprocess_candidate)}
-    settled = settle(plan, edition, models, dataset, progress, available_meters)
+    settled = settle(plan, rules, models, dataset, progress, available_meters)
     plan, runtime = settled.plan, settled.runtime
     choice = choose_meter(plan, runtime, available_meters)
     created = now()
-    with open_bench(plan, edition, choice, progress) as bench:
+    with open_bench(plan, rules, choice, progress) as bench:
         both = (
             subject(ARMS[0], baseline, preprocess_baseline, plan.batch, bench.folder),
             subject(ARMS[1], candidate, preprocess_candidate, plan.batch, bench.folder),
@@ -121,13 +121,13 @@ def measure(
         found = _run(bench, runtime, both, dataset, created)
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in both}
-    head = header(plan, edition, choice, dataset, facts, found.workload, created, found.attempt, baseline_origin)
+    head = header(plan, rules, choice, dataset, facts, found.workload, created, found.attempt, baseline_origin)
     observations = (*settled.observations, *found.observations, observe.inputs(statistics), *observe.data(dataset))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
 
 @contextlib.contextmanager
-def open_bench(plan: Plan, edition: Edition, choice: meters.Choice, progress: Progress | None) -> Iterator[Bench]:
+def open_bench(plan: Plan, rules: MeasuringRules, choice: meters.Choice, progress: Progress | None) -> Iterator[Bench]:
     """A bench with a folder of its own, which goes away with all that lies in it.
 
     Raises:
@@ -137,7 +137,7 @@ def open_bench(plan: Plan, edition: Edition, choice: meters.Choice, progress: Pr
         folder = Path(name)
         recorder = Recorder(choice.meter, Host(), folder / "windows.jsonl")
         try:
-            yield Bench(plan, edition, recorder, progress or Silent(), folder, choice.meter)
+            yield Bench(plan, rules, recorder, progress or Silent(), folder, choice.meter)
         except MeasureError as error:
             raise MeasurementStopped(str(error), recorder.windows()) from error
 
@@ -185,12 +185,12 @@ def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: 
 
 def finish(bench: Bench, arm: Arm, dataset: Dataset, score: bool = True) -> Finish:
     """Time single inferences of a model, score it, and find where its time goes, in new workers."""
-    edition = bench.edition
+    rules = bench.rules
     predicted = None
     with contextlib.ExitStack() as live:
         running = arm.start(live)
         with bench.progress.task(f"Timing single inferences of the {arm.name}"):
-            seconds = running.worker.latency(edition.latency_calls, edition.latency_time_s)
+            seconds = running.worker.latency(rules.latency_calls, rules.latency_time_s)
         memory = running.worker.peak_memory()
         if score:
             metric = get_metric(bench.plan.metric)
@@ -218,7 +218,7 @@ def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> Inpu
 
 def header(
     plan: Plan,
-    edition: Edition,
+    rules: MeasuringRules,
     choice: meters.Choice,
     dataset: Dataset,
     models: Mapping[str, ModelFacts],
@@ -231,7 +231,7 @@ def header(
     return Header(
         created=created,
         leanmark=_version(),
-        edition=edition.name,
+        edition=rules.edition,
         seed=plan.seed,
         attempt=attempt,
         baseline_origin=origin,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from certify.assessments.efficiency.edition import Edition
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import ARMS, Window
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress
 from certify.core.statistics.batch_means import Series
 from certify.core.statistics.blocks import blocks_needed
@@ -44,7 +44,7 @@ class Bench:
 
     Attributes:
         plan: what the user set.
-        edition: constants.
+        rules: constants.
         recorder: keeps the windows.
         progress: moved on between windows only.
         folder: for arrays that workers read and write.
@@ -52,7 +52,7 @@ class Bench:
     """
 
     plan: Plan
-    edition: Edition
+    rules: MeasuringRules
     recorder: Recorder
     progress: Progress
     folder: Path
@@ -63,7 +63,7 @@ class Bench:
         """About how long a window lasts."""
         if self.plan.window_s is not None:
             return self.plan.window_s
-        return self.edition.window_seconds(None if self.meter is None else self.meter.name)
+        return self.rules.window_seconds(None if self.meter is None else self.meter.name)
 
     @property
     def quantity(self) -> Quantity:
@@ -77,24 +77,24 @@ class Bench:
     def blocks_a_start(self, arms: Sequence[Arm], windows_a_block: int = WINDOWS_A_BLOCK) -> int:
         """For how many blocks the workers of the arms live."""
         window_s = sum(arm.inferences * arm.inference_s for arm in arms) / len(arms)
-        least = self.least_blocks(self.edition.minimum_blocks)
+        least = self.least_blocks(self.rules.minimum_blocks)
         start_s = sum(arm.start_s for arm in arms)
-        return blocks_a_start(start_s, windows_a_block * window_s, least, self.plan.time_limit_s, self.edition)
+        return blocks_a_start(start_s, windows_a_block * window_s, least, self.plan.time_limit_s, self.rules)
 
     def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
         """Number of blocks of the null run, fixed before it: as many as fit its time, within the edition's bounds.
 
         A user who gives the main run less time than the edition gives the null run gives both less.
         """
-        time_s = min(self.edition.null_time_s, self.plan.time_limit_s)
+        time_s = min(self.rules.null_time_s, self.plan.time_limit_s)
         windows_s = WINDOWS_A_BLOCK * (baseline.inferences * baseline.inference_s + SETTLE_S)
         fitting = math.floor(time_s / (windows_s + 2 * baseline.start_s / blocks_a_start))
-        most = min(fitting, self.edition.largest_null_blocks)
-        return self.least_blocks(max(self.edition.null_blocks, most))
+        most = min(fitting, self.rules.largest_null_blocks)
+        return self.least_blocks(max(self.rules.null_blocks, most))
 
     def warm(self, worker: Worker, threads: int) -> Running:
         """Warm a worker up and size its windows."""
-        return warm_up(worker, threads, self.window_s, self.edition.longest_window_s)
+        return warm_up(worker, threads, self.window_s, self.rules.longest_window_s)
 
 
 def choose_threads(bench: Bench, model: Subject) -> Arm:
@@ -103,7 +103,7 @@ def choose_threads(bench: Bench, model: Subject) -> Arm:
     Cheapest is fewest joules an inference in the mean of its windows, or seconds where no meter is there. A number that
     the user wants is taken, and the others are recorded beside it.
     """
-    plan, count = bench.plan, bench.edition.settings_windows
+    plan, count = bench.plan, bench.rules.settings_windows
     numbers = sorted({*thread_numbers(), *([] if plan.threads is None else [plan.threads])})
     costs: dict[int, float] = {}
     arms: dict[int, Arm] = {}
@@ -134,8 +134,8 @@ def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
         baseline: in both places.
         blocks: for how many blocks workers live, the same as in the main run.
     """
-    tolerance = bench.edition.null_tolerance
-    for attempt in range(bench.edition.null_retries + 1):
+    tolerance = bench.rules.null_tolerance
+    for attempt in range(bench.rules.null_retries + 1):
         ratio = null_attempt(bench, baseline, blocks, attempt)
         if ratio is not None and ratio.low >= 1 - tolerance and ratio.high <= 1 + tolerance:
             return
@@ -157,7 +157,7 @@ def null_attempt(bench: Bench, baseline: Arm, blocks: int, attempt: int) -> Esti
                 task.advance()
     windows = last_attempt(bench.recorder.of("null"), "null")
     ratios = block_log_ratios(windows, bench.quantity, candidate=AGAIN)
-    return ratio_estimate(ratios, bench.edition, EvidenceLevel.DIRECT)
+    return ratio_estimate(ratios, bench.rules, EvidenceLevel.DIRECT)
 
 
 def main_run(bench: Bench, workers: Workers) -> None:
@@ -183,9 +183,9 @@ def staged(
         run: runs the windows of the block of a number.
         logs: what the blocks so far say, (blocks,), as the logarithm of a quantity or of a ratio.
     """
-    plan, edition = bench.plan, bench.edition
-    least = bench.least_blocks(edition.minimum_blocks)
-    pilot = bench.least_blocks(edition.pilot_blocks)
+    plan, rules = bench.plan, bench.rules
+    least = bench.least_blocks(rules.minimum_blocks)
+    pilot = bench.least_blocks(rules.pilot_blocks)
     began_s = time.monotonic()
     with bench.progress.task("Measuring: pilot", pilot * windows) as task:
         for number in range(pilot):
@@ -193,7 +193,7 @@ def staged(
                 task.advance()
     wanted, found = least, logs()
     if found is not None:
-        wanted = blocks_needed(found, plan.wanted_half_width, least, edition.maximum_blocks, edition)
+        wanted = blocks_needed(found, plan.wanted_half_width, least, rules.maximum_blocks, rules)
     if wanted <= pilot:
         return
     with bench.progress.task("Measuring", (wanted - pilot) * windows) as task:
@@ -221,7 +221,7 @@ def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
     settings = session_settings(bench.plan.runtime, threads, (yardstick.INPUT_NAME,), yardstick.OUTPUT_NAME)
     samples = bench.folder / "yardstick-inputs.npy"
     np.save(samples, yardstick.pictures())
-    count = bench.edition.yardstick_windows
+    count = bench.rules.yardstick_windows
     with bench.progress.task("Measuring the yardstick", count) as task:
         for first in range(0, count, 2):
             with Worker(YARDSTICK, model, settings) as worker:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import MeasureError, ModelError, UsageError
 from certify.core.evidence import Observation, Workload
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress, Silent
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
@@ -63,7 +63,7 @@ class _Trial:
     """What a runtime is tried with."""
 
     plan: Plan
-    edition: Edition
+    rules: MeasuringRules
     models: tuple[Subject, ...]
     folder: Path
     progress: Progress
@@ -71,7 +71,7 @@ class _Trial:
 
 def settle(
     plan: Plan,
-    edition: Edition,
+    rules: MeasuringRules,
     models: Mapping[str, tuple[Path, Preprocess]],
     dataset: Dataset,
     progress: Progress | None = None,
@@ -81,7 +81,7 @@ def settle(
 
     Args:
         plan: what the user set.
-        edition: constants of the measurement.
+        rules: constants of the measurement.
         models: file and preprocessing contract by arm, the baseline first.
         dataset: whose test samples the windows go through.
         progress: where it says what it found.
@@ -109,7 +109,7 @@ def settle(
         )
         for one in subjects:
             save_samples(one.inputs, dataset.test, indices, one.preprocess)
-        return _cheapest(_Trial(plan, edition, subjects, folder, progress), available_meters)
+        return _cheapest(_Trial(plan, rules, subjects, folder, progress), available_meters)
 
 
 def make_workload(plan: Plan, runtime: Runtime, threads: int, candidate_threads: int) -> Workload:
@@ -170,7 +170,7 @@ def _meter(plan: Plan, device: str, available: Sequence[Meter] | None) -> Meter 
 def _try_all(trial: _Trial, names: Sequence[str], meter: Meter | None, left_out: dict[str, str]) -> dict[str, Costs]:
     """Costs by runtime; one that can't run every model is left out with the reason."""
     recorder = Recorder(meter, Host(), trial.folder / "windows.jsonl")
-    bench = Bench(trial.plan, trial.edition, recorder, trial.progress, trial.folder, meter)
+    bench = Bench(trial.plan, trial.rules, recorder, trial.progress, trial.folder, meter)
     found = {}
     for number, name in enumerate(names):
         try:
@@ -190,7 +190,7 @@ def _without_paths(sentence: str, models: tuple[Subject, ...]) -> str:
 
 def _try(bench: Bench, name: str, models: tuple[Subject, ...], number: int) -> Costs:
     """Run all models once, and some windows of the baseline at each number of threads."""
-    plan, count = bench.plan, bench.edition.settings_windows
+    plan, count = bench.plan, bench.rules.settings_windows
     baseline, *others = models
     for model in others:
         with open_worker(model, name, plan.threads or 1, plan.batch) as worker:

@@ -256,5 +256,6 @@ def _certify(
 
 
 def _loss(evidence: Path, confidence: float) -> Estimate | None:
-    edition = replace(load_edition(), confidence=confidence)
+    edition = load_edition()
+    edition = replace(edition, plan=replace(edition.plan, confidence=confidence))
     return accuracy_estimates(read_evidence(evidence), edition).get("relative_loss_percent")

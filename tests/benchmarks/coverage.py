@@ -23,7 +23,7 @@ TIGHTNESS = (0.4, 0.6, 0.8, 1.2)
 def main() -> None:
     """Print a row a kind of noise and number of blocks, as Markdown."""
     edition = load_edition()
-    print(f"{EXPERIMENTS:,} experiments a row, nominal {edition.confidence:.0%}, edition {edition.name}\n")
+    print(f"{EXPERIMENTS:,} experiments a row, nominal {edition.plan.confidence:.0%}, edition {edition.name}\n")
     print("| noise | blocks | covered | half-width / ideal |\n|---|---|---|---|")
     for kind in noise.KINDS:
         for blocks in BLOCKS:

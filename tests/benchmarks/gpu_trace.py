@@ -186,7 +186,11 @@ def table(windows: list[TraceWindow], batch: int, level: EvidenceLevel) -> str:
     for label in labels:
         own = [window for window in windows if window.label == label]
         seconds, inferences = sum(w.duration_s for w in own), sum(w.inferences or 0 for w in own)
-        ratio = ratio_estimate(blocks[label] - blocks[labels[0]], load_edition(), level) if label != labels[0] else None
+        ratio = (
+            ratio_estimate(blocks[label] - blocks[labels[0]], load_edition().plan, level)
+            if label != labels[0]
+            else None
+        )
         against = "1" if ratio is None else f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
         lines.append(
             f"| {label} | {statistics.mean(joules[label]):.4g} | {against} | {1e3 * seconds / inferences:.3g} | "
@@ -217,7 +221,7 @@ def main() -> None:
     if (runtime := usable(given.runtime)) is None:
         print(f"Nothing was measured, since none of {given.runtime or ', '.join(RUNTIMES)} can be used here.")
         return
-    window_s = 0.1 if given.quick else load_edition().window_seconds(meter.name)
+    window_s = 0.1 if given.quick else load_edition().plan.window_seconds(meter.name)
     lines = [ticks(meter)] if isinstance(meter, Nvml) else []
     given.out.mkdir(parents=True, exist_ok=True)
     trace = given.out / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"

@@ -85,7 +85,7 @@ def main() -> None:
     print("| run | ratio | 95 % interval | includes 1 | within 5 % | others used | steal |")
     print("|---|---|---|---|---|---|---|")
     included = 0
-    with neighbour(given.load), open_bench(plan, edition, meters.choose("cpu"), None) as bench:
+    with neighbour(given.load), open_bench(plan, edition.plan, meters.choose("cpu"), None) as bench:
         arm = runs.choose_threads(bench, yardstick_subject(bench))
         blocks = bench.blocks_a_start((arm, arm))
         for attempt in range(count):
@@ -95,7 +95,7 @@ def main() -> None:
                 print(f"| {attempt + 1} | no energy | | | | | |")
                 continue
             holds = ratio.low <= 1 <= ratio.high
-            within = 1 - edition.null_tolerance <= ratio.low and ratio.high <= 1 + edition.null_tolerance
+            within = 1 - edition.plan.null_tolerance <= ratio.low and ratio.high <= 1 + edition.plan.null_tolerance
             included += holds
             print(
                 f"| {attempt + 1} | {ratio.value:.4f} | {ratio.low:.4f} to {ratio.high:.4f} | "

@@ -30,7 +30,7 @@ def main() -> None:
     count = 3 if given.quick else given.windows
     for window_s in lengths:
         plan = Plan(window_s=window_s, threads=1)
-        with open_bench(plan, load_edition(), meters.choose("cpu"), None) as bench, contextlib.ExitStack() as live:
+        with open_bench(plan, load_edition().plan, meters.choose("cpu"), None) as bench, contextlib.ExitStack() as live:
             arm = runs.choose_threads(bench, yardstick_subject(bench))
             began_s = time.monotonic()
             running = arm.start(live)

@@ -48,14 +48,14 @@ def int8_subject(bench: runs.Bench) -> Subject:
 def report(plan: Plan) -> None:
     """Measure once, and print one line."""
     edition = load_edition()
-    with open_bench(plan, edition, meters.choose("cpu"), None) as bench:
+    with open_bench(plan, edition.plan, meters.choose("cpu"), None) as bench:
         arms = [runs.choose_threads(bench, model) for model in (yardstick_subject(bench), int8_subject(bench))]
         blocks = bench.blocks_a_start(arms)
         with Workers(arms, blocks) as workers:
             runs.main_run(bench, workers)
         windows = list(bench.recorder.of("main"))
         ratios = block_log_ratios(windows, bench.quantity)
-        ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT, edition.pilot_blocks)
+        ratio = ratio_estimate(ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)
     if ratio is None or ratios is None:
         print("No ratio: a window has no energy.")
         return

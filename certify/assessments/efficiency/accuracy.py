@@ -66,9 +66,11 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
         **_graded(evidence, table, edition),
         **class_estimates(evidence, edition),
     }
-    needed = needed_samples(estimates, edition.stated_loss_percent, edition)
+    needed = needed_samples(estimates, edition.grading.stated_loss_percent, edition)
     if needed is not None and needed > n:
-        method = f"samples that would show a loss below {edition.stated_loss_percent:g} %, at the shares observed"
+        method = (
+            f"samples that would show a loss below {edition.grading.stated_loss_percent:g} %, at the shares observed"
+        )
         estimates["samples_needed"] = Estimate.exact(needed, "1", method)
     return estimates
 
@@ -121,19 +123,19 @@ def _scores(evidence: Evidence, metric: str) -> tuple[Values, Values] | None:
 
 
 def _proportion(successes: int, n: int, edition: Edition, prefix: str = "") -> Estimate:
-    interval = wilson_interval(successes, n, edition.confidence)
+    interval = wilson_interval(successes, n, edition.plan.confidence)
     return _within(successes / n, interval.low, interval.high, "1", n, prefix + WILSON)
 
 
 def _mean(scores: Values, prefix: str, edition: Edition) -> Estimate:
-    interval = mean_interval(scores, edition.confidence)
+    interval = mean_interval(scores, edition.plan.confidence)
     return _within(
         float(np.mean(scores)), interval.low, interval.high, "1", len(scores), f"{prefix}mean, normal interval"
     )
 
 
 def _difference(table: PairedTable, edition: Edition) -> Estimate:
-    interval = difference_interval(table, edition.confidence)
+    interval = difference_interval(table, edition.plan.confidence)
     value = 100 * (table.candidate - table.baseline) / table.n
     method = "difference of paired proportions, score interval (Tango 1998)"
     return _within(value, 100 * interval.low, 100 * interval.high, "%", table.n, method)
@@ -143,7 +145,7 @@ def _paired_loss(table: PairedTable, prefix: str, edition: Edition) -> dict[str,
     """Relative loss of the share of right samples, and the samples that make it; nothing without a right one."""
     if table.baseline == 0:
         return {}
-    interval = ratio_interval(table, edition.confidence)
+    interval = ratio_interval(table, edition.plan.confidence)
     lost = f"{prefix}samples right under the baseline alone"
     gained = f"{prefix}samples right under the candidate alone"
     return {
@@ -157,7 +159,7 @@ def _paired_loss(table: PairedTable, prefix: str, edition: Edition) -> dict[str,
 
 def _mean_loss(baseline: Values, candidate: Values, prefix: str, edition: Edition) -> dict[str, Estimate]:
     """Relative loss of the mean score; nothing where the baseline's can't be told from 0."""
-    interval = mean_ratio_interval(baseline, candidate, edition.confidence)
+    interval = mean_ratio_interval(baseline, candidate, edition.plan.confidence)
     if interval is None:
         return {}
     ratio = float(np.mean(candidate)) / float(np.mean(baseline))

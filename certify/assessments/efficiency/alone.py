@@ -24,12 +24,13 @@ from certify.assessments.efficiency.known_meters import counted_level
 from certify.assessments.efficiency.profile import Profile
 from certify.assessments.efficiency.size import size_estimates
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import Evidence, Window
-from certify.core.statistics.batch_means import MeanInterval, Series, mean_interval
+from certify.core.evidence import ALONE, Evidence, Window
+from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.proportions import wilson_interval
 from certify.core.statistics.ratio import (
     Quantity,
-    blocks_of,
+    block_logs,
+    block_means,
     check_windows,
     duration_per_inference,
     energy_per_inference,
@@ -37,8 +38,6 @@ from certify.core.statistics.ratio import (
     ratio_estimate,
 )
 
-ALONE = "candidate"
-"""The arm of a model alone, so that its estimates have the same names as in a comparison."""
 GUARDS_ALONE = (
     "counter_moved",
     "counter_monotonic",
@@ -78,24 +77,6 @@ def derive_alone(evidence: Evidence, edition: Edition) -> Profile:
     return Profile(found, tuple(results))
 
 
-def block_means(windows: Iterable[Window], quantity: Quantity) -> Series | None:
-    """Mean of a quantity per inference in each block, (blocks,); None where a window has none."""
-    means = []
-    for block in blocks_of(windows):
-        values = [quantity(window) for window in block.windows]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None
-        means.append(sum(known) / len(known))
-    return np.array(means, dtype=np.float64)
-
-
-def block_logs(windows: Iterable[Window], quantity: Quantity) -> Series | None:
-    """Logarithms of :func:`block_means`, (blocks,); None where one is not above 0."""
-    means = block_means(windows, quantity)
-    return None if means is None or not np.all(means > 0) else np.log(means)
-
-
 def _costs(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str, Estimate]:
     meter = evidence.header.meter
     found: dict[str, Estimate | None] = {}
@@ -110,14 +91,14 @@ def _costs(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str
         found[f"energy_j_{ALONE}"] = mean_estimate(joules, "J", method, level, lowest=0.0)
         yardstick = _yardstick(evidence.windows, edition)
         if joules is not None and yardstick is not None:
-            multiple = quotient_estimate(joules, yardstick, edition.confidence, level)
+            multiple = quotient_estimate(joules, yardstick, edition.plan.confidence, level)
             found[f"energy_yardstick_{ALONE}"] = multiple
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 
 def _interval(main: list[Window], quantity: Quantity, edition: Edition) -> MeanInterval | None:
     means = block_means(main, quantity)
-    return None if means is None or len(means) < 2 else mean_interval(means, edition, edition.pilot_blocks)
+    return None if means is None or len(means) < 2 else mean_interval(means, edition.plan, edition.plan.pilot_blocks)
 
 
 def _yardstick(windows: Iterable[Window], edition: Edition) -> MeanInterval | None:
@@ -125,7 +106,7 @@ def _yardstick(windows: Iterable[Window], edition: Edition) -> MeanInterval | No
     known = [value for value in values if value is not None]
     if len(known) < 2 or len(known) < len(values):
         return None
-    return mean_interval(np.array(known, dtype=np.float64), edition)
+    return mean_interval(np.array(known, dtype=np.float64), edition.plan)
 
 
 def _smallest_difference(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str, Estimate]:
@@ -136,7 +117,7 @@ def _smallest_difference(evidence: Evidence, main: list[Window], edition: Editio
         return {}
     pairs = logs[1 : len(logs) // 2 * 2 : 2] - logs[0 : len(logs) // 2 * 2 : 2]
     level = EvidenceLevel.DIRECT if meter is None else counted_level(meter)
-    ratio = ratio_estimate(pairs, edition, level)
+    ratio = ratio_estimate(pairs, edition.plan, level)
     if ratio is None:
         return {}
     half_width = Estimate.exact((ratio.high - ratio.low) / 2, "1", PAIRS_METHOD)
@@ -148,7 +129,7 @@ def _accuracy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     if scored is None:
         return {}
     correct, samples = scored["correct"], scored["samples"]
-    interval = wilson_interval(correct, samples, edition.confidence)
+    interval = wilson_interval(correct, samples, edition.plan.confidence)
     value = correct / samples
     low, high = min(interval.low, value), max(interval.high, value)
     return {f"accuracy_{ALONE}": Estimate(value, low, high, "1", samples, "Wilson score interval")}

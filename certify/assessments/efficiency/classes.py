@@ -51,7 +51,7 @@ class ClassLoss:
 
     def is_worse(self, edition: Edition) -> bool:
         """Whether the loss is more than chance, with the other classes reckoned in."""
-        return self.difference.value < 0 and self.p.value <= 1 - edition.confidence
+        return self.difference.value < 0 and self.p.value <= 1 - edition.plan.confidence
 
 
 def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) -> tuple[ClassLoss, ...]:
@@ -150,7 +150,7 @@ def _names(evidence: Evidence) -> dict[int, str]:
 
 
 def _loss(label: int, name: str, table: PairedTable, p: float, edition: Edition, classes: int) -> ClassLoss:
-    all_at_once = 1 - (1 - edition.confidence) / classes
+    all_at_once = 1 - (1 - edition.plan.confidence) / classes
     method = f"class {name}: {{}}, Bonferroni over {classes} classes"
     value = (table.only_candidate - table.only_baseline) / table.n
     tango = method.format("difference of paired proportions, score interval (Tango 1998)")

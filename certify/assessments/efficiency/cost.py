@@ -49,8 +49,8 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     if meter is None:
         return {}
     level = counted_level(meter)
-    ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition, level, edition.pilot_blocks)
-    null = ratio_estimate(energy_log_ratios(evidence, "null"), edition, level)
+    ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition.plan, level, edition.plan.pilot_blocks)
+    null = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, level)
     found: dict[str, Estimate | None] = {"energy_ratio": ratio, "null_ratio": null}
     if null is not None:
         half_width = (null.high - null.low) / 2
@@ -59,10 +59,10 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     own = own_accuracy(meter)
     main = last_attempt(evidence.windows, "main")
     for arm in ARMS:
-        interval = arm_interval(main, arm, energy_per_inference, edition)
+        interval = arm_interval(main, arm, energy_per_inference, edition.plan)
         found[f"energy_j_{arm}"] = mean_estimate(interval, "J", MEAN_METHOD + own, level, lowest=0.0)
         if (net := _net_of_idle(meter)) is not None:
-            interval = arm_interval(main, arm, net, edition)
+            interval = arm_interval(main, arm, net, edition.plan)
             found[f"energy_net_j_{arm}"] = mean_estimate(interval, "J", f"{MEAN_METHOD}, less idle power{own}", level)
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
@@ -94,13 +94,13 @@ def _yardstick(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     meter = evidence.header.meter
     if meter is None or len(values) < 2 or len(values) < len(windows):
         return {}
-    yardstick = mean_interval(np.array(values, dtype=np.float64), edition)
+    yardstick = mean_interval(np.array(values, dtype=np.float64), edition.plan)
     estimates = {}
     for arm in ARMS:
-        interval = arm_interval(last_attempt(evidence.windows, "main"), arm, energy_per_inference, edition)
+        interval = arm_interval(last_attempt(evidence.windows, "main"), arm, energy_per_inference, edition.plan)
         if interval is None:
             continue
-        estimate = quotient_estimate(interval, yardstick, edition.confidence, counted_level(meter))
+        estimate = quotient_estimate(interval, yardstick, edition.plan.confidence, counted_level(meter))
         if estimate is not None:
             estimates[f"energy_yardstick_{arm}"] = estimate
     return estimates
@@ -110,14 +110,14 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     main = last_attempt(evidence.windows, "main")
     estimates = {}
     log_ratios = block_log_ratios(main, duration_per_inference)
-    ratio = ratio_estimate(log_ratios, edition, EvidenceLevel.DIRECT, edition.pilot_blocks)
+    ratio = ratio_estimate(log_ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)
     if ratio is not None:
         estimates["duration_ratio"] = ratio
     batch = evidence.header.workload.batch
     if batch < 1:
         raise CertificateError(f"Evidence: the workload's batch should be at least 1, found {batch}.")
     for arm in ARMS:
-        interval = arm_interval(main, arm, duration_per_inference, edition)
+        interval = arm_interval(main, arm, duration_per_inference, edition.plan)
         duration = mean_estimate(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)
         if duration is None:
             continue
@@ -136,7 +136,7 @@ def throughput_estimate(duration: Estimate, batch: int) -> Estimate:
 def latency_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     """Quantiles of the single inferences of each model."""
     return {
-        f"latency_{name}_s_{latencies.arm}": quantile_estimate(latencies.seconds, probability, edition.confidence)
+        f"latency_{name}_s_{latencies.arm}": quantile_estimate(latencies.seconds, probability, edition.plan.confidence)
         for latencies in evidence.latencies
         if latencies.arm in ARMS and latencies.seconds
         for name, probability in QUANTILES.items()

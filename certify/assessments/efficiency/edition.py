@@ -8,26 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from certify.core.errors import CertificateError
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.suggest import unknown_name
+
+Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
-class Edition:
-    """All constants that measuring and grading use; what each means stands beside it in the YAML file.
+class Grading:
+    """From a ratio and a loss to a letter; what each constant means stands beside it in the YAML file."""
 
-    Attributes:
-        digest: hex SHA-256 of the bytes of the edition's file.
-        constants: the same constants as plain values by name, as the file holds them.
-    """
-
-    name: str
-    date: str
-    confidence: float
     energy_weight: float
     loss_weight: float
     letters: Mapping[str, float]
@@ -35,25 +30,18 @@ class Edition:
     best_modelled_letter: str
     largest_loss_percent: float
     stated_loss_percent: float
-    batch_factor: float
-    assumed_autocorrelation: float
-    minimum_blocks: int
-    pilot_blocks: int
-    maximum_blocks: int
-    null_blocks: int
-    largest_null_blocks: int
-    null_time_s: float
-    null_retries: int
-    settings_windows: int
-    yardstick_windows: int
-    window_s: Mapping[str, float]
-    longest_window_s: float
-    shortest_window_s: Mapping[str, float]
-    latency_calls: int
-    latency_time_s: float
-    time_limit_used: float
     may_be_unknown: tuple[str, ...]
-    null_tolerance: float
+
+    def letter(self, score_db: float) -> str:
+        """The letter of a score in decibels, before any cap."""
+        return next((letter for letter, lowest in self.letters.items() if score_db >= lowest), self.last_letter)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the findings allow."""
+
+    time_limit_used: float
     power_tolerance: float
     throttled_windows_share: float
     foreign_cpu_share: float
@@ -80,20 +68,29 @@ class Edition:
     joules_tolerance: float
     linear_joules_tolerance: float
     idle_tolerance: float
+
+
+@dataclass(frozen=True)
+class Edition:
+    """All constants of measuring and grading.
+
+    Attributes:
+        name: under which it is asked for.
+        date: on which it was made.
+        plan: how models are measured, and the statistics of it.
+        thresholds: what the findings allow.
+        grading: from figures to a letter.
+        digest: hex SHA-256 of the bytes of the edition's file.
+        constants: the same constants as plain values, as the file holds them.
+    """
+
+    name: str
+    date: str
+    plan: MeasuringRules
+    thresholds: Thresholds
+    grading: Grading
     digest: str
     constants: Mapping[str, Any] = field(repr=False, compare=False)
-
-    def window_seconds(self, meter: str | None) -> float:
-        """How long a window lasts at least, in seconds, with a meter of that name (None: no meter)."""
-        return _of_meter(self.window_s, meter)
-
-    def shortest_window_seconds(self, meter: str | None) -> float:
-        """Length in seconds below which a window is too short for a meter of that name."""
-        return _of_meter(self.shortest_window_s, meter)
-
-    def letter(self, score_db: float) -> str:
-        """The letter of a score in decibels, before any cap."""
-        return next((letter for letter, lowest in self.letters.items() if score_db >= lowest), self.last_letter)
 
 
 def editions() -> list[str]:
@@ -119,7 +116,7 @@ def parse_edition(content: bytes, name: str) -> Edition:
     """Parse the bytes of an edition's file.
 
     Args:
-        content: YAML, a flat mapping with exactly the constants of :class:`Edition`.
+        content: YAML with name, date and the sections plan, thresholds and grading.
         name: name under which it was asked for; must be the name that stands in it.
 
     Raises:
@@ -129,21 +126,32 @@ def parse_edition(content: bytes, name: str) -> Edition:
         values = yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise CertificateError(f"Edition {name} is not readable YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise CertificateError(f"Edition {name} should be a mapping of constants, found {type(values).__name__}.")
-    kinds = {f.name: str(f.type) for f in fields(Edition) if f.name not in ("digest", "constants")}
-    if differing := sorted(set(values) ^ set(kinds), key=str):
-        raise CertificateError(f"Edition {name}: constant '{differing[0]}' is missing or unknown.")
-    typed = {key: _typed(name, key, kinds[key], value) for key, value in values.items()}
-    edition = Edition(**typed, digest=hashlib.sha256(content).hexdigest(), constants=MappingProxyType(values))
+    _require_keys(name, values, {"name", "date", "plan", "thresholds", "grading"})
+    edition = Edition(
+        name=_typed(name, "name", "str", values["name"]),
+        date=_typed(name, "date", "str", values["date"]),
+        plan=_section(name, MeasuringRules, values["plan"], edition=name),
+        thresholds=_section(name, Thresholds, values["thresholds"]),
+        grading=_section(name, Grading, values["grading"]),
+        digest=hashlib.sha256(content).hexdigest(),
+        constants=MappingProxyType(values),
+    )
     _check(edition, name)
     return edition
 
 
-def _of_meter(lengths: Mapping[str, float], meter: str | None) -> float:
-    """The longest that a part of a sum (``nvml+rapl-powercap``) or a recorded meter (``replay:nvml``) asks for."""
-    parts = (meter or "default").removeprefix("replay:").split("+")
-    return max(lengths.get(part, lengths["default"]) for part in parts)
+def _section(name: str, kind: type[Section], values: Any, **given: str) -> Section:
+    """One section, with exactly the constants of its class."""
+    kinds = {f.name: str(f.type) for f in fields(kind) if f.name not in given}  # type: ignore[arg-type]
+    _require_keys(name, values, set(kinds))
+    return kind(**given, **{key: _typed(name, key, kinds[key], value) for key, value in values.items()})
+
+
+def _require_keys(name: str, values: Any, keys: set[str]) -> None:
+    if not isinstance(values, dict):
+        raise CertificateError(f"Edition {name} should be a mapping of constants, found {type(values).__name__}.")
+    if differing := sorted(set(values) ^ keys, key=str):
+        raise CertificateError(f"Edition {name}: constant '{differing[0]}' is missing or unknown.")
 
 
 def _files() -> dict[str, bytes]:
@@ -174,15 +182,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _check(edition: Edition, name: str) -> None:
-    lowest = list(edition.letters.values())
+    grading = edition.grading
+    lowest = list(grading.letters.values())
     wrong = {
         f"its name is '{edition.name}'": edition.name != name,
-        "confidence must lie between 0 and 1": not 0 < edition.confidence < 1,
-        "assumed_autocorrelation must lie below 1": edition.assumed_autocorrelation >= 1,
+        "confidence must lie between 0 and 1": not 0 < edition.plan.confidence < 1,
+        "assumed_autocorrelation must lie below 1": edition.plan.assumed_autocorrelation >= 1,
         "letters must fall in score": not lowest or lowest != sorted(set(lowest), reverse=True),
-        "best_modelled_letter must be one of the letters": edition.best_modelled_letter not in edition.letters,
+        "best_modelled_letter must be one of the letters": edition.grading.best_modelled_letter
+        not in edition.grading.letters,
         "window_s and shortest_window_s need a default": not (
-            "default" in edition.window_s and "default" in edition.shortest_window_s
+            "default" in edition.plan.window_s and "default" in edition.plan.shortest_window_s
         ),
     }
     if found := [sentence for sentence, is_wrong in wrong.items() if is_wrong]:

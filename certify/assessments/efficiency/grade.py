@@ -85,7 +85,7 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     score = None
     if upper is not None and lost is not None and not reasons:
         score = score_db(upper, lost, edition)
-    letter = None if score is None else _capped(edition.letter(score), modelled, edition)
+    letter = None if score is None else _capped(edition.grading.letter(score), modelled, edition)
     notes = _notes(profile, edition, modelled, bias)
     if loss is not None:
         notes += loss_notes(profile.estimates, edition)
@@ -96,7 +96,7 @@ def grade(profile: Profile, edition: Edition) -> Grade:
 
 def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float:
     """Score in decibels: -energy_weight * log10(U) - loss_weight * L, rounded to SCORE_DIGITS."""
-    raw = -edition.energy_weight * math.log10(upper_ratio) - edition.loss_weight * loss_percent
+    raw = -edition.grading.energy_weight * math.log10(upper_ratio) - edition.grading.loss_weight * loss_percent
     return round(raw, SCORE_DIGITS) + 0.0
 
 
@@ -112,8 +112,8 @@ def _reasons(profile: Profile, edition: Edition, upper: float | None, lost: floa
         reasons.append("No energy figure with an interval could be had at any level.")
     if lost is None:
         reasons.append("The loss of accuracy could not be determined.")
-    elif lost > edition.largest_loss_percent:
-        limit = edition.largest_loss_percent
+    elif lost > edition.grading.largest_loss_percent:
+        limit = edition.grading.largest_loss_percent
         reasons.append(f"A relative loss of up to {lost:.3g} % can't be ruled out; at most {limit:g} % is allowed.")
     for name in GUARDS:
         result = profile.guard(name)
@@ -121,22 +121,22 @@ def _reasons(profile: Profile, edition: Edition, upper: float | None, lost: floa
             reasons.append(f"Guard {name} was not judged.")
         elif result.outcome == "fail":
             reasons.append(f"Guard {name} failed: {_continued(result.sentence)}")
-        elif result.outcome == "unknown" and name not in edition.may_be_unknown:
+        elif result.outcome == "unknown" and name not in edition.grading.may_be_unknown:
             reasons.append(f"Guard {name} is unknown and must not be: {_continued(result.sentence)}")
     return reasons
 
 
 def _capped(letter: str, modelled: bool, edition: Edition) -> str:
     """Modelled energy can't earn a letter better than the edition's best for it."""
-    order = [*edition.letters, edition.last_letter]
-    best = order.index(edition.best_modelled_letter) if modelled else 0
+    order = [*edition.grading.letters, edition.grading.last_letter]
+    best = order.index(edition.grading.best_modelled_letter) if modelled else 0
     return order[max(order.index(letter), best)]
 
 
 def _notes(profile: Profile, edition: Edition, modelled: bool, bias: float) -> list[str]:
     notes = []
     if modelled:
-        best = edition.best_modelled_letter
+        best = edition.grading.best_modelled_letter
         notes.append(f"The energy is modelled: the model's own error is not in the interval, and {best} is the best.")
     if bias > 0:
         notes.append(f"The null run's interval excludes 1: its bias of {bias:.3g} is added to the energy ratio.")
@@ -147,7 +147,7 @@ def _unknown_guards(profile: Profile, edition: Edition) -> list[str]:
     return [
         f"Guard {result.name} is unknown: {_continued(result.sentence)}"
         for result in profile.guards
-        if result.outcome == "unknown" and result.name in edition.may_be_unknown
+        if result.outcome == "unknown" and result.name in edition.grading.may_be_unknown
     ]
 
 

@@ -29,7 +29,7 @@ def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, editi
         return None
     table = paired_table(estimates)
     if table is not None:
-        return samples_needed(table, loss_percent, edition.confidence)
+        return samples_needed(table, loss_percent, edition.plan.confidence)
     # Of a mean, the distance from its value to an end falls with the square root of the number of samples.
     return math.ceil(loss.n * ((loss.high - loss.value) / (loss_percent - loss.value)) ** 2)
 
@@ -52,11 +52,13 @@ def next_letter(letter: str, upper_ratio: float, modelled: bool, edition: Editio
         None where there is no better one, modelled energy can't earn it, or the energy is too much for it even without
         any loss.
     """
-    order = [*edition.letters, edition.last_letter]
+    order = [*edition.grading.letters, edition.grading.last_letter]
     place = order.index(letter)
-    best = order.index(edition.best_modelled_letter) if modelled else 0
+    best = order.index(edition.grading.best_modelled_letter) if modelled else 0
     if place <= best:
         return None
     better = order[place - 1]
-    allowed = (-edition.energy_weight * math.log10(upper_ratio) - edition.letters[better]) / edition.loss_weight
+    allowed = (
+        -edition.grading.energy_weight * math.log10(upper_ratio) - edition.grading.letters[better]
+    ) / edition.grading.loss_weight
     return (better, allowed) if allowed > 0 else None

@@ -33,7 +33,7 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
         notes.append(f"The loss is of a declared metric, not of top-1 ({declared.method}).")
     needed = estimates.get("samples_needed")
     if needed is not None:
-        margin = f"{edition.stated_loss_percent:g} %"
+        margin = f"{edition.grading.stated_loss_percent:g} %"
         notes.append(
             f"With {loss.n} images a loss below {margin} can't be shown; about {about(needed.value)} are needed."
         )
@@ -57,7 +57,7 @@ def unshown_margins(
     """
     loss = estimates["relative_loss_percent"]
     if letter is None:
-        largest = edition.largest_loss_percent
+        largest = edition.grading.largest_loss_percent
         needed = needed_samples(estimates, largest, edition) if loss.high > largest else None
         if needed is None:
             return []

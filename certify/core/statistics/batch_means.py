@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from certify.assessments.efficiency.edition import Edition
+from certify.core.measuring_rules import MeasuringRules
 
 Series = NDArray[np.float64]
 
@@ -90,38 +90,38 @@ def batch_rule(n: int, batch_factor: float, autocorrelation: float) -> BatchRule
     return BatchRule(tuple(int(size) for size in sizes), n * variance_of_mean / expected, degrees)
 
 
-def mean_interval(values: Series, edition: Edition, pilot: int | None = None) -> MeanInterval:
+def mean_interval(values: Series, rules: MeasuringRules, pilot: int | None = None) -> MeanInterval:
     """Two-sided interval for the mean of a series in the order of time.
 
     Args:
         values: (n,) at least 2.
-        edition: gives confidence, batch length and assumed autocorrelation.
+        rules: gives confidence, batch length and assumed autocorrelation.
         pilot: how many of the first values fixed n; None where n was fixed without looking.
 
     Raises:
         ValueError: fewer than 2 values.
     """
     n = len(values)
-    rule = batch_rule(n, edition.batch_factor, edition.assumed_autocorrelation)
+    rule = batch_rule(n, rules.batch_factor, rules.assumed_autocorrelation)
     standard_error = math.sqrt(rule.kappa * float(batch_variance(values, rule)) / n)
-    half_width = float(half_widths(values, edition, pilot))
+    half_width = float(half_widths(values, rules, pilot))
     return MeanInterval(float(np.mean(values)), half_width, standard_error, rule.degrees, n, len(rule.sizes))
 
 
-def half_widths(values: Series, edition: Edition, pilot: int | None = None) -> Series:
+def half_widths(values: Series, rules: MeasuringRules, pilot: int | None = None) -> Series:
     """Half-widths of the intervals of many series at once: (..., n) to (...); see :func:`mean_interval`."""
     n = values.shape[-1]
-    widths = _half_widths(values, n, edition)
+    widths = _half_widths(values, n, rules)
     if pilot is None or not 2 <= pilot < n:
         return widths
-    wider = np.maximum(widths, _half_widths(values[..., :pilot], n, edition))
+    wider = np.maximum(widths, _half_widths(values[..., :pilot], n, rules))
     return np.asarray(np.sqrt((1 - pilot / n) * widths**2 + pilot / n * wider**2))
 
 
-def _half_widths(values: Series, n: int, edition: Edition) -> Series:
+def _half_widths(values: Series, n: int, rules: MeasuringRules) -> Series:
     """Half-widths for the mean of n values, from the spread of these."""
-    rule = batch_rule(values.shape[-1], edition.batch_factor, edition.assumed_autocorrelation)
-    return t_quantile(rule.degrees, edition.confidence) * np.sqrt(rule.kappa * batch_variance(values, rule) / n)
+    rule = batch_rule(values.shape[-1], rules.batch_factor, rules.assumed_autocorrelation)
+    return t_quantile(rule.degrees, rules.confidence) * np.sqrt(rule.kappa * batch_variance(values, rule) / n)
 
 
 def batch_variance(values: Series, rule: BatchRule) -> Series:

@@ -10,11 +10,13 @@ import math
 
 import numpy as np
 
-from certify.assessments.efficiency.edition import Edition
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.statistics.batch_means import Series, batch_rule, batch_variance, t_quantile
 
 
-def blocks_needed(pilot_log_ratios: Series, half_width: float, minimum: int, maximum: int, edition: Edition) -> int:
+def blocks_needed(
+    pilot_log_ratios: Series, half_width: float, minimum: int, maximum: int, rules: MeasuringRules
+) -> int:
     """Number of blocks of the main run, its pilot included.
 
     Args:
@@ -22,7 +24,7 @@ def blocks_needed(pilot_log_ratios: Series, half_width: float, minimum: int, max
         half_width: wanted half-width of the ratio's interval, relative (0.05 is 5 %).
         minimum: blocks in any case.
         maximum: blocks that the time limit has room for; wins over all else.
-        edition: gives confidence and the rule of batches.
+        rules: gives confidence and the rule of batches.
 
     Raises:
         ValueError: fewer than 2 pilot blocks, a log-ratio that is not finite, or a half-width not above 0.
@@ -31,7 +33,7 @@ def blocks_needed(pilot_log_ratios: Series, half_width: float, minimum: int, max
         raise ValueError(f"the wanted half-width must be above 0, got {half_width}")
     if not np.all(np.isfinite(pilot_log_ratios)):
         raise ValueError("a log-ratio of the pilot is not finite")
-    rule = batch_rule(len(pilot_log_ratios), edition.batch_factor, edition.assumed_autocorrelation)
+    rule = batch_rule(len(pilot_log_ratios), rules.batch_factor, rules.assumed_autocorrelation)
     deviation = math.sqrt(rule.kappa * float(batch_variance(pilot_log_ratios, rule)))
-    root = t_quantile(rule.degrees, edition.confidence) * deviation / math.log1p(half_width)
+    root = t_quantile(rule.degrees, rules.confidence) * deviation / math.log1p(half_width)
     return min(maximum, max(minimum, math.ceil(min(root, math.sqrt(maximum)) ** 2)))

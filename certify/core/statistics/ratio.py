@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import Evidence, Window
+from certify.core.measuring_rules import MeasuringRules
 from certify.core.statistics.batch_means import MeanInterval, Series, mean_interval, t_quantile
 
 Quantity = Callable[[Window], "float | None"]
@@ -128,19 +128,19 @@ def _mean_log(windows: Sequence[Window], quantity: Quantity) -> float | None:
 
 
 def ratio_estimate(
-    log_ratios: Series | None, edition: Edition, level: EvidenceLevel, pilot: int | None = None
+    log_ratios: Series | None, rules: MeasuringRules, level: EvidenceLevel, pilot: int | None = None
 ) -> Estimate | None:
     """Ratio with its interval from the blocks' log-ratios; None with fewer than two of them.
 
     Args:
         log_ratios: (blocks,) in the order of time.
-        edition: gives confidence and the rule of batches.
+        rules: gives confidence and the rule of batches.
         level: of what was measured.
         pilot: how many of the first blocks fixed their number, as in the main run; None where none did.
     """
     if log_ratios is None or len(log_ratios) < 2:
         return None
-    interval = mean_interval(log_ratios, edition, pilot)
+    interval = mean_interval(log_ratios, rules, pilot)
     low, high = _exp(interval.mean - interval.half_width), _exp(interval.mean + interval.half_width)
     return Estimate(_exp(interval.mean), low, high, "1", interval.n, RATIO_METHOD, level)
 
@@ -151,7 +151,7 @@ def energy_log_ratios(evidence: Evidence, run: str) -> Series | None:
     return block_log_ratios(last_attempt(evidence.windows, run), candidate=other)
 
 
-def arm_interval(windows: Iterable[Window], arm: str, quantity: Quantity, edition: Edition) -> MeanInterval | None:
+def arm_interval(windows: Iterable[Window], arm: str, quantity: Quantity, rules: MeasuringRules) -> MeanInterval | None:
     """Mean of a quantity per inference of one arm, from the means of its complete blocks.
 
     Returns:
@@ -166,7 +166,25 @@ def arm_interval(windows: Iterable[Window], arm: str, quantity: Quantity, editio
         if len(known) < len(values):
             return None
         means.append(sum(known) / len(known))
-    return mean_interval(np.array(means, dtype=np.float64), edition) if len(means) >= 2 else None
+    return mean_interval(np.array(means, dtype=np.float64), rules) if len(means) >= 2 else None
+
+
+def block_means(windows: Iterable[Window], quantity: Quantity) -> Series | None:
+    """Mean of a quantity per inference in each block, (blocks,); None where a window has none."""
+    means = []
+    for block in blocks_of(windows):
+        values = [quantity(window) for window in block.windows]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        means.append(sum(known) / len(known))
+    return np.array(means, dtype=np.float64)
+
+
+def block_logs(windows: Iterable[Window], quantity: Quantity) -> Series | None:
+    """Logarithms of :func:`block_means`, (blocks,); None where one is not above 0."""
+    means = block_means(windows, quantity)
+    return None if means is None or not np.all(means > 0) else np.log(means)
 
 
 def quotient_estimate(

@@ -104,10 +104,10 @@ def from_pilot(kind: str, tightness: float, edition: Edition, experiments: int =
         experiments: how many.
     """
     draws = KINDS[kind](np.random.default_rng(1), experiments, LONGEST)
-    pilot = edition.pilot_blocks
-    wanted = tightness * float(np.mean(half_widths(draws[:, :pilot], edition)))
-    least = edition.minimum_blocks
-    taken = np.array([blocks_needed(row[:pilot], wanted, least, LONGEST, edition) for row in draws])
+    pilot = edition.plan.pilot_blocks
+    wanted = tightness * float(np.mean(half_widths(draws[:, :pilot], edition.plan)))
+    least = edition.plan.minimum_blocks
+    taken = np.array([blocks_needed(row[:pilot], wanted, least, LONGEST, edition.plan) for row in draws])
     return _judge(draws, taken, edition, pilot)
 
 
@@ -115,7 +115,7 @@ def _judge(draws: Series, taken: np.ndarray, edition: Edition, pilot: int | None
     covered, ratios = [], []
     for n in np.unique(taken).tolist():
         rows = draws[taken == n, :n]
-        widths = half_widths(rows, edition, pilot)
+        widths = half_widths(rows, edition.plan, pilot)
         covered.append(np.abs(rows.mean(axis=1) - TRUTH) <= widths)
         ratios.append(widths / (1.96 * np.std(draws[:, :n].mean(axis=1))))
     return Coverage(

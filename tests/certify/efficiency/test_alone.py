@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from certify.assessments.efficiency.alone import ALONE, GUARDS_ALONE, block_logs, derive_alone
+from certify.assessments.efficiency.alone import GUARDS_ALONE, derive_alone
 from certify.assessments.efficiency.edition import Edition
-from certify.core.evidence import Evidence, Observation, Window
-from certify.core.statistics.ratio import energy_per_inference
+from certify.core.evidence import ALONE, Evidence, Observation, Window
+from certify.core.statistics.ratio import block_logs, energy_per_inference
 
 Maker = Callable[..., Evidence]
 

@@ -53,20 +53,20 @@ def test_noise_kinds_are_those_that_are_promised(noise: ModuleType) -> None:
 def test_interval_reckons_the_pilots_spread_in_when_it_was_wider(edition: Edition) -> None:
     """A quarter of the blocks are the pilot's: a quarter of the squared width is that of Stein's own interval."""
     values = np.concatenate([np.repeat([0.1, -0.1], 5), np.tile([0.01, -0.01], 15)])
-    alone, staged = mean_interval(values, edition), mean_interval(values, edition, pilot=10)
-    stein = mean_interval(values[:10], edition).half_width * math.sqrt(10 / 40)
+    alone, staged = mean_interval(values, edition.plan), mean_interval(values, edition.plan, pilot=10)
+    stein = mean_interval(values[:10], edition.plan).half_width * math.sqrt(10 / 40)
     assert stein > alone.half_width
     assert staged.half_width == pytest.approx(math.sqrt(0.75 * alone.half_width**2 + 0.25 * stein**2))
     assert staged.standard_error == alone.standard_error
-    assert mean_interval(values[::-1].copy(), edition, pilot=10).half_width == pytest.approx(alone.half_width)
-    assert mean_interval(values[:10], edition, pilot=10) == mean_interval(values[:10], edition)
+    assert mean_interval(values[::-1].copy(), edition.plan, pilot=10).half_width == pytest.approx(alone.half_width)
+    assert mean_interval(values[:10], edition.plan, pilot=10) == mean_interval(values[:10], edition.plan)
 
 
 def test_half_widths_are_those_of_each_series_when_many_are_given(edition: Edition) -> None:
     many = np.random.default_rng(0).standard_normal((3, 2, 17))
-    found = half_widths(many, edition, pilot=10)
+    found = half_widths(many, edition.plan, pilot=10)
     assert found.shape == (3, 2)
-    assert found[2, 1] == pytest.approx(mean_interval(many[2, 1], edition, pilot=10).half_width)
+    assert found[2, 1] == pytest.approx(mean_interval(many[2, 1], edition.plan, pilot=10).half_width)
 
 
 def test_plain_t_interval_misses_truth_when_blocks_are_autocorrelated(noise: ModuleType) -> None:
@@ -111,38 +111,38 @@ def test_batch_rule_is_plain_t_when_blocks_are_taken_as_independent() -> None:
 
 
 def test_interval_has_no_width_when_values_are_equal(edition: Edition) -> None:
-    interval = mean_interval(np.full(10, 0.5), edition)
+    interval = mean_interval(np.full(10, 0.5), edition.plan)
     assert (interval.mean, interval.half_width) == (0.5, 0.0)
 
 
 def test_interval_refuses_when_there_is_one_value(edition: Edition) -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        mean_interval(np.array([1.0]), edition)
+        mean_interval(np.array([1.0]), edition.plan)
 
 
 def test_blocks_needed_stays_within_bounds_when_noise_is_extreme(edition: Edition) -> None:
     rng = np.random.default_rng(0)
-    assert blocks_needed(np.zeros(10), 0.05, 10, 500, edition) == 10
-    assert blocks_needed(rng.standard_normal(10), 0.05, 10, 500, edition) == 500
-    assert blocks_needed(1e100 * rng.standard_normal(10), 0.05, 10, 500, edition) == 500
-    assert blocks_needed(rng.standard_normal(10), 1e-300, 10, 500, edition) == 500
-    assert blocks_needed(rng.standard_normal(10), 0.05, 10, 7, edition) == 7
+    assert blocks_needed(np.zeros(10), 0.05, 10, 500, edition.plan) == 10
+    assert blocks_needed(rng.standard_normal(10), 0.05, 10, 500, edition.plan) == 500
+    assert blocks_needed(1e100 * rng.standard_normal(10), 0.05, 10, 500, edition.plan) == 500
+    assert blocks_needed(rng.standard_normal(10), 1e-300, 10, 500, edition.plan) == 500
+    assert blocks_needed(rng.standard_normal(10), 0.05, 10, 7, edition.plan) == 7
 
 
 @given(st.floats(0.001, 0.5), st.floats(1.01, 3.0))
 def test_blocks_needed_falls_when_the_wanted_width_grows(half_width: float, factor: float) -> None:
     edition = load_edition("2026")
     pilot = 0.05 * np.random.default_rng(5).standard_normal(10)
-    narrow = blocks_needed(pilot, half_width, 10, 10**9, edition)
-    assert blocks_needed(pilot, half_width * factor, 10, 10**9, edition) <= narrow
+    narrow = blocks_needed(pilot, half_width, 10, 10**9, edition.plan)
+    assert blocks_needed(pilot, half_width * factor, 10, 10**9, edition.plan) <= narrow
 
 
 @pytest.mark.parametrize("half_width", [0.0, -0.1, math.nan])
 def test_blocks_needed_refuses_when_half_width_is_not_positive(half_width: float, edition: Edition) -> None:
     with pytest.raises(ValueError, match="half-width"):
-        blocks_needed(np.zeros(10), half_width, 10, 20, edition)
+        blocks_needed(np.zeros(10), half_width, 10, 20, edition.plan)
 
 
 def test_blocks_needed_refuses_when_pilot_is_not_finite(edition: Edition) -> None:
     with pytest.raises(ValueError, match="not finite"):
-        blocks_needed(np.array([0.1, math.nan, 0.2]), 0.05, 10, 20, edition)
+        blocks_needed(np.array([0.1, math.nan, 0.2]), 0.05, 10, 20, edition.plan)

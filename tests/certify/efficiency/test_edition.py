@@ -16,18 +16,26 @@ CONTENT = (resources.files("certify.assessments.efficiency") / "editions" / "202
 def test_edition_2026_has_the_rules_of_the_design_when_loaded() -> None:
     edition = load_edition("2026")
     assert editions() == ["2026"]
-    assert (edition.name, edition.confidence) == ("2026", 0.95)
-    assert dict(edition.letters) == {"A": 10, "B": 8, "C": 6, "D": 4, "E": 2, "F": 0}
-    assert (edition.last_letter, edition.best_modelled_letter) == ("G", "B")
-    assert (edition.energy_weight, edition.loss_weight, edition.largest_loss_percent) == (10, 2, 5)
-    assert (edition.minimum_blocks, edition.null_tolerance, edition.minimum_test_samples) == (10, 0.05, 500)
-    assert (edition.latency_calls, edition.latency_time_s, edition.longest_window_s) == (500, 20, 60)
+    assert (edition.name, edition.plan.confidence) == ("2026", 0.95)
+    assert dict(edition.grading.letters) == {"A": 10, "B": 8, "C": 6, "D": 4, "E": 2, "F": 0}
+    assert (edition.grading.last_letter, edition.grading.best_modelled_letter) == ("G", "B")
+    assert (edition.grading.energy_weight, edition.grading.loss_weight, edition.grading.largest_loss_percent) == (
+        10,
+        2,
+        5,
+    )
+    assert (edition.plan.minimum_blocks, edition.plan.null_tolerance, edition.thresholds.minimum_test_samples) == (
+        10,
+        0.05,
+        500,
+    )
+    assert (edition.plan.latency_calls, edition.plan.latency_time_s, edition.plan.longest_window_s) == (500, 20, 60)
     assert edition.digest == hashlib.sha256(CONTENT).hexdigest()
     assert edition.constants == yaml.safe_load(CONTENT)
 
 
 def test_guards_that_may_be_unknown_exist_when_named_by_the_edition() -> None:
-    assert set(load_edition("2026").may_be_unknown) <= set(GUARDS)
+    assert set(load_edition("2026").grading.may_be_unknown) <= set(GUARDS)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +54,12 @@ def test_guards_that_may_be_unknown_exist_when_named_by_the_edition() -> None:
     ],
 )
 def test_window_length_follows_the_meter_when_it_is_known(meter: str | None, seconds: float) -> None:
-    assert load_edition("2026").window_seconds(meter) == seconds
+    assert load_edition("2026").plan.window_seconds(meter) == seconds
 
 
 @pytest.mark.parametrize(("score", "letter"), [(1e9, "A"), (10.0, "A"), (9.99, "B"), (0.0, "F"), (-0.1, "G")])
 def test_letter_follows_score_when_on_and_off_boundaries(score: float, letter: str) -> None:
-    assert load_edition("2026").letter(score) == letter
+    assert load_edition("2026").grading.letter(score) == letter
 
 
 def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
@@ -76,11 +84,17 @@ def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
         ({"assumed_autocorrelation": 1.0}, "below 1"),
         ({"name": "2027"}, "its name is '2027'"),
         ({"surprise": 1}, "surprise"),
+        ({"plan": {"surprise": 1}}, "missing or unknown"),
+        ({"plan": [1]}, "should be a mapping"),
     ],
 )
 def test_edition_is_refused_when_a_constant_is_wrong(change: dict[str, object], words: str) -> None:
+    values = yaml.safe_load(CONTENT)
+    for name, value in change.items():
+        section = next((part for part in values.values() if isinstance(part, dict) and name in part), values)
+        section[name] = value
     with pytest.raises(CertificateError, match=words):
-        parse_edition(yaml.safe_dump({**yaml.safe_load(CONTENT), **change}).encode(), "2026")
+        parse_edition(yaml.safe_dump(values).encode(), "2026")
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"- 1", b""])
@@ -91,6 +105,6 @@ def test_edition_is_refused_when_it_is_no_mapping(content: bytes) -> None:
 
 def test_edition_is_refused_when_a_constant_is_missing() -> None:
     values = yaml.safe_load(CONTENT)
-    del values["null_tolerance"]
+    del values["plan"]["null_tolerance"]
     with pytest.raises(CertificateError, match="null_tolerance"):
         parse_edition(yaml.safe_dump(values).encode(), "2026")

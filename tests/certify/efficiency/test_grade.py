@@ -141,7 +141,7 @@ def test_each_guard_refuses_when_it_fails(name: str, edition: Edition) -> None:
 @pytest.mark.parametrize("name", GUARDS)
 def test_each_guard_may_be_unknown_only_when_edition_says_so(name: str, edition: Edition) -> None:
     result = grade(profile(guards={name: "unknown"}), edition)
-    assert (result.letter is not None) == (name in edition.may_be_unknown)
+    assert (result.letter is not None) == (name in edition.grading.may_be_unknown)
 
 
 def test_loss_and_what_could_not_be_shown_are_told_apart_when_graded(edition: Edition) -> None:
@@ -237,6 +237,6 @@ def test_grade_refuses_when_json_is_malformed(change: dict[str, Any], edition: E
 
 
 def test_grade_follows_the_edition_when_its_constants_differ(edition: Edition) -> None:
-    strict = dataclasses.replace(edition, largest_loss_percent=1.0)
+    strict = dataclasses.replace(edition, grading=dataclasses.replace(edition.grading, largest_loss_percent=1.0))
     assert grade(profile(loss=2.0), edition).letter is not None
     assert grade(profile(loss=2.0), strict).letter is None

@@ -82,7 +82,7 @@ def test_null_ratio_reads_last_attempt_when_there_were_two(make_evidence: Callab
 
 
 def test_ratio_encloses_truth_when_noise_is_small(evidence: Evidence, edition: Edition) -> None:
-    estimate = ratio_estimate(energy_log_ratios(evidence, "main"), edition, EvidenceLevel.COUNTER)
+    estimate = ratio_estimate(energy_log_ratios(evidence, "main"), edition.plan, EvidenceLevel.COUNTER)
     assert estimate is not None
     assert estimate.low < 0.3 < estimate.high
     assert estimate.value == pytest.approx(math.sqrt(estimate.low * estimate.high))
@@ -91,7 +91,7 @@ def test_ratio_encloses_truth_when_noise_is_small(evidence: Evidence, edition: E
 
 @pytest.mark.parametrize("ratios", [None, np.array([]), np.array([0.1])])
 def test_no_ratio_is_given_when_blocks_are_too_few(ratios: np.ndarray | None, edition: Edition) -> None:
-    assert ratio_estimate(ratios, edition, EvidenceLevel.COUNTER) is None
+    assert ratio_estimate(ratios, edition.plan, EvidenceLevel.COUNTER) is None
 
 
 def test_quotient_widens_with_either_side_when_means_are_uncertain() -> None:

@@ -31,17 +31,17 @@ SECONDS = st.floats(1e-3, 1e4)
 def test_workers_live_for_at_least_one_block_and_at_most_the_run(
     start_s: float, block_s: float, least: int, limit_s: float
 ) -> None:
-    blocks = blocks_a_start(start_s, block_s, least, limit_s, EDITION)
+    blocks = blocks_a_start(start_s, block_s, least, limit_s, EDITION.plan)
     assert 1 <= blocks <= least
-    assert blocks_a_start(2 * start_s, block_s, least, limit_s, EDITION) >= blocks
+    assert blocks_a_start(2 * start_s, block_s, least, limit_s, EDITION.plan) >= blocks
 
 
 @given(start_s=SECONDS, block_s=SECONDS, least=st.integers(2, 50))
 def test_blocks_of_one_process_fill_no_more_than_a_batch_when_there_is_time(
     start_s: float, block_s: float, least: int
 ) -> None:
-    blocks = blocks_a_start(start_s, block_s, least, 1e9, EDITION)
-    rule = batch_rule(least, EDITION.batch_factor, EDITION.assumed_autocorrelation)
+    blocks = blocks_a_start(start_s, block_s, least, 1e9, EDITION.plan)
+    rule = batch_rule(least, EDITION.plan.batch_factor, EDITION.plan.assumed_autocorrelation)
     assert blocks <= max(rule.sizes)
 
 
@@ -52,7 +52,7 @@ def test_blocks_of_one_process_fill_no_more_than_a_batch_when_there_is_time(
 def test_workers_live_longer_when_starting_them_takes_longer(
     edition: Edition, start_s: float, limit_s: float, blocks: int
 ) -> None:
-    assert blocks_a_start(start_s, 4.2, 10, limit_s, edition) == blocks
+    assert blocks_a_start(start_s, 4.2, 10, limit_s, edition.plan) == blocks
 
 
 @pytest.mark.parametrize(("window_s", "start_s", "blocks"), [(0.05, 0.2, 40), (1.0, 0.8, 12), (5.0, 2.0, 10)])
@@ -60,11 +60,11 @@ def test_null_run_has_as_many_blocks_as_fit_its_time(
     edition: Edition, tmp_path: Path, window_s: float, start_s: float, blocks: int
 ) -> None:
     recorder = Recorder(None, Host(), tmp_path / "windows.jsonl")
-    bench = Bench(Plan(), edition, recorder, Silent(), tmp_path, None)
+    bench = Bench(Plan(), edition.plan, recorder, Silent(), tmp_path, None)
     arm = Arm("baseline", None, "onnxruntime-cpu", 1, 1, window_s / 10, 10, start_s)  # type: ignore[arg-type]
     assert bench.null_blocks(arm, 1) == blocks
-    short = replace(bench, plan=Plan(time_limit_s=edition.null_time_s / 4))
-    assert edition.null_blocks <= short.null_blocks(arm, 1) < max(blocks, edition.null_blocks + 1)
+    short = replace(bench, plan=Plan(time_limit_s=edition.plan.null_time_s / 4))
+    assert edition.plan.null_blocks <= short.null_blocks(arm, 1) < max(blocks, edition.plan.null_blocks + 1)
     few = replace(bench, plan=Plan(min_blocks=3))
     assert few.null_blocks(arm, 1) == 3
 
@@ -75,20 +75,22 @@ def _coverage(blocks: int, alive: int, spread: float) -> float:
     starts = -(-blocks // alive)
     luck = np.repeat(rng.normal(0, spread, (4000, starts)), alive, axis=1)[:, :blocks]
     logs = luck + rng.normal(0, 1, (4000, blocks))
-    return float(np.mean(np.abs(logs.mean(axis=1)) <= half_widths(logs, EDITION)))
+    return float(np.mean(np.abs(logs.mean(axis=1)) <= half_widths(logs, EDITION.plan)))
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 3.0])
-@pytest.mark.parametrize("blocks", [EDITION.minimum_blocks, EDITION.null_blocks, EDITION.largest_null_blocks])
+@pytest.mark.parametrize(
+    "blocks", [EDITION.plan.minimum_blocks, EDITION.plan.null_blocks, EDITION.plan.largest_null_blocks]
+)
 def test_interval_holds_what_differs_from_process_to_process(blocks: int, spread: float) -> None:
-    longest = blocks_a_start(1e6, 1.0, EDITION.minimum_blocks, 1e12, EDITION)
+    longest = blocks_a_start(1e6, 1.0, EDITION.plan.minimum_blocks, 1e12, EDITION.plan)
     assert longest == 2
     assert _coverage(blocks, 1, spread) >= 0.93
     assert _coverage(blocks, longest, spread) >= 0.93
 
 
 def test_interval_misses_the_luck_of_processes_that_live_for_the_whole_run() -> None:
-    most = EDITION.largest_null_blocks
+    most = EDITION.plan.largest_null_blocks
     assert _coverage(most, most, 1.0) < 0.7
 
 

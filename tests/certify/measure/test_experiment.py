@@ -28,7 +28,7 @@ SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, th
 
 def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
     return measure(
-        pair.baseline, pair.candidate, pair.dataset, pair.contract, pair.contract, plan, edition,
+        pair.baseline, pair.candidate, pair.dataset, pair.contract, pair.contract, plan, edition.plan,
         baseline_origin="made by a test", **more,
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edit
             ["baseline", "candidate", "candidate", "baseline"],
             ["candidate", "baseline", "baseline", "candidate"],
         )
-    assert sum(w.run == "yardstick" for w in measured.windows) == edition.yardstick_windows
+    assert sum(w.run == "yardstick" for w in measured.windows) == edition.plan.yardstick_windows
     assert all(w.duration_s >= 0.05 and w.energy_j > 0 and w.cpu_s > 0 for w in main)
     for run in ("null", "main"):
         sizes = {(w.arm, w.inferences) for w in measured.windows if w.run == run}
@@ -217,7 +217,7 @@ def test_measure_refuses_a_model_that_gives_nan(small_pair, edition: Edition, tm
     with pytest.raises(ModelError, match="NaN or infinity"):
         measure(
             tmp_path / "nan.onnx", small_pair.candidate, small_pair.dataset, small_pair.contract, small_pair.contract,
-            SHORT, edition, baseline_origin="a test",
+            SHORT, edition.plan, baseline_origin="a test",
         )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def strained(small_pair, edition: Edition, tmp_path_factory: pytest.TempPathFact
     """Batches that do not divide the test set, a null run that can't hold, and no meter at all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        never = replace(edition, null_tolerance=1e-9)
+        never = replace(edition.plan, null_tolerance=1e-9)
         return _measure(small_pair, never, replace(SHORT, batch=7), available_meters=[])
 
 

@@ -30,7 +30,7 @@ class Said(Silent):
 
 def _settle(pair: Any, edition: Edition, plan: Plan = AUTO, **more: Any) -> Settled:
     models = {"baseline": (pair.baseline, pair.contract), "candidate": (pair.candidate, pair.contract)}
-    return settle(plan, edition, models, pair.dataset, **more)
+    return settle(plan, edition.plan, models, pair.dataset, **more)
 
 
 class FakeRuntime:
@@ -82,7 +82,7 @@ def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair,
     settled = _settle(small_pair, edition, available_meters=[], progress=said)
     assert settled.plan == replace(AUTO, runtime="fast") and settled.runtime is bench["fast"][0]
     (observation,) = settled.observations
-    count = edition.settings_windows
+    count = edition.plan.settings_windows
     assert observation.name == "runtime_choice"
     assert observation.values == {
         "chosen": "fast", "unit": "s", "costs": {"slow": {"1": [2.0] * count}, "fast": {"1": [1.0] * count}},
@@ -167,7 +167,7 @@ def test_workload_says_versions_and_precision_and_its_digest_holds_them() -> Non
 
 
 def test_auto_measures_real_runtimes_when_they_are_installed(small_pair, edition: Edition, tmp_path: Path) -> None:
-    few = replace(edition, settings_windows=2)
+    few = replace(edition.plan, settings_windows=2)
     values = _settle(small_pair, few).observations[0].values
     assert "onnxruntime-cpu" in values["costs"] and values["unit"] == "J"
     assert set(values["costs"]) | set(values["left_out"]) == set(runtimes.RUNTIMES)

@@ -150,7 +150,7 @@ def test_program_is_refused_when_the_runtime_runs_onnx_files(
 ) -> None:
     models = {"baseline": (program, torch_contract)}
     with pytest.raises(UsageError, match=r"net\.pt2: the runtime onnxruntime-cpu runs \.onnx files only"):
-        settle(Plan(), edition, models, small_pair.dataset)
+        settle(Plan(), edition.plan, models, small_pair.dataset)
 
 
 def test_require_says_what_to_install_when_torch_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,18 +33,22 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Finding:
     if std is None or distinct is None or constant is None:
         return unknown("The inputs were not looked at")
     if correlation is not None:
-        regular, least = correlation >= edition.input_correlation, f"{edition.input_correlation:g}"
+        regular, least = (
+            correlation >= edition.thresholds.input_correlation,
+            f"{edition.thresholds.input_correlation:g}",
+        )
         told = f"neighbouring values correlate by {correlation:.2g} (at least {least}, random numbers have 0)"
     elif repetition is not None:
-        regular, least = repetition >= edition.input_repetition, f"{edition.input_repetition:g}"
+        limit = edition.thresholds.input_repetition
+        regular, least = repetition >= limit, f"{limit:g}"
         told = f"tokens come again {repetition:.3g} times as often as random ones would (at least {least})"
     else:
         return unknown("Whether the inputs are random was not looked at")
-    varied = std >= edition.input_std and distinct >= edition.distinct_inputs
+    varied = std >= edition.thresholds.input_std and distinct >= edition.thresholds.distinct_inputs
     return check(
-        varied and constant <= edition.constant_inputs_share and regular,
+        varied and constant <= edition.thresholds.constant_inputs_share and regular,
         f"{distinct:.0f} different inputs with a standard deviation of {std:.3g}; {percent(constant)} of them are "
-        f"constant (allowed {percent(edition.constant_inputs_share)}); {told}",
+        f"constant (allowed {percent(edition.thresholds.constant_inputs_share)}); {told}",
         "these are no real data",
     )
 
@@ -71,7 +75,7 @@ def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Finding:
     labels = evidence.labels()
     correct = sum(p.baseline_top1 == p.label for p in evidence.predictions)
     majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
-    low = wilson_interval(correct, len(labels), edition.confidence).low
+    low = wilson_interval(correct, len(labels), edition.plan.confidence).low
     return check(
         low > majority,
         f"The baseline's accuracy is {percent(correct / len(labels))}, at least {percent(low)}; the commonest class "
@@ -83,10 +87,10 @@ def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Finding:
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Finding:
     """The whole test set was scored, and it holds enough different samples."""
     n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})
-    stated = number(evidence.header.data, "test_samples")
+    stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples
     return check(
-        distinct >= edition.minimum_test_samples and stated in (None, n),
+        distinct >= least and stated in (None, n),
         f"{n} test samples were scored, {distinct} of them different"
         + ("" if stated in (None, n) else f", of a test set of {stated:.0f}"),
-        f"the whole test set must be scored, and hold at least {edition.minimum_test_samples} different samples",
+        f"the whole test set must be scored, and hold at least {least} different samples",
     )

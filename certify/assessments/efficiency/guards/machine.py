@@ -24,9 +24,9 @@ def no_throttling(evidence: Evidence, edition: Edition) -> Finding:
         return unknown("The machine does not tell whether it throttled for heat")
     throttled = sum(count > 0 for count in events)
     return check(
-        throttled <= edition.throttled_windows_share * len(events),
+        throttled <= edition.thresholds.throttled_windows_share * len(events),
         f"{throttled} of {len(events)} windows saw thermal throttling "
-        f"(allowed {percent(edition.throttled_windows_share)})",
+        f"(allowed {percent(edition.thresholds.throttled_windows_share)})",
         "the machine changed its own speed while measuring",
     )
 
@@ -37,9 +37,9 @@ def device_alone(evidence: Evidence, edition: Edition) -> Finding:
     if shares is None:
         return unknown("What other processes took of the machine could not be read")
     return check(
-        mean(shares) <= edition.foreign_cpu_share,
+        mean(shares) <= edition.thresholds.foreign_cpu_share,
         f"Other processes took {percent(mean(shares))} of the processor on average, at most {percent(max(shares))} "
-        f"(allowed {percent(edition.foreign_cpu_share)} on average)",
+        f"(allowed {percent(edition.thresholds.foreign_cpu_share)} on average)",
         "the machine was not left alone",
     )
 
@@ -52,13 +52,17 @@ def steal_low(evidence: Evidence, edition: Edition) -> Finding:
         return unknown("Neither steal nor throttling by a quota could be read")
     stolen_share = mean(steal) if steal else 0.0
     stopped_share = sum(throttled) / sum(window.duration_s for window in windows) if throttled else 0.0
-    found = [f"a hypervisor took {percent(stolen_share)} (allowed {percent(edition.steal_share)})"] if steal else []
+    found = (
+        [f"a hypervisor took {percent(stolen_share)} (allowed {percent(edition.thresholds.steal_share)})"]
+        if steal
+        else []
+    )
     if throttled:
-        limit = percent(edition.throttled_time_share)
+        limit = percent(edition.thresholds.throttled_time_share)
         found.append(f"a quota stopped the processes for {percent(stopped_share)} of the time (allowed {limit})")
     sentence = " and ".join(found)
     return check(
-        stolen_share <= edition.steal_share and stopped_share <= edition.throttled_time_share,
+        stolen_share <= edition.thresholds.steal_share and stopped_share <= edition.thresholds.throttled_time_share,
         sentence[0].upper() + sentence[1:],
         "the processor was not there when it was needed",
     )
@@ -72,9 +76,9 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Finding:
     blocks = [mean(host_values(block.windows, "temperature_c") or []) for block in blocks_of(windows)]
     drift = max(blocks) - min(blocks)
     return check(
-        drift <= edition.temperature_drift_c,
+        drift <= edition.thresholds.temperature_drift_c,
         f"Blocks differed by {drift:.3g} K in temperature, from {min(blocks):.3g} to {max(blocks):.3g} degrees C "
-        f"(allowed {edition.temperature_drift_c:.3g} K)",
+        f"(allowed {edition.thresholds.temperature_drift_c:.3g} K)",
         "the machine had not settled, and leakage grows with heat",
     )
 
@@ -91,8 +95,8 @@ def sessions_isolated(evidence: Evidence, edition: Edition) -> Finding:
     share = sum(idle) / sum(window.duration_s for window in windows)
     processes = "Models shared a process" if shared else f"{len(pids)} arms ran in processes of their own"
     return check(
-        not shared and share <= edition.idle_workers_cpu_share,
+        not shared and share <= edition.thresholds.idle_workers_cpu_share,
         f"{processes}, and waiting workers used {1000 * share:.3g} ms of processor time per second "
-        f"(allowed {1000 * edition.idle_workers_cpu_share:.3g} ms)",
+        f"(allowed {1000 * edition.thresholds.idle_workers_cpu_share:.3g} ms)",
         "two live sessions slow each other",
     )

@@ -63,13 +63,13 @@ def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Finding:
         return unknown("Nothing but the meter itself was there to check it against")
     difference = counter / integrated - 1
     return check(
-        abs(difference) <= edition.power_tolerance,
+        abs(difference) <= edition.thresholds.power_tolerance,
         f"The counter told {counter:.4g} J where integrated power told {integrated:.4g} J "
-        f"({100 * difference:+.3g} %; allowed {percent(edition.power_tolerance)})",
+        f"({100 * difference:+.3g} %; allowed {percent(edition.thresholds.power_tolerance)})",
         "one of the two is wrong",
     )
 
 
 def windows_too_short(windows: list[Window], edition: Edition, meter: str | None) -> int:
     """How many windows are shorter than the meter can resolve."""
-    return sum(window.duration_s < edition.shortest_window_seconds(meter) for window in windows)
+    return sum(window.duration_s < edition.plan.shortest_window_seconds(meter) for window in windows)

@@ -17,7 +17,7 @@ def quantization_fused(evidence: Evidence, edition: Edition) -> Finding:
         intended, fused = number(values, "intended"), number(values, "fused")
         if intended is None or fused is None:
             return unknown(f"The optimised graph of the {arm} was not read")
-        holds = holds and fused >= edition.fused_share * intended
+        holds = holds and fused >= edition.thresholds.fused_share * intended
         found.append(f"{fused:.0f} of {intended:.0f} in the {arm}")
         unfused += [str(name) for name in sequence(values, "unfused") or []]
     names = f" (not: {', '.join(unfused[:3])}{', ...' if len(unfused) > 3 else ''})" if unfused else ""
@@ -34,16 +34,17 @@ def channels_removed(evidence: Evidence, edition: Edition) -> Finding:
     shares = [number(values, "share") for values in observed or ()]
     if observed is None or shares[0] is None or shares[1] is None:
         return unknown("The weights were not read for channels of zeros")
-    if shares[0] > edition.baseline_zero_channels:
+    if shares[0] > edition.thresholds.baseline_zero_channels:
         return Finding(
             "fail",
             f"{percent(shares[0])} of the baseline's channels hold nothing but zeros (allowed: "
-            f"{percent(edition.baseline_zero_channels)}): it is larger than it need be, which flatters the candidate.",
+            f"{percent(edition.thresholds.baseline_zero_channels)}): it is larger than it need be, which flatters the "
+            "candidate.",
         )
     return check(
-        shares[1] - shares[0] <= edition.zero_channels_excess,
+        shares[1] - shares[0] <= edition.thresholds.zero_channels_excess,
         f"{percent(shares[1])} of the candidate's channels hold nothing but zeros, {percent(shares[0])} of the "
-        f"baseline's (allowed beyond it: {percent(edition.zero_channels_excess)})",
+        f"baseline's (allowed beyond it: {percent(edition.thresholds.zero_channels_excess)})",
         "channels were masked and not removed, which saves nothing",
     )
 

@@ -30,7 +30,7 @@ def windows_in_order(evidence: Evidence, edition: Edition) -> Finding:
     windows = sorted(evidence.windows, key=lambda window: window.start_s)
     end_s, overlapping = 0.0, []
     for window in windows:
-        if window.start_s < end_s - edition.overlap_s:
+        if window.start_s < end_s - edition.thresholds.overlap_s:
             overlapping.append(window)
         end_s = max(end_s, window.start_s + window.duration_s)
     places: dict[tuple[str, str], tuple[int, int, int]] = {}
@@ -60,9 +60,9 @@ def windows_vary(evidence: Evidence, edition: Edition) -> Finding:
     if not shares:
         return unknown("No window of the main run was recorded")
     return check(
-        max(shares) <= edition.equal_durations_share,
+        max(shares) <= edition.thresholds.equal_durations_share,
         f"{percent(max(shares))} of the windows of an arm last exactly as long as another "
-        f"(allowed {percent(edition.equal_durations_share)})",
+        f"(allowed {percent(edition.thresholds.equal_durations_share)})",
         "no clock reads the same nanosecond again and again",
     )
 
@@ -80,7 +80,7 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Finding:
     on_cpu = "CPU" in evidence.header.workload.provider
     processors = number(evidence.header.device, "processors_allowed")
     excess = [window for window in evidence.windows if window.cpu_s > _most_cpu_s(window, on_cpu, processors, edition)]
-    least_share = edition.least_cpu_share if on_cpu else 0.0
+    least_share = edition.thresholds.least_cpu_share if on_cpu else 0.0
     idle = [arm for arm, share, left in _cpu_shares(evidence.windows) if share <= least_share * left]
     faults = {
         f"{len(excess)} windows hold more CPU time than their threads can use{_first(excess)}": bool(excess),
@@ -94,7 +94,7 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Finding:
 def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
     """The threads' time; where another device computes, the host's threads are not the workload's."""
     threads = window.threads if on_cpu else max(window.threads, processors or math.inf)
-    return threads * window.duration_s * (1 + edition.cpu_time_excess) + edition.clock_tick_s
+    return threads * window.duration_s * (1 + edition.thresholds.cpu_time_excess) + edition.thresholds.clock_tick_s
 
 
 def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]:
@@ -114,14 +114,14 @@ def latencies_agree(evidence: Evidence, edition: Edition) -> Finding:
         if not windows or not latencies.seconds or min(latencies.seconds) <= 0:
             return unknown("Single inferences and windows of each model were not both recorded")
         ratio = float(np.median(latencies.seconds) / np.median(windows))
-        holds = holds and 1 / edition.latency_factor <= ratio <= edition.latency_factor
+        holds = holds and 1 / edition.thresholds.latency_factor <= ratio <= edition.thresholds.latency_factor
         told.append(f"{ratio:.3g} times as long in the {latencies.arm}")
     if not told:
         return unknown("No single inference was timed")
     return check(
         holds,
         f"Single inferences take {' and '.join(told)} as those of the windows (allowed: a factor of "
-        f"{edition.latency_factor:g} either way)",
+        f"{edition.thresholds.latency_factor:g} either way)",
         "one of the two was not measured on this model",
     )
 
@@ -149,7 +149,7 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Finding:
     missing = [window for window, _, joules in derived if joules is None]
     if missing:
         return Finding("fail", f"{len(missing)} of {len(read)} windows lack the meter's readings{_first(missing)}.")
-    tolerance = edition.joules_tolerance
+    tolerance = edition.thresholds.joules_tolerance
     wrong = [
         window
         for window, stated, joules in derived
@@ -174,9 +174,9 @@ def joules_not_modelled(evidence: Evidence, edition: Edition) -> Finding:
         return unknown(f"{len(read)} windows are too few to tell a meter from a model")
     stray = _stray_from_line(read)
     return check(
-        stray > edition.linear_joules_tolerance,
+        stray > edition.thresholds.linear_joules_tolerance,
         f"Joules stray from a linear function of time and CPU time by {percent(stray)} "
-        f"(a meter's by more than {percent(edition.linear_joules_tolerance)})",
+        f"(a meter's by more than {percent(edition.thresholds.linear_joules_tolerance)})",
         "they are a model's and no meter's",
     )
 
@@ -199,7 +199,7 @@ def energy_above_idle(evidence: Evidence, edition: Edition) -> Finding:
     if idle_w is None:
         return Finding("pass", "No idle power is stated, so nothing is stated net of it.")
     read = [window for window in evidence.windows if window.energy_j is not None]
-    below = [w for w in read if (w.energy_j or 0.0) < idle_w * w.duration_s * (1 - edition.idle_tolerance)]
+    below = [w for w in read if (w.energy_j or 0.0) < idle_w * w.duration_s * (1 - edition.thresholds.idle_tolerance)]
     return check(
         not below,
         f"{len(below)} of {len(read)} windows draw less than the {idle_w:.4g} W of the idle device{_first(below)}",

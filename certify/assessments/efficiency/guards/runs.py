@@ -41,7 +41,7 @@ def enough_windows(evidence: Evidence, edition: Edition) -> Finding:
     # A run that was cut short may end in an incomplete block; a gap before it means that windows were left out.
     gaps = [block.number for block in blocks] != list(range(len(blocks))) or blocks[:-1] != complete[: len(blocks) - 1]
     faults = {
-        f"at least {edition.minimum_blocks} are needed": len(complete) < edition.minimum_blocks,
+        f"at least {edition.plan.minimum_blocks} are needed": len(complete) < edition.plan.minimum_blocks,
         "windows are missing inside the run, and none may be left out": gaps,
         f"{short} windows are too short for the meter": short > 0,
         **_departure(evidence, edition, len(complete)),
@@ -52,7 +52,7 @@ def enough_windows(evidence: Evidence, edition: Edition) -> Finding:
 
 def _width_reached(evidence: Evidence, edition: Edition) -> str:
     ratios = energy_log_ratios(evidence, "main")
-    ratio = ratio_estimate(ratios, edition, EvidenceLevel.DIRECT, edition.pilot_blocks)
+    ratio = ratio_estimate(ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)
     if ratio is None:
         return ""
     reached, wanted = ratio.high / ratio.value - 1, evidence.header.wanted_half_width
@@ -62,16 +62,16 @@ def _width_reached(evidence: Evidence, edition: Edition) -> str:
 def _departure(evidence: Evidence, edition: Edition, complete: int) -> dict[str, bool]:
     """Whether the run was shorter or longer than the pilot and the time limit fixed."""
     ratios = energy_log_ratios(evidence, "main")
-    if ratios is None or len(ratios) < max(2, edition.pilot_blocks):
+    if ratios is None or len(ratios) < max(2, edition.plan.pilot_blocks):
         return {}
     wanted = evidence.header.wanted_half_width
     if not wanted > 0:
         raise CertificateError(f"Evidence: wanted_half_width should be above 0, found {wanted}.")
-    pilot = ratios[: edition.pilot_blocks]
-    fixed = blocks_needed(pilot, wanted, edition.minimum_blocks, edition.maximum_blocks, edition)
+    pilot = ratios[: edition.plan.pilot_blocks]
+    fixed = blocks_needed(pilot, wanted, edition.plan.minimum_blocks, edition.plan.maximum_blocks, edition.plan)
     windows = main_windows(evidence)
     took = max(window.start_s + window.duration_s for window in windows) - min(window.start_s for window in windows)
-    had_time = took < edition.time_limit_used * evidence.header.time_limit_s
+    had_time = took < edition.thresholds.time_limit_used * evidence.header.time_limit_s
     return {
         f"the pilot fixed {fixed} and more were run": complete > fixed,
         f"the pilot fixed {fixed} and the run stopped before its time limit": complete < fixed and had_time,
@@ -80,18 +80,18 @@ def _departure(evidence: Evidence, edition: Edition, complete: int) -> dict[str,
 
 def null_holds(evidence: Evidence, edition: Edition) -> Finding:
     """The baseline against itself gives 1, within the edition's tolerance."""
-    ratio = ratio_estimate(energy_log_ratios(evidence, "null"), edition, EvidenceLevel.DIRECT)
+    ratio = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, EvidenceLevel.DIRECT)
     if ratio is None:
         return unknown("No null run with energy readings was recorded")
     attempts = 1 + max(window.attempt for window in evidence.windows if window.run == "null")
-    tolerance = edition.null_tolerance
+    tolerance = edition.plan.null_tolerance
     sentence = (
         f"The baseline against itself gave {ratio.value:.4f}, interval {ratio.low:.4f} to {ratio.high:.4f} "
         f"(allowed 1 +- {percent(tolerance)}), in attempt {attempts}"
     )
     within = 1 - tolerance <= ratio.low and ratio.high <= 1 + tolerance
     return check(
-        within and attempts <= 1 + edition.null_retries,
+        within and attempts <= 1 + edition.plan.null_retries,
         sentence,
         "more attempts than the edition allows" if within else "this machine can't tell a saving from noise now",
     )
@@ -117,9 +117,9 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Finding:
     best = min(costs, key=lambda tried: costs[tried])
     excess = costs[threads] / costs[best] - 1
     return check(
-        excess <= edition.settings_tolerance,
+        excess <= edition.thresholds.settings_tolerance,
         f"With {threads} threads the baseline took {percent(excess)} more than with the best of {sorted(costs)} "
-        f"threads, {best} (allowed {percent(edition.settings_tolerance)})",
+        f"threads, {best} (allowed {percent(edition.thresholds.settings_tolerance)})",
         "the baseline was slower than it need be, which flatters the candidate",
     )
 
