@@ -14,8 +14,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-ROOT = Path(__file__).resolve().parents[3]
-EXAMPLES = ROOT / "certify" / "schema" / "examples"
+ROOT = Path(__file__).resolve().parents[4]
+EXAMPLES = ROOT / "certify" / "core" / "schema" / "examples"
 sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / "certify" / name) for name in ("attest", "efficiency"))]
 
 from conftest import contract, lineage_values  # type: ignore[import-not-found]  # noqa: E402
