@@ -11,7 +11,7 @@ RUNTIME ?=
 MAX_TRAIN_TIME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz clean
+.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz rings clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT
 	  $(if $(RESUME),--resume '$(RESUME)/tampering.jsonl')
 	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0) \
 	  $(if $(RESUME),--resume '$(RESUME)/hostile.jsonl')
+
+rings: .venv/dev.stamp ## install the base ring and let it judge a file: [PYTHONS='python3.10 python3.13']
+	@$(BIN)/python tests/rings/rings.py $(PYTHONS)
 
 clean: ## remove .venv, build/ and caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

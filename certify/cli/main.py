@@ -20,6 +20,8 @@ MAKER_GROUP = "leanmark.commands"
 """Entry points under which an installed maker declares its commands; the referee knows none of them by name."""
 
 MAKER_EXTRA = "compress"
+EXTRAS = {"onnxruntime": "measure", "PIL": "measure", "pynvml": "measure", "resvg_py": "label", "font_lato": "label"}
+"""Which extra brings a library that the referee's base install leaves out, by its top-level module."""
 EXAMPLE = """\
 leanmark certify small.onnx --baseline original.onnx \\
     --data imagefolder:photos --preprocess preprocess.yaml --out graded
@@ -71,9 +73,11 @@ def makers() -> dict[str, EntryPoint]:
 
 
 def _missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra | None:
-    """The sentence for a maker's command whose libraries are absent; None where the fault is in our own code."""
+    """The sentence for a command whose libraries are absent; None where the fault is in our own code."""
     point = makers().get(name)
     absent = (error.name or "").partition(".")[0]
+    if name in REFEREE and absent in EXTRAS:
+        return MissingExtra(f"leanmark {name} ({absent})", EXTRAS[absent])
     if point is None or absent == "certify" or (absent == point.module.partition(".")[0] and error.name != absent):
         return None
     return MissingExtra(f"leanmark {name} ({absent})", MAKER_EXTRA)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL.Image
 
 from certify.core.errors import DataError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data.dataset import Dataset, Image, Split, input_size
 from certify.data.partition import complete
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}
@@ -30,7 +34,6 @@ DECODE_ERRORS = (
     EOFError,
     struct.error,
     zlib.error,
-    PIL.Image.DecompressionBombError,
 )
 """What Pillow's decoders raise for damaged files (SyntaxError is a broken PNG or TIFF)."""
 
@@ -65,22 +68,25 @@ class FileSource:
         Raises:
             DataError: the file does not decode, or has more than 8 bits a channel.
         """
-        path = self._paths[row]
-        try:
-            with PIL.Image.open(path) as picture:
-                self._require_8_bits(path, picture.mode)
-                return np.array(picture.convert("RGB"), dtype=np.uint8)
-        except DECODE_ERRORS as error:
-            raise _undecodable(path, error) from error
+        with self._opened(row) as image:
+            return np.array(image.convert("RGB"), dtype=np.uint8)
 
     def size(self, row: int) -> tuple[int, int]:
         """(H, W) from the file's header."""
+        with self._opened(row) as image:
+            return image.height, image.width
+
+    @contextlib.contextmanager
+    def _opened(self, row: int) -> Iterator[PIL.Image.Image]:
+        """An image file; whatever its decoder raises is a DataError."""
+        import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+
         path = self._paths[row]
         try:
-            with PIL.Image.open(path) as picture:
-                self._require_8_bits(path, picture.mode)
-                return picture.height, picture.width
-        except DECODE_ERRORS as error:
+            with PIL.Image.open(path) as image:
+                self._require_8_bits(path, image.mode)
+                yield image
+        except (*DECODE_ERRORS, PIL.Image.DecompressionBombError) as error:
             raise _undecodable(path, error) from error
 
     def digest(self, row: int) -> str:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
 from certify.core.errors import DataError, UsageError
 from certify.data.contract import IMAGE, Rules
@@ -22,12 +21,6 @@ BIG_RESIZE = 256
 """Pixels of the shorter side before the centre crop to 224, as in the evaluation of ImageNet classifiers."""
 MAX_PIXELS = 1 << 26
 """Largest picture that resizing may make; a strip of one pixel's width would grow without bound."""
-
-FILTERS = {
-    "nearest": PIL.Image.Resampling.NEAREST,
-    "bilinear": PIL.Image.Resampling.BILINEAR,
-    "bicubic": PIL.Image.Resampling.BICUBIC,
-}
 
 
 @dataclass(frozen=True)
@@ -129,6 +122,8 @@ class ImagePreprocess(Preprocess):
 
     def _geometry(self, image: Image) -> Image:
         """Colours, resize, crop: uint8 (height, width, channels)."""
+        import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+
         picture = PIL.Image.fromarray(image)
         if self.colour == "L":
             picture = picture.convert("L")
@@ -140,7 +135,7 @@ class ImagePreprocess(Preprocess):
                     f"{size[0]}, more than memory should be spent on; take it out of the data."
                 )
             if size != picture.size:
-                picture = picture.resize(size, FILTERS[self.interpolation])
+                picture = picture.resize(size, getattr(PIL.Image.Resampling, self.interpolation.upper()))
         if self.crop == "center" and picture.height >= self.height and picture.width >= self.width:
             # Halves are rounded to even, as torchvision's CenterCrop does.
             top, left = round((picture.height - self.height) / 2), round((picture.width - self.width) / 2)

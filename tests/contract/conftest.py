@@ -1,0 +1,19 @@
+"""A small certified model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fuzz"))
+
+
+@pytest.fixture(scope="session")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A certified model, and the public key of its maker in hexadecimal digits."""
+    from graded import make  # type: ignore[import-not-found]
+
+    made = make(tmp_path_factory.mktemp("graded"))
+    return made.model, made.key.public.hex
