@@ -16,10 +16,10 @@ from certify.files import write_bytes, write_text
 from certify.judge.alone import derive_alone
 from certify.judge.edition import load_edition
 from certify.judge.profile import derive
-from certify.label import render
 from certify.measure.alone import measure_alone
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.present.label import render
 from certify.profiled import Profiled, WorkloadProfile
 from certify.progress import Progress
 

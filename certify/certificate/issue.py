@@ -138,9 +138,10 @@ class Certificate:
 
     def label(self) -> str:
         """The label as SVG."""
-        from certify.label import draw
+        from certify.present.claims import efficiency_claims
+        from certify.present.label import draw
 
-        return draw(self.predicate, self.digest)
+        return draw(efficiency_claims(self.predicate, self.digest))
 
     def _repr_svg_(self) -> str:
         return self.label()
@@ -205,7 +206,7 @@ def issue(
     from certify.judge.edition import load_edition
     from certify.judge.grade import grade
     from certify.judge.profile import derive
-    from certify.label import renderer
+    from certify.present.label import renderer
 
     digests, metadata = _check_measured(candidate_normalised, evidence, preprocess)
     constants = load_edition(edition or evidence.header.edition)
@@ -243,7 +244,7 @@ def issue(
 
 def draw_label(certificate: Certificate, folder: Path) -> None:
     """Write the label of a certificate into a folder, as SVG and PNG."""
-    from certify.label import render
+    from certify.present.label import render
 
     drawing = certificate.label()
     write_text(folder / LABEL_SVG_NAME, drawing)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from certify.charts.markup import Markup, joined, tag
 from certify.charts.palette import LIGHT, rules
 from certify.charts.scale import Scale
-from certify.label.figures import quantity
-from certify.label.svg import FONTS
-from certify.label.text import shorten
+from certify.present.numbers import quantity
+from certify.present.svg import FONTS
+from certify.present.text import shorten
 
 WIDTH = 460
 SIZE = 13

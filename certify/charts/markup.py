@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-from certify.label.text import printable
+from certify.core.text import printable
 
 _VOID = frozenset({"br", "link", "meta"})
 

@@ -45,7 +45,7 @@ def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, 
 def _draw(comparison: Comparison, path: Path) -> None:
     from certify.errors import UsageError
     from certify.files import write_bytes, write_text
-    from certify.label import render
+    from certify.present.label import render
 
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"--plot draws .svg and .png, not '{path.suffix or path.name}'.")

@@ -48,7 +48,7 @@ def command(
     4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable.
     """
     from certify.comparison import Gate, pass_gate
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     gate = Gate(at_least, max_loss_percent, metered, any_key)
     passage = pass_gate(file, gate, not_worse_than=not_worse_than, trust=trust)

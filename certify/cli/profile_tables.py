@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from certify.cli.tables import comparison, single, two_lines
+from certify.core.text import clean
 from certify.estimate import Estimate, EvidenceLevel
-from certify.label.figures import percent, quantity
-from certify.label.rows import Cell, cell, change_cell
-from certify.label.text import clean
+from certify.present.numbers import percent, quantity
+from certify.present.rows import Cell, cell, change_cell
 from certify.profiled import Profiled, WorkloadProfile
 
 MODEL = "candidate"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from certify.core.text import clean
 from certify.estimate import Estimate, EvidenceLevel
-from certify.label.figures import interval, quantity, rounded
-from certify.label.rows import ROWS, Cell, cell, change_cell, compared, marked
-from certify.label.text import clean
+from certify.present.numbers import interval, quantity, rounded
+from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
 
 if TYPE_CHECKING:
     from certify.comparison import Comparison

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.core.text import clean
 from certify.estimate import Estimate
-from certify.label.text import clean
 
 if TYPE_CHECKING:
     from certify.certificate.issue import Certificate

@@ -11,7 +11,7 @@ from certify import exit_codes
 from certify.comparison.comparable import same_baseline, why_not_comparable
 from certify.errors import CertificateError, UsageError
 from certify.estimate import Estimate
-from certify.label.facts import LETTERS, UNMETERED
+from certify.present.claims import LETTERS, UNMETERED
 from certify.suggest import unknown_name
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from certify.charts.markup import Markup, joined, tag
 from certify.charts.scale import Scale, scale
 from certify.errors import UsageError
 from certify.estimate import Estimate
-from certify.label.text import width
+from certify.present.text import width
 
 if TYPE_CHECKING:
     from certify.comparison.compare import Comparison

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from certify.core.text import clean
 from certify.estimate import Estimate
 from certify.export.source import Source
 from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
-from certify.label.figures import interval, quantity, significant
-from certify.label.text import clean
+from certify.present.numbers import interval, quantity, significant
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -11,9 +11,9 @@ from certify.charts.markup import Markup, tag
 from certify.charts.waterfall import Step, waterfall_chart
 from certify.estimate import Estimate
 from certify.judge.payback import compression_energy, payback_inferences
-from certify.label.figures import interval, percent, quantity, rounded, significant
 from certify.page.papers import Papers
 from certify.page.parts import Section, bullets, figure, figures, table, two_lines
+from certify.present.numbers import interval, percent, quantity, rounded, significant
 
 Made = Sequence[tuple[str, Mapping[str, Any]]]
 """The baseline and every pass: its name and its row of the lineage."""

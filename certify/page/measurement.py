@@ -9,10 +9,10 @@ from certify.charts.draw import number
 from certify.charts.intervals import Row, intervals_chart
 from certify.charts.windows import blocks_chart, windows_chart
 from certify.estimate import Estimate
-from certify.label.figures import percent
-from certify.label.rows import Cell, accuracy_cell, cell, compared, ends, factor
 from certify.page.papers import Papers
 from certify.page.parts import Section, figure, figures, table, two_lines
+from certify.present.numbers import ends, factor, percent
+from certify.present.rows import Cell, accuracy_cell, cell, compared
 
 _FURTHER = (
     ("energy above idle", "energy_net_j"), ("multiple of the yardstick", "energy_yardstick"),

@@ -10,9 +10,9 @@ from certify.charts.markup import Markup, tag
 from certify.judge.classes import ClassLoss, class_losses
 from certify.judge.edition import load_edition
 from certify.judge.nodes import NodeCost, node_costs
-from certify.label.figures import percent, quantity, rounded
 from certify.page.papers import Papers
 from certify.page.parts import Section, figure, figures, table
+from certify.present.numbers import percent, quantity, rounded
 
 SHOWN = 20
 """Most classes that the page lists."""

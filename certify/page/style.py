@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certify.charts.palette import DARK, LIGHT, rules
-from certify.label.svg import FONTS
+from certify.present.svg import FONTS
 
 _LAYOUT = """
 *{box-sizing:border-box}

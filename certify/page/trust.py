@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from certify.charts.markup import Markup, tag
-from certify.label.facts import read as read_facts
 from certify.page.papers import Papers
 from certify.page.parts import Section, bullets, facts, table
+from certify.present.claims import efficiency_claims
+from certify.present.wording import circumstances
 
 _WHAT_VERIFY_SAYS = (
     "The first says whether the file is the one that was certified, whether the signature is good, and whether the "
@@ -35,13 +36,13 @@ def guards_section(papers: Papers) -> Section:
 def settings_section(papers: Papers) -> Section:
     """How it was measured, and whatever of it a maker might choose to his advantage."""
     predicate = papers.certificate.predicate
-    shown = read_facts(predicate, papers.certificate.digest)
+    shown = circumstances(efficiency_claims(predicate, papers.certificate.digest))
     return Section(
         "settings",
         "What could be gamed",
         (
             tag("p", "Choices that change the figures. Compare two models only where these agree."),
-            facts([*shown.rows, *_further(predicate)]),
+            facts([*shown, *_further(predicate)]),
             *_meter(predicate["meter"]),
         ),
     )

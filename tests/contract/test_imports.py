@@ -73,7 +73,7 @@ def test_import_arrows_inside_each_house_have_no_cycle() -> None:
         "certify.data": 1,
         "certify.graph": 1,
         "certify.schema": 1,
-        "certify.label": 2,
+        "certify.present": 2,
         "certify.charts": 2,
         "certify.certificate": 2,
         "certify.measure": 3,

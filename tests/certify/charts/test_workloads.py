@@ -8,7 +8,7 @@ import pytest
 from certify.charts.draw import WIDTH, standalone
 from certify.charts.workloads import Series, workloads
 from certify.estimate import Estimate
-from certify.label import render
+from certify.present.label import render
 
 
 def _joules(value: float, spread: float = 0.1) -> Estimate:

@@ -186,7 +186,8 @@ def test_page_keeps_its_elements_when_a_name_is_any_text(papers: Papers, name: s
     class Renamed(Certificate):
         @property
         def predicate(self) -> dict[str, Any]:
-            return {**papers.certificate.predicate, "model": {"name": f"{name}{HOSTILE}"}}
+            signed = papers.certificate.predicate
+            return {**signed, "model": {**signed["model"], "name": f"{name}{HOSTILE}"}}
 
     _assert_harmless(page(Papers(Renamed(papers.certificate.content), papers.evidence, papers.lineage)))
 

@@ -10,13 +10,18 @@ from click.testing import CliRunner
 
 from certify.cli.main import main
 from certify.errors import CertificateError
-from certify.label import render
-from certify.label.badge import badge
-from certify.label.text import width
+from certify.present.claims import efficiency_claims
+from certify.present.label import badge as draw_badge
+from certify.present.label import render
+from certify.present.text import width
 
 DIGEST = "0123456789abcdef" * 4
 SVG = "{http://www.w3.org/2000/svg}"
 Make = Callable[..., dict[str, Any]]
+
+
+def badge(predicate: dict[str, Any], digest: str) -> str:
+    return draw_badge(efficiency_claims(predicate, digest))
 
 
 def texts(svg: str) -> list[str]:

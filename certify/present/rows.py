@@ -1,13 +1,12 @@
-"""The figures of a profile as rows of text: before, after and change, each with its interval."""
+"""Figures as rows of text: before, after and change, each with its interval."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certify.estimate import Estimate, EvidenceLevel
-from certify.label.figures import interval, percent, quantity, rounded, times
+from certify.present.numbers import ends, factor, interval, percent, quantity
 
 ROWS = (
     ("accuracy (top-1)", "accuracy", "relative_loss_percent"),
@@ -34,7 +33,10 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure, and the ends of its interval; both empty where it was not measured, the ends for an exact count."""
+    """A figure and the ends of its interval.
+
+    Both are empty where nothing was measured; an exact count has no ends.
+    """
 
     figure: str = ""
     ends: str = ""
@@ -50,15 +52,15 @@ class Row:
     change: Cell
 
 
-def compared(estimates: Mapping[str, Estimate]) -> tuple[Row, ...]:
-    """Before and after, a row a figure; a row without any figure is left out."""
+def compared(figures: Mapping[str, Estimate]) -> tuple[Row, ...]:
+    """One row for each kind of figure; a row without any figure is left out."""
     rows = []
     for name, stem, change in ROWS:
-        before, after = estimates.get(f"{stem}_baseline"), estimates.get(f"{stem}_candidate")
+        before, after = figures.get(f"{stem}_baseline"), figures.get(f"{stem}_candidate")
         if before is not None or after is not None:
-            if stem == "accuracy" and "score_baseline" in estimates:
+            if stem == "accuracy" and "score_baseline" in figures:
                 change = None  # the loss is that of the declared score
-            changed = change_cell(estimates.get(change or ""), before, after)
+            changed = change_cell(figures.get(change or ""), before, after)
             rows.append(Row(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
     return tuple(rows)
 
@@ -81,8 +83,8 @@ def cell(estimate: Estimate | None, stem: str) -> Cell:
 
 def accuracy_cell(estimate: Estimate) -> Cell:
     """A share as a percentage."""
-    ends = f"{rounded(100 * estimate.low, 1, 'down')} to {rounded(100 * estimate.high, 1, 'up')}"
-    return Cell(percent(100 * estimate.value), ends if estimate.low < estimate.high else "")
+    exact = estimate.low == estimate.high
+    return Cell(percent(100 * estimate.value), "" if exact else ends(100 * estimate.low, 100 * estimate.high))
 
 
 def change_cell(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Cell:
@@ -95,15 +97,3 @@ def change_cell(change: Estimate | None, before: Estimate | None, after: Estimat
         return Cell(percent(-change.value), ends(-change.high, -change.low))
     exact = change.low == change.high
     return Cell(factor(change.value), "" if exact else ends(change.low, change.high, 3))
-
-
-def factor(ratio: float) -> str:
-    """A ratio as a factor: ``0.238×``, ``1.31×``."""
-    return times(ratio) if ratio >= 1 else f"{rounded(ratio, 3)}×"
-
-
-def ends(low: float, high: float, decimals: int = 1) -> str:
-    """Two ends, rounded outward."""
-    written = ("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in
-               ((low, "down"), (high, "up")))  # fmt: skip
-    return " to ".join(written)

@@ -19,15 +19,21 @@ from PIL import Image
 from certify.certificate.statement import PREDICATE_TYPE, STATEMENT_TYPE
 from certify.certificate.verify import verify
 from certify.errors import CertificateError
-from certify.label import draw, render, renderer
-from certify.label.layout import LEFT, RIGHT
-from certify.label.png import DRAWING, drawing
-from certify.label.text import width
+from certify.present.claims import efficiency_claims
+from certify.present.label import draw as draw_claims
+from certify.present.label import render, renderer
+from certify.present.label.layout import LEFT, RIGHT
+from certify.present.label.png import DRAWING, drawing
+from certify.present.text import width
 from certify.schema import validate
 
 DIGEST = "0123456789abcdef" * 4
 SVG = "{http://www.w3.org/2000/svg}"
 Make = Callable[..., dict[str, Any]]
+
+
+def draw(predicate: dict[str, Any], digest: str) -> str:
+    return draw_claims(efficiency_claims(predicate, digest))
 
 
 def texts(svg: str) -> list[str]:
@@ -207,7 +213,7 @@ def test_draw_raises_certificate_error_when_graded_without_energy(predicate: Mak
 def test_qr_code_holds_digest_when_its_modules_are_read(predicate: Make) -> None:
     import segno
 
-    from certify.label.qr import QUIET_ZONE
+    from certify.present.label.qr import QUIET_ZONE
 
     root = ElementTree.fromstring(draw(predicate(), DIGEST))
     path = next(node for node in root.iter(f"{SVG}path")).attrib["d"]
@@ -221,7 +227,7 @@ def test_qr_code_holds_digest_when_its_modules_are_read(predicate: Make) -> None
 
 def test_render_gives_equal_bytes_when_drawn_in_another_process(predicate: Make) -> None:
     svg = draw(predicate(), DIGEST)
-    code = "import sys, certify.label as l; sys.stdout.buffer.write(l.render(sys.stdin.buffer.read().decode()))"
+    code = "import sys, certify.present.label as l; sys.stdout.buffer.write(l.render(sys.stdin.buffer.read().decode()))"
     there = subprocess.run([sys.executable, "-c", code], input=svg.encode(), capture_output=True, check=True)
     assert there.stdout == render(svg)
 
@@ -285,7 +291,7 @@ def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
     checked = verify(path).check("label")
     assert checked is not None
     assert checked.outcome == "pass"
-    monkeypatch.setattr("certify.label.png.DRAWING", DRAWING + 1)
+    monkeypatch.setattr("certify.present.label.png.DRAWING", DRAWING + 1)
     checked = verify(path).check("label")
     assert checked is not None
     assert checked.outcome == "note"

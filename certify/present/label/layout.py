@@ -1,15 +1,17 @@
-"""Where each part of the label stands. 800 units wide; lengths are SVG user units."""
+"""The label, 800 units wide, and where each part of it stands; lengths are SVG user units."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from certify.label import qr
-from certify.label.facts import Facts
-from certify.label.svg import BLACK, BOLD, INK, PAPER, QUIET, REGULAR, box, document, polygon, rule, text
-from certify.label.text import shorten, width, wrap
-from certify.label.wording import Claim
+from certify.core.text import clean
+from certify.present import wording
+from certify.present.claims import Claims, presenting
+from certify.present.headline import Headline
+from certify.present.label import qr
+from certify.present.svg import BLACK, BOLD, INK, PAPER, QUIET, REGULAR, box, document, polygon, rule, text
+from certify.present.text import shorten, width, wrap
 
 WIDTH = 800
 LEFT, RIGHT = 44, 756
@@ -35,45 +37,59 @@ STRIP_TOP = PANEL_BOTTOM + 26
 TABLE_SIZE, LINE_PITCH, ROW_GAP = 17, 23, 7
 VALUE_LEFT, VALUE_RIGHT = 184, 590
 QR_SIZE = 150
+SHORT_DIGITS = 16
+"""First digits of the certificate's digest, enough to compare by eye."""
 
 
-def layout(facts: Facts) -> str:
-    """The label as an SVG document."""
-    strip, strip_bottom = _evidence(facts)
-    table, table_bottom = _table(facts, strip_bottom + 42)
-    certificate, certificate_bottom = _certificate(facts, strip_bottom + 20)
+def draw(claims: Claims) -> str:
+    """The label of a certificate, or of a refusal; equal input gives equal text.
+
+    Returns:
+        A self-contained SVG document.
+
+    Raises:
+        CertificateError: a claim is malformed.
+    """
+    with presenting("a label"):
+        return _label(claims)
+
+
+def _label(claims: Claims) -> str:
+    strip, strip_bottom = _evidence(claims)
+    table, table_bottom = _table(claims, strip_bottom + 42)
+    certificate, certificate_bottom = _certificate(claims.digest, strip_bottom + 20)
     height = math.ceil(max(table_bottom, certificate_bottom)) + 40
     body = [
         box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),
-        *_header(facts),
-        *(_refusal(facts) if facts.letter is None else _graded(facts)),
+        *_header(claims),
+        *(_refusal(claims) if claims.grade.letter is None else _graded(claims)),
         *strip,
         *table,
         *certificate,
     ]
-    return document(WIDTH, height, facts.title, facts.description, body)
+    return document(WIDTH, height, wording.title(claims), wording.description(claims), body)
 
 
-def _header(facts: Facts) -> Iterator[str]:
+def _header(claims: Claims) -> Iterator[str]:
     yield text("leanmark", LEFT, 62, 34, BLACK)
     yield text("energy label of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
-    yield text(f"edition {facts.edition}", RIGHT, 48, 19, BOLD, anchor="end")
-    yield text(facts.date, RIGHT, 72, 19, REGULAR, QUIET, anchor="end")
+    yield text(f"edition {clean(claims.edition.name)}", RIGHT, 48, 19, BOLD, anchor="end")
+    yield text(wording.date(claims), RIGHT, 72, 19, REGULAR, QUIET, anchor="end")
     yield rule(LEFT, RIGHT, 90, 3)
-    yield text(shorten(facts.model, 36, INNER, bold=True), LEFT, 134, 36, BLACK)
-    yield text(shorten(facts.data, 20, INNER), LEFT, 166, 20, REGULAR, QUIET)
+    yield text(shorten(clean(claims.model), 36, INNER, bold=True), LEFT, 134, 36, BLACK)
+    yield text(shorten(wording.tested_on(claims), 20, INNER), LEFT, 166, 20, REGULAR, QUIET)
 
 
-def _graded(facts: Facts) -> Iterator[str]:
+def _graded(claims: Claims) -> Iterator[str]:
     for row, (letter, colour) in enumerate(SCALE):
-        yield from _bar(row, letter, colour, awarded=letter == facts.letter)
-        if letter == facts.letter:
-            yield from _pointer(row, facts.grade)
-    if facts.energy is not None:
-        yield from _claim(facts.energy, SCALE_TOP, None)
+        yield from _bar(row, letter, colour, awarded=letter == claims.grade.letter)
+        if letter == claims.grade.letter:
+            yield from _pointer(row, clean(claims.grade.text))
+    if claims.energy is not None:
+        yield from _headline(claims.energy, SCALE_TOP, None)
     yield rule(CLAIM_LEFT, RIGHT, SCALE_TOP + 152, 2)
-    if facts.accuracy is not None:
-        yield from _claim(facts.accuracy, SCALE_TOP + 164, facts.accuracies)
+    if claims.accuracy is not None:
+        yield from _headline(claims.accuracy, SCALE_TOP + 164, wording.accuracies(claims))
 
 
 def _bar(row: int, letter: str, colour: str, awarded: bool) -> Iterator[str]:
@@ -99,23 +115,24 @@ def _pointer(row: int, grade: str) -> Iterator[str]:
     yield text(grade, (shoulder + POINTER_RIGHT) / 2 - 4, middle + 17, 48, BLACK, PAPER, anchor="middle")
 
 
-def _claim(claim: Claim, top: float, closing: str | None) -> Iterator[str]:
+def _headline(headline: Headline, top: float, closing: str | None) -> Iterator[str]:
     room = RIGHT - CLAIM_LEFT
-    size = min(FIGURE_SIZE, math.floor(FIGURE_SIZE * room / width(claim.figure, FIGURE_SIZE, bold=True)))
-    yield text(claim.figure, CLAIM_LEFT, top + 56, size, BLACK)
-    yield text(claim.meaning, CLAIM_LEFT, top + 92, 31, BOLD)
-    yield text(shorten(claim.bound, 17, room), CLAIM_LEFT, top + 120, 17)
+    size = min(FIGURE_SIZE, math.floor(FIGURE_SIZE * room / width(headline.figure, FIGURE_SIZE, bold=True)))
+    yield text(headline.figure, CLAIM_LEFT, top + 56, size, BLACK)
+    yield text(headline.meaning, CLAIM_LEFT, top + 92, 31, BOLD)
+    yield text(shorten(headline.bound, 17, room), CLAIM_LEFT, top + 120, 17)
     if closing:
         yield text(shorten(closing, 17, room), CLAIM_LEFT, top + 145, 17, REGULAR, QUIET)
 
 
-def _refusal(facts: Facts) -> Iterator[str]:
+def _refusal(claims: Claims) -> Iterator[str]:
     top, size, pitch = SCALE_TOP - 4, 20, 28
     bottom = PANEL_BOTTOM + 4
     yield box(LEFT, top, INNER, bottom - top, radius=10, stroke=5)
     yield text("NOT GRADED", WIDTH / 2, top + 74, 64, BLACK, anchor="middle")
     yield text("A grade was refused, because", LEFT + 26, top + 112, size, REGULAR, QUIET)
-    lines = _reason_lines(facts.reasons, size, INNER - 84, room=(bottom - top - 134) // pitch)
+    reasons = tuple(clean(reason) for reason in claims.grade.reasons)
+    lines = _reason_lines(reasons, size, INNER - 84, room=(bottom - top - 134) // pitch)
     for number, (starts, line) in enumerate(lines):
         y = top + 146 + number * pitch
         if starts:
@@ -141,16 +158,16 @@ def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room
     return lines
 
 
-def _evidence(facts: Facts) -> tuple[list[str], float]:
+def _evidence(claims: Claims) -> tuple[list[str], float]:
     """The strip that says how the energy came about, dashed and with a tilde where it is modelled; and its bottom."""
-    left = LEFT + (74 if facts.modelled else 22)
+    left = LEFT + (74 if claims.unmetered else 22)
     room = RIGHT - 18 - left
-    lines = _at_most(2, wrap(facts.evidence_detail, 17, room), 17, room)
+    lines = _at_most(2, wrap(wording.energy_source_detail(claims), 17, room), 17, room)
     height = 50 + 24 * len(lines)
-    drawn = [box(LEFT, STRIP_TOP, INNER, height, radius=10, stroke=2.5, dashed=facts.modelled)]
-    if facts.modelled:
+    drawn = [box(LEFT, STRIP_TOP, INNER, height, radius=10, stroke=2.5, dashed=claims.unmetered)]
+    if claims.unmetered:
         drawn.append(text("~", LEFT + 20, STRIP_TOP + height / 2 + 18, 60, BLACK))
-    drawn.append(text(shorten(facts.evidence, 23, room, bold=True), left, STRIP_TOP + 32, 23, BLACK))
+    drawn.append(text(shorten(wording.energy_source(claims), 23, room, bold=True), left, STRIP_TOP + 32, 23, BLACK))
     drawn += [text(line, left, STRIP_TOP + 58 + 24 * number, 17) for number, line in enumerate(lines)]
     return drawn, STRIP_TOP + height
 
@@ -162,12 +179,12 @@ def _at_most(count: int, lines: list[str], size: float, room: float, bold: bool 
     return [*lines[: count - 1], shorten(" ".join(lines[count - 1 :]), size, room, bold)]
 
 
-def _table(facts: Facts, top: float) -> tuple[list[str], float]:
+def _table(claims: Claims, top: float) -> tuple[list[str], float]:
     """The rows of further facts, and the baseline of the last line."""
     drawn = []
     y = top
     room = VALUE_RIGHT - VALUE_LEFT
-    for name, value in facts.rows:
+    for name, value in wording.circumstances(claims):
         drawn.append(text(name, LEFT, y, TABLE_SIZE, REGULAR, QUIET))
         for line in _at_most(2, wrap(value, TABLE_SIZE, room, bold=True), TABLE_SIZE, room, bold=True):
             drawn.append(text(line, VALUE_LEFT, y, TABLE_SIZE, BOLD))
@@ -176,15 +193,15 @@ def _table(facts: Facts, top: float) -> tuple[list[str], float]:
     return drawn, y - LINE_PITCH - ROW_GAP
 
 
-def _certificate(facts: Facts, top: float) -> tuple[list[str], float]:
+def _certificate(digest: str, top: float) -> tuple[list[str], float]:
     """The QR code with the certificate's digest, and the baseline of the last line below it."""
     left = RIGHT - QR_SIZE
     middle = left + QR_SIZE / 2
     below = top + QR_SIZE
     drawn = [
-        qr.code(facts.digest, left, top, QR_SIZE),
+        qr.code(f"sha256:{digest}", left, top, QR_SIZE),
         text("certificate", middle, below + 16, 15, REGULAR, QUIET, anchor="middle"),
-        text(facts.short_digest, middle, below + 36, 16, BOLD, anchor="middle"),
+        text(digest[:SHORT_DIGITS], middle, below + 36, 16, BOLD, anchor="middle"),
         text("check it with", middle, below + 64, 15, REGULAR, QUIET, anchor="middle"),
         text("leanmark verify", middle, below + 84, 16, BOLD, anchor="middle"),
     ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.estimate import Estimate
-from certify.label.figures import interval, percent, quantity, rounded, significant, times
+from certify.present.numbers import interval, percent, quantity, rounded, significant, times
 
 
 @pytest.mark.parametrize(

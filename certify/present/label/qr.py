@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import segno
 
-from certify.label.svg import INK, PAPER, element
+from certify.present.svg import INK, PAPER, element
 
 QUIET_ZONE = 4
 """Empty modules that ISO/IEC 18004 wants on every side."""

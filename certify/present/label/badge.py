@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from certify.label.facts import Facts, read
-from certify.label.layout import SCALE
-from certify.label.svg import BLACK, BOLD, INK, PAPER, document, element, text
-from certify.label.text import width
+from certify.core.text import clean
+from certify.present.claims import Claims, presenting
+from certify.present.label.layout import SCALE
+from certify.present.svg import BLACK, BOLD, INK, PAPER, document, element, text
+from certify.present.text import width
+from certify.present.wording import description, title
 
 HEIGHT, SIZE, SPACE, RADIUS = 24, 13, 9, 5
 NAME = "leanmark"
 REFUSED, REFUSED_GROUND = "not graded", "#e2e2e2"
 
 
-def badge(predicate: Mapping[str, Any], certificate_digest: str) -> str:
+def badge(claims: Claims) -> str:
     """The badge of a certificate, or of a refusal; equal input gives equal text.
-
-    Args:
-        predicate: of the certificate's statement.
-        certificate_digest: hex SHA-256 of the certificate, spoken by a screen reader.
 
     Returns:
         A self-contained SVG document.
 
     Raises:
-        CertificateError: the predicate lacks something that a badge shows.
+        CertificateError: a claim is malformed.
     """
-    facts = read(predicate, certificate_digest)
-    parts = [(NAME, PAPER, INK, BOLD), *_said(facts)]
+    with presenting("a badge"):
+        return _badge(claims)
+
+
+def _badge(claims: Claims) -> str:
+    parts = [(NAME, PAPER, INK, BOLD), *_statement(claims)]
     drawn, x = [], 0.0
     for words, ink, ground, weight in parts:
         wide = width(words, SIZE, bold=True) + 2 * SPACE
@@ -40,12 +40,13 @@ def badge(predicate: Mapping[str, Any], certificate_digest: str) -> str:
     corners = element("clipPath", element("rect", width=x, height=HEIGHT, rx=RADIUS), id="corners")
     frame = element("rect", x=0.5, y=0.5, width=x - 1, height=HEIGHT - 1, rx=RADIUS, fill="none", stroke=INK)
     body = [corners, element("g", "".join(drawn), clip_path="url(#corners)"), frame]
-    return document(math.ceil(x), HEIGHT, facts.title, facts.description, body)
+    return document(math.ceil(x), HEIGHT, title(claims), description(claims), body)
 
 
-def _said(facts: Facts) -> list[tuple[str, str, str, int]]:
+def _statement(claims: Claims) -> list[tuple[str, str, str, int]]:
     """Words, ink, ground and weight of the parts after the name."""
-    if facts.letter is None or facts.energy is None:
+    grade, energy = claims.grade, claims.energy
+    if grade.letter is None or energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]
-    saving = f"{facts.energy.figure} {facts.energy.meaning}" + (" (modelled)" if facts.modelled else "")
-    return [(facts.grade, INK, dict(SCALE)[facts.letter], BLACK), (saving, INK, PAPER, BOLD)]
+    saving = f"{energy.figure} {energy.meaning}" + (" (modelled)" if claims.unmetered else "")
+    return [(clean(grade.text), INK, dict(SCALE)[grade.letter], BLACK), (saving, INK, PAPER, BOLD)]

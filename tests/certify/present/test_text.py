@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.label.text import ELLIPSIS, clean, shorten, width, wrap
+from certify.core.text import clean
+from certify.present.text import ELLIPSIS, shorten, width, wrap
 
 
 @given(st.text(max_size=200), st.floats(30, 400), st.booleans())

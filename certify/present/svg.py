@@ -1,11 +1,11 @@
-"""The few SVG elements that a label is made of; every text goes through the escaping here."""
+"""SVG elements of label and badge; every text goes through the escaping here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
-from certify.label.text import clean
+from certify.core.text import clean
 
 FONTS = "Lato, Helvetica, Arial, sans-serif"
 REGULAR, BOLD, BLACK = 400, 700, 900

@@ -1,7 +1,7 @@
 """How wide a line of text is, and how to make it fit: shortened with an ellipsis, or wrapped.
 
 A label is drawn without a layout engine, and the reader's machine may set it in Lato, Helvetica or Arial. The widths
-below are, character by character, those of the widest of the three, so that what fits here fits there.
+below are, character by character, those of the widest of the three fonts, so that text that fits here fits there.
 """
 
 from __future__ import annotations
@@ -31,19 +31,6 @@ _BOLD = (
 _SIGNS = dict.fromkeys("×−±–", 584)
 _OTHER = 760  # accented letters, signs and other alphabets
 _IDEOGRAPH = 1000
-
-
-def clean(value: object) -> str:
-    """One line of :func:`printable` text in which runs of white space are one space."""
-    return " ".join(printable(value).split())
-
-
-def printable(value: object) -> str:
-    """Text without characters that XML and HTML forbid or that reorder what stands around them.
-
-    Control, format (bidirectional marks among them), surrogate and unassigned characters become spaces.
-    """
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else c for c in str(value))
 
 
 def width(text: str, size: float, bold: bool = False) -> float:

@@ -1,4 +1,4 @@
-"""The label as a picture: resvg draws it with Lato alone, so that the bytes are the same on every machine."""
+"""The label as an image: resvg draws it with Lato alone, so that the bytes are the same on every machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def render(svg: str, width_px: int = 800) -> bytes:
     """PNG bytes of a label.
 
     Args:
-        svg: what :func:`certify.label.draw` returned.
-        width_px: width of the picture in pixels; its height follows.
+        svg: what :func:`certify.present.label.draw` returned.
+        width_px: width of the image in pixels; its height follows.
 
     Raises:
-        ValueError: the SVG can't be drawn.
+        ValueError: the SVG cannot be drawn.
     """
     from resvg_py import svg_to_bytes
 
@@ -35,7 +35,7 @@ def render(svg: str, width_px: int = 800) -> bytes:
 
 
 def renderer() -> str:
-    """Versions of the drawing and of what paints it: the picture's bytes are equal only under an equal one."""
+    """Versions of the drawing and of what paints it: the image's bytes are equal only under an equal one."""
     import resvg_py
 
     return f"{drawing()}, resvg_py {resvg_py.__version__} (resvg {resvg_py.__resvg_version__})"

@@ -1,4 +1,4 @@
-"""What the label says about energy and accuracy, each as a big figure, what it is, and its bound."""
+"""The two headlines of a certificate, energy and accuracy: a figure, what it is a figure of, and its bound."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 
 from certify.estimate import Estimate
-from certify.label.figures import percent, rounded, times
+from certify.present.numbers import percent, rounded, times
 
 CONFIDENCE = "(95 % interval)"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One claim of the label.
+class Headline:
+    """One headline.
 
     Attributes:
         figure: the point estimate (``4.2×``).
@@ -30,7 +30,7 @@ class Claim:
         return f"{self.figure} {self.meaning}, {self.bound}"
 
 
-def energy_claim(ratio: Estimate, upper: float | None) -> Claim:
+def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
     """What the energy ratio says.
 
     Args:
@@ -43,8 +43,8 @@ def energy_claim(ratio: Estimate, upper: float | None) -> Claim:
     else:
         figure, meaning = times(ratio.value), "more energy"
     if math.isinf(end):
-        return Claim(figure, meaning, "no bound can be shown")
-    return Claim(figure, meaning, f"{_energy_bound(end, ratio.value)} {CONFIDENCE}")
+        return Headline(figure, meaning, "no bound can be shown")
+    return Headline(figure, meaning, f"{_energy_bound(end, ratio.value)} {CONFIDENCE}")
 
 
 def _energy_bound(end: float, value: float) -> str:
@@ -59,7 +59,7 @@ def _aligned(bound: float, point: float) -> str:
     return f"{rounded(bound, decimals, 'down')}×"
 
 
-def accuracy_claim(loss: Estimate, largest: float | None, quality: str = "accuracy") -> Claim:
+def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "accuracy") -> Headline:
     """What the relative accuracy loss says; a negative one is a gain.
 
     Args:
@@ -71,6 +71,6 @@ def accuracy_claim(loss: Estimate, largest: float | None, quality: str = "accura
     figure = percent(abs(loss.value))
     end = math.inf if largest is None else max(largest, loss.high)
     if math.isinf(end):
-        return Claim(figure, meaning, "no bound can be shown")
+        return Headline(figure, meaning, "no bound can be shown")
     bound = f"at most {percent(end, 'up')} lost" if end > 0 else "nothing lost"
-    return Claim(figure, meaning, f"{bound} {CONFIDENCE}")
+    return Headline(figure, meaning, f"{bound} {CONFIDENCE}")

@@ -69,3 +69,14 @@ def times(factor: float, direction: str = "nearest") -> str:
 def percent(value: float, direction: str = "nearest") -> str:
     """A percentage with one decimal: ``0.3 %``."""
     return f"{rounded(value, 1, direction)} %"
+
+
+def factor(ratio: float) -> str:
+    """A ratio as a factor: ``0.238×``, ``1.31×``."""
+    return times(ratio) if ratio >= 1 else f"{rounded(ratio, 3)}×"
+
+
+def ends(low: float, high: float, decimals: int = 1) -> str:
+    """Both ends of an interval, rounded outward: ``-0.9 to 0.4``."""
+    directions = ((low, "down"), (high, "up"))
+    return " to ".join("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in directions)
