@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from certify.api import Result, certify, profile
     from certify.certificate.verification import Verification
     from certify.certificate.verify import verify
-    from certify.comparison.compare import compare
+    from certify.comparison.comparison import compare
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
@@ -27,7 +27,7 @@ _WHERE = {
     "TokenPreprocess": "certify.data.tokens",
     "Verification": "certify.certificate.verification",
     "certify": "certify.api",
-    "compare": "certify.comparison.compare",
+    "compare": "certify.comparison.comparison",
     "profile": "certify.api",
     "report": "certify.page.report",
     "verify": "certify.certificate.verify",

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from certify.charts.draw import standalone
-from certify.charts.workloads import Series, workloads
 from certify.estimate import Estimate
 from certify.evidence import ARMS, Evidence, Window
 from certify.judge.nodes import NodeCost, node_costs
 from certify.judge.profile import Profile
+from certify.present.charts.draw import standalone
+from certify.present.charts.workloads import Series, workloads
 
 
 @dataclass(frozen=True, repr=False)

@@ -64,7 +64,7 @@ def several(comparison: Comparison) -> Table:
             ]
         cells.append(cell(entry.estimate("bytes_candidate"), "bytes"))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
-        table.add_row(name, entry.certificate.grade_text, *(two_lines(part) for part in cells), key)
+        table.add_row(name, entry.claims.grade.text, *(two_lines(part) for part in cells), key)
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certify.comparison.compare import Comparison, compare
-from certify.comparison.gate import Gate, Passage, pass_gate
+from certify.comparison.comparison import Comparison, compare
+from certify.comparison.gate import Gate, GateResult, evaluate_policy
 
-__all__ = ["Comparison", "Gate", "Passage", "compare", "pass_gate"]
+__all__ = ["Comparison", "Gate", "GateResult", "compare", "evaluate_policy"]

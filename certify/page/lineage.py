@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from certify.charts.bars import Bar, bars_chart
-from certify.charts.markup import Markup, tag
-from certify.charts.waterfall import Step, waterfall_chart
+from markupsafe import Markup
+
 from certify.estimate import Estimate
 from certify.judge.payback import compression_energy, payback_inferences
 from certify.page.papers import Papers
 from certify.page.parts import Section, bullets, figure, figures, table, two_lines
+from certify.present.charts.bars import Bar, bars_chart
+from certify.present.charts.waterfall import Step, waterfall_chart
 from certify.present.numbers import interval, percent, quantity, rounded, significant
+from certify.present.svg import tag
 
 Made = Sequence[tuple[str, Mapping[str, Any]]]
 """The baseline and every pass: its name and its row of the lineage."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certify.charts.draw import number
-from certify.charts.intervals import Row, intervals_chart
-from certify.charts.windows import blocks_chart, windows_chart
 from certify.estimate import Estimate
 from certify.page.papers import Papers
 from certify.page.parts import Section, figure, figures, table, two_lines
+from certify.present.charts.draw import number
+from certify.present.charts.intervals import IntervalRow, intervals_chart
+from certify.present.charts.windows import blocks_chart, windows_chart
 from certify.present.numbers import ends, factor, percent
 from certify.present.rows import Cell, accuracy_cell, cell, compared
 
@@ -47,10 +47,12 @@ def _plain(estimate: Estimate | None, stem: str) -> Cell:
 def intervals_section(papers: Papers) -> Section:
     """Ratios, accuracies and loss with their 95 % intervals."""
     estimates = papers.certificate.profile.estimates
-    ratios = [Row(name, found, _ratio(found)) for name, key in _RATIOS if (found := estimates.get(key)) is not None]
+    ratios = [
+        IntervalRow(name, found, _ratio(found)) for name, key in _RATIOS if (found := estimates.get(key)) is not None
+    ]
     shares = [_accuracy(estimates, arm) for arm in ("baseline", "candidate")]
     loss = estimates.get("relative_loss_percent")
-    losses = [] if loss is None else [Row("relative loss", loss, _interval(loss, "%"))]
+    losses = [] if loss is None else [IntervalRow("relative loss", loss, _interval(loss, "%"))]
     return Section(
         "intervals",
         "Intervals",
@@ -87,12 +89,12 @@ def _percent(value: float) -> str:
     return number(value).replace("-", "−")
 
 
-def _accuracy(estimates: Mapping[str, Estimate], arm: str) -> Row | None:
+def _accuracy(estimates: Mapping[str, Estimate], arm: str) -> IntervalRow | None:
     share = estimates.get(f"accuracy_{arm}")
     if share is None:
         return None
     points = replace(share, value=100 * share.value, low=100 * share.low, high=100 * share.high, unit="%")
-    return Row(arm, points, accuracy_cell(share).ends.replace(" to ", " – ") + " %", arm == "baseline")
+    return IntervalRow(arm, points, accuracy_cell(share).ends.replace(" to ", " – ") + " %", arm == "baseline")
 
 
 def windows_section(papers: Papers) -> Section | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.charts.bars import Bar, bars_chart
-from certify.charts.intervals import interval_cell
-from certify.charts.markup import Markup, tag
+from markupsafe import Markup
+
 from certify.judge.classes import ClassLoss, class_losses
 from certify.judge.edition import load_edition
 from certify.judge.nodes import NodeCost, node_costs
 from certify.page.papers import Papers
 from certify.page.parts import Section, figure, figures, table
+from certify.present.charts.bars import Bar, bars_chart
+from certify.present.charts.intervals import interval_cell
 from certify.present.numbers import percent, quantity, rounded
+from certify.present.svg import tag
 
 SHOWN = 20
 """Most classes that the page lists."""

@@ -6,7 +6,8 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from certify.charts.markup import Markup, joined, tag
+from markupsafe import Markup
+
 from certify.core.text import clean
 from certify.page.lineage import lineage_section
 from certify.page.measurement import figures_section, intervals_section, windows_section
@@ -19,6 +20,7 @@ from certify.present import wording
 from certify.present.claims import Claims, efficiency_claims, presenting
 from certify.present.headline import Headline
 from certify.present.label import draw
+from certify.present.svg import joined, tag
 
 
 def page(papers: Papers) -> str:

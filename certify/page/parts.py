@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from certify.charts.markup import Markup, joined, tag
+from markupsafe import Markup
+
+from certify.present.svg import joined, tag
 
 MISSING = "–"
 

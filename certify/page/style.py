@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certify.charts.palette import DARK, LIGHT, rules
+from certify.present.charts.palette import DARK, LIGHT, rules
 from certify.present.svg import FONTS
 
 _LAYOUT = """

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from certify.charts.markup import Markup, tag
+from markupsafe import Markup
+
 from certify.page.papers import Papers
 from certify.page.parts import Section, bullets, facts, table
 from certify.present.claims import efficiency_claims
+from certify.present.svg import tag
 from certify.present.wording import circumstances
 
 _WHAT_VERIFY_SAYS = (

@@ -1,11 +1,13 @@
-"""SVG elements of label and badge; every text goes through the escaping here."""
+"""HTML and SVG in which every text is escaped unless it was made here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from xml.sax.saxutils import escape, quoteattr
 
-from certify.core.text import clean
+from markupsafe import Markup
+
+from certify.core.text import clean, printable
 
 FONTS = "Lato, Helvetica, Arial, sans-serif"
 REGULAR, BOLD, BLACK = 400, 700, 900
@@ -15,15 +17,44 @@ QUIET = "#4a4a4a"
 PAPER = "#ffffff"
 
 
+def tag(name: str, /, *content: str | None, **attributes: object) -> Markup:
+    """One element of a chart or a page.
+
+    Args:
+        name: of the element.
+        content: in order: text is escaped, Markup is not, None is left out.
+        attributes: underscores in names stand for hyphens, a trailing one (``class_``) is dropped; None leaves an
+            attribute out.
+    """
+    return Markup(f"<{name}{_attributes(attributes, _to_hundredths)}>{joined(*content)}</{name}>")
+
+
+def joined(*content: str | None) -> Markup:
+    """Several pieces one after the other, as :func:`tag` takes them."""
+    pieces = (part if isinstance(part, Markup) else escape(printable(part)) for part in content if part is not None)
+    return Markup("".join(pieces))
+
+
 def element(name: str, content: str | None = None, **attributes: object) -> str:
-    """One element; underscores in attribute names stand for hyphens, None leaves an attribute out."""
-    parts = (f" {key.replace('_', '-')}={quoteattr(_plain(value))}" for key, value in attributes.items()
-             if value is not None)  # fmt: skip
-    head = f"<{name}{''.join(parts)}"
+    """One element of label or badge, whose ``content`` is markup already; attributes as :func:`tag` takes them."""
+    head = f"<{name}{_attributes(attributes, _exactly)}"
     return f"{head}/>" if content is None else f"{head}>{content}</{name}>"
 
 
-def _plain(value: object) -> str:
+def _attributes(attributes: Mapping[str, object], form: Callable[[object], str]) -> str:
+    return "".join(
+        f" {key.rstrip('_').replace('_', '-')}={quoteattr(form(value))}"
+        for key, value in attributes.items()
+        if value is not None
+    )
+
+
+def _to_hundredths(value: object) -> str:
+    """Coordinates without the last bits, which differ between platforms and which nobody sees."""
+    return f"{round(value, 2):g}" if isinstance(value, float) else printable(value)
+
+
+def _exactly(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else clean(value)
 
 

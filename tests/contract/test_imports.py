@@ -74,7 +74,6 @@ def test_import_arrows_inside_each_house_have_no_cycle() -> None:
         "certify.graph": 1,
         "certify.schema": 1,
         "certify.present": 2,
-        "certify.charts": 2,
         "certify.certificate": 2,
         "certify.measure": 3,
         "certify.export": 3,

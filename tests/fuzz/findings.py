@@ -29,7 +29,7 @@ from certify.certificate import checks_facts, checks_papers  # noqa: E402
 from certify.certificate.keys import SigningKey, generate  # noqa: E402
 from certify.certificate.normalise import normalise  # noqa: E402
 from certify.certificate.verification import Check, Verification  # noqa: E402
-from certify.comparison import Gate, pass_gate  # noqa: E402
+from certify.comparison import Gate, evaluate_policy  # noqa: E402
 from certify.data.dataset import samples_digest  # noqa: E402
 from certify.evidence import Evidence  # noqa: E402
 from certify.judge.guards import GUARDS  # noqa: E402
@@ -85,7 +85,7 @@ class Forger:
 
     def accepts(self, model: Path) -> tuple[bool, str]:
         """Whether a gate that trusts the forger's key lets the model pass, and what it says."""
-        passage = pass_gate(model, Gate("G"), trust=[self.key.public])
+        passage = evaluate_policy(model, Gate("G"), trust=[self.key.public])
         return passage.passed, " ".join(passage.reasons) or passage.verification.verdict
 
 

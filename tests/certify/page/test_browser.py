@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from certify.charts.palette import DARK, LIGHT
 from certify.page import report
+from certify.present.charts.palette import DARK, LIGHT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = (

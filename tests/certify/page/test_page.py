@@ -11,15 +11,16 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 import certify
 from certify.api import Result
 from certify.certificate.issue import Certificate
-from certify.charts.markup import Markup, joined, tag
 from certify.cli.main import main
 from certify.errors import CertificateError
 from certify.judge.grade import Grade
 from certify.page import Papers, page, read_papers, report
+from certify.present.svg import joined, tag
 
 HOSTILE = '</td></style></title><script>alert(1)</script><img src=x onerror="alert(1)">"\' onload=\'alert(1)'
 SAFE_TAGS = {

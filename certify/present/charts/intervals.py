@@ -6,17 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from certify.charts.draw import WIDTH, bottom_axis, chart, line, marks, number, whisker, words
-from certify.charts.markup import Markup, tag
-from certify.charts.scale import Scale, scale
+from markupsafe import Markup
+
 from certify.estimate import Estimate
+from certify.present.charts.draw import WIDTH, bottom_axis, chart, line, marks, number, whisker, words
+from certify.present.charts.scale import Scale, scale
+from certify.present.svg import tag
 
 PITCH = 34
 LEFT, RIGHT, FIGURES = 128, WIDTH - 118, WIDTH - 108
 
 
 @dataclass(frozen=True)
-class Row:
+class IntervalRow:
     """One estimate.
 
     Attributes:
@@ -33,7 +35,7 @@ class Row:
 
 
 def intervals_chart(
-    name: str, title: str, rows: Sequence[Row], *, reference: float | None = None, logarithmic: bool = False,
+    name: str, title: str, rows: Sequence[IntervalRow], *, reference: float | None = None, logarithmic: bool = False,
     form: Callable[[float], str] = number, least: float = -math.inf,
 ) -> Markup | None:  # fmt: skip
     """Intervals of several estimates.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from certify.evidence import MeterFacts
+from certify.present.claims import UNMETERED, Claims
+
 _WORKLOAD = (
     "runtime",
     "runtime_version",
@@ -20,38 +23,33 @@ _WORKLOAD = (
 _DEVICE = ("processor", "accelerator", "processors_allowed", "architecture", "virtualisation", "system")
 
 
-def why_not_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Reasons why the figures of two certificates say nothing about each other; empty where they do.
-
-    Args:
-        one: predicate of a certificate.
-        other: predicate of another.
-    """
+def why_not_comparable(one: Claims, other: Claims) -> list[str]:
+    """Reasons why the figures of two certificates say nothing about each other; empty where they can be compared."""
     reasons = []
-    if one["data"]["test_digest"] != other["data"]["test_digest"]:
-        names = [f"{data['name']}, {data['test_samples']} samples" for data in (one["data"], other["data"])]
+    if one.data.test_digest != other.data.test_digest:
+        names = [f"{data.name}, {data.test_samples} samples" for data in (one.data, other.data)]
         reasons.append(f"other test data ({names[0]}; {names[1]})")
-    reasons += _differing("workload", one["workload"], other["workload"], _WORKLOAD)
-    reasons += _method(one["meter"], other["meter"])
-    reasons += _differing("device", one["device"], other["device"], _DEVICE)
-    if one["edition"] != other["edition"]:
-        names = [predicate["edition"]["name"] for predicate in (one, other)]
+    reasons += _differing("workload", vars(one.workload), vars(other.workload), _WORKLOAD)
+    reasons += _method(one.meter, other.meter)
+    reasons += _differing("device", one.device, other.device, _DEVICE)
+    if one.edition != other.edition:
+        names = [claims.edition.name for claims in (one, other)]
         reasons.append(f"other edition ({names[0]}; {names[1]}), for which leanmark regrade exists")
     return reasons
 
 
-def same_baseline(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both say how they differ from one and the same original, so that their ratios can be compared."""
-    return bool(one["baseline"]["file_digest"] == other["baseline"]["file_digest"])
+def same_baseline(one: Claims, other: Claims) -> bool:
+    """Whether both were compared with one and the same original, so that their ratios can be compared."""
+    return one.baseline.file_digest == other.baseline.file_digest
 
 
-def _method(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> list[str]:
+def _method(one: MeterFacts | None, other: MeterFacts | None) -> list[str]:
     """Joules of two meters, or of one model with other constants, are not the same joules."""
     if one is None or other is None:
         return [] if one is other else ["other method (one has no energy figure)"]
-    reasons = _differing("method", one, other, ("name", "level", "scope", "method"))
-    modelled = {one["level"], other["level"]} & {"modelled", "proxy"}
-    if not reasons and modelled and one["parameters"] != other["parameters"]:
+    reasons = _differing("method", vars(one), vars(other), ("name", "level", "scope", "method"))
+    unmetered = {one.level, other.level}.intersection(UNMETERED)
+    if not reasons and unmetered and one.parameters != other.parameters:
         reasons.append("other method (other constants of the model)")
     return reasons
 

@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from certify.charts.draw import WIDTH, bottom_axis, chart, left_axis, line, marks, number, unit, words
-from certify.charts.markup import Markup, joined
-from certify.charts.scale import Scale, scale
+from markupsafe import Markup
+
 from certify.estimate import Estimate, EvidenceLevel
+from certify.present.charts.draw import WIDTH, bottom_axis, chart, left_axis, line, marks, number, unit, words
+from certify.present.charts.scale import Scale, scale
+from certify.present.svg import joined
 
 INKS = ("after", "before", "worse", "ink", "quiet")
 """Of the series in turn; every second one has squares, so that a print in black and white tells them apart."""

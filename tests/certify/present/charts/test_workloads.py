@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from certify.charts.draw import WIDTH, standalone
-from certify.charts.workloads import Series, workloads
 from certify.estimate import Estimate
+from certify.present.charts.draw import WIDTH, standalone
+from certify.present.charts.workloads import Series, workloads
 from certify.present.label import render
 
 

@@ -12,11 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 import certify
+from certify.certificate.issue import Certificate
 from certify.cli.main import main
 from certify.comparison import compare
-from certify.comparison.comparable import why_not_comparable
+from certify.comparison.comparability import why_not_comparable
 from certify.errors import CertificateError, UsageError
 from certify.evidence import MeterFacts, ModelFacts, Workload
+from certify.present.claims import Claims, efficiency_claims
 
 Make = Callable[..., Any]
 WORKLOAD = Workload("onnxruntime-cpu", "1.0", "CPUExecutionProvider", 1, 2, 2)
@@ -116,24 +118,25 @@ def test_compare_refuses_with_reason_when_models_are_unlike(
     assert reason in str(caught.value)
 
 
+def claims_of(path: Path) -> Claims:
+    certificate = Certificate.read(path)
+    return efficiency_claims(certificate.predicate, certificate.digest)
+
+
 def test_compare_allows_other_thread_numbers_when_each_is_the_cheapest(frugal: Any) -> None:
-    one = dict(compare_predicate(frugal.path))
-    other = {**one, "workload": {**one["workload"], "threads": 1, "candidate_threads": 4}}
+    one = claims_of(frugal.path)
+    other = replace(one, workload=replace(one.workload, threads=1, candidate_threads=4))
     assert why_not_comparable(one, other) == []
 
 
 def test_compare_refuses_other_constants_when_energy_is_modelled(frugal: Any) -> None:
-    one = dict(compare_predicate(frugal.path))
-    modelled = {**one, "meter": {**one["meter"], "level": "modelled", "parameters": {"watts": 3.8}}}
-    other = {**modelled, "meter": {**modelled["meter"], "parameters": {"watts": 2.1}}}
+    one = claims_of(frugal.path)
+    assert one.meter is not None
+    meter = replace(one.meter, level="modelled", parameters={"watts": 3.8})
+    modelled = replace(one, meter=meter)
+    other = replace(one, meter=replace(meter, parameters={"watts": 2.1}))
     assert why_not_comparable(modelled, other) == ["other method (other constants of the model)"]
-    assert why_not_comparable(modelled, {**other, "meter": None}) == ["other method (one has no energy figure)"]
-
-
-def compare_predicate(path: Path) -> Any:
-    from certify.certificate.issue import Certificate
-
-    return Certificate.read(path).predicate
+    assert why_not_comparable(modelled, replace(one, meter=None)) == ["other method (one has no energy figure)"]
 
 
 def test_compare_prints_table_and_draws_plot_when_asked(frugal: Any, exact: Any, tmp_path: Path) -> None:

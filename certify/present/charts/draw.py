@@ -1,15 +1,16 @@
-"""The parts that all charts share: texts, lines, marks, axes, and the frame that a screen reader speaks."""
+"""The parts that all charts share: text, lines, marks, axes, and the frame that a screen reader announces."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 
-from certify.charts.markup import Markup, joined, tag
-from certify.charts.palette import LIGHT, rules
-from certify.charts.scale import Scale
+from markupsafe import Markup
+
+from certify.present.charts.palette import LIGHT, rules
+from certify.present.charts.scale import Scale
 from certify.present.numbers import quantity
-from certify.present.svg import FONTS
+from certify.present.svg import FONTS, joined, tag
 from certify.present.text import shorten
 
 WIDTH = 460
@@ -99,7 +100,7 @@ def chart(name: str, title: str, description: str, height: float, *body: str | N
     Args:
         name: unique in a page, of letters and hyphens.
         title: spoken by a screen reader.
-        description: likewise, what the picture shows in words.
+        description: likewise, what the chart shows in words.
         height: in units.
         body: what stands in it.
         width: in units.

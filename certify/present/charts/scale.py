@@ -36,7 +36,7 @@ class Scale:
         return self.start + (self.end - self.start) * (at - bottom) / (top - bottom)
 
     def ticks(self, most: int) -> list[float]:
-        """Round values between the ends, at most so many (one more on a linear axis)."""
+        """Round tick values within the axis, at most ``most`` (one more on a linear axis)."""
         return _log_ticks(self.low, self.high, most) if self.logarithmic else _ticks(self.low, self.high, most)
 
     def _form(self, value: float) -> float:

@@ -8,10 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.comparison.comparable import same_baseline, why_not_comparable
+from certify.comparison.comparability import same_baseline, why_not_comparable
 from certify.comparison.entry import Entry, read_entry
 from certify.errors import UsageError
 from certify.estimate import Estimate
+from certify.present.charts.pareto import Point, pareto_plot
 
 if TYPE_CHECKING:
     from certify.certificate.keys import PublicKey
@@ -40,7 +41,7 @@ ABSOLUTE = Axes("energy_j_candidate", "accuracy_candidate", "duration_s_candidat
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Models that can be compared.
+    """Models that can be compared with each other.
 
     Attributes:
         entries: in the order in which they were given.
@@ -56,7 +57,7 @@ class Comparison:
         Absolute accuracy is turned into what it falls short of 100 %.
         """
         energy, accuracy = entry.estimate(self.axes.energy), entry.estimate(self.axes.accuracy)
-        if entry.refused or energy is None or accuracy is None:
+        if entry.claims.refused or energy is None or accuracy is None:
             return None
         return energy, accuracy if self.axes.is_ratio else _shortfall(accuracy)
 
@@ -78,9 +79,15 @@ class Comparison:
         Raises:
             UsageError: none of them has both figures and a letter.
         """
-        from certify.comparison.plot import plot
-
-        return plot(self)
+        best = {entry.name for entry in self.best()}
+        points = [
+            Point(entry.name, entry.claims.grade.text, *place, entry.name in best)
+            for entry in self.entries
+            if (place := self.place(entry)) is not None
+        ]
+        if not points:
+            raise UsageError("None of these models has a letter with energy and accuracy, so there is nothing to plot.")
+        return pareto_plot(points, is_ratio=self.axes.is_ratio)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -91,9 +98,9 @@ class Comparison:
             "models": [
                 {
                     "path": entry.name,
-                    "model": entry.predicate["model"]["name"],
-                    "grade": entry.certificate.grade_text,
-                    "certificate": entry.certificate.digest,
+                    "model": entry.claims.model,
+                    "grade": entry.claims.grade.text,
+                    "certificate": entry.claims.digest,
                     "trusted": entry.trusted,
                     "on_pareto_front": entry.name in best,
                     **{name: found.to_json() for name in names if (found := entry.estimate(name)) is not None},
@@ -106,7 +113,7 @@ class Comparison:
         return self.plot() if any(self.place(entry) for entry in self.entries) else None
 
     def __repr__(self) -> str:
-        return f"Comparison({', '.join(f'{entry.name}: {entry.certificate.grade_text}' for entry in self.entries)})"
+        return f"Comparison({', '.join(f'{entry.name}: {entry.claims.grade.text}' for entry in self.entries)})"
 
 
 def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -> Comparison:
@@ -117,7 +124,7 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
         trust: public keys whose signature counts, besides the user's own.
 
     Raises:
-        UsageError: fewer than two, one given twice, a file that does not exist, or models that can't be compared.
+        UsageError: fewer than two, one given twice, a file that does not exist, or models that cannot be compared.
         CertificateError: a file holds no certificate, or one that is not valid.
     """
     keys = tuple(trust)
@@ -127,13 +134,13 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
         )
     entries = tuple(read_entry(path, keys) for path in paths)
     _refuse_unlike(entries)
-    one = all(same_baseline(entries[0].predicate, entry.predicate) for entry in entries)
+    one = all(same_baseline(entries[0].claims, entry.claims) for entry in entries)
     return Comparison(entries, RATIOS if one else ABSOLUTE)
 
 
 def _refuse_unlike(entries: Sequence[Entry]) -> None:
     for one, other in combinations(entries, 2):
-        if reasons := why_not_comparable(one.predicate, other.predicate):
+        if reasons := why_not_comparable(one.claims, other.claims):
             raise UsageError(f"{one.name} and {other.name} can't be compared: {'; '.join(reasons)}.")
 
 

@@ -4,18 +4,18 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
 import pytest
+from markupsafe import Markup
 
-from certify.charts.bars import Bar, bars_chart
-from certify.charts.draw import standalone
-from certify.charts.intervals import Row, intervals_chart
-from certify.charts.markup import Markup
-from certify.charts.palette import DARK, LIGHT
-from certify.charts.waterfall import Step, waterfall_chart
-from certify.charts.windows import blocks_chart, windows_chart
 from certify.estimate import Estimate
 from certify.evidence import Evidence
 from certify.judge.edition import Edition
 from certify.judge.profile import derive
+from certify.present.charts.bars import Bar, bars_chart
+from certify.present.charts.draw import standalone
+from certify.present.charts.intervals import IntervalRow, intervals_chart
+from certify.present.charts.palette import DARK, LIGHT
+from certify.present.charts.waterfall import Step, waterfall_chart
+from certify.present.charts.windows import blocks_chart, windows_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -86,7 +86,7 @@ def test_blocks_chart_shows_both_runs_when_they_have_a_ratio(evidence: Evidence,
 
 
 def test_drawing_speaks_its_figures_when_read_aloud() -> None:
-    row = Row("energy", Estimate(0.3, 0.2, 0.4, "1", 10, "test"), "0.2 – 0.4")
+    row = IntervalRow("energy", Estimate(0.3, 0.2, 0.4, "1", 10, "test"), "0.2 – 0.4")
     root = parsed(intervals_chart("ratios", "Ratios", [row], reference=1.0, logarithmic=True))
     assert root.get("role") == "img"
     assert root.get("aria-labelledby") == "ratios-title ratios-desc"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.charts.scale import Scale, scale
+from certify.present.charts.scale import Scale, scale
 
 VALUES = st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=8)
 

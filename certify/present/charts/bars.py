@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certify.charts.draw import WIDTH, chart, rectangle, whisker, words
-from certify.charts.markup import Markup
-from certify.charts.scale import Scale
+from markupsafe import Markup
+
+from certify.present.charts.draw import WIDTH, chart, rectangle, whisker, words
+from certify.present.charts.scale import Scale
 
 PITCH, BAR = 26, 16
 LEFT, RIGHT, FIGURES = 176, WIDTH - 128, WIDTH - 120

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from certify.charts.draw import WIDTH, chart, line, rectangle, words
-from certify.charts.markup import Markup, joined
-from certify.charts.scale import Scale
+from markupsafe import Markup
+
+from certify.present.charts.draw import WIDTH, chart, line, rectangle, words
+from certify.present.charts.scale import Scale
+from certify.present.svg import joined
 
 PITCH, BAR = 30, 18
 LEFT, RIGHT, FIGURES = 128, WIDTH - 158, WIDTH - 148

@@ -5,12 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from certify.charts.draw import WIDTH, bottom_axis, chart, left_axis, line, marks, number, rectangle, unit, words
-from certify.charts.markup import Markup, joined
-from certify.charts.scale import Scale, scale
+from markupsafe import Markup
+
 from certify.estimate import Estimate
 from certify.evidence import Evidence
 from certify.judge.ratio import Quantity, duration_per_inference, energy_log_ratios, energy_per_inference
+from certify.present.charts.draw import (
+    WIDTH,
+    bottom_axis,
+    chart,
+    left_axis,
+    line,
+    marks,
+    number,
+    rectangle,
+    unit,
+    words,
+)
+from certify.present.charts.scale import Scale, scale
+from certify.present.svg import joined
 
 LEFT, RIGHT, TOP = 62, WIDTH - 8, 66
 _LARGEST_LOG = 700.0  # exp of more overflows, and no measurement gave it
