@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from certify.data.tokens import TokenPreprocess
     from certify.estimate import Estimate, EvidenceLevel
     from certify.measure.plan import Plan
-    from certify.page.report import report
+    from certify.present.report.report import report
 
 _WHERE = {
     "Estimate": "certify.estimate",
@@ -29,7 +29,7 @@ _WHERE = {
     "certify": "certify.api",
     "compare": "certify.comparison.comparison",
     "profile": "certify.api",
-    "report": "certify.page.report",
+    "report": "certify.present.report.report",
     "verify": "certify.certificate.verify",
 }
 

@@ -43,7 +43,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """One line of a comparison."""
 
     name: str
@@ -52,7 +52,7 @@ class Row:
     change: Cell
 
 
-def compared(figures: Mapping[str, Estimate]) -> tuple[Row, ...]:
+def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
     """One row for each kind of figure; a row without any figure is left out."""
     rows = []
     for name, stem, change in ROWS:
@@ -61,7 +61,7 @@ def compared(figures: Mapping[str, Estimate]) -> tuple[Row, ...]:
             if stem == "accuracy" and "score_baseline" in figures:
                 change = None  # the loss is that of the declared score
             changed = change_cell(figures.get(change or ""), before, after)
-            rows.append(Row(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
+            rows.append(FigureRow(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
     return tuple(rows)
 
 

@@ -77,7 +77,6 @@ def test_import_arrows_inside_each_house_have_no_cycle() -> None:
         "certify.certificate": 2,
         "certify.measure": 3,
         "certify.export": 3,
-        "certify.page": 3,
         "certify.comparison": 3,
         "certify.api": 4,
         "certify.cli": 5,

@@ -19,7 +19,7 @@ from certify.certificate.issue import Certificate
 from certify.cli.main import main
 from certify.errors import CertificateError
 from certify.judge.grade import Grade
-from certify.page import Papers, page, read_papers, report
+from certify.present.report import Sidecars, page, read_sidecars, report
 from certify.present.svg import joined, tag
 
 HOSTILE = '</td></style></title><script>alert(1)</script><img src=x onerror="alert(1)">"\' onload=\'alert(1)'
@@ -53,8 +53,8 @@ class Read(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def papers(graded: Path) -> Papers:
-    return read_papers(graded)
+def sidecars(graded: Path) -> Sidecars:
+    return read_sidecars(graded)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def text(graded: Path) -> str:
 
 @pytest.mark.parametrize("name", ["figures", "intervals", "windows", "classes", "passes", "nodes", "guards", "settings",
                                   "verify"])  # fmt: skip
-def test_page_holds_section_and_link_to_it_when_papers_are_whole(text: str, name: str) -> None:
+def test_page_holds_section_and_link_to_it_when_sidecar_files_are_whole(text: str, name: str) -> None:
     attributes = Read(text).attributes
     assert attributes.count(("id", name)) == 1
     assert ("href", f"#{name}") in attributes
@@ -156,7 +156,9 @@ def test_page_leaves_passes_out_when_the_lineage_is_missing(graded: Path, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["evidence.jsonl", "lineage.json", "label.svg", "certificate.json"])
-def test_report_refuses_and_names_the_check_when_a_paper_was_changed(graded: Path, tmp_path: Path, name: str) -> None:
+def test_report_names_the_check_when_a_sidecar_file_was_changed(
+    graded: Path, tmp_path: Path, name: str
+) -> None:
     folder = shutil.copytree(graded.parent, tmp_path / "out")
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content.replace(b"0", b"1", 1))
@@ -183,14 +185,14 @@ def test_page_holds_hostile_text_as_text_when_every_free_field_is_hostile(
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(max_size=60))
-def test_page_keeps_its_elements_when_a_name_is_any_text(papers: Papers, name: str) -> None:
+def test_page_keeps_its_elements_when_a_name_is_any_text(sidecars: Sidecars, name: str) -> None:
     class Renamed(Certificate):
         @property
         def predicate(self) -> dict[str, Any]:
-            signed = papers.certificate.predicate
+            signed = sidecars.certificate.predicate
             return {**signed, "model": {**signed["model"], "name": f"{name}{HOSTILE}"}}
 
-    _assert_harmless(page(Papers(Renamed(papers.certificate.content), papers.evidence, papers.lineage)))
+    _assert_harmless(page(Sidecars(Renamed(sidecars.certificate.content), sidecars.evidence, sidecars.lineage)))
 
 
 JSON = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just([]) | st.just({})
@@ -199,9 +201,9 @@ JSON = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_page_raises_nothing_but_certificate_error_when_a_value_is_replaced(
-    papers: Papers, data: st.DataObject
+    sidecars: Sidecars, data: st.DataObject
 ) -> None:
-    values = json.loads(json.dumps(papers.certificate.predicate))
+    values = json.loads(json.dumps(sidecars.certificate.predicate))
     place: Any = values
     key = data.draw(st.sampled_from(sorted(place)))
     while isinstance(place[key], dict) and place[key] and data.draw(st.integers(0, 5)):
@@ -215,14 +217,14 @@ def test_page_raises_nothing_but_certificate_error_when_a_value_is_replaced(
             return values  # type: ignore[no-any-return]
 
     try:
-        _assert_harmless(page(Papers(Changed(papers.certificate.content), None, papers.lineage)))
+        _assert_harmless(page(Sidecars(Changed(sidecars.certificate.content), sidecars.evidence, sidecars.lineage)))
     except CertificateError:
         return
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
-def test_page_says_unbounded_when_an_interval_has_no_end(papers: Papers, end: str) -> None:
-    values = json.loads(json.dumps(papers.certificate.predicate))
+def test_page_says_unbounded_when_an_interval_has_no_end(sidecars: Sidecars, end: str) -> None:
+    values = json.loads(json.dumps(sidecars.certificate.predicate))
     values["profile"]["estimates"]["relative_loss_percent"][end] = None
 
     class Changed(Certificate):
@@ -230,7 +232,7 @@ def test_page_says_unbounded_when_an_interval_has_no_end(papers: Papers, end: st
         def predicate(self) -> dict[str, Any]:
             return values  # type: ignore[no-any-return]
 
-    assert "unbounded" in page(Papers(Changed(papers.certificate.content), papers.evidence, None))
+    assert "unbounded" in page(Sidecars(Changed(sidecars.certificate.content), sidecars.evidence, None))
 
 
 def _assert_harmless(text: str) -> None:

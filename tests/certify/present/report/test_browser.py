@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from certify.page import report
 from certify.present.charts.palette import DARK, LIGHT
+from certify.present.report import report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = (
@@ -62,7 +62,7 @@ def open_page(page: Path, folder: Path) -> Opened:
     return Opened(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line], asked)
 
 
-def picture(page: Path, folder: Path, *flags: str) -> np.ndarray[Any, Any]:
+def screenshot(page: Path, folder: Path, *flags: str) -> np.ndarray[Any, Any]:
     shot = folder / "shot.png"
     run(page, folder, f"--screenshot={shot}", "--window-size=1200,1600", *flags)
     return np.asarray(Image.open(io.BytesIO(shot.read_bytes())).convert("RGB"))
@@ -102,7 +102,7 @@ def test_report_is_painted_in_its_colours_when_screen_is_light_or_dark(
     graded: Path, tmp_path: Path, flags: tuple[str, ...], colours: dict[str, str]
 ) -> None:
     report(graded, out=tmp_path / "report.html")
-    seen = picture(tmp_path / "report.html", tmp_path, *flags)
+    seen = screenshot(tmp_path / "report.html", tmp_path, *flags)
     assert seen[2, 2].tolist() == rgb(colours["paper"])
     ink = (seen[:, 620:] == rgb(colours["ink"])).all(axis=2)  # right of the label, which is black on white always
     assert ink.sum() > 500

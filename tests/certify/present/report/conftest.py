@@ -1,4 +1,4 @@
-"""Papers of a small certified model, and a lineage with passes."""
+"""A small certified model with its sidecar files, and a lineage with passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report is drawn from: the certificate, and of its papers those that it binds by digest."""
+"""The sidecar files that a report is drawn from: the certificate, and the files that it binds by digest."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from typing import Any
 
 from certify.certificate.issue import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.certificate.verification import Signature
+from certify.certificate.verify import require_derived
 from certify.errors import CertificateError, NotDerivedError
 from certify.evidence import Evidence
 from certify.evidence_file import parse_evidence
+from certify.present.claims import efficiency_claims
 from certify.schema import validate
 
 
 @dataclass(frozen=True)
-class Papers:
-    """A certificate with its papers.
+class Sidecars:
+    """A certificate with the files beside it.
 
     Attributes:
         certificate: the certificate.
         evidence: what its figures follow from.
         lineage: None where it does not lie beside the model, or the certificate names none.
-        signatures: whose signatures are good, the maker's first; whom of them to trust is the reader's own affair.
+        signatures: the good ones, the maker's first; which of them to trust is for the reader to decide.
     """
 
     certificate: Certificate
@@ -34,12 +36,12 @@ class Papers:
     signatures: tuple[Signature, ...] = ()
 
 
-def read_papers(
+def read_sidecars(
     path: str | Path,
     certificate: str | Path | None = None,
     evidence: str | Path | None = None,
-) -> Papers:
-    """Verify a certified model and read the papers beside it.
+) -> Sidecars:
+    """Verify a certified model and read its sidecar files.
 
     Args:
         path: the model's file.
@@ -51,35 +53,34 @@ def read_papers(
         CertificateError: there is no certificate, or something about it is not valid.
         NotDerivedError: there is no evidence that it follows from.
     """
-    from certify.certificate.verify import require_derived
-
     path = Path(path)
-    found, verification = require_derived(path, certificate, evidence)
+    verified, verification = require_derived(path, certificate, evidence)
+    claims = efficiency_claims(verified.predicate, verified.digest)
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
-    places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
-    records = _bound(places, found.predicate["evidence"])
+    candidates = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
+    records = _bound(candidates, claims.evidence_digest)
     if records is None:
-        raise NotDerivedError(f"{path}: its evidence went away while it was read.")
-    lineage = _bound([folder / LINEAGE_NAME for folder in folders], found.predicate["lineage"])
-    return Papers(
-        found,
+        raise NotDerivedError(f"{path}: its evidence disappeared while it was read.")
+    lineage = _bound([folder / LINEAGE_NAME for folder in folders], claims.lineage_digest)
+    return Sidecars(
+        verified,
         parse_evidence(records),
         None if lineage is None else _lineage(lineage),
         verification.signatures,
     )
 
 
-def _bound(places: Iterable[Path], stated: Mapping[str, Any] | None) -> bytes | None:
-    """The bytes of the first file that is there; None where there is none, or none is named in the certificate.
+def _bound(candidates: Iterable[Path], digest: str | None) -> bytes | None:
+    """The bytes of the first file that exists; None where none does, or the certificate names none.
 
     Raises:
         CertificateError: the file is not the one that was signed.
     """
-    path = next((place for place in places if place.is_file()), None)
-    if path is None or stated is None:
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None or digest is None:
         return None
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != stated["sha256"]:
+    if hashlib.sha256(content).hexdigest() != digest:
         raise CertificateError(f"{path} is not the file that was signed.")
     return content
 
@@ -88,6 +89,6 @@ def _lineage(content: bytes) -> Mapping[str, Any]:
     try:
         lineage: Mapping[str, Any] = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise CertificateError(f"The lineage is no JSON: {error}.") from error
+        raise CertificateError(f"{LINEAGE_NAME} is not valid JSON: {error}.") from error
     validate(lineage, "lineage-1")
     return lineage
