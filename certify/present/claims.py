@@ -77,6 +77,11 @@ class DataClaim:
     metric: str | None
     further: Mapping[str, Any]
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields as they were signed, in the order of canonical JSON."""
+        own = {name: value for name, value in vars(self).items() if name != "further" and value is not None}
+        return dict(sorted({**own, **self.further}.items()))
+
 
 @dataclass(frozen=True)
 class BaselineClaim:
@@ -216,7 +221,7 @@ def efficiency_claims(predicate: Mapping[str, Any], digest: str) -> Claims:
 
 
 def _claims(predicate: Mapping[str, Any], digest: str) -> Claims:
-    profile, grade = Profile.from_json(predicate["profile"]), _grade(predicate["grade"])
+    profile, grade = Profile.from_json(predicate["profile"]), grade_claim(predicate["grade"])
     energy, accuracy = (None, None) if grade.letter is None else _headlines(profile.estimates, grade)
     meter, lineage, regrade = predicate["meter"], predicate["lineage"], predicate.get("regrade_of")
     return Claims(
@@ -249,7 +254,12 @@ def _claims(predicate: Mapping[str, Any], digest: str) -> Claims:
     )
 
 
-def _grade(fields: Mapping[str, Any]) -> GradeClaim:
+def grade_claim(fields: Mapping[str, Any]) -> GradeClaim:
+    """A grade from its JSON fields.
+
+    Raises:
+        ValueError: its letter is not one of the scale.
+    """
     grade = GradeClaim(**{**fields, "reasons": tuple(fields["reasons"]), "notes": tuple(fields["notes"])})
     if grade.letter is not None and grade.letter not in LETTERS:
         raise ValueError(f"{grade.letter!r} is not a letter of the scale")

@@ -156,9 +156,7 @@ def test_page_leaves_passes_out_when_the_lineage_is_missing(graded: Path, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["evidence.jsonl", "lineage.json", "label.svg", "certificate.json"])
-def test_report_names_the_check_when_a_sidecar_file_was_changed(
-    graded: Path, tmp_path: Path, name: str
-) -> None:
+def test_report_names_the_check_when_a_sidecar_file_was_changed(graded: Path, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(graded.parent, tmp_path / "out")
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content.replace(b"0", b"1", 1))
