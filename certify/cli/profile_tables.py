@@ -33,7 +33,7 @@ def tables(result: Profiled) -> Iterator[Table | Text]:
     for arm in first.arms:
         if first.nodes(arm):
             model = clean(result.model if arm == MODEL else result.against)
-            yield Text(f"Dearest nodes of {model} by their share of time", style="bold")
+            yield Text(f"Most expensive nodes of {model} by their share of time", style="bold")
             yield nodes(first, arm)
 
 
@@ -73,7 +73,7 @@ def _figures(workload: WorkloadProfile, compared: bool) -> dict[str, Cell]:
 
 
 def nodes(workload: WorkloadProfile, arm: str) -> Table:
-    """The dearest nodes, with their share of the time and the joules that it stands for."""
+    """The most expensive nodes, with their share of the time and the joules that this share stands for."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column(f"node, batch {workload.batch}", no_wrap=True, max_width=NODE_WIDTH)
     table.add_column("operator", no_wrap=True)

@@ -11,42 +11,42 @@ from rich.text import Text
 
 from certify.core.text import clean
 from certify.estimate import Estimate, EvidenceLevel
+from certify.present.claims import GradeClaim
 from certify.present.numbers import interval, quantity, rounded
 from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
 
 if TYPE_CHECKING:
     from certify.comparison import Comparison
-    from certify.judge.grade import Grade
     from certify.judge.payback import Payback
 
 MISSING = "–"
 
 
-def comparison(estimates: Mapping[str, Estimate]) -> Table:
-    """Before and after, a row a figure; what was not measured is a dash, a row without any figure is left out."""
+def comparison(figures: Mapping[str, Estimate]) -> Table:
+    """Before and after, one figure a row; a missing figure is a dash, and a row without any is left out."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("")
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
-    for row in compared(estimates):
+    for row in compared(figures):
         table.add_row(row.name, *(two_lines(part) for part in (row.before, row.after, row.change)))
     return table
 
 
-def single(estimates: Mapping[str, Estimate]) -> Table:
-    """The figures of one model, by the estimates of its ``_candidate``."""
+def single(figures: Mapping[str, Estimate]) -> Table:
+    """The figures of one model, those whose names end in ``_candidate``."""
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
     for name, stem, _ in ROWS:
-        figure = estimates.get(f"{stem}_candidate")
+        figure = figures.get(f"{stem}_candidate")
         if figure is not None:
             table.add_row(marked(name, figure), two_lines(cell(figure, stem)))
     return table
 
 
 def several(comparison: Comparison) -> Table:
-    """Certified models by number; a star marks those that no other beats."""
+    """Certified models by number; a star marks each that no other beats."""
     axes, best = comparison.axes, {entry.name for entry in comparison.best()}
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -75,7 +75,7 @@ _SEVERAL = {
 """Headings by whether figures are changes against one common baseline."""
 
 
-def verdict(grade: Grade) -> Text:
+def verdict(grade: GradeClaim) -> Text:
     """The grade in one line, followed by the reasons of a refusal or the notes."""
     if grade.letter is None:
         text = Text("Not graded", style="bold red")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+import certify.schema
+from certify.certificate.statement import grade_json
 from certify.data.images import ImagePreprocess
 from certify.estimate import Estimate
 from certify.judge.grade import Grade
@@ -24,6 +26,8 @@ FLAGS = [
     "--layout", "NCHW", "--resize", "none", "--crop", "none", "--interpolation", "bilinear",
 ]  # fmt: skip
 
+EXAMPLES = Path(certify.schema.__file__).parent / "examples"
+EXAMPLE = json.loads((EXAMPLES / "certificate-1.graded.json").read_text())["predicate"]
 PROFILE = Profile({"macs_candidate": Estimate.exact(4e9, "1", "count")}, ())
 
 
@@ -37,7 +41,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         grade = Grade("C", True, 6.1, 0.243, 0.88, (), ())
         files = {"model.onnx": Path("out/model.onnx")}
         result = {"grade": grade.to_json(), "profile": PROFILE.to_json(), "files": {"model.onnx": "out/model.onnx"}}
-        return SimpleNamespace(profile=PROFILE, grade=grade, files=files, to_json=lambda: result)
+        certificate = SimpleNamespace(predicate={**EXAMPLE, "grade": grade_json(grade)}, digest="ab" * 32)
+        return SimpleNamespace(
+            certificate=certificate, profile=PROFILE, grade=grade, files=files, to_json=lambda: result
+        )
 
     monkeypatch.setattr("certify.api.certify", certify)
     return calls

@@ -234,11 +234,11 @@ def test_render_gives_equal_bytes_when_drawn_in_another_process(predicate: Make)
 
 def test_render_draws_letters_in_lato_when_no_system_font_is_used(predicate: Make) -> None:
     values = predicate()
-    picture = np.asarray(Image.open(io.BytesIO(render(draw(values, DIGEST), 800))).convert("L"))
+    image = np.asarray(Image.open(io.BytesIO(render(draw(values, DIGEST), 800))).convert("L"))
     values["model"]["name"] = ""
     without = np.asarray(Image.open(io.BytesIO(render(draw(values, DIGEST), 800))).convert("L"))
-    assert picture.shape[1] == 800
-    changed = np.argwhere(picture != without)
+    assert image.shape[1] == 800
+    changed = np.argwhere(image != without)
     assert len(changed) > 500  # the name is really painted, and
     assert changed[:, 0].min() > 95  # nowhere but on its line
     assert changed[:, 0].max() < 150
@@ -247,8 +247,8 @@ def test_render_draws_letters_in_lato_when_no_system_font_is_used(predicate: Mak
 def test_render_keeps_awarded_letter_darkest_when_printed_in_grey(predicate: Make) -> None:
     shades = {}
     for letter in "AG":
-        picture = Image.open(io.BytesIO(render(draw(predicate(letter=letter), DIGEST)))).convert("L")
-        pixels = np.asarray(picture)
+        image = Image.open(io.BytesIO(render(draw(predicate(letter=letter), DIGEST)))).convert("L")
+        pixels = np.asarray(image)
         shades[letter] = [(pixels[196 + row * 46 : 236 + row * 46, 314:424] < 60).mean() for row in range(7)]
     assert int(np.argmax(shades["A"])) == 0
     assert int(np.argmax(shades["G"])) == 6
