@@ -91,15 +91,15 @@ def verdict(grade: GradeClaim) -> Text:
 
 
 def payback_lines(payback: Payback) -> Text | None:
-    """What compressing took, when it has paid for itself, and grams where an intensity was given; None for nothing."""
+    """Cost of compressing, when it is paid back, and grams of CO2 if an intensity is given; None for nothing."""
     lines = []
     if payback.spent is not None:
         lines.append(f"Compressing took {_words(payback.spent)}.")
     if payback.inferences is not None:
         lines.append(f"That is saved again after {_words(payback.inferences)} inferences.")
     if payback.carbon:
-        told = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
-        grams = [f"{_words(payback.carbon[name])} {what}" for name, what in told.items() if name in payback.carbon]
+        purposes = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
+        grams = [f"{_words(payback.carbon[name])} {what}" for name, what in purposes.items() if name in payback.carbon]
         lines.append(f"At the intensity given, CO2 equivalent: {', '.join(grams)}.")
     return Text("\n".join(lines)) if lines else None
 
@@ -113,7 +113,7 @@ def _words(estimate: Estimate) -> str:
 
 
 def files(paths: Mapping[str, Path]) -> Table:
-    """Where each file lies."""
+    """The path of each file."""
     table = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
     for name, path in paths.items():
         table.add_row(name, Text(str(path), overflow="fold"))
@@ -121,7 +121,7 @@ def files(paths: Mapping[str, Path]) -> Table:
 
 
 def two_lines(cell: Cell) -> Text:
-    """A figure with its interval below it; a dash where it was not measured."""
+    """A figure with its interval below; a dash if it was not measured."""
     text = Text(cell.figure or MISSING)
     if cell.ends:
         text.append(f"\n{cell.ends}", style="dim")

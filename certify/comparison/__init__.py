@@ -1,4 +1,4 @@
-"""Several certificates beside each other: which can be compared, how they stand, and whether one may pass a gate."""
+"""Comparing certificates: which can be compared, which model is better, and whether one may pass a gate."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _WORKLOAD = (
     "precision",
     "library_versions",
 )
-"""Not the numbers of threads: each model runs at the one at which it is cheapest, which a guard holds it to."""
+"""Thread numbers are left out: a guard requires that each model runs at the number at which it is cheapest."""
 
 _DEVICE = ("processor", "accelerator", "processors_allowed", "architecture", "virtualisation", "system")
 

@@ -1,4 +1,4 @@
-"""Several certified models beside each other, and which of them none other beats."""
+"""Several certified models side by side, and which of them no other beats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Axes:
-    """What models are compared by.
+    """The figures by which models are compared.
 
     Attributes:
         energy: name of the estimate of energy.
@@ -62,9 +62,9 @@ class Comparison:
         return energy, accuracy if self.axes.is_ratio else _shortfall(accuracy)
 
     def best(self) -> tuple[Entry, ...]:
-        """Entries that no other beats in both energy and loss, by the figures themselves (the Pareto front).
+        """Entries that no other beats in both energy and loss, by their point estimates (the Pareto front).
 
-        Where intervals overlap, another measurement may put them in another order.
+        Where intervals overlap, another measurement may change the order.
         """
         placed = [(entry, place) for entry in self.entries if (place := self.place(entry)) is not None]
         return tuple(
@@ -117,7 +117,7 @@ class Comparison:
 
 
 def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -> Comparison:
-    """Verify certified models and put them beside each other.
+    """Verify certified models and compare them.
 
     Args:
         paths: at least two certified files.

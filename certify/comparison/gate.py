@@ -1,4 +1,4 @@
-"""A gate for build pipelines: does a certified model keep what was asked of it."""
+"""A gate for build pipelines: whether a certified model meets what is asked of it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gate:
-    """What is asked of a model; that its certificate is valid and has a letter is asked always.
+    """What is asked of a model, besides a valid certificate with a letter.
 
     Attributes:
         at_least: the worst letter that passes; None for any.
-        max_loss_percent: largest L (upper end of the relative accuracy loss), in percent; None for any.
-        metered: whether modelled energy is turned away.
+        max_loss_percent: largest L (upper end of the relative accuracy loss) in percent; None for any.
+        metered: whether modelled energy is rejected.
         any_key: whether the signature of a key that is not trusted counts.
     """
 
@@ -61,7 +61,7 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands against it."""
+        """Whether there is no reason against it."""
         return not self.reasons
 
     @property
@@ -84,7 +84,7 @@ def evaluate_policy(
     not_worse_than: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
 ) -> GateResult:
-    """Verify a certified model and ask of it what the gate says.
+    """Verify a certified model and evaluate a gate's policy.
 
     Args:
         path: the model's file.

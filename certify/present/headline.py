@@ -26,12 +26,12 @@ class Headline:
     bound: str
 
     def sentence(self) -> str:
-        """For a screen reader."""
+        """The headline in one sentence, for a screen reader."""
         return f"{self.figure} {self.meaning}, {self.bound}"
 
 
 def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
-    """What the energy ratio says.
+    """The headline of an energy ratio.
 
     Args:
         ratio: candidate / baseline.
@@ -54,13 +54,13 @@ def _energy_bound(end: float, value: float) -> str:
 
 
 def _aligned(bound: float, point: float) -> str:
-    """A bound with the decimals of its point estimate, rounded down, so that the two compare at a glance."""
+    """A bound with the decimals of its point estimate, rounded down, so that both can be compared at a glance."""
     decimals = len(times(point).rstrip("×").partition(".")[2])
     return f"{rounded(bound, decimals, 'down')}×"
 
 
 def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "accuracy") -> Headline:
-    """What the relative accuracy loss says; a negative one is a gain.
+    """The headline of a relative accuracy loss; a negative one is a gain.
 
     Args:
         loss: in percent of the baseline's accuracy.

@@ -16,7 +16,7 @@ _WHOLE_BEYOND = 2.0**53  # a double has no decimals left to round
 
 
 def significant(value: float, digits: int, direction: str = "nearest") -> str:
-    """Write with that many digits, rounded to the nearest, ``up`` or ``down``; never with an exponent."""
+    """Format with significant digits, rounded to the nearest, ``up`` or ``down``; never with an exponent."""
     if value == 0:
         return "0"
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # that of the rounded value: 9.996 becomes 10.0
@@ -24,7 +24,7 @@ def significant(value: float, digits: int, direction: str = "nearest") -> str:
 
 
 def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
-    """Write with fixed decimals, rounded to the nearest, ``up`` (towards more) or ``down`` (towards less)."""
+    """Format with fixed decimals, rounded to the nearest, ``up`` (towards more) or ``down`` (towards less)."""
     scale = 10.0**decimals
     scaled = value * scale
     if abs(scaled) >= _WHOLE_BEYOND:

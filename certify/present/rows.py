@@ -66,13 +66,13 @@ def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
 
 
 def marked(name: str, estimate: Estimate | None) -> str:
-    """The name of a row, with a word about energy that no meter read."""
+    """The name of a row, marked where energy is modelled."""
     modelled = estimate is not None and estimate.evidence is EvidenceLevel.MODELLED
     return f"{name} (modelled)" if modelled else name
 
 
 def cell(estimate: Estimate | None, stem: str) -> Cell:
-    """One figure of a row by the stem of its estimates."""
+    """One figure of a row, formatted as its stem requires."""
     if estimate is None:
         return Cell()
     if stem == "accuracy":
@@ -88,7 +88,7 @@ def accuracy_cell(estimate: Estimate) -> Cell:
 
 
 def change_cell(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Cell:
-    """The change: of a loss in percent its opposite, else a factor."""
+    """The change: the opposite of a loss in percent, otherwise a factor."""
     if change is None:
         if before is None or after is None or not before.value:
             return Cell()

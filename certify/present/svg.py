@@ -92,7 +92,7 @@ def rule(x1: float, x2: float, y: float, stroke: float = 2) -> str:
 
 
 def document(width: int, height: int, title: str, description: str, body: Iterable[str]) -> str:
-    """The whole file; screen readers speak ``title`` and ``description``."""
+    """The whole file; screen readers announce ``title`` and ``description``."""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-labelledby="title desc" font-family="{FONTS}">'

@@ -1,4 +1,4 @@
-"""Plain horizontal bars from 0, with the interval of each where there is one."""
+"""Horizontal bars from 0, each with its interval if there is one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEFT, RIGHT, FIGURES = 176, WIDTH - 128, WIDTH - 120
 
 @dataclass(frozen=True)
 class Bar:
-    """A value not below 0, what it is of, how it is written, and its interval."""
+    """A value of at least 0, its name, its text, and its interval."""
 
     name: str
     value: float
@@ -25,7 +25,7 @@ class Bar:
 
 
 def bars_chart(name: str, title: str, bars: Sequence[Bar], *, is_baseline: bool = False) -> Markup | None:
-    """One bar below the other; None without any above 0."""
+    """Bars from top to bottom; None if none is above 0."""
     longest = max((max(bar.value, *(bar.ends or (0.0,))) for bar in bars), default=0.0)
     if not longest > 0:
         return None

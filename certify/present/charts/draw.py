@@ -15,7 +15,7 @@ from certify.present.text import shorten
 
 WIDTH = 460
 SIZE = 13
-"""Units of a chart's width, and size of its text: on a phone 360 pixels wide a text is still 10 pixels high."""
+"""Width of a chart and size of its text in units: text is still 10 pixels high on a phone 360 pixels wide."""
 
 Ink = str
 """A name of the palette: ink, quiet, before, after, worse."""
@@ -47,14 +47,14 @@ def rectangle(x1: float, y1: float, x2: float, y2: float, *, ink: Ink) -> Markup
 
 
 def marks(points: Sequence[tuple[float, float]], *, ink: Ink, square: bool = False, size: float = 5.0) -> Markup:
-    """Many points as one path: discs, or squares."""
+    """Many points as one path, discs or squares."""
     path = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in points)
     cap = "square" if square else "round"
     return tag("path", d=path, class_=f"s-{ink}", stroke_width=size, stroke_linecap=cap)
 
 
 def whisker(axis: Scale, low: float, high: float, y: float, *, ink: Ink, end: float = 5.0) -> Markup:
-    """An interval as a horizontal line; an end that goes on beyond the axis is drawn without its bar."""
+    """An interval as a horizontal line; an end beyond the axis has no bar."""
     left, right = axis.place(low), axis.place(high)
     ends = [place for place, value in ((left, low), (right, high)) if axis.low <= value <= axis.high]
     bars = [line(place, y - end, place, y + end, ink=ink, stroke=1.5) for place in ends]
@@ -62,7 +62,7 @@ def whisker(axis: Scale, low: float, high: float, y: float, *, ink: Ink, end: fl
 
 
 def bottom_axis(axis: Scale, top: float, bottom: float, form: Callable[[float], str], most: int = 5) -> Markup:
-    """Ticks below the plot, a thin line up from each."""
+    """Ticks below the plot, each with a thin line up."""
     parts = []
     for value in axis.ticks(most):
         x = axis.place(value)
@@ -71,7 +71,7 @@ def bottom_axis(axis: Scale, top: float, bottom: float, form: Callable[[float], 
 
 
 def left_axis(axis: Scale, left: float, right: float, form: Callable[[float], str], most: int = 5) -> Markup:
-    """Ticks left of the plot, a thin line from each to its right."""
+    """Ticks to the left of the plot, each with a thin line across."""
     parts = []
     for value in axis.ticks(most):
         y = axis.place(value)
@@ -85,7 +85,7 @@ def number(value: float) -> str:
 
 
 def unit(name: str, digits: int = 2) -> Callable[[float], str]:
-    """Writes ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``."""
+    """Format ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``."""
 
     def form(value: float) -> str:
         figure, _, suffix = quantity(value, name, digits + 1).partition(" ")
@@ -95,14 +95,14 @@ def unit(name: str, digits: int = 2) -> Callable[[float], str]:
 
 
 def chart(name: str, title: str, description: str, height: float, *body: str | None, width: int = WIDTH) -> Markup:
-    """The frame: an ``svg`` element without colours, which the page around it gives.
+    """The frame: an ``svg`` element without colours, which come from the page around it.
 
     Args:
         name: unique in a page, of letters and hyphens.
-        title: spoken by a screen reader.
+        title: announced by a screen reader.
         description: likewise, what the chart shows in words.
         height: in units.
-        body: what stands in it.
+        body: its content.
         width: in units.
     """
     tall = math.ceil(height)
@@ -114,7 +114,7 @@ def chart(name: str, title: str, description: str, height: float, *body: str | N
 
 
 def standalone(drawing: Markup) -> str:
-    """A chart as a file of its own: black on white, as it will be printed."""
+    """A chart as a file of its own, dark on white."""
     head, _, rest = drawing.partition(">")
     style = tag("style", Markup(rules(LIGHT)))
     ground = tag("rect", width="100%", height="100%", class_="f-paper")

@@ -1,4 +1,4 @@
-"""Estimates with their intervals, one below the other on a common axis."""
+"""Estimates with their intervals, listed on a common axis."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class IntervalRow:
     """One estimate.
 
     Attributes:
-        name: what stands left of it.
+        name: written to its left.
         estimate: in the unit of the axis.
-        figure: what stands right of it.
-        is_baseline: whether it is drawn as the baseline's.
+        figure: written to its right.
+        is_baseline: whether it is drawn in the ink of the baseline.
     """
 
     name: str
@@ -44,10 +44,10 @@ def intervals_chart(
         name: unique in a page.
         title: of the chart.
         rows: from top to bottom.
-        reference: where a dashed line stands (1 for no change of a ratio).
+        reference: position of a dashed line (1 is no change of a ratio).
         logarithmic: whether equal factors take equal room.
         form: writes the ticks.
-        least: a lower limit of what the axis shows.
+        least: lower limit of the axis.
 
     Returns:
         None without rows.
@@ -75,7 +75,7 @@ def intervals_chart(
 
 
 def interval_cell(estimate: Estimate, reach: float) -> Markup:
-    """A small interval for a table's cell, on an axis from -reach to +reach with a line at 0."""
+    """A small interval for a table cell, on an axis from -reach to +reach with a line at 0."""
     wide, tall = 120, 16
     axis = Scale(-reach, reach, 4, wide - 4)
     return tag(

@@ -1,4 +1,4 @@
-"""From values to places on an axis, linear or logarithmic, with round ticks."""
+"""Positions of values on a linear or logarithmic axis, with round ticks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Scale:
         high: value at ``end``.
         start: coordinate of ``low``; may be above ``end``, as y grows downward in SVG.
         end: coordinate of ``high``.
-        logarithmic: whether equal factors take equal room.
+        logarithmic: whether equal factors have equal distances.
     """
 
     low: float
@@ -30,7 +30,7 @@ class Scale:
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """Coordinate of a value; what lies beyond an end, infinity included, is drawn at that end."""
+        """Coordinate of a value; a value beyond an end, infinity included, is drawn at that end."""
         inside = min(max(value, self.low), self.high)
         bottom, top, at = (self._form(x) for x in (self.low, self.high, inside))
         return self.start + (self.end - self.start) * (at - bottom) / (top - bottom)
@@ -46,7 +46,7 @@ class Scale:
 def scale(
     values: Iterable[float], start: float, end: float, *, logarithmic: bool = False, margin: float = 0.06
 ) -> Scale:
-    """An axis on which all values have room, with a margin at both ends.
+    """An axis that holds all values, with a margin at both ends.
 
     Values that no axis can hold (infinity, what is not above 0 on a logarithmic one) are drawn at its ends.
     """
@@ -73,7 +73,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten with their 2 and 5 where there is room; on less than a decade, linear ticks."""
+    """Powers of ten, times 2 and 5 where there is room; linear ticks on less than a decade."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1.0, 2.0, 5.0), (1.0,)):
         found = [factor * 10.0**decade for decade in decades for factor in factors]

@@ -1,4 +1,4 @@
-"""A waterfall: how a quantity came from its first value to its last, step by step."""
+"""A waterfall chart: how a quantity changed from its first value to its last, step by step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEFT, RIGHT, FIGURES = 128, WIDTH - 158, WIDTH - 148
 
 @dataclass(frozen=True)
 class Step:
-    """A value that was reached, and by what."""
+    """A value, and the name of the step that reached it."""
 
     name: str
     value: float
@@ -38,8 +38,8 @@ def waterfall_chart(
         name: unique in a page.
         title: of the chart.
         steps: at least two, values not below 0.
-        form: writes a value.
-        form_step: writes the size of a step, which is not 0, given that and the first value.
+        form: formats a value.
+        form_step: formats the size of a step, which is not 0, given it and the first value.
         more_is_better: whether a step upward is drawn as good.
 
     Returns:

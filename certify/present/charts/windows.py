@@ -1,4 +1,4 @@
-"""Windows over time: what an inference took in each window, and the ratio of each block."""
+"""Windows over time: the cost of an inference in each window, and the ratio of each block."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ ARMS = {
     "baseline": ("before", False, 5.0), "candidate": ("after", True, 5.0), "baseline_again": ("ink", False, 3.0),
     "yardstick": ("quiet", True, 3.0),
 }  # fmt: skip
-"""Ink, whether a square, and size of each arm's marks."""
+"""Ink, whether square, and size of the marks of each arm."""
 
 
 def windows_chart(evidence: Evidence) -> Markup | None:
-    """Energy of an inference (its time, where there is no meter) in every window; None without windows."""
+    """Energy per inference (time, without a meter) in every window; None without windows."""
     if not evidence.windows:
         return None
     has_energy = all(window.energy_j is not None and window.energy_j > 0 for window in evidence.windows)
@@ -73,7 +73,7 @@ def _legend(arms: Sequence[str]) -> Markup:
 
 
 def _bands(evidence: Evidence, x: Scale, bottom: float) -> Iterator[Markup]:
-    """A dashed line where a run begins, with its name, by turns on two lines as short runs leave no room."""
+    """A dashed line where each run begins; the names alternate between two lines, as short runs leave little room."""
     for place, (run, name) in enumerate(RUNS.items()):
         starts = [window.start_s for window in evidence.windows if window.run == run]
         if not starts:
@@ -85,7 +85,7 @@ def _bands(evidence: Evidence, x: Scale, bottom: float) -> Iterator[Markup]:
 
 
 def blocks_chart(evidence: Evidence, ratio: Estimate | None, null: Estimate | None) -> Markup | None:
-    """The ratio of each block of the null and of the main run, with the interval of the whole; None without any."""
+    """The ratio of each block of the null run and the main run, with the overall interval; None without any."""
     found = [
         (name, _block_ratios(evidence, name), whole)
         for name, whole in (("null", null), ("main", ratio))
@@ -116,7 +116,7 @@ def blocks_chart(evidence: Evidence, ratio: Estimate | None, null: Estimate | No
 
 
 def _block_ratios(evidence: Evidence, run: str) -> list[float]:
-    """Ratio of each complete block, of which the interval of the whole run is made."""
+    """Ratio of each complete block; the interval of the run is computed from them."""
     logs = energy_log_ratios(evidence, run)
     return [] if logs is None else [math.exp(value) for value in logs.tolist() if abs(value) < _LARGEST_LOG]
 

@@ -1,4 +1,4 @@
-"""What a profile shows of several workloads: joules a sample against the batch, and the windows over time."""
+"""A profile of several workloads: joules per sample against the batch, and the windows over time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from certify.present.charts.scale import Scale, scale
 from certify.present.svg import joined
 
 INKS = ("after", "before", "worse", "ink", "quiet")
-"""Of the series in turn; every second one has squares, so that a print in black and white tells them apart."""
+"""Inks of the series in turn; every second one has squares, so that they differ in black and white too."""
 LEFT, RIGHT = 64.0, WIDTH - 14.0
 TITLE, LEGEND, PLOT = 20.0, 42.0, 190.0
 SPREAD = 9.0
-"""Units between the points of two series at the same batch."""
+"""Distance in units between the points of two series at the same batch."""
 NARROWEST_PERCENT = 2.0
 NARROWEST_BAND = 24.0
 
@@ -70,7 +70,7 @@ def _marks(points: Sequence[tuple[float, float]], place: int, size: float = 8.0)
 
 
 def _costs(series: Sequence[Series], top: float) -> tuple[Markup, float]:
-    """Cost of a sample against the batch, from 0, with intervals; and the bottom of the plot."""
+    """Cost per sample against the batch, from 0, with intervals; and the bottom of the plot."""
     bottom = top + PLOT
     batches = sorted({batch for one in series for batch, _ in one.costs})
     step = (RIGHT - LEFT) / len(batches)
@@ -104,7 +104,7 @@ def _interval(axis: Scale, x: float, cost: Estimate, ink: str) -> Markup:
 
 
 def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top: float) -> tuple[Markup, float]:
-    """Cost of each window in percent of its workload's mean, over time; and the bottom of the plot."""
+    """Cost of each window over time, in percent of the mean of its workload; and the bottom of the plot."""
     bottom = top + PLOT
     points = [point for one in series for point in one.windows]
     seconds = scale([0.0, *(at for at, _ in points)], LEFT, RIGHT)
@@ -125,7 +125,7 @@ def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top:
 
 
 def _bands(seconds: Scale, starts: Sequence[tuple[float, str]], top: float, bottom: float) -> Iterator[Markup]:
-    """Where each workload begins: a dashed line, and its name where there is room."""
+    """A dashed line where each workload begins, with its name if there is room."""
     edges = [*(seconds.place(at) for at, _ in starts), RIGHT]
     for (_, name), (x, end) in zip(starts, itertools.pairwise(edges), strict=True):
         yield line(x, top - 14, x, bottom, ink="quiet", dash="2 4")

@@ -44,7 +44,7 @@ def _badge(claims: Claims) -> str:
 
 
 def _statement(claims: Claims) -> list[tuple[str, str, str, int]]:
-    """Words, ink, ground and weight of the parts after the name."""
+    """Words, ink, background and weight of the parts after the name."""
     grade, energy = claims.grade, claims.energy
     if grade.letter is None or energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]

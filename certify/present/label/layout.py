@@ -1,4 +1,4 @@
-"""The label, 800 units wide, and where each part of it stands; lengths are SVG user units."""
+"""The label and the position of each of its parts, in SVG user units; it is 800 units wide."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCALE = (
     ("F", "#f58a33"),
     ("G", "#ef5a4a"),
 )
-"""Letters, best first, with colours that all stand black print on them (contrast above 5 : 1)."""
+"""Letters, best first, with colours on which black text is readable (contrast above 5 : 1)."""
 
 SCALE_TOP, ROW_HEIGHT, ROW_PITCH = 196, 40, 46
 BAR_SHORTEST, BAR_STEP, TIP = 104, 23, 18
@@ -104,7 +104,7 @@ def _bar(row: int, letter: str, colour: str, awarded: bool) -> Iterator[str]:
 
 
 def _pointer(row: int, grade: str) -> Iterator[str]:
-    """The black arrow with the awarded letter, which stands out on a black and white print too."""
+    """The black arrow with the awarded letter, which also stands out in black and white."""
     middle = SCALE_TOP + row * ROW_PITCH + ROW_HEIGHT / 2
     top, bottom = middle - POINTER_HEIGHT / 2, middle + POINTER_HEIGHT / 2
     shoulder = POINTER_LEFT + 28
@@ -141,7 +141,7 @@ def _refusal(claims: Claims) -> Iterator[str]:
 
 
 def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room: int) -> list[tuple[bool | None, str]]:
-    """Lines of the list of reasons: (whether a reason starts here; None for the closing count), and the line."""
+    """Lines of the list of reasons: whether a reason starts here (None for the closing count), and the line."""
     lines: list[tuple[bool | None, str]] = []
     for number, reason in enumerate(reasons):
         wrapped = wrap(reason, size, room_width)
@@ -159,7 +159,7 @@ def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room
 
 
 def _evidence(claims: Claims) -> tuple[list[str], float]:
-    """The strip that says how the energy came about, dashed and with a tilde where it is modelled; and its bottom."""
+    """The strip about the source of the energy figure, dashed and with a tilde where it is modelled; and its bottom."""
     left = LEFT + (74 if claims.unmetered else 22)
     room = RIGHT - 18 - left
     lines = _at_most(2, wrap(wording.energy_source_detail(claims), 17, room), 17, room)
@@ -173,7 +173,7 @@ def _evidence(claims: Claims) -> tuple[list[str], float]:
 
 
 def _at_most(count: int, lines: list[str], size: float, room: float, bold: bool = False) -> list[str]:
-    """The first lines; what does not fit is cut off with an ellipsis."""
+    """The first lines; the rest is cut off with an ellipsis."""
     if len(lines) <= count:
         return lines
     return [*lines[: count - 1], shorten(" ".join(lines[count - 1 :]), size, room, bold)]

@@ -1,4 +1,4 @@
-"""The label as an image: resvg draws it with Lato alone, so that the bytes are the same on every machine."""
+"""The label as an image, drawn by resvg with Lato alone, so that its bytes are the same on every machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FAMILY = "Lato"
 WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
 
 DRAWING = 1
-"""Version of the drawing itself: raised whenever an equal certificate gives another ``label.svg``."""
+"""Version of the drawing itself, raised whenever the same certificate gives a different ``label.svg``."""
 
 
 def render(svg: str, width_px: int = 800) -> bytes:
@@ -35,12 +35,12 @@ def render(svg: str, width_px: int = 800) -> bytes:
 
 
 def renderer() -> str:
-    """Versions of the drawing and of what paints it: the image's bytes are equal only under an equal one."""
+    """Versions of the drawing and of the renderer: images are equal, byte for byte, only if these are."""
     import resvg_py
 
     return f"{drawing()}, resvg_py {resvg_py.__version__} (resvg {resvg_py.__resvg_version__})"
 
 
 def drawing() -> str:
-    """Version of the drawing, the part of :func:`renderer` before the comma: ``label.svg`` depends on it alone."""
+    """Version of the drawing, the part of :func:`renderer` before the comma; ``label.svg`` depends on it alone."""
     return f"label {DRAWING}"

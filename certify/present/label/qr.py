@@ -7,7 +7,7 @@ import segno
 from certify.present.svg import INK, PAPER, element
 
 QUIET_ZONE = 4
-"""Empty modules that ISO/IEC 18004 wants on every side."""
+"""Empty modules that ISO/IEC 18004 requires on every side."""
 
 
 def code(content: str, x: float, y: float, size: float) -> str:

@@ -37,7 +37,7 @@ class BillRow:
 
 
 @dataclass(frozen=True)
-class Payback:
+class Repayment:
     """Energy of all passes, its evidence level, and the bounds of the number of inferences that repays it."""
 
     spent: str
@@ -54,7 +54,7 @@ class Bill:
     model: str
     origin: str
     rows: tuple[BillRow, ...]
-    payback: Payback | None
+    payback: Repayment | None
     figures: tuple[Figure, ...]
     declined: tuple[str, ...]
 
@@ -145,7 +145,7 @@ def _joule_cell(joules: Estimate | None) -> Cell:
     return Cell() if joules is None else Cell(quantity(joules.value, "J"), interval(joules, "J"))
 
 
-def _payback(claims: Claims, lineage: Mapping[str, Any]) -> Payback | None:
+def _payback(claims: Claims, lineage: Mapping[str, Any]) -> Repayment | None:
     """How many inferences repay the joules of the passes; None for a refusal, whose saving is not a claim."""
     spent = compression_energy(lineage)
     count = payback_inferences(spent, claims.figures)
@@ -155,4 +155,4 @@ def _payback(claims: Claims, lineage: Mapping[str, Any]) -> Payback | None:
         "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )
-    return Payback(quantity(spent.value, "J"), spent.evidence.value, least, most)
+    return Repayment(quantity(spent.value, "J"), spent.evidence.value, least, most)

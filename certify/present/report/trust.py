@@ -73,7 +73,7 @@ def _meter(meter: MeterFacts) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True)
-class Check:
+class Instructions:
     """What the commands that check the file take, and the digests that they compare."""
 
     name: str
@@ -95,4 +95,6 @@ def verify_section(claims: Claims, sidecars: Sidecars) -> Section:
         (f"Edition {claims.edition.name}", claims.edition.digest),
         ("Public key", claims.signer.public_key),
     )
-    return Section("verify", "How to check it", Check(name, claims.signer.public_key, sidecars.signatures, digests))
+    return Section(
+        "verify", "How to check it", Instructions(name, claims.signer.public_key, sidecars.signatures, digests)
+    )

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,11 +41,6 @@ def test_shorten_and_wrap_stay_quick_when_text_is_huge() -> None:
 
 def test_wrap_breaks_between_words_when_there_are_words() -> None:
     assert wrap("one two three four", 20, width("one two", 20)) == ["one two", "three", "four"]
-
-
-@pytest.mark.parametrize("hostile", ["a\x00b", "a\x1bb", "a\u202eb", "a\ud800b", "a\nb", "a\u2028b", "a\ufffeb"])
-def test_clean_gives_one_harmless_line_when_characters_are_forbidden(hostile: str) -> None:
-    assert clean(hostile) == "a b"
 
 
 def test_width_is_that_of_widest_font_when_fonts_differ() -> None:
