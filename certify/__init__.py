@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from certify.api import Result, certify, profile
     from certify.attest.verification import Verification
     from certify.attest.verify import verify
-    from certify.comparison.compare import compare
+    from certify.comparison.comparison import compare
     from certify.core.estimate import Estimate, EvidenceLevel
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
     from certify.measure.plan import Plan
-    from certify.page.report import report
+    from certify.present.report.report import report
 
 _WHERE = {
     "Estimate": "certify.core.estimate",
@@ -27,9 +27,9 @@ _WHERE = {
     "TokenPreprocess": "certify.data.tokens",
     "Verification": "certify.attest.verification",
     "certify": "certify.api",
-    "compare": "certify.comparison.compare",
+    "compare": "certify.comparison.comparison",
     "profile": "certify.api",
-    "report": "certify.page.report",
+    "report": "certify.present.report.report",
     "verify": "certify.attest.verify",
 }
 

@@ -60,7 +60,7 @@ class Result:
 
     def report(self) -> str:
         """Everything about it as one self-contained HTML page, as :func:`certify.report` draws it."""
-        from certify.page import report
+        from certify.present.report import report
 
         return report(self.model)
 

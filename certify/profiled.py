@@ -8,10 +8,10 @@ from typing import Any
 
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.assessments.efficiency.profile import Profile
-from certify.charts.draw import standalone
-from certify.charts.workloads import Series, workloads
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence, Window
+from certify.present.charts.draw import standalone
+from certify.present.charts.workloads import Series, workloads
 
 
 @dataclass(frozen=True, repr=False)

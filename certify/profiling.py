@@ -17,10 +17,10 @@ from certify.core.files import write_bytes, write_text
 from certify.core.progress import Progress
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise
-from certify.label import render
 from certify.measure.alone import measure_alone
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.present.label import render
 from certify.profiled import Profiled, WorkloadProfile
 
 FILES = TABLE, DRAWING, PICTURE = "profile.json", "profile.svg", "profile.png"

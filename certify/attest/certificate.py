@@ -118,9 +118,10 @@ class Certificate:
 
     def label(self) -> str:
         """The label as SVG."""
-        from certify.label import draw
+        from certify.present.claims import efficiency_claims
+        from certify.present.label import draw
 
-        return draw(self.predicate, self.digest)
+        return draw(efficiency_claims(self.predicate, self.digest))
 
     def _repr_svg_(self) -> str:
         return self.label()

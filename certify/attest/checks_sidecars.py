@@ -243,7 +243,7 @@ def _file_digest(path: Path) -> str | None:
 
 
 def _check_label(certificate: Certificate, path: Path | None) -> Check:
-    from certify.label.png import drawing
+    from certify.present.label.png import drawing
 
     if path is None:
         return Check("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
@@ -260,7 +260,7 @@ def _check_label(certificate: Certificate, path: Path | None) -> Check:
 
 
 def _check_picture(certificate: Certificate, path: Path | None) -> Check:
-    from certify.label import render, renderer
+    from certify.present.label import render, renderer
 
     if path is None:
         return Check("label_picture", "skipped", f"{LABEL_PNG_NAME} does not lie beside the file.")

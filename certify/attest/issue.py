@@ -70,7 +70,7 @@ def issue(
     from certify.assessments.efficiency.edition import load_edition
     from certify.assessments.efficiency.grade import grade
     from certify.assessments.efficiency.profile import derive
-    from certify.label import renderer
+    from certify.present.label import renderer
 
     with open_model(candidate_normalised) as model:
         digests, metadata = _check_measured(model, evidence, preprocess)
@@ -106,7 +106,7 @@ def issue(
 
 def draw_label(certificate: Certificate, folder: Path) -> None:
     """Write the label of a certificate into a folder, as SVG and PNG."""
-    from certify.label import render
+    from certify.present.label import render
 
     drawing = certificate.label()
     write_text(folder / LABEL_SVG_NAME, drawing)

@@ -87,7 +87,7 @@ def _keep(evidence: Evidence, place: Path | None) -> None:
 
 
 def _audit_parts(found: Audit) -> list[object]:
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     figures = _table("figure", "signed", "derived", "difference")
     for row in found.figures:
@@ -104,7 +104,7 @@ def _audit_parts(found: Audit) -> list[object]:
 
 def agreement_parts(agreement: Agreement) -> list[object]:
     """The test of a new measurement against the certified one, to print."""
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     table = _table("measured again", "certified", "now", "difference")
     for figure in agreement.figures:
@@ -135,7 +135,7 @@ def _estimate(values: dict[str, Any] | None) -> str:
 
 
 def _plain(value: Any) -> str:
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     if isinstance(value, list):
         return f"{len(value)} sentences"

@@ -17,7 +17,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("file", type=FILE)
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The picture [badge.svg beside FILE].")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The image [badge.svg beside FILE].")
 @json_option
 def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
     """Draw a badge for a README, with the letter of FILE's certificate and the saving, as SVG.
@@ -26,11 +26,12 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
     follow from evidence (5). Who signed is a question for leanmark verify.
     """
     from certify.core.files import write_text
-    from certify.label.badge import badge
+    from certify.present.claims import efficiency_claims
+    from certify.present.label import badge
 
     read = shown_certificate(file, certificate, evidence)
     path = out or file.parent / "badge.svg"
-    write_text(path, badge(read.predicate, read.digest))
+    write_text(path, badge(efficiency_claims(read.predicate, read.digest)))
     if as_json:
         print_json({"badge": str(path)})
     else:

@@ -19,7 +19,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark compare pruned/model.onnx int8/model.onnx --plot pareto.svg")
 @click.argument("paths", type=FILE, nargs=-1, required=True, metavar="FILE FILE...")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="PICTURE",
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="IMAGE",
               help="Draw energy against loss, as .svg or .png.")  # fmt: skip
 @json_option
 def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, 
 def _draw(comparison: Comparison, path: Path) -> None:
     from certify.core.errors import UsageError
     from certify.core.files import write_bytes, write_text
-    from certify.label import render
+    from certify.present.label import render
 
     if path.suffix not in (".svg", ".png"):
         raise UsageError(f"--plot draws .svg and .png, not '{path.suffix or path.name}'.")

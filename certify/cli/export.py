@@ -70,7 +70,7 @@ def _lineage(verification: Verification) -> dict[str, object] | None:
 
 def _tell(written: Export, verification: Verification) -> None:
     """Say on the error stream what the reader of the document will not see."""
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     if not verification.trusted:
         click.echo("Signed by a key that you have not said you trust (--trust).", err=True)

@@ -47,14 +47,14 @@ def command(
     Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
     4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable.
     """
-    from certify.comparison import Gate, pass_gate
-    from certify.label.text import clean
+    from certify.comparison import Gate, evaluate_policy
+    from certify.core.text import clean
 
     gate = Gate(at_least, max_loss_percent, metered, any_key)
-    passage = pass_gate(file, gate, not_worse_than=not_worse_than, trust=trust)
+    result = evaluate_policy(file, gate, not_worse_than=not_worse_than, trust=trust)
     if as_json:
-        print_json(passage.to_json())
+        print_json(result.to_json())
     else:
-        told = [f"stopped: {clean(reason)}" for reason in passage.reasons]
-        click.echo("\n".join(told or [f"passed: {clean(passage.verification.verdict)}"]))
-    ctx.exit(passage.exit_code)
+        told = [f"stopped: {clean(reason)}" for reason in result.reasons]
+        click.echo("\n".join(told or [f"passed: {clean(result.verification.verdict)}"]))
+    ctx.exit(result.exit_code)

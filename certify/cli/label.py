@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(cls=Command, example="leanmark label graded/model.onnx --out pictures/resnet50")
+@click.command(cls=Command, example="leanmark label graded/model.onnx --out images/resnet50")
 @click.argument("file", type=FILE)
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
@@ -33,14 +33,14 @@ def command(
     follow from evidence (5). Who signed is a question for leanmark verify.
     """
     from certify.core.files import write_bytes, write_text
-    from certify.label import render
+    from certify.present.label import render
 
     drawing = shown_certificate(file, certificate, evidence).label()
-    picture = render(drawing, width_px)
+    image = render(drawing, width_px)
     prefix = out or file.parent / "label"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
     write_text(paths["svg"], drawing)
-    write_bytes(paths["png"], picture)
+    write_bytes(paths["png"], image)
     if as_json:
         print_json({ending: str(path) for ending, path in paths.items()})
     else:

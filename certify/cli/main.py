@@ -171,7 +171,7 @@ def _os_sentence(error: OSError) -> str:
 
 def one_line(sentence: str) -> str:
     """Without line breaks, and without control characters of a hostile file that would drive the terminal."""
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     return clean(sentence)
 

@@ -11,7 +11,7 @@ import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
-from certify.label.text import clean
+from certify.core.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

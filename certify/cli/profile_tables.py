@@ -9,9 +9,9 @@ from rich.text import Text
 
 from certify.cli.tables import comparison, single, two_lines
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.label.figures import percent, quantity
-from certify.label.rows import Cell, cell, change_cell
-from certify.label.text import clean
+from certify.core.text import clean
+from certify.present.numbers import percent, quantity
+from certify.present.rows import Cell, cell, change_cell
 from certify.profiled import Profiled, WorkloadProfile
 
 MODEL = "candidate"
@@ -19,7 +19,7 @@ NODE_WIDTH = 36
 
 
 def tables(result: Profiled) -> Iterator[Table | Text]:
-    """All that is shown of a profile: one table of figures, and where the energy of the first workload goes."""
+    """A table of figures, and the nodes that take most of the energy of the first workload."""
     first = result.workloads[0]
     if len(result.workloads) > 1:
         yield sweep(result)
@@ -33,12 +33,12 @@ def tables(result: Profiled) -> Iterator[Table | Text]:
     for arm in first.arms:
         if first.nodes(arm):
             model = clean(result.model if arm == MODEL else result.against)
-            yield Text(f"Dearest nodes of {model} by their share of time", style="bold")
+            yield Text(f"Most expensive nodes of {model} by their share of time", style="bold")
             yield nodes(first, arm)
 
 
 def sweep(result: Profiled) -> Table:
-    """A row for each workload; a figure that was not measured is a dash, a column without any is left out."""
+    """One row per workload; a missing figure is a dash, and a column without any is left out."""
     columns: dict[str, list[Cell]] = {}
     for workload in result.workloads:
         for heading, figure in _figures(workload, result.against is not None).items():
@@ -73,7 +73,7 @@ def _figures(workload: WorkloadProfile, compared: bool) -> dict[str, Cell]:
 
 
 def nodes(workload: WorkloadProfile, arm: str) -> Table:
-    """The dearest nodes, with their share of the time and the joules that it stands for."""
+    """The most expensive nodes, with their share of the time and the joules that this share stands for."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column(f"node, batch {workload.batch}", no_wrap=True, max_width=NODE_WIDTH)
     table.add_column("operator", no_wrap=True)
@@ -89,8 +89,8 @@ def _smallest(result: Profiled) -> Iterator[Text]:
     known = [workload.profile.estimates.get("smallest_detectable_saving") for workload in result.workloads]
     found = [estimate.value for estimate in known if estimate is not None]
     if found:
-        told = percent(100 * max(found), "up")
-        yield Text(f"Smallest difference that could be told here: {told}.")
+        smallest = percent(100 * max(found), "up")
+        yield Text(f"Smallest difference that could be told here: {smallest}.")
 
 
 def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
@@ -99,5 +99,5 @@ def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
 
 
 def _plain(rate: Estimate | None) -> Estimate | None:
-    """A rate without its unit, which stands in the heading."""
+    """A rate without its unit, which is in the heading."""
     return rate if rate is None else Estimate(rate.value, rate.low, rate.high, "", rate.n, rate.method)

@@ -57,13 +57,14 @@ def command(
 
 
 def _show(found: Regrade, out: Path | None) -> None:
-    from certify.assessments.efficiency.grade import Grade
+    from certify.attest.statement import grade_json
     from certify.cli.tables import verdict
+    from certify.present.claims import efficiency_claims, grade_claim
 
-    first = found.audit.certificate.predicate
-    certified = Grade.from_json({name: value for name, value in first["grade"].items() if name != "text"})
+    certificate = found.audit.certificate
+    first = efficiency_claims(certificate.predicate, certificate.digest)
     place = () if out is None else (str(out),)
     print_rich(
-        f"Edition {first['edition']['name']}, as certified:", verdict(certified),
-        f"Edition {found.edition}:", verdict(found.grade), *place,
+        f"Edition {first.edition.name}, as certified:", verdict(first.grade),
+        f"Edition {found.edition}:", verdict(grade_claim(grade_json(found.grade))), *place,
     )  # fmt: skip

@@ -25,7 +25,7 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
     windows over time, classes, passes, guards, and how to check it. FILE is verified first; nothing is drawn from one
     that is not valid (exit code 1), or whose figures do not follow from evidence (5).
     """
-    from certify.page import report
+    from certify.present.report import report
 
     path = out or file.parent / "report.html"
     report(file, certificate=certificate, evidence=evidence, out=path)

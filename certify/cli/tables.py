@@ -10,43 +10,43 @@ from rich.table import Table
 from rich.text import Text
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.label.figures import interval, quantity, rounded
-from certify.label.rows import ROWS, Cell, cell, change_cell, compared, marked
-from certify.label.text import clean
+from certify.core.text import clean
+from certify.present.claims import GradeClaim
+from certify.present.numbers import interval, quantity, rounded
+from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
 
 if TYPE_CHECKING:
-    from certify.assessments.efficiency.grade import Grade
     from certify.assessments.efficiency.payback import Payback
     from certify.comparison import Comparison
 
 MISSING = "–"
 
 
-def comparison(estimates: Mapping[str, Estimate]) -> Table:
-    """Before and after, a row a figure; what was not measured is a dash, a row without any figure is left out."""
+def comparison(figures: Mapping[str, Estimate]) -> Table:
+    """Before and after, one figure a row; a missing figure is a dash, and a row without any is left out."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("")
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right")
-    for row in compared(estimates):
+    for row in compared(figures):
         table.add_row(row.name, *(two_lines(part) for part in (row.before, row.after, row.change)))
     return table
 
 
-def single(estimates: Mapping[str, Estimate]) -> Table:
-    """The figures of one model, by the estimates of its ``_candidate``."""
+def single(figures: Mapping[str, Estimate]) -> Table:
+    """The figures of one model, those whose names end in ``_candidate``."""
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
     for name, stem, _ in ROWS:
-        figure = estimates.get(f"{stem}_candidate")
+        figure = figures.get(f"{stem}_candidate")
         if figure is not None:
             table.add_row(marked(name, figure), two_lines(cell(figure, stem)))
     return table
 
 
 def several(comparison: Comparison) -> Table:
-    """Certified models by number; a star marks those that no other beats."""
+    """Certified models by number; a star marks each that no other beats."""
     axes, best = comparison.axes, {entry.name for entry in comparison.best()}
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -64,7 +64,7 @@ def several(comparison: Comparison) -> Table:
             ]
         cells.append(cell(entry.estimate("bytes_candidate"), "bytes"))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
-        table.add_row(name, entry.certificate.grade_text, *(two_lines(part) for part in cells), key)
+        table.add_row(name, entry.claims.grade.text, *(two_lines(part) for part in cells), key)
     return table
 
 
@@ -75,7 +75,7 @@ _SEVERAL = {
 """Headings by whether figures are changes against one common baseline."""
 
 
-def verdict(grade: Grade) -> Text:
+def verdict(grade: GradeClaim) -> Text:
     """The grade in one line, followed by the reasons of a refusal or the notes."""
     if grade.letter is None:
         text = Text("Not graded", style="bold red")
@@ -91,15 +91,15 @@ def verdict(grade: Grade) -> Text:
 
 
 def payback_lines(payback: Payback) -> Text | None:
-    """What compressing took, when it has paid for itself, and grams where an intensity was given; None for nothing."""
+    """Cost of compressing, when it is paid back, and grams of CO2 if an intensity is given; None for nothing."""
     lines = []
     if payback.spent is not None:
         lines.append(f"Compressing took {_words(payback.spent)}.")
     if payback.inferences is not None:
         lines.append(f"That is saved again after {_words(payback.inferences)} inferences.")
     if payback.carbon:
-        told = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
-        grams = [f"{_words(payback.carbon[name])} {what}" for name, what in told.items() if name in payback.carbon]
+        purposes = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
+        grams = [f"{_words(payback.carbon[name])} {what}" for name, what in purposes.items() if name in payback.carbon]
         lines.append(f"At the intensity given, CO2 equivalent: {', '.join(grams)}.")
     return Text("\n".join(lines)) if lines else None
 
@@ -113,7 +113,7 @@ def _words(estimate: Estimate) -> str:
 
 
 def files(paths: Mapping[str, Path]) -> Table:
-    """Where each file lies."""
+    """The path of each file."""
     table = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
     for name, path in paths.items():
         table.add_row(name, Text(str(path), overflow="fold"))
@@ -121,7 +121,7 @@ def files(paths: Mapping[str, Path]) -> Table:
 
 
 def two_lines(cell: Cell) -> Text:
-    """A figure with its interval below it; a dash where it was not measured."""
+    """A figure with its interval below; a dash if it was not measured."""
     text = Text(cell.figure or MISSING)
     if cell.ends:
         text.append(f"\n{cell.ends}", style="dim")

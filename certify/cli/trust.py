@@ -171,7 +171,7 @@ def _sentence(statement: dict[str, str]) -> str:
 
 
 def _say(as_json: bool, values: dict[str, Any], *lines: str) -> None:
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     if as_json:
         print_json(values)

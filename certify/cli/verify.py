@@ -41,7 +41,7 @@ def command(
     is missing or unreadable.
     """
     from certify.attest.verify import verify
-    from certify.label.text import clean
+    from certify.core.text import clean
 
     verification = verify(file, certificate, evidence, trust, identity=identity, issuer=issuer)
     if as_json:

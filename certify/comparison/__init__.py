@@ -1,8 +1,8 @@
-"""Several certificates beside each other: which can be compared, how they stand, and whether one may pass a gate."""
+"""Comparing certificates: which can be compared, which model is better, and whether one may pass a gate."""
 
 from __future__ import annotations
 
-from certify.comparison.compare import Comparison, compare
-from certify.comparison.gate import Gate, Passage, pass_gate
+from certify.comparison.comparison import Comparison, compare
+from certify.comparison.gate import Gate, GateResult, evaluate_policy
 
-__all__ = ["Comparison", "Gate", "Passage", "compare", "pass_gate"]
+__all__ = ["Comparison", "Gate", "GateResult", "compare", "evaluate_policy"]

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from certify.attest.verify import require_derived
 from certify.core.estimate import Estimate
-from certify.label.text import clean
+from certify.core.text import clean
+from certify.present.claims import Claims, efficiency_claims
 
 if TYPE_CHECKING:
-    from certify.attest.certificate import Certificate
     from certify.attest.keys import PublicKey
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model with its certificate.
+    """A model with the claims of its certificate.
 
     Attributes:
-        name: how it is called in tables: its path, as it was given.
-        certificate: of which nothing was found that is not valid.
+        name: what tables call it: its path, as given.
+        claims: of a certificate against which nothing was found.
         trusted: whether it is signed by a key that the caller trusts.
     """
 
     name: str
-    certificate: Certificate
+    claims: Claims
     trusted: bool
-
-    @property
-    def predicate(self) -> Mapping[str, Any]:
-        """What was signed."""
-        return self.certificate.predicate
-
-    @property
-    def refused(self) -> bool:
-        """Whether there is no letter."""
-        return bool(self.predicate["outcome"] == "refused")
 
     def estimate(self, name: str) -> Estimate | None:
         """A signed figure, or None where there is none."""
-        return self.certificate.profile.estimates.get(name)
+        return self.claims.figures.get(name)
 
 
 def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -> Entry:
@@ -52,7 +43,5 @@ def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -
         CertificateError: it holds no certificate, or one that is not valid.
         NotDerivedError: there is no evidence that its figures follow from.
     """
-    from certify.attest.verify import require_derived
-
     certificate, verification = require_derived(path, trust=trust)
-    return Entry(clean(path), certificate, verification.trusted)
+    return Entry(clean(path), efficiency_claims(certificate.predicate, certificate.digest), verification.trusted)

@@ -1,4 +1,4 @@
-"""A gate for build pipelines: does a certified model keep what was asked of it."""
+"""A gate for build pipelines: whether a certified model meets what is asked of it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.comparison.comparable import same_baseline, why_not_comparable
+from certify.attest.certificate import Certificate
+from certify.attest.trust import trusted
+from certify.attest.verify import verify
+from certify.comparison.comparability import same_baseline, why_not_comparable
 from certify.core import exit_codes
 from certify.core.errors import CertificateError, UsageError
 from certify.core.estimate import Estimate
 from certify.core.suggest import unknown_name
-from certify.label.facts import LETTERS, UNMETERED
+from certify.present.claims import LETTERS, UNMETERED, Claims, efficiency_claims
 
 if TYPE_CHECKING:
-    from certify.attest.certificate import Certificate
     from certify.attest.keys import PublicKey
     from certify.attest.verification import Verification
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What is asked of a model; that its certificate is valid and has a letter is asked always.
+    """What is asked of a model, besides a valid certificate with a letter.
 
     Attributes:
         at_least: the worst letter that passes; None for any.
-        max_loss_percent: largest L (upper end of the relative accuracy loss), in percent; None for any.
-        metered: whether modelled energy is turned away.
+        max_loss_percent: largest L (upper end of the relative accuracy loss) in percent; None for any.
+        metered: whether modelled energy is rejected.
         any_key: whether the signature of a key that is not trusted counts.
     """
 
@@ -44,7 +46,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Passage:
+class GateResult:
     """Whether a model may pass.
 
     Attributes:
@@ -59,7 +61,7 @@ class Passage:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands against it."""
+        """Whether there is no reason against it."""
         return not self.reasons
 
     @property
@@ -75,14 +77,14 @@ class Passage:
         return {"passed": self.passed, "reasons": list(self.reasons), "verification": self.verification.to_json()}
 
 
-def pass_gate(
+def evaluate_policy(
     path: str | Path,
     gate: Gate,
     *,
     not_worse_than: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
-) -> Passage:
-    """Verify a certified model and ask of it what the gate says.
+) -> GateResult:
+    """Verify a certified model and evaluate a gate's policy.
 
     Args:
         path: the model's file.
@@ -94,19 +96,17 @@ def pass_gate(
         UsageError: a file does not exist.
         CertificateError: the model or the earlier file holds no certificate.
     """
-    from certify.attest.certificate import Certificate
-    from certify.attest.verify import verify
-
     keys = tuple(trust)
     verification = verify(path, trust=keys)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
-        reasons += _short_of(verification, verification.certificate, gate)
+        claims = _claims(verification.certificate)
+        reasons += _short_of(verification, claims, gate)
         if not_worse_than is not None:
             earlier = Certificate.read(Path(not_worse_than))
             reasons += _earlier_not_believed(earlier, gate, keys)
-            reasons += _worse(verification.certificate, earlier)
-    return Passage(verification, tuple(reasons), gate.any_key)
+            reasons += _worse(claims, _claims(earlier))
+    return GateResult(verification, tuple(reasons), gate.any_key)
 
 
 def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
@@ -120,26 +120,29 @@ def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
         yield f"Its figures were not derived from evidence: {verification.not_derived}"
 
 
-def _short_of(verification: Verification, certificate: Certificate, gate: Gate) -> Iterator[str]:
-    grade, meter = certificate.predicate["grade"], certificate.predicate["meter"]
-    if grade["letter"] is None:
-        yield f"No grade was given: {' '.join(grade['reasons'])}"
+def _claims(certificate: Certificate) -> Claims:
+    return efficiency_claims(certificate.predicate, certificate.digest)
+
+
+def _short_of(verification: Verification, claims: Claims, gate: Gate) -> Iterator[str]:
+    grade, meter = claims.grade, claims.meter
+    if grade.letter is None:
+        yield f"No grade was given: {' '.join(grade.reasons)}"
         return
-    if gate.at_least is not None and LETTERS.index(grade["letter"]) > LETTERS.index(gate.at_least):
-        yield f"The grade is {grade['text']}; at least {gate.at_least} was asked."
-    if gate.max_loss_percent is not None and grade["loss_percent"] > gate.max_loss_percent:
-        lost, limit = grade["loss_percent"], gate.max_loss_percent
-        yield f"A loss of up to {lost:.3g} % of the accuracy can't be ruled out; at most {limit:g} % was asked."
-    if gate.metered and meter["level"] in UNMETERED:
-        yield f"The energy is {meter['level']}; a metered one was asked."
+    if gate.at_least is not None and LETTERS.index(grade.letter) > LETTERS.index(gate.at_least):
+        yield f"The grade is {grade.text}; at least {gate.at_least} was asked."
+    lost, limit = grade.loss_percent, gate.max_loss_percent
+    if limit is not None and (lost is None or lost > limit):
+        shown = "unknown size" if lost is None else f"up to {lost:.3g} %"
+        yield f"A loss of {shown} of the accuracy can't be ruled out; at most {limit:g} % was asked."
+    if gate.metered and (meter is None or meter.level in UNMETERED):
+        yield f"The energy is {'not known' if meter is None else meter.level}; a metered one was asked."
     code = verification.check("meter_code")
     if gate.metered and code is not None and code.outcome != "pass":
         yield f"A metered energy was asked. {code.sentence}"
 
 
 def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str | Path | PublicKey]) -> Iterator[str]:
-    from certify.attest.trust import trusted
-
     standing = trusted(keys).standing(earlier.signer)
     if standing.revoked:
         yield f"The earlier certificate does not count: {standing.sentence}"
@@ -149,21 +152,19 @@ def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str |
         yield "The earlier certificate is signed by a key that you have not said you trust; name it with --trust."
 
 
-def _worse(certificate: Certificate, earlier: Certificate) -> Iterator[str]:
+def _worse(now: Claims, then: Claims) -> Iterator[str]:
     """A lower letter, or a figure whose whole interval lies on the worse side of the earlier one's."""
-    now, then = certificate.predicate, earlier.predicate
     if reasons := why_not_comparable(now, then):
         yield f"It can't be compared with the earlier certificate: {'; '.join(reasons)}."
         return
-    if then["grade"]["letter"] is None or now["grade"]["letter"] is None:
-        return  # whatever has a letter is not worse than a refusal, and a refusal is stopped already
+    if then.grade.letter is None or now.grade.letter is None:
+        return  # any letter beats a refusal, and a refusal is stopped already
     common = same_baseline(now, then)
-    if common and LETTERS.index(now["grade"]["letter"]) > LETTERS.index(then["grade"]["letter"]):
-        yield f"The grade is {now['grade']['text']}; the earlier one was {then['grade']['text']}."
-    figures = (certificate.profile.estimates, earlier.profile.estimates)
+    if common and LETTERS.index(now.grade.letter) > LETTERS.index(then.grade.letter):
+        yield f"The grade is {now.grade.text}; the earlier one was {then.grade.text}."
     names = ("energy_ratio", "relative_loss_percent") if common else ("energy_j_candidate", "accuracy_candidate")
     for name in names:
-        yield from _shown_worse(name, figures, more_is_better=name == "accuracy_candidate")
+        yield from _shown_worse(name, (now.figures, then.figures), more_is_better=name == "accuracy_candidate")
 
 
 def _shown_worse(

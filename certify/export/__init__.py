@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from certify.core.errors import CertificateError, MissingExtra
 from certify.core.suggest import unknown_name
-from certify.export.source import Source, pattern
+from certify.export.source import ExportSource, filled, is_held, pattern
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -23,17 +23,17 @@ EXTRA = "export"
 
 
 class Format(NamedTuple):
-    """Where the writer of a format is, and what the format is for."""
+    """A format: the module with its ``write``, ``HELD`` and ``HELD_IF_GRADED``, and what the format is for."""
 
-    where: str
+    module: str
     what: str
 
 
 FORMATS = {
-    "cyclonedx": Format("certify.export.cyclonedx:write", "CycloneDX 1.6 machine-learning BOM, JSON"),
-    "hf-model-card": Format("certify.export.hf_model_card:write", "README.md of a model on the Hugging Face Hub"),
-    "in-toto": Format("certify.export.in_toto:write", "in-toto statement with a test-result predicate, JSON"),
-    "spdx3": Format("certify.export.spdx3:write", "SPDX 3.0.1 document with the AI profile, JSON-LD"),
+    "cyclonedx": Format("certify.export.cyclonedx", "CycloneDX 1.6 machine-learning BOM, JSON"),
+    "hf-model-card": Format("certify.export.hf_model_card", "README.md of a model on the Hugging Face Hub"),
+    "in-toto": Format("certify.export.in_toto", "in-toto statement with a test-result predicate, JSON"),
+    "spdx3": Format("certify.export.spdx3", "SPDX 3.0.1 document with the AI profile, JSON-LD"),
 }
 
 
@@ -79,19 +79,23 @@ def export(certificate: Certificate, name: str, lineage: Mapping[str, Any] | Non
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
-    source = Source(certificate.statement, certificate.digest, certificate.content, lineage)
-    return write(source, name)
+    return write(certificate.statement, name, certificate.digest, certificate.content, lineage)
 
 
-def write(source: Source, name: str) -> Export:
-    """Write what a source holds; see :func:`export`."""
-    module, _, function = FORMATS[name].where.partition(":")
+def write(
+    statement: Mapping[str, Any], name: str, digest: str, envelope: bytes, lineage: Mapping[str, Any] | None = None
+) -> Export:
+    """Write a signed statement in another format; see :func:`export`."""
+    source = ExportSource.of(statement, digest, envelope, lineage)
+    module = importlib.import_module(FORMATS[name].module)
     try:
-        content = getattr(importlib.import_module(module), function)(source)
+        content = module.write(source)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "certify":
             raise
         raise MissingExtra(f"The format {name} ({error.name})", EXTRA) from error
     except (ValueError, TypeError) as error:  # how the formats' libraries refuse a value
         raise CertificateError(f"The certificate can't be written as {name}: {error}") from error
-    return Export(name, content, source.left_out())
+    held = module.HELD if source.claims.refused else (*module.HELD, *module.HELD_IF_GRADED)
+    left_out = (path for path in filled(statement) if not is_held(path, held))
+    return Export(name, content, tuple(".".join(path) for path in left_out))

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from certify.core.errors import CertificateError
-from certify.export.source import Path, Source
-from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
+from certify.core.estimate import Estimate
+from certify.export.source import ExportSource
+from certify.export.wording import figure, levelled, number, signed_fields, subject_matter, unmetered_sentence
+from certify.present.claims import Claims
 
 if TYPE_CHECKING:
     from cyclonedx.model import ExternalReference, Property
@@ -27,10 +30,20 @@ JOULES_PER_KWH = 3.6e6
 ACTIVITIES = {"distill": "fine-tuning"}
 """Lifecycle activity of a pass; what the schema has no word for is ``other``."""
 
-_INFERENCE = ("profile", "estimates", "energy_j_candidate")
+HELD = (
+    "subject.*.digest", "leanmark", "created", "model.name", "edition", "outcome", "workload", "workload_digest",
+    "grade.letter", "grade.modelled", "grade.score_db", "grade.upper_ratio", "grade.loss_percent", "grade.reasons",
+    "grade.notes", "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high",
+    "profile.estimates.*.evidence", "profile.estimates.energy_j_candidate", "profile.guards.*.name",
+    "profile.guards.*.outcome", "meter.name", "meter.level", "meter.scope", "meter.method", "meter.relative_error",
+    "data", "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions", "attempts", "signer",
+)  # fmt: skip
+"""Fields of the statement that the document holds."""
+
+HELD_IF_GRADED = ("grade.text",)
 
 
-def write(source: Source) -> str:
+def write(source: ExportSource) -> str:
     """The bill of materials as JSON.
 
     Raises:
@@ -40,11 +53,11 @@ def write(source: Source) -> str:
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
-    model = _model(source)
-    tool = Component(name="leanmark", type=ComponentType.APPLICATION, version=source.take("leanmark"))
-    metadata = BomMetaData(component=model, timestamp=datetime.fromisoformat(source.take("created")[:19] + "+00:00"))
+    claims, model = source.claims, _model(source)
+    tool = Component(name="leanmark", type=ComponentType.APPLICATION, version=claims.leanmark)
+    metadata = BomMetaData(component=model, timestamp=datetime.fromisoformat(claims.created[:19] + "+00:00"))
     metadata.tools.components.add(tool)
-    bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{source.digest}"), metadata=metadata)
+    bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{claims.digest}"), metadata=metadata)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     document["metadata"]["component"]["modelCard"] = _model_card(source)
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -66,83 +79,89 @@ def _check(text: str) -> None:
         raise CertificateError(f"The certificate does not fit CycloneDX 1.6: {str(error)[:300]}")
 
 
-def _model(source: Source) -> Component:
+def _model(source: ExportSource) -> Component:
     from cyclonedx.model.component import Component, ComponentType
 
+    claims = source.claims
     return Component(
-        name=source.take("model", "name"),
+        name=claims.model,
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="model",
-        version=f"sha256:{source.file_digest()}",
-        description=_verdict(source),
-        hashes=[_sha256(source.file_digest())],
-        external_references=_references(source),
+        version=f"sha256:{source.file_digest}",
+        description=_verdict(claims),
+        hashes=[_sha256(source.file_digest)],
+        external_references=_references(claims),
         properties=_properties(source),
         pedigree=_pedigree(source),
     )
 
 
-def _verdict(source: Source) -> str:
-    edition = source.take("edition", "name")
-    if source.take("outcome") == "refused":
-        return f"leanmark gave no grade (edition {edition}): {' '.join(source.take('grade', 'reasons'))}"
-    return f"leanmark grade {source.take('grade', 'text')} (edition {edition})."
+def _verdict(claims: Claims) -> str:
+    if claims.refused:
+        return f"leanmark gave no grade (edition {claims.edition.name}): {' '.join(claims.grade.reasons)}"
+    return f"leanmark grade {claims.grade.text} (edition {claims.edition.name})."
 
 
-def _references(source: Source) -> Iterator[ExternalReference]:
+def _references(claims: Claims) -> Iterator[ExternalReference]:
     from cyclonedx.model import ExternalReference, ExternalReferenceType, XsUri
 
     files = [
-        ("certificate.json", ExternalReferenceType.ATTESTATION, source.digest),
-        ("evidence.jsonl", ExternalReferenceType.EVIDENCE, source.take("evidence", "sha256")),
+        ("certificate.json", ExternalReferenceType.ATTESTATION, claims.digest),
+        ("evidence.jsonl", ExternalReferenceType.EVIDENCE, claims.evidence_digest),
     ]
-    if (lineage := source.take("lineage", "sha256")) is not None:
-        files.append(("lineage.json", ExternalReferenceType.BUILD_META, lineage))
-    files += [
-        (name, ExternalReferenceType.OTHER, source.take("companions", name)) for name in source.look("companions")
-    ]
+    if claims.lineage_digest is not None:
+        files.append(("lineage.json", ExternalReferenceType.BUILD_META, claims.lineage_digest))
+    files += [(name, ExternalReferenceType.OTHER, digest) for name, digest in claims.companions.items()]
     for name, kind, digest in files:
         yield ExternalReference(type=kind, url=XsUri(name), hashes=[_sha256(digest)])
 
 
-def _properties(source: Source) -> Iterator[Property]:
+def _properties(source: ExportSource) -> Iterator[Property]:
     """What a reader must not miss and CycloneDX has no place for."""
     from cyclonedx.model import Property
 
-    plain: list[Path] = [
-        ("edition", "digest"), ("grade", "letter"), ("grade", "modelled"), ("grade", "score_db"),
-        ("grade", "upper_ratio"), ("grade", "loss_percent"), ("workload_digest",), ("attempts",),
-        ("signer", "algorithm"), ("signer", "public_key"),
-    ]  # fmt: skip
-    plain += [("workload", key) for key in source.look("workload")]
-    plain += [("meter", key) for key in ("name", "level", "scope", "method", "relative_error") if source.look("meter")]
-    for path in plain:
-        if (value := source.take(*path)) is not None:
-            yield Property(name=f"leanmark:{':'.join(path)}", value=figure(value))
-    if (content := source.content_digest()) is not None:
-        yield Property(name="leanmark:content_digest", value=content)
-    for path, _ in source.guards():
-        yield Property(name=f"leanmark:guard:{source.take(*path, 'name')}", value=source.take(*path, "outcome"))
+    claims, grade = source.claims, source.claims.grade
+    values: dict[str, Any] = {
+        "edition:digest": claims.edition.digest,
+        "grade:letter": grade.letter,
+        "grade:modelled": grade.modelled,
+        "grade:score_db": grade.score_db,
+        "grade:upper_ratio": grade.upper_ratio,
+        "grade:loss_percent": grade.loss_percent,
+        "workload_digest": claims.workload_digest,
+        "attempts": claims.attempts,
+        "signer:algorithm": claims.signer.algorithm,
+        "signer:public_key": claims.signer.public_key,
+        **{f"workload:{name}": value for name, value in signed_fields(claims.workload).items()},
+    }
+    if claims.meter is not None:
+        names = ("name", "level", "scope", "method", "relative_error")
+        values |= {f"meter:{name}": getattr(claims.meter, name) for name in names}
+    values["content_digest"] = source.content_digest
+    values |= {f"guard:{finding.name}": finding.outcome for finding in claims.findings}
+    for name, value in values.items():
+        if value is not None:
+            yield Property(name=f"leanmark:{name}", value=figure(value))
 
 
-def _pedigree(source: Source) -> Pedigree:
+def _pedigree(source: ExportSource) -> Pedigree:
     """The baseline as ancestor, and what each pass did as notes."""
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType, Pedigree
 
-    content = source.take("baseline", "content_digest")
-    baseline = Component(
-        name=f"{source.take('model', 'name')} (baseline)",
+    baseline = source.claims.baseline
+    ancestor = Component(
+        name=f"{source.claims.model} (baseline)",
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="baseline",
-        description=source.take("baseline", "origin"),
-        hashes=[_sha256(source.take("baseline", "file_digest"))],
-        properties=[Property(name="leanmark:content_digest", value=content)] if content is not None else [],
+        description=baseline.origin,
+        hashes=[_sha256(baseline.file_digest)],
+        properties=[Property(name="leanmark:content_digest", value=baseline.content_digest)],
     )
-    return Pedigree(ancestors=[baseline], notes="\n".join(_passes(source)) or None)
+    return Pedigree(ancestors=[ancestor], notes="\n".join(_passes(source)) or None)
 
 
-def _passes(source: Source) -> Iterator[str]:
+def _passes(source: ExportSource) -> Iterator[str]:
     for row in (source.lineage or {}).get("rows", ()):
         accuracy = row["validation_accuracy"]
         scored = "" if accuracy is None else f", validation accuracy {figure(accuracy)}"
@@ -158,50 +177,49 @@ def _sha256(digest: str) -> Any:
     return HashType(alg=HashAlgorithm.SHA_256, content=digest)
 
 
-def _model_card(source: Source) -> dict[str, Any]:
-    limits = [*source.take("grade", "reasons"), *source.take("grade", "notes")]
-    if source.unmetered:
-        limits.insert(0, unmetered_sentence(source))
+def _model_card(source: ExportSource) -> dict[str, Any]:
+    claims = source.claims
+    limits = [*claims.grade.reasons, *claims.grade.notes]
+    if claims.meter is not None and claims.unmetered:
+        limits.insert(0, unmetered_sentence(claims.meter))
     considerations: dict[str, Any] = {"technicalLimitations": limits}
     if energy := list(_energy(source)):
         considerations["environmentalConsiderations"] = {"energyConsumptions": energy}
     return {
         "modelParameters": {
-            "task": f"{subject_matter(source)} classification",
-            "datasets": [_dataset(source)],
-            "inputs": [{"format": json.dumps(source.take("preprocess"), sort_keys=True)}],
+            "task": f"{subject_matter(claims)} classification",
+            "datasets": [_dataset(claims)],
+            "inputs": [{"format": json.dumps(claims.preprocess, sort_keys=True)}],
         },
-        "quantitativeAnalysis": {"performanceMetrics": [_metric(source, name) for name in source.estimates()]},
+        "quantitativeAnalysis": {"performanceMetrics": [_metric(name, one) for name, one in claims.figures.items()]},
         "considerations": considerations,
     }
 
 
-def _dataset(source: Source) -> dict[str, Any]:
-    facts = {key: source.take("data", key) for key in source.look("data")}
-    rest = [{"name": f"leanmark:{key}", "value": figure(value)} for key, value in facts.items() if value is not None]
+def _dataset(claims: Claims) -> dict[str, Any]:
+    facts = claims.data.to_json().items()
+    rest = [{"name": f"leanmark:{key}", "value": figure(value)} for key, value in facts if value is not None]
     return {
         "type": "dataset",
-        "name": facts["name"],
+        "name": claims.data.name,
         "description": "Test set; neither trained nor calibrated on, as far as the guard test_unseen says.",
         "contents": {"properties": rest},
     }
 
 
-def _metric(source: Source, name: str) -> dict[str, Any]:
+def _metric(name: str, estimate: Estimate) -> dict[str, Any]:
     """One estimate; its unit stands in its name, and the level of energy behind it."""
-    path = ("profile", "estimates", name)
-    kind = levelled(name, source.take(*path, "evidence"))
-    ends = {"lowerBound": source.take(*path, "low"), "upperBound": source.take(*path, "high")}
-    metric: dict[str, Any] = {"type": kind, "value": figure(source.take(*path, "value"))}
-    if bounds := {end: figure(value) for end, value in ends.items() if value is not None}:
+    ends = {"lowerBound": estimate.low, "upperBound": estimate.high}
+    metric: dict[str, Any] = {"type": levelled(name, estimate), "value": figure(number(estimate.value))}
+    if bounds := {end: figure(number(value)) for end, value in ends.items() if math.isfinite(value)}:
         metric["confidenceInterval"] = bounds
     return metric
 
 
-def _energy(source: Source) -> Iterator[dict[str, Any]]:
+def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
     """One inference of the candidate, and what the making of it took."""
-    if source.look(*_INFERENCE) is not None:
-        yield _consumption("inference", source.take(*_INFERENCE), "one inference, gross")
+    if (inference := source.claims.figures.get("energy_j_candidate")) is not None:
+        yield _consumption("inference", signed_fields(inference), "one inference, gross")
     lineage = source.lineage or {}
     baseline = lineage.get("baseline", {})
     if baseline.get("trained_here") and baseline.get("energy_j"):

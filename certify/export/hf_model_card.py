@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from certify.core.estimate import Estimate
-from certify.export.source import Source
-from certify.export.wording import figure, levelled, subject_matter, unmetered_sentence
-from certify.label.figures import interval, quantity, significant
-from certify.label.text import clean
+from certify.core.text import clean
+from certify.export.source import ExportSource
+from certify.export.wording import figure, levelled, number, signed_fields, subject_matter, unmetered_sentence
+from certify.present.claims import Claims
+from certify.present.numbers import interval, quantity, significant
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -38,55 +38,66 @@ INDEX = {
 }
 """Estimates that are about this model, with the names under which they enter the model-index."""
 
+HELD = (
+    "subject.*.name", "subject.*.digest.sha256", "leanmark", "created", "model.name", "edition.name", "outcome",
+    "grade.reasons", "grade.notes", "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high",
+    "profile.estimates.*.unit", "profile.estimates.*.n", "profile.estimates.*.evidence", "profile.guards", "data",
+    "device", "workload", "meter", "preprocess", "baseline.origin", "attempts", "evidence.sha256", "signer",
+)  # fmt: skip
+"""Fields of the statement that the document holds."""
+
+HELD_IF_GRADED = ("grade.text", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
+
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def write(source: Source) -> str:
+def write(source: ExportSource) -> str:
     """The README.md."""
     from huggingface_hub import ModelCardData
 
     metadata = ModelCardData(
-        model_name=clean(source.take("model", "name")),
-        library_name=LIBRARIES.get(source.subject_name().rpartition(".")[2]),
-        pipeline_tag=_task(source),
+        model_name=clean(source.claims.model),
+        library_name=LIBRARIES.get(source.subject.rpartition(".")[2]),
+        pipeline_tag=_task(source.claims),
         tags=["leanmark", "energy-efficiency"],
-        eval_results=list(_results(source)),
+        eval_results=list(_results(source.claims)),
     )
     return f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n" + "\n".join(_body(source)) + "\n"
 
 
-def _task(source: Source) -> str:
-    return f"{subject_matter(source)}-classification"
+def _task(claims: Claims) -> str:
+    return f"{subject_matter(claims)}-classification"
 
 
-def _results(source: Source) -> Iterator[EvalResult]:
+def _results(claims: Claims) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
-    data = source.take("data", "name")
     for name, metric in INDEX.items():
-        path = ("profile", "estimates", name)
-        if source.look(*path) is None:
+        estimate = claims.figures.get(name)
+        if estimate is None:
             continue
         yield EvalResult(
-            task_type=_task(source),
-            dataset_type=_NOT_A_NAME.sub("-", data) or "unknown",
-            dataset_name=clean(data),
+            task_type=_task(claims),
+            dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
+            dataset_name=clean(claims.data.name),
             dataset_split="test",
             metric_type=metric,
-            metric_name=levelled(name, source.take(*path, "evidence")),
-            metric_value=source.take(*path, "value"),
+            metric_name=levelled(name, estimate),
+            metric_value=number(estimate.value),
         )
 
 
-def _body(source: Source) -> Iterator[str]:
-    yield f"# {safe(source.take('model', 'name'))}"
+def _body(source: ExportSource) -> Iterator[str]:
+    claims = source.claims
+    guards = [f"- {safe(one.name)}: **{safe(one.outcome)}**. {safe(one.sentence)}" for one in claims.findings]
+    yield f"# {safe(claims.model)}"
     yield ""
-    yield from _verdict(source)
-    yield from _section("Figures", _figures(source))
-    yield from _section("How it was measured", _circumstances(source))
-    yield from _section("Guards", _guards(source))
-    yield from _section("To be known", [f"- {safe(note)}" for note in source.take("grade", "notes")])
+    yield from _verdict(claims)
+    yield from _section("Figures", _figures(claims))
+    yield from _section("How it was measured", _circumstances(claims))
+    yield from _section("Guards", guards)
+    yield from _section("To be known", [f"- {safe(note)}" for note in claims.grade.notes])
     yield from _section("Check it", _check(source))
 
 
@@ -95,49 +106,47 @@ def _section(title: str, lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
         yield from ("", f"## {title}", "", *listed)
 
 
-def _verdict(source: Source) -> Iterator[str]:
-    edition = f"edition {safe(source.take('edition', 'name'))}"
-    if source.take("outcome") == "refused":
+def _verdict(claims: Claims) -> Iterator[str]:
+    edition, grade = f"edition {safe(claims.edition.name)}", claims.grade
+    if claims.refused:
         yield f"**Not graded** by leanmark ({edition}):"
         yield ""
-        yield from (f"- {safe(reason)}" for reason in source.take("grade", "reasons"))
+        yield from (f"- {safe(reason)}" for reason in grade.reasons)
     else:
-        score, upper, loss = (figure(source.take("grade", key)) for key in ("score_db", "upper_ratio", "loss_percent"))
-        grade = safe(source.take("grade", "text"))
-        yield f"**Grade {grade}** by leanmark ({edition}): {score} dB, from an energy ratio of at most {upper}"
+        score, upper, loss = map(figure, (grade.score_db, grade.upper_ratio, grade.loss_percent))
+        letter = safe(grade.text)
+        yield f"**Grade {letter}** by leanmark ({edition}): {score} dB, from an energy ratio of at most {upper}"
         yield f"and a relative accuracy loss of at most {loss} %, both upper ends of intervals."
-    if source.unmetered:
+    if claims.meter is not None and claims.unmetered:
         yield ""
-        yield f"**{safe(unmetered_sentence(source))}**"
+        yield f"**{safe(unmetered_sentence(claims.meter))}**"
 
 
-def _figures(source: Source) -> Iterator[str]:
+def _figures(claims: Claims) -> Iterator[str]:
     """A table of all estimates, rounded for people: ends of intervals outward."""
     yield "| figure | value | interval | n | evidence |"
     yield "|---|---|---|---|---|"
-    for name in source.estimates():
-        path = ("profile", "estimates", name)
-        fields = {key: source.take(*path, key) for key in ("value", "low", "high", "unit", "n", "evidence")}
-        estimate = Estimate.from_json({**fields, "method": ""})
+    for name, estimate in claims.figures.items():
         unit = UNITS.get(estimate.unit, estimate.unit)
         value, ends = quantity(estimate.value, unit), interval(estimate, unit)
         if unit == "%":  # takes no prefix
             value, ends = f"{significant(estimate.value, 3)} %", interval(estimate, "")
-        cells = [name, value, ends, estimate.n, fields["evidence"]]
+        cells = [name, value, ends, estimate.n, estimate.evidence.value]
         yield f"| {' | '.join(safe(cell) for cell in cells)} |"
 
 
-def _circumstances(source: Source) -> Iterator[str]:
+def _circumstances(claims: Claims) -> Iterator[str]:
+    no_meter = "No meter could be used on this device."
     parts: dict[str, Any] = {
-        "Measured": source.take("created"),
-        "By": f"leanmark {source.take('leanmark')}",
-        "Baseline": source.take("baseline", "origin"),
-        "Test data": source.take("data"),
-        "Device": source.take("device"),
-        "Workload": source.take("workload"),
-        "Energy": source.take("meter") or "No meter could be used on this device.",
-        "Preprocessing": source.take("preprocess"),
-        "Measurements of this pair logged": source.take("attempts"),
+        "Measured": claims.created,
+        "By": f"leanmark {claims.leanmark}",
+        "Baseline": claims.baseline.origin,
+        "Test data": claims.data.to_json(),
+        "Device": claims.device,
+        "Workload": signed_fields(claims.workload),
+        "Energy": no_meter if claims.meter is None else signed_fields(claims.meter),
+        "Preprocessing": claims.preprocess,
+        "Measurements of this pair logged": claims.attempts,
     }
     for name, value in parts.items():
         yield f"- {name}: {safe(_plain(value))}"
@@ -151,24 +160,18 @@ def _plain(value: Any) -> str:
     return figure(value)
 
 
-def _guards(source: Source) -> Iterator[str]:
-    for path, _ in source.guards():
-        guard = source.take(*path)
-        yield f"- {safe(guard['name'])}: **{safe(guard['outcome'])}**. {safe(guard['sentence'])}"
-
-
-def _check(source: Source) -> Iterator[str]:
+def _check(source: ExportSource) -> Iterator[str]:
+    claims, signer = source.claims, source.claims.signer
     files = {
-        source.subject_name(): source.file_digest(),
-        "certificate.json": source.digest,
-        "evidence.jsonl": source.take("evidence", "sha256"),
+        source.subject: source.file_digest,
+        "certificate.json": claims.digest,
+        "evidence.jsonl": claims.evidence_digest,
     }
-    command = f"leanmark verify {source.subject_name()}"
+    command = f"leanmark verify {source.subject}"
     yield f"This page repeats a signed certificate. `{command}` checks the certificate itself."
     yield ""
     yield from (f"- {safe(name)}: SHA-256 `{safe(digest)}`" for name, digest in files.items())
-    algorithm, key = (safe(source.take("signer", name)) for name in ("algorithm", "public_key"))
-    yield f"- signed with the {algorithm} key `{key}`"
+    yield f"- signed with the {safe(signer.algorithm)} key `{safe(signer.public_key)}`"
 
 
 def safe(words: object) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from certify.export.source import Source
+from certify.export.source import ExportSource
+from certify.export.wording import signed_fields
+from certify.present.claims import Claims
 
 if TYPE_CHECKING:
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
@@ -21,17 +24,25 @@ ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 RESULTS = {"pass": "passed_tests", "unknown": "warned_tests", "fail": "failed_tests"}
 """Where a guard's outcome stands: what nobody can know is a warning."""
 
+HELD = (
+    "subject", "model", "grade", "outcome", "edition", "profile.guards.*.name", "profile.guards.*.outcome",
+    "evidence.sha256", "lineage.sha256", "companions", "baseline.file_digest", "baseline.origin", "data", "workload",
+    "workload_digest", "preprocess", "device", "meter",
+)  # fmt: skip
+"""Fields of the statement that the document holds."""
+
+HELD_IF_GRADED: tuple[str, ...] = ()
 GRADE_TEST = "grade_given"
 METER_TEST = "energy_metered"
 
 
-def write(source: Source) -> str:
+def write(source: ExportSource) -> str:
     """The statement as JSON."""
     from google.protobuf.json_format import MessageToDict
     from in_toto_attestation.predicates.test_result.v0.test_result_pb2 import TestResult
     from in_toto_attestation.v1.statement import Statement
 
-    tests = _tests(source)
+    tests = _tests(source.claims)
     result = TestResult(result=_result(tests), configuration=[part.pb for part in _configuration(source)], **tests)
     predicate = MessageToDict(result)
     statement = Statement([_subject(source).pb], PREDICATE_TYPE, predicate)
@@ -45,48 +56,48 @@ def _result(tests: Mapping[str, list[str]]) -> str:
     return "WARNED" if tests["warned_tests"] else "PASSED"
 
 
-def _tests(source: Source) -> dict[str, list[str]]:
+def _tests(claims: Claims) -> dict[str, list[str]]:
     """Names of what passed, what can't be known or was not metered, and what failed."""
     tests: dict[str, list[str]] = {name: [] for name in RESULTS.values()}
-    for path, _ in source.guards():
-        outcome = source.take(*path, "outcome")
-        tests[RESULTS[outcome]].append(source.take(*path, "name"))
-    tests["failed_tests" if source.take("outcome") == "refused" else "passed_tests"].append(GRADE_TEST)
-    metered = source.look("meter") is not None and not source.unmetered
+    for finding in claims.findings:
+        tests[RESULTS[finding.outcome]].append(finding.name)
+    tests["failed_tests" if claims.refused else "passed_tests"].append(GRADE_TEST)
+    metered = claims.meter is not None and not claims.unmetered
     tests["passed_tests" if metered else "warned_tests"].append(METER_TEST)
     return tests
 
 
-def _subject(source: Source) -> ResourceDescriptor:
+def _subject(source: ExportSource) -> ResourceDescriptor:
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
-    digest = {"sha256": source.file_digest()}
-    if (content := source.content_digest()) is not None:
-        digest["leanmarkContent"] = content
-    annotations = {"model": source.take("model"), "grade": source.take("grade")}
-    return ResourceDescriptor(name=source.subject_name(), digest=digest, annotations=annotations)
+    claims = source.claims
+    digest = {"sha256": source.file_digest, "leanmarkContent": source.content_digest}
+    grade = {**asdict(claims.grade), "reasons": list(claims.grade.reasons), "notes": list(claims.grade.notes)}
+    annotations = {"model": {"name": claims.model, "metadata": claims.model_metadata}, "grade": grade}
+    return ResourceDescriptor(name=source.subject, digest=digest, annotations=annotations)
 
 
-def _configuration(source: Source) -> Iterator[ResourceDescriptor]:
+def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
     """What the tests were run with, and the certificate."""
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
+    claims = source.claims
     yield ResourceDescriptor(
-        name="certificate.json", digest={"sha256": source.digest}, content=source.envelope, media_type=ENVELOPE_TYPE
+        name="certificate.json", digest={"sha256": claims.digest}, content=source.envelope, media_type=ENVELOPE_TYPE
     )
-    yield _digested(f"edition {source.take('edition', 'name')}", source.take("edition", "digest"))
-    yield _digested("evidence.jsonl", source.take("evidence", "sha256"))
-    if (lineage := source.take("lineage", "sha256")) is not None:
-        yield _digested("lineage.json", lineage)
-    for name in source.look("companions"):
-        yield _digested(name, source.take("companions", name))
-    yield _digested("baseline", source.take("baseline", "file_digest"), {"origin": source.take("baseline", "origin")})
-    yield _digested("test samples", source.take("data", "test_digest"), source.take("data"))
-    yield _digested("workload", source.take("workload_digest"), source.take("workload"))
-    yield ResourceDescriptor(name="preprocessing contract", annotations=source.take("preprocess"))
-    yield ResourceDescriptor(name="device", annotations=source.take("device"))
-    if source.look("meter") is not None:
-        yield ResourceDescriptor(name="energy meter", annotations=source.take("meter"))
+    yield _digested(f"edition {claims.edition.name}", claims.edition.digest)
+    yield _digested("evidence.jsonl", claims.evidence_digest)
+    if claims.lineage_digest is not None:
+        yield _digested("lineage.json", claims.lineage_digest)
+    for name, digest in claims.companions.items():
+        yield _digested(name, digest)
+    yield _digested("baseline", claims.baseline.file_digest, {"origin": claims.baseline.origin})
+    yield _digested("test samples", claims.data.test_digest, claims.data.to_json())
+    yield _digested("workload", claims.workload_digest, signed_fields(claims.workload))
+    yield ResourceDescriptor(name="preprocessing contract", annotations=dict(claims.preprocess))
+    yield ResourceDescriptor(name="device", annotations=dict(claims.device))
+    if claims.meter is not None:
+        yield ResourceDescriptor(name="energy meter", annotations=signed_fields(claims.meter))
 
 
 def _digested(name: str, sha256: str, annotations: Mapping[str, Any] | None = None) -> ResourceDescriptor:

@@ -1,96 +1,81 @@
-"""A signed statement that remembers which of its fields were written into an export."""
+"""What an export is written from, and which fields of the signed statement a format does not hold."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from certify.core.estimate import EvidenceLevel
+from certify.present.claims import Claims, efficiency_claims
 
 Path = tuple[str, ...]
 
-UNMETERED = (EvidenceLevel.MODELLED.value, EvidenceLevel.PROXY.value)
 _PREDICATE = "predicate"
-_SUBJECT = ("subject", "0")
 _PLACE = re.compile(r"\.\d+(?=\.|$)")
 _ESTIMATE = re.compile(r"(?<=^predicate\.profile\.estimates\.)[^.]+")
 
 
-class Source:
-    """What an export is written from.
+@dataclass(frozen=True)
+class ExportSource:
+    """A certificate to be exported.
 
-    Args:
-        statement: the signed in-toto statement, as its schema says.
-        digest: hex SHA-256 of the certificate.
+    Attributes:
+        claims: what it says.
+        subject: file name of the model.
+        file_digest: hex SHA-256 of the model's file, without its seal.
+        content_digest: digest of what the model says, however it is laid out.
         envelope: bytes of the certificate.
-        lineage: content of the lineage that the statement binds; None where it is not at hand.
+        lineage: content of the lineage that it binds; None where it is not at hand.
     """
 
-    def __init__(
-        self, statement: Mapping[str, Any], digest: str, envelope: bytes, lineage: Mapping[str, Any] | None = None
-    ) -> None:
-        self.digest = digest
-        self.envelope = envelope
-        self.lineage = lineage
-        self._statement = statement
-        self._held: set[Path] = set()
+    claims: Claims
+    subject: str
+    file_digest: str
+    content_digest: str
+    envelope: bytes
+    lineage: Mapping[str, Any] | None = None
 
-    def take(self, *path: str) -> Any:
-        """A field of the predicate that goes into the document as it is; None where there is none.
+    @classmethod
+    def of(
+        cls, statement: Mapping[str, Any], digest: str, envelope: bytes, lineage: Mapping[str, Any] | None = None
+    ) -> ExportSource:
+        """Read a signed statement.
 
-        Everything below the field counts as held by the format. What only decides how something is written is asked
-        for with :meth:`look`.
+        Args:
+            statement: as its schema says.
+            digest: hex SHA-256 of the certificate.
+            envelope: bytes of the certificate.
+            lineage: content of the lineage that the statement binds.
+
+        Raises:
+            CertificateError: a claim is missing or malformed.
         """
-        return self._take((_PREDICATE, *path))
+        subject = statement["subject"][0]
+        digests = subject["digest"]
+        claims = efficiency_claims(statement[_PREDICATE], digest)
+        return cls(claims, subject["name"], digests["sha256"], digests["leanmarkContent"], envelope, lineage)
 
-    def look(self, *path: str) -> Any:
-        """A field of the predicate that does not go into the document itself."""
-        return _at(self._statement, (_PREDICATE, *path))
 
-    def file_digest(self) -> str:
-        """SHA-256 of the model's file."""
-        return str(self._take((*_SUBJECT, "digest", "sha256")))
+def filled(statement: Mapping[str, Any]) -> Iterator[Path]:
+    """Paths of all fields except null and empty ones, which every format holds by leaving them out."""
+    return (path for path, value in _leaves(statement, ()) if value not in (None, [], {}, ""))
 
-    def content_digest(self) -> str | None:
-        """Digest of what an ONNX model says, however it is laid out; None for a file of another kind."""
-        digest: str | None = self._take((*_SUBJECT, "digest", "leanmarkContent"))
-        return digest
 
-    def subject_name(self) -> str:
-        """File name of the model."""
-        return str(self._take((*_SUBJECT, "name")))
+def is_held(path: Path, patterns: Iterable[str]) -> bool:
+    """Whether a format holds a field.
 
-    def estimates(self) -> tuple[str, ...]:
-        """Names of the estimates."""
-        return tuple(self.look("profile", "estimates"))
+    Args:
+        path: of the field in the statement.
+        patterns: dotted paths of what the format holds, those of the predicate without its name. A star stands for any
+            one name, and a pattern covers everything below it.
+    """
+    names = path[1:] if path[0] == _PREDICATE else path
+    return any(_covers(tuple(one.split(".")), names) for one in patterns)
 
-    def guards(self) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-        """Each guard with its path."""
-        for place, guard in enumerate(self.look("profile", "guards")):
-            yield ("profile", "guards", str(place)), guard
 
-    @property
-    def unmetered(self) -> bool:
-        """Whether the energy comes from a model or a stand-in and not from a meter."""
-        return self.look("meter", "level") in UNMETERED
-
-    def left_out(self) -> tuple[str, ...]:
-        """Dotted paths of all fields that hold something and that nobody took, in the order of the statement."""
-        return tuple(".".join(path) for path in self.filled() if path not in self._held)
-
-    def held(self) -> tuple[Path, ...]:
-        """Paths of all fields that were taken."""
-        return tuple(path for path in self.filled() if path in self._held)
-
-    def filled(self) -> Iterator[Path]:
-        """Paths of all fields but null and empty ones, which any format holds by leaving them out."""
-        return (path for path in _leaves(self._statement, ()) if _at(self._statement, path) not in (None, [], {}, ""))
-
-    def _take(self, path: Path) -> Any:
-        value = _at(self._statement, path)
-        self._held.update(_leaves(value, path))
-        return value
+def _covers(pattern: Path, names: Path) -> bool:
+    return len(pattern) <= len(names) and all(one in ("*", name) for one, name in zip(pattern, names, strict=False))
 
 
 def pattern(path: str) -> str:
@@ -98,19 +83,8 @@ def pattern(path: str) -> str:
     return _PLACE.sub(".*", _ESTIMATE.sub("*", path))
 
 
-def _at(value: Any, path: Path) -> Any:
-    for key in path:
-        if isinstance(value, Mapping):
-            value = value.get(key)
-        elif isinstance(value, list):
-            value = value[int(key)]
-        else:
-            return None
-    return value
-
-
-def _leaves(value: Any, path: Path) -> Iterator[Path]:
-    """Paths of all values that are no containers, and of empty containers."""
+def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """All values that are not containers, and empty containers, each with its path."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _leaves(item, (*path, str(key)))
@@ -118,4 +92,4 @@ def _leaves(value: Any, path: Path) -> Iterator[Path]:
         for place, item in enumerate(value):
             yield from _leaves(item, (*path, str(place)))
     else:
-        yield path
+        yield path, value

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from certify.export.source import Path, Source
-from certify.export.wording import figure, subject_matter, unmetered_sentence
+from certify.core.estimate import EvidenceLevel
+from certify.export.source import ExportSource
+from certify.export.wording import figure, number, signed_fields, subject_matter, unmetered_sentence
+from certify.present.claims import Claims
 
 SPEC = "3.0.1"
 NAMESPACE = "https://leanmark.org/secure/spdx"
 JOULES_PER_MEGAJOULE = 1e6
 
-ANNOTATED: tuple[Path, ...] = (("workload",), ("device",), ("meter",), ("profile", "guards"))
-"""Circumstances of the measurement, for which SPDX has no property of its own."""
+HELD = (
+    "subject.*.digest", "leanmark", "created", "model.name", "edition", "outcome", "grade.reasons", "grade.notes",
+    "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high", "profile.estimates.*.unit",
+    "profile.estimates.*.n", "profile.estimates.*.evidence", "profile.guards", "workload", "device", "meter", "data",
+    "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions", "signer",
+)  # fmt: skip
+"""Fields of the statement that the document holds."""
+
+HELD_IF_GRADED = ("grade.text", "grade.score_db")
 
 QUANTITY = "ai_energyQuantity"
-_INFERENCE = ("profile", "estimates", "energy_j_candidate")
 
 
-def write(source: Source) -> str:
+def write(source: ExportSource) -> str:
     """The document as JSON-LD."""
     from spdx_python_model import v3_0_1 as spdx
 
@@ -35,9 +44,9 @@ def write(source: Source) -> str:
     model = document.model()
     document.relate(model, "descendantOf", [document.baseline()])
     document.relate(model, "testedOn", [document.dataset()])
-    document.relate(model, "hasEvidence", list(document.papers()))
-    for path in ANNOTATED:
-        document.annotate(model, path)
+    document.relate(model, "hasEvidence", list(document.sidecars()))
+    for name, part in _circumstances(source.claims).items():
+        document.annotate(model, name, part)
     document.close(model)
     written = spdx.JSONLDSerializer().serialize_data(spdx.SHACLObjectSet(document.elements), force_at_graph=True)
     return json.dumps(_without_exponents(written), indent=2, allow_nan=False) + "\n"
@@ -57,23 +66,24 @@ def _without_exponents(value: Any) -> Any:
 class _Document:
     """The elements of one document, which share their namespace and their creation."""
 
-    def __init__(self, spdx: Any, source: Source) -> None:
+    def __init__(self, spdx: Any, source: ExportSource) -> None:
         self._spdx = spdx
         self._source = source
+        self._claims = claims = source.claims
         self.elements: list[Any] = []
-        self._created = datetime.fromisoformat(source.take("created")[:19] + "+00:00")
+        self._created = datetime.fromisoformat(claims.created[:19] + "+00:00")
         self._creation = spdx.CreationInfo(specVersion=SPEC, created=self._created)
         self._signer = self._add(
             spdx.Agent,
             "signer",
-            name=f"Holder of the {source.take('signer', 'algorithm')} key {source.take('signer', 'public_key')}",
+            name=f"Holder of the {claims.signer.algorithm} key {claims.signer.public_key}",
         )
-        tool = self._add(spdx.Tool, "leanmark", name=f"leanmark {source.take('leanmark')}")
+        tool = self._add(spdx.Tool, "leanmark", name=f"leanmark {claims.leanmark}")
         self._creation.createdBy = [self._signer]
         self._creation.createdUsing = [tool]
 
     def _add(self, kind: Any, fragment: str, /, **fields: Any) -> Any:
-        identity = f"{NAMESPACE}/{self._source.digest}#{fragment}"
+        identity = f"{NAMESPACE}/{self._claims.digest}#{fragment}"
         given = {key: value for key, value in fields.items() if value is not None}
         element = kind(spdxId=identity, creationInfo=self._creation, **given)
         self.elements.append(element)
@@ -96,22 +106,21 @@ class _Document:
 
     def model(self) -> Any:
         """The graded model."""
-        spdx, source = self._spdx, self._source
-        digest = source.file_digest()
+        spdx, source, claims = self._spdx, self._source, self._claims
         return self._package(
             spdx.ai_AIPackage,
             "model",
-            digest,
-            name=source.take("model", "name"),
-            summary=_verdict(source),
-            comment=_content(source.content_digest()),
-            verifiedUsing=self._sha256(digest),
+            source.file_digest,
+            name=claims.model,
+            summary=_verdict(claims),
+            comment=_content(source.content_digest),
+            verifiedUsing=self._sha256(source.file_digest),
             software_primaryPurpose=spdx.software_SoftwarePurpose.model,
-            ai_domain=[f"{subject_matter(source)} classification"],
-            ai_informationAboutApplication=_application(source),
+            ai_domain=[f"{subject_matter(claims)} classification"],
+            ai_informationAboutApplication=_application(claims),
             ai_informationAboutTraining="\n".join(_passes(source)) or None,
-            ai_limitation="\n".join(_limits(source)),
-            ai_metric=self._entries(_metrics(source)),
+            ai_limitation="\n".join(_limits(claims)),
+            ai_metric=self._entries(_metrics(claims)),
             ai_energyConsumption=self._energy(),
         )
 
@@ -121,7 +130,8 @@ class _Document:
     def _energy(self) -> Any:
         """Joules of one inference, and of the passes; the profile has no place for an interval or a method."""
         spdx, lineage = self._spdx, self._source.lineage or {}
-        inference = [self._source.take(*_INFERENCE, "value")] if self._source.look(*_INFERENCE) is not None else []
+        energy = self._claims.figures.get("energy_j_candidate")
+        inference = [] if energy is None else [energy.value]
         spent = [row["energy_j"] for row in lineage.get("rows", ())]
         passes = [] if None in spent else [joules["value"] for joules in spent]  # a part would pass for the whole
         baseline = lineage.get("baseline", {})
@@ -144,44 +154,43 @@ class _Document:
 
     def baseline(self) -> Any:
         """The untouched original."""
-        digest = self._source.take("baseline", "file_digest")
+        baseline = self._claims.baseline
         return self._package(
             self._spdx.ai_AIPackage,
             "baseline",
-            digest,
+            baseline.file_digest,
             name="baseline",
-            summary=self._source.take("baseline", "origin"),
-            comment=_content(self._source.take("baseline", "content_digest")),
-            verifiedUsing=self._sha256(digest),
+            summary=baseline.origin,
+            comment=_content(baseline.content_digest),
+            verifiedUsing=self._sha256(baseline.file_digest),
             software_primaryPurpose=self._spdx.software_SoftwarePurpose.model,
         )
 
     def dataset(self) -> Any:
-        """The test samples; their digest is over a list of digests, so it is no hash of a file."""
-        spdx, data = self._spdx, self._source.take("data")
-        rest = {key: value for key, value in data.items() if key not in ("name", "test_samples") and value is not None}
+        """The test samples; their digest is over a list of digests, so it is not the hash of a file."""
+        spdx, data = self._spdx, self._claims.data
+        rest = {key: value for key, value in data.to_json().items() if key not in ("name", "test_samples")}
         return self._package(
             spdx.dataset_DatasetPackage,
             "test-data",
-            data["test_digest"],
-            name=data["name"],
-            comment="; ".join(f"{key} {figure(value)}" for key, value in rest.items()),
-            dataset_datasetType=[getattr(spdx.dataset_DatasetType, subject_matter(self._source))],
-            dataset_datasetSize=data["test_samples"],
+            data.test_digest,
+            name=data.name,
+            comment="; ".join(f"{key} {figure(value)}" for key, value in rest.items() if value is not None),
+            dataset_datasetType=[getattr(spdx.dataset_DatasetType, subject_matter(self._claims))],
+            dataset_datasetSize=data.test_samples,
             dataset_intendedUse="testing",
             software_primaryPurpose=spdx.software_SoftwarePurpose.data,
             originatedBy=[self._signer],
             builtTime=self._created,
         )
 
-    def papers(self) -> Iterator[Any]:
+    def sidecars(self) -> Iterator[Any]:
         """The certificate and the files that it binds."""
-        source = self._source
-        files = {"certificate.json": source.digest, "evidence.jsonl": source.take("evidence", "sha256")}
-        if (lineage := source.take("lineage", "sha256")) is not None:
-            files["lineage.json"] = lineage
-        files.update({name: source.take("companions", name) for name in source.look("companions")})
-        for name, digest in files.items():
+        claims = self._claims
+        files = {"certificate.json": claims.digest, "evidence.jsonl": claims.evidence_digest}
+        if claims.lineage_digest is not None:
+            files["lineage.json"] = claims.lineage_digest
+        for name, digest in {**files, **claims.companions}.items():
             yield self._add(self._spdx.software_File, f"file-{name}", name=name, verifiedUsing=self._sha256(digest))
 
     def relate(self, origin: Any, kind: str, to: list[Any]) -> None:
@@ -189,17 +198,16 @@ class _Document:
         relationship = getattr(self._spdx.RelationshipType, kind)
         self._add(self._spdx.Relationship, kind, from_=origin, relationshipType=relationship, to=to)
 
-    def annotate(self, subject: Any, path: Path) -> None:
+    def annotate(self, subject: Any, name: str, part: Any) -> None:
         """Attach a part of the certificate as JSON."""
-        if self._source.look(*path) is not None:
-            self._add(
-                self._spdx.Annotation,
-                path[-1],
-                subject=subject,
-                annotationType=self._spdx.AnnotationType.other,
-                contentType="application/json",
-                statement=json.dumps({path[-1]: self._source.take(*path)}, sort_keys=True),
-            )
+        self._add(
+            self._spdx.Annotation,
+            name,
+            subject=subject,
+            annotationType=self._spdx.AnnotationType.other,
+            contentType="application/json",
+            statement=json.dumps({name: part}, sort_keys=True),
+        )
 
     def close(self, root: Any) -> None:
         """Add the document itself."""
@@ -222,44 +230,45 @@ def _digest_uri(digest: str) -> str:
     return f"ni:///sha-256;{encoded}"
 
 
-def _content(digest: str | None) -> str | None:
-    return None if digest is None else f"leanmark content digest {digest}"
+def _content(digest: str) -> str:
+    return f"leanmark content digest {digest}"
 
 
-def _verdict(source: Source) -> str:
-    edition = f"edition {source.take('edition', 'name')}, sha256:{source.take('edition', 'digest')}"
-    if source.take("outcome") == "refused":
+def _circumstances(claims: Claims) -> dict[str, Any]:
+    """Circumstances of the measurement, for which SPDX has no property of its own."""
+    meter = {} if claims.meter is None else {"meter": signed_fields(claims.meter)}
+    guards = [finding.to_json() for finding in claims.findings]
+    return {"workload": signed_fields(claims.workload), "device": claims.device, **meter, "guards": guards}
+
+
+def _verdict(claims: Claims) -> str:
+    edition = f"edition {claims.edition.name}, sha256:{claims.edition.digest}"
+    if claims.refused:
         return f"leanmark gave no grade ({edition})"
-    return f"leanmark grade {source.take('grade', 'text')} ({edition}), score {source.take('grade', 'score_db')} dB"
+    return f"leanmark grade {claims.grade.text} ({edition}), score {claims.grade.score_db} dB"
 
 
-def _limits(source: Source) -> Iterator[str]:
-    if source.unmetered:
-        yield unmetered_sentence(source)
-    yield from source.take("grade", "reasons")
-    yield from source.take("grade", "notes")
-    yield from (
-        f"Guard {g['name']}: {g['outcome']}. {g['sentence']}" for _, g in source.guards() if g["outcome"] != "pass"
-    )
+def _limits(claims: Claims) -> Iterator[str]:
+    if claims.meter is not None and claims.unmetered:
+        yield unmetered_sentence(claims.meter)
+    yield from claims.grade.reasons
+    yield from claims.grade.notes
+    yield from (f"Guard {g.name}: {g.outcome}. {g.sentence}" for g in claims.findings if g.outcome != "pass")
 
 
-def _application(source: Source) -> str:
-    return f"Preprocessing contract: {json.dumps(source.take('preprocess'), sort_keys=True)}"
+def _application(claims: Claims) -> str:
+    return f"Preprocessing contract: {json.dumps(claims.preprocess, sort_keys=True)}"
 
 
-def _passes(source: Source) -> Iterator[str]:
+def _passes(source: ExportSource) -> Iterator[str]:
     for row in (source.lineage or {}).get("rows", ()):
         yield f"{row['pass']} version {row['version']}: {json.dumps(row['config'], sort_keys=True)}"
 
 
-def _metrics(source: Source) -> Iterator[tuple[str, str]]:
+def _metrics(claims: Claims) -> Iterator[tuple[str, str]]:
     """Each estimate, its interval in square brackets."""
-    for name in source.estimates():
-        fields: Mapping[str, Any] = {
-            key: source.take("profile", "estimates", name, key)
-            for key in ("value", "low", "high", "unit", "n", "evidence")
-        }
-        ends = ", ".join("unbounded" if fields[end] is None else figure(fields[end]) for end in ("low", "high"))
-        unit = "" if fields["unit"] == "1" else f" {fields['unit']}"
-        kind = "" if fields["evidence"] == "direct" else f", {fields['evidence']}"
-        yield name, f"{figure(fields['value'])} [{ends}]{unit}, n {fields['n']}{kind}"
+    for name, one in claims.figures.items():
+        ends = ", ".join(figure(number(end)) if math.isfinite(end) else "unbounded" for end in (one.low, one.high))
+        unit = "" if one.unit == "1" else f" {one.unit}"
+        kind = "" if one.evidence is EvidenceLevel.DIRECT else f", {one.evidence.value}"
+        yield name, f"{figure(number(one.value))} [{ends}]{unit}, n {one.n}{kind}"

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
-from certify.core.estimate import EvidenceLevel
-from certify.export.source import Source
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.evidence import MeterFacts, Workload
+from certify.present.claims import Claims
+
+_LARGEST_WHOLE = 1e21
+"""From here on canonical JSON writes whole numbers with an exponent."""
+
+
+def number(value: float) -> float:
+    """A number as canonical JSON has it: whole ones without a decimal point."""
+    return int(value) if float(value).is_integer() and abs(value) < _LARGEST_WHOLE else value
 
 
 def figure(value: Any) -> str:
@@ -14,22 +24,31 @@ def figure(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, allow_nan=False)
 
 
-def subject_matter(source: Source) -> str:
-    """What the model classifies, ``image`` or ``text``: a preprocessing contract of tokens says so, one without a kind
-    is of images.
+def signed_fields(part: Workload | MeterFacts | Estimate) -> dict[str, Any]:
+    """A part of the claims as it was signed: JSON values by name, in the order of canonical JSON."""
+    if not isinstance(part, Estimate):
+        return dict(sorted(asdict(part).items()))
+    fields = sorted(part.to_json().items())
+    return {name: number(value) if isinstance(value, float) else value for name, value in fields}
+
+
+def subject_matter(claims: Claims) -> str:
+    """What the model classifies, ``image`` or ``text``.
+
+    A preprocessing contract of tokens says so; one without a kind is of images.
     """
-    return "image" if source.look("preprocess", "kind") in (None, "image") else "text"
+    return "image" if claims.preprocess.get("kind") in (None, "image") else "text"
 
 
-def levelled(estimate: str, level: str) -> str:
-    """Name of an estimate and, where it is one of energy, how directly that was observed."""
-    return estimate if level == EvidenceLevel.DIRECT.value else f"{estimate} ({level})"
+def levelled(name: str, estimate: Estimate) -> str:
+    """Name of a figure and, where it is one of energy, how directly that was observed."""
+    return name if estimate.evidence is EvidenceLevel.DIRECT else f"{name} ({estimate.evidence.value})"
 
 
-def unmetered_sentence(source: Source) -> str:
+def unmetered_sentence(meter: MeterFacts) -> str:
     """For a reader of energy figures that no meter read."""
-    meter, level = source.take("meter", "name"), source.take("meter", "level")
-    factor = source.take("meter", "relative_error")
-    error = "" if factor is None else f" (x or / {figure(factor)} in absolute joules)"
-    kind = "modelled" if level == "modelled" else "estimated by a stand-in"
-    return f"All energy figures are {kind} by {meter}, not metered; the model's own error{error} is in no interval."
+    error = "" if meter.relative_error is None else f" (x or / {figure(meter.relative_error)} in absolute joules)"
+    kind = "modelled" if meter.level == "modelled" else "estimated by a stand-in"
+    return (
+        f"All energy figures are {kind} by {meter.name}, not metered; the model's own error{error} is in no interval."
+    )

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from certify.measure.subject import Subject, subject
 from int8_speed import TYPES, Pictures
 from null_runs import CONTRACT, QUICK, share_of, yardstick_subject
 from onnxruntime.quantization import QuantFormat, quantize_static
@@ -24,6 +23,7 @@ from certify.core.statistics.ratio import block_log_ratios, ratio_estimate
 from certify.measure import meters, runs, yardstick
 from certify.measure.arms import Workers
 from certify.measure.experiment import open_bench
+from certify.measure.model_under_test import Subject, subject
 from certify.measure.plan import Plan
 from compress.core.targets import choose
 

@@ -31,8 +31,9 @@ def test_every_package_is_shipped(setup: configparser.ConfigParser) -> None:
 
 def test_every_data_file_is_shipped(setup: configparser.ConfigParser) -> None:
     data = {package: lines(globs) for package, globs in setup["options.package_data"].items()}
-    kept = [*ROOT.glob("certify/**/*.yaml"), *ROOT.glob("certify/**/*.json"), *ROOT.glob("recipes/*.yaml")]
-    assert len(kept) > 5
+    endings = ("yaml", "json", "css", "j2")
+    kept = [*ROOT.glob("recipes/*.yaml"), *(path for end in endings for path in ROOT.glob(f"certify/**/*.{end}"))]
+    assert {path.suffix.lstrip(".") for path in kept} == set(endings)
     for path in kept:
         own = path.relative_to(ROOT)
         packages = {"recipes": "compress.recipes"}

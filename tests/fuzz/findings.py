@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "efficiency")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "judge")]
 
 from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
 from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
@@ -30,10 +30,10 @@ from certify.assessments.efficiency.guards.result import Finding  # noqa: E402
 from certify.attest import checks_facts, checks_sidecars  # noqa: E402
 from certify.attest.keys import SigningKey, generate  # noqa: E402
 from certify.attest.verification import Check, Verification  # noqa: E402
-from certify.comparison import Gate, pass_gate  # noqa: E402
+from certify.comparison import Gate, evaluate_policy  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
+from certify.data.contract_slot import normalise  # noqa: E402
 from certify.data.dataset import samples_digest  # noqa: E402
-from certify.model_file.onnx_file.normal_form import normalise  # noqa: E402
 
 Switch = Callable[[], AbstractContextManager[Any]]
 
@@ -60,8 +60,8 @@ class Forger:
     def __init__(self, folder: Path) -> None:
         import onnx
 
-        self._papers = fixtures("certify/attest/conftest")
-        self._synthetic = fixtures("certify/efficiency/synthetic")
+        self._papers = fixtures("certify/certificate/conftest")
+        self._synthetic = fixtures("certify/judge/synthetic")
         onnx.save(self._papers.build_model(), folder / "foreign.onnx")
         self._model = folder / "candidate.onnx"
         normalise(folder / "foreign.onnx", self._model, self._papers.contract())
@@ -85,7 +85,7 @@ class Forger:
 
     def accepts(self, model: Path) -> tuple[bool, str]:
         """Whether a gate that trusts the forger's key lets the model pass, and what it says."""
-        passage = pass_gate(model, Gate("G"), trust=[self.key.public])
+        passage = evaluate_policy(model, Gate("G"), trust=[self.key.public])
         return passage.passed, " ".join(passage.reasons) or passage.verification.verdict
 
 

@@ -1,4 +1,4 @@
-"""What hostile input is given to: the readers of certificates, their papers, models and keys."""
+"""What hostile input is given to: the readers of certificates, their sidecar files, models and keys."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import inputs, load_model
 from certify.model_file.onnx_graph.zero_channels import zero_channels
-from certify.page import Papers, page
-from compress.job import recipe
+from certify.present.report import Sidecars, page
+from compress import recipe
 
 
 class Readers:
@@ -83,7 +83,7 @@ class Readers:
         self.countersigned.write_bytes(sign(payload, self.verifier).to_bytes())
         verification = verify(self.home.model, trust=[self.home.key.public, self.verifier.public])
         if verification.valid and verification.certificate is not None:
-            _draw(verification.certificate, Papers(verification.certificate, None, None, verification.signatures), ())
+            _draw(verification.certificate, Sidecars(verification.certificate, None, None, verification.signatures), ())
 
     def key_statements(self, content: bytes) -> None:
         """Handovers and revocations from anywhere."""
@@ -123,7 +123,7 @@ class Readers:
         content = sign(payload, self.home.key).to_bytes()
         self.home.reseal(content)
         valid = self.home.verify().valid
-        _draw(Certificate(content), Papers(Certificate(content), self.records, None) if valid else None)
+        _draw(Certificate(content), Sidecars(Certificate(content), self.records, None) if valid else None)
 
     def evidence(self, content: bytes) -> None:
         """Evidence that nobody signed."""
@@ -137,7 +137,7 @@ class Readers:
         envelope = sign(rfc8785.dumps(statement), self.home.key).to_bytes()
         self.home.reseal(envelope)
         if self.home.verify().valid:
-            _draw(Certificate(envelope), Papers(Certificate(envelope), parse_evidence(content), None), formats=())
+            _draw(Certificate(envelope), Sidecars(Certificate(envelope), parse_evidence(content), None), formats=())
 
     def texts(self, content: bytes) -> None:
         """A measurement that is honest but for its texts, judged, signed, and shown in every way there is."""
@@ -148,14 +148,14 @@ class Readers:
         contract = Preprocess.from_json(self.statement_before["predicate"]["preprocess"])
         lineage = self.folder / "lineage.json"
         certificate = issue(bare, evidence, lineage, contract, {}, out, self.home.key, model_name=name)
-        _draw(certificate, Papers(certificate, evidence, read_lineage(lineage)))
+        _draw(certificate, Sidecars(certificate, evidence, read_lineage(lineage)))
 
     def lineage(self, content: bytes) -> None:
         """A lineage that its maker signed properly."""
         self.file.write_bytes(content)
         lineage = read_lineage(self.file)
         certificate = Certificate(sign(rfc8785.dumps(self.statement_before), self.home.key).to_bytes())
-        _draw(certificate, Papers(certificate, None, lineage))
+        _draw(certificate, Sidecars(certificate, None, lineage))
 
     def recipe(self, content: bytes) -> None:
         """A recipe."""
@@ -201,18 +201,18 @@ def _counted(path: Path) -> None:
     zero_channels(model)
 
 
-def _draw(certificate: Certificate, papers: Papers | None = None, formats: Iterable[str] = tuple(FORMATS)) -> None:
+def _draw(certificate: Certificate, sidecars: Sidecars | None = None, formats: Iterable[str] = tuple(FORMATS)) -> None:
     """Everything that is made from a certificate for people and for tools; whoever signed it may not script any.
 
-    The report is drawn from papers that verify calls valid alone, the rest from any certificate that can be read.
+    The report is drawn only from sidecar files that verify calls valid, the rest from any certificate that can be read.
     """
-    lineage = None if papers is None else papers.lineage
+    lineage = None if sidecars is None else sidecars.lineage
     made: list[Callable[[], str]] = [
         certificate.label,
         *(lambda name=name: export(certificate, name, lineage).content for name in formats),  # type: ignore[misc]
     ]
-    if papers is not None:
-        made.append(lambda: page(papers))
+    if sidecars is not None:
+        made.append(lambda: page(sidecars))
     for make_one in made:
         with contextlib.suppress(LeanmarkError):
             text = make_one()

@@ -1,4 +1,4 @@
-"""Install the base ring on several Pythons, and let it judge a certified file: ``python tests/rings/rings.py PYTHON...``
+"""Install the base ring on several Pythons, and let it judge a file: ``python tests/rings/rings.py PYTHON...``
 
 Prints a table with the size of the installation (without byte code) and what each command answered; exits with 1 if a
 command fails or the installation exceeds its limit.

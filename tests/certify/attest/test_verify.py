@@ -181,7 +181,7 @@ def test_verify_calls_a_stripped_model_altered_when_it_computes_something_else(f
 
 def test_verify_draws_the_picture_again_when_it_lies_beside(folder: Path, key: SigningKey) -> None:
     from certify.attest.certificate import Certificate
-    from certify.label import render
+    from certify.present.label import render
 
     picture = render(Certificate.read(folder / "certificate.json").label())
     (folder / "label.png").write_bytes(picture)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+import certify.core.schema
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.efficiency.profile import Profile
+from certify.attest.statement import grade_json
 from certify.core.estimate import Estimate
 from certify.data.images import ImagePreprocess
 from certify.measure.plan import Plan
@@ -24,6 +26,8 @@ FLAGS = [
     "--layout", "NCHW", "--resize", "none", "--crop", "none", "--interpolation", "bilinear",
 ]  # fmt: skip
 
+EXAMPLES = Path(certify.core.schema.__file__).parent / "examples"
+EXAMPLE = json.loads((EXAMPLES / "certificate-1.graded.json").read_text())["predicate"]
 PROFILE = Profile({"macs_candidate": Estimate.exact(4e9, "1", "count")}, ())
 
 
@@ -37,7 +41,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         grade = Grade("C", True, 6.1, 0.243, 0.88, (), ())
         files = {"model.onnx": Path("out/model.onnx")}
         result = {"grade": grade.to_json(), "profile": PROFILE.to_json(), "files": {"model.onnx": "out/model.onnx"}}
-        return SimpleNamespace(profile=PROFILE, grade=grade, files=files, to_json=lambda: result)
+        certificate = SimpleNamespace(predicate={**EXAMPLE, "grade": grade_json(grade)}, digest="ab" * 32)
+        return SimpleNamespace(
+            certificate=certificate, profile=PROFILE, grade=grade, files=files, to_json=lambda: result
+        )
 
     monkeypatch.setattr("certify.api.certify", certify)
     return calls

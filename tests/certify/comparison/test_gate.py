@@ -13,7 +13,7 @@ from click.testing import Result as Run
 
 from certify.attest.keys import generate
 from certify.cli.main import main
-from certify.comparison import Gate, pass_gate
+from certify.comparison import Gate, evaluate_policy
 from certify.core.errors import UsageError
 from certify.core.evidence_file import read_evidence
 
@@ -179,7 +179,7 @@ def test_gate_refuses_question_when_letter_or_loss_is_none() -> None:
 
 
 def test_gate_says_what_it_found_when_asked_from_python(good: Any) -> None:
-    passage = pass_gate(good.path, Gate("C"), trust=[good.key.public])
+    passage = evaluate_policy(good.path, Gate("C"), trust=[good.key.public])
     assert not passage.passed
     assert passage.exit_code == 3
     assert passage.verification.valid

@@ -1,0 +1,155 @@
+"""Several certified models side by side, and which of them no other beats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.comparison.comparability import same_baseline, why_not_comparable
+from certify.comparison.entry import Entry, read_entry
+from certify.core.errors import UsageError
+from certify.core.estimate import Estimate
+from certify.present.charts.pareto import Point, pareto_plot
+
+if TYPE_CHECKING:
+    from certify.attest.keys import PublicKey
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The figures by which models are compared.
+
+    Attributes:
+        energy: name of the estimate of energy.
+        accuracy: name of the estimate of accuracy, or of its loss.
+        time: name of the estimate of time; shown beside them.
+        is_ratio: whether both are changes against one common baseline.
+    """
+
+    energy: str
+    accuracy: str
+    time: str
+    is_ratio: bool
+
+
+RATIOS = Axes("energy_ratio", "relative_loss_percent", "duration_ratio", True)
+ABSOLUTE = Axes("energy_j_candidate", "accuracy_candidate", "duration_s_candidate", False)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Models that can be compared with each other.
+
+    Attributes:
+        entries: in the order in which they were given.
+        axes: ratios where all have one baseline, else absolute figures.
+    """
+
+    entries: tuple[Entry, ...]
+    axes: Axes
+
+    def place(self, entry: Entry) -> tuple[Estimate, Estimate] | None:
+        """Energy and loss (in percent) of an entry, less is better; None for a refusal or where one is missing.
+
+        Absolute accuracy is turned into what it falls short of 100 %.
+        """
+        energy, accuracy = entry.estimate(self.axes.energy), entry.estimate(self.axes.accuracy)
+        if entry.claims.refused or energy is None or accuracy is None:
+            return None
+        return energy, accuracy if self.axes.is_ratio else _shortfall(accuracy)
+
+    def best(self) -> tuple[Entry, ...]:
+        """Entries that no other beats in both energy and loss, by their point estimates (the Pareto front).
+
+        Where intervals overlap, another measurement may change the order.
+        """
+        placed = [(entry, place) for entry in self.entries if (place := self.place(entry)) is not None]
+        return tuple(
+            entry
+            for entry, mine in placed
+            if not any(_beats(theirs, mine) for other, theirs in placed if other is not entry)
+        )
+
+    def plot(self) -> str:
+        """The models by energy and loss with their intervals, as SVG.
+
+        Raises:
+            UsageError: none of them has both figures and a letter.
+        """
+        best = {entry.name for entry in self.best()}
+        points = [
+            Point(entry.name, entry.claims.grade.text, *place, entry.name in best)
+            for entry in self.entries
+            if (place := self.place(entry)) is not None
+        ]
+        if not points:
+            raise UsageError("None of these models has a letter with energy and accuracy, so there is nothing to plot.")
+        return pareto_plot(points, is_ratio=self.axes.is_ratio)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        best = {entry.name for entry in self.best()}
+        names = ("energy_ratio", "relative_loss_percent", "energy_j_candidate", "accuracy_candidate", "duration_ratio")
+        return {
+            "compared_by": {"energy": self.axes.energy, "accuracy": self.axes.accuracy},
+            "models": [
+                {
+                    "path": entry.name,
+                    "model": entry.claims.model,
+                    "grade": entry.claims.grade.text,
+                    "certificate": entry.claims.digest,
+                    "trusted": entry.trusted,
+                    "on_pareto_front": entry.name in best,
+                    **{name: found.to_json() for name in names if (found := entry.estimate(name)) is not None},
+                }
+                for entry in self.entries
+            ],
+        }
+
+    def _repr_svg_(self) -> str | None:
+        return self.plot() if any(self.place(entry) for entry in self.entries) else None
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(f'{entry.name}: {entry.claims.grade.text}' for entry in self.entries)})"
+
+
+def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -> Comparison:
+    """Verify certified models and compare them.
+
+    Args:
+        paths: at least two certified files.
+        trust: public keys whose signature counts, besides the user's own.
+
+    Raises:
+        UsageError: fewer than two, one given twice, a file that does not exist, or models that cannot be compared.
+        CertificateError: a file holds no certificate, or one that is not valid.
+    """
+    keys = tuple(trust)
+    if len({str(path) for path in paths}) < max(2, len(paths)):
+        raise UsageError(
+            f"A comparison needs two or more different files, found {', '.join(map(str, paths)) or 'none'}."
+        )
+    entries = tuple(read_entry(path, keys) for path in paths)
+    _refuse_unlike(entries)
+    one = all(same_baseline(entries[0].claims, entry.claims) for entry in entries)
+    return Comparison(entries, RATIOS if one else ABSOLUTE)
+
+
+def _refuse_unlike(entries: Sequence[Entry]) -> None:
+    for one, other in combinations(entries, 2):
+        if reasons := why_not_comparable(one.claims, other.claims):
+            raise UsageError(f"{one.name} and {other.name} can't be compared: {'; '.join(reasons)}.")
+
+
+def _beats(one: tuple[Estimate, Estimate], other: tuple[Estimate, Estimate]) -> bool:
+    """Whether it is at least as good in both figures and better in one."""
+    mine, theirs = ([estimate.value for estimate in pair] for pair in (one, other))
+    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+
+
+def _shortfall(share: Estimate) -> Estimate:
+    value, low, high = (100 * (1 - end) for end in (share.value, share.high, share.low))
+    return Estimate(value, low, high, "%", share.n, share.method, share.evidence)

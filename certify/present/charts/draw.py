@@ -1,0 +1,121 @@
+"""The parts that all charts share: text, lines, marks, axes, and the frame that a screen reader announces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup
+
+from certify.present.charts.palette import LIGHT, rules
+from certify.present.charts.scale import Scale
+from certify.present.numbers import quantity
+from certify.present.svg import FONTS, joined, tag
+from certify.present.text import shorten
+
+WIDTH = 460
+SIZE = 13
+"""Width of a chart and size of its text in units: text is still 10 pixels high on a phone 360 pixels wide."""
+
+Ink = str
+"""A name of the palette: ink, quiet, before, after, worse."""
+
+
+def words(
+    content: str, x: float, y: float, *, ink: Ink = "ink", anchor: str | None = None, bold: bool = False,
+    room: float = math.inf,
+) -> Markup:  # fmt: skip
+    """A line of text with its baseline at y, cut off where it is wider than ``room``."""
+    return tag(
+        "text", shorten(content, SIZE, room, bold), x=x, y=y, class_=f"f-{ink}", text_anchor=anchor,
+        font_weight=700 if bold else None,
+    )  # fmt: skip
+
+
+def line(x1: float, y1: float, x2: float, y2: float, *, ink: Ink = "ink", stroke: float = 1.0, dash: str | None = None
+         ) -> Markup:  # fmt: skip
+    """A straight line."""
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=f"s-{ink}", stroke_width=stroke, stroke_dasharray=dash)
+
+
+def rectangle(x1: float, y1: float, x2: float, y2: float, *, ink: Ink) -> Markup:
+    """A filled rectangle between two corners, at least one unit wide."""
+    left, top = min(x1, x2), min(y1, y2)
+    return tag(
+        "rect", x=left, y=top, width=max(abs(x2 - x1), 1.0), height=max(abs(y2 - y1), 1.0), class_=f"f-{ink}"
+    )  # fmt: skip
+
+
+def marks(points: Sequence[tuple[float, float]], *, ink: Ink, square: bool = False, size: float = 5.0) -> Markup:
+    """Many points as one path, discs or squares."""
+    path = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in points)
+    cap = "square" if square else "round"
+    return tag("path", d=path, class_=f"s-{ink}", stroke_width=size, stroke_linecap=cap)
+
+
+def whisker(axis: Scale, low: float, high: float, y: float, *, ink: Ink, end: float = 5.0) -> Markup:
+    """An interval as a horizontal line; an end beyond the axis has no bar."""
+    left, right = axis.place(low), axis.place(high)
+    ends = [place for place, value in ((left, low), (right, high)) if axis.low <= value <= axis.high]
+    bars = [line(place, y - end, place, y + end, ink=ink, stroke=1.5) for place in ends]
+    return joined(line(left, y, right, y, ink=ink, stroke=2.0), *bars)
+
+
+def bottom_axis(axis: Scale, top: float, bottom: float, form: Callable[[float], str], most: int = 5) -> Markup:
+    """Ticks below the plot, each with a thin line up."""
+    parts = []
+    for value in axis.ticks(most):
+        x = axis.place(value)
+        parts += [line(x, top, x, bottom, ink="grid"), words(form(value), x, bottom + 16, ink="quiet", anchor="middle")]
+    return joined(*parts)
+
+
+def left_axis(axis: Scale, left: float, right: float, form: Callable[[float], str], most: int = 5) -> Markup:
+    """Ticks to the left of the plot, each with a thin line across."""
+    parts = []
+    for value in axis.ticks(most):
+        y = axis.place(value)
+        parts += [line(left, y, right, y, ink="grid"), words(form(value), left - 6, y + 4, ink="quiet", anchor="end")]
+    return joined(*parts)
+
+
+def number(value: float) -> str:
+    """A tick without trailing zeros."""
+    return f"{value:.6g}" if abs(value) < 1e6 else quantity(value, "")
+
+
+def unit(name: str, digits: int = 2) -> Callable[[float], str]:
+    """Format ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``."""
+
+    def form(value: float) -> str:
+        figure, _, suffix = quantity(value, name, digits + 1).partition(" ")
+        return f"{float(figure):g} {suffix}".rstrip()
+
+    return form
+
+
+def chart(name: str, title: str, description: str, height: float, *body: str | None, width: int = WIDTH) -> Markup:
+    """The frame: an ``svg`` element without colours, which come from the page around it.
+
+    Args:
+        name: unique in a page, of letters and hyphens.
+        title: announced by a screen reader.
+        description: likewise, what the chart shows in words.
+        height: in units.
+        body: its content.
+        width: in units.
+    """
+    tall = math.ceil(height)
+    return tag(
+        "svg", tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-desc"), *body,
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {tall}", width=width, height=tall, role="img",
+        aria_labelledby=f"{name}-title {name}-desc", font_family=FONTS, font_size=SIZE,
+    )  # fmt: skip
+
+
+def standalone(drawing: Markup) -> str:
+    """A chart as a file of its own, dark on white."""
+    head, _, rest = drawing.partition(">")
+    style = tag("style", Markup(rules(LIGHT)))
+    ground = tag("rect", width="100%", height="100%", class_="f-paper")
+    return f"{head}>{style}{ground}{rest}\n"

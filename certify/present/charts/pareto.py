@@ -1,0 +1,101 @@
+"""The Pareto plot: energy against loss of accuracy, each model with both of its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.present.charts.draw import (
+    SIZE,
+    bottom_axis,
+    chart,
+    left_axis,
+    line,
+    marks,
+    number,
+    standalone,
+    unit,
+    whisker,
+    words,
+)
+from certify.present.charts.scale import Scale, scale
+from certify.present.svg import joined, tag
+from certify.present.text import width
+
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 66, 700, 44, 404
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model.
+
+    Attributes:
+        name: for a screen reader.
+        grade: written before the name.
+        energy: in the unit of the axis, less is better.
+        loss: of accuracy in percent, less is better.
+        on_front: whether no other model beats it in both.
+    """
+
+    name: str
+    grade: str
+    energy: Estimate
+    loss: Estimate
+    on_front: bool
+
+
+def pareto_plot(points: Sequence[Point], *, is_ratio: bool) -> str:
+    """Models by energy and loss as a self-contained SVG document; equal input gives equal text.
+
+    Args:
+        points: at least one.
+        is_ratio: whether the figures are changes against one common baseline.
+    """
+    x = scale([end for one in points for end in _ends(one.energy)], LEFT, RIGHT, logarithmic=True, margin=0.08)
+    y = scale([end for one in points for end in _ends(one.loss)], BOTTOM, TOP, margin=0.08)
+    energy_title = "energy, candidate over baseline" if is_ratio else "energy of one inference"
+    loss_title = "loss of accuracy, % of the baseline's" if is_ratio else "accuracy missing to 100 %, points"
+    modelled = any(one.energy.evidence is EvidenceLevel.MODELLED for one in points)
+    spoken = "; ".join(f"{one.name}: energy {one.energy}, loss {one.loss}" for one in points)
+    return standalone(chart(
+        "pareto", "Models by energy and loss of accuracy", f"{spoken}. Lower left is better.", BOTTOM + 64,
+        left_axis(y, LEFT, RIGHT, number), bottom_axis(x, TOP, BOTTOM, number if is_ratio else unit("J")),
+        _front([one for one in points if one.on_front], x, y), *(_point(one, x, y) for one in points),
+        words(f"{energy_title}{' (modelled, not metered)' if modelled else ''}; 95 % intervals", (LEFT + RIGHT) / 2,
+              BOTTOM + 42, anchor="middle"),
+        words(loss_title, 8, 22),
+        words("lower left is better; filled: beaten by none", RIGHT, 22, ink="quiet", anchor="end"),
+        width=WIDTH,
+    ))  # fmt: skip
+
+
+def _ends(estimate: Estimate) -> tuple[float, ...]:
+    return estimate.low, estimate.value, estimate.high
+
+
+def _point(one: Point, x: Scale, y: Scale) -> Markup:
+    across, down = x.place(one.energy.value), y.place(one.loss.value)
+    ink, label = "after" if one.on_front else "before", f"{one.grade}  {one.name}"
+    inside = across + 12 + width(label, SIZE, bold=one.on_front) <= RIGHT
+    return joined(
+        whisker(x, one.energy.low, one.energy.high, down, ink=ink),
+        line(across, y.place(one.loss.low), across, y.place(one.loss.high), ink=ink, stroke=2.0),
+        marks([(across, down)], ink=ink, square=one.on_front, size=10),
+        None if one.on_front else marks([(across, down)], ink="paper", size=5),
+        words(label, across + (10 if inside else -10), down - 8, bold=one.on_front,
+              anchor=None if inside else "end", room=RIGHT - LEFT),
+    )  # fmt: skip
+
+
+def _front(points: Sequence[Point], x: Scale, y: Scale) -> Markup | None:
+    """The steps of the front: any model right of and above them is beaten."""
+    if len(points) < 2:
+        return None
+    path = ""
+    for one in sorted(points, key=lambda one: one.energy.value):
+        across, down = x.place(one.energy.value), y.place(one.loss.value)
+        path += f"H{across:.1f}V{down:.1f}" if path else f"M{across:.1f} {down:.1f}"
+    return tag("path", d=path, class_="s-quiet", stroke_width=1, stroke_dasharray="4 4")

@@ -1,0 +1,76 @@
+"""The two headlines of a certificate, energy and accuracy: a figure, what it is a figure of, and its bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from certify.core.estimate import Estimate
+from certify.present.numbers import percent, rounded, times
+
+CONFIDENCE = "(95 % interval)"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One headline.
+
+    Attributes:
+        figure: the point estimate (``4.2×``).
+        meaning: what it is a figure of (``less energy``).
+        bound: the pessimistic end of its interval, in words.
+    """
+
+    figure: str
+    meaning: str
+    bound: str
+
+    def sentence(self) -> str:
+        """The headline in one sentence, for a screen reader."""
+        return f"{self.figure} {self.meaning}, {self.bound}"
+
+
+def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
+    """The headline of an energy ratio.
+
+    Args:
+        ratio: candidate / baseline.
+        upper: U of the grade: the pessimistic end of the ratio's interval, with the bias that the null run showed.
+    """
+    end = math.inf if upper is None else max(upper, ratio.high)
+    if ratio.value <= 1:
+        figure, meaning = times(1 / ratio.value), "less energy"
+    else:
+        figure, meaning = times(ratio.value), "more energy"
+    if math.isinf(end):
+        return Headline(figure, meaning, "no bound can be shown")
+    return Headline(figure, meaning, f"{_energy_bound(end, ratio.value)} {CONFIDENCE}")
+
+
+def _energy_bound(end: float, value: float) -> str:
+    if end < 1:
+        return f"at least {_aligned(1 / end, 1 / value)} less"
+    return f"at worst {times(end, 'up')} more"
+
+
+def _aligned(bound: float, point: float) -> str:
+    """A bound with the decimals of its point estimate, rounded down, so that both can be compared at a glance."""
+    decimals = len(times(point).rstrip("×").partition(".")[2])
+    return f"{rounded(bound, decimals, 'down')}×"
+
+
+def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "accuracy") -> Headline:
+    """The headline of a relative accuracy loss; a negative one is a gain.
+
+    Args:
+        loss: in percent of the baseline's accuracy.
+        largest: L of the grade, in percent: the upper end of the loss, not below 0.
+        quality: what was lost, where it is not top-1 accuracy.
+    """
+    meaning = f"of {quality} gained" if float(rounded(loss.value, 1)) < 0 else f"of {quality} lost"
+    figure = percent(abs(loss.value))
+    end = math.inf if largest is None else max(largest, loss.high)
+    if math.isinf(end):
+        return Headline(figure, meaning, "no bound can be shown")
+    bound = f"at most {percent(end, 'up')} lost" if end > 0 else "nothing lost"
+    return Headline(figure, meaning, f"{bound} {CONFIDENCE}")

@@ -1,0 +1,52 @@
+"""A badge for a README: the letter and the saving on one line."""
+
+from __future__ import annotations
+
+import math
+
+from certify.core.text import clean
+from certify.present.claims import Claims, presenting
+from certify.present.label.layout import SCALE
+from certify.present.svg import BLACK, BOLD, INK, PAPER, document, element, text
+from certify.present.text import width
+from certify.present.wording import description, title
+
+HEIGHT, SIZE, SPACE, RADIUS = 24, 13, 9, 5
+NAME = "leanmark"
+REFUSED, REFUSED_GROUND = "not graded", "#e2e2e2"
+
+
+def badge(claims: Claims) -> str:
+    """The badge of a certificate, or of a refusal; equal input gives equal text.
+
+    Returns:
+        A self-contained SVG document.
+
+    Raises:
+        CertificateError: a claim is malformed.
+    """
+    with presenting("a badge"):
+        return _badge(claims)
+
+
+def _badge(claims: Claims) -> str:
+    parts = [(NAME, PAPER, INK, BOLD), *_statement(claims)]
+    drawn, x = [], 0.0
+    for words, ink, ground, weight in parts:
+        wide = width(words, SIZE, bold=True) + 2 * SPACE
+        drawn.append(element("rect", x=x, width=wide, height=HEIGHT, fill=ground))
+        drawn.append(text(words, x + wide / 2, HEIGHT / 2 + 4.5, SIZE, weight, ink, anchor="middle"))
+        x += wide
+    corners = element("clipPath", element("rect", width=x, height=HEIGHT, rx=RADIUS), id="corners")
+    frame = element("rect", x=0.5, y=0.5, width=x - 1, height=HEIGHT - 1, rx=RADIUS, fill="none", stroke=INK)
+    body = [corners, element("g", "".join(drawn), clip_path="url(#corners)"), frame]
+    return document(math.ceil(x), HEIGHT, title(claims), description(claims), body)
+
+
+def _statement(claims: Claims) -> list[tuple[str, str, str, int]]:
+    """Words, ink, background and weight of the parts after the name."""
+    grade, energy = claims.grade, claims.energy
+    if grade.letter is None or energy is None:
+        return [(REFUSED, INK, REFUSED_GROUND, BOLD)]
+    saving = f"{energy.figure} {energy.meaning}" + (" (modelled)" if claims.unmetered else "")
+    return [(clean(grade.text), INK, dict(SCALE)[grade.letter], BLACK), (saving, INK, PAPER, BOLD)]

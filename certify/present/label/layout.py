@@ -1,0 +1,208 @@
+"""The label and the position of each of its parts, in SVG user units; it is 800 units wide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from certify.core.text import clean
+from certify.present import wording
+from certify.present.claims import Claims, presenting
+from certify.present.headline import Headline
+from certify.present.label import qr
+from certify.present.svg import BLACK, BOLD, INK, PAPER, QUIET, REGULAR, box, document, polygon, rule, text
+from certify.present.text import shorten, width, wrap
+
+WIDTH = 800
+LEFT, RIGHT = 44, 756
+INNER = RIGHT - LEFT
+
+SCALE = (
+    ("A", "#3fae5a"),
+    ("B", "#86c440"),
+    ("C", "#c6da3a"),
+    ("D", "#ffe32e"),
+    ("E", "#fcbb2b"),
+    ("F", "#f58a33"),
+    ("G", "#ef5a4a"),
+)
+"""Letters, best first, with colours on which black text is readable (contrast above 5 : 1)."""
+
+SCALE_TOP, ROW_HEIGHT, ROW_PITCH = 196, 40, 46
+BAR_SHORTEST, BAR_STEP, TIP = 104, 23, 18
+POINTER_LEFT, POINTER_RIGHT, POINTER_HEIGHT = 314, 424, 60
+CLAIM_LEFT, FIGURE_SIZE = 460, 76
+PANEL_BOTTOM = SCALE_TOP + (len(SCALE) - 1) * ROW_PITCH + ROW_HEIGHT
+STRIP_TOP = PANEL_BOTTOM + 26
+TABLE_SIZE, LINE_PITCH, ROW_GAP = 17, 23, 7
+VALUE_LEFT, VALUE_RIGHT = 184, 590
+QR_SIZE = 150
+SHORT_DIGITS = 16
+"""First digits of the certificate's digest, enough to compare by eye."""
+
+
+def draw(claims: Claims) -> str:
+    """The label of a certificate, or of a refusal; equal input gives equal text.
+
+    Returns:
+        A self-contained SVG document.
+
+    Raises:
+        CertificateError: a claim is malformed.
+    """
+    with presenting("a label"):
+        return _label(claims)
+
+
+def _label(claims: Claims) -> str:
+    strip, strip_bottom = _evidence(claims)
+    table, table_bottom = _table(claims, strip_bottom + 42)
+    certificate, certificate_bottom = _certificate(claims.digest, strip_bottom + 20)
+    height = math.ceil(max(table_bottom, certificate_bottom)) + 40
+    body = [
+        box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),
+        *_header(claims),
+        *(_refusal(claims) if claims.grade.letter is None else _graded(claims)),
+        *strip,
+        *table,
+        *certificate,
+    ]
+    return document(WIDTH, height, wording.title(claims), wording.description(claims), body)
+
+
+def _header(claims: Claims) -> Iterator[str]:
+    yield text("leanmark", LEFT, 62, 34, BLACK)
+    yield text("energy label of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
+    yield text(f"edition {clean(claims.edition.name)}", RIGHT, 48, 19, BOLD, anchor="end")
+    yield text(wording.date(claims), RIGHT, 72, 19, REGULAR, QUIET, anchor="end")
+    yield rule(LEFT, RIGHT, 90, 3)
+    yield text(shorten(clean(claims.model), 36, INNER, bold=True), LEFT, 134, 36, BLACK)
+    yield text(shorten(wording.tested_on(claims), 20, INNER), LEFT, 166, 20, REGULAR, QUIET)
+
+
+def _graded(claims: Claims) -> Iterator[str]:
+    for row, (letter, colour) in enumerate(SCALE):
+        yield from _bar(row, letter, colour, awarded=letter == claims.grade.letter)
+        if letter == claims.grade.letter:
+            yield from _pointer(row, clean(claims.grade.text))
+    if claims.energy is not None:
+        yield from _headline(claims.energy, SCALE_TOP, None)
+    yield rule(CLAIM_LEFT, RIGHT, SCALE_TOP + 152, 2)
+    if claims.accuracy is not None:
+        yield from _headline(claims.accuracy, SCALE_TOP + 164, wording.accuracies(claims))
+
+
+def _bar(row: int, letter: str, colour: str, awarded: bool) -> Iterator[str]:
+    top = SCALE_TOP + row * ROW_PITCH
+    right = LEFT + BAR_SHORTEST + row * BAR_STEP
+    corners = (
+        (LEFT, top), (right, top), (right + TIP, top + ROW_HEIGHT / 2), (right, top + ROW_HEIGHT),
+        (LEFT, top + ROW_HEIGHT),
+    )  # fmt: skip
+    yield polygon(corners, colour, stroke=4 if awarded else 1)
+    yield text(letter, LEFT + 16, top + 31, 30, BLACK)
+
+
+def _pointer(row: int, grade: str) -> Iterator[str]:
+    """The black arrow with the awarded letter, which also stands out in black and white."""
+    middle = SCALE_TOP + row * ROW_PITCH + ROW_HEIGHT / 2
+    top, bottom = middle - POINTER_HEIGHT / 2, middle + POINTER_HEIGHT / 2
+    shoulder = POINTER_LEFT + 28
+    corners = (
+        (POINTER_LEFT, middle), (shoulder, top), (POINTER_RIGHT, top), (POINTER_RIGHT, bottom), (shoulder, bottom),
+    )  # fmt: skip
+    yield polygon(corners, INK)
+    yield text(grade, (shoulder + POINTER_RIGHT) / 2 - 4, middle + 17, 48, BLACK, PAPER, anchor="middle")
+
+
+def _headline(headline: Headline, top: float, closing: str | None) -> Iterator[str]:
+    room = RIGHT - CLAIM_LEFT
+    size = min(FIGURE_SIZE, math.floor(FIGURE_SIZE * room / width(headline.figure, FIGURE_SIZE, bold=True)))
+    yield text(headline.figure, CLAIM_LEFT, top + 56, size, BLACK)
+    yield text(headline.meaning, CLAIM_LEFT, top + 92, 31, BOLD)
+    yield text(shorten(headline.bound, 17, room), CLAIM_LEFT, top + 120, 17)
+    if closing:
+        yield text(shorten(closing, 17, room), CLAIM_LEFT, top + 145, 17, REGULAR, QUIET)
+
+
+def _refusal(claims: Claims) -> Iterator[str]:
+    top, size, pitch = SCALE_TOP - 4, 20, 28
+    bottom = PANEL_BOTTOM + 4
+    yield box(LEFT, top, INNER, bottom - top, radius=10, stroke=5)
+    yield text("NOT GRADED", WIDTH / 2, top + 74, 64, BLACK, anchor="middle")
+    yield text("A grade was refused, because", LEFT + 26, top + 112, size, REGULAR, QUIET)
+    reasons = tuple(clean(reason) for reason in claims.grade.reasons)
+    lines = _reason_lines(reasons, size, INNER - 84, room=(bottom - top - 134) // pitch)
+    for number, (starts, line) in enumerate(lines):
+        y = top + 146 + number * pitch
+        if starts:
+            yield text("–", LEFT + 26, y, size, BOLD)
+        yield text(line, LEFT + 50, y, size, BOLD if starts is None else REGULAR)
+
+
+def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room: int) -> list[tuple[bool | None, str]]:
+    """Lines of the list of reasons: whether a reason starts here (None for the closing count), and the line."""
+    lines: list[tuple[bool | None, str]] = []
+    for number, reason in enumerate(reasons):
+        wrapped = wrap(reason, size, room_width)
+        more = len(reasons) - number - 1
+        free = room - len(lines) - (1 if more else 0)
+        if len(wrapped) > free and lines:
+            left_out = len(reasons) - number
+            closing = f"and {left_out} more reason{'s' if left_out > 1 else ''} in the certificate"
+            return [*lines, (None, closing)]
+        if len(wrapped) > free:
+            rest = " ".join(wrapped[free - 1 :])
+            wrapped = [*wrapped[: free - 1], shorten(f"{rest} …", size, room_width)]
+        lines += [(place == 0, line) for place, line in enumerate(wrapped)]
+    return lines
+
+
+def _evidence(claims: Claims) -> tuple[list[str], float]:
+    """The strip about the source of the energy figure, dashed and with a tilde where it is modelled; and its bottom."""
+    left = LEFT + (74 if claims.unmetered else 22)
+    room = RIGHT - 18 - left
+    lines = _at_most(2, wrap(wording.energy_source_detail(claims), 17, room), 17, room)
+    height = 50 + 24 * len(lines)
+    drawn = [box(LEFT, STRIP_TOP, INNER, height, radius=10, stroke=2.5, dashed=claims.unmetered)]
+    if claims.unmetered:
+        drawn.append(text("~", LEFT + 20, STRIP_TOP + height / 2 + 18, 60, BLACK))
+    drawn.append(text(shorten(wording.energy_source(claims), 23, room, bold=True), left, STRIP_TOP + 32, 23, BLACK))
+    drawn += [text(line, left, STRIP_TOP + 58 + 24 * number, 17) for number, line in enumerate(lines)]
+    return drawn, STRIP_TOP + height
+
+
+def _at_most(count: int, lines: list[str], size: float, room: float, bold: bool = False) -> list[str]:
+    """The first lines; the rest is cut off with an ellipsis."""
+    if len(lines) <= count:
+        return lines
+    return [*lines[: count - 1], shorten(" ".join(lines[count - 1 :]), size, room, bold)]
+
+
+def _table(claims: Claims, top: float) -> tuple[list[str], float]:
+    """The rows of further facts, and the baseline of the last line."""
+    drawn = []
+    y = top
+    room = VALUE_RIGHT - VALUE_LEFT
+    for name, value in wording.circumstances(claims):
+        drawn.append(text(name, LEFT, y, TABLE_SIZE, REGULAR, QUIET))
+        for line in _at_most(2, wrap(value, TABLE_SIZE, room, bold=True), TABLE_SIZE, room, bold=True):
+            drawn.append(text(line, VALUE_LEFT, y, TABLE_SIZE, BOLD))
+            y += LINE_PITCH
+        y += ROW_GAP
+    return drawn, y - LINE_PITCH - ROW_GAP
+
+
+def _certificate(digest: str, top: float) -> tuple[list[str], float]:
+    """The QR code with the certificate's digest, and the baseline of the last line below it."""
+    left = RIGHT - QR_SIZE
+    middle = left + QR_SIZE / 2
+    below = top + QR_SIZE
+    drawn = [
+        qr.code(f"sha256:{digest}", left, top, QR_SIZE),
+        text("certificate", middle, below + 16, 15, REGULAR, QUIET, anchor="middle"),
+        text(digest[:SHORT_DIGITS], middle, below + 36, 16, BOLD, anchor="middle"),
+        text("check it with", middle, below + 64, 15, REGULAR, QUIET, anchor="middle"),
+        text("leanmark verify", middle, below + 84, 16, BOLD, anchor="middle"),
+    ]
+    return drawn, below + 84

@@ -1,0 +1,46 @@
+"""The label as an image, drawn by resvg with Lato alone, so that its bytes are the same on every machine."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+FAMILY = "Lato"
+WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
+
+DRAWING = 1
+"""Version of the drawing itself, raised whenever the same certificate gives a different ``label.svg``."""
+
+
+def render(svg: str, width_px: int = 800) -> bytes:
+    """PNG bytes of a label.
+
+    Args:
+        svg: what :func:`certify.present.label.draw` returned.
+        width_px: width of the image in pixels; its height follows.
+
+    Raises:
+        ValueError: the SVG cannot be drawn.
+    """
+    from resvg_py import svg_to_bytes
+
+    fonts = files("font_lato") / "files"
+    return svg_to_bytes(
+        svg_string=svg,
+        width=width_px,
+        skip_system_fonts=True,
+        font_files=[str(fonts / name) for name in WEIGHTS],
+        font_family=FAMILY,
+        sans_serif_family=FAMILY,
+    )
+
+
+def renderer() -> str:
+    """Versions of the drawing and of the renderer: images are equal, byte for byte, only if these are."""
+    import resvg_py
+
+    return f"{drawing()}, resvg_py {resvg_py.__version__} (resvg {resvg_py.__resvg_version__})"
+
+
+def drawing() -> str:
+    """Version of the drawing, the part of :func:`renderer` before the comma; ``label.svg`` depends on it alone."""
+    return f"label {DRAWING}"

@@ -1,0 +1,41 @@
+"""A QR code as one SVG path."""
+
+from __future__ import annotations
+
+import segno
+
+from certify.present.svg import INK, PAPER, element
+
+QUIET_ZONE = 4
+"""Empty modules that ISO/IEC 18004 requires on every side."""
+
+
+def code(content: str, x: float, y: float, size: float) -> str:
+    """Draw ``content`` as a square of ``size`` with its upper left corner at (x, y), quiet zone included.
+
+    Error correction level M or better, the smallest version that holds the content.
+    """
+    matrix = segno.make(content, error="m", micro=False).matrix
+    modules = len(matrix) + 2 * QUIET_ZONE
+    path = "".join(
+        f"M{column + QUIET_ZONE} {row + QUIET_ZONE}h{length}v1h-{length}z"
+        for row, line in enumerate(matrix)
+        for column, length in _runs(line)
+    )
+    scale = f"translate({x:g} {y:g}) scale({size / modules:.6g})"
+    ground = element("rect", width=modules, height=modules, fill=PAPER)
+    drawn = element("path", d=path, fill=INK, shape_rendering="crispEdges")
+    return element("g", ground + drawn, transform=scale)
+
+
+def _runs(line: bytearray | tuple[int, ...]) -> list[tuple[int, int]]:
+    """Start and length of each run of dark modules."""
+    runs: list[tuple[int, int]] = []
+    for column, dark in enumerate(line):
+        if not dark:
+            continue
+        if runs and sum(runs[-1]) == column:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((column, 1))
+    return runs

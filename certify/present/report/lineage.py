@@ -1,0 +1,158 @@
+"""Lineage as a bill: what each pass gained, what it cost, and when that is paid back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from certify.assessments.efficiency.payback import compression_energy, payback_inferences
+from certify.core.estimate import Estimate
+from certify.present.charts.bars import Bar, bars_chart
+from certify.present.charts.waterfall import Step, waterfall_chart
+from certify.present.claims import Claims
+from certify.present.numbers import interval, percent, quantity, rounded, significant
+from certify.present.report.sections import Figure, Section, figures
+from certify.present.rows import Cell
+
+Stages = Sequence[tuple[str, Mapping[str, Any]]]
+"""The baseline and every pass: its name and its row of the lineage."""
+
+
+@dataclass(frozen=True)
+class BillRow:
+    """One stage; ``inference`` is the energy of one inference, ``spent`` what the stage itself took."""
+
+    name: str
+    accuracy: str | None
+    macs: str
+    parameters: str
+    weights: str
+    inference: Cell
+    time: str
+    spent: Cell
+
+
+@dataclass(frozen=True)
+class Repayment:
+    """Energy of all passes, its evidence level, and the bounds of the number of inferences that repays it."""
+
+    spent: str
+    evidence: str
+    least: str
+    most: str
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What the template shows of a lineage."""
+
+    recipe: str
+    model: str
+    origin: str
+    rows: tuple[BillRow, ...]
+    payback: Repayment | None
+    figures: tuple[Figure, ...]
+    declined: tuple[str, ...]
+
+
+def lineage_section(claims: Claims, lineage: Mapping[str, Any] | None) -> Section | None:
+    """The bill; None for a model whose making is not known."""
+    if lineage is None:
+        return None
+    stages = [("baseline", lineage["baseline"]), *((str(row["pass"]), row) for row in lineage["rows"])]
+    bill = Bill(
+        recipe=lineage["recipe"]["name"],
+        model=lineage["model"]["spec"],
+        origin=lineage["model"]["origin"],
+        rows=_rows(claims, stages),
+        payback=_payback(claims, lineage),
+        figures=_figures(stages),
+        declined=tuple(
+            f"{row['pass']}: {entry['what']}: {entry['why']}" for row in lineage["rows"] for entry in row["declined"]
+        ),
+    )
+    return Section("passes", "Passes", bill)
+
+
+def _figures(stages: Stages) -> tuple[Figure, ...]:
+    return figures(
+        (_waterfall("steps-macs", "MACs", "macs", "", stages), "Multiply-adds, pass by pass"),
+        (_waterfall("steps-bytes", "Bytes of the weights", "bytes", "B", stages), "Bytes of the weights, pass by pass"),
+        (_accuracies(stages), "Accuracy on validation data, pass by pass"),
+        (_joules(stages), "Joules spent on making it"),
+    )
+
+
+def _waterfall(name: str, title: str, key: str, unit: str, stages: Stages) -> Markup | None:
+    def step(change: float, first: float) -> str:
+        return f"{quantity(change, unit)}  ({100 * change / first:.0f} %)" if first else quantity(change, unit)
+
+    steps = [Step(stage, float(row[key])) for stage, row in stages]
+    return waterfall_chart(name, title, steps, lambda value: quantity(value, unit), step)
+
+
+def _accuracies(stages: Stages) -> Markup | None:
+    steps = [Step(name, row["validation_accuracy"]) for name, row in stages if row["validation_accuracy"] is not None]
+    return waterfall_chart(
+        "steps-accuracy",
+        "Accuracy on validation data",
+        steps,
+        lambda share: percent(100 * share),
+        lambda step, _: f"{rounded(100 * step, 1)} points",
+        more_is_better=True,
+    )
+
+
+def _joules(stages: Stages) -> Markup | None:
+    costs = [(name, _spent(row)) for name, row in stages]
+    bars = [
+        Bar(name, joules.value, quantity(joules.value, "J"), (joules.low, joules.high))
+        for name, joules in costs
+        if joules
+    ]
+    return bars_chart("joules", "Joules spent on each pass, with the meter's own error", bars)
+
+
+def _spent(row: Mapping[str, Any]) -> Estimate | None:
+    return None if row["energy_j"] is None else Estimate.from_json(row["energy_j"])
+
+
+def _rows(claims: Claims, stages: Stages) -> tuple[BillRow, ...]:
+    before, after = claims.pair("energy_j")
+    inference = {0: before, len(stages) - 1: after}
+    return tuple(_row(name, row, inference.get(place)) for place, (name, row) in enumerate(stages))
+
+
+def _row(name: str, row: Mapping[str, Any], inference: Estimate | None) -> BillRow:
+    accuracy = row["validation_accuracy"]
+    return BillRow(
+        name=name,
+        accuracy=None if accuracy is None else percent(100 * accuracy),
+        macs=quantity(row["macs"], ""),
+        parameters=quantity(row["parameters"], ""),
+        weights=quantity(row["bytes"], "B"),
+        inference=_joule_cell(inference),
+        time=quantity(row["seconds"], "s"),
+        spent=_joule_cell(_spent(row)),
+    )
+
+
+def _joule_cell(joules: Estimate | None) -> Cell:
+    return Cell() if joules is None else Cell(quantity(joules.value, "J"), interval(joules, "J"))
+
+
+def _payback(claims: Claims, lineage: Mapping[str, Any]) -> Repayment | None:
+    """How many inferences repay the joules of the passes; None for a refusal, whose saving is not a claim."""
+    spent = compression_energy(lineage)
+    count = payback_inferences(spent, claims.figures)
+    if spent is None or count is None or claims.refused:
+        return None
+    least, most = (
+        "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way))):,}"
+        for end, way in ((count.low, "down"), (count.high, "up"))
+    )
+    return Repayment(quantity(spent.value, "J"), spent.evidence.value, least, most)

@@ -1,0 +1,117 @@
+"""From a certified file to its report. The page holds no script, and a policy that forbids scripts and requests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from certify.core.files import write_text
+from certify.core.text import clean, printable
+from certify.present import wording
+from certify.present.charts.palette import DARK, LIGHT, rules
+from certify.present.claims import Claims, efficiency_claims, presenting
+from certify.present.label import draw
+from certify.present.report.lineage import lineage_section
+from certify.present.report.measurement import figures_section, intervals_section, windows_section
+from certify.present.report.models import classes_section, nodes_section
+from certify.present.report.sections import Section
+from certify.present.report.sidecars import Sidecars, read_sidecars
+from certify.present.report.trust import guards_section, settings_section, verify_section
+
+
+def report(
+    path: str | Path,
+    *,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+    out: str | Path | None = None,
+) -> str:
+    """Everything about a certified model as one HTML page; equal files give equal text.
+
+    Args:
+        path: the model's file.
+        certificate: its certificate; by default the one sealed into the file, else the one beside it.
+        evidence: the evidence file; the one beside the model by default.
+        out: file to write the page to as well.
+
+    Returns:
+        The page.
+
+    Raises:
+        UsageError: a file that was named does not exist.
+        CertificateError: there is no certificate, or it is not valid.
+        NotDerivedError: there is no evidence that it follows from.
+    """
+    text = page(read_sidecars(path, certificate, evidence))
+    if out is not None:
+        write_text(Path(out), text)
+    return text
+
+
+def page(sidecars: Sidecars) -> str:
+    """The report on a certificate, refusals included; equal sidecar files give equal text.
+
+    Raises:
+        CertificateError: the certificate lacks something that the report shows.
+    """
+    claims = efficiency_claims(sidecars.certificate.predicate, sidecars.certificate.digest)
+    css = style()
+    with presenting("a report"):
+        return _template_environment().get_template("report.html.j2").render(
+            claims=claims,
+            model=clean(claims.model),
+            title=wording.title(claims),
+            tested_on=wording.tested_on(claims),
+            date=wording.date(claims),
+            energy_source=wording.energy_source(claims),
+            energy_source_detail=wording.energy_source_detail(claims),
+            label=Markup(draw(claims)),
+            sections=[section for section in _sections(claims, sidecars) if section is not None],
+            style=Markup(css),
+            style_digest=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+        )  # fmt: skip
+
+
+def _sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | None]:
+    yield figures_section(claims)
+    yield intervals_section(claims)
+    yield windows_section(claims, sidecars.evidence)
+    yield classes_section(claims, sidecars.evidence)
+    yield lineage_section(claims, sidecars.lineage)
+    yield nodes_section(claims, sidecars.evidence)
+    yield guards_section(claims)
+    yield settings_section(claims)
+    yield verify_section(claims, sidecars)
+
+
+@cache
+def _template_environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("certify.present.report", ""), autoescape=True, undefined=StrictUndefined,
+        finalize=_printable, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+
+
+def _printable(value: object) -> object:
+    """What a text is before it is escaped: without characters that HTML forbids or that reorder others."""
+    return value if isinstance(value, Markup) else printable(value)
+
+
+@cache
+def style() -> str:
+    """The page's CSS; dark colours only on a screen, so that a print is dark on white."""
+    variables = rules({name: f"var(--{name})" for name in LIGHT})
+    layout = (files("certify.present.report") / "report.css").read_text(encoding="utf-8")
+    dark = f"@media screen and (prefers-color-scheme:dark){{{_root(DARK)}}}"
+    return f"{_root(LIGHT)}\n{dark}\n{variables}\n{layout}"
+
+
+def _root(colours: Mapping[str, str]) -> str:
+    return f":root{{{''.join(f'--{name}:{colour};' for name, colour in colours.items())}}}"

@@ -1,0 +1,94 @@
+"""The sidecar files that a report is drawn from: the certificate, and the files that it binds by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.attest.certificate import EVIDENCE_NAME, LINEAGE_NAME, Certificate
+from certify.attest.verification import Signature
+from certify.attest.verify import require_derived
+from certify.core.errors import CertificateError, NotDerivedError
+from certify.core.evidence import Evidence
+from certify.core.evidence_file import parse_evidence
+from certify.core.schema import validate
+from certify.present.claims import efficiency_claims
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """A certificate with the files beside it.
+
+    Attributes:
+        certificate: the certificate.
+        evidence: what its figures follow from.
+        lineage: None where it does not lie beside the model, or the certificate names none.
+        signatures: the good ones, the maker's first; which of them to trust is for the reader to decide.
+    """
+
+    certificate: Certificate
+    evidence: Evidence
+    lineage: Mapping[str, Any] | None
+    signatures: tuple[Signature, ...] = ()
+
+
+def read_sidecars(
+    path: str | Path,
+    certificate: str | Path | None = None,
+    evidence: str | Path | None = None,
+) -> Sidecars:
+    """Verify a certified model and read its sidecar files.
+
+    Args:
+        path: the model's file.
+        certificate: as :func:`certify.verify` takes it.
+        evidence: likewise.
+
+    Raises:
+        UsageError: a file that was named does not exist.
+        CertificateError: there is no certificate, or something about it is not valid.
+        NotDerivedError: there is no evidence that it follows from.
+    """
+    path = Path(path)
+    verified, verification = require_derived(path, certificate, evidence)
+    claims = efficiency_claims(verified.predicate, verified.digest)
+    folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
+    candidates = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
+    records = _bound(candidates, claims.evidence_digest)
+    if records is None:
+        raise NotDerivedError(f"{path}: its evidence disappeared while it was read.")
+    lineage = _bound([folder / LINEAGE_NAME for folder in folders], claims.lineage_digest)
+    return Sidecars(
+        verified,
+        parse_evidence(records),
+        None if lineage is None else _lineage(lineage),
+        verification.signatures,
+    )
+
+
+def _bound(candidates: Iterable[Path], digest: str | None) -> bytes | None:
+    """The bytes of the first file that exists; None where none does, or the certificate names none.
+
+    Raises:
+        CertificateError: the file is not the one that was signed.
+    """
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None or digest is None:
+        return None
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CertificateError(f"{path} is not the file that was signed.")
+    return content
+
+
+def _lineage(content: bytes) -> Mapping[str, Any]:
+    try:
+        lineage: Mapping[str, Any] = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CertificateError(f"{LINEAGE_NAME} is not valid JSON: {error}.") from error
+    validate(lineage, "lineage-1")
+    return lineage

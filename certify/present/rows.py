@@ -1,0 +1,99 @@
+"""Figures as rows of text: before, after and change, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.present.numbers import ends, factor, interval, percent, quantity
+
+ROWS = (
+    ("accuracy (top-1)", "accuracy", "relative_loss_percent"),
+    ("declared score", "score", "relative_loss_percent"),
+    ("energy per inference", "energy_j", "energy_ratio"),
+    ("time per inference", "duration_s", "duration_ratio"),
+    ("throughput", "throughput_per_s", None),
+    ("latency p50", "latency_p50_s", None),
+    ("latency p90", "latency_p90_s", None),
+    ("latency p99", "latency_p99_s", None),
+    ("MACs", "macs", "macs_ratio"),
+    ("bytes moved", "bytes_moved", "bytes_moved_ratio"),
+    ("parameters", "parameters", None),
+    ("file size", "bytes", "bytes_ratio"),
+    ("peak memory", "peak_memory_bytes", None),
+)
+"""Name of the row, stem of its estimates (``_baseline`` and ``_candidate`` follow), name of the estimate of change."""
+
+UNITS = {
+    "score": "", "throughput_per_s": "/s", "macs": "", "bytes_moved": "B", "parameters": "", "bytes": "B",
+    "peak_memory_bytes": "B",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure and the ends of its interval.
+
+    Both are empty where nothing was measured; an exact count has no ends.
+    """
+
+    figure: str = ""
+    ends: str = ""
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One line of a comparison."""
+
+    name: str
+    before: Cell
+    after: Cell
+    change: Cell
+
+
+def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
+    """One row for each kind of figure; a row without any figure is left out."""
+    rows = []
+    for name, stem, change in ROWS:
+        before, after = figures.get(f"{stem}_baseline"), figures.get(f"{stem}_candidate")
+        if before is not None or after is not None:
+            if stem == "accuracy" and "score_baseline" in figures:
+                change = None  # the loss is that of the declared score
+            changed = change_cell(figures.get(change or ""), before, after)
+            rows.append(FigureRow(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
+    return tuple(rows)
+
+
+def marked(name: str, estimate: Estimate | None) -> str:
+    """The name of a row, marked where energy is modelled."""
+    modelled = estimate is not None and estimate.evidence is EvidenceLevel.MODELLED
+    return f"{name} (modelled)" if modelled else name
+
+
+def cell(estimate: Estimate | None, stem: str) -> Cell:
+    """One figure of a row, formatted as its stem requires."""
+    if estimate is None:
+        return Cell()
+    if stem == "accuracy":
+        return accuracy_cell(estimate)
+    unit = UNITS.get(stem, estimate.unit)
+    return Cell(quantity(estimate.value, unit), interval(estimate, unit))
+
+
+def accuracy_cell(estimate: Estimate) -> Cell:
+    """A share as a percentage."""
+    exact = estimate.low == estimate.high
+    return Cell(percent(100 * estimate.value), "" if exact else ends(100 * estimate.low, 100 * estimate.high))
+
+
+def change_cell(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Cell:
+    """The change: the opposite of a loss in percent, otherwise a factor."""
+    if change is None:
+        if before is None or after is None or not before.value:
+            return Cell()
+        return Cell(factor(after.value / before.value))
+    if change.unit == "%":
+        return Cell(percent(-change.value), ends(-change.high, -change.low))
+    exact = change.low == change.high
+    return Cell(factor(change.value), "" if exact else ends(change.low, change.high, 3))

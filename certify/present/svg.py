@@ -1,0 +1,102 @@
+"""HTML and SVG in which every text is escaped unless it was made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from xml.sax.saxutils import escape, quoteattr
+
+from markupsafe import Markup
+
+from certify.core.text import clean, printable
+
+FONTS = "Lato, Helvetica, Arial, sans-serif"
+REGULAR, BOLD, BLACK = 400, 700, 900
+
+INK = "#111111"
+QUIET = "#4a4a4a"
+PAPER = "#ffffff"
+
+
+def tag(name: str, /, *content: str | None, **attributes: object) -> Markup:
+    """One element of a chart or a page.
+
+    Args:
+        name: of the element.
+        content: in order: text is escaped, Markup is not, None is left out.
+        attributes: underscores in names stand for hyphens, a trailing one (``class_``) is dropped; None leaves an
+            attribute out.
+    """
+    return Markup(f"<{name}{_attributes(attributes, _to_hundredths)}>{joined(*content)}</{name}>")
+
+
+def joined(*content: str | None) -> Markup:
+    """Several pieces one after the other, as :func:`tag` takes them."""
+    pieces = (part if isinstance(part, Markup) else escape(printable(part)) for part in content if part is not None)
+    return Markup("".join(pieces))
+
+
+def element(name: str, content: str | None = None, **attributes: object) -> str:
+    """One element of label or badge, whose ``content`` is markup already; attributes as :func:`tag` takes them."""
+    head = f"<{name}{_attributes(attributes, _exactly)}"
+    return f"{head}/>" if content is None else f"{head}>{content}</{name}>"
+
+
+def _attributes(attributes: Mapping[str, object], form: Callable[[object], str]) -> str:
+    return "".join(
+        f" {key.rstrip('_').replace('_', '-')}={quoteattr(form(value))}"
+        for key, value in attributes.items()
+        if value is not None
+    )
+
+
+def _to_hundredths(value: object) -> str:
+    """Coordinates without the last bits, which differ between platforms and which nobody sees."""
+    return f"{round(value, 2):g}" if isinstance(value, float) else printable(value)
+
+
+def _exactly(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else clean(value)
+
+
+def text(
+    words: str, x: float, y: float, size: float, weight: int = REGULAR, colour: str = INK, anchor: str | None = None
+) -> str:
+    """A line of text with its baseline at y; ``anchor`` is ``middle`` or ``end``, None starts it at x."""
+    return element(
+        "text", escape(clean(words)), x=x, y=y, font_size=size, font_weight=weight, fill=colour, text_anchor=anchor
+    )
+
+
+def box(
+    x: float, y: float, width: float, height: float, radius: float = 0, stroke: float = 2, dashed: bool = False,
+    fill: str = "none",
+) -> str:  # fmt: skip
+    """An outlined rectangle."""
+    return element(
+        "rect", x=x, y=y, width=width, height=height, rx=radius, fill=fill, stroke=INK, stroke_width=stroke,
+        stroke_dasharray="10 6" if dashed else None,
+    )  # fmt: skip
+
+
+def polygon(points: Iterable[tuple[float, float]], fill: str, stroke: float = 0) -> str:
+    """A filled polygon, outlined in ink where ``stroke`` is not 0."""
+    corners = " ".join(f"{x:g},{y:g}" for x, y in points)
+    if not stroke:
+        return element("polygon", points=corners, fill=fill)
+    return element("polygon", points=corners, fill=fill, stroke=INK, stroke_width=stroke, stroke_linejoin="round")
+
+
+def rule(x1: float, x2: float, y: float, stroke: float = 2) -> str:
+    """A horizontal line."""
+    return element("line", x1=x1, y1=y, x2=x2, y2=y, stroke=INK, stroke_width=stroke)
+
+
+def document(width: int, height: int, title: str, description: str, body: Iterable[str]) -> str:
+    """The whole file; screen readers announce ``title`` and ``description``."""
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-labelledby="title desc" font-family="{FONTS}">'
+    )
+    title_line = element("title", escape(clean(title)), id="title")
+    description_line = element("desc", escape(clean(description)), id="desc")
+    return "\n".join([head, title_line, description_line, *body, "</svg>"]) + "\n"

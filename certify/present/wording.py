@@ -1,0 +1,123 @@
+"""Sentences about a certificate's circumstances that label and report share, as clean lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from certify.core.evidence import MeterFacts
+from certify.core.text import clean
+from certify.present.claims import UNMETERED, Claims
+from certify.present.numbers import percent, significant
+
+LEVELS = {
+    "wall": "Metered at the wall socket",
+    "counter": "Metered by the device's energy counter",
+    "sampled": "Metered by power samples of the device",
+    "modelled": "Modelled, not metered",
+    "proxy": "Estimated by a stand-in, not metered",
+}
+NO_METER = "No energy figure"
+SCOPES = {
+    "board": "the whole accelerator board",
+    "module": "the whole computing module",
+    "package": "the processor package",
+    "vcpu": "the vCPUs",
+    "wall": "all that hangs on the socket",
+}
+NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
+
+
+def title(claims: Claims) -> str:
+    """The certificate in one line, for a screen reader."""
+    model, letter = clean(claims.model), claims.grade.letter
+    if letter is None:
+        return f"Energy label of {model}: not graded"
+    return f"Energy label of {model}: grade {letter}{', modelled' if claims.unmetered else ''}"
+
+
+def description(claims: Claims) -> str:
+    """Everything that the label shows, for a screen reader."""
+    parts = [headline.sentence() for headline in (claims.energy, claims.accuracy) if headline]
+    parts += [*map(clean, claims.grade.reasons), energy_source(claims), energy_source_detail(claims), tested_on(claims)]
+    parts += [f"{name}: {value}" for name, value in circumstances(claims)]
+    edition = f"Edition {clean(claims.edition.name)}, {date(claims)}"
+    return ". ".join([*parts, edition, f"Certificate sha256:{claims.digest}"]) + "."
+
+
+def tested_on(claims: Claims) -> str:
+    """What the model was tested on."""
+    return clean(f"tested on {claims.data.test_samples:,} samples of {claims.data.name}")
+
+
+def date(claims: Claims) -> str:
+    """Day of measuring."""
+    return clean(claims.created[:10])
+
+
+def accuracies(claims: Claims) -> str:
+    """Accuracy before and after."""
+    before, after = (percent(100 * claims.figures[f"accuracy_{arm}"].value) for arm in ("baseline", "candidate"))
+    return f"top-1 {before} before, {after} after"
+
+
+def energy_source(claims: Claims) -> str:
+    """How energy came about, in a few words."""
+    return NO_METER if claims.meter is None else LEVELS[claims.meter.level]
+
+
+def energy_source_detail(claims: Claims) -> str:
+    """How energy came about, in a sentence."""
+    return "No meter could be used on this device." if claims.meter is None else clean(_meter(claims.meter))
+
+
+def _meter(meter: MeterFacts) -> str:
+    """The warning comes first, so that a long method cannot push it off the label."""
+    scope = SCOPES.get(meter.scope, f"the {meter.scope}")
+    source = f"{meter.name}: {meter.method.rstrip('.')}; covers {scope}."
+    if meter.level in UNMETERED:
+        return f"The model's own error is not in the interval. {source}"
+    if meter.relative_error is None:
+        return source
+    return f"{source} Its maker states {percent(100 * (meter.relative_error - 1))} of error."
+
+
+def circumstances(claims: Claims) -> tuple[tuple[str, str], ...]:
+    """What the figures depend on, name and value."""
+    return tuple((name, clean(value)) for name, value in _circumstances(claims))
+
+
+def _circumstances(claims: Claims) -> Iterator[tuple[str, str]]:
+    yield "Device", _device(claims)
+    yield "Workload", _workload(claims)
+    if claims.scored:
+        yield "Graded on", f"the score {claims.data.metric}, not top-1 accuracy"
+    yield "Baseline", claims.baseline.origin
+    before, after = claims.pair("energy_yardstick")
+    if before is not None and after is not None:
+        own, original = (f"{significant(multiple.value, 2)}×" for multiple in (after, before))
+        yield "Yardstick", f"{own} a ResNet-50's energy (baseline {original})"
+    if smallest := claims.figures.get("smallest_detectable_saving"):
+        share = smallest.value if smallest.unit == "%" else 100 * smallest.value
+        yield "Resolution", f"a saving of {percent(share, 'up')} can be told from none"
+    yield "Attempts", f"{claims.attempts} measurement{'s' if claims.attempts > 1 else ''} of this pair logged"
+    if unknown := [finding.name.replace("_", " ") for finding in claims.findings if finding.outcome == "unknown"]:
+        yield "Not known", ", ".join(unknown)
+
+
+def _device(claims: Claims) -> str:
+    device = claims.device
+    parts = [str(device[name]) for name in ("accelerator", "processor") if device.get(name)]
+    if processors := device.get("processors_allowed"):
+        parts.append(f"{processors} processor{'' if processors == 1 else 's'}")
+    if device.get("virtualisation") not in (None, "", NOT_VIRTUAL):
+        parts.append("virtual machine")
+    return ", ".join(parts or [f"{name} {value}" for name, value in device.items()])
+
+
+def _workload(claims: Claims) -> str:
+    workload = claims.workload
+    threads = f"{workload.candidate_threads} thread{'' if workload.candidate_threads == 1 else 's'}"
+    if workload.threads != workload.candidate_threads:
+        threads += f" (baseline {workload.threads})"
+    parts = [f"batch {workload.batch}", threads, f"{workload.runtime} {workload.runtime_version}"]
+    return ", ".join(parts if workload.precision == "as in the model" else [*parts, workload.precision])

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import certify
+from certify.attest.certificate import Certificate
+from certify.cli.main import main
+from certify.comparison import compare
+from certify.comparison.comparability import why_not_comparable
+from certify.core.errors import CertificateError, UsageError
+from certify.core.evidence import MeterFacts, ModelFacts, Workload
+from certify.present.claims import Claims, efficiency_claims
+
+Make = Callable[..., Any]
+WORKLOAD = Workload("onnxruntime-cpu", "1.0", "CPUExecutionProvider", 1, 2, 2)
+
+
+@pytest.fixture(scope="module")
+def frugal(certify_small: Make) -> Any:
+    """Little energy, and some loss."""
+    return certify_small(ratio=0.2, only_baseline=12, seed=1)
+
+
+@pytest.fixture(scope="module")
+def exact(certify_small: Make) -> Any:
+    """More energy, and hardly any loss."""
+    return certify_small(ratio=0.4, only_baseline=4, seed=2)
+
+
+@pytest.fixture(scope="module")
+def poor(certify_small: Make) -> Any:
+    """More energy and more loss than another."""
+    return certify_small(ratio=0.5, only_baseline=14, seed=3)
+
+
+@pytest.fixture(scope="module")
+def refused(certify_small: Make) -> Any:
+    return certify_small(null_bias=0.2, seed=4)
+
+
+def other_baseline(make: Make) -> Any:
+    candidate = certify_facts(make)
+    return make(header={"models": {"baseline": replace(candidate, file_digest="12" * 32), "candidate": candidate}})
+
+
+def certify_facts(make: Make) -> ModelFacts:
+    """Facts of the small candidate, as the evidence of one of its certificates states them."""
+    from certify.core.evidence_file import read_evidence
+
+    return read_evidence(make().path.parent / "evidence.jsonl").header.models["candidate"]
+
+
+def test_compare_puts_on_front_what_none_beats_when_baseline_is_common(frugal: Any, exact: Any, poor: Any) -> None:
+    comparison = compare(frugal.path, poor.path, exact.path)
+    assert comparison.axes.is_ratio
+    assert [entry.name for entry in comparison.best()] == [str(frugal.path), str(exact.path)]
+    assert "D" in repr(comparison) or "C" in repr(comparison)
+
+
+def test_compare_is_reached_from_package_when_asked(frugal: Any, exact: Any) -> None:
+    assert len(certify.compare(frugal.path, exact.path).entries) == 2
+
+
+def test_compare_keeps_refusal_in_table_and_off_front_when_one_has_no_letter(frugal: Any, refused: Any) -> None:
+    comparison = compare(frugal.path, refused.path)
+    assert [entry.name for entry in comparison.best()] == [str(frugal.path)]
+    assert comparison.place(comparison.entries[1]) is None
+    assert comparison.to_json()["models"][1]["grade"] == "refused"
+
+
+def test_compare_uses_absolute_figures_when_baselines_differ(certify_small: Make, frugal: Any) -> None:
+    comparison = compare(frugal.path, other_baseline(certify_small).path)
+    assert not comparison.axes.is_ratio
+    place = comparison.place(comparison.entries[0])
+    assert place is not None
+    assert place[0].unit == "J"
+    assert 0 < place[1].value < 100
+
+
+def test_compare_refuses_when_a_file_is_not_valid(frugal: Any, exact: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(exact.path.parent, tmp_path / "out")
+    evidence = folder / "evidence.jsonl"
+    evidence.write_bytes(evidence.read_bytes().replace(b"1", b"2", 1))
+    with pytest.raises(CertificateError, match="evidence_digest"):
+        compare(frugal.path, folder / "model.onnx")
+
+
+@pytest.mark.parametrize("paths", [(), ("a.onnx",), ("a.onnx", "a.onnx")])
+def test_compare_asks_for_two_files_when_there_are_not(paths: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="two or more different files"):
+        compare(*paths)
+
+
+@pytest.mark.parametrize(
+    ("header", "knobs", "reason"),
+    [
+        ({}, {"samples": 1400, "both": 1380}, "other test data"),
+        ({"workload": replace(WORKLOAD, batch=8)}, {}, "other workload (batch 1; 8)"),
+        ({"workload": replace(WORKLOAD, runtime="openvino")}, {}, "other workload (runtime onnxruntime-cpu; openvino)"),
+        ({"meter": MeterFacts("nvml", "counter", "board", "energy counter", None)}, {}, "other method"),
+        ({"device": {"processor": "other", "processors_allowed": 2}}, {}, "other device (processor made up; other)"),
+    ],
+)  # fmt: skip
+def test_compare_refuses_with_reason_when_models_are_unlike(
+    certify_small: Make, frugal: Any, header: dict[str, Any], knobs: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        compare(frugal.path, certify_small(header=header, **knobs).path)
+    assert reason in str(caught.value)
+
+
+def claims_of(path: Path) -> Claims:
+    certificate = Certificate.read(path)
+    return efficiency_claims(certificate.predicate, certificate.digest)
+
+
+def test_compare_allows_other_thread_numbers_when_each_is_the_cheapest(frugal: Any) -> None:
+    one = claims_of(frugal.path)
+    other = replace(one, workload=replace(one.workload, threads=1, candidate_threads=4))
+    assert why_not_comparable(one, other) == []
+
+
+def test_compare_refuses_other_constants_when_energy_is_modelled(frugal: Any) -> None:
+    one = claims_of(frugal.path)
+    assert one.meter is not None
+    meter = replace(one.meter, level="modelled", parameters={"watts": 3.8})
+    modelled = replace(one, meter=meter)
+    other = replace(one, meter=replace(meter, parameters={"watts": 2.1}))
+    assert why_not_comparable(modelled, other) == ["other method (other constants of the model)"]
+    assert why_not_comparable(modelled, replace(one, meter=None)) == ["other method (one has no energy figure)"]
+
+
+def test_compare_prints_table_and_draws_plot_when_asked(frugal: Any, exact: Any, tmp_path: Path) -> None:
+    plots = [tmp_path / "p.svg", tmp_path / "p.png"]
+    for plot in plots:
+        done = CliRunner().invoke(main, ["compare", str(frugal.path), str(exact.path), "--plot", str(plot)])
+        assert done.exit_code == 0, done.output
+    assert done.stdout.count("not trusted") == 2
+    assert "1 *" in done.stdout
+    assert "2 *" in done.stdout
+    assert str(exact.path.parent.name) in done.stdout
+    root = ElementTree.fromstring(plots[0].read_text())
+    assert "Models by energy and loss of accuracy" in "".join(root.itertext())
+    assert plots[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_prints_json_alone_when_asked(frugal: Any, exact: Any) -> None:
+    done = CliRunner().invoke(main, ["compare", str(frugal.path), str(exact.path), "--json"])
+    models = json.loads(done.stdout)["models"]
+    assert [model["on_pareto_front"] for model in models] == [True, True]
+    assert models[0]["energy_ratio"]["value"] == pytest.approx(0.2, rel=0.05)
+
+
+def test_compare_ends_with_two_and_reason_when_models_are_unlike(frugal: Any, certify_small: Make) -> None:
+    other = certify_small(header={"device": {"processor": "another", "processors_allowed": 2}})
+    done = CliRunner().invoke(main, ["compare", str(frugal.path), str(other.path)])
+    assert done.exit_code == 2
+    assert "can't be compared: other device" in done.stderr
+
+
+def test_plot_refuses_when_no_model_has_a_letter(refused: Any, certify_small: Make) -> None:
+    comparison = compare(refused.path, certify_small(null_bias=0.3).path)
+    assert comparison._repr_svg_() is None
+    with pytest.raises(UsageError, match="nothing to plot"):
+        comparison.plot()

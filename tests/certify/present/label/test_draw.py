@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from certify.attest.statement import PREDICATE_TYPE, STATEMENT_TYPE
+from certify.attest.verify import verify
+from certify.core.errors import CertificateError
+from certify.core.schema import validate
+from certify.present.claims import efficiency_claims
+from certify.present.label import draw as draw_claims
+from certify.present.label import render, renderer
+from certify.present.label.layout import LEFT, RIGHT
+from certify.present.label.png import DRAWING, drawing
+from certify.present.text import width
+
+DIGEST = "0123456789abcdef" * 4
+SVG = "{http://www.w3.org/2000/svg}"
+Make = Callable[..., dict[str, Any]]
+
+
+def draw(predicate: dict[str, Any], digest: str) -> str:
+    return draw_claims(efficiency_claims(predicate, digest))
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_draw_shows_grade_saving_and_loss_when_graded(predicate: Make) -> None:
+    shown = texts(draw(predicate(), DIGEST))
+    for line in ("C~", "4.2×", "less energy", "0.3 %", "of accuracy lost", "Modelled, not metered", "resnet50"):
+        assert line in shown
+    assert "at most 0.9 % lost (95 % interval)" in shown
+    assert [line for line in shown if line in set("ABCDEFG")] == list("ABCDEFG")
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "tested on 1,500 samples of mnist5k", "edition 2026", "2026-11-22", "Xeon 8581C, 2 processors, virtual machine",
+        "batch 1, 2 threads, onnxruntime-cpu 1.31.1", "trained here on mnist5k, seed 0",
+        "0.021× a ResNet-50's energy (baseline 0.088×)", "a saving of 1.8 % can be told from none",
+        "1 measurement of this pair logged", "test unseen", DIGEST[:16],
+    ],
+)  # fmt: skip
+def test_draw_prints_what_could_be_gamed_when_graded(predicate: Make, fact: str) -> None:
+    assert fact in texts(draw(predicate(), DIGEST))
+
+
+def test_draw_has_no_tilde_and_no_dashes_when_metered(predicate: Make) -> None:
+    svg = draw(predicate(letter="A", level="counter"), DIGEST)
+    assert "A" in texts(svg)
+    assert not any("~" in line for line in texts(svg))
+    assert "dasharray" not in svg
+    assert "Metered by the device's energy counter" in texts(svg)
+
+
+def test_draw_shows_no_letter_and_no_saving_when_refused(predicate: Make) -> None:
+    shown = texts(draw(predicate(letter=None, reasons=("The null run is off.",)), DIGEST))
+    assert "NOT GRADED" in shown
+    assert "The null run is off." in shown
+    assert not set(shown) & {*"ABCDEFG", "4.2×", "less energy", "0.3 %"}
+
+
+def test_draw_counts_reasons_left_out_when_there_are_many(predicate: Make) -> None:
+    reasons = tuple(f"Reason {number} is rather long, so that it takes more than one line here." for number in range(9))
+    shown = texts(draw(predicate(letter=None, reasons=reasons), DIGEST))
+    started = sum(line.startswith("Reason") for line in shown)
+    assert 0 < started < 9
+    assert f"and {9 - started} more reasons in the certificate" in shown
+
+
+def test_draw_shortens_reason_when_it_is_endless(predicate: Make) -> None:
+    shown = texts(draw(predicate(letter=None, reasons=("word " * 500,)), DIGEST))
+    assert any(line.endswith("…") for line in shown)
+
+
+def test_draw_says_no_energy_figure_when_there_is_no_meter(predicate: Make) -> None:
+    values = predicate(letter=None, reasons=("There is no meter.",))
+    values["meter"] = None
+    assert "No energy figure" in texts(draw(values, DIGEST))
+
+
+def test_draw_speaks_title_and_description_when_read_aloud(predicate: Make) -> None:
+    root = ElementTree.fromstring(draw(predicate(), DIGEST))
+    title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
+    assert root.get("role") == "img"
+    assert title is not None
+    assert title.text == "Energy label of resnet50: grade C, modelled"
+    assert description is not None
+    assert description.text is not None
+    assert "4.2× less energy, at least 4.1× less" in description.text
+    assert DIGEST in description.text
+
+
+def test_draw_escapes_text_when_certificate_is_hostile(predicate: Make) -> None:
+    values = predicate()
+    values["model"]["name"] = '</text><script>alert("1")</script>&amp;'
+    values["baseline"]["origin"] = "\x00<image href='http://example.org/x'/>\ud800]]>"
+    svg = draw(values, DIGEST)
+    names = {node.tag.removeprefix(SVG) for node in ElementTree.fromstring(svg).iter()}
+    assert names <= {"svg", "title", "desc", "rect", "line", "polygon", "text", "g", "path"}
+    svg.encode()
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.text(max_size=80), reason=st.text(max_size=400))
+def test_draw_keeps_text_inside_card_when_names_are_any(predicate: Make, name: str, reason: str) -> None:
+    values = predicate(letter=None, reasons=(reason,))
+    values["model"]["name"] = name
+    values["device"] = {"processor": reason}
+    root = ElementTree.fromstring(draw(values, DIGEST))
+    bottom = float(root.get("height", "0"))
+    for node in root.iter(f"{SVG}text"):
+        length = width(node.text or "", float(node.attrib["font-size"]), int(node.attrib["font-weight"]) > 400)
+        start = float(node.attrib["x"]) - {"end": 1.0, "middle": 0.5}.get(node.get("text-anchor", ""), 0.0) * length
+        assert start >= LEFT - 1
+        assert start + length <= RIGHT + 10
+        assert float(node.attrib["y"]) < bottom - 20
+
+
+def test_predicate_of_these_tests_fits_schema_when_checked(predicate: Make) -> None:
+    subject = {"name": "model.onnx", "digest": {"sha256": DIGEST, "leanmarkContent": DIGEST}}
+    statement = {"_type": STATEMENT_TYPE, "predicateType": PREDICATE_TYPE, "subject": [subject]}
+    for values in (predicate(), predicate(letter="A", level="counter"), predicate(letter=None, reasons=("Why.",))):
+        validate({**statement, "predicate": values}, "certificate-1")
+
+
+JSON = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=9)
+    | st.just([])
+    | st.just({})
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_draw_raises_nothing_but_certificate_error_when_a_value_is_replaced(
+    predicate: Make, data: st.DataObject
+) -> None:
+    values = predicate()
+    place: Any = values
+    key = data.draw(st.sampled_from(sorted(place)))
+    while isinstance(place[key], dict) and place[key] and data.draw(st.integers(0, 3)):
+        place = place[key]
+        key = data.draw(st.sampled_from(sorted(place)))
+    place[key] = data.draw(JSON)
+    try:
+        ElementTree.fromstring(draw(values, DIGEST))
+    except CertificateError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("letter", "ratio", "loss", "bounds"),
+    [
+        ("G", (1.31, 1.25, 1.365), (0.0, -0.5, 4.96), ("at worst 1.37× more", "at most 5.0 % lost")),
+        ("A", (0.0501, 0.05, 0.0502), (-4.9, -5.0, -4.8), ("at least 19× less", "nothing lost")),
+        ("G", (8.31, 8.25, 88.365), (0.0, -0.5, 4.96), ("at worst 89× more", "at most 5.0 % lost")),
+    ],
+)
+def test_draw_prints_bounds_in_full_when_graded(
+    predicate: Make, letter: str, ratio: tuple[float, ...], loss: tuple[float, ...], bounds: tuple[str, str]
+) -> None:
+    shown = texts(draw(predicate(letter=letter, ratio=ratio, loss=loss), DIGEST))
+    assert {f"{bound} (95 % interval)" for bound in bounds} <= set(shown)
+
+
+def test_draw_keeps_figure_in_its_column_when_saving_is_enormous(predicate: Make) -> None:
+    svg = draw(predicate(ratio=(1e-9, 1e-9, 1e-9)), DIGEST)
+    node = next(node for node in ElementTree.fromstring(svg).iter(f"{SVG}text") if node.text == "1000000000×")
+    assert float(node.attrib["x"]) + width(node.text or "", float(node.attrib["font-size"]), bold=True) <= RIGHT
+
+
+def test_draw_raises_certificate_error_when_ratio_is_zero(predicate: Make) -> None:
+    with pytest.raises(CertificateError):
+        draw(predicate(ratio=(0.0, 0.0, 0.5)), DIGEST)
+
+
+@pytest.mark.parametrize("missing", ["grade", "profile", "workload", "data", "edition", "meter", "attempts"])
+def test_draw_raises_certificate_error_when_predicate_lacks(predicate: Make, missing: str) -> None:
+    values = predicate()
+    del values[missing]
+    with pytest.raises(CertificateError, match=missing):
+        draw(values, DIGEST)
+
+
+def test_draw_raises_certificate_error_when_graded_without_energy(predicate: Make) -> None:
+    values = predicate()
+    del values["profile"]["estimates"]["energy_ratio"]
+    with pytest.raises(CertificateError, match="energy_ratio"):
+        draw(values, DIGEST)
+
+
+def test_qr_code_holds_digest_when_its_modules_are_read(predicate: Make) -> None:
+    import segno
+
+    from certify.present.label.qr import QUIET_ZONE
+
+    root = ElementTree.fromstring(draw(predicate(), DIGEST))
+    path = next(node for node in root.iter(f"{SVG}path")).attrib["d"]
+    wanted = segno.make(f"sha256:{DIGEST}", error="m", micro=False).matrix
+    drawn = np.zeros((len(wanted), len(wanted)), dtype=int)
+    for run in path.split("M")[1:]:
+        column, row = (int(number) - QUIET_ZONE for number in run.partition("h")[0].split())
+        drawn[row, column : column + int(run.partition("h")[2].partition("v")[0])] = 1
+    assert np.array_equal(drawn, np.array([list(line) for line in wanted]))
+
+
+def test_render_gives_equal_bytes_when_drawn_in_another_process(predicate: Make) -> None:
+    svg = draw(predicate(), DIGEST)
+    code = "import sys, certify.present.label as l; sys.stdout.buffer.write(l.render(sys.stdin.buffer.read().decode()))"
+    there = subprocess.run([sys.executable, "-c", code], input=svg.encode(), capture_output=True, check=True)
+    assert there.stdout == render(svg)
+
+
+def test_render_draws_letters_in_lato_when_no_system_font_is_used(predicate: Make) -> None:
+    values = predicate()
+    image = np.asarray(Image.open(io.BytesIO(render(draw(values, DIGEST), 800))).convert("L"))
+    values["model"]["name"] = ""
+    without = np.asarray(Image.open(io.BytesIO(render(draw(values, DIGEST), 800))).convert("L"))
+    assert image.shape[1] == 800
+    changed = np.argwhere(image != without)
+    assert len(changed) > 500  # the name is really painted, and
+    assert changed[:, 0].min() > 95  # nowhere but on its line
+    assert changed[:, 0].max() < 150
+
+
+def test_render_keeps_awarded_letter_darkest_when_printed_in_grey(predicate: Make) -> None:
+    shades = {}
+    for letter in "AG":
+        image = Image.open(io.BytesIO(render(draw(predicate(letter=letter), DIGEST)))).convert("L")
+        pixels = np.asarray(image)
+        shades[letter] = [(pixels[196 + row * 46 : 236 + row * 46, 314:424] < 60).mean() for row in range(7)]
+    assert int(np.argmax(shades["A"])) == 0
+    assert int(np.argmax(shades["G"])) == 6
+
+
+def test_renderer_names_program_and_version_when_asked() -> None:
+    drawn, _, painted = renderer().partition(", ")
+    assert drawn == drawing() == f"label {DRAWING}"
+    assert painted.startswith("resvg_py ")
+    assert any(character.isdigit() for character in painted)
+
+
+def test_draw_gives_equal_text_when_predicate_passed_through_json(predicate: Make) -> None:
+    values = predicate()
+    assert draw(values, DIGEST) == draw(json.loads(json.dumps(values, sort_keys=True)), DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [("vcpu", "covers the vCPUs."), ("package", "covers the processor package."), ("rail", "the rail.")],
+)
+def test_draw_says_kindly_what_joules_cover_when_scope_is_a_term(predicate: Make, scope: str, words: str) -> None:
+    values = predicate()
+    values["meter"]["scope"] = scope
+    description = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc")
+    assert description is not None
+    assert words in description
+
+
+def test_drawing_has_a_new_version_when_an_equal_certificate_gives_another_label(predicate: Make) -> None:
+    digest = hashlib.sha256(draw(predicate(), DIGEST).encode()).hexdigest()
+    assert (DRAWING, digest[:16]) == (1, "3e751a4ec5d956e2"), "raise DRAWING: earlier labels look otherwise"
+
+
+def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
+    certify_small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
+    path = certify_small().path
+    checked = verify(path).check("label")
+    assert checked is not None
+    assert checked.outcome == "pass"
+    monkeypatch.setattr("certify.present.label.png.DRAWING", DRAWING + 1)
+    checked = verify(path).check("label")
+    assert checked is not None
+    assert checked.outcome == "note"
+    assert "Draw it again" in checked.sentence

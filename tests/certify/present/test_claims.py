@@ -1,0 +1,92 @@
+"""Claims: everything that was signed and may be printed is there, and what is malformed is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import certify.core.schema
+from certify.core.errors import CertificateError
+from certify.present.claims import efficiency_claims
+
+EXAMPLES = Path(certify.core.schema.__file__).parent / "examples"
+DIGEST = "ab" * 32
+NOT_PRINTED = {"version", "label"}
+"""What the predicate holds for machines alone."""
+
+
+def example(kind: str) -> dict[str, Any]:
+    predicate: dict[str, Any] = json.loads((EXAMPLES / f"certificate-1.{kind}.json").read_text())["predicate"]
+    return predicate
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("kind", ["graded", "refused"])
+def test_claims_hold_every_signed_value_when_predicate_is_of_a_published_example(kind: str) -> None:
+    predicate = example(kind)
+    printed = {name: value for name, value in predicate.items() if name not in NOT_PRINTED}
+    claims = asdict(efficiency_claims(predicate, DIGEST))
+    claims["figures"] = {
+        name: estimate.to_json() for name, estimate in efficiency_claims(predicate, DIGEST).figures.items()
+    }
+    held = set(map(str, leaves(claims)))
+    for value in leaves(printed):
+        assert str(value) in held or str(float(value)) in held
+
+
+def test_claims_have_headlines_when_graded_and_none_when_refused() -> None:
+    graded, refused = (efficiency_claims(example(kind), DIGEST) for kind in ("graded", "refused"))
+    assert graded.energy is not None and "energy" in graded.energy.meaning
+    assert graded.accuracy is not None and "accuracy" in graded.accuracy.meaning
+    assert (refused.energy, refused.accuracy, refused.grade.letter) == (None, None, None)
+    assert refused.refused and not graded.refused
+
+
+@pytest.mark.parametrize("level", ["wall", "counter", "sampled", "modelled", "proxy"])
+def test_claims_are_unmetered_when_level_is_a_model_or_a_stand_in(level: str) -> None:
+    predicate = example("graded")
+    predicate["meter"]["level"] = level
+    assert efficiency_claims(predicate, DIGEST).unmetered == (level in ("modelled", "proxy"))
+
+
+@pytest.mark.parametrize("name", sorted(set(example("graded")) - NOT_PRINTED - {"regrade_of"}))
+def test_claims_are_refused_when_a_part_of_the_predicate_is_missing(name: str) -> None:
+    predicate = example("graded")
+    del predicate[name]
+    with pytest.raises(CertificateError, match=name):
+        efficiency_claims(predicate, DIGEST)
+
+
+def test_claims_are_refused_when_letter_is_not_of_the_scale() -> None:
+    predicate = example("graded")
+    predicate["grade"]["letter"] = "H"
+    with pytest.raises(CertificateError, match="'H' is not a letter"):
+        efficiency_claims(predicate, DIGEST)
+
+
+def test_claims_name_the_first_certificate_when_graded_again() -> None:
+    again = {"certificate": DIGEST, "edition": "2026", "key_id": DIGEST}
+    regrade = efficiency_claims({**example("graded"), "regrade_of": again}, DIGEST).regrade_of
+    assert regrade is not None and regrade.certificate == DIGEST
+
+
+def test_claims_keep_what_else_was_signed_about_the_data_when_metric_is_declared() -> None:
+    predicate = example("graded")
+    predicate["data"] |= {"metric": "f1", "threshold": 0.5}
+    data = efficiency_claims(predicate, DIGEST).data
+    assert (data.metric, data.further) == ("f1", {"threshold": 0.5})
