@@ -49,6 +49,7 @@ def test_every_data_file_is_shipped(setup: configparser.ConfigParser) -> None:
 def test_base_install_is_the_referee_alone(setup: configparser.ConfigParser) -> None:
     base = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options"]["install_requires"])}
     maker = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options.extras_require"]["compress"])}
-    assert not {"torch", "torchvision", "torch-pruning", "onnxscript", "pydantic"} & base
-    assert {"torch", "torch-pruning"} <= maker
-    assert "nvidia-ml-py" in base and "pynvml" not in base | maker
+    measure = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options.extras_require"]["measure"])}
+    assert not {"torch", "torchvision", "torch-pruning", "onnxscript", "pydantic", "onnxruntime", "pillow"} & base
+    assert {"torch", "torch-pruning", "leanmark"} <= maker
+    assert "nvidia-ml-py" in measure and "pynvml" not in base | maker | measure

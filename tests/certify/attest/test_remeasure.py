@@ -27,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
     calls: dict[str, Any] = {"dataset": SimpleNamespace(test_digest=lambda: digest, spec="mnist5k", test=range(1500))}
 
     def measure(*arguments: Any, **named: Any) -> Evidence:
-        names = ("baseline", "candidate", "data", "preprocess_baseline", "preprocess_candidate", "plan", "edition")
+        names = ("baseline", "candidate", "data", "preprocess_baseline", "preprocess_candidate", "plan", "rules")
         calls.update(zip(names, arguments, strict=True), **named)
         return evidence
 
@@ -47,7 +47,7 @@ def test_remeasure_follows_the_certificate_when_all_lies_there(
     workload = found.evidence.header.workload
     assert (asked["plan"].runtime, asked["plan"].batch) == (workload.runtime, workload.batch)
     assert (asked["plan"].threads, asked["plan"].seed) == (1, 3)
-    assert asked["edition"].name == "2026"
+    assert asked["rules"].edition == "2026"
     assert asked["baseline_origin"] == found.evidence.header.baseline_origin
 
 
