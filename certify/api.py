@@ -71,7 +71,7 @@ class Result:
         return f"Result({verdict}; energy ratio {ratio}; relative accuracy loss {loss}; {self.model})"
 
     def _repr_html_(self) -> str:
-        return f"{self.certificate.label()}<p><code>{html.escape(str(self.model))}</code></p>"
+        return f"{self.certificate._repr_svg_()}<p><code>{html.escape(str(self.model))}</code></p>"
 
 
 def certify(
@@ -123,9 +123,10 @@ def certify(
     from certify.assessments.efficiency.edition import load_edition
     from certify.assessments.efficiency.grade import grade
     from certify.attest.certificate import LINEAGE_NAME
-    from certify.attest.issue import draw_label, issue
+    from certify.attest.issue import issue
     from certify.attest.keys import load_or_create
     from certify.attest.subject import baseline_name, subject_name
+    from certify.present.label.sidecars import write_label
 
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
@@ -164,7 +165,7 @@ def certify(
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
-    draw_label(certificate, out)
+    write_label(certificate, out)
     profile = certificate.profile
     return Result(certificate, profile, grade(profile, constants), _written(out, *made))
 

@@ -14,6 +14,7 @@ from certify.attest.envelope import Envelope, parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import parse_statement
 from certify.core.errors import CertificateError, UsageError
+from certify.core.registry import provided
 from certify.core.schema import validate
 from certify.model_file.model_file import kind_of, open_model
 from certify.model_file.onnx_file.seal import MAX_CERTIFICATE_BYTES
@@ -105,6 +106,11 @@ class Certificate:
         return str(self.predicate["edition"]["name"] if first is None else first["edition"])
 
     @property
+    def renderer(self) -> str:
+        """What drew the label, with its version."""
+        return str(self.predicate["label"]["renderer"])
+
+    @property
     def digest(self) -> str:
         """Hex SHA-256 of :attr:`content`."""
         return hashlib.sha256(self.content).hexdigest()
@@ -116,15 +122,9 @@ class Certificate:
 
         return Profile.from_json(self.predicate["profile"])
 
-    def label(self) -> str:
-        """The label as SVG."""
-        from certify.present.claims import efficiency_claims
-        from certify.present.label import draw
-
-        return draw(efficiency_claims(self.predicate, self.digest))
-
     def _repr_svg_(self) -> str:
-        return self.label()
+        drawn: str = provided("drawings")[0](self)
+        return drawn
 
     def __repr__(self) -> str:
         edition = self.predicate["edition"]["name"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import rfc8785
 
-from certify.attest.certificate import EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, LINEAGE_NAME, Certificate
+from certify.attest.certificate import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.attest.checks_facts import check_facts
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
 from certify.attest.statement import from_header, grade_json
@@ -22,6 +22,7 @@ from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.files import sha256_file
+from certify.core.registry import provided
 from certify.model_file.model_file import ModelFile, open_model
 
 if TYPE_CHECKING:
@@ -55,13 +56,14 @@ def check_sidecars(
     yield from checks
     yield from _check_derivation(certificate, records, edition, missing)
     yield from check_facts(model, certificate, records, folders)
-    yield _check_lineage(certificate, _beside(LINEAGE_NAME, folders))
+    yield _check_lineage(certificate, beside(LINEAGE_NAME, folders))
     yield _check_companions(certificate, folders)
-    yield _check_label(certificate, _beside(LABEL_SVG_NAME, folders))
-    yield _check_picture(certificate, _beside(LABEL_PNG_NAME, folders))
+    for sidecar_checks in provided("sidecar_checks"):
+        yield from sidecar_checks(certificate, folders)
 
 
-def _beside(name: str, folders: Sequence[Path]) -> Path | None:
+def beside(name: str, folders: Sequence[Path]) -> Path | None:
+    """The first file of a name in some folders; None where there is none."""
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
@@ -218,7 +220,7 @@ def _check_lineage(certificate: Certificate, path: Path | None) -> Check:
 
 def _check_companions(certificate: Certificate, folders: Sequence[Path]) -> Check:
     stated: Mapping[str, str] = certificate.predicate["companions"]
-    found = {name: path for name in stated if (path := _beside(name, folders)) is not None}
+    found = {name: path for name in stated if (path := beside(name, folders)) is not None}
     wrong = [name for name, path in found.items() if sha256_file(path) != stated[name]]
     if wrong:
         return Check("companions", "fail", f"Not the files that were signed: {', '.join(wrong)}.")
@@ -240,37 +242,3 @@ def _file_digest(path: Path) -> str | None:
             return model.file_digest()
     except LeanmarkError:
         return None
-
-
-def _check_label(certificate: Certificate, path: Path | None) -> Check:
-    from certify.present.label.png import drawing
-
-    if path is None:
-        return Check("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
-    used = certificate.predicate["label"]["renderer"].partition(",")[0]
-    if used != drawing():
-        return Check("label", "note", f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again.")
-    try:
-        drawn = certificate.label().encode()
-    except LeanmarkError as error:
-        return Check("label", "fail", f"No label can be drawn from the certificate: {error}")
-    if path.stat().st_size != len(drawn) or path.read_bytes() != drawn:
-        return Check("label", "fail", f"{path} is not the label of this certificate.")
-    return Check("label", "pass", f"{LABEL_SVG_NAME} is the label of this certificate.")
-
-
-def _check_picture(certificate: Certificate, path: Path | None) -> Check:
-    from certify.present.label import render, renderer
-
-    if path is None:
-        return Check("label_picture", "skipped", f"{LABEL_PNG_NAME} does not lie beside the file.")
-    used = certificate.predicate["label"]["renderer"]
-    if used != renderer():
-        return Check("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
-    try:
-        drawn = render(certificate.label())
-    except (LeanmarkError, ValueError) as error:
-        return Check("label_picture", "fail", f"No label can be drawn from the certificate: {error}")
-    if path.stat().st_size != len(drawn) or path.read_bytes() != drawn:
-        return Check("label_picture", "fail", f"{path} is not the label of this certificate.")
-    return Check("label_picture", "pass", f"{LABEL_PNG_NAME} is the label of this certificate.")

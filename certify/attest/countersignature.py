@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,14 +123,12 @@ def _subject(certificate: Certificate) -> list[dict[str, Any]]:
 def _predicate(
     audit: Audit, remeasured: Remeasured | None, records: bytes | None, remark: str | None
 ) -> dict[str, Any]:
-    from certify import __version__
-
     differs = [name for name in audit.differs if name not in SURROUNDINGS]
     if remeasured is not None:
         differs += [figure.name for figure in remeasured.agreement.figures if figure.outcome == "differs"]
     found = audit.grade_text if remeasured is None else remeasured.agreement.grade_text
     return {
-        "leanmark": __version__,
+        "leanmark": version("leanmark"),
         "maker": audit.certificate.signer.key_id,
         "grade": {"certified": audit.certificate.grade_text, "found": found},
         "checked": "cross-checked" if remeasured is None else "reproduced",

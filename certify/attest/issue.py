@@ -12,8 +12,6 @@ import rfc8785
 from certify.attest.certificate import (
     CERTIFICATE_NAME,
     EVIDENCE_NAME,
-    LABEL_PNG_NAME,
-    LABEL_SVG_NAME,
     LINEAGE_NAME,
     Certificate,
     read_lineage,
@@ -24,7 +22,8 @@ from certify.attest.statement import Binding, build_statement
 from certify.attest.subject import digests_of, measured_digests, subject_name
 from certify.core.errors import CertificateError
 from certify.core.evidence_file import evidence_bytes
-from certify.core.files import copy, sha256_file, write_bytes, write_text
+from certify.core.files import copy, sha256_file, write_bytes
+from certify.core.registry import provided
 from certify.model_file.model_file import ModelFile, open_model
 
 if TYPE_CHECKING:
@@ -70,7 +69,6 @@ def issue(
     from certify.assessments.efficiency.edition import load_edition
     from certify.assessments.efficiency.grade import grade
     from certify.assessments.efficiency.profile import derive
-    from certify.present.label import renderer
 
     with open_model(candidate_normalised) as model:
         digests, metadata = _check_measured(model, evidence, preprocess)
@@ -89,7 +87,7 @@ def issue(
         evidence=(hashlib.sha256(records).hexdigest(), len(records)),
         lineage=None if lineage is None else sha256_file(lineage),
         companions={name: sha256_file(path) for name, path in companions.items()},
-        renderer=renderer(),
+        renderer=provided("renderers")[0](),
         signer=signer.public,
         regrade_of=None if regrade_of is None else _reference(regrade_of),
     )
@@ -102,15 +100,6 @@ def issue(
         copy(lineage, out / LINEAGE_NAME)
     write_bytes(out / CERTIFICATE_NAME, certificate.content)
     return certificate
-
-
-def draw_label(certificate: Certificate, folder: Path) -> None:
-    """Write the label of a certificate into a folder, as SVG and PNG."""
-    from certify.present.label import render
-
-    drawing = certificate.label()
-    write_text(folder / LABEL_SVG_NAME, drawing)
-    write_bytes(folder / LABEL_PNG_NAME, render(drawing))
 
 
 def _reference(first: Certificate) -> Mapping[str, str]:

@@ -175,7 +175,7 @@ class Verification:
         }
 
     def _repr_svg_(self) -> str | None:
-        return self.certificate.label() if self.valid and self.derived and self.certificate is not None else None
+        return self.certificate._repr_svg_() if self.valid and self.derived and self.certificate is not None else None
 
     def __str__(self) -> str:
         return "\n".join([*(str(check) for check in self.checks), self.verdict])

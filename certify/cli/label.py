@@ -34,8 +34,9 @@ def command(
     """
     from certify.core.files import write_bytes, write_text
     from certify.present.label import render
+    from certify.present.label.sidecars import label_of
 
-    drawing = shown_certificate(file, certificate, evidence).label()
+    drawing = label_of(shown_certificate(file, certificate, evidence))
     image = render(drawing, width_px)
     prefix = out or file.parent / "label"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}

@@ -44,11 +44,11 @@ def command(
     found = regrade(file, edition, certificate, evidence)
     issued = None
     if out is not None:
-        from certify.attest.issue import draw_label
         from certify.attest.keys import load_or_create, load_private
+        from certify.present.label.sidecars import write_label
 
         issued = issue_regrade(found, out, load_or_create() if key is None else load_private(key))
-        draw_label(issued, out)
+        write_label(issued, out)
     if as_json:
         print_json({**found.to_json(), "certificate": None if issued is None else issued.digest})
     else:

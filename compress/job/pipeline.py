@@ -91,7 +91,7 @@ class CompressionResult:
         return f"CompressionResult({self.lineage.model['spec']} after {done}: {self.certified!r})"
 
     def _repr_html_(self) -> str:
-        return f"{self.certified.certificate.label()}<p><code>{html.escape(str(self.out))}</code></p>"
+        return f"{self.certified.certificate._repr_svg_()}<p><code>{html.escape(str(self.out))}</code></p>"
 
 
 def run(

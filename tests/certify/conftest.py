@@ -20,6 +20,7 @@ from certify.attest.keys import SigningKey, generate
 from certify.core.evidence import Evidence
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
+from certify.present.label.sidecars import label_of
 
 # The same examples everywhere, and no time limit on machines that others share.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
@@ -105,7 +106,7 @@ def certify_small(
             folder / "candidate.onnx", evidence, out / "lineage.json", builders.contract(), {}, out, key,
             model_name=model,
         )  # fmt: skip
-        (out / "label.svg").write_text(certificate.label())
+        (out / "label.svg").write_text(label_of(certificate))
         return Certified(out / "model.onnx", key)
 
     return make

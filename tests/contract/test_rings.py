@@ -21,12 +21,13 @@ from certify.core.exit_codes import DONE, USAGE
 ROOT = Path(__file__).resolve().parents[2]
 HIDE = """
 import json, sys
-class Hidden:
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in HIDDEN:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
 HIDDEN = set(sys.argv[1].split(","))
-sys.meta_path.insert(0, Hidden())
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 from click.testing import CliRunner
 from certify.cli.main import main
 results = [CliRunner().invoke(main, command) for command in json.loads(sys.argv[2])]

@@ -43,7 +43,7 @@ from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import inputs, load_model
 from certify.model_file.onnx_graph.zero_channels import zero_channels
 from certify.present.report import Sidecars, page
-from compress import recipe
+from compress.job import recipe
 
 
 class Readers:

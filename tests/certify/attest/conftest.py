@@ -26,6 +26,7 @@ from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_file.seal import file_digest, seal, unsealed_bytes
 from certify.model_file.onnx_graph.counts import count
+from certify.present.label.sidecars import label_of
 
 HEX = "ab" * 32
 
@@ -190,7 +191,7 @@ def write_papers(
         folder,
         key,
     )
-    (folder / "label.svg").write_text(certificate.label())
+    (folder / "label.svg").write_text(label_of(certificate))
     return folder / "model.onnx"
 
 

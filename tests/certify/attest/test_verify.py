@@ -18,6 +18,7 @@ from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
 from certify.model_file.onnx_file.content import SEAL_KEY
 from certify.model_file.onnx_file.seal import read_seal
+from certify.present.label.sidecars import label_of
 
 Builder = Callable[..., Evidence]
 
@@ -183,7 +184,7 @@ def test_verify_draws_the_picture_again_when_it_lies_beside(folder: Path, key: S
     from certify.attest.certificate import Certificate
     from certify.present.label import render
 
-    picture = render(Certificate.read(folder / "certificate.json").label())
+    picture = render(label_of(Certificate.read(folder / "certificate.json")))
     (folder / "label.png").write_bytes(picture)
     assert outcomes(folder / "model.onnx", key)["label_picture"] == "pass"
     (folder / "label.png").write_bytes(picture[:-1] + b"x")

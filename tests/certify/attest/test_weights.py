@@ -27,6 +27,7 @@ from certify.model_file.model_file import open_model
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.external_data import external_files
 from certify.model_file.onnx_file.messages import parse_model
+from certify.present.label.sidecars import label_of
 from certify.remeasure import remeasure
 
 Contract = Callable[..., Preprocess]
@@ -100,7 +101,7 @@ def graded(
         shutil.copyfile(baseline.parent / name, path)
     evidence = make_evidence(header={"models": facts, "data": data}, observations=observed_in(baseline, candidate))
     certificate = issue(candidate, evidence, None, make_contract(), beside, out, key)
-    (out / "label.svg").write_text(certificate.label())
+    (out / "label.svg").write_text(label_of(certificate))
     shutil.rmtree(candidate.parent)
     return out
 

@@ -215,8 +215,8 @@ def test_label_writes_svg_and_png_when_certificate_is_read(
     leanmark: Run, onnx_file: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     svg = '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="20"><rect width="9" height="9"/></svg>'
-    certificate = SimpleNamespace(label=lambda: svg)
-    monkeypatch.setattr("certify.attest.verify.require_derived", lambda *_, **__: (certificate, None))
+    monkeypatch.setattr("certify.attest.verify.require_derived", lambda *_, **__: (None, None))
+    monkeypatch.setattr("certify.present.label.sidecars.label_of", lambda certificate: svg)
     result = leanmark("label", onnx_file(), "--out", tmp_path / "pictures" / "net.v1", "--width", 400)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "pictures" / "net.v1.svg").read_text() == svg
