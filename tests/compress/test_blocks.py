@@ -78,3 +78,26 @@ def test_runtime_multiplies_by_the_rounded_weight(bits, inputs, size):
     found = session(model).run(None, {"x": rows})[0]
     np.testing.assert_allclose(found, rows @ blocks.values.T + 2, rtol=1e-4, atol=1e-4)
     assert "w" not in {tensor.name for tensor in model.graph.initializer}
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_largest_value_of_either_sign_is_exact_when_steps_are_symmetric(bits):
+    """2^b - 1 of the codes stand evenly around the middle, (2^b - 2) / 2 steps on each side."""
+    blocks = np.array([[0.3, 2.8, -1.1, 0.0], [0.3, -2.8, 1.1, 0.0]], np.float32)
+    found = round_nearest(blocks, bits, 4, symmetric=True)
+    side = 2 ** (bits - 1) - 1
+    assert (found.zeros == side + 1).all()
+    assert found.codes[:, 0, 1].tolist() == [2 * side + 1, 1]
+    np.testing.assert_allclose(found.scales, 2.8 / side, rtol=1e-6)
+    np.testing.assert_allclose(found.values[:, 1], [2.8, -2.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("unit", [2.0**-8, 2.0**8])
+def test_half_quadratic_gives_the_same_codes_when_weights_are_in_another_unit(unit, symmetric):
+    """|W|^(p - 1) / beta, with beta in units of |W|^(p - 2), is a weight again: what may stay scales with the rest."""
+    given_weight = weight(32, 128)
+    plain = round_half_quadratic(given_weight, 4, 32, symmetric=symmetric)
+    scaled = round_half_quadratic(given_weight * np.float32(unit), 4, 32, symmetric=symmetric)
+    assert (scaled.codes == plain.codes).all()
+    np.testing.assert_allclose(scaled.scales, plain.scales * unit, rtol=1e-5)

@@ -90,3 +90,27 @@ def test_mse_has_the_least_error_of_all_methods(tailed):
 def test_percentile_keeps_at_least_its_share(values, percentile):
     low, high = value_range(seen(values), "percentile", percentile)
     assert ((values >= low) & (values <= high)).mean() >= percentile / 100 - 1e-9
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_mse_cuts_the_outlier_and_keeps_the_bulk_when_only_one_side_has_a_tail(sign):
+    """Even values from -10 to 0 and an outlier at 30; an end at h costs ((10 + h) / 255)^2 / 12 + (30 - h)^2 / n."""
+    count = 400_000
+    values = sign * np.append(np.linspace(-10, 0, count), 30.0)
+    rounding, clipping = 1 / (12 * 255**2), 1 / count
+    best = (30 * clipping - 10 * rounding) / (rounding + clipping)
+    low, high = sorted(abs(end) for end in value_range(seen(values), "mse"))
+    assert low == pytest.approx(10, rel=0.05)
+    assert high == pytest.approx(best, rel=0.1)  # a shallow minimum on a grid of ends
+
+
+def test_entropy_gives_one_side_all_levels_when_there_is_no_other():
+    """Counts that are equal over eight bins each: 256 levels lose nothing, 128 lose more than the thin tail has."""
+    run = np.arange(2048) // 8
+    counts = np.where(run % 2, 100, 1)
+    counts[1024:] = np.where(run[1024:] % 2, 2, 1)
+    values = np.repeat(np.arange(2048) + 0.5, counts)
+    assert value_range(seen(values), "entropy") == (0.0, values.max())
+    low, high = value_range(seen(np.concatenate([values, -values])), "entropy")
+    assert low == -high
+    assert 1000 < high < 1100

@@ -47,3 +47,24 @@ def test_schedule_rises_to_one_and_falls_to_zero(warmup, steps):
     top = factors.index(max(factors))
     assert factors[: top + 1] == sorted(factors[: top + 1])
     assert factors[top:] == sorted(factors[top:], reverse=True)
+
+
+def test_schedule_starts_with_a_first_step_above_zero_when_there_is_a_warm_up():
+    """Of 100 steps 10 warm up: 1/11, 2/11 ... 10/11, and the eleventh is at the peak."""
+    factors = [optimization._cosine(i / 100, 0.1, 1 / 100) for i in range(11)]
+    assert factors == pytest.approx([i / 11 for i in range(1, 12)])
+
+
+@pytest.mark.parametrize(("optimizer", "strength"), [("adamw", 1.0), ("sgd", 1.9)])
+def test_weights_decay_and_biases_and_normalisation_do_not(optimizer, strength):
+    """Without gradients a step takes lr * weight_decay off; with Nesterov momentum of 0.9 it is 1.9 times that."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    config = TrainingConfig(optimizer=optimizer, lr=0.1, weight_decay=0.5)
+    run = optimization.Run(net, None, config, None, torch.device("cpu"), 1)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    run.optimizer.step()
+    for name, p in net.named_parameters():
+        left = 1 - 0.1 * 0.5 * strength if name in ("0.weight", "3.weight") else 1.0
+        torch.testing.assert_close(p.detach(), before[name] * left)

@@ -275,3 +275,18 @@ def test_channels_inside_of_blocks_go_when_removing_others_would_not_be_masking_
         for channel in set(range(24)) - set(kept):
             model.first.weight[channel], model.first.bias[channel] = 0, 0
     assert torch.allclose(pruned(context.sample(2)), model(context.sample(2)), atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_model_recovers_after_every_round_but_the_last(model, context, monkeypatch, steps):
+    sample = context.sample(1)
+    taught = []
+
+    def teach(config, pruned, *_):
+        taught.append((config.epochs, count_macs(pruned, sample)))
+
+    monkeypatch.setattr(Distill, "teach", teach)
+    pruned, _ = StructuredPrune(macs=0.4, round_to=2, steps=steps, recover_epochs=2).apply(model, context)
+    macs = [*(left for _, left in taught), count_macs(pruned, sample)]
+    assert [epochs for epochs, _ in taught] == [2] * (steps - 1)
+    assert macs == sorted(set(macs), reverse=True)
