@@ -11,7 +11,7 @@ RUNTIME ?=
 MAX_TRAIN_TIME ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz rings clean
+.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz mutants rings clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,14 @@ fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT
 	  $(if $(RESUME),--resume '$(RESUME)/tampering.jsonl')
 	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0) \
 	  $(if $(RESUME),--resume '$(RESUME)/hostile.jsonl')
+
+.venv/mutants.stamp: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,mutants]'
+	@touch $@
+
+mutants: .venv/mutants.stamp ## change the arithmetic and list what no test notices: [FILES='certify/attest/*' COUNT=20 SEED=0 MINUTES=60]; a report, no gate
+	@$(BIN)/python tests/mutants/mutants.py --files '$(or $(FILES),*)' --count $(or $(COUNT),20) --seed $(or $(SEED),0) \
+	  --minutes $(or $(MINUTES),60)
 
 rings: .venv/dev.stamp ## install the base ring and let it judge a file: [PYTHONS='python3.10 python3.13']
 	@$(BIN)/python tests/rings/rings.py $(PYTHONS)

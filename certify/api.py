@@ -10,19 +10,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.assessments.efficiency.grade import Grade, grade
+from certify.attest import certificate
+from certify.attest.certificate import LINEAGE_NAME, Certificate
+from certify.attest.issue import issue
+from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.subject import baseline_name, subject_name
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
+from certify.core.folders import state_folder
 from certify.core.progress import Progress, Silent
+from certify.data import Dataset, Preprocess, load
+from certify.data.contract_slot import normalise, stored_contract
+from certify.measure.experiment import measure
+from certify.measure.plan import Plan
+from certify.measure.windows import MeasurementStopped, window_line
+from certify.present.label.sidecars import write_label
+from certify.present.report import report
+from certify.profiling import profile_workloads
 
 if TYPE_CHECKING:
-    from certify.assessments.efficiency.edition import Edition
-    from certify.assessments.efficiency.grade import Grade
     from certify.assessments.efficiency.profile import Profile
-    from certify.attest.certificate import Certificate
-    from certify.attest.keys import SigningKey
     from certify.core.evidence import Evidence
-    from certify.data import Dataset, Preprocess
-    from certify.measure.plan import Plan
     from certify.profiled import Profiled
 
 PARTIAL_NAME = "evidence.partial.jsonl"
@@ -60,8 +70,6 @@ class Result:
 
     def report(self) -> str:
         """Everything about it as one self-contained HTML page, as :func:`certify.report` draws it."""
-        from certify.present.report import report
-
         return report(self.model)
 
     def __repr__(self) -> str:
@@ -120,14 +128,6 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    from certify.assessments.efficiency.edition import load_edition
-    from certify.assessments.efficiency.grade import grade
-    from certify.attest.certificate import LINEAGE_NAME
-    from certify.attest.issue import issue
-    from certify.attest.keys import load_or_create
-    from certify.attest.subject import baseline_name, subject_name
-    from certify.present.label.sidecars import write_label
-
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     contract = _contract(candidate, preprocess)
@@ -199,10 +199,6 @@ def profile(
     Raises:
         LeanmarkError: as :func:`certify` does.
     """
-    from certify.core.folders import state_folder
-    from certify.measure.plan import Plan
-    from certify.profiling import profile_workloads
-
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
     contract = _contract(sources[-1], preprocess)
     contracts = [*(_contract(other, None, default=contract) for other in sources[:-1]), contract]
@@ -215,8 +211,6 @@ def profile(
 @contextlib.contextmanager
 def _keeping_windows(folder: Path) -> Iterator[None]:
     """Write the finished windows of a measurement that stops before its time, and say where they are."""
-    from certify.measure.windows import MeasurementStopped, window_line
-
     path = folder / PARTIAL_NAME
     try:
         yield
@@ -245,11 +239,6 @@ def _measure(
     Whether a model that was not ``made_here`` has seen the test samples can't be known: that the other parts of these
     data do not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
-    from certify.data import load
-    from certify.data.contract_slot import normalise
-    from certify.measure.experiment import measure
-    from certify.measure.plan import Plan
-
     plan = plan or Plan()
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
@@ -262,9 +251,6 @@ def _measure(
 
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
     """The preprocessing contract of a model: the given one, the one in the file, or the default; never a guess."""
-    from certify.data import Preprocess
-    from certify.data.contract_slot import stored_contract
-
     if isinstance(given, Preprocess):
         return given
     if given is not None:
@@ -281,8 +267,6 @@ def _contract(model: Path, given: Preprocess | str | Path | None, default: Prepr
 
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
-    from certify.attest import certificate
-
     papers = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
     names = (*models, *papers, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from certify.assessments.efficiency.edition import load_edition
 from certify.attest.certificate import Certificate
 from certify.attest.subject import baseline_name, subject_digests
 from certify.core.errors import CertificateError, UsageError
 from certify.core.progress import Progress, Silent
+from certify.data import Dataset, Preprocess, load
+from certify.data.contract_slot import stored_contract
+from certify.measure.experiment import measure
+from certify.measure.plan import Plan
 
 if TYPE_CHECKING:
     from certify.core.evidence import Evidence
-    from certify.data import Dataset
-    from certify.measure.plan import Plan
 
 
 def remeasure(
@@ -42,12 +45,6 @@ def remeasure(
         DataError: the data can't be read, or are not the samples that were scored.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    from certify.assessments.efficiency.edition import load_edition
-    from certify.data import Preprocess, load
-    from certify.data.contract_slot import stored_contract
-    from certify.measure.experiment import measure
-    from certify.measure.plan import Plan
-
     predicate = certificate.predicate
     baseline = path.parent / baseline_name(path)
     if not baseline.is_file():

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import derive
 from certify.attest.certificate import Certificate
 from certify.attest.checks_sidecars import NOT_DERIVABLE, find_evidence
 from certify.attest.countersignature import EVIDENCE_SUFFIX, countersignature_files, read_countersignature
 from certify.attest.keys import PublicKey
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
+from certify.attest.remeasurement import compare_measurements
 from certify.attest.statement import grade_json
 from certify.attest.verification import Check, Verification
 from certify.attest.verify import verify
@@ -19,9 +23,6 @@ from certify.core import exit_codes
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import read_evidence
-
-if TYPE_CHECKING:
-    from certify.assessments.efficiency.edition import Edition
 
 __all__ = ["Audit", "audit"]
 
@@ -128,10 +129,6 @@ def audit(
         NotDerivedError: the evidence is missing or can't be read.
         CertificateError: there is no certificate that can be read, or nothing follows from the evidence.
     """
-    from certify.assessments.efficiency.edition import load_edition
-    from certify.assessments.efficiency.grade import grade
-    from certify.assessments.efficiency.profile import derive
-
     verification = verify(path, certificate, evidence, trust)
     signed = verification.certificate
     if signed is None:
@@ -168,8 +165,6 @@ def audit(
 
 def _countersignatures(path: Path, certificate: Certificate, first: Evidence, edition: Edition) -> Iterator[Check]:
     """Compare both measurements again, for each statement of another with its evidence beside it."""
-    from certify.attest.remeasurement import compare_measurements
-
     for file in countersignature_files([path.parent]):
         evidence = file.with_suffix(EVIDENCE_SUFFIX)
         if not evidence.is_file():

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from certify.assessments.efficiency.profile import Profile
 from certify.attest.envelope import Envelope, parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import parse_statement
@@ -18,9 +19,6 @@ from certify.core.registry import provided
 from certify.core.schema import validate
 from certify.model_file.model_file import kind_of, open_model
 from certify.model_file.onnx_file.seal import MAX_CERTIFICATE_BYTES
-
-if TYPE_CHECKING:
-    from certify.assessments.efficiency.profile import Profile
 
 CERTIFICATE_NAME = "certificate.json"
 EVIDENCE_NAME = "evidence.jsonl"
@@ -118,8 +116,6 @@ class Certificate:
     @property
     def profile(self) -> Profile:
         """The signed estimates and guards."""
-        from certify.assessments.efficiency.profile import Profile
-
         return Profile.from_json(self.predicate["profile"])
 
     def _repr_svg_(self) -> str:

@@ -8,10 +8,12 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rfc8785
 
+from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import derive
 from certify.attest.certificate import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.attest.checks_facts import check_facts
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
@@ -23,10 +25,8 @@ from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.files import sha256_file
 from certify.core.registry import provided
+from certify.data.dataset import samples_digest
 from certify.model_file.model_file import ModelFile, open_model
-
-if TYPE_CHECKING:
-    from certify.assessments.efficiency.edition import Edition
 
 MAX_EVIDENCE_BYTES = 128 << 20
 CLOCKS_DIFFER = datetime.timedelta(minutes=10)
@@ -68,8 +68,6 @@ def beside(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _edition(certificate: Certificate) -> tuple[Edition | None, Check]:
-    from certify.assessments.efficiency.edition import load_edition
-
     stated = certificate.predicate["edition"]
     try:
         edition = load_edition(stated["name"])
@@ -145,8 +143,6 @@ def _read_evidence(certificate: Certificate, path: Path) -> tuple[Evidence | Non
 
 def _test_set_check(evidence: Evidence) -> Check:
     """Whether the scored samples, taken together, are the test set that the header names."""
-    from certify.data.dataset import samples_digest
-
     name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
     if not {"test_samples", "test_digest"} <= set(stated):
         return Check(name, "fail", "The evidence does not say what the test set is.")
@@ -173,9 +169,6 @@ def _header_check(certificate: Certificate, evidence: Evidence) -> Check:
 
 def _derive_again(certificate: Certificate, evidence: Evidence | None, edition: Edition) -> Iterator[Check]:
     """Profile from the evidence, then grade from the profile (from the signed one where there is no evidence)."""
-    from certify.assessments.efficiency.grade import grade
-    from certify.assessments.efficiency.profile import derive
-
     try:
         profile = signed = certificate.profile
         if evidence is not None:

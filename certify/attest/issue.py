@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import rfc8785
 
+from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import derive
 from certify.attest.certificate import (
     CERTIFICATE_NAME,
     EVIDENCE_NAME,
@@ -66,10 +69,6 @@ def issue(
         UsageError: there is no edition of that name.
         CertificateError: the evidence is about another file, or something does not fit its schema.
     """
-    from certify.assessments.efficiency.edition import load_edition
-    from certify.assessments.efficiency.grade import grade
-    from certify.assessments.efficiency.profile import derive
-
     with open_model(candidate_normalised) as model:
         digests, metadata = _check_measured(model, evidence, preprocess)
     constants = load_edition(edition or evidence.header.edition)

@@ -6,8 +6,11 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.grade import Grade, grade
+from certify.assessments.efficiency.profile import Profile, derive
 from certify.attest.audit import Audit, audit
 from certify.attest.certificate import LINEAGE_NAME, Certificate
 from certify.attest.checks_sidecars import NOT_DERIVABLE
@@ -17,11 +20,8 @@ from certify.attest.statement import grade_json
 from certify.attest.subject import subject_name
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import copy
+from certify.data.preprocess import Preprocess
 from certify.model_file.model_file import open_model
-
-if TYPE_CHECKING:
-    from certify.assessments.efficiency.grade import Grade
-    from certify.assessments.efficiency.profile import Profile
 
 __all__ = ["Regrade", "issue_regrade", "regrade"]
 
@@ -71,10 +71,6 @@ def regrade(
         UsageError: there is no such edition, or no evidence.
         CertificateError: the certificate does not hold by its own edition, or nothing follows from the evidence.
     """
-    from certify.assessments.efficiency.edition import load_edition
-    from certify.assessments.efficiency.grade import grade
-    from certify.assessments.efficiency.profile import derive
-
     constants = load_edition(edition)
     audited = audit(path, certificate, evidence, trust)
     if not audited.agrees:
@@ -99,8 +95,6 @@ def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
         UsageError: the folder is the first certificate's, or a paper that it names does not lie beside the model.
         CertificateError: the model's bytes are not those that were measured.
     """
-    from certify.data.preprocess import Preprocess
-
     path, first = found.audit.path, found.audit.certificate
     home = path.parent
     if out.resolve() == home.resolve():

@@ -168,7 +168,7 @@ def test_finished_windows_are_kept_when_a_measurement_stops(
     def stopping(*files, **settings):
         raise MeasurementStopped("The worker of the candidate was killed by SIGKILL.", evidence.windows[:finished])
 
-    monkeypatch.setattr("certify.measure.experiment.measure", stopping)
+    monkeypatch.setattr("certify.api.measure", stopping)
     with pytest.raises(MeasurementStopped, match="SIGKILL") as stopped:
         certify.certify(
             theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}",

@@ -1,96 +1,247 @@
-"""The houses and the one arrow: compress may import certify, never the other way round."""
+"""The packages and the arrows between them: who may import whom, function-level imports included."""
 
 from __future__ import annotations
 
 import ast
+import functools
+import graphlib
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+GROUND = frozenset({"certify.core"})
+"""What every other part may import; its modules must not form a cycle among themselves either."""
+
+ARROWS: dict[str, set[str]] = {
+    "certify.model_file": set(),
+    "certify.data": {"certify.model_file"},
+    # Measuring and attesting stand side by side, with no arrow between them.
+    "certify.measure": {"certify.data", "certify.model_file"},
+    "certify.assessments.efficiency": set(),
+    "certify.attest": {"certify.assessments.efficiency", "certify.data", "certify.model_file"},
+    "certify.present": {"certify.assessments.efficiency", "certify.attest"},
+    "certify.export": {"certify.present"},
+    "certify.comparison": {"certify.attest", "certify.present"},
+    "certify.profiled": {"certify.assessments.efficiency", "certify.present"},
+    "certify.profiling": {
+        "certify.assessments.efficiency", "certify.data", "certify.measure", "certify.present", "certify.profiled",
+    },
+    "certify.remeasure": {"certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure"},
+    "certify.api": {
+        "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure", "certify.present",
+        "certify.profiling",
+    },
+    "certify.cli": {
+        "certify.api", "certify.assessments.efficiency", "certify.attest", "certify.comparison", "certify.data",
+        "certify.export", "certify.measure", "certify.model_file", "certify.present", "certify.profiled",
+        "certify.profiling", "certify.remeasure",
+    },
+    "certify": set(),
+    # The maker is one part here; test_compress.py holds the arrows inside of it.
+    "compress": {
+        "certify.api", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure",
+        "certify.model_file",
+    },
+    "compress.cli": {"certify.cli", "certify.data", "compress"},
+}  # fmt: skip
+"""What each part may import besides itself and GROUND; a module is of the longest name here that it begins with."""
+
+TYPE_ONLY: dict[str, set[str]] = {
+    "certify.export": {"certify.attest"},
+    "certify.api": {"certify.profiled"},
+    "certify": {
+        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.measure", "certify.present",
+    },
+}  # fmt: skip
+"""What a part may import under TYPE_CHECKING in addition: an annotation loads nothing."""
+
+FUNCTION_LEVEL = {"certify": 2, "compress": 0}
+"""Most imports of own modules inside functions, outside of package doors (``__init__.py``) and ``cli`` folders."""
+
+DOOR = {"certify", "certify.__version__"}
+"""What anybody may take from the door: the version, or the package to find it in."""
+
 HEAVY = {"torch", "torchvision", "torch_pruning", "onnxscript", "pynvml", "openvino"}
-ADAPTERS = {"certify/measure/runtimes", "certify/measure/meters"}
-"""The only folders of the referee in which a device's or a runtime's library may be imported, inside functions."""
+ADAPTERS = ("certify.measure.runtimes", "certify.measure.meters")
+"""The only packages of the referee in which a device's or a runtime's library may be imported, inside functions."""
 
 PURE_FORBIDDEN = {"time", "datetime", "random", "os", "subprocess", "socket", "onnxruntime", "pynvml", "psutil"}
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+@dataclass(frozen=True)
+class Import:
+    """One imported name, and whether it is loaded with the ``module``, in a ``function``, or for a ``type`` only."""
+
+    name: str
+    when: str
+    line: int
+
+    @property
+    def top(self) -> str:
+        return self.name.split(".")[0]
 
 
-def imported(tree: ast.AST) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module)
-    return names
+def read_imports(source: str, package: str = "") -> list[Import]:
+    """All imports of a source text; ``from a import b`` gives ``a.b``, relative ones start at ``package``."""
+    return list(_walk(ast.parse(source), package.split("."), "module"))
 
 
-def top_level(tree: ast.Module) -> set[str]:
-    body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return imported(ast.Module(body=body, type_ignores=[]))
+def _walk(node: ast.AST, package: list[str], when: str) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, when, child.lineno) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            start = package[: len(package) - child.level + 1] if child.level else []
+            base = ".".join([*start, *([child.module] if child.module else [])])
+            yield from (Import(f"{base}.{alias.name}", when, child.lineno) for alias in child.names)
+        elif isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from _walk(ast.Module(child.body, []), package, "type")
+            yield from _walk(ast.Module(child.orelse, []), package, when)
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and when == "module":
+            yield from _walk(child, package, "function")
+        else:
+            yield from _walk(child, package, when)
 
 
-def tops(names: set[str]) -> set[str]:
-    return {name.split(".")[0] for name in names}
+@functools.cache
+def tree(package: str) -> dict[str, list[Import]]:
+    """Imports of all modules of a top package, by module; a door goes by its package's name with ``.__init__``."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts)] = read_imports(path.read_text(), ".".join(parts[:-1]))
+    assert len(found) > 50
+    return found
 
 
-@pytest.mark.parametrize("path", modules("certify"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_certify_does_not_import_compress(path: Path) -> None:
-    assert "compress" not in tops(imported(ast.parse(path.read_text())))
+def part_of(name: str) -> str | None:
+    """The line of the table that a module or a name in it belongs to."""
+    known = [part for part in (*ARROWS, *GROUND) if name == part or name.startswith(part + ".")]
+    return max(known, key=len, default=None)
 
 
-@pytest.mark.parametrize("path", modules("certify"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_certify_imports_device_libraries_only_inside_adapters(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    assert not HEAVY & tops(top_level(tree))
-    if not any(str(path.relative_to(ROOT)).startswith(folder) for folder in ADAPTERS):
-        assert not HEAVY & tops(imported(tree))
+def listed(lines: list[str]) -> str:
+    return "\n  ".join(["", *lines])
 
 
-@pytest.mark.parametrize("path", modules("certify/assessments/efficiency"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_judging_modules_touch_no_clock_and_no_device(path: Path) -> None:
-    assert not PURE_FORBIDDEN & tops(imported(ast.parse(path.read_text())))
+def offending(package: str, wrong: set[str], whens: tuple[str, ...] = ("module", "function", "type")) -> list[str]:
+    """Imports of a package's modules whose top name is one of those, as "module:line -> name"."""
+    return [
+        f"{module}:{each.line} -> {each.name}"
+        for module, imports in {**tree("certify"), **tree("compress")}.items()
+        for each in imports
+        if f"{module}.".startswith(package + ".") and each.top in wrong and each.when in whens
+    ]
 
 
-@pytest.mark.parametrize("path", modules("certify/assessments/efficiency"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_judging_modules_do_not_import_measuring_or_sealing(path: Path) -> None:
-    names = imported(ast.parse(path.read_text()))
-    assert not {n for n in names if n.startswith(("certify.measure", "certify.attest", "certify.cli", "certify.api"))}
+def test_imports_are_told_apart_when_a_source_has_all_kinds() -> None:
+    source = """
+import a.b
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from c import D
+else:
+    import e
+try:
+    from . import f
+except ImportError:
+    from ..g import h
+class K:
+    import l
+    def m(self):
+        from n import o
+        if TYPE_CHECKING:
+            import p
+"""
+    found = {each.name: each.when for each in read_imports(source, "top.sub")}
+    del found["typing.TYPE_CHECKING"]
+    assert found == {
+        "a.b": "module", "c.D": "type", "e": "module", "top.sub.f": "module", "top.g.h": "module", "l": "module",
+        "n.o": "function", "p": "type",
+    }  # fmt: skip
 
 
-def test_import_arrows_inside_each_house_have_no_cycle() -> None:
-    order = {
-        "certify.core.errors": 0,
-        "certify.assessments.efficiency": 1,
-        "certify.data": 1,
-        "certify.model_file.onnx_graph": 1,
-        "certify.core.schema": 1,
-        "certify.present": 2,
-        "certify.attest": 2,
-        "certify.measure": 3,
-        "certify.export": 3,
-        "certify.comparison": 3,
-        "certify.api": 4,
-        "certify.cli": 5,
-    }
+def test_certify_does_not_import_compress() -> None:
+    wrong = offending("certify", {"compress"})
+    assert not wrong, listed(wrong)
 
-    def rank(name: str) -> int | None:
-        return next((order[key] for key in order if name == key or name.startswith(key + ".")), None)
 
-    upward = []
-    for path in modules("certify"):
-        own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for name in top_level(ast.parse(path.read_text())):
-            here, there = rank(own), rank(name)
-            if here is not None and there is not None and there > here:
-                upward.append(f"{own} -> {name}")
-    assert not upward
+def test_certify_imports_device_libraries_only_inside_adapters() -> None:
+    early = offending("certify", HEAVY, ("module",))
+    outside = [line for line in offending("certify", HEAVY) if not line.startswith(tuple(f"{a}." for a in ADAPTERS))]
+    assert not early + outside, listed(early + outside)
+
+
+def test_judging_modules_touch_no_clock_and_no_device() -> None:
+    wrong = offending("certify.judge", PURE_FORBIDDEN)
+    assert not wrong, listed(wrong)
+
+
+def test_judging_modules_do_not_import_measuring_or_sealing() -> None:
+    far = ("certify.measure", "certify.certificate", "certify.cli", "certify.api")
+    wrong = [line for line in offending("certify.judge", {"certify"}) if line.split(" -> ")[1].startswith(far)]
+    assert not wrong, listed(wrong)
+
+
+@pytest.mark.parametrize("package", ["certify", "compress"])
+def test_imports_follow_the_arrows_of_the_table(package: str) -> None:
+    wrong = []
+    for module, imports in tree(package).items():
+        here = part_of(module) or package
+        for each in imports:
+            there = part_of(each.name)
+            if there in (None, here) or there in GROUND or each.name in DOOR:
+                continue
+            if there in ARROWS[here] or (each.when == "type" and there in TYPE_ONLY.get(here, set())):
+                continue
+            wrong.append(f"{module}:{each.line} -> {each.name} ({each.when})")
+    assert not wrong, f"neither in ARROWS nor, for types, in TYPE_ONLY:{listed(wrong)}"
+
+
+def test_table_has_no_cycle_and_no_arrow_that_nothing_takes() -> None:
+    taken: dict[str, set[str]] = {part: set() for part in (*ARROWS, *GROUND)}
+    for module, imports in {**tree("certify"), **tree("compress")}.items():
+        here = part_of(module) or ""
+        taken[here] |= {there for each in imports if (there := part_of(each.name)) and there != here}
+    ground = {part: taken[part] for part in GROUND}
+    tuple(graphlib.TopologicalSorter({**ARROWS, **ground}).static_order())  # raises CycleError
+    unused = [
+        f"{here} -> {there}"
+        for table in (ARROWS, TYPE_ONLY)
+        for here, arrows in table.items()
+        for there in sorted(arrows - taken[here])
+    ]
+    assert not unused, f"delete these arrows from the table:{listed(unused)}"
+
+
+def test_every_part_of_certify_has_a_line_in_the_table() -> None:
+    folders = {path.parent.name for path in (ROOT / "certify").glob("*/__init__.py")} - {"assessments"}
+    folders |= {f"assessments.{path.parent.name}" for path in (ROOT / "certify/assessments").glob("*/__init__.py")}
+    loose = {path.stem for path in (ROOT / "certify").glob("*.py")} - {"__init__"}
+    missing = {f"certify.{name}" for name in folders | loose} ^ {n for n in (*ARROWS, *GROUND) if n[:8] == "certify."}
+    assert not missing, listed(sorted(missing))
+
+
+@pytest.mark.parametrize("package", FUNCTION_LEVEL)
+def test_function_level_imports_of_own_modules_do_not_become_more(package: str) -> None:
+    lines = Counter(
+        module
+        for module, imports in tree(package).items()
+        if not module.endswith(".__init__") and ".cli." not in module
+        for line in {each.line for each in imports if each.when == "function" and each.top in FUNCTION_LEVEL}
+    )
+    count, most = sum(lines.values()), FUNCTION_LEVEL[package]
+    assert count <= most, (
+        f"{package} has {count} imports of own modules inside functions and may have {most}: move the new one to the "
+        f"top of its module. When the number falls, lower FUNCTION_LEVEL to it.{listed([str(lines)])}"
+    )
 
 
 def test_import_certify_loads_neither_torch_nor_pynvml() -> None:

@@ -31,8 +31,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
         calls.update(zip(names, arguments, strict=True), **named)
         return evidence
 
-    monkeypatch.setattr("certify.measure.experiment.measure", measure)
-    monkeypatch.setattr("certify.data.load", lambda *_, **__: calls["dataset"])
+    monkeypatch.setattr("certify.remeasure.measure", measure)
+    monkeypatch.setattr("certify.remeasure.load", lambda *_, **__: calls["dataset"])
     return calls
 
 

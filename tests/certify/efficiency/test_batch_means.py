@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import ModuleType
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.core.statistics.batch_means import batch_rule, half_widths, mean_interval
@@ -127,6 +129,18 @@ def test_blocks_needed_stays_within_bounds_when_noise_is_extreme(edition: Editio
     assert blocks_needed(1e100 * rng.standard_normal(10), 0.05, 10, 500, edition.plan) == 500
     assert blocks_needed(rng.standard_normal(10), 1e-300, 10, 500, edition.plan) == 500
     assert blocks_needed(rng.standard_normal(10), 0.05, 10, 7, edition.plan) == 7
+
+
+@pytest.mark.parametrize("half_width", [0.05, 0.2, 0.5])
+def test_blocks_needed_is_the_least_number_that_brings_the_ratio_to_the_wanted_width(
+    half_width: float, edition: Edition
+) -> None:
+    """Stein 1945 on logarithms: the ratio's upper end, exp(t s / sqrt(n)), is at most 1 + half_width above it."""
+    independent = dataclasses.replace(edition, batch_factor=0.0, assumed_autocorrelation=0.0)
+    pilot = 0.4 * np.random.default_rng(3).standard_normal(10)
+    spread = stats.t.ppf(0.5 + edition.confidence / 2, 9) * pilot.std(ddof=1)
+    wanted = next(n for n in range(1, 10**6) if math.exp(spread / math.sqrt(n)) <= 1 + half_width)
+    assert blocks_needed(pilot, half_width, 1, 10**6, independent) == wanted
 
 
 @given(st.floats(0.001, 0.5), st.floats(1.01, 3.0))

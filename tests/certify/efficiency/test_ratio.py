@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import CertificateError
@@ -107,6 +108,21 @@ def test_quotient_widens_with_either_side_when_means_are_uncertain() -> None:
     assert one.high == pytest.approx(0.5 * math.exp(2.570582 * 0.05), rel=1e-6)
     assert both.high / both.value > one.high / one.value
     assert quotient_estimate(sure, dataclasses.replace(sure, mean=0.0), 0.95, EvidenceLevel.COUNTER) is None
+
+
+def test_quotient_takes_the_degrees_of_welch_and_satterthwaite_when_sides_differ() -> None:
+    """Welch 1947: df = (a + b)^2 / (a^2 / df_a + b^2 / df_b) for two squared standard errors, here relative ones."""
+    few = MeanInterval(4.0, 0.9, 0.2, 3.0, 8, 4)  # relative standard error 0.05
+    many = MeanInterval(2.0, 0.1, 0.06, 20.0, 30, 21)  # relative standard error 0.03
+    degrees = (0.0025 + 0.0009) ** 2 / (0.0025**2 / 3 + 0.0009**2 / 20)
+    assert 3 < degrees < 23
+    width = stats.t.ppf(0.975, degrees) * math.sqrt(0.0025 + 0.0009)
+    for above, below in ((few, many), (many, few)):
+        found = quotient_estimate(above, below, 0.95, EvidenceLevel.COUNTER)
+        assert found is not None
+        assert found.value == above.mean / below.mean
+        assert math.log(found.high / found.value) == pytest.approx(width, rel=1e-9)
+        assert math.log(found.value / found.low) == pytest.approx(width, rel=1e-9)
 
 
 @pytest.mark.parametrize("change", [{"inferences": 0}, {"duration_s": 0.0}, {"energy_j": math.inf}, {"cpu_s": 1e40}])

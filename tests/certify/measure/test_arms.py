@@ -55,6 +55,18 @@ def test_workers_live_longer_when_starting_them_takes_longer(
     assert blocks_a_start(start_s, 4.2, 10, limit_s, edition.plan) == blocks
 
 
+@pytest.mark.parametrize("start_s", [0.9, 5.0, 11.0, 25.0, 55.0])
+def test_workers_live_as_long_as_gives_the_narrowest_interval_for_the_time(start_s: float) -> None:
+    """Cochran 1977, chapter 10: variance (1 + 1 / r) / processes, with as many processes as the time has room for."""
+    block_s = 1.0
+
+    def variance(blocks: int) -> float:
+        return (1 + 1 / blocks) * (start_s + blocks * block_s)
+
+    best = min(range(1, 40), key=variance)
+    assert blocks_a_start(start_s, block_s, 2500, 1e9, EDITION) == best
+
+
 @pytest.mark.parametrize(("window_s", "start_s", "blocks"), [(0.05, 0.2, 40), (1.0, 0.8, 12), (5.0, 2.0, 10)])
 def test_null_run_has_as_many_blocks_as_fit_its_time(
     edition: Edition, tmp_path: Path, window_s: float, start_s: float, blocks: int

@@ -33,6 +33,15 @@ def test_steal_and_foreign_shares_are_those_of_the_window(tmp_path: Path) -> Non
     assert found["idle_workers_cpu_s"] == 0.1
 
 
+def test_processors_are_not_busy_when_they_wait_for_a_disk(tmp_path: Path) -> None:
+    """The fields of proc(5): user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice."""
+    _write(tmp_path, "proc/stat", "cpu  7 20 300 4000 50000 11 13 17 3 2\ncpu0 7 20 300 4000 50000 11 13 17 3 2\n")
+    snapshot = Host(tmp_path, ticks_per_s=100).snapshot()
+    assert snapshot.busy_s == pytest.approx((7 + 20 + 300 + 11 + 13) / 100)
+    assert snapshot.total_s == pytest.approx((7 + 20 + 300 + 4000 + 50000 + 11 + 13 + 17) / 100)
+    assert snapshot.steal_s == pytest.approx(17 / 100)
+
+
 def test_foreign_share_is_not_negative_when_clocks_disagree(tmp_path: Path) -> None:
     _stat(tmp_path, 0, 0, 0)
     host = Host(tmp_path, ticks_per_s=100)

@@ -50,6 +50,12 @@ def test_count_is_rows_times_columns_when_a_layer_is_dense(build, transposed: in
     assert count(build(nodes, {"w": weight})).macs == 192 * 7
 
 
+def test_count_contracts_the_rows_when_the_data_are_transposed(build) -> None:
+    weights = {"shape": np.array([6, 32]), "w": np.ones((6, 7), dtype=np.float32)}
+    nodes = [make_node("Reshape", ["x", "shape"], ["a"]), make_node("Gemm", ["a", "w"], ["y"], transA=1)]
+    assert count(build(nodes, weights)).macs == 32 * 6 * 7  # (6, 32)^T times (6, 7)
+
+
 def test_count_multiplies_heads_when_activations_meet(build) -> None:
     nodes = [make_node("Transpose", ["x"], ["t"], perm=[0, 1, 3, 2]), make_node("MatMul", ["x", "t"], ["y"])]
     assert count(build(nodes, {})).macs == 3 * 8 * 8 * 8
