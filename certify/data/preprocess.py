@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
+from certify.core.feeding import by_input
 from certify.data.contract import KIND, Rules, checked_fields, kind_of, read_yaml
 from certify.data.dataset import Indices, Split
-from certify.data.feeding import by_input
 
 
 class Preprocess(abc.ABC):

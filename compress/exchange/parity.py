@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from certify.core.errors import ModelError
-from certify.data.feeding import by_input
+from certify.core.feeding import by_input
 
 MAX_RELATIVE_DIFFERENCE = 1e-3
 """Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for

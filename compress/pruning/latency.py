@@ -23,9 +23,9 @@ import torch
 from torch import nn
 
 from certify.core.estimate import Estimate
+from certify.core.feeding import by_input
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.data import Preprocess
-from certify.data.feeding import by_input
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord
 from compress.exchange.onnx_export import export

@@ -180,13 +180,13 @@ def test_certify_imports_device_libraries_only_inside_adapters() -> None:
 
 
 def test_judging_modules_touch_no_clock_and_no_device() -> None:
-    wrong = offending("certify.judge", PURE_FORBIDDEN)
+    wrong = offending("certify.assessments", PURE_FORBIDDEN)
     assert not wrong, listed(wrong)
 
 
 def test_judging_modules_do_not_import_measuring_or_sealing() -> None:
-    far = ("certify.measure", "certify.certificate", "certify.cli", "certify.api")
-    wrong = [line for line in offending("certify.judge", {"certify"}) if line.split(" -> ")[1].startswith(far)]
+    far = ("certify.measure", "certify.attest", "certify.cli", "certify.api")
+    wrong = [line for line in offending("certify.assessments", {"certify"}) if line.split(" -> ")[1].startswith(far)]
     assert not wrong, listed(wrong)
 
 

@@ -60,8 +60,8 @@ class Forger:
     def __init__(self, folder: Path) -> None:
         import onnx
 
-        self._papers = fixtures("certify/certificate/conftest")
-        self._synthetic = fixtures("certify/judge/synthetic")
+        self._papers = fixtures("certify/attest/conftest")
+        self._synthetic = fixtures("certify/efficiency/synthetic")
         onnx.save(self._papers.build_model(), folder / "foreign.onnx")
         self._model = folder / "candidate.onnx"
         normalise(folder / "foreign.onnx", self._model, self._papers.contract())

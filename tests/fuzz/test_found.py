@@ -120,7 +120,7 @@ def test_recipe_is_refused_when_a_number_is_larger_than_json_holds(number: str) 
 
 def program(folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
     """A small program with one member of its archive changed."""
-    write_program = fixtures("certify/certificate/test_subject").write_program
+    write_program = fixtures("certify/attest/test_subject").write_program
     path, other = folder / "good.pt2", folder / "bad.pt2"
     write_program(path)
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as changed:

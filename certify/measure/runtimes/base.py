@@ -70,7 +70,7 @@ class Session(Protocol):
     """One loaded model."""
 
     def prepare(self, batch: Array) -> Any:
-        """What :meth:`run` takes for one batch, made outside the timed part (see ``certify.data.feeding``)."""
+        """What :meth:`run` takes for one batch, made outside the timed part (see ``certify.core.feeding``)."""
 
     def run(self, feed: Any) -> Array:
         """One inference; returns when it is done. The array is the caller's own."""

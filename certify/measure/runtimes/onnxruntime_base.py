@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from certify.core.errors import ModelError
-from certify.data.feeding import by_input
+from certify.core.feeding import by_input
 from certify.measure.runtimes.base import AS_IN_MODEL, Array, NodeRun, SessionOptions
 
 LEVELS = {

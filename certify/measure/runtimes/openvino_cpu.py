@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.errors import MissingExtra, ModelError
-from certify.data.feeding import by_input
+from certify.core.feeding import by_input
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 
 EXTRA = "openvino"

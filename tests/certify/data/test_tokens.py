@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.core.errors import DataError, UsageError
+from certify.core.feeding import by_input
 from certify.data import Dataset, Preprocess, TokenInput, TokenPreprocess, default_preprocess, load, overlap
 from certify.data.arrays import array_split, from_mapping
-from certify.data.feeding import by_input
 from certify.data.sequences import token_split
 
 GOOD = """\

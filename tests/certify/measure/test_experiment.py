@@ -226,7 +226,7 @@ def strained(small_pair, edition: Edition, tmp_path_factory: pytest.TempPathFact
     """Batches that do not divide the test set, a null run that can't hold, and no meter at all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        never = replace(edition.plan, null_tolerance=1e-9)
+        never = replace(edition, plan=replace(edition.plan, null_tolerance=1e-9))
         return _measure(small_pair, never, replace(SHORT, batch=7), available_meters=[])
 
 

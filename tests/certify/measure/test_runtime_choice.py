@@ -167,7 +167,7 @@ def test_workload_says_versions_and_precision_and_its_digest_holds_them() -> Non
 
 
 def test_auto_measures_real_runtimes_when_they_are_installed(small_pair, edition: Edition, tmp_path: Path) -> None:
-    few = replace(edition.plan, settings_windows=2)
+    few = replace(edition, plan=replace(edition.plan, settings_windows=2))
     values = _settle(small_pair, few).observations[0].values
     assert "onnxruntime-cpu" in values["costs"] and values["unit"] == "J"
     assert set(values["costs"]) | set(values["left_out"]) == set(runtimes.RUNTIMES)
