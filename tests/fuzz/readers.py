@@ -42,6 +42,7 @@ from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import inputs, load_model
 from certify.model_file.onnx_graph.zero_channels import zero_channels
+from certify.present.label.sidecars import label_of
 from certify.present.report import Sidecars, page
 from compress.job import recipe
 
@@ -208,7 +209,7 @@ def _draw(certificate: Certificate, sidecars: Sidecars | None = None, formats: I
     """
     lineage = None if sidecars is None else sidecars.lineage
     made: list[Callable[[], str]] = [
-        certificate.label,
+        lambda: label_of(certificate),
         *(lambda name=name: export(certificate, name, lineage).content for name in formats),  # type: ignore[misc]
     ]
     if sidecars is not None:

@@ -1,6 +1,6 @@
 """Change the arithmetic in one place at a time, and list the changes that no test notices.
 
-Run ``make mutants``, or ``python tests/mutants/mutants.py --files 'certify/core/statistics/b*' --count 50 --seed 1 --minutes 5``.
+Run ``make mutants``, or ``python tests/mutants/mutants.py --files 'certify/core/*' --count 50 --seed 1 --minutes 5``.
 ``parts.yaml`` says which files are changed and which tests should notice; of each file ``count`` changes are tried,
 drawn by ``seed``. mutmut makes the changes and runs the tests that reach them, in a copy of the tree in a temporary
 folder. It changes the bodies of functions alone: neither constants of a module nor functions with a decorator. Changes
