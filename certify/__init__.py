@@ -1,4 +1,10 @@
-"""The referee: measures, grades, seals and verifies ONNX models. Needs neither torch nor ``compress``."""
+"""The referee: measures, grades, seals and verifies ONNX models. Needs neither torch nor ``compress``.
+
+Example:
+    >>> import certify
+    >>> certify.Plan(threads=1, time_limit_s=30.0).batch
+    1
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from certify.api import Result, certify, profile
+    from certify.attest.audit import Audit, audit
     from certify.attest.verification import Verification
     from certify.attest.verify import verify
     from certify.comparison.comparison import compare
+    from certify.comparison.gate import Gate, GateResult
+    from certify.comparison.gate import evaluate_policy as gate
+    from certify.core.errors import (
+        CertificateError,
+        DataError,
+        LeanmarkError,
+        MeasureError,
+        MissingExtra,
+        ModelError,
+        NotDerivedError,
+        UsageError,
+    )
     from certify.core.estimate import Estimate, EvidenceLevel
+    from certify.data.dataset import Dataset
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
@@ -18,33 +38,62 @@ if TYPE_CHECKING:
     from certify.present.report.report import report
 
 _WHERE = {
+    "Audit": "certify.attest.audit",
+    "CertificateError": "certify.core.errors",
+    "DataError": "certify.core.errors",
+    "Dataset": "certify.data.dataset",
     "Estimate": "certify.core.estimate",
     "EvidenceLevel": "certify.core.estimate",
+    "Gate": "certify.comparison.gate",
+    "GateResult": "certify.comparison.gate",
     "ImagePreprocess": "certify.data.images",
+    "LeanmarkError": "certify.core.errors",
+    "MeasureError": "certify.core.errors",
+    "MissingExtra": "certify.core.errors",
+    "ModelError": "certify.core.errors",
+    "NotDerivedError": "certify.core.errors",
     "Plan": "certify.measure.plan",
     "Preprocess": "certify.data.preprocess",
     "Result": "certify.api",
     "TokenPreprocess": "certify.data.tokens",
+    "UsageError": "certify.core.errors",
     "Verification": "certify.attest.verification",
+    "audit": "certify.attest.audit",
     "certify": "certify.api",
     "compare": "certify.comparison.comparison",
+    "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
     "verify": "certify.attest.verify",
 }
+"""Where each public name is defined, behind a colon under another name there."""
 
 __all__ = [
+    "Audit",
+    "CertificateError",
+    "DataError",
+    "Dataset",
     "Estimate",
     "EvidenceLevel",
+    "Gate",
+    "GateResult",
     "ImagePreprocess",
+    "LeanmarkError",
+    "MeasureError",
+    "MissingExtra",
+    "ModelError",
+    "NotDerivedError",
     "Plan",
     "Preprocess",
     "Result",
     "TokenPreprocess",
+    "UsageError",
     "Verification",
     "__version__",
+    "audit",
     "certify",
     "compare",
+    "gate",
     "profile",
     "report",
     "verify",
@@ -59,7 +108,8 @@ def __getattr__(name: str) -> Any:
         return version("leanmark")
     if name not in _WHERE:
         raise AttributeError(f"module 'certify' has no attribute '{name}'")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    module, _, attribute = _WHERE[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -208,3 +208,19 @@ def test_verify_needs_no_torch_when_imported() -> None:
     code = "import sys, certify.attest.verify as v; v.verify; print('torch' in sys.modules, 'pynvml' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["False", "False"]
+
+
+OPENED = """
+import sys
+from certify.attest.verify import verify
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+assert verify(sys.argv[1]).derived
+print(sum(name == sys.argv[1] for name in opened))
+"""
+
+
+def test_verify_opens_the_model_once(folder: Path) -> None:
+    model = folder / "model.onnx"
+    done = subprocess.run([sys.executable, "-c", OPENED, str(model)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
