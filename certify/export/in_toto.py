@@ -47,7 +47,7 @@ def write(source: ExportSource) -> str:
     predicate = MessageToDict(result)
     statement = Statement([_subject(source).pb], PREDICATE_TYPE, predicate)
     statement.validate()
-    return json.dumps(MessageToDict(statement.pb), indent=2, allow_nan=False) + "\n"
+    return json.dumps(MessageToDict(statement.pb), indent=2, allow_nan=False, sort_keys=True) + "\n"
 
 
 def _result(tests: Mapping[str, list[str]]) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +236,14 @@ def test_task_is_of_texts_when_the_model_takes_tokens(
 def test_field_is_held_when_a_pattern_covers_it(path: str, held: bool) -> None:
     patterns = ("grade.text", "device", "profile.guards.*.name", "subject.*.name")
     assert is_held(tuple(path.split(".")), patterns) == held
+
+
+def test_in_toto_gives_equal_text_in_every_process(certificates: dict[str, Certificate], folder: Path) -> None:
+    (folder / "certificate.json").write_bytes(next(iter(certificates.values())).content)
+    code = (
+        "import sys; from pathlib import Path; from certify.attest.certificate import Certificate; "
+        "from certify.export import export; print(export(Certificate.read(Path(sys.argv[1])), 'in-toto', None).content)"
+    )
+    command = [sys.executable, "-c", code, str(folder / "certificate.json")]
+    texts = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)}
+    assert len(texts) == 1
