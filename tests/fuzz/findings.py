@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "judge")]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "efficiency")]
 
 from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
 from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
@@ -157,13 +157,18 @@ def _fewer_zeros(evidence: Evidence) -> Evidence:
     return replace(evidence, observations=tuple(observations))
 
 
-def table() -> Iterator[tuple[Case, bool, bool, str]]:
-    """Each case, whether it is accepted as leanmark stands and with its finding disabled, and why it is refused."""
+def table(findings: frozenset[str] | None = None) -> Iterator[tuple[Case, bool, bool, str]]:
+    """Each case, whether it is accepted as leanmark stands and with its finding disabled, and why it is refused.
+
+    Args:
+        findings: names of those that are tried; all by default.
+    """
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         stack.enter_context(own_folders(folder / "user"))
         forger = Forger(folder)
-        for number, case in enumerate(cases(forger)):
+        wanted = (case for case in cases(forger) if findings is None or case.finding in findings)
+        for number, case in enumerate(wanted):
             model = case.make(folder / str(number))
             standing, why = forger.accepts(model)
             with case.disabled():

@@ -143,8 +143,9 @@ def _other_watts(parameters: Mapping[str, Any], device: Mapping[str, Any]) -> st
     vcpus = parameters.get("vcpus")
     if row is None:
         return f"there are no watts for the provider {parameters.get('provider')!r}"
-    if not isinstance(vcpus, int | float) or vcpus < 1 or vcpus != device.get("processors_allowed", vcpus):
-        return f"{vcpus!r} vCPUs are stated, of {device.get('processors_allowed')} that the machine allowed"
+    allowed = device.get("processors_allowed")
+    if not isinstance(vcpus, int | float) or vcpus < 1 or vcpus != allowed:
+        return f"{vcpus!r} vCPUs are stated, and the machine allowed {allowed!r}"
     wanted = {"idle_w_per_vcpu": row["idle_w"], "full_w_per_vcpu": row["full_w"], "idle_w": row["idle_w"] * vcpus}
     wrong = sorted(key for key, value in wanted.items() if parameters.get(key) != value)
     return f"{', '.join(wrong)} is not what is published" if wrong else None

@@ -73,6 +73,25 @@ def _more_processors(evidence: Evidence) -> Evidence:
     return each_window(joules)(parameters(vcpus=64, idle_w=64 * idle_w)(evidence))
 
 
+def _many_threads(evidence: Evidence) -> Evidence:
+    """A workload of eight threads, which two processors could not run at once."""
+    workload = replace(evidence.header.workload, threads=8, candidate_threads=8)
+    session = {"graph_optimization": "all", "threads": 8, "providers": ["CPUExecutionProvider"], "spinning": True}
+    observed = [
+        replace(one, values={"baseline": session, "candidate": session}) if one.name == "sessions" else one
+        for one in evidence.observations
+    ]
+    header = replace(evidence.header, workload=workload)
+    busy = each_window(lambda _, w: {"threads": 8 if w.threads == 2 else w.threads, "cpu_s": 4 * w.cpu_s})(evidence)
+    return replace(busy, header=header, observations=tuple(observed))
+
+
+def _no_processors(evidence: Evidence) -> Evidence:
+    """The machine's facts without the number of processors, so that any number of vCPUs would do."""
+    device = {name: value for name, value in evidence.header.device.items() if name != "processors_allowed"}
+    return replace(evidence, header=replace(evidence.header, device=device))
+
+
 def _best_blocks(evidence: Evidence) -> Evidence:
     """The blocks of the main run in another order, numbered as if they had run in it."""
     last = max(window.block for window in evidence.windows if window.run == "main")
@@ -133,6 +152,8 @@ FORGERIES = (
             each_window(lambda _, w: {"cpu_s": 0.0} if w.arm == "candidate" else {}), "hardly any"),
     Forgery("cpu_time_possible", "CPU time of three threads on two", "counter",
             each_window(lambda i, w: {"cpu_s": 3 * w.duration_s} if i == 40 else {}), "1 windows hold"),
+    Forgery("cpu_time_possible", "more threads than there are processors, all of them busy", "counter",
+            _many_threads, "more CPU time"),
     Forgery("latencies_agree", "single inferences of a hundredth", "counter", _latencies(0.01), "0.01"),
     Forgery("latencies_agree", "single inferences fifty times as long", "counter", _latencies(50.0), "50"),
     Forgery("latencies_agree", "a thousand million inferences in a window", "modelled", _many_inferences, "candidate"),
@@ -143,6 +164,8 @@ FORGERIES = (
     Forgery("meter_known", "a model without its error", "modelled", meter(relative_error=None), "error"),
     Forgery("meter_known", "a model of another error", "modelled", meter(relative_error=1.05), "error"),
     Forgery("meter_known", "a model of more processors than there are", "modelled", _more_processors, "64"),
+    Forgery("meter_known", "a model of a machine that says nothing of its processors", "modelled",
+            _no_processors, "allowed None"),
     Forgery("meter_known", "a model of a provider nobody knows", "modelled", parameters(provider="own"), "own"),
     Forgery("joules_follow", "joules of a fifth in the candidate", "counter",
             each_window(lambda _, w: {"energy_j": (w.energy_j or 0.0) / 5} if is_main(w) else {}), "other joules"),

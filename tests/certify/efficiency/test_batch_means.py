@@ -136,9 +136,9 @@ def test_blocks_needed_is_the_least_number_that_brings_the_ratio_to_the_wanted_w
     half_width: float, edition: Edition
 ) -> None:
     """Stein 1945 on logarithms: the ratio's upper end, exp(t s / sqrt(n)), is at most 1 + half_width above it."""
-    independent = dataclasses.replace(edition, batch_factor=0.0, assumed_autocorrelation=0.0)
+    independent = dataclasses.replace(edition.plan, batch_factor=0.0, assumed_autocorrelation=0.0)
     pilot = 0.4 * np.random.default_rng(3).standard_normal(10)
-    spread = stats.t.ppf(0.5 + edition.confidence / 2, 9) * pilot.std(ddof=1)
+    spread = stats.t.ppf(0.5 + edition.plan.confidence / 2, 9) * pilot.std(ddof=1)
     wanted = next(n for n in range(1, 10**6) if math.exp(spread / math.sqrt(n)) <= 1 + half_width)
     assert blocks_needed(pilot, half_width, 1, 10**6, independent) == wanted
 

@@ -92,8 +92,9 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Finding:
 
 
 def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
-    """The threads' time; where another device computes, the host's threads are not the workload's."""
-    threads = window.threads if on_cpu else max(window.threads, processors or math.inf)
+    """The time of the threads, on no more processors than there are; where another device computes, of all of them."""
+    most = math.inf if processors is None else processors
+    threads = min(window.threads, most) if on_cpu else most
     return threads * window.duration_s * (1 + edition.thresholds.cpu_time_excess) + edition.thresholds.clock_tick_s
 
 

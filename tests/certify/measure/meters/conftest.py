@@ -16,7 +16,7 @@ from certify.measure.meters.base import Reading, Usage
 def agrees(meter: Any, usage: Usage, reading: Reading) -> None:
     """Assert that the judge takes a reading for one of this meter."""
     facts = meter.facts({})
-    assert fault(facts, {}) is None
+    assert fault(facts, {"processors_allowed": facts.parameters.get("vcpus")}) is None
     window = Window(
         "main", 0, 0, 0, "baseline", 1, 1, 0.0, usage.duration_s, usage.cpu_s, reading.energy_j, dict(reading.raw)
     )
