@@ -64,7 +64,7 @@ def test_workers_live_as_long_as_gives_the_narrowest_interval_for_the_time(start
         return (1 + 1 / blocks) * (start_s + blocks * block_s)
 
     best = min(range(1, 40), key=variance)
-    assert blocks_a_start(start_s, block_s, 2500, 1e9, EDITION) == best
+    assert blocks_a_start(start_s, block_s, 2500, 1e9, EDITION.plan) == best
 
 
 @pytest.mark.parametrize(("window_s", "start_s", "blocks"), [(0.05, 0.2, 40), (1.0, 0.8, 12), (5.0, 2.0, 10)])
