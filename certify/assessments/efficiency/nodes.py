@@ -20,7 +20,7 @@ NODE_METHOD = "share of time in the runtime's profile, times the joules of an in
 
 @dataclass(frozen=True)
 class NodeCost:
-    """One of the dearest nodes.
+    """One of the most expensive nodes.
 
     Attributes:
         name: in the runtime's optimised graph.
@@ -41,7 +41,7 @@ class NodeCost:
 
 
 def node_costs(evidence: Evidence, arm: str, energy: Estimate | None) -> tuple[NodeCost, ...]:
-    """The dearest nodes of a model, dearest first; none where the runtime told nothing.
+    """The most expensive nodes of a model, in descending order; none where the runtime told nothing.
 
     Args:
         evidence: with the observation ``node_costs``.
