@@ -17,12 +17,13 @@ from certify.attest.keys import PublicKey
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
 from certify.attest.remeasurement import compare_measurements
 from certify.attest.statement import grade_json
-from certify.attest.verification import Check, Verification
+from certify.attest.verification import Verification
 from certify.attest.verify import verify
 from certify.core import exit_codes
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import read_evidence
+from certify.core.finding import Finding
 
 __all__ = ["Audit", "audit"]
 
@@ -50,7 +51,7 @@ class Audit:
     figures: tuple[Compared, ...]
     guards: tuple[Compared, ...]
     grade: tuple[Compared, ...]
-    countersignatures: tuple[Check, ...]
+    countersignatures: tuple[Finding, ...]
     verification: Verification
 
     @property
@@ -62,7 +63,7 @@ class Audit:
         return tuple(dict.fromkeys([*names, *failed]))
 
     @property
-    def checks(self) -> tuple[Check, ...]:
+    def checks(self) -> tuple[Finding, ...]:
         """All checks, of the certificate and of the countersignatures."""
         return (*self.verification.checks, *self.countersignatures)
 
@@ -163,7 +164,7 @@ def audit(
     )
 
 
-def _countersignatures(path: Path, certificate: Certificate, first: Evidence, edition: Edition) -> Iterator[Check]:
+def _countersignatures(path: Path, certificate: Certificate, first: Evidence, edition: Edition) -> Iterator[Finding]:
     """Compare both measurements again, for each statement of another with its evidence beside it."""
     for file in countersignature_files([path.parent]):
         evidence = file.with_suffix(EVIDENCE_SUFFIX)
@@ -175,16 +176,16 @@ def _countersignatures(path: Path, certificate: Certificate, first: Evidence, ed
             second = read_evidence(evidence)
             found = compare_measurements(first, second, edition)
         except (LeanmarkError, OSError) as error:
-            yield Check(name, "fail", f"{who} can't be derived from {evidence.name}: {error}")
+            yield Finding(name, "fail", f"{who} can't be derived from {evidence.name}: {error}")
             continue
         if second.windows == first.windows:
-            yield Check(name, "fail", f"{who} is the first measurement again: nothing was measured anew.")
+            yield Finding(name, "fail", f"{who} is the first measurement again: nothing was measured anew.")
             continue
         outcomes = [
             {figure["name"]: figure["outcome"] for figure in figures}
             for figures in (stated["figures"], [figure.to_json() for figure in found.figures])
         ]
         if outcomes[0] == outcomes[1] and found.grade_text == stated["grade"]["found"]:
-            yield Check(name, "pass", f"{who} follows from both measurements: {found.verdict}")
+            yield Finding(name, "pass", f"{who} follows from both measurements: {found.verdict}")
         else:
-            yield Check(name, "fail", f"{who} does not follow from the two measurements: {found.verdict}")
+            yield Finding(name, "fail", f"{who} does not follow from the two measurements: {found.verdict}")

@@ -13,9 +13,9 @@ from typing import Any
 from certify.attest.certificate import Certificate
 from certify.attest.checks_model import UNREADABLE
 from certify.attest.subject import baseline_name
-from certify.attest.verification import Check
 from certify.core.errors import ModelError
 from certify.core.evidence import Evidence
+from certify.core.finding import Finding
 from certify.data.contract_slot import contract_in
 from certify.model_file.model_file import ModelFile, open_model
 from certify.model_file.onnx_graph.counts import Counts
@@ -52,7 +52,7 @@ def read_facts(model: ModelFile) -> FileFacts:
 
 def check_facts(
     model: ModelFile | None, certificate: Certificate, evidence: Evidence | None, folders: Sequence[Path]
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """Count the baseline again, and what was observed of both models.
 
     Args:
@@ -72,18 +72,18 @@ def check_facts(
         if model is not None:
             found["candidate"] = read_facts(model)
     except UNREADABLE as error:
-        yield Check("baseline_facts", "fail", f"The models can't be counted: {error}")
+        yield Finding("baseline_facts", "fail", f"The models can't be counted: {error}")
         return
     yield _baseline_check(found.get("baseline"), certificate, name)
     if evidence is None:
-        yield Check("observed_facts", "skipped", "There is no evidence to compare with the files.")
+        yield Finding("observed_facts", "skipped", "There is no evidence to compare with the files.")
         return
     yield _observed_check(found, evidence)
 
 
-def _baseline_check(facts: FileFacts | None, certificate: Certificate, name: str) -> Check:
+def _baseline_check(facts: FileFacts | None, certificate: Certificate, name: str) -> Finding:
     if facts is None:
-        return Check("baseline_facts", "skipped", f"{name} does not lie beside the file, or is another.")
+        return Finding("baseline_facts", "skipped", f"{name} does not lie beside the file, or is another.")
     again: dict[str, float | None] = {"bytes": facts.bytes}
     if facts.counts is not None:
         again |= {"macs": facts.counts.macs, "parameters": facts.counts.parameters}
@@ -94,12 +94,12 @@ def _baseline_check(facts: FileFacts | None, certificate: Certificate, name: str
         f"{key} {value}, certified {stated[key]}" for key, value in again.items() if stated[key] not in (None, value)
     ]
     if wrong:
-        return Check("baseline_facts", "fail", f"Counted again from {name}: {'; '.join(wrong)}.")
+        return Finding("baseline_facts", "fail", f"Counted again from {name}: {'; '.join(wrong)}.")
     known = [key for key in again if stated[key] is not None]
-    return Check("baseline_facts", "pass", f"Counted again from {name}, and equal: {', '.join(known)}.")
+    return Finding("baseline_facts", "pass", f"Counted again from {name}, and equal: {', '.join(known)}.")
 
 
-def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Check:
+def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Finding:
     """Channels of zeros and intended quantization, as they were recorded for the guards."""
     wrong = [
         f"{what} of the {arm} {again}, recorded {recorded}"
@@ -108,8 +108,8 @@ def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Check
         if recorded is not None and recorded != again
     ]
     if wrong:
-        return Check("observed_facts", "fail", f"Looked at again in the files: {'; '.join(wrong)}.")
-    return Check(
+        return Finding("observed_facts", "fail", f"Looked at again in the files: {'; '.join(wrong)}.")
+    return Finding(
         "observed_facts", "pass", f"Zero channels and quantized operators are as recorded ({', '.join(found)})."
     )
 

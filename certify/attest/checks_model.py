@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import rfc8785
 
 from certify.attest.certificate import Certificate
-from certify.attest.verification import Check
 from certify.core.errors import LeanmarkError
+from certify.core.finding import Finding
 from certify.data.preprocess import Preprocess
 from certify.model_file.identity import Certified, Identity
 from certify.model_file.model_file import ModelFile
@@ -21,7 +21,7 @@ UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, Attrib
 """What reading somebody's model file may end in; JSON in a program may have any shape."""
 
 
-def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Check]:
+def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Finding]:
     """Digests, preprocessing contract, and counts of the model's file."""
     stated = Certified.of(
         certificate.subject_digest, certificate.predicate["model"]["metadata"], _contract(certificate)
@@ -29,7 +29,7 @@ def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Check]:
     try:
         found, contracts = model.identify(stated), model.contracts()
     except (LeanmarkError, OSError, UnicodeDecodeError) as error:
-        yield Check("content_digest", "fail", f"The model can't be digested: {error}")
+        yield Finding("content_digest", "fail", f"The model can't be digested: {error}")
         return
     yield _file_check(found)
     yield _content_check(found)
@@ -38,56 +38,56 @@ def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Check]:
         yield _facts_check(model, certificate, found.same_file)
 
 
-def _content_check(found: Identity) -> Check:
+def _content_check(found: Identity) -> Finding:
     name = "content_digest"
     if found.stripped:
-        return Check(name, "note", "Its metadata was stripped; all else is what was certified.")
+        return Finding(name, "note", "Its metadata was stripped; all else is what was certified.")
     if found.same_content and not found.same_metadata:
-        return Check(name, "fail", "The certificate states another metadata than the certified model has.")
+        return Finding(name, "fail", "The certificate states another metadata than the certified model has.")
     if found.same_content:
-        return Check(name, "pass", "The model says what was certified.")
+        return Finding(name, "pass", "The model says what was certified.")
     if found.same_file and found.beside:
         names = ", ".join(found.beside)
-        return Check(name, "fail", f"The weights beside the file ({names}) are not those that were certified.")
-    return Check(name, "fail", "The model is not the one that was certified: it was altered, or is another.")
+        return Finding(name, "fail", f"The weights beside the file ({names}) are not those that were certified.")
+    return Finding(name, "fail", "The model is not the one that was certified: it was altered, or is another.")
 
 
-def _file_check(found: Identity) -> Check:
+def _file_check(found: Identity) -> Finding:
     says_the_same = found.same_content or found.stripped
     if says_the_same and not found.clean:
-        return Check("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
+        return Finding("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
     if found.same_file:
-        return Check("file_digest", "pass", "The file's bytes are those that were measured.")
+        return Finding("file_digest", "pass", "The file's bytes are those that were measured.")
     if says_the_same:
-        return Check("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
-    return Check("file_digest", "fail", "The file's bytes are not those that were measured.")
+        return Finding("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
+    return Finding("file_digest", "fail", "The file's bytes are not those that were measured.")
 
 
 def _contract(certificate: Certificate) -> bytes:
     return rfc8785.dumps(certificate.predicate["preprocess"])
 
 
-def _preprocess_check(contracts: list[bytes], certificate: Certificate) -> Check:
+def _preprocess_check(contracts: list[bytes], certificate: Certificate) -> Finding:
     name = "preprocess_matches"
     if not contracts:
-        return Check(name, "note", "The file carries no preprocessing contract; the certificate's holds.")
+        return Finding(name, "note", "The file carries no preprocessing contract; the certificate's holds.")
     if contracts == [_contract(certificate)]:
-        return Check(name, "pass", "The preprocessing contract in the file is the certified one.")
-    return Check(name, "fail", "The preprocessing contract in the file is not the certified one.")
+        return Finding(name, "pass", "The preprocessing contract in the file is the certified one.")
+    return Finding(name, "fail", "The preprocessing contract in the file is not the certified one.")
 
 
-def _facts_check(model: ModelFile, certificate: Certificate, same_file: bool) -> Check:
+def _facts_check(model: ModelFile, certificate: Certificate, same_file: bool) -> Finding:
     """Count multiply-adds, parameters and bytes again from the file."""
     try:
         contract = Preprocess.from_json(certificate.predicate["preprocess"])
         size = model.size_bytes() if same_file else None
         counts = model.counts(contract)
     except UNREADABLE as error:
-        return Check("subject_facts", "fail", f"The model can't be counted: {error}")
+        return Finding("subject_facts", "fail", f"The model can't be counted: {error}")
     return _compare_counts(counts, size, certificate)
 
 
-def _compare_counts(counts: Counts, size: int | None, certificate: Certificate) -> Check:
+def _compare_counts(counts: Counts, size: int | None, certificate: Certificate) -> Finding:
     """Counts against what was signed; the size is None for another serialisation, which has another."""
     found = {"macs": counts.macs, "bytes_moved": counts.bytes_moved, "parameters": counts.parameters}
     if size is not None:
@@ -100,8 +100,8 @@ def _compare_counts(counts: Counts, size: int | None, certificate: Certificate) 
         if stated[name] not in (None, count_again)
     ]
     if wrong:
-        return Check("subject_facts", "fail", f"Counted again from the file: {'; '.join(wrong)}.")
+        return Finding("subject_facts", "fail", f"Counted again from the file: {'; '.join(wrong)}.")
     known = [name for name in found if stated[name] is not None]
     if not known:
-        return Check("subject_facts", "skipped", "The certificate states no count.")
-    return Check("subject_facts", "pass", f"Counted again from the file, and equal: {', '.join(known)}.")
+        return Finding("subject_facts", "skipped", "The certificate states no count.")
+    return Finding("subject_facts", "pass", f"Counted again from the file, and equal: {', '.join(known)}.")

@@ -19,11 +19,11 @@ from certify.attest.checks_facts import check_facts
 from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
 from certify.attest.statement import from_header, grade_json
 from certify.attest.subject import baseline_name, measured_digests
-from certify.attest.verification import Check, Outcome
 from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.files import sha256_file
+from certify.core.finding import Finding, FindingOutcome
 from certify.core.registry import provided
 from certify.data.dataset import samples_digest
 from certify.model_file.model_file import ModelFile, open_model
@@ -38,7 +38,7 @@ NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupEr
 
 def check_sidecars(
     model: ModelFile | None, certificate: Certificate, folders: Sequence[Path], evidence: Path | None
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """Edition, evidence, facts of both models, lineage, companions and label.
 
     Args:
@@ -67,15 +67,17 @@ def beside(name: str, folders: Sequence[Path]) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _edition(certificate: Certificate) -> tuple[Edition | None, Check]:
+def _edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
     stated = certificate.predicate["edition"]
     try:
         edition = load_edition(stated["name"])
     except LeanmarkError as error:
-        return None, Check("edition_digest", "fail", f"{error} A newer leanmark may know it.")
+        return None, Finding("edition_digest", "fail", f"{error} A newer leanmark may know it.")
     if edition.digest != stated["digest"]:
-        return None, Check("edition_digest", "fail", f"Edition {edition.name} of this leanmark is not the signed one.")
-    return edition, Check("edition_digest", "pass", f"Edition {edition.name} is the signed one.")
+        return None, Finding(
+            "edition_digest", "fail", f"Edition {edition.name} of this leanmark is not the signed one."
+        )
+    return edition, Finding("edition_digest", "pass", f"Edition {edition.name} is the signed one.")
 
 
 def now() -> datetime.datetime:
@@ -83,15 +85,15 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def _created_check(certificate: Certificate, time: datetime.datetime) -> Check:
+def _created_check(certificate: Certificate, time: datetime.datetime) -> Finding:
     created = certificate.predicate["created"]
     try:
         began = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
     except ValueError:
-        return Check("created", "fail", f"{created} is not a time.")
+        return Finding("created", "fail", f"{created} is not a time.")
     if began > time + CLOCKS_DIFFER:
-        return Check("created", "fail", f"Measuring began at {created}, which by this machine's clock has yet to come.")
-    return Check("created", "pass", f"Measuring began at {created}.")
+        return Finding("created", "fail", f"Measuring began at {created}, later than now by this machine's clock.")
+    return Finding("created", "pass", f"Measuring began at {created}.")
 
 
 def find_evidence(named: Path | None, folders: Sequence[Path]) -> Path | str:
@@ -111,49 +113,49 @@ def find_evidence(named: Path | None, folders: Sequence[Path]) -> Path | str:
 
 def _check_derivation(
     certificate: Certificate, evidence: Evidence | None, edition: Edition | None, missing: str | None
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     if missing is not None:
         for name in ("evidence_digest", "evidence_header_matches", "test_set_matches", "profile_follows"):
-            yield Check(name, "skipped", f"{missing}, so the figures were not derived again.")
+            yield Finding(name, "skipped", f"{missing}, so the figures were not derived again.")
     elif evidence is None:
-        yield Check("profile_follows", "skipped", "There is no evidence to derive it from.")
+        yield Finding("profile_follows", "skipped", "There is no evidence to derive it from.")
     if edition is None:
         if evidence is not None:
-            yield Check("profile_follows", "skipped", "The edition is not known here.")
-        yield Check("grade_follows", "skipped", "The edition is not known here.")
+            yield Finding("profile_follows", "skipped", "The edition is not known here.")
+        yield Finding("grade_follows", "skipped", "The edition is not known here.")
         return
     yield from _derive_again(certificate, evidence, edition)
 
 
-def _read_evidence(certificate: Certificate, path: Path) -> tuple[Evidence | None, list[Check]]:
+def _read_evidence(certificate: Certificate, path: Path) -> tuple[Evidence | None, list[Finding]]:
     stated = certificate.predicate["evidence"]
     size = path.stat().st_size
     if size > MAX_EVIDENCE_BYTES:
-        return None, [Check("evidence_digest", "fail", f"{path} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")]
+        return None, [Finding("evidence_digest", "fail", f"{path} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")]
     content = path.read_bytes()
     if (len(content), hashlib.sha256(content).hexdigest()) != (stated["bytes"], stated["sha256"]):
-        return None, [Check("evidence_digest", "fail", f"{path} is not the evidence that was signed.")]
-    checks = [Check("evidence_digest", "pass", "The evidence is the one that was signed.")]
+        return None, [Finding("evidence_digest", "fail", f"{path} is not the evidence that was signed.")]
+    checks = [Finding("evidence_digest", "pass", "The evidence is the one that was signed.")]
     try:
         evidence = parse_evidence(content, str(path))
     except LeanmarkError as error:
-        return None, [*checks, Check("evidence_header_matches", "fail", str(error))]
+        return None, [*checks, Finding("evidence_header_matches", "fail", str(error))]
     return evidence, [*checks, _header_check(certificate, evidence), _test_set_check(evidence)]
 
 
-def _test_set_check(evidence: Evidence) -> Check:
+def _test_set_check(evidence: Evidence) -> Finding:
     """Whether the scored samples, taken together, are the test set that the header names."""
     name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
     if not {"test_samples", "test_digest"} <= set(stated):
-        return Check(name, "fail", "The evidence does not say what the test set is.")
+        return Finding(name, "fail", "The evidence does not say what the test set is.")
     if len(samples) != stated["test_samples"]:
-        return Check(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
+        return Finding(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
     if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:
-        return Check(name, "fail", "The scored samples are not the test set that the certificate names.")
-    return Check(name, "pass", "The scored samples are the test set that the certificate names.")
+        return Finding(name, "fail", "The scored samples are not the test set that the certificate names.")
+    return Finding(name, "pass", "The scored samples are the test set that the certificate names.")
 
 
-def _header_check(certificate: Certificate, evidence: Evidence) -> Check:
+def _header_check(certificate: Certificate, evidence: Evidence) -> Finding:
     predicate, candidate = certificate.predicate, evidence.header.models["candidate"]
     repeated = from_header(evidence)
     differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
@@ -163,18 +165,18 @@ def _header_check(certificate: Certificate, evidence: Evidence) -> Check:
         differing.append("model")
     name = "evidence_header_matches"
     if differing:
-        return Check(name, "fail", f"The evidence is of another measurement: {', '.join(differing)} differ.")
-    return Check(name, "pass", "Model, workload, device, meter and data are those of the evidence.")
+        return Finding(name, "fail", f"The evidence is of another measurement: {', '.join(differing)} differ.")
+    return Finding(name, "pass", "Model, workload, device, meter and data are those of the evidence.")
 
 
-def _derive_again(certificate: Certificate, evidence: Evidence | None, edition: Edition) -> Iterator[Check]:
+def _derive_again(certificate: Certificate, evidence: Evidence | None, edition: Edition) -> Iterator[Finding]:
     """Profile from the evidence, then grade from the profile (from the signed one where there is no evidence)."""
     try:
         profile = signed = certificate.profile
         if evidence is not None:
             profile = derive(evidence, edition)
     except NOT_DERIVABLE as error:
-        yield Check("profile_follows", "fail", f"No profile follows from the evidence: {error}")
+        yield Finding("profile_follows", "fail", f"No profile follows from the evidence: {error}")
         return
     if evidence is not None:
         rows = [*compare_figures(signed, profile), *compare_guards(signed, profile)]
@@ -182,50 +184,50 @@ def _derive_again(certificate: Certificate, evidence: Evidence | None, edition: 
     try:
         derived = grade_json(grade(profile, edition))
     except NOT_DERIVABLE as error:
-        yield Check("grade_follows", "fail", f"No grade follows from the profile: {error}")
+        yield Finding("grade_follows", "fail", f"No grade follows from the profile: {error}")
         return
     rows = list(compare_grades(certificate.predicate["grade"], derived))
     source = "signed profile" if evidence is None else "evidence"
     yield _follows("grade_follows", f"The grade {derived['text']} follows from the {source}", rows)
 
 
-def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Check:
+def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Finding:
     wrong = sorted(row.name for row in rows if row.match == "differs")
     reworded = sorted(row.name for row in rows if row.match == "reworded")
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        return Check(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
-    outcome: Outcome = "note" if reworded else "pass"
+        return Finding(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
+    outcome: FindingOutcome = "note" if reworded else "pass"
     words = f", though other words were signed for {', '.join(reworded)}" if reworded else ""
-    return Check(name, outcome, f"{sentence}{words}.")
+    return Finding(name, outcome, f"{sentence}{words}.")
 
 
-def _check_lineage(certificate: Certificate, path: Path | None) -> Check:
+def _check_lineage(certificate: Certificate, path: Path | None) -> Finding:
     stated = certificate.predicate["lineage"]
     if stated is None:
-        return Check("lineage_digest", "skipped", "The certificate names no lineage.")
+        return Finding("lineage_digest", "skipped", "The certificate names no lineage.")
     if path is None:
-        return Check("lineage_digest", "skipped", f"{LINEAGE_NAME} does not lie beside the file.")
+        return Finding("lineage_digest", "skipped", f"{LINEAGE_NAME} does not lie beside the file.")
     if sha256_file(path) != stated["sha256"]:
-        return Check("lineage_digest", "fail", f"{path} is not the lineage that was signed.")
-    return Check("lineage_digest", "pass", f"{LINEAGE_NAME} is the one that was signed.")
+        return Finding("lineage_digest", "fail", f"{path} is not the lineage that was signed.")
+    return Finding("lineage_digest", "pass", f"{LINEAGE_NAME} is the one that was signed.")
 
 
-def _check_companions(certificate: Certificate, folders: Sequence[Path]) -> Check:
+def _check_companions(certificate: Certificate, folders: Sequence[Path]) -> Finding:
     stated: Mapping[str, str] = certificate.predicate["companions"]
     found = {name: path for name in stated if (path := beside(name, folders)) is not None}
     wrong = [name for name, path in found.items() if sha256_file(path) != stated[name]]
     if wrong:
-        return Check("companions", "fail", f"Not the files that were signed: {', '.join(wrong)}.")
+        return Finding("companions", "fail", f"Not the files that were signed: {', '.join(wrong)}.")
     original = baseline_name(Path(certificate.statement["subject"][0]["name"]))
     measured = certificate.predicate["baseline"]["file_digest"]
     if original in found and _file_digest(found[original]) != measured:
-        return Check("companions", "fail", f"{original} is as signed, but not the baseline that was measured.")
+        return Finding("companions", "fail", f"{original} is as signed, but not the baseline that was measured.")
     if not found:
-        return Check("companions", "skipped", "No companion file lies beside the file.")
+        return Finding("companions", "skipped", "No companion file lies beside the file.")
     absent = sorted(set(stated) - set(found))
     rest = f"; not here: {', '.join(absent)}" if absent else ""
-    return Check("companions", "pass", f"As signed: {', '.join(sorted(found))}{rest}.")
+    return Finding("companions", "pass", f"As signed: {', '.join(sorted(found))}{rest}.")
 
 
 def _file_digest(path: Path) -> str | None:

@@ -14,10 +14,11 @@ from certify.attest.countersignature import (
 )
 from certify.attest.keyless import BUNDLE_NAME, verify_keyless
 from certify.attest.trust import TrustStore
-from certify.attest.verification import Check, Outcome, Signature
+from certify.attest.verification import Signature
 from certify.core.errors import CertificateError, LeanmarkError
+from certify.core.finding import Finding, FindingOutcome
 
-Found = tuple[list[Check], list[Signature]]
+Found = tuple[list[Finding], list[Signature]]
 
 
 def check_maker(certificate: Certificate, store: TrustStore) -> Found:
@@ -25,29 +26,29 @@ def check_maker(certificate: Certificate, store: TrustStore) -> Found:
     envelope, key = certificate.envelope, certificate.signer
     short = key.key_id[:16]
     if envelope.key_id != key.key_id:
-        check = Check("signature", "fail", "The envelope names another key than the statement.")
+        check = Finding("signature", "fail", "The envelope names another key than the statement.")
     elif not envelope.signed_by(key):
-        check = Check("signature", "fail", f"The signature is not that of key {short} over this statement.")
+        check = Finding("signature", "fail", f"The signature is not that of key {short} over this statement.")
     else:
-        check = Check("signature", "pass", f"Signed by key {short}, its maker's: {SELF_ATTESTED}.")
+        check = Finding("signature", "pass", f"Signed by key {short}, its maker's: {SELF_ATTESTED}.")
     standing = store.standing(key)
-    outcome: Outcome = "pass" if standing.trusted else "fail" if standing.revoked else "note"
-    checks = [check, Check("key_trusted", outcome, standing.sentence)]
+    outcome: FindingOutcome = "pass" if standing.trusted else "fail" if standing.revoked else "note"
+    checks = [check, Finding("key_trusted", outcome, standing.sentence)]
     if check.outcome == "fail":
         return checks, []
     return checks, [Signature("maker", key.key_id, standing.name, standing.trusted, SELF_ATTESTED, True)]
 
 
-def check_meter_code(certificate: Certificate, store: TrustStore) -> list[Check]:
+def check_meter_code(certificate: Certificate, store: TrustStore) -> list[Finding]:
     """Whether the reader knows the code of a plug-in meter; nothing where the meter is no plug-in."""
     meter = certificate.predicate["meter"]
     if meter is None or meter["code"] is None:
         return []
     name = next((name for name, code in store.meters.items() if code == meter["code"]), None)
     if name is not None:
-        return [Check("meter_code", "pass", f"You trust the code of the meter {meter['name']} ({name}).")]
+        return [Finding("meter_code", "pass", f"You trust the code of the meter {meter['name']} ({name}).")]
     sentence = f"{meter['name']} is a plug-in meter whose code you have not said you trust (leanmark trust meter)."
-    return [Check("meter_code", "note", f"{sentence} Its joules count as sampled at most.")]
+    return [Finding("meter_code", "note", f"{sentence} Its joules count as sampled at most.")]
 
 
 def check_countersignatures(certificate: Certificate, folders: Sequence[Path], store: TrustStore) -> Found:
@@ -56,13 +57,13 @@ def check_countersignatures(certificate: Certificate, folders: Sequence[Path], s
     try:
         paths = countersignature_files(folders)
     except CertificateError as error:
-        return [Check(name, "fail", str(error))], []
+        return [Finding(name, "fail", str(error))], []
     checks, signatures = [], []
     for path in paths:
         try:
             found = read_countersignature(path, certificate)
         except (LeanmarkError, OSError) as error:
-            checks.append(Check(name, "fail", f"{path}: {error}"))
+            checks.append(Finding(name, "fail", f"{path}: {error}"))
             continue
         check, signature = _judge(found, certificate, store)
         checks.append(check)
@@ -70,7 +71,7 @@ def check_countersignatures(certificate: Certificate, folders: Sequence[Path], s
     return checks, signatures
 
 
-def _judge(found: Countersignature, certificate: Certificate, store: TrustStore) -> tuple[Check, Signature]:
+def _judge(found: Countersignature, certificate: Certificate, store: TrustStore) -> tuple[Finding, Signature]:
     """What a statement counts for: a stranger may say what he likes, somebody trusted who disagrees is heard."""
     name, key = "countersignature", found.signed.signer
     standing = store.standing(key)
@@ -79,14 +80,16 @@ def _judge(found: Countersignature, certificate: Certificate, store: TrustStore)
     signature = Signature("verifier", key.key_id, standing.name, counts, found.checked, found.agrees)
     who = f"Key {key.key_id[:16]}" + (f" ({standing.name})" if standing.name else "")
     if own:
-        return Check(name, "note", f"{who} is the maker's own, so it vouches for no more: {found.sentence}."), signature
+        return Finding(
+            name, "note", f"{who} is the maker's own, so it vouches for no more: {found.sentence}."
+        ), signature
     if standing.revoked:
-        return Check(name, "note", standing.sentence), signature
+        return Finding(name, "note", standing.sentence), signature
     if not standing.trusted:
-        return Check(name, "note", f"{who}, which you have not said you trust: {found.sentence}."), signature
-    outcome: Outcome = "pass" if found.agrees else "fail"
+        return Finding(name, "note", f"{who}, which you have not said you trust: {found.sentence}."), signature
+    outcome: FindingOutcome = "pass" if found.agrees else "fail"
     vouches = f": {found.checked}" if found.agrees else ""
-    return Check(name, outcome, f"{who} {found.sentence}{vouches}."), signature
+    return Finding(name, outcome, f"{who} {found.sentence}{vouches}."), signature
 
 
 def check_identity(
@@ -102,12 +105,12 @@ def check_identity(
         if path is None:
             return [], []
         sentence = f"{path} is a signature through sigstore; say whose it must be (--identity, --issuer)."
-        return [Check("identity", "skipped", sentence)], []
+        return [Finding("identity", "skipped", sentence)], []
     if path is None:
-        return [Check("identity", "fail", f"No {BUNDLE_NAME} shows that {identity} signed this.")], []
+        return [Finding("identity", "fail", f"No {BUNDLE_NAME} shows that {identity} signed this.")], []
     try:
         verify_keyless(read_certificate(path), certificate.envelope.payload, identity, issuer)
     except CertificateError as error:
-        return [Check("identity", "fail", str(error))], []
+        return [Finding("identity", "fail", str(error))], []
     sentence = f"Signed by {identity}, says {issuer}: {SELF_ATTESTED}."
-    return [Check("identity", "pass", sentence)], [Signature("maker", None, identity, True, SELF_ATTESTED, True)]
+    return [Finding("identity", "pass", sentence)], [Signature("maker", None, identity, True, SELF_ATTESTED, True)]

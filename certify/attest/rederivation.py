@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from certify.assessments.efficiency.guards import GuardResult
     from certify.assessments.efficiency.profile import Profile
     from certify.core.estimate import Estimate
+    from certify.core.finding import Finding
 
 TOLERANCE = 1e-9
 """Relative; what closed formulas may differ by between processors."""
@@ -86,7 +86,7 @@ def compare_grades(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> Ite
         yield Compared(name, theirs, mine, difference, match)
 
 
-def _guard_match(signed: GuardResult | None, derived: GuardResult | None) -> Match:
+def _guard_match(signed: Finding | None, derived: Finding | None) -> Match:
     if signed is None or derived is None or signed.outcome != derived.outcome:
         return "differs"
     return "same" if signed.sentence == derived.sentence else "reworded"

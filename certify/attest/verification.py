@@ -7,34 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from certify.core import exit_codes
+from certify.core.finding import Finding, by_name
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
 
-Outcome = Literal["pass", "fail", "skipped", "note"]
-
 VOUCHING = ("self-attested", "cross-checked", "reproduced")
 """What a signature can vouch for, weakest first."""
-
-_MARKS = {"pass": "+", "fail": "X", "skipped": "-", "note": "!"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question about a certificate.
-
-    Attributes:
-        name: of the question.
-        outcome: ``note`` is no fail, but something that a reader should know; ``skipped`` could not be asked.
-        sentence: what was found.
-    """
-
-    name: str
-    outcome: Outcome
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{_MARKS[self.outcome]} {self.name}: {self.sentence}"
 
 
 @dataclass(frozen=True)
@@ -71,12 +50,12 @@ class Verification:
     """
 
     path: Path
-    checks: tuple[Check, ...]
+    checks: tuple[Finding, ...]
     certificate: Certificate | None
     signatures: tuple[Signature, ...] = ()
 
     @property
-    def failed(self) -> tuple[Check, ...]:
+    def failed(self) -> tuple[Finding, ...]:
         """Checks that did not pass."""
         return tuple(check for check in self.checks if check.outcome == "fail")
 
@@ -125,9 +104,9 @@ class Verification:
         """The same, and 5 where nothing was derived from evidence."""
         return self.exit_code or (exit_codes.DONE if self.derived else exit_codes.NOT_DERIVED)
 
-    def check(self, name: str) -> Check | None:
+    def check(self, name: str) -> Finding | None:
         """A check by name, or None where it was not reached."""
-        return next((check for check in self.checks if check.name == name), None)
+        return by_name(self.checks, name)
 
     @property
     def verdict(self) -> str:
@@ -171,7 +150,7 @@ class Verification:
                 "public_key": certificate.signer.hex,
             },
             "signatures": [asdict(signature) for signature in self.signatures],
-            "checks": [{"name": c.name, "outcome": c.outcome, "sentence": c.sentence} for c in self.checks],
+            "checks": [check.to_json() for check in self.checks],
         }
 
     def _repr_svg_(self) -> str | None:

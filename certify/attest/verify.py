@@ -25,11 +25,12 @@ from certify.attest.envelope import parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import statement_version
 from certify.attest.trust import TrustStore, read_key_statements, trusted
-from certify.attest.verification import Check, Signature, Verification
+from certify.attest.verification import Signature, Verification
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
+from certify.core.finding import Finding
 from certify.model_file.model_file import ModelFile, open_model
 
-__all__ = ["Check", "Verification", "require_derived", "verify"]
+__all__ = ["Verification", "require_derived", "verify"]
 
 KEY_STATEMENTS_NAME = "keys.jsonl"
 """What keys said of their successors and of themselves; a maker who rotated his key lays it beside the model."""
@@ -87,7 +88,7 @@ def verify(
 
 def _check_signatures(
     read: Certificate, folders: Sequence[Path], store: TrustStore, identity: str | None, issuer: str | None
-) -> tuple[list[Signature], list[Check]]:
+) -> tuple[list[Signature], list[Finding]]:
     signatures, checks = [], []
     for some_checks, some_signatures in (
         check_maker(read, store),
@@ -101,7 +102,7 @@ def _check_signatures(
 
 def _check_files(
     model: ModelFile, read: Certificate, folders: Sequence[Path], evidence: Path | None
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     of_model = list(check_model(model, read))
     yield from of_model
     intact = all(check.outcome != "fail" for check in of_model if check.name == "content_digest")
@@ -141,7 +142,7 @@ def require_derived(
     return found, verification
 
 
-def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> tuple[TrustStore, list[Check]]:
+def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> tuple[TrustStore, list[Finding]]:
     """Whom to believe, with what keys say in a file beside the model."""
     statements, checks = [], []
     for path in dict.fromkeys(folder / KEY_STATEMENTS_NAME for folder in folders):
@@ -149,18 +150,18 @@ def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> 
             try:
                 statements += read_key_statements(path)
             except LeanmarkError as error:
-                checks.append(Check("key_statements", "fail", str(error)))
+                checks.append(Finding("key_statements", "fail", str(error)))
     return trusted(trust, statements), checks
 
 
-def _locate(model: ModelFile, named: Path | None) -> tuple[bytes | None, list[Check]]:
+def _locate(model: ModelFile, named: Path | None) -> tuple[bytes | None, list[Finding]]:
     """The certificate's bytes, from the seal if there is one, and whether seal and sidecar agree."""
     checks = []
     path, sealed = model.path, None
     try:
         sealed = model.seal()
     except LeanmarkError as error:
-        checks.append(Check("seal", "fail", str(error)))
+        checks.append(Finding("seal", "fail", str(error)))
     sidecar_path = named or path.parent / CERTIFICATE_NAME
     sidecar = read_certificate(sidecar_path) if named or sidecar_path.is_file() else None
     if sealed is None and sidecar is None:
@@ -170,28 +171,28 @@ def _locate(model: ModelFile, named: Path | None) -> tuple[bytes | None, list[Ch
     if sealed is not None and sidecar is not None:
         same = sealed == sidecar
         sentence = f"{sidecar_path} {'is' if same else 'differs from'} the certificate in the file."
-        checks.append(Check("sidecar_identical", "pass" if same else "fail", sentence))
+        checks.append(Finding("sidecar_identical", "pass" if same else "fail", sentence))
     elif sealed is not None:
-        checks.append(Check("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} lies beside the file."))
+        checks.append(Finding("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} lies beside the file."))
     elif not model.carries_seal:
         checks.append(
-            Check("sidecar_identical", "skipped", f"A {path.suffix} file carries no seal; {sidecar_path} is used.")
+            Finding("sidecar_identical", "skipped", f"A {path.suffix} file carries no seal; {sidecar_path} is used.")
         )
     elif not checks:
-        checks.append(Check("sidecar_identical", "note", f"The file carries no seal; {sidecar_path} is used."))
+        checks.append(Finding("sidecar_identical", "note", f"The file carries no seal; {sidecar_path} is used."))
     return (sidecar if sealed is None else sealed), checks
 
 
-def _read(content: bytes) -> tuple[Certificate | None, list[Check]]:
+def _read(content: bytes) -> tuple[Certificate | None, list[Finding]]:
     """Envelope and schema; no certificate where it can't be read."""
     try:
         envelope = parse_envelope(content)
     except CertificateError as error:
-        return None, [Check("envelope_canonical", "fail", str(error))]
-    checks = [Check("envelope_canonical", "pass", "The envelope is its own canonical form.")]
+        return None, [Finding("envelope_canonical", "fail", str(error))]
+    checks = [Finding("envelope_canonical", "pass", "The envelope is its own canonical form.")]
     try:
         certificate = Certificate(content)
         version = statement_version(json.loads(envelope.payload))
     except CertificateError as error:
-        return None, [*checks, Check("schema", "fail", str(error))]
-    return certificate, [*checks, Check("schema", "pass", f"The statement fits {version.schema}.")]
+        return None, [*checks, Finding("schema", "fail", str(error))]
+    return certificate, [*checks, Finding("schema", "pass", f"The statement fits {version.schema}.")]

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from certify.assessments.efficiency.guards import GuardResult
 from certify.assessments.efficiency.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import MeterFacts, Workload
+from certify.core.finding import Finding
 from certify.present.headline import Headline, accuracy_headline, energy_headline
 
 LETTERS = tuple("ABCDEFG")
@@ -153,7 +153,7 @@ class Claims:
     energy: Headline | None
     accuracy: Headline | None
     figures: Mapping[str, Estimate]
-    findings: tuple[GuardResult, ...]
+    findings: tuple[Finding, ...]
     workload: Workload
     workload_digest: str
     device: Mapping[str, Any]

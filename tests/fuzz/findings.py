@@ -25,13 +25,16 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "
 from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
 from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
 
-from certify.assessments.efficiency.guards import GUARDS  # noqa: E402
-from certify.assessments.efficiency.guards.result import Finding  # noqa: E402
+from certify.assessments.efficiency.guards import (
+    GUARDS,
+    Answer,
+)
 from certify.attest import checks_facts, checks_sidecars  # noqa: E402
 from certify.attest.keys import SigningKey, generate  # noqa: E402
-from certify.attest.verification import Check, Verification  # noqa: E402
+from certify.attest.verification import Verification  # noqa: E402
 from certify.comparison import Gate, evaluate_policy  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
+from certify.core.finding import Finding  # noqa: E402
 from certify.data.contract_slot import normalise  # noqa: E402
 from certify.data.dataset import samples_digest  # noqa: E402
 
@@ -100,8 +103,8 @@ def cases(forger: Forger) -> Iterator[Case]:
                lambda: mock.patch.object(checks_facts, "_observed_check", _pass))  # fmt: skip
 
 
-def _pass(*_: Any) -> Check:
-    return Check("disabled", "pass", "This check is disabled.")
+def _pass(*_: Any) -> Finding:
+    return Finding("disabled", "pass", "This check is disabled.")
 
 
 def _passing(name: str) -> Switch:
@@ -109,7 +112,7 @@ def _passing(name: str) -> Switch:
 
 
 def _passing_guard(name: str) -> Switch:
-    return lambda: mock.patch.dict(GUARDS, {name: lambda evidence, edition: Finding("pass", "It is disabled.")})
+    return lambda: mock.patch.dict(GUARDS, {name: lambda evidence, edition: Answer("pass", "It is disabled.")})
 
 
 def _believed() -> AbstractContextManager[Any]:

@@ -19,12 +19,13 @@ from certify.assessments.efficiency.cost import (
     throughput_estimate,
 )
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards import GUARDS, GuardResult
+from certify.assessments.efficiency.guards import GUARDS
 from certify.assessments.efficiency.known_meters import counted_level
 from certify.assessments.efficiency.profile import Profile
 from certify.assessments.efficiency.size import size_estimates
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import ALONE, Evidence, Window
+from certify.core.finding import Finding
 from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.proportions import wilson_interval
 from certify.core.statistics.ratio import (
@@ -73,7 +74,7 @@ def derive_alone(evidence: Evidence, edition: Edition) -> Profile:
     found = {**_costs(evidence, main, edition), **_smallest_difference(evidence, main, edition)}
     found |= {**latency_estimates(evidence, edition), **_accuracy(evidence, edition), **size_estimates(evidence)}
     guards = (GUARDS[name](evidence, edition) for name in GUARDS_ALONE)
-    results = (GuardResult(name, one.outcome, one.sentence) for name, one in zip(GUARDS_ALONE, guards, strict=True))
+    results = (Finding(name, one.outcome, one.sentence) for name, one in zip(GUARDS_ALONE, guards, strict=True))
     return Profile(found, tuple(results))
 
 

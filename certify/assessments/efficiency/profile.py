@@ -9,11 +9,12 @@ from typing import Any
 from certify.assessments.efficiency.accuracy import accuracy_estimates
 from certify.assessments.efficiency.cost import cost_estimates
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards import GuardResult, judge_guards
+from certify.assessments.efficiency.guards import judge_guards
 from certify.assessments.efficiency.size import size_estimates
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
+from certify.core.finding import Finding
 from certify.core.statistics.ratio import check_windows
 
 
@@ -27,9 +28,9 @@ class Profile:
     """
 
     estimates: Mapping[str, Estimate]
-    guards: tuple[GuardResult, ...]
+    guards: tuple[Finding, ...]
 
-    def guard(self, name: str) -> GuardResult | None:
+    def guard(self, name: str) -> Finding | None:
         """A guard's result, or None where it was not judged."""
         return next((guard for guard in self.guards if guard.name == name), None)
 
@@ -59,7 +60,7 @@ class Profile:
             raise CertificateError("The profile's estimates should be a mapping of mappings.")
         if not isinstance(guards, list) or not all(isinstance(part, Mapping) for part in guards):
             raise CertificateError("The profile's guards should be a list of mappings.")
-        results = tuple(GuardResult.from_json(part) for part in guards)
+        results = tuple(Finding.from_json(part) for part in guards)
         if len({result.name for result in results}) < len(results):
             raise CertificateError("A guard stands twice in the profile of the certificate.")
         return cls({str(name): Estimate.from_json(part) for name, part in estimates.items()}, results)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from certify.attest.verification import Check
+from certify.core.finding import Finding
 from certify.export import Export
 
 Run = Callable[..., Result]
@@ -27,7 +27,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return SimpleNamespace(
             path=path,
             certificate=object(),
-            failed=[] if found["valid"] else [Check("seal", "fail", "It is broken.")],
+            failed=[] if found["valid"] else [Finding("seal", "fail", "It is broken.")],
             derived=True,
             trusted=found["trusted"],
             check=lambda name: SimpleNamespace(outcome=found["lineage"]),

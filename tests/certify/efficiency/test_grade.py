@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.grade import Grade, grade, score_db
-from certify.assessments.efficiency.guards import GUARDS, GuardResult
+from certify.assessments.efficiency.guards import GUARDS, Finding
 from certify.assessments.efficiency.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
@@ -37,7 +37,7 @@ def profile(
         "null_ratio": Estimate(null[0], null[1], null[2], "1", 10, "test", level),
     }
     judged = {**dict.fromkeys(GUARDS, "pass"), **(guards or {})}
-    return Profile(estimates, tuple(GuardResult(name, o, f"Found {name}.") for name, o in judged.items()))  # type: ignore[arg-type]
+    return Profile(estimates, tuple(Finding(name, o, f"Found {name}.") for name, o in judged.items()))  # type: ignore[arg-type]
 
 
 def without(name: str) -> Profile:

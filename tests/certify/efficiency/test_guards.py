@@ -11,7 +11,7 @@ from forgeries import FORGERIES
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
-from certify.assessments.efficiency.guards import GUARDS, GuardResult, judge_guards
+from certify.assessments.efficiency.guards import GUARDS, Finding, judge_guards
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
@@ -238,4 +238,4 @@ def test_guards_refuse_when_an_observation_has_the_wrong_type(
 )
 def test_guard_result_refuses_when_json_is_malformed(fields: dict[str, Any]) -> None:
     with pytest.raises(CertificateError):
-        GuardResult.from_json(fields)
+        Finding.from_json(fields)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs
-from certify.assessments.efficiency.guards.result import Finding, Guard, GuardResult, Outcome
+from certify.assessments.efficiency.guards.result import Answer, Guard, Outcome
 from certify.core.evidence import Evidence
+from certify.core.finding import Finding
 
 GUARDS: dict[str, Guard] = {
     "counter_moved": meter.counter_moved,
@@ -41,14 +42,13 @@ GUARDS: dict[str, Guard] = {
     "energy_above_idle": plausible.energy_above_idle,
 }
 
-__all__ = ["GUARDS", "Finding", "Guard", "GuardResult", "Outcome", "judge_guards"]
+__all__ = ["GUARDS", "Answer", "Guard", "Outcome", "judge_guards"]
 
 
-def judge_guards(evidence: Evidence, edition: Edition) -> tuple[GuardResult, ...]:
+def judge_guards(evidence: Evidence, edition: Edition) -> tuple[Finding, ...]:
     """Run every guard.
 
     Raises:
         CertificateError: an observation holds a value of the wrong type.
     """
-    findings = {name: guard(evidence, edition) for name, guard in GUARDS.items()}
-    return tuple(GuardResult(name, finding.outcome, finding.sentence) for name, finding in findings.items())
+    return tuple(Finding(name, *guard(evidence, edition)) for name, guard in GUARDS.items())

@@ -7,25 +7,25 @@ import math
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Finding, by_arm, check, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, by_arm, check, number, percent, unknown
 from certify.core.evidence import Evidence
 from certify.core.statistics.proportions import wilson_interval
 
 
-def test_unseen(evidence: Evidence, edition: Edition) -> Finding:
+def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
     """No test sample was seen in training, calibration or validation."""
     observed = evidence.observation("overlap") or {}
     pairs = {name: number(observed, name) for name in observed if "test" in name.split("/")}
     shared = {name: count for name, count in pairs.items() if count}
     if shared:
         told = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
-        return Finding("fail", f"Samples stand in two parts of the data ({told}): the test set is not unseen.")
+        return Answer("fail", f"Samples stand in two parts of the data ({told}): the test set is not unseen.")
     if "train/test" not in pairs or None in pairs.values():
         return unknown("What the models were trained and calibrated on is not known in full")
-    return Finding("pass", f"No sample is shared: {', '.join(sorted(pairs))}.")
+    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}.")
 
 
-def inputs_real(evidence: Evidence, edition: Edition) -> Finding:
+def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     """The inputs that ran were different samples, neither constant nor random; values alone move the power."""
     observed = evidence.observation("inputs") or {}
     std, distinct, constant = (number(observed, name) for name in ("std", "distinct", "constant_share"))
@@ -53,7 +53,7 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def outputs_finite(evidence: Evidence, edition: Edition) -> Finding:
+def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     """Neither model gave NaN or infinity."""
     observed = by_arm(evidence, "outputs")
     finite = [values.get("finite") for values in observed or ()]
@@ -68,7 +68,7 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Finding:
+def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline is surely better than always naming the commonest class."""
     if not evidence.predictions:
         return unknown("No test sample was scored")
@@ -84,7 +84,7 @@ def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def enough_test_samples(evidence: Evidence, edition: Edition) -> Finding:
+def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     """The whole test set was scored, and it holds enough different samples."""
     n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})
     stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples

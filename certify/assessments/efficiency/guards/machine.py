@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import (
-    Finding,
+    Answer,
     check,
     host_values,
     main_windows,
@@ -17,7 +17,7 @@ from certify.core.evidence import Evidence
 from certify.core.statistics.ratio import blocks_of
 
 
-def no_throttling(evidence: Evidence, edition: Edition) -> Finding:
+def no_throttling(evidence: Evidence, edition: Edition) -> Answer:
     """The processor did not lower its clock for heat."""
     events = host_values(main_windows(evidence), "thermal_throttles")
     if events is None:
@@ -31,7 +31,7 @@ def no_throttling(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def device_alone(evidence: Evidence, edition: Edition) -> Finding:
+def device_alone(evidence: Evidence, edition: Edition) -> Answer:
     """Other processes took little of the machine."""
     shares = host_values(main_windows(evidence), "foreign_cpu_share")
     if shares is None:
@@ -44,7 +44,7 @@ def device_alone(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def steal_low(evidence: Evidence, edition: Edition) -> Finding:
+def steal_low(evidence: Evidence, edition: Edition) -> Answer:
     """Neither a hypervisor nor a CPU quota took the processor away."""
     windows = main_windows(evidence)
     steal, throttled = host_values(windows, "steal_share"), host_values(windows, "throttled_s")
@@ -68,7 +68,7 @@ def steal_low(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def temperature_bounded(evidence: Evidence, edition: Edition) -> Finding:
+def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
     """The temperature did not drift far between the first block and the last."""
     windows = main_windows(evidence)
     if host_values(windows, "temperature_c") is None:
@@ -83,7 +83,7 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def sessions_isolated(evidence: Evidence, edition: Edition) -> Finding:
+def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
     """Each arm ran in a process of its own, and the one that waited did not spin."""
     pids = mapping(evidence.observation("workers"), "pids")
     windows = main_windows(evidence)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Finding, check, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, number, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
 from certify.core.evidence import Evidence, Window
 
 
-def counter_moved(evidence: Evidence, edition: Edition) -> Finding:
+def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
     """Every window read more than 0 J of its own: not of a counter that stands still, nor of a recording."""
     meter = evidence.header.meter
     if meter is None or not evidence.windows:
@@ -25,7 +25,7 @@ def counter_moved(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def counter_monotonic(evidence: Evidence, edition: Edition) -> Finding:
+def counter_monotonic(evidence: Evidence, edition: Edition) -> Answer:
     """No counter ever stepped back, inside a window or from one to the next, but where it starts again from 0."""
     meter = evidence.header.meter
     read = [window for window in evidence.windows if window.energy_j is not None]
@@ -55,7 +55,7 @@ def _steps_back(windows: list[Window], zone: str, unit: str) -> int:
     return sum(later < earlier for earlier, later in itertools.pairwise(values))
 
 
-def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Finding:
+def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
     """The energy counter and the integrated power of the same stretch tell the same."""
     observed = evidence.observation("power_check") or {}
     counter, integrated = number(observed, "counter_j"), number(observed, "integrated_j")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Finding, by_arm, check, number, percent, sequence, unknown
+from certify.assessments.efficiency.guards.result import Answer, by_arm, check, number, percent, sequence, unknown
 from certify.core.evidence import ARMS, Evidence
 
 
-def quantization_fused(evidence: Evidence, edition: Edition) -> Finding:
+def quantization_fused(evidence: Evidence, edition: Edition) -> Answer:
     """Operators meant to run quantized do so in the optimised graph, in both models."""
     observed = by_arm(evidence, "quantization")
     if observed is None:
@@ -28,14 +28,14 @@ def quantization_fused(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def channels_removed(evidence: Evidence, edition: Edition) -> Finding:
+def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
     """Channels that were pruned are gone, not filled with zeros, and the baseline was not padded with such."""
     observed = by_arm(evidence, "zero_channels")
     shares = [number(values, "share") for values in observed or ()]
     if observed is None or shares[0] is None or shares[1] is None:
         return unknown("The weights were not read for channels of zeros")
     if shares[0] > edition.thresholds.baseline_zero_channels:
-        return Finding(
+        return Answer(
             "fail",
             f"{percent(shares[0])} of the baseline's channels hold nothing but zeros (allowed: "
             f"{percent(edition.thresholds.baseline_zero_channels)}): it is larger than it need be, which flatters the "
@@ -49,7 +49,7 @@ def channels_removed(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def one_device(evidence: Evidence, edition: Edition) -> Finding:
+def one_device(evidence: Evidence, edition: Edition) -> Answer:
     """Both models ran on the provider that was asked for, and on no other."""
     observed = by_arm(evidence, "sessions")
     lists = [names for values in observed or () if (names := sequence(values, "providers")) is not None]
@@ -66,7 +66,7 @@ def one_device(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def same_task(evidence: Evidence, edition: Edition) -> Finding:
+def same_task(evidence: Evidence, edition: Edition) -> Answer:
     """Both models take the same input and give as many outputs; doing less is no compression.
 
     Outputs that nobody reads count too: a runtime computes them, so that a baseline with more of them is dearer than it

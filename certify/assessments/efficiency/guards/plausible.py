@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Finding, check, main_windows, mean, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, main_windows, mean, number, percent, unknown
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence, Window
@@ -23,7 +23,7 @@ FEWEST_WINDOWS = 4
 """Two joule figures always lie on a line; with fewer windows than this a fit tells nothing."""
 
 
-def windows_in_order(evidence: Evidence, edition: Edition) -> Finding:
+def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
     """Windows follow each other in time without overlap, in the order of their blocks."""
     if not evidence.windows:
         return unknown("No window was recorded")
@@ -53,7 +53,7 @@ def _place(window: Window) -> tuple[int, int, int]:
     return window.attempt, window.block, window.position
 
 
-def windows_vary(evidence: Evidence, edition: Edition) -> Finding:
+def windows_vary(evidence: Evidence, edition: Edition) -> Answer:
     """Windows do not last equally long: clocks tell nanoseconds, and no machine repeats itself to the nanosecond."""
     arms = dict.fromkeys(window.arm for window in main_windows(evidence))
     shares = [_repeated(w.duration_s for w in main_windows(evidence) if w.arm == arm) for arm in arms]
@@ -73,7 +73,7 @@ def _repeated(durations: Iterable[float]) -> float:
     return sum(count for count in counts.values() if count > 1) / counts.total()
 
 
-def cpu_time_possible(evidence: Evidence, edition: Edition) -> Finding:
+def cpu_time_possible(evidence: Evidence, edition: Edition) -> Answer:
     """CPU time is at most what the threads can use, and at least what computing takes."""
     if not evidence.windows:
         return unknown("No window was recorded")
@@ -107,7 +107,7 @@ def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]
         yield arm, share, max(0.0, 1 - mean(taken))
 
 
-def latencies_agree(evidence: Evidence, edition: Edition) -> Finding:
+def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
     """Single inferences take about as long as those of the windows."""
     told, holds = [], True
     for latencies in evidence.latencies:
@@ -127,20 +127,20 @@ def latencies_agree(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def meter_known(evidence: Evidence, edition: Edition) -> Finding:
+def meter_known(evidence: Evidence, edition: Edition) -> Answer:
     """The meter's level, scope, method, error and constants are those of a meter of its name."""
     meter = evidence.header.meter
     if meter is None:
         return unknown("No energy meter was read")
     if (wrong := fault(meter, evidence.header.device)) is not None:
-        return Finding("fail", f"{wrong[0].upper()}{wrong[1:]}: the joules are not those of the meter that is named.")
+        return Answer("fail", f"{wrong[0].upper()}{wrong[1:]}: the joules are not those of the meter that is named.")
     if is_plug_in(meter):
         code = (meter.code or "")[:16]
-        return Finding("pass", f"{meter.name} is a plug-in (code {code}...), so its joules count as sampled at most.")
-    return Finding("pass", f"Level, scope, method and error are those of {meter.name}.")
+        return Answer("pass", f"{meter.name} is a plug-in (code {code}...), so its joules count as sampled at most.")
+    return Answer("pass", f"Level, scope, method and error are those of {meter.name}.")
 
 
-def joules_follow(evidence: Evidence, edition: Edition) -> Finding:
+def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
     """Joules are what the meter's readings, or its model, give."""
     meter = evidence.header.meter
     read = [window for window in evidence.windows if window.energy_j is not None]
@@ -149,7 +149,7 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Finding:
     derived = [(window, window.energy_j or 0.0, joules_from_readings(meter, window)) for window in read]
     missing = [window for window, _, joules in derived if joules is None]
     if missing:
-        return Finding("fail", f"{len(missing)} of {len(read)} windows lack the meter's readings{_first(missing)}.")
+        return Answer("fail", f"{len(missing)} of {len(read)} windows lack the meter's readings{_first(missing)}.")
     tolerance = edition.thresholds.joules_tolerance
     wrong = [
         window
@@ -163,14 +163,14 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def joules_not_modelled(evidence: Evidence, edition: Edition) -> Finding:
+def joules_not_modelled(evidence: Evidence, edition: Edition) -> Answer:
     """Joules that count as metered are not a linear function of time and CPU time, as a model's are."""
     meter = evidence.header.meter
     read = [window for window in evidence.windows if window.energy_j is not None]
     if meter is None or not read:
         return unknown("No energy meter was read")
     if counted_level(meter).rank >= EvidenceLevel.MODELLED.rank:
-        return Finding("pass", f"The joules are stated to be {meter.level}.")
+        return Answer("pass", f"The joules are stated to be {meter.level}.")
     if len(read) < FEWEST_WINDOWS:
         return unknown(f"{len(read)} windows are too few to tell a meter from a model")
     stray = _stray_from_line(read)
@@ -193,12 +193,12 @@ def _stray_from_line(windows: list[Window]) -> float:
     return float(np.sqrt(np.mean((scaled @ line - 1) ** 2)))
 
 
-def energy_above_idle(evidence: Evidence, edition: Edition) -> Finding:
+def energy_above_idle(evidence: Evidence, edition: Edition) -> Answer:
     """No window draws less than the idle device."""
     meter = evidence.header.meter
     idle_w = None if meter is None else number(meter.parameters, "idle_w")
     if idle_w is None:
-        return Finding("pass", "No idle power is stated, so nothing is stated net of it.")
+        return Answer("pass", "No idle power is stated, so nothing is stated net of it.")
     read = [window for window in evidence.windows if window.energy_j is not None]
     below = [w for w in read if (w.energy_j or 0.0) < idle_w * w.duration_s * (1 - edition.thresholds.idle_tolerance)]
     return check(

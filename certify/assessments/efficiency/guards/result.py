@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple
 
 from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import CertificateError
@@ -15,51 +14,24 @@ from certify.core.statistics.ratio import LARGEST
 Outcome = Literal["pass", "fail", "unknown"]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Outcome of one guard and one sentence: what was found, and for a fail what it means."""
+class Answer(NamedTuple):
+    """The outcome of one guard and one sentence: what was found, and for a fail what it means."""
 
     outcome: Outcome
     sentence: str
 
 
-Guard = Callable[[Evidence, Edition], Finding]
+Guard = Callable[[Evidence, Edition], Answer]
 
 
-@dataclass(frozen=True)
-class GuardResult:
-    """A guard's finding under the guard's name."""
-
-    name: str
-    outcome: Outcome
-    sentence: str
-
-    def to_json(self) -> dict[str, str]:
-        """A JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> GuardResult:
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            CertificateError: a field is missing, unknown or not text, or the outcome is none of the three.
-        """
-        if set(fields) != {"name", "outcome", "sentence"} or not all(isinstance(v, str) for v in fields.values()):
-            raise CertificateError("A guard in the certificate should have the texts name, outcome and sentence.")
-        if fields["outcome"] not in get_args(Outcome):
-            raise CertificateError(f"Guard {fields['name']} has the outcome '{fields['outcome']}', not pass or fail.")
-        return cls(fields["name"], fields["outcome"], fields["sentence"])
-
-
-def check(holds: bool, sentence: str, meaning: str) -> Finding:
+def check(holds: bool, sentence: str, meaning: str) -> Answer:
     """Pass with what was found, or fail with what was found and what it means."""
-    return Finding("pass", f"{sentence}.") if holds else Finding("fail", f"{sentence}: {meaning}.")
+    return Answer("pass", f"{sentence}.") if holds else Answer("fail", f"{sentence}: {meaning}.")
 
 
-def unknown(sentence: str) -> Finding:
+def unknown(sentence: str) -> Answer:
     """Nothing that the guard could judge was recorded."""
-    return Finding("unknown", f"{sentence}.")
+    return Answer("unknown", f"{sentence}.")
 
 
 def main_windows(evidence: Evidence) -> list[Window]:

@@ -7,7 +7,7 @@ import math
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.meter import windows_too_short
 from certify.assessments.efficiency.guards.result import (
-    Finding,
+    Answer,
     by_arm,
     check,
     main_windows,
@@ -30,7 +30,7 @@ from certify.core.statistics.ratio import (
 )
 
 
-def enough_windows(evidence: Evidence, edition: Edition) -> Finding:
+def enough_windows(evidence: Evidence, edition: Edition) -> Answer:
     """The main run holds the blocks that the pilot fixed, none left out, each window long enough."""
     windows = main_windows(evidence)
     blocks = blocks_of(windows)
@@ -78,7 +78,7 @@ def _departure(evidence: Evidence, edition: Edition, complete: int) -> dict[str,
     }
 
 
-def null_holds(evidence: Evidence, edition: Edition) -> Finding:
+def null_holds(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline against itself gives 1, within the edition's tolerance."""
     ratio = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, EvidenceLevel.DIRECT)
     if ratio is None:
@@ -97,7 +97,7 @@ def null_holds(evidence: Evidence, edition: Edition) -> Finding:
     )
 
 
-def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Finding:
+def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline was not made slower than it need be: graph optimisation on, the best runtime and threads found."""
     sessions, threads = by_arm(evidence, "sessions"), evidence.header.workload.threads
     costs = _cost_by_threads([window for window in evidence.windows if window.run == "settings"])
@@ -106,14 +106,14 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Finding:
     if len(costs) == 1 and number(evidence.header.device, "processors_allowed") != 1:
         return unknown(f"The baseline was tried with {threads} threads only")
     if any(session.get("graph_optimization") != "all" for session in sessions):
-        return Finding("fail", "Graph optimisation was off in a session: the baseline ran slower than it need.")
+        return Answer("fail", "Graph optimisation was off in a session: the baseline ran slower than it need.")
     if (fault := runtime_fault(evidence)) is not None:
-        return Finding("fail", fault)
+        return Answer("fail", fault)
     chosen = dict(zip(ARMS, (threads, evidence.header.workload.candidate_threads), strict=True))
     used = {(arm, number(session, "threads")) for arm, session in zip(ARMS, sessions, strict=True)}
     used |= {(window.arm, window.threads) for window in main_windows(evidence)}
     if used != set(chosen.items()):
-        return Finding("fail", f"A session ran with another number of threads than the workload's {chosen}.")
+        return Answer("fail", f"A session ran with another number of threads than the workload's {chosen}.")
     best = min(costs, key=lambda tried: costs[tried])
     excess = costs[threads] / costs[best] - 1
     return check(
