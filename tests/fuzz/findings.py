@@ -25,10 +25,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "
 from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
 from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
 
-from certify.assessments.efficiency.guards import (
-    GUARDS,
-    Answer,
-)
+from certify.assessments.efficiency.guards import GUARDS, Answer  # noqa: E402
 from certify.attest import checks_facts, checks_sidecars  # noqa: E402
 from certify.attest.keys import SigningKey, generate  # noqa: E402
 from certify.attest.verification import Verification  # noqa: E402
