@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from certify.data.tokens import TokenPreprocess
     from certify.measure.plan import Plan
     from certify.present.report.report import report
+    from certify.stating import state
 
 _WHERE = {
     "Audit": "certify.attest.audit",
@@ -64,6 +65,7 @@ _WHERE = {
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
+    "state": "certify.stating",
     "verify": "certify.attest.verify",
 }
 """Where each public name is defined, behind a colon under another name there."""
@@ -96,6 +98,7 @@ __all__ = [
     "gate",
     "profile",
     "report",
+    "state",
     "verify",
 ]
 

@@ -11,27 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.assessments.efficiency.facts import baseline_name
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME, Certificate
-from certify.attest.issue import issue
 from certify.attest.keys import SigningKey, load_or_create
-from certify.attest.subject import baseline_name, subject_name
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
 from certify.core.progress import Progress, Silent
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise, stored_contract
+from certify.grading import issue
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
 from certify.measure.windows import MeasurementStopped, window_line
+from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
 from certify.present.report import report
 from certify.profiling import profile_workloads
 
 if TYPE_CHECKING:
-    from certify.assessments.efficiency.profile import Profile
+    from certify.assessments.profile import Profile
     from certify.core.evidence import Evidence
     from certify.profiled import Profiled
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
-from certify.assessments.efficiency.profile import Profile
+from certify.assessments.profile import Profile
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence, Window
 from certify.present.charts.draw import standalone

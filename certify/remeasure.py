@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.facts import baseline_name, measuring_edition
 from certify.attest.certificate import Certificate
-from certify.attest.subject import baseline_name, subject_digests
 from certify.core.errors import CertificateError, UsageError
 from certify.core.progress import Progress, Silent
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import stored_contract
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.model_file.subject import subject_digests
 
 if TYPE_CHECKING:
     from certify.core.evidence import Evidence
@@ -70,7 +71,7 @@ def remeasure(
         stored_contract(baseline) or contract,
         contract,
         plan,
-        load_edition(certificate.measuring_edition).plan,
+        load_edition(measuring_edition(predicate)).plan,
         baseline_origin=predicate["baseline"]["origin"],
         progress=progress,
     )

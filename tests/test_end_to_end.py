@@ -109,7 +109,7 @@ def test_second_run_takes_the_kept_baseline_and_makes_the_same_model(home: Path,
     assert "trained in an earlier run" in done.stderr.replace("\n", " ")
     first, second = (Certificate.read(home / folder / "model.onnx") for folder in ("out", "again"))
     assert first.subject_digest == second.subject_digest
-    assert done.returncode == (3 if second.grade_text == "refused" else 0)
+    assert done.returncode == (3 if second.outcome_text == "refused" else 0)
     assert (home / "again" / "baseline.onnx").read_bytes() == (out / "baseline.onnx").read_bytes()
     assert "accuracy" in done.stdout
 

@@ -1,28 +1,24 @@
-"""The audit: every interval, guard and the letter derived again from the stored evidence, beside what was signed."""
+"""Everything that was signed, derived again from the evidence, beside what was signed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.efficiency.edition import Edition, load_edition
-from certify.assessments.efficiency.grade import grade
-from certify.assessments.efficiency.profile import derive
-from certify.attest.certificate import Certificate
-from certify.attest.checks_sidecars import NOT_DERIVABLE, find_evidence
+from certify.assessments.assessment import NOT_DERIVABLE, profile_of
+from certify.assessments.outcome import Edition
+from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
+from certify.attest.certificate import EVIDENCE_NAME, Certificate
+from certify.attest.checks_records import find_evidence
 from certify.attest.countersignature import EVIDENCE_SUFFIX, countersignature_files, read_countersignature
 from certify.attest.keys import PublicKey
-from certify.attest.rederivation import Compared, compare_figures, compare_grades, compare_guards
-from certify.attest.remeasurement import compare_measurements
-from certify.attest.statement import grade_json
+from certify.attest.statements import records_path, statement_path
 from certify.attest.verification import Verification
 from certify.attest.verify import verify
 from certify.core import exit_codes
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError
-from certify.core.evidence import Evidence
-from certify.core.evidence_file import read_evidence
 from certify.core.finding import Finding
 
 __all__ = ["Audit", "audit"]
@@ -35,37 +31,43 @@ class Audit:
     Attributes:
         path: the model's file.
         certificate: what was signed.
-        evidence: what it must follow from.
+        evidence: the records that it must follow from.
         edition: by whose rules.
         figures: every estimate.
-        guards: every guard's outcome.
-        grade: every part of the grade.
+        guards: outcome of every guard.
+        result: every part of the outcome.
         countersignatures: whether what others found follows from the evidence that lies beside their statements.
-        verification: all checks of the file, the signatures and the papers.
+        verification: all checks of the file, the signatures and the sidecar files.
+        others: the same of the further statements beside the model.
     """
 
     path: Path
     certificate: Certificate
-    evidence: Evidence
+    evidence: Any
     edition: Edition
     figures: tuple[Compared, ...]
     guards: tuple[Compared, ...]
-    grade: tuple[Compared, ...]
+    result: tuple[Compared, ...]
     countersignatures: tuple[Finding, ...]
     verification: Verification
+    others: tuple[Audit, ...] = ()
 
     @property
     def differs(self) -> tuple[str, ...]:
-        """Names of what does not follow, and of the checks that failed."""
-        rows = (*self.figures, *self.guards, *self.grade)
-        names = [row.name for row in rows if row.match == "differs"]
+        """Names of what does not follow, and of the checks that failed; of further statements as ``NAME.CHECK``."""
         failed = [check.name for check in self.checks if check.outcome == "fail"]
-        return tuple(dict.fromkeys([*names, *failed]))
+        further = [f"{one.certificate.assessment.name}.{name}" for one in self.others for name in one._own_differs]
+        return tuple(dict.fromkeys([*self._own_differs, *failed, *further]))
+
+    @property
+    def _own_differs(self) -> list[str]:
+        return [row.name for row in (*self.figures, *self.guards, *self.result) if row.match == "differs"]
 
     @property
     def checks(self) -> tuple[Finding, ...]:
-        """All checks, of the certificate and of the countersignatures."""
-        return (*self.verification.checks, *self.countersignatures)
+        """All checks, of the certificate, of further statements and of the countersignatures."""
+        further = (check for check in self.verification.failed if check not in self.verification.checks)
+        return (*self.verification.checks, *further, *self.countersignatures)
 
     @property
     def agrees(self) -> bool:
@@ -80,28 +82,34 @@ class Audit:
         return exit_codes.DONE if self.verification.trusted else exit_codes.NOT_TRUSTED
 
     @property
-    def grade_text(self) -> str:
-        """The letter that follows, or ``refused``."""
-        return str(next(row.derived for row in self.grade if row.name == "text"))
+    def outcome_text(self) -> str:
+        """The outcome that follows: a letter, a claim, or ``refused``."""
+        return str(next(row.derived for row in self.result if row.name == "text"))
 
     @property
     def verdict(self) -> str:
         """The answer in one sentence."""
         if not self.agrees:
             return f"DOES NOT FOLLOW: {', '.join(self.differs)}."
-        counts = f"{len(self.figures)} figures, {len(self.guards)} guards and the grade {self.grade_text}"
+        counts = "; ".join(one._counts for one in (self, *self.others))
         stranger = "" if self.verification.trusted else " It is signed by a key that you have not said you trust."
         return f"All {counts} follow from the evidence, as signed.{stranger}"
 
+    @property
+    def _counts(self) -> str:
+        what = f"the {self.certificate.assessment.result} {self.outcome_text}"
+        return f"{len(self.figures)} figures, {len(self.guards)} guards and {what}"
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
-        parts = {"figures": self.figures, "guards": self.guards, "grade": self.grade}
+        parts = {"figures": self.figures, "guards": self.guards, self.certificate.assessment.result: self.result}
         return {
             "agrees": self.agrees,
             "verdict": self.verdict,
             **{name: [row.to_json() for row in rows] for name, rows in parts.items()},
             "countersignatures": [asdict(check) for check in self.countersignatures],
             "verification": self.verification.to_json(),
+            "statements": {one.certificate.assessment.name: one.to_json() for one in self.others},
         }
 
     def __repr__(self) -> str:
@@ -127,16 +135,32 @@ def audit(
 
     Raises:
         UsageError: a file that was named does not exist.
-        NotDerivedError: the evidence is missing or can't be read.
+        NotDerivedError: the evidence is missing or cannot be read.
         CertificateError: there is no certificate that can be read, or nothing follows from the evidence.
     """
     verification = verify(path, certificate, evidence, trust)
-    signed = verification.certificate
-    if signed is None:
-        raise CertificateError(verification.verdict)
     path = Path(path)
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
-    source = find_evidence(None if evidence is None else Path(evidence), folders)
+    sealed = verification.certificate is None or verification.certificate.assessment.sealed
+    places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
+    if evidence is None and not sealed:
+        places = _records_places(verification, folders)
+    main = _audit(verification, places)
+    others = tuple(_audit(one, _records_places(one, folders)) for one in verification.others)
+    found = tuple(_countersignatures(main)) if sealed else ()
+    return replace(main, countersignatures=found, others=others)
+
+
+def _records_places(verification: Verification, folders: Sequence[Path]) -> list[Path]:
+    return [records_path(statement_path(folder, verification.name)) for folder in folders]
+
+
+def _audit(verification: Verification, places: Sequence[Path]) -> Audit:
+    """Derive one statement again."""
+    signed, path = verification.certificate, verification.path
+    if signed is None:
+        raise CertificateError(verification.verdict)
+    source = find_evidence(places)
     if isinstance(source, str):
         if not verification.valid:
             raise CertificateError(verification.verdict)
@@ -144,11 +168,12 @@ def audit(
     digest = verification.check("evidence_digest")
     if digest is not None and digest.outcome == "fail":
         raise CertificateError(f"{digest.sentence} There is nothing to derive the signed figures from.")
-    records = read_evidence(source)
-    edition = load_edition(signed.predicate["edition"]["name"])
+    assessment = signed.assessment
+    edition = assessment.load_edition(signed.predicate["edition"]["name"])
     try:
-        profile = derive(records, edition)
-        derived = grade_json(grade(profile, edition))
+        records = assessment.parse(source.read_bytes(), str(source))
+        profile = profile_of(assessment, records, edition)
+        derived = assessment.outcome(profile, edition).to_json()
     except NOT_DERIVABLE as error:
         raise CertificateError(f"{source}: no figures follow from it: {error}") from error
     return Audit(
@@ -158,34 +183,35 @@ def audit(
         edition,
         tuple(compare_figures(signed.profile, profile)),
         tuple(compare_guards(signed.profile, profile)),
-        tuple(compare_grades(signed.predicate["grade"], derived)),
-        tuple(_countersignatures(path, signed, records, edition)),
+        tuple(compare_outcomes(signed.result, derived)),
+        (),
         verification,
     )
 
 
-def _countersignatures(path: Path, certificate: Certificate, first: Evidence, edition: Edition) -> Iterator[Finding]:
+def _countersignatures(main: Audit) -> Iterator[Finding]:
     """Compare both measurements again, for each statement of another with its evidence beside it."""
-    for file in countersignature_files([path.parent]):
+    assessment = main.certificate.assessment
+    for file in countersignature_files([main.path.parent]):
         evidence = file.with_suffix(EVIDENCE_SUFFIX)
         if not evidence.is_file():
             continue
         name, who = "countersignature_follows", f"What key {file.stem[:16]} found"
         try:
-            stated = read_countersignature(file, certificate).signed.predicate
-            second = read_evidence(evidence)
-            found = compare_measurements(first, second, edition)
+            stated = read_countersignature(file, main.certificate).signed.predicate
+            second = assessment.parse(evidence.read_bytes(), str(evidence))
+            found = assessment.agreement(main.evidence, second, main.edition)
         except (LeanmarkError, OSError) as error:
-            yield Finding(name, "fail", f"{who} can't be derived from {evidence.name}: {error}")
+            yield Finding(name, "fail", f"{who} cannot be derived from {evidence.name}: {error}")
             continue
-        if second.windows == first.windows:
-            yield Finding(name, "fail", f"{who} is the first measurement again: nothing was measured anew.")
+        if assessment.is_repeat(main.evidence, second):
+            yield Finding(name, "fail", f"{who} is the first measurement again: nothing was measured a second time.")
             continue
         outcomes = [
             {figure["name"]: figure["outcome"] for figure in figures}
             for figures in (stated["figures"], [figure.to_json() for figure in found.figures])
         ]
-        if outcomes[0] == outcomes[1] and found.grade_text == stated["grade"]["found"]:
+        if outcomes[0] == outcomes[1] and found.text == stated["grade"]["found"]:
             yield Finding(name, "pass", f"{who} follows from both measurements: {found.verdict}")
         else:
             yield Finding(name, "fail", f"{who} does not follow from the two measurements: {found.verdict}")

@@ -10,7 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.efficiency.profile import Profile
+from certify.assessments.assessment import Assessment
+from certify.assessments.claims import REFUSED, Claims
+from certify.assessments.profile import Profile
+from certify.assessments.registry import assessment_of
 from certify.attest.envelope import Envelope, parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import parse_statement
@@ -83,30 +86,39 @@ class Certificate:
         return digest
 
     @property
-    def is_sealed(self) -> bool:
-        """Whether it is about a file that carries the seal; of another, it lies beside."""
-        return kind_of(Path(self.statement["subject"][0]["name"])).carries_seal
+    def subject_name(self) -> str:
+        """Name of the model's file."""
+        return str(self.statement["subject"][0]["name"])
 
     @property
     def signer(self) -> PublicKey:
         """The key that the certificate says signed it."""
         return PublicKey(bytes.fromhex(self.predicate["signer"]["public_key"]))
 
-    @property
-    def grade_text(self) -> str:
-        """The letter as it is written, or ``refused``."""
-        return str(self.predicate["grade"]["text"]) if self.predicate["outcome"] == "graded" else "refused"
+    @cached_property
+    def assessment(self) -> Assessment:
+        """The assessment that the statement belongs to."""
+        return assessment_of(self.statement["predicateType"])
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What may be printed about it.
+
+        Raises:
+            CertificateError: something that may be printed is malformed.
+        """
+        return self.assessment.claims(self.predicate, self.digest)
 
     @property
-    def measuring_edition(self) -> str:
-        """Name of the edition whose plan the measurement followed: its own, or that of the one it is a regrade of."""
-        first = self.predicate.get("regrade_of")
-        return str(self.predicate["edition"]["name"] if first is None else first["edition"])
+    def result(self) -> Mapping[str, Any]:
+        """The outcome as it was signed."""
+        result: Mapping[str, Any] = self.predicate[self.assessment.result]
+        return result
 
     @property
-    def renderer(self) -> str:
-        """What drew the label, with its version."""
-        return str(self.predicate["label"]["renderer"])
+    def outcome_text(self) -> str:
+        """The outcome as it is printed: a letter, a claim, or ``refused``."""
+        return REFUSED if self.predicate["outcome"] == REFUSED else str(self.result["text"])
 
     @property
     def digest(self) -> str:
@@ -118,13 +130,13 @@ class Certificate:
         """The signed estimates and guards."""
         return Profile.from_json(self.predicate["profile"])
 
-    def _repr_svg_(self) -> str:
-        drawn: str = provided("drawings")[0](self)
+    def _repr_svg_(self) -> str | None:
+        drawn: str | None = provided("drawings")[0](self)
         return drawn
 
     def __repr__(self) -> str:
         edition = self.predicate["edition"]["name"]
-        return f"Certificate({self.grade_text}, edition {edition}, {self.digest[:16]})"
+        return f"Certificate({self.outcome_text}, edition {edition}, {self.digest[:16]})"
 
 
 def read_certificate(path: Path) -> bytes:
@@ -140,7 +152,7 @@ def read_certificate(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"The certificate {path} can't be read: {error.strerror}.") from error
     if len(content) > MAX_CERTIFICATE_BYTES:
-        raise CertificateError(f"{path} is larger than {MAX_CERTIFICATE_BYTES} bytes, so it is no certificate.")
+        raise CertificateError(f"{path} is larger than {MAX_CERTIFICATE_BYTES} bytes, so it is not a certificate.")
     return content
 
 
@@ -156,6 +168,6 @@ def read_lineage(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise UsageError(f"The lineage {path} can't be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise CertificateError(f"The lineage {path} is no JSON: {error}.") from error
+        raise CertificateError(f"The lineage {path} is not valid JSON: {error}.") from error
     validate(lineage, "lineage-1")
     return lineage

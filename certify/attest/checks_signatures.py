@@ -39,18 +39,6 @@ def check_maker(certificate: Certificate, store: TrustStore) -> Found:
     return checks, [Signature("maker", key.key_id, standing.name, standing.trusted, SELF_ATTESTED, True)]
 
 
-def check_meter_code(certificate: Certificate, store: TrustStore) -> list[Finding]:
-    """Whether the reader knows the code of a plug-in meter; nothing where the meter is no plug-in."""
-    meter = certificate.predicate["meter"]
-    if meter is None or meter["code"] is None:
-        return []
-    name = next((name for name, code in store.meters.items() if code == meter["code"]), None)
-    if name is not None:
-        return [Finding("meter_code", "pass", f"You trust the code of the meter {meter['name']} ({name}).")]
-    sentence = f"{meter['name']} is a plug-in meter whose code you have not said you trust (leanmark trust meter)."
-    return [Finding("meter_code", "note", f"{sentence} Its joules count as sampled at most.")]
-
-
 def check_countersignatures(certificate: Certificate, folders: Sequence[Path], store: TrustStore) -> Found:
     """The statements of others about this certificate."""
     name = "countersignature"

@@ -1,11 +1,11 @@
-"""What somebody else than the maker found, signed by him: the certificate holds, or it does not.
+"""A third party's signed verdict on a certificate.
 
 The envelope of a certificate has one signature, its maker's, and no byte of it is free. A further signature over the
-same statement could not say what its signer had done to convince himself. So a verifier signs a statement of his own
-about the model and the certificate, by their digests, which says how he checked (derived again from the maker's
-evidence, or measured again) and whether he agrees. It lies in ``countersignatures/`` beside the model, named after the
-id of the key, with the evidence of the new measurement beside it. Who can write there can also take it away: that there
-is no disagreement proves nothing.
+same statement could not say what its signer had done. So a verifier signs a statement of their own about the model and
+the certificate, by their digests, which says how they checked (derived again from the maker's evidence, or measured
+again) and whether they agree. It lies in ``countersignatures/`` beside the model, named after the id of the key, with
+the evidence of the new measurement beside it. Who can write there can also take it away: that there is no disagreement
+proves nothing.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_certificate
-from certify.attest.checks_sidecars import MAX_EVIDENCE_BYTES
+from certify.attest.checks_records import MAX_EVIDENCE_BYTES
 from certify.attest.keys import SigningKey
 from certify.attest.signed import Signed, read_statement, sign_statement
 from certify.core.errors import CertificateError, UsageError
-from certify.core.evidence_file import evidence_bytes
 from certify.core.files import sha256_file, write_bytes
 
 if TYPE_CHECKING:
+    from certify.assessments.agreement import Agreement
     from certify.attest.audit import Audit
-    from certify.attest.remeasurement import Agreement
-    from certify.core.evidence import Evidence
 
 FOLDER = "countersignatures"
 EVIDENCE_SUFFIX = ".evidence.jsonl"
@@ -48,7 +46,7 @@ SELF_ATTESTED: Vouching = "self-attested"
 class Remeasured:
     """A second measurement of a certified pair, and how it compares with the first."""
 
-    evidence: Evidence
+    evidence: Any
     agreement: Agreement
 
 
@@ -72,7 +70,8 @@ def countersign(
         CertificateError: something does not fit the schema.
     """
     _require_another(audit, signer)
-    if remeasured is not None and remeasured.evidence.windows == audit.evidence.windows:
+    assessment = audit.certificate.assessment
+    if remeasured is not None and assessment.is_repeat(audit.evidence, remeasured.evidence):
         raise UsageError(
             "The new evidence holds the windows of the first measurement, so nothing was measured again. Make it with "
             "leanmark audit --remeasure --keep, or countersign without it."
@@ -83,7 +82,7 @@ def countersign(
             f"The new measurement neither confirms nor contradicts {undecided}, so there is nothing to sign. Measure "
             "longer, on a quieter machine, or countersign without it."
         )
-    records = None if remeasured is None else evidence_bytes(remeasured.evidence)
+    records = None if remeasured is None else assessment.dump(remeasured.evidence)
     predicate = _predicate(audit, remeasured, records, remark)
     statement = sign_statement(SCHEMA, _subject(audit.certificate), predicate, signer)
     base = audit.path.parent / FOLDER / signer.public.key_id
@@ -126,16 +125,17 @@ def _predicate(
     differs = [name for name in audit.differs if name not in SURROUNDINGS]
     if remeasured is not None:
         differs += [figure.name for figure in remeasured.agreement.figures if figure.outcome == "differs"]
-    found = audit.grade_text if remeasured is None else remeasured.agreement.grade_text
+    found = audit.outcome_text if remeasured is None else remeasured.agreement.text
+    repeated = {} if remeasured is None else audit.certificate.assessment.repeated(remeasured.evidence)
     return {
         "leanmark": version("leanmark"),
         "maker": audit.certificate.signer.key_id,
-        "grade": {"certified": audit.certificate.grade_text, "found": found},
+        "grade": {"certified": audit.certificate.outcome_text, "found": found},
         "checked": "cross-checked" if remeasured is None else "reproduced",
         "agrees": not differs,
         "differs": differs,
         "figures": [] if remeasured is None else [figure.to_json() for figure in remeasured.agreement.figures],
-        "device": None if remeasured is None else dict(remeasured.evidence.header.device),
+        "device": repeated.get("device"),
         "evidence": None if records is None else {"sha256": hashlib.sha256(records).hexdigest(), "bytes": len(records)},
         "remark": remark,
     }
@@ -193,7 +193,7 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
             beside it is not the one that was signed.
     """
     if not path.is_file():
-        raise CertificateError("It is no plain file.")
+        raise CertificateError("It is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
     if list(signed.subject) != _subject(certificate):
         raise CertificateError("It is about another certificate.")

@@ -1,69 +1,50 @@
-"""What is signed: an in-toto Statement (https://in-toto.io/Statement/v1) with a predicate of leanmark's own.
+"""What is signed: an in-toto Statement (https://in-toto.io/Statement/v1) with a predicate of one of the assessments.
 
-The predicate holds what the measurement found and the digests of everything that it was found from. Its schema is
-published as ``certify/core/schema/certificate-1.json``. The type of the predicate names its version: a statement of an
-older one is checked against the schema of that version and then brought into the newest form, so that everything else
-knows only one.
+The predicate holds what was found and the digests of everything that it was found from. Some of its fields every
+assessment has (``certify/core/schema/statement-1.json``); the rest is the assessment's own, with a schema of its own.
+The type of the predicate names its version: a statement of an older one is checked against the schema of that version
+and then brought into the newest form, so that everything else knows only one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
+from certify.assessments.assessment import Assessment, Version
+from certify.assessments.claims import REFUSED
+from certify.assessments.outcome import Edition, Outcome
+from certify.assessments.profile import Profile
+from certify.assessments.registry import assessment_of
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError
 from certify.core.schema import validate
 
 if TYPE_CHECKING:
-    from certify.assessments.efficiency.edition import Edition
-    from certify.assessments.efficiency.grade import Grade
-    from certify.assessments.efficiency.profile import Profile
     from certify.attest.keys import PublicKey
-    from certify.core.evidence import Evidence
-    from certify.data.preprocess import Preprocess
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 PREDICATE_VERSION = 1
-SUBJECT_NAME = "model.onnx"
-
-
-@dataclass(frozen=True)
-class Version:
-    """A released form of the statement.
-
-    Attributes:
-        schema: name of its published schema.
-        upgrade: makes a statement of the next version from one of this; None for the newest.
-    """
-
-    schema: str
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-
-
-VERSIONS: dict[str, Version] = {PREDICATE_TYPE: Version("certificate-1")}
-"""All forms that are read, by predicate type; a released one is never taken out."""
+COMMON_SCHEMA = "statement-1"
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What a certificate is about besides its evidence.
+    """What a statement is about besides its records.
 
     Attributes:
         model: name of the model, for people.
-        metadata: digest of the metadata that the certified file carries; None for a file that is no ONNX file.
-        subject: name of the certified file.
-        digests: of the certified file, by kind.
-        evidence: hex SHA-256 and size in bytes of the evidence file.
+        metadata: digest of the metadata that the file carries; None for a file that is not an ONNX file.
+        subject: name of the file.
+        digests: of the file, by kind.
+        evidence: hex SHA-256 and size in bytes of the record file.
         lineage: hex SHA-256 of lineage.json, None where there is none.
         companions: hex SHA-256 of further files, by name.
-        renderer: what draws the label as a picture, with its version.
         signer: the key that will sign.
-        regrade_of: the certificate whose evidence is graded under another edition: its digest, edition and key id.
+        stated: further fields of the predicate, which do not follow from the records.
     """
 
     model: str
@@ -73,90 +54,62 @@ class Binding:
     evidence: tuple[str, int]
     lineage: str | None
     companions: Mapping[str, str]
-    renderer: str
     signer: PublicKey
-    regrade_of: Mapping[str, str] | None = None
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_statement(
-    evidence: Evidence, profile: Profile, grade: Grade, edition: Edition, preprocess: Preprocess, binding: Binding
+    assessment: Assessment, records: Any, profile: Profile, outcome: Outcome, edition: Edition, binding: Binding
 ) -> bytes:
-    """Canonical JSON of the statement.
+    """Write the statement as canonical JSON.
 
     Raises:
-        CertificateError: what was measured does not fit the schema.
+        CertificateError: what was found does not fit the schema.
     """
     statement: dict[str, Any] = {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": binding.subject, "digest": dict(binding.digests)}],
-        "predicateType": PREDICATE_TYPE,
+        "predicateType": assessment.predicate_type,
         "predicate": {
             "version": PREDICATE_VERSION,
             "model": {"name": binding.model, "metadata": binding.metadata},
-            "outcome": "refused" if grade.letter is None else "graded",
+            "outcome": REFUSED if outcome.refused else assessment.accepted,
             "edition": {"name": edition.name, "digest": edition.digest},
-            "grade": grade_json(grade),
+            assessment.result: outcome.to_json(),
             "profile": profile.to_json(),
-            "preprocess": preprocess.to_json(),
             "evidence": {"sha256": binding.evidence[0], "bytes": binding.evidence[1]},
             "lineage": None if binding.lineage is None else {"sha256": binding.lineage},
             "companions": dict(binding.companions),
-            "label": {"renderer": binding.renderer},
             "signer": {"algorithm": "ed25519", "public_key": binding.signer.hex},
-            **({} if binding.regrade_of is None else {"regrade_of": dict(binding.regrade_of)}),
-            **from_header(evidence),
+            **binding.stated,
+            **assessment.repeated(records),
         },
     }
     try:
         content = rfc8785.dumps(statement)
     except ValueError as error:
-        raise CertificateError(f"The statement can't be written as canonical JSON: {error}.") from error
+        raise CertificateError(f"The statement cannot be written as canonical JSON: {error}.") from error
     parse_statement(content)
     return content
-
-
-def from_header(evidence: Evidence) -> dict[str, Any]:
-    """The part of the predicate that repeats the evidence's header, as plain JSON values."""
-    header = evidence.header
-    baseline = header.models["baseline"]
-    return {
-        "leanmark": header.leanmark,
-        "created": header.created,
-        "workload": asdict(header.workload),
-        "workload_digest": header.workload.digest(),
-        "device": dict(header.device),
-        "meter": None if header.meter is None else asdict(header.meter),
-        "data": dict(header.data),
-        "baseline": {
-            "file_digest": baseline.file_digest,
-            "content_digest": baseline.content_digest,
-            "origin": header.baseline_origin,
-        },
-        "attempts": header.attempt,
-    }
-
-
-def grade_json(grade: Grade) -> dict[str, Any]:
-    """A grade as plain JSON values, with its text."""
-    return {**grade.to_json(), "text": grade.text}
 
 
 def parse_statement(payload: bytes) -> dict[str, Any]:
     """Read a statement of any released version, in the form of the newest.
 
     Raises:
-        CertificateError: it is not canonical JSON, of a version that is not known, or does not fit its schema.
+        CertificateError: it is not canonical JSON, of a type that is not known, or does not fit its schema.
     """
     values = parse_canonical(payload, "the statement")
     if not isinstance(values, dict):
-        raise CertificateError("The statement is no JSON object.")
+        raise CertificateError("The statement is not a JSON object.")
     statement: dict[str, Any] = values
     version = statement_version(statement)
-    validate(statement, version.schema)
+    validate(statement, version.schema, version.package)
     while version.upgrade is not None:
         statement = version.upgrade(statement)
         version = statement_version(statement)
-        validate(statement, version.schema)
+        validate(statement, version.schema, version.package)
+    validate(statement, COMMON_SCHEMA)
     return statement
 
 
@@ -164,13 +117,7 @@ def statement_version(statement: Mapping[str, Any]) -> Version:
     """The released form that a statement says it has.
 
     Raises:
-        CertificateError: it is none that this version of leanmark knows.
+        CertificateError: it is none that this installation knows.
     """
     kind = statement.get("predicateType")
-    version = VERSIONS.get(kind) if isinstance(kind, str) else None
-    if version is None:
-        raise CertificateError(
-            f"The statement is of type {str(kind)[:200]!r}; known are {', '.join(VERSIONS)}. "
-            "A newer leanmark may know it."
-        )
-    return version
+    return assessment_of(kind).versions[str(kind)]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from certify.assessments.claims import REFUSED
 from certify.core import exit_codes
 from certify.core.finding import Finding, by_name
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
+
+DERIVED = ("profile_follows", "outcome_follows")
+"""Checks that derive what was signed again."""
 
 VOUCHING = ("self-attested", "cross-checked", "reproduced")
 """What a signature can vouch for, weakest first."""
@@ -47,27 +51,40 @@ class Verification:
         checks: everything that was asked.
         certificate: None where none could be read.
         signatures: whose signatures are good, the maker's first.
+        name: of the statement's assessment.
+        others: the same of the further statements that lie beside the model; what holds of a verification as a whole
+            (valid, trusted, derived) holds of these too.
     """
 
     path: Path
     checks: tuple[Finding, ...]
     certificate: Certificate | None
     signatures: tuple[Signature, ...] = ()
+    name: str = ""
+    others: tuple[Verification, ...] = ()
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        """Checks that did not pass."""
-        return tuple(check for check in self.checks if check.outcome == "fail")
+        """Checks that did not pass, those of further statements under ``ASSESSMENT.NAME``."""
+        own = tuple(check for check in self.checks if check.outcome == "fail")
+        further = (replace(check, name=f"{one.name}.{check.name}") for one in self.others for check in one.failed)
+        return (*own, *further)
 
     @property
     def valid(self) -> bool:
-        """Whether nothing speaks against the certificate; says nothing about who signed it."""
+        """Whether nothing speaks against any statement; says nothing about who signed it."""
         return self.certificate is not None and not self.failed
 
     @property
     def trusted(self) -> bool:
-        """Whether it is valid and signed by a maker whom the caller trusts."""
-        return self.valid and any(signature.trusted for signature in self.signatures if signature.role == "maker")
+        """Whether it is valid and signed by makers whom the caller trusts."""
+        own = any(signature.trusted for signature in self.signatures if signature.role == "maker")
+        return self.valid and own and all(one.trusted for one in self.others)
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Every statement that could be read, the main one first."""
+        return tuple(one.certificate for one in (self, *self.others) if one.certificate is not None)
 
     @property
     def vouched_for(self) -> str:
@@ -77,20 +94,26 @@ class Verification:
 
     @property
     def refused(self) -> bool:
-        """Whether the certificate says that no letter could be given."""
-        return self.certificate is not None and self.certificate.predicate["outcome"] == "refused"
+        """Whether the certificate is a refusal."""
+        return self.certificate is not None and self.certificate.outcome_text == REFUSED
 
     @property
     def derived(self) -> bool:
-        """Whether figures, guards and letter were computed again from the evidence."""
-        outcomes = [check.outcome for check in self.checks if check.name in ("profile_follows", "grade_follows")]
-        return len(outcomes) == 2 and all(outcome in ("pass", "note") for outcome in outcomes)
+        """Whether figures, findings and outcome of every statement were computed again from its records."""
+        return self._derived and all(one.derived for one in self.others)
+
+    @property
+    def _derived(self) -> bool:
+        outcomes = [check.outcome for check in self.checks if check.name in DERIVED]
+        return len(outcomes) == len(DERIVED) and all(outcome in ("pass", "note") for outcome in outcomes)
 
     @property
     def not_derived(self) -> str:
         """Why the figures were not derived again, in a sentence; empty where they were."""
+        if self._derived:
+            return next((f"{one.name}: {one.not_derived}" for one in self.others if not one.derived), "")
         check = self.check("profile_follows")
-        return "" if self.derived else "Its figures were not checked." if check is None else check.sentence
+        return "Its figures were not checked." if check is None else check.sentence
 
     @property
     def exit_code(self) -> int:
@@ -117,10 +140,8 @@ class Verification:
         certificate = self.certificate
         if certificate is None:  # for the type checker: valid implies a certificate
             return ""
-        what = f"grade {certificate.grade_text}"
-        if self.refused:
-            what = f"refused ({'; '.join(certificate.predicate['grade']['reasons'])})"
-        words = [f"valid: {what}, edition {certificate.predicate['edition']['name']}", self.vouched_for]
+        words = [f"valid: {_what(certificate)}", self.vouched_for]
+        words += [_what(one.certificate) for one in self.others if one.certificate is not None]
         if not self.derived:
             words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
         if not self.trusted:
@@ -143,7 +164,7 @@ class Verification:
             if certificate is None
             else {
                 "sha256": certificate.digest,
-                "grade": certificate.predicate["grade"],
+                certificate.assessment.result: certificate.result,
                 "edition": certificate.predicate["edition"]["name"],
                 "created": certificate.predicate["created"],
                 "key_id": certificate.signer.key_id,
@@ -151,13 +172,28 @@ class Verification:
             },
             "signatures": [asdict(signature) for signature in self.signatures],
             "checks": [check.to_json() for check in self.checks],
+            "statements": {one.name: one.to_json() for one in self.others},
         }
 
     def _repr_svg_(self) -> str | None:
         return self.certificate._repr_svg_() if self.valid and self.derived and self.certificate is not None else None
 
     def __str__(self) -> str:
-        return "\n".join([*(str(check) for check in self.checks), self.verdict])
+        lines = [str(check) for check in self.checks]
+        for one in self.others:
+            lines += ["", f"{one.name}:", *(str(check) for check in one.checks)]
+        return "\n".join([*lines, self.verdict])
 
     def __repr__(self) -> str:
         return f"Verification({self.verdict})"
+
+
+def _what(certificate: Certificate) -> str:
+    """The outcome of a statement in a few words."""
+    result = certificate.assessment.result
+    edition = f"edition {certificate.predicate['edition']['name']}"
+    kind = result if certificate.assessment.sealed else certificate.assessment.name
+    if certificate.outcome_text == REFUSED:
+        refusal = f"refused ({'; '.join(certificate.result['reasons'])}), {edition}"
+        return refusal if certificate.assessment.sealed else f"{kind} {refusal}"
+    return f"{kind} {certificate.outcome_text}, {edition}"

@@ -10,24 +10,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_certificate
+from certify.assessments.assessment import Surroundings
+from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
-from certify.attest.checks_sidecars import check_sidecars
+from certify.attest.checks_records import check_derivation, find_evidence, load_edition, read_records
+from certify.attest.checks_sidecars import beside, check_companions, check_created, check_lineage
 from certify.attest.checks_signatures import (
     check_countersignatures,
     check_identity,
     check_maker,
-    check_meter_code,
 )
 from certify.attest.envelope import parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import statement_version
+from certify.attest.statements import records_path, statement_files
 from certify.attest.trust import TrustStore, read_key_statements, trusted
 from certify.attest.verification import Signature, Verification
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 from certify.core.finding import Finding
+from certify.core.registry import provided
 from certify.model_file.model_file import ModelFile, open_model
 
 __all__ = ["Verification", "require_derived", "verify"]
@@ -73,40 +77,97 @@ def verify(
                          "round: give --identity and --issuer.")  # fmt: skip
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     store, stated = _store(trust, folders)
+    places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     with open_model(path) as model:
-        content, located = _locate(model, None if certificate is None else Path(certificate))
-        checks = [*located, *stated]
-        read, readable = (None, []) if content is None else _read(content)
-        checks += readable
-        if read is None:
-            return Verification(path, tuple(checks), None)
-        signatures, of_signatures = _check_signatures(read, folders, store, identity, issuer)
-        checks += [*of_signatures, *check_meter_code(read, store)]
-        checks += _check_files(model, read, folders, None if evidence is None else Path(evidence))
-    return Verification(path, tuple(checks), read, tuple(signatures))
+        files = statement_files(folders) if certificate is None else []
+        content, located = _locate(model, None if certificate is None else Path(certificate), bool(files))
+        others = [_verify_statement(model, file, folders, store) for file in files]
+        if content is None and not located:
+            return replace(others[0], others=tuple(others[1:]))
+        main = _verify(
+            model, content, [*located, *stated], places, folders, store,
+            [read for other in others for read in other.certificates],
+        )  # fmt: skip
+    if main.certificate is not None:
+        checks, signatures = check_identity(main.certificate, folders, identity, issuer)
+        main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
+    return replace(main, others=tuple(others))
 
 
-def _check_signatures(
-    read: Certificate, folders: Sequence[Path], store: TrustStore, identity: str | None, issuer: str | None
-) -> tuple[list[Signature], list[Finding]]:
-    signatures, checks = [], []
-    for some_checks, some_signatures in (
-        check_maker(read, store),
-        check_identity(read, folders, identity, issuer),
-        check_countersignatures(read, folders, store),
-    ):
-        checks += some_checks
+def _verify_statement(model: ModelFile, file: Path, folders: Sequence[Path], store: TrustStore) -> Verification:
+    """Verify a statement beside the model, by its own records."""
+    try:
+        content = read_certificate(file)
+    except LeanmarkError as error:
+        return Verification(model.path, (Finding("statement", "fail", str(error)),), None, name=file.stem)
+    found = _verify(model, content, [], [records_path(file)], folders, store)
+    if found.certificate is not None and found.certificate.assessment.name != file.stem:
+        sentence = f"{file.name} holds a statement of {found.certificate.assessment.name}."
+        found = replace(found, checks=(*found.checks, Finding("statement_name", "fail", sentence)))
+    return replace(found, name=file.stem)
+
+
+def _verify(
+    model: ModelFile,
+    content: bytes | None,
+    checks: list[Finding],
+    places: Sequence[Path],
+    folders: Sequence[Path],
+    store: TrustStore,
+    others: Sequence[Certificate] = (),
+) -> Verification:
+    """Verify one statement about a model.
+
+    Args:
+        model: the file.
+        content: of the signed envelope; None where none could be read.
+        checks: what was asked before.
+        places: where its records may lie.
+        folders: where further files may lie.
+        store: whose signatures count.
+        others: further statements about the model that could be read.
+    """
+    read, readable = (None, []) if content is None else _read(content)
+    if read is None:
+        return Verification(model.path, (*checks, *readable), None)
+    signatures: list[Signature] = []
+    found = [*checks, *readable]
+    of_others = check_countersignatures(read, folders if read.assessment.sealed else [], store)
+    for some_checks, some_signatures in (check_maker(read, store), of_others):
+        found += some_checks
         signatures += some_signatures
-    return signatures, checks
+    found += _check_files(model, read, places, folders, store, others)
+    return Verification(model.path, tuple(found), read, tuple(signatures), read.assessment.name)
 
 
 def _check_files(
-    model: ModelFile, read: Certificate, folders: Sequence[Path], evidence: Path | None
+    model: ModelFile,
+    read: Certificate,
+    places: Sequence[Path],
+    folders: Sequence[Path],
+    store: TrustStore,
+    others: Sequence[Certificate],
 ) -> Iterator[Finding]:
     of_model = list(check_model(model, read))
     yield from of_model
     intact = all(check.outcome != "fail" for check in of_model if check.name == "content_digest")
-    yield from check_sidecars(model if intact else None, read, folders, evidence)
+    edition, check = load_edition(read)
+    yield check
+    yield check_created(read)
+    source = find_evidence(places)
+    records, checks = read_records(read, source)
+    yield from checks
+    yield from check_derivation(read, records, edition, source)
+    around = Surroundings(
+        read.predicate, read.subject_name, read.subject_digest, model if intact else None, records, folders,
+        store.meters,
+    )  # fmt: skip
+    yield from read.assessment.checks(around)
+    yield check_lineage(read, beside(LINEAGE_NAME, folders))
+    yield check_companions(read, folders)
+    if read.assessment.sealed:
+        for sidecar_checks in provided("sidecar_checks"):
+            yield from sidecar_checks(read, folders, others)
 
 
 def require_derived(
@@ -154,8 +215,11 @@ def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> 
     return trusted(trust, statements), checks
 
 
-def _locate(model: ModelFile, named: Path | None) -> tuple[bytes | None, list[Finding]]:
-    """The certificate's bytes, from the seal if there is one, and whether seal and sidecar agree."""
+def _locate(model: ModelFile, named: Path | None, stated: bool) -> tuple[bytes | None, list[Finding]]:
+    """Find the certificate's bytes, in the seal if there is one, and say whether seal and sidecar agree.
+
+    Where there is neither, but other statements lie beside the model (``stated``), nothing is found and nothing said.
+    """
     checks = []
     path, sealed = model.path, None
     try:
@@ -165,7 +229,7 @@ def _locate(model: ModelFile, named: Path | None) -> tuple[bytes | None, list[Fi
     sidecar_path = named or path.parent / CERTIFICATE_NAME
     sidecar = read_certificate(sidecar_path) if named or sidecar_path.is_file() else None
     if sealed is None and sidecar is None:
-        if not checks:
+        if not checks and not stated:
             raise CertificateError(f"{path} holds no certificate and none lies beside it. Name one with --certificate.")
         return None, checks
     if sealed is not None and sidecar is not None:

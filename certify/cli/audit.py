@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from certify.core import exit_codes
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from certify.assessments.agreement import Agreement
     from certify.attest.audit import Audit
-    from certify.attest.remeasurement import Agreement
     from certify.core.evidence import Evidence
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -65,12 +66,11 @@ def command(
     found = audit(file, certificate, evidence, trust)
     agreement = None
     if data is not None:
-        from certify.attest.remeasurement import compare_measurements
         from certify.remeasure import remeasure as measure_again
 
         again = measure_again(file, found.certificate, data, plan, bars())
         _keep(again, keep)
-        agreement = compare_measurements(found.evidence, again, found.edition)
+        agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:
         print_json({**found.to_json(), "remeasured": None if agreement is None else agreement.to_json()})
     else:
@@ -89,17 +89,28 @@ def _keep(evidence: Evidence, place: Path | None) -> None:
 def _audit_parts(found: Audit) -> list[object]:
     from certify.core.text import clean
 
+    parts = list(_derived_parts(found))
+    for other in found.others:
+        parts += [clean(f"{other.certificate.claims.title}:"), *_derived_parts(other)]
+    checks = "\n".join(clean(str(check)) for check in found.checks)
+    return [*parts, checks, clean(found.verdict)]
+
+
+def _derived_parts(found: Audit) -> Iterator[object]:
+    """Figures, guards and outcome of one statement, as signed and as derived."""
+    from certify.core.text import clean
+
     figures = _table("figure", "signed", "derived", "difference")
     for row in found.figures:
         difference = "–" if row.difference is None else f"{row.difference:.1g}"
         figures.add_row(clean(row.name), _estimate(row.signed), _estimate(row.derived), difference, _mark(row.match))
-    guards, grade = (_table(name, "signed", "derived") for name in ("guard", "grade"))
+    result = found.certificate.assessment.result
+    guards, outcome = (_table(name, "signed", "derived") for name in ("guard", result))
     for row in found.guards:
         guards.add_row(clean(row.name), clean(str(row.signed)), clean(str(row.derived)), _mark(row.match))
-    for row in found.grade:
-        grade.add_row(row.name, _plain(row.signed), _plain(row.derived), _mark(row.match))
-    checks = "\n".join(clean(str(check)) for check in found.checks)
-    return [figures, guards, grade, checks, clean(found.verdict)]
+    for row in found.result:
+        outcome.add_row(row.name, _plain(row.signed), _plain(row.derived), _mark(row.match))
+    yield from (figures, guards, outcome)
 
 
 def agreement_parts(agreement: Agreement) -> list[object]:
@@ -114,7 +125,7 @@ def agreement_parts(agreement: Agreement) -> list[object]:
     for arm, digests in agreement.changed.items():
         shown = ", ".join(digest[:12] for digest in digests[:5]) + (" ..." if len(digests) > 5 else "")
         sentences.append(f"{arm}: {len(digests)} samples have another top-1{': ' if digests else ''}{shown}.")
-    sentences.append(f"Graded by itself, the new measurement gives {agreement.grade_text}.")
+    sentences.append(f"Graded by itself, the new measurement gives {agreement.text}.")
     return [table, "\n".join(clean(sentence) for sentence in sentences), clean(agreement.verdict)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certify.cli.command import Command
-from certify.cli.label import shown_certificate
+from certify.cli.label import shown_certificates
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -26,12 +26,13 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
     follow from evidence (5). Who signed is a question for leanmark verify.
     """
     from certify.core.files import write_text
-    from certify.present.claims import efficiency_claims
     from certify.present.label import badge
 
-    read = shown_certificate(file, certificate, evidence)
+    read, _ = shown_certificates(file, certificate, evidence)
     path = out or file.parent / "badge.svg"
-    write_text(path, badge(efficiency_claims(read.predicate, read.digest)))
+    from certify.present.statements import of_efficiency
+
+    write_text(path, badge(of_efficiency(read)))
     if as_json:
         print_json({"badge": str(path)})
     else:

@@ -56,14 +56,12 @@ def command(
         return
     from certify.attest.countersignature import Countersignature, Remeasured, countersign
     from certify.attest.keys import load_or_create, load_private
-    from certify.core.evidence_file import read_evidence
 
     again = None
     if remeasured is not None:
-        from certify.attest.remeasurement import compare_measurements
-
-        records = read_evidence(remeasured)
-        again = Remeasured(records, compare_measurements(found.evidence, records, found.edition))
+        assessment = found.certificate.assessment
+        records = assessment.parse(remeasured.read_bytes(), str(remeasured))
+        again = Remeasured(records, assessment.agreement(found.evidence, records, found.edition))
     signer = load_or_create() if key is None else load_private(key)
     statement, written = countersign(found, signer, again, remark)
     files = {name: str(path) for name, path in written.items()}

@@ -47,7 +47,7 @@ def command(
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     read, verification = require_derived(file, certificate, evidence, trust)
-    written = export(read, name, _lineage(verification))
+    written = export(read, name, _lineage(verification), verification.certificates[1:])
     if out is not None:
         write_text(out, written.content)
     if as_json:

@@ -22,6 +22,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
               help="Largest loss of accuracy that may not be ruled out: the upper end of its interval.")  # fmt: skip
 @click.option("--not-worse-than", type=FILE, metavar="CERTIFICATE", help="Earlier certificate.json, or certified file.")
 @click.option("--metered", is_flag=True, help="Reject modelled energy, and plug-in meters whose code you do not trust.")
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="STATEMENT",
+    help="Statement that must be there, such as privacy, or privacy.epsilon<=8 (the interval's upper end).",
+)
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @click.option("--any-key", is_flag=True, help="Let the signature of any key count.")
 @json_option
@@ -33,6 +39,7 @@ def command(
     max_loss_percent: float | None,
     not_worse_than: Path | None,
     metered: bool,
+    require: tuple[str, ...],
     trust: tuple[str, ...],
     any_key: bool,
     as_json: bool,
@@ -40,17 +47,18 @@ def command(
     """Let FILE pass a build pipeline, or stop it and say why.
 
     FILE passes if its certificate is valid, follows from the evidence beside it, is signed by a key that you trust
-    (your own is), has a letter, and meets the options. With --not-worse-than, FILE must be comparable with the earlier
-    certificate, must not have a lower letter (where both have one baseline), and must not be shown to be worse in
-    energy or in accuracy.
+    (your own is), has a letter, and meets the options. So must be the further statements that lie beside FILE; with
+    --require, one must be there. With --not-worse-than, FILE must be comparable with the earlier certificate, must not
+    have a lower letter (where both have one baseline), and must not be shown to be worse in energy or in accuracy.
 
     Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
     4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable.
     """
     from certify.comparison import Gate, evaluate_policy
+    from certify.comparison.requirement import Requirement
     from certify.core.text import clean
 
-    gate = Gate(at_least, max_loss_percent, metered, any_key)
+    gate = Gate(at_least, max_loss_percent, metered, any_key, tuple(map(Requirement.parse, require)))
     result = evaluate_policy(file, gate, not_worse_than=not_worse_than, trust=trust)
     if as_json:
         print_json(result.to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def command(
     from certify.present.label import render
     from certify.present.label.sidecars import label_of
 
-    drawing = label_of(shown_certificate(file, certificate, evidence))
+    drawing = label_of(*shown_certificates(file, certificate, evidence))
     image = render(drawing, width_px)
     prefix = out or file.parent / "label"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
@@ -48,8 +49,11 @@ def command(
         click.echo("\n".join(str(path) for path in paths.values()))
 
 
-def shown_certificate(file: Path, certificate: Path | None, evidence: Path | None) -> Certificate:
-    """The certificate of a file, verified and derived, whatever lies beside it as an old label."""
+def shown_certificates(
+    file: Path, certificate: Path | None, evidence: Path | None
+) -> tuple[Certificate, Sequence[Certificate]]:
+    """The certificate of a file and the further statements, verified and derived, whatever its old label shows."""
     from certify.attest.verify import require_derived
 
-    return require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))[0]
+    read, verification = require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))
+    return read, verification.certificates[1:]

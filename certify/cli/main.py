@@ -51,6 +51,7 @@ REFEREE = {
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
     "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
+    "state": Place("certify.cli.state:command", "Sign a further statement about a model, from its records."),
     "trust": Place("certify.cli.trust:command", "Say whose signature counts for you."),
     "verify": Place("certify.cli.verify:command", "Check the certificate of a model."),
 }

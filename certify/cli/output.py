@@ -48,9 +48,9 @@ def print_result(result: Result, as_json: bool, carbon_intensity: float | None =
         print_json({**result.to_json(), "payback": paid.to_json()})
         return
     from certify.cli.tables import comparison, files, payback_lines, verdict
-    from certify.present.claims import efficiency_claims
+    from certify.present.statements import of_efficiency
 
-    claims = efficiency_claims(result.certificate.predicate, result.certificate.digest)
+    claims = of_efficiency(result.certificate)
     spent = [part for part in (payback_lines(paid),) if part is not None]
     print_rich(comparison(claims.figures), verdict(claims.grade), *spent, files(result.files))
 

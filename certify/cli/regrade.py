@@ -12,7 +12,7 @@ from certify.cli.output import json_option, print_json, print_rich
 from certify.core import exit_codes
 
 if TYPE_CHECKING:
-    from certify.attest.regrade import Regrade
+    from certify.regrading import Regrade
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -39,7 +39,7 @@ def command(
     Prints both grades. With --out, a new certificate by that edition is signed and sealed into a copy of the model; it
     names the first one, which stays as it is. Exit code 3: the other edition gives no grade.
     """
-    from certify.attest.regrade import issue_regrade, regrade
+    from certify.regrading import issue_regrade, regrade
 
     found = regrade(file, edition, certificate, evidence)
     issued = None
@@ -57,14 +57,14 @@ def command(
 
 
 def _show(found: Regrade, out: Path | None) -> None:
-    from certify.attest.statement import grade_json
     from certify.cli.tables import verdict
-    from certify.present.claims import efficiency_claims, grade_claim
 
     certificate = found.audit.certificate
-    first = efficiency_claims(certificate.predicate, certificate.digest)
+    from certify.present.statements import of_efficiency
+
+    first = of_efficiency(certificate)
     place = () if out is None else (str(out),)
     print_rich(
         f"Edition {first.edition.name}, as certified:", verdict(first.grade),
-        f"Edition {found.edition}:", verdict(grade_claim(grade_json(found.grade))), *place,
+        f"Edition {found.edition}:", verdict(found.grade), *place,
     )  # fmt: skip

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
-from certify.present.claims import GradeClaim
 from certify.present.numbers import interval, quantity, rounded
 from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
 
@@ -64,7 +64,7 @@ def several(comparison: Comparison) -> Table:
             ]
         cells.append(cell(entry.estimate("bytes_candidate"), "bytes"))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
-        table.add_row(name, entry.claims.grade.text, *(two_lines(part) for part in cells), key)
+        table.add_row(name, entry.claims.text, *(two_lines(part) for part in cells), key)
     return table
 
 
@@ -75,7 +75,7 @@ _SEVERAL = {
 """Headings by whether figures are changes against one common baseline."""
 
 
-def verdict(grade: GradeClaim) -> Text:
+def verdict(grade: Grade) -> Text:
     """The grade in one line, followed by the reasons of a refusal or the notes."""
     if grade.letter is None:
         text = Text("Not graded", style="bold red")

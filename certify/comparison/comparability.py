@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.core.evidence import MeterFacts
-from certify.present.claims import UNMETERED, Claims
 
 _WORKLOAD = (
     "runtime",
@@ -23,7 +23,7 @@ _WORKLOAD = (
 _DEVICE = ("processor", "accelerator", "processors_allowed", "architecture", "virtualisation", "system")
 
 
-def why_not_comparable(one: Claims, other: Claims) -> list[str]:
+def why_not_comparable(one: EfficiencyClaims, other: EfficiencyClaims) -> list[str]:
     """Reasons why the figures of two certificates say nothing about each other; empty where they can be compared."""
     reasons = []
     if one.data.test_digest != other.data.test_digest:
@@ -38,7 +38,7 @@ def why_not_comparable(one: Claims, other: Claims) -> list[str]:
     return reasons
 
 
-def same_baseline(one: Claims, other: Claims) -> bool:
+def same_baseline(one: EfficiencyClaims, other: EfficiencyClaims) -> bool:
     """Whether both were compared with one and the same original, so that their ratios can be compared."""
     return one.baseline.file_digest == other.baseline.file_digest
 

@@ -81,7 +81,7 @@ class Comparison:
         """
         best = {entry.name for entry in self.best()}
         points = [
-            Point(entry.name, entry.claims.grade.text, *place, entry.name in best)
+            Point(entry.name, entry.claims.text, *place, entry.name in best)
             for entry in self.entries
             if (place := self.place(entry)) is not None
         ]
@@ -99,7 +99,7 @@ class Comparison:
                 {
                     "path": entry.name,
                     "model": entry.claims.model,
-                    "grade": entry.claims.grade.text,
+                    "grade": entry.claims.text,
                     "certificate": entry.claims.digest,
                     "trusted": entry.trusted,
                     "on_pareto_front": entry.name in best,
@@ -113,7 +113,7 @@ class Comparison:
         return self.plot() if any(self.place(entry) for entry in self.entries) else None
 
     def __repr__(self) -> str:
-        return f"Comparison({', '.join(f'{entry.name}: {entry.claims.grade.text}' for entry in self.entries)})"
+        return f"Comparison({', '.join(f'{entry.name}: {entry.claims.text}' for entry in self.entries)})"
 
 
 def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -> Comparison:

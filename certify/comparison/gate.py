@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
+from certify.assessments.efficiency.grade import LETTERS
 from certify.attest.certificate import Certificate
 from certify.attest.trust import trusted
 from certify.attest.verify import verify
 from certify.comparison.comparability import same_baseline, why_not_comparable
+from certify.comparison.requirement import Requirement
 from certify.core import exit_codes
 from certify.core.errors import CertificateError, UsageError
 from certify.core.estimate import Estimate
 from certify.core.suggest import unknown_name
-from certify.present.claims import LETTERS, UNMETERED, Claims, efficiency_claims
+from certify.present.statements import of_efficiency
 
 if TYPE_CHECKING:
     from certify.attest.keys import PublicKey
@@ -31,18 +34,25 @@ class Gate:
         max_loss_percent: largest L (upper end of the relative accuracy loss) in percent; None for any.
         metered: whether modelled energy is rejected.
         any_key: whether the signature of a key that is not trusted counts.
+        require: what is asked of any statement; see :class:`Requirement`.
     """
 
     at_least: str | None = None
     max_loss_percent: float | None = None
     metered: bool = False
     any_key: bool = False
+    require: tuple[Requirement, ...] = ()
 
     def __post_init__(self) -> None:
         if self.at_least is not None and self.at_least not in LETTERS:
             raise unknown_name("letter", self.at_least, LETTERS)
         if self.max_loss_percent is not None and not self.max_loss_percent >= 0:
             raise UsageError(f"The largest loss should be a percentage of at least 0, found {self.max_loss_percent}.")
+
+    @property
+    def asks_for_a_letter(self) -> bool:
+        """Whether it asks for what only an efficiency certificate holds."""
+        return self.at_least is not None or self.max_loss_percent is not None or self.metered
 
 
 @dataclass(frozen=True)
@@ -100,12 +110,16 @@ def evaluate_policy(
     verification = verify(path, trust=keys)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
-        claims = _claims(verification.certificate)
-        reasons += _short_of(verification, claims, gate)
-        if not_worse_than is not None:
-            earlier = Certificate.read(Path(not_worse_than))
-            reasons += _earlier_not_believed(earlier, gate, keys)
-            reasons += _worse(claims, _claims(earlier))
+        statements = [certificate.claims for certificate in verification.certificates]
+        for requirement in gate.require:
+            reasons += requirement.unmet(statements)
+        if gate.asks_for_a_letter or isinstance(statements[0], EfficiencyClaims) or not_worse_than is not None:
+            claims = of_efficiency(verification.certificate)
+            reasons += _short_of(verification, claims, gate)
+            if not_worse_than is not None:
+                earlier = Certificate.read(Path(not_worse_than))
+                reasons += _earlier_not_believed(earlier, gate, keys)
+                reasons += _worse(claims, of_efficiency(earlier))
     return GateResult(verification, tuple(reasons), gate.any_key)
 
 
@@ -120,11 +134,7 @@ def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
         yield f"Its figures were not derived from evidence: {verification.not_derived}"
 
 
-def _claims(certificate: Certificate) -> Claims:
-    return efficiency_claims(certificate.predicate, certificate.digest)
-
-
-def _short_of(verification: Verification, claims: Claims, gate: Gate) -> Iterator[str]:
+def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) -> Iterator[str]:
     grade, meter = claims.grade, claims.meter
     if grade.letter is None:
         yield f"No grade was given: {' '.join(grade.reasons)}"
@@ -152,7 +162,7 @@ def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str |
         yield "The earlier certificate is signed by a key that you have not said you trust; name it with --trust."
 
 
-def _worse(now: Claims, then: Claims) -> Iterator[str]:
+def _worse(now: EfficiencyClaims, then: EfficiencyClaims) -> Iterator[str]:
     """A lower letter, or a figure whose whole interval lies on the worse side of the earlier one's."""
     if reasons := why_not_comparable(now, then):
         yield f"It can't be compared with the earlier certificate: {'; '.join(reasons)}."
@@ -161,7 +171,7 @@ def _worse(now: Claims, then: Claims) -> Iterator[str]:
         return  # any letter beats a refusal, and a refusal is stopped already
     common = same_baseline(now, then)
     if common and LETTERS.index(now.grade.letter) > LETTERS.index(then.grade.letter):
-        yield f"The grade is {now.grade.text}; the earlier one was {then.grade.text}."
+        yield f"The grade is {now.text}; the earlier one was {then.text}."
     names = ("energy_ratio", "relative_loss_percent") if common else ("energy_j_candidate", "accuracy_candidate")
     for name in names:
         yield from _shown_worse(name, (now.figures, then.figures), more_is_better=name == "accuracy_candidate")

@@ -13,12 +13,14 @@ from importlib.metadata import entry_points
 from typing import Any
 
 BUILT_IN: dict[str, tuple[str, ...]] = {
+    "assessments": ("certify.assessments.efficiency.assessment:Efficiency",),
     "sidecar_checks": ("certify.present.label.sidecars:check_label",),
-    "drawings": ("certify.present.label.sidecars:label_of",),
+    "drawings": ("certify.present.label.sidecars:drawing_of",),
     "renderers": ("certify.present.label.png:renderer",),
 }
-"""By kind: ``sidecar_checks`` take a certificate and folders and give checks; ``drawings`` take a certificate and give
-SVG; ``renderers`` name what draws it, with its version."""
+"""By kind: ``assessments`` are classes or other callables that give an assessment; ``sidecar_checks`` take a
+certificate, folders and further statements, and give findings; ``drawings`` take a certificate and give SVG or None;
+``renderers`` name what draws it, with its version."""
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,29 +64,25 @@ class Export:
         return f"Export({self.format}, {len(self.content)} characters, {len(self.left_out)} fields left out)"
 
 
-def export(certificate: Certificate, name: str, lineage: Mapping[str, Any] | None = None) -> Export:
+def export(
+    certificate: Certificate, name: str, lineage: Mapping[str, Any] | None = None, others: Sequence[Certificate] = ()
+) -> Export:
     """Write a certificate in another format; equal input gives equal text.
 
     Args:
         certificate: a graded one or a refusal; it is not verified here.
         name: of the format, one of ``FORMATS``.
         lineage: content of the lineage that the certificate binds, where it is at hand.
+        others: further statements about the same model.
 
     Raises:
         UsageError: there is no such format.
         MissingExtra: the format's library is not installed.
-        CertificateError: the certificate holds something that the format can't take.
+        CertificateError: the certificate holds something that the format cannot take.
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
-    return write(certificate.statement, name, certificate.digest, certificate.content, lineage)
-
-
-def write(
-    statement: Mapping[str, Any], name: str, digest: str, envelope: bytes, lineage: Mapping[str, Any] | None = None
-) -> Export:
-    """Write a signed statement in another format; see :func:`export`."""
-    source = ExportSource.of(statement, digest, envelope, lineage)
+    source = ExportSource.of(certificate, lineage, others)
     module = importlib.import_module(FORMATS[name].module)
     try:
         content = module.write(source)
@@ -95,7 +91,7 @@ def write(
             raise
         raise MissingExtra(f"The format {name} ({error.name})", EXTRA) from error
     except (ValueError, TypeError) as error:  # how the formats' libraries refuse a value
-        raise CertificateError(f"The certificate can't be written as {name}: {error}") from error
+        raise CertificateError(f"The certificate cannot be written as {name}: {error}") from error
     held = module.HELD if source.claims.refused else (*module.HELD, *module.HELD_IF_GRADED)
-    left_out = (path for path in filled(statement) if not is_held(path, held))
+    left_out = (path for path in filled(certificate.statement) if not is_held(path, held))
     return Export(name, content, tuple(".".join(path) for path in left_out))

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.export.source import ExportSource
 from certify.export.wording import figure, levelled, number, signed_fields, subject_matter, unmetered_sentence
-from certify.present.claims import Claims
 
 if TYPE_CHECKING:
     from cyclonedx.model import ExternalReference, Property
@@ -90,27 +90,29 @@ def _model(source: ExportSource) -> Component:
         version=f"sha256:{source.file_digest}",
         description=_verdict(claims),
         hashes=[_sha256(source.file_digest)],
-        external_references=_references(claims),
+        external_references=_references(source),
         properties=_properties(source),
         pedigree=_pedigree(source),
     )
 
 
-def _verdict(claims: Claims) -> str:
+def _verdict(claims: EfficiencyClaims) -> str:
     if claims.refused:
         return f"leanmark gave no grade (edition {claims.edition.name}): {' '.join(claims.grade.reasons)}"
-    return f"leanmark grade {claims.grade.text} (edition {claims.edition.name})."
+    return f"leanmark grade {claims.text} (edition {claims.edition.name})."
 
 
-def _references(claims: Claims) -> Iterator[ExternalReference]:
+def _references(source: ExportSource) -> Iterator[ExternalReference]:
     from cyclonedx.model import ExternalReference, ExternalReferenceType, XsUri
 
+    claims = source.claims
     files = [
         ("certificate.json", ExternalReferenceType.ATTESTATION, claims.digest),
         ("evidence.jsonl", ExternalReferenceType.EVIDENCE, claims.evidence_digest),
     ]
     if claims.lineage_digest is not None:
         files.append(("lineage.json", ExternalReferenceType.BUILD_META, claims.lineage_digest))
+    files += [(other.name, ExternalReferenceType.ATTESTATION, other.claims.digest) for other in source.others]
     files += [(name, ExternalReferenceType.OTHER, digest) for name, digest in claims.companions.items()]
     for name, kind, digest in files:
         yield ExternalReference(type=kind, url=XsUri(name), hashes=[_sha256(digest)])
@@ -139,6 +141,11 @@ def _properties(source: ExportSource) -> Iterator[Property]:
         values |= {f"meter:{name}": getattr(claims.meter, name) for name in names}
     values["content_digest"] = source.content_digest
     values |= {f"guard:{finding.name}": finding.outcome for finding in claims.findings}
+    for other in source.others:
+        name = f"statement:{other.claims.assessment}"
+        values[name] = other.claims.text
+        values |= {f"{name}:guard:{finding.name}": finding.outcome for finding in other.claims.findings}
+        values |= {f"{name}:{key}": str(estimate) for key, estimate in other.claims.figures.items()}
     for name, value in values.items():
         if value is not None:
             yield Property(name=f"leanmark:{name}", value=figure(value))
@@ -196,7 +203,7 @@ def _model_card(source: ExportSource) -> dict[str, Any]:
     }
 
 
-def _dataset(claims: Claims) -> dict[str, Any]:
+def _dataset(claims: EfficiencyClaims) -> dict[str, Any]:
     facts = claims.data.to_json().items()
     rest = [{"name": f"leanmark:{key}", "value": figure(value)} for key, value in facts if value is not None]
     return {

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from certify.assessments.claims import Claims
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.text import clean
 from certify.export.source import ExportSource
 from certify.export.wording import figure, levelled, number, signed_fields, subject_matter, unmetered_sentence
-from certify.present.claims import Claims
 from certify.present.numbers import interval, quantity, significant
 
 if TYPE_CHECKING:
@@ -66,11 +67,11 @@ def write(source: ExportSource) -> str:
     return f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n" + "\n".join(_body(source)) + "\n"
 
 
-def _task(claims: Claims) -> str:
+def _task(claims: EfficiencyClaims) -> str:
     return f"{subject_matter(claims)}-classification"
 
 
-def _results(claims: Claims) -> Iterator[EvalResult]:
+def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
     for name, metric in INDEX.items():
@@ -97,6 +98,8 @@ def _body(source: ExportSource) -> Iterator[str]:
     yield from _section("Figures", _figures(claims))
     yield from _section("How it was measured", _circumstances(claims))
     yield from _section("Guards", guards)
+    for other in source.others:
+        yield from _section(safe(other.claims.title), _statement(other.claims))
     yield from _section("To be known", [f"- {safe(note)}" for note in claims.grade.notes])
     yield from _section("Check it", _check(source))
 
@@ -106,7 +109,7 @@ def _section(title: str, lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
         yield from ("", f"## {title}", "", *listed)
 
 
-def _verdict(claims: Claims) -> Iterator[str]:
+def _verdict(claims: EfficiencyClaims) -> Iterator[str]:
     edition, grade = f"edition {safe(claims.edition.name)}", claims.grade
     if claims.refused:
         yield f"**Not graded** by leanmark ({edition}):"
@@ -114,12 +117,23 @@ def _verdict(claims: Claims) -> Iterator[str]:
         yield from (f"- {safe(reason)}" for reason in grade.reasons)
     else:
         score, upper, loss = map(figure, (grade.score_db, grade.upper_ratio, grade.loss_percent))
-        letter = safe(grade.text)
+        letter = safe(claims.text)
         yield f"**Grade {letter}** by leanmark ({edition}): {score} dB, from an energy ratio of at most {upper}"
         yield f"and a relative accuracy loss of at most {loss} %, both upper ends of intervals."
     if claims.meter is not None and claims.unmetered:
         yield ""
         yield f"**{safe(unmetered_sentence(claims.meter))}**"
+
+
+def _statement(claims: Claims) -> Iterator[str]:
+    """A further statement: its outcome, figures, findings, and what it cannot prove."""
+    yield f"**{safe(claims.text)}** (edition {safe(claims.edition.name)})"
+    yield ""
+    yield from (f"- {safe(sentence)}" for sentence in (*claims.reasons, *claims.notes, *claims.limits))
+    yield from (f"- {safe(one.name)}: **{safe(one.outcome)}**. {safe(one.sentence)}" for one in claims.findings)
+    if claims.figures:
+        yield ""
+        yield from _figures(claims)
 
 
 def _figures(claims: Claims) -> Iterator[str]:
@@ -135,7 +149,7 @@ def _figures(claims: Claims) -> Iterator[str]:
         yield f"| {' | '.join(safe(cell) for cell in cells)} |"
 
 
-def _circumstances(claims: Claims) -> Iterator[str]:
+def _circumstances(claims: EfficiencyClaims) -> Iterator[str]:
     no_meter = "No meter could be used on this device."
     parts: dict[str, Any] = {
         "Measured": claims.created,

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from certify.export.source import ExportSource
 from certify.export.wording import signed_fields
-from certify.present.claims import Claims
 
 if TYPE_CHECKING:
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
@@ -33,6 +31,7 @@ HELD = (
 
 HELD_IF_GRADED: tuple[str, ...] = ()
 GRADE_TEST = "grade_given"
+STATEMENT_TEST = "statement_given"
 METER_TEST = "energy_metered"
 
 
@@ -42,7 +41,7 @@ def write(source: ExportSource) -> str:
     from in_toto_attestation.predicates.test_result.v0.test_result_pb2 import TestResult
     from in_toto_attestation.v1.statement import Statement
 
-    tests = _tests(source.claims)
+    tests = _tests(source)
     result = TestResult(result=_result(tests), configuration=[part.pb for part in _configuration(source)], **tests)
     predicate = MessageToDict(result)
     statement = Statement([_subject(source).pb], PREDICATE_TYPE, predicate)
@@ -56,14 +55,20 @@ def _result(tests: Mapping[str, list[str]]) -> str:
     return "WARNED" if tests["warned_tests"] else "PASSED"
 
 
-def _tests(claims: Claims) -> dict[str, list[str]]:
-    """Names of what passed, what can't be known or was not metered, and what failed."""
+def _tests(source: ExportSource) -> dict[str, list[str]]:
+    """Names of what passed, what cannot be known or was not metered, and what failed; of further statements too."""
+    claims = source.claims
     tests: dict[str, list[str]] = {name: [] for name in RESULTS.values()}
     for finding in claims.findings:
         tests[RESULTS[finding.outcome]].append(finding.name)
     tests["failed_tests" if claims.refused else "passed_tests"].append(GRADE_TEST)
     metered = claims.meter is not None and not claims.unmetered
     tests["passed_tests" if metered else "warned_tests"].append(METER_TEST)
+    for other in source.others:
+        name = other.claims.assessment
+        for finding in other.claims.findings:
+            tests[RESULTS[finding.outcome]].append(f"{name}.{finding.name}")
+        tests["failed_tests" if other.claims.refused else "passed_tests"].append(f"{name}.{STATEMENT_TEST}")
     return tests
 
 
@@ -72,7 +77,7 @@ def _subject(source: ExportSource) -> ResourceDescriptor:
 
     claims = source.claims
     digest = {"sha256": source.file_digest, "leanmarkContent": source.content_digest}
-    grade = {**asdict(claims.grade), "reasons": list(claims.grade.reasons), "notes": list(claims.grade.notes)}
+    grade = {**claims.grade.to_json(), "text": claims.text}
     annotations = {"model": {"name": claims.model, "metadata": claims.model_metadata}, "grade": grade}
     return ResourceDescriptor(name=source.subject, digest=digest, annotations=annotations)
 
@@ -85,6 +90,14 @@ def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
     yield ResourceDescriptor(
         name="certificate.json", digest={"sha256": claims.digest}, content=source.envelope, media_type=ENVELOPE_TYPE
     )
+    for other in source.others:
+        yield ResourceDescriptor(
+            name=other.name,
+            digest={"sha256": other.claims.digest},
+            content=other.envelope,
+            media_type=ENVELOPE_TYPE,
+            annotations=other.to_json(),
+        )
     yield _digested(f"edition {claims.edition.name}", claims.edition.digest)
     yield _digested("evidence.jsonl", claims.evidence_digest)
     if claims.lineage_digest is not None:

@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from certify.present.claims import Claims, efficiency_claims
+from certify.assessments.claims import Claims
+from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.present.statements import of_efficiency
+
+if TYPE_CHECKING:
+    from certify.attest.certificate import Certificate
 
 Path = tuple[str, ...]
 
 _PREDICATE = "predicate"
 _PLACE = re.compile(r"\.\d+(?=\.|$)")
 _ESTIMATE = re.compile(r"(?<=^predicate\.profile\.estimates\.)[^.]+")
+
+
+@dataclass(frozen=True)
+class Further:
+    """A statement of another assessment about the same model.
+
+    Attributes:
+        claims: what it says.
+        envelope: its bytes.
+    """
+
+    claims: Claims
+    envelope: bytes
+
+    @property
+    def name(self) -> str:
+        """Name of its file beside the model."""
+        return f"statements/{self.claims.assessment}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that may be printed of it, as JSON values."""
+        claims = self.claims
+        return {
+            "assessment": claims.assessment,
+            "outcome": claims.text,
+            "reasons": list(claims.reasons),
+            "notes": list(claims.notes),
+            "limits": list(claims.limits),
+            "edition": claims.edition.name,
+            "sha256": claims.digest,
+            "figures": {name: estimate.to_json() for name, estimate in claims.figures.items()},
+            "findings": [finding.to_json() for finding in claims.findings],
+        }
 
 
 @dataclass(frozen=True)
@@ -27,34 +65,44 @@ class ExportSource:
         content_digest: digest of what the model says, however it is laid out.
         envelope: bytes of the certificate.
         lineage: content of the lineage that it binds; None where it is not at hand.
+        others: further statements about the model.
     """
 
-    claims: Claims
+    claims: EfficiencyClaims
     subject: str
     file_digest: str
     content_digest: str
     envelope: bytes
     lineage: Mapping[str, Any] | None = None
+    others: tuple[Further, ...] = ()
 
     @classmethod
     def of(
-        cls, statement: Mapping[str, Any], digest: str, envelope: bytes, lineage: Mapping[str, Any] | None = None
+        cls,
+        certificate: Certificate,
+        lineage: Mapping[str, Any] | None = None,
+        others: Sequence[Certificate] = (),
     ) -> ExportSource:
-        """Read a signed statement.
+        """Read a certificate.
 
         Args:
-            statement: as its schema says.
-            digest: hex SHA-256 of the certificate.
-            envelope: bytes of the certificate.
+            certificate: of efficiency.
             lineage: content of the lineage that the statement binds.
+            others: further statements about the same model.
 
         Raises:
             CertificateError: a claim is missing or malformed.
         """
-        subject = statement["subject"][0]
-        digests = subject["digest"]
-        claims = efficiency_claims(statement[_PREDICATE], digest)
-        return cls(claims, subject["name"], digests["sha256"], digests["leanmarkContent"], envelope, lineage)
+        digests = certificate.subject_digest
+        return cls(
+            of_efficiency(certificate),
+            certificate.subject_name,
+            digests["sha256"],
+            digests["leanmarkContent"],
+            certificate.content,
+            lineage,
+            tuple(Further(other.claims, other.content) for other in others),
+        )
 
 
 def filled(statement: Mapping[str, Any]) -> Iterator[Path]:

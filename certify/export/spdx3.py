@@ -14,10 +14,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import EvidenceLevel
 from certify.export.source import ExportSource
 from certify.export.wording import figure, number, signed_fields, subject_matter, unmetered_sentence
-from certify.present.claims import Claims
 
 SPEC = "3.0.1"
 NAMESPACE = "https://leanmark.org/secure/spdx"
@@ -47,6 +47,8 @@ def write(source: ExportSource) -> str:
     document.relate(model, "hasEvidence", list(document.sidecars()))
     for name, part in _circumstances(source.claims).items():
         document.annotate(model, name, part)
+    for other in source.others:
+        document.annotate(model, f"statement-{other.claims.assessment}", other.to_json())
     document.close(model)
     written = spdx.JSONLDSerializer().serialize_data(spdx.SHACLObjectSet(document.elements), force_at_graph=True)
     return json.dumps(_without_exponents(written), indent=2, allow_nan=False) + "\n"
@@ -190,8 +192,14 @@ class _Document:
         files = {"certificate.json": claims.digest, "evidence.jsonl": claims.evidence_digest}
         if claims.lineage_digest is not None:
             files["lineage.json"] = claims.lineage_digest
+        files |= {other.name: other.claims.digest for other in self._source.others}
         for name, digest in {**files, **claims.companions}.items():
-            yield self._add(self._spdx.software_File, f"file-{name}", name=name, verifiedUsing=self._sha256(digest))
+            yield self._add(
+                self._spdx.software_File,
+                f"file-{name.replace('/', '-')}",
+                name=name,
+                verifiedUsing=self._sha256(digest),
+            )
 
     def relate(self, origin: Any, kind: str, to: list[Any]) -> None:
         """Say how an element stands to others."""
@@ -234,21 +242,21 @@ def _content(digest: str) -> str:
     return f"leanmark content digest {digest}"
 
 
-def _circumstances(claims: Claims) -> dict[str, Any]:
+def _circumstances(claims: EfficiencyClaims) -> dict[str, Any]:
     """Circumstances of the measurement, for which SPDX has no property of its own."""
     meter = {} if claims.meter is None else {"meter": signed_fields(claims.meter)}
     guards = [finding.to_json() for finding in claims.findings]
     return {"workload": signed_fields(claims.workload), "device": claims.device, **meter, "guards": guards}
 
 
-def _verdict(claims: Claims) -> str:
+def _verdict(claims: EfficiencyClaims) -> str:
     edition = f"edition {claims.edition.name}, sha256:{claims.edition.digest}"
     if claims.refused:
         return f"leanmark gave no grade ({edition})"
-    return f"leanmark grade {claims.grade.text} ({edition}), score {claims.grade.score_db} dB"
+    return f"leanmark grade {claims.text} ({edition}), score {claims.grade.score_db} dB"
 
 
-def _limits(claims: Claims) -> Iterator[str]:
+def _limits(claims: EfficiencyClaims) -> Iterator[str]:
     if claims.meter is not None and claims.unmetered:
         yield unmetered_sentence(claims.meter)
     yield from claims.grade.reasons
@@ -256,7 +264,7 @@ def _limits(claims: Claims) -> Iterator[str]:
     yield from (f"Guard {g.name}: {g.outcome}. {g.sentence}" for g in claims.findings if g.outcome != "pass")
 
 
-def _application(claims: Claims) -> str:
+def _application(claims: EfficiencyClaims) -> str:
     return f"Preprocessing contract: {json.dumps(claims.preprocess, sort_keys=True)}"
 
 
@@ -265,7 +273,7 @@ def _passes(source: ExportSource) -> Iterator[str]:
         yield f"{row['pass']} version {row['version']}: {json.dumps(row['config'], sort_keys=True)}"
 
 
-def _metrics(claims: Claims) -> Iterator[tuple[str, str]]:
+def _metrics(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     """Each estimate, its interval in square brackets."""
     for name, one in claims.figures.items():
         ends = ", ".join(figure(number(end)) if math.isfinite(end) else "unbounded" for end in (one.low, one.high))

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import MeterFacts, Workload
-from certify.present.claims import Claims
 
 _LARGEST_WHOLE = 1e21
 """From here on canonical JSON writes whole numbers with an exponent."""
@@ -32,7 +32,7 @@ def signed_fields(part: Workload | MeterFacts | Estimate) -> dict[str, Any]:
     return {name: number(value) if isinstance(value, float) else value for name, value in fields}
 
 
-def subject_matter(claims: Claims) -> str:
+def subject_matter(claims: EfficiencyClaims) -> str:
     """What the model classifies, ``image`` or ``text``.
 
     A preprocessing contract of tokens says so; one without a kind is of images.

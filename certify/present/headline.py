@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate
 from certify.present.numbers import percent, rounded, times
 
@@ -28,6 +29,21 @@ class Headline:
     def sentence(self) -> str:
         """The headline in one sentence, for a screen reader."""
         return f"{self.figure} {self.meaning}, {self.bound}"
+
+
+def energy_of(claims: EfficiencyClaims) -> Headline | None:
+    """The headline about energy; None for a refusal."""
+    if claims.refused:
+        return None
+    return energy_headline(claims.figures["energy_ratio"], claims.grade.upper_ratio)
+
+
+def accuracy_of(claims: EfficiencyClaims) -> Headline | None:
+    """The headline about accuracy; None for a refusal."""
+    if claims.refused:
+        return None
+    loss = claims.figures["relative_loss_percent"]
+    return accuracy_headline(loss, claims.grade.loss_percent, "score" if claims.scored else "accuracy")
 
 
 def energy_headline(ratio: Estimate, upper: float | None) -> Headline:

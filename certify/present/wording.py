@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from certify.assessments.claims import Claims
+from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.core.evidence import MeterFacts
 from certify.core.text import clean
-from certify.present.claims import UNMETERED, Claims
+from certify.present.headline import accuracy_of, energy_of
 from certify.present.numbers import percent, significant
+from certify.present.statements import line
 
 LEVELS = {
     "wall": "Metered at the wall socket",
@@ -27,7 +30,7 @@ SCOPES = {
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
 
 
-def title(claims: Claims) -> str:
+def title(claims: EfficiencyClaims) -> str:
     """The certificate in one line, for a screen reader."""
     model, letter = clean(claims.model), claims.grade.letter
     if letter is None:
@@ -35,37 +38,37 @@ def title(claims: Claims) -> str:
     return f"Energy label of {model}: grade {letter}{', modelled' if claims.unmetered else ''}"
 
 
-def description(claims: Claims) -> str:
+def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
     """Everything that the label shows, for a screen reader."""
-    parts = [headline.sentence() for headline in (claims.energy, claims.accuracy) if headline]
+    parts = [headline.sentence() for headline in (energy_of(claims), accuracy_of(claims)) if headline]
     parts += [*map(clean, claims.grade.reasons), energy_source(claims), energy_source_detail(claims), tested_on(claims)]
-    parts += [f"{name}: {value}" for name, value in circumstances(claims)]
+    parts += [f"{name}: {value}" for name, value in rows(claims, others)]
     edition = f"Edition {clean(claims.edition.name)}, {date(claims)}"
     return ". ".join([*parts, edition, f"Certificate sha256:{claims.digest}"]) + "."
 
 
-def tested_on(claims: Claims) -> str:
+def tested_on(claims: EfficiencyClaims) -> str:
     """What the model was tested on."""
     return clean(f"tested on {claims.data.test_samples:,} samples of {claims.data.name}")
 
 
-def date(claims: Claims) -> str:
+def date(claims: EfficiencyClaims) -> str:
     """Day of measuring."""
     return clean(claims.created[:10])
 
 
-def accuracies(claims: Claims) -> str:
+def accuracies(claims: EfficiencyClaims) -> str:
     """Accuracy before and after."""
     before, after = (percent(100 * claims.figures[f"accuracy_{arm}"].value) for arm in ("baseline", "candidate"))
     return f"top-1 {before} before, {after} after"
 
 
-def energy_source(claims: Claims) -> str:
+def energy_source(claims: EfficiencyClaims) -> str:
     """How energy came about, in a few words."""
     return NO_METER if claims.meter is None else LEVELS[claims.meter.level]
 
 
-def energy_source_detail(claims: Claims) -> str:
+def energy_source_detail(claims: EfficiencyClaims) -> str:
     """How energy came about, in a sentence."""
     return "No meter could be used on this device." if claims.meter is None else clean(_meter(claims.meter))
 
@@ -81,12 +84,17 @@ def _meter(meter: MeterFacts) -> str:
     return f"{source} Its maker states {percent(100 * (meter.relative_error - 1))} of error."
 
 
-def circumstances(claims: Claims) -> tuple[tuple[str, str], ...]:
+def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
+    """What the figures depend on, and what further statements say: name and value."""
+    return (*circumstances(claims), *((clean(one.title), line(one)) for one in others))
+
+
+def circumstances(claims: EfficiencyClaims) -> tuple[tuple[str, str], ...]:
     """What the figures depend on, name and value."""
     return tuple((name, clean(value)) for name, value in _circumstances(claims))
 
 
-def _circumstances(claims: Claims) -> Iterator[tuple[str, str]]:
+def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
     if claims.scored:
@@ -104,7 +112,7 @@ def _circumstances(claims: Claims) -> Iterator[tuple[str, str]]:
         yield "Not known", ", ".join(unknown)
 
 
-def _device(claims: Claims) -> str:
+def _device(claims: EfficiencyClaims) -> str:
     device = claims.device
     parts = [str(device[name]) for name in ("accelerator", "processor") if device.get(name)]
     if processors := device.get("processors_allowed"):
@@ -114,7 +122,7 @@ def _device(claims: Claims) -> str:
     return ", ".join(parts or [f"{name} {value}" for name, value in device.items()])
 
 
-def _workload(claims: Claims) -> str:
+def _workload(claims: EfficiencyClaims) -> str:
     workload = claims.workload
     threads = f"{workload.candidate_threads} thread{'' if workload.candidate_threads == 1 else 's'}"
     if workload.threads != workload.candidate_threads:

@@ -14,7 +14,7 @@ from certify.api import Result, certify
 from certify.assessments.efficiency.accuracy import accuracy_estimates
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.grade import Grade
-from certify.assessments.efficiency.profile import Profile
+from certify.assessments.profile import Profile
 from certify.attest.certificate import EVIDENCE_NAME
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence

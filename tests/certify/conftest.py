@@ -15,11 +15,11 @@ import pytest
 from hypothesis import settings
 
 from certify.assessments.efficiency.edition import Edition, load_edition
-from certify.attest.issue import issue
 from certify.attest.keys import SigningKey, generate
 from certify.core.evidence import Evidence
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
+from certify.grading import issue
 from certify.present.label.sidecars import label_of
 
 # The same examples everywhere, and no time limit on machines that others share.

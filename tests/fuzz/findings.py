@@ -25,8 +25,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "
 from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
 from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
 
+from certify.assessments.efficiency import facts  # noqa: E402
 from certify.assessments.efficiency.guards import GUARDS, Answer  # noqa: E402
-from certify.attest import checks_facts, checks_sidecars  # noqa: E402
 from certify.attest.keys import SigningKey, generate  # noqa: E402
 from certify.attest.verification import Verification  # noqa: E402
 from certify.comparison import Gate, evaluate_policy  # noqa: E402
@@ -93,11 +93,11 @@ def cases(forger: Forger) -> Iterator[Case]:
     for forgery in FORGERIES:
         yield Case(forgery.finding, forgery.what, _signed(forger, forgery), _passing_guard(forgery.finding))
     yield Case("derived", "no evidence at all", _without_evidence(forger), _believed)
-    yield Case("created", "a measurement in the year 2126", _changed(forger, _later), _passing("_created_check"))
+    yield Case("created", "a measurement in the year 2126", _changed(forger, _later), _passing("check_created"))
     yield Case("baseline_facts", "a baseline of ten times the multiply-adds", _changed(forger, _larger_baseline),
-               lambda: mock.patch.object(checks_facts, "_baseline_check", _pass))  # fmt: skip
+               lambda: mock.patch.object(facts, "_baseline_check", _pass))  # fmt: skip
     yield Case("observed_facts", "zero channels of the candidate left out", _changed(forger, _fewer_zeros),
-               lambda: mock.patch.object(checks_facts, "_observed_check", _pass))  # fmt: skip
+               lambda: mock.patch.object(facts, "_observed_check", _pass))  # fmt: skip
 
 
 def _pass(*_: Any) -> Finding:
@@ -105,7 +105,7 @@ def _pass(*_: Any) -> Finding:
 
 
 def _passing(name: str) -> Switch:
-    return lambda: mock.patch.object(checks_sidecars, name, _pass)
+    return lambda: mock.patch.object(sys.modules["certify.attest.verify"], name, _pass)
 
 
 def _passing_guard(name: str) -> Switch:

@@ -15,17 +15,17 @@ from types import ModuleType
 
 import onnx
 
-from certify.attest.issue import issue
 from certify.attest.keys import SigningKey, generate
-from certify.attest.subject import subject_digests
 from certify.attest.verification import Verification
 from certify.attest.verify import verify
 from certify.core.evidence import Evidence, ModelFacts
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
+from certify.grading import issue
 from certify.model_file.onnx_file.seal import seal, unsealed_bytes
 from certify.model_file.pt2.archive import read_exported
 from certify.model_file.pt2.facts import count_exported
+from certify.model_file.subject import subject_digests
 
 TESTS = Path(__file__).resolve().parent.parent
 FILES = ("model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx")

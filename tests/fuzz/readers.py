@@ -19,7 +19,6 @@ from certify.attest.audit import audit
 from certify.attest.certificate import Certificate, read_lineage
 from certify.attest.countersignature import countersign
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.issue import issue
 from certify.attest.keys import generate
 from certify.attest.trust import (
     STORE_NAME,
@@ -37,6 +36,7 @@ from certify.core.folders import config_folder
 from certify.data.contract_slot import normalise, stored_contract
 from certify.data.preprocess import Preprocess
 from certify.export import FORMATS, export
+from certify.grading import issue
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_graph.counts import count

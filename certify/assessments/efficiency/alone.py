@@ -21,8 +21,8 @@ from certify.assessments.efficiency.cost import (
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import GUARDS
 from certify.assessments.efficiency.known_meters import counted_level
-from certify.assessments.efficiency.profile import Profile
 from certify.assessments.efficiency.size import size_estimates
+from certify.assessments.profile import Profile
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import ALONE, Evidence, Window
 from certify.core.finding import Finding

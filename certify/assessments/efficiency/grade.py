@@ -10,10 +10,11 @@ from typing import Any
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import GUARDS
 from certify.assessments.efficiency.notes import loss_notes, unshown_margins
-from certify.assessments.efficiency.profile import Profile
+from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 
+LETTERS = tuple("ABCDEFG")
 REFUSED = "refused"
 SCORE_DIGITS = 9
 """Decimals of the score: the last bit of a platform's logarithm must not decide a letter."""
@@ -48,19 +49,26 @@ class Grade:
             return REFUSED
         return f"{self.letter}~" if self.modelled else self.letter
 
+    @property
+    def refused(self) -> bool:
+        """Whether there is no letter."""
+        return self.letter is None
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return {**asdict(self), "reasons": list(self.reasons), "notes": list(self.notes)}
+        return {**asdict(self), "reasons": list(self.reasons), "notes": list(self.notes), "text": self.text}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Grade:
         """Inverse of :meth:`to_json`.
 
         Raises:
-            CertificateError: a field is missing, unknown or of the wrong type, or a letter stands with reasons.
+            CertificateError: a field is missing, unknown or of the wrong type, or a letter is not one of the scale or
+                stands with reasons.
         """
-        if not isinstance(fields, Mapping) or set(fields) != set(cls.__dataclass_fields__):
-            raise CertificateError(f"The grade in the certificate should hold {', '.join(cls.__dataclass_fields__)}.")
+        names = (*cls.__dataclass_fields__, "text")
+        if not isinstance(fields, Mapping) or set(fields) != set(names):
+            raise CertificateError(f"The grade in the certificate should hold {', '.join(names)}.")
         letter, modelled = fields["letter"], fields["modelled"]
         if not isinstance(letter, str | None) or not isinstance(modelled, bool):
             raise CertificateError("The grade's letter should be a text or null, and modelled true or false.")
@@ -68,6 +76,8 @@ class Grade:
         reasons, notes = _texts(fields, "reasons"), _texts(fields, "notes")
         if (letter is None) != bool(reasons) or (letter is None) != (score is None):
             raise CertificateError("A grade has either a letter and a score, or reasons why there is none.")
+        if letter is not None and letter not in LETTERS:
+            raise CertificateError(f"{letter!r} is not a letter of the scale, which is {', '.join(LETTERS)}.")
         return cls(letter, modelled, score, upper, lost, reasons, notes)
 
 

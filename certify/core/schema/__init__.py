@@ -12,32 +12,37 @@ from certify.core.errors import CertificateError
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-SCHEMAS = ("certificate-1", "countersignature-1", "handover-1", "lineage-1", "revocation-1", "trust-store-1")
+SCHEMAS = ("countersignature-1", "handover-1", "lineage-1", "revocation-1", "statement-1", "trust-store-1")
 _SHARED = "common-1"
 _MAX_SHOWN = 80
 
 
-def load_schema(name: str) -> dict[str, Any]:
-    """Read a published schema, such as ``certificate-1``.
+def load_schema(name: str, package: str = __name__) -> dict[str, Any]:
+    """Read a published schema.
+
+    Args:
+        name: such as ``lineage-1``.
+        package: whose data it is; an assessment keeps its own.
 
     Raises:
         FileNotFoundError: there is no schema of that name.
     """
-    schema: dict[str, Any] = json.loads(resources.files(__name__).joinpath(f"{name}.json").read_text("utf-8"))
+    schema: dict[str, Any] = json.loads(resources.files(package).joinpath(f"{name}.json").read_text("utf-8"))
     return schema
 
 
-def validate(instance: Any, name: str) -> None:
-    """Check JSON values against a published schema.
+def validate(instance: Any, name: str, package: str = __name__) -> None:
+    """Check JSON values against a published schema, which may refer to the definitions of ``common-1``.
 
     Args:
         instance: parsed JSON.
-        name: one of ``SCHEMAS``.
+        name: as :func:`load_schema` takes it.
+        package: likewise.
 
     Raises:
         CertificateError: names the first field that offends (by its path) and what is wrong with it.
     """
-    errors = _validator(name).iter_errors(instance)
+    errors = _validator(name, package).iter_errors(instance)
     first = next(iter(errors), None)
     if first is None:
         return
@@ -48,10 +53,10 @@ def validate(instance: Any, name: str) -> None:
 
 
 @functools.cache
-def _validator(name: str) -> Validator:
+def _validator(name: str, package: str) -> Validator:
     from jsonschema import Draft202012Validator  # here, as it costs more to import than the rest of the package
     from referencing import Registry, Resource
 
     shared = load_schema(_SHARED)
     registry: Registry[Any] = Registry().with_resource(shared["$id"], Resource.from_contents(shared))
-    return Draft202012Validator(load_schema(name), registry=registry)
+    return Draft202012Validator(load_schema(name, package), registry=registry)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+from certify.assessments.claims import presenting
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.text import clean
-from certify.present.claims import Claims, presenting
+from certify.present.headline import energy_of
 from certify.present.label.layout import SCALE
 from certify.present.svg import BLACK, BOLD, INK, PAPER, document, element, text
 from certify.present.text import width
@@ -16,7 +18,7 @@ NAME = "leanmark"
 REFUSED, REFUSED_GROUND = "not graded", "#e2e2e2"
 
 
-def badge(claims: Claims) -> str:
+def badge(claims: EfficiencyClaims) -> str:
     """The badge of a certificate, or of a refusal; equal input gives equal text.
 
     Returns:
@@ -29,7 +31,7 @@ def badge(claims: Claims) -> str:
         return _badge(claims)
 
 
-def _badge(claims: Claims) -> str:
+def _badge(claims: EfficiencyClaims) -> str:
     parts = [(NAME, PAPER, INK, BOLD), *_statement(claims)]
     drawn, x = [], 0.0
     for words, ink, ground, weight in parts:
@@ -43,9 +45,9 @@ def _badge(claims: Claims) -> str:
     return document(math.ceil(x), HEIGHT, title(claims), description(claims), body)
 
 
-def _statement(claims: Claims) -> list[tuple[str, str, str, int]]:
+def _statement(claims: EfficiencyClaims) -> list[tuple[str, str, str, int]]:
     """Words, ink, background and weight of the parts after the name."""
-    grade, energy = claims.grade, claims.energy
+    grade, energy = claims.grade, energy_of(claims)
     if grade.letter is None or energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]
     saving = f"{energy.figure} {energy.meaning}" + (" (modelled)" if claims.unmetered else "")

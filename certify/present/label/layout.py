@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from certify.assessments.claims import Claims, presenting
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.text import clean
 from certify.present import wording
-from certify.present.claims import Claims, presenting
-from certify.present.headline import Headline
+from certify.present.headline import Headline, accuracy_of, energy_of
 from certify.present.label import qr
 from certify.present.svg import BLACK, BOLD, INK, PAPER, QUIET, REGULAR, box, document, polygon, rule, text
 from certify.present.text import shorten, width, wrap
@@ -41,8 +42,12 @@ SHORT_DIGITS = 16
 """First digits of the certificate's digest, enough to compare by eye."""
 
 
-def draw(claims: Claims) -> str:
+def draw(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
     """The label of a certificate, or of a refusal; equal input gives equal text.
+
+    Args:
+        claims: of the efficiency certificate.
+        others: of further statements about the same model, a row each.
 
     Returns:
         A self-contained SVG document.
@@ -51,12 +56,12 @@ def draw(claims: Claims) -> str:
         CertificateError: a claim is malformed.
     """
     with presenting("a label"):
-        return _label(claims)
+        return _label(claims, others)
 
 
-def _label(claims: Claims) -> str:
+def _label(claims: EfficiencyClaims, others: Sequence[Claims]) -> str:
     strip, strip_bottom = _evidence(claims)
-    table, table_bottom = _table(claims, strip_bottom + 42)
+    table, table_bottom = _table(wording.rows(claims, others), strip_bottom + 42)
     certificate, certificate_bottom = _certificate(claims.digest, strip_bottom + 20)
     height = math.ceil(max(table_bottom, certificate_bottom)) + 40
     body = [
@@ -67,10 +72,10 @@ def _label(claims: Claims) -> str:
         *table,
         *certificate,
     ]
-    return document(WIDTH, height, wording.title(claims), wording.description(claims), body)
+    return document(WIDTH, height, wording.title(claims), wording.description(claims, others), body)
 
 
-def _header(claims: Claims) -> Iterator[str]:
+def _header(claims: EfficiencyClaims) -> Iterator[str]:
     yield text("leanmark", LEFT, 62, 34, BLACK)
     yield text("energy label of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
     yield text(f"edition {clean(claims.edition.name)}", RIGHT, 48, 19, BOLD, anchor="end")
@@ -80,16 +85,16 @@ def _header(claims: Claims) -> Iterator[str]:
     yield text(shorten(wording.tested_on(claims), 20, INNER), LEFT, 166, 20, REGULAR, QUIET)
 
 
-def _graded(claims: Claims) -> Iterator[str]:
+def _graded(claims: EfficiencyClaims) -> Iterator[str]:
     for row, (letter, colour) in enumerate(SCALE):
         yield from _bar(row, letter, colour, awarded=letter == claims.grade.letter)
         if letter == claims.grade.letter:
-            yield from _pointer(row, clean(claims.grade.text))
-    if claims.energy is not None:
-        yield from _headline(claims.energy, SCALE_TOP, None)
+            yield from _pointer(row, clean(claims.text))
+    if (energy := energy_of(claims)) is not None:
+        yield from _headline(energy, SCALE_TOP, None)
     yield rule(CLAIM_LEFT, RIGHT, SCALE_TOP + 152, 2)
-    if claims.accuracy is not None:
-        yield from _headline(claims.accuracy, SCALE_TOP + 164, wording.accuracies(claims))
+    if (accuracy := accuracy_of(claims)) is not None:
+        yield from _headline(accuracy, SCALE_TOP + 164, wording.accuracies(claims))
 
 
 def _bar(row: int, letter: str, colour: str, awarded: bool) -> Iterator[str]:
@@ -125,7 +130,7 @@ def _headline(headline: Headline, top: float, closing: str | None) -> Iterator[s
         yield text(shorten(closing, 17, room), CLAIM_LEFT, top + 145, 17, REGULAR, QUIET)
 
 
-def _refusal(claims: Claims) -> Iterator[str]:
+def _refusal(claims: EfficiencyClaims) -> Iterator[str]:
     top, size, pitch = SCALE_TOP - 4, 20, 28
     bottom = PANEL_BOTTOM + 4
     yield box(LEFT, top, INNER, bottom - top, radius=10, stroke=5)
@@ -158,7 +163,7 @@ def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room
     return lines
 
 
-def _evidence(claims: Claims) -> tuple[list[str], float]:
+def _evidence(claims: EfficiencyClaims) -> tuple[list[str], float]:
     """The strip about the source of the energy figure, dashed and with a tilde where it is modelled; and its bottom."""
     left = LEFT + (74 if claims.unmetered else 22)
     room = RIGHT - 18 - left
@@ -179,12 +184,12 @@ def _at_most(count: int, lines: list[str], size: float, room: float, bold: bool 
     return [*lines[: count - 1], shorten(" ".join(lines[count - 1 :]), size, room, bold)]
 
 
-def _table(claims: Claims, top: float) -> tuple[list[str], float]:
+def _table(rows: Iterable[tuple[str, str]], top: float) -> tuple[list[str], float]:
     """The rows of further facts, and the baseline of the last line."""
     drawn = []
     y = top
     room = VALUE_RIGHT - VALUE_LEFT
-    for name, value in wording.circumstances(claims):
+    for name, value in rows:
         drawn.append(text(name, LEFT, y, TABLE_SIZE, REGULAR, QUIET))
         for line in _at_most(2, wrap(value, TABLE_SIZE, room, bold=True), TABLE_SIZE, room, bold=True):
             drawn.append(text(line, VALUE_LEFT, y, TABLE_SIZE, BOLD))

@@ -10,57 +10,69 @@ from certify.attest.checks_sidecars import beside
 from certify.core.errors import LeanmarkError
 from certify.core.files import write_bytes, write_text
 from certify.core.finding import Finding
-from certify.present.claims import efficiency_claims
 from certify.present.label.layout import draw
 from certify.present.label.png import can_render, drawing, render, renderer
+from certify.present.statements import of_efficiency
 
 
-def label_of(certificate: Certificate) -> str:
-    """The label as SVG."""
-    return draw(efficiency_claims(certificate.predicate, certificate.digest))
+def label_of(certificate: Certificate, others: Sequence[Certificate] = ()) -> str:
+    """Draw the label of an efficiency certificate as SVG, with a row for each further statement."""
+    return draw(of_efficiency(certificate), [other.claims for other in others])
 
 
-def write_label(certificate: Certificate, folder: Path) -> None:
+def drawing_of(certificate: Certificate) -> str | None:
+    """Draw what a notebook shows of a statement; None where there is no drawing of its kind."""
+    return label_of(certificate) if certificate.assessment.sealed else None
+
+
+def write_label(certificate: Certificate, folder: Path, others: Sequence[Certificate] = ()) -> None:
     """Write the label of a certificate into a folder, as SVG, and as PNG where the extra ``label`` is installed."""
-    svg = label_of(certificate)
+    svg = label_of(certificate, others)
     write_text(folder / LABEL_SVG_NAME, svg)
     if can_render():
         write_bytes(folder / LABEL_PNG_NAME, render(svg))
 
 
-def check_label(certificate: Certificate, folders: Sequence[Path]) -> Iterator[Finding]:
-    """Whether the label beside a model is that of its certificate."""
-    yield _check_svg(certificate, beside(LABEL_SVG_NAME, folders))
-    yield _check_png(certificate, beside(LABEL_PNG_NAME, folders))
+def check_label(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterator[Finding]:
+    """Check that the label beside a model is that of its certificate and of the statements beside it."""
+    yield _check_svg(certificate, beside(LABEL_SVG_NAME, folders), others)
+    yield _check_png(certificate, beside(LABEL_PNG_NAME, folders), others)
 
 
-def _check_svg(certificate: Certificate, path: Path | None) -> Finding:
+def _check_svg(certificate: Certificate, path: Path | None, others: Sequence[Certificate]) -> Finding:
     if path is None:
         return Finding("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
-    used = certificate.renderer.partition(",")[0]
+    used = of_efficiency(certificate).renderer.partition(",")[0]
     if used != drawing():
-        return Finding(
-            "label", "note", f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
-        )
+        sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
+        return Finding("label", "note", sentence)
     try:
-        drawn = label_of(certificate).encode()
+        drawn, bare = (label_of(certificate, further).encode() for further in (others, ()))
     except LeanmarkError as error:
         return Finding("label", "fail", f"No label can be drawn from the certificate: {error}")
-    if path.stat().st_size != len(drawn) or path.read_bytes() != drawn:
+    if _holds(path, bare) and bare != drawn:
+        return Finding("label", "note", f"{path} lacks the statements beside the model. Draw it again.")
+    if not _holds(path, drawn):
         return Finding("label", "fail", f"{path} is not the label of this certificate.")
     return Finding("label", "pass", f"{LABEL_SVG_NAME} is the label of this certificate.")
 
 
-def _check_png(certificate: Certificate, path: Path | None) -> Finding:
+def _holds(path: Path, content: bytes) -> bool:
+    return path.stat().st_size == len(content) and path.read_bytes() == content
+
+
+def _check_png(certificate: Certificate, path: Path | None, others: Sequence[Certificate]) -> Finding:
     if path is None:
         return Finding("label_picture", "skipped", f"{LABEL_PNG_NAME} does not lie beside the file.")
-    used = certificate.renderer
+    used = of_efficiency(certificate).renderer
     if used != renderer():
         return Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
     try:
-        drawn = render(label_of(certificate))
+        known = [render(label_of(certificate, further)) for further in ((others, ()) if others else ((),))]
     except (LeanmarkError, ValueError) as error:
         return Finding("label_picture", "fail", f"No label can be drawn from the certificate: {error}")
-    if path.stat().st_size != len(drawn) or path.read_bytes() != drawn:
+    if others and _holds(path, known[-1]):
+        return Finding("label_picture", "note", f"{path} lacks the statements beside the model. Draw it again.")
+    if not _holds(path, known[0]):
         return Finding("label_picture", "fail", f"{path} is not the label of this certificate.")
     return Finding("label_picture", "pass", f"{LABEL_PNG_NAME} is the label of this certificate.")

@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.assessments.efficiency.payback import compression_energy, payback_inferences
 from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
-from certify.present.claims import Claims
 from certify.present.numbers import interval, percent, quantity, rounded, significant
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
@@ -59,7 +59,7 @@ class Bill:
     declined: tuple[str, ...]
 
 
-def lineage_section(claims: Claims, lineage: Mapping[str, Any] | None) -> Section | None:
+def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None) -> Section | None:
     """The bill; None for a model whose making is not known."""
     if lineage is None:
         return None
@@ -121,7 +121,7 @@ def _spent(row: Mapping[str, Any]) -> Estimate | None:
     return None if row["energy_j"] is None else Estimate.from_json(row["energy_j"])
 
 
-def _rows(claims: Claims, stages: Stages) -> tuple[BillRow, ...]:
+def _rows(claims: EfficiencyClaims, stages: Stages) -> tuple[BillRow, ...]:
     before, after = claims.pair("energy_j")
     inference = {0: before, len(stages) - 1: after}
     return tuple(_row(name, row, inference.get(place)) for place, (name, row) in enumerate(stages))
@@ -145,7 +145,7 @@ def _joule_cell(joules: Estimate | None) -> Cell:
     return Cell() if joules is None else Cell(quantity(joules.value, "J"), interval(joules, "J"))
 
 
-def _payback(claims: Claims, lineage: Mapping[str, Any]) -> Repayment | None:
+def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment | None:
     """How many inferences repay the joules of the passes; None for a refusal, whose saving is not a claim."""
     spent = compression_energy(lineage)
     count = payback_inferences(spent, claims.figures)

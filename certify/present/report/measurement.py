@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.present.charts.draw import number
 from certify.present.charts.intervals import IntervalRow, intervals_chart
 from certify.present.charts.windows import blocks_chart, windows_chart
-from certify.present.claims import Claims
 from certify.present.numbers import ends, factor, percent
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell, FigureRow, accuracy_cell, cell, compared
@@ -24,12 +24,12 @@ _RATIOS = (
 )  # fmt: skip
 
 
-def figures_section(claims: Claims) -> Section:
+def figures_section(claims: EfficiencyClaims) -> Section:
     """Every figure before and after, and how it changed."""
     return Section("figures", "Before and after", (*compared(claims.figures), *_further(claims)))
 
 
-def _further(claims: Claims) -> Iterator[FigureRow]:
+def _further(claims: EfficiencyClaims) -> Iterator[FigureRow]:
     for name, stem in _FURTHER:
         before, after = claims.pair(stem)
         if before is not None or after is not None:
@@ -42,7 +42,7 @@ def _plain(estimate: Estimate | None, stem: str) -> Cell:
     return Cell(factor(estimate.value), ends(estimate.low, estimate.high, 3))
 
 
-def intervals_section(claims: Claims) -> Section:
+def intervals_section(claims: EfficiencyClaims) -> Section:
     """Ratios, accuracies and loss with their 95 % intervals."""
     known = [(name, claims.figures[key]) for name, key in _RATIOS if key in claims.figures]
     ratios = [IntervalRow(name, ratio, _ratio(ratio)) for name, ratio in known]
@@ -94,7 +94,7 @@ class Windows:
     figures: tuple[Figure, ...]
 
 
-def windows_section(claims: Claims, evidence: Evidence) -> Section | None:
+def windows_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
     """Every window and every block; None where there is nothing to draw."""
     charts = figures(
         (windows_chart(evidence), "An inference in every window"),

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.assessments.efficiency.classes import ClassLoss, class_losses
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.core.evidence import Evidence
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.intervals import interval_cell
-from certify.present.claims import Claims
 from certify.present.numbers import ends, percent, quantity
 from certify.present.report.sections import Section, figures
 
@@ -43,7 +43,7 @@ class Classes:
     rows: tuple[ClassRow, ...]
 
 
-def classes_section(claims: Claims, evidence: Evidence) -> Section | None:
+def classes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
     """Accuracy of each class before and after, the clearest losses first; None without predictions."""
     edition = load_edition(claims.edition.name)
     losses = class_losses(evidence, edition)
@@ -70,7 +70,7 @@ def _row(loss: ClassLoss, reach: float, is_worse: bool) -> ClassRow:
     )
 
 
-def nodes_section(claims: Claims, evidence: Evidence) -> Section | None:
+def nodes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
     """The operators that take most of the time of each model; None where no profile was recorded."""
     pairs = zip(("baseline", "candidate"), claims.pair("energy_j"), strict=True)
     costs = {arm: node_costs(evidence, arm, energy) for arm, energy in pairs}

@@ -12,18 +12,22 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from certify.assessments.claims import presenting
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.files import write_text
 from certify.core.text import clean, printable
 from certify.present import wording
 from certify.present.charts.palette import DARK, LIGHT, rules
-from certify.present.claims import Claims, efficiency_claims, presenting
+from certify.present.headline import accuracy_of, energy_of
 from certify.present.label import draw
 from certify.present.report.lineage import lineage_section
 from certify.present.report.measurement import figures_section, intervals_section, windows_section
 from certify.present.report.models import classes_section, nodes_section
 from certify.present.report.sections import Section
 from certify.present.report.sidecars import Sidecars, read_sidecars
+from certify.present.report.statement import statement_section
 from certify.present.report.trust import guards_section, settings_section, verify_section
+from certify.present.statements import of_efficiency
 
 
 def report(
@@ -61,7 +65,7 @@ def page(sidecars: Sidecars) -> str:
     Raises:
         CertificateError: the certificate lacks something that the report shows.
     """
-    claims = efficiency_claims(sidecars.certificate.predicate, sidecars.certificate.digest)
+    claims, others = of_efficiency(sidecars.certificate), [other.claims for other in sidecars.others]
     css = style()
     with presenting("a report"):
         return _template_environment().get_template("report.html.j2").render(
@@ -72,14 +76,15 @@ def page(sidecars: Sidecars) -> str:
             date=wording.date(claims),
             energy_source=wording.energy_source(claims),
             energy_source_detail=wording.energy_source_detail(claims),
-            label=Markup(draw(claims)),
+            headlines=(energy_of(claims), accuracy_of(claims)),
+            label=Markup(draw(claims, others)),
             sections=[section for section in _sections(claims, sidecars) if section is not None],
             style=Markup(css),
             style_digest=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         )  # fmt: skip
 
 
-def _sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | None]:
+def _sections(claims: EfficiencyClaims, sidecars: Sidecars) -> Iterator[Section | None]:
     yield figures_section(claims)
     yield intervals_section(claims)
     yield windows_section(claims, sidecars.evidence)
@@ -87,6 +92,7 @@ def _sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | None]:
     yield lineage_section(claims, sidecars.lineage)
     yield nodes_section(claims, sidecars.evidence)
     yield guards_section(claims)
+    yield from (statement_section(other.claims) for other in sidecars.others)
     yield settings_section(claims)
     yield verify_section(claims, sidecars)
 

@@ -12,14 +12,16 @@ class Section:
     """A part of the page.
 
     Attributes:
-        name: unique in the page; links lead to it, and the template's macro ``NAME_section`` draws it.
+        name: unique in the page; links lead to it.
         title: its heading.
-        content: what that macro is given.
+        content: what the template's macro ``KIND_section`` is given.
+        kind: which macro draws it; the one of its name by default.
     """
 
     name: str
     title: str
     content: object
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from certify.core.errors import CertificateError, NotDerivedError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.schema import validate
-from certify.present.claims import efficiency_claims
+from certify.present.statements import of_efficiency
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Sidecars:
         evidence: what its figures follow from.
         lineage: None where it does not lie beside the model, or the certificate names none.
         signatures: the good ones, the maker's first; which of them to trust is for the reader to decide.
+        others: further statements about the model.
     """
 
     certificate: Certificate
     evidence: Evidence
     lineage: Mapping[str, Any] | None
     signatures: tuple[Signature, ...] = ()
+    others: tuple[Certificate, ...] = ()
 
 
 def read_sidecars(
@@ -55,7 +57,7 @@ def read_sidecars(
     """
     path = Path(path)
     verified, verification = require_derived(path, certificate, evidence)
-    claims = efficiency_claims(verified.predicate, verified.digest)
+    claims = of_efficiency(verified)
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     candidates = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     records = _bound(candidates, claims.evidence_digest)
@@ -67,6 +69,7 @@ def read_sidecars(
         parse_evidence(records),
         None if lineage is None else _lineage(lineage),
         verification.signatures,
+        verification.certificates[1:],
     )
 
 

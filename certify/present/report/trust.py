@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.verification import Signature
 from certify.core.evidence import MeterFacts
-from certify.present.claims import Claims
+from certify.core.finding import Finding
 from certify.present.report.sections import Section
 from certify.present.report.sidecars import Sidecars
 from certify.present.wording import circumstances
@@ -17,9 +18,14 @@ from certify.present.wording import circumstances
 _ORDER = ("fail", "unknown", "pass")
 
 
-def guards_section(claims: Claims) -> Section:
+def guards_section(claims: EfficiencyClaims) -> Section:
     """Every guard with its outcome and its sentence, those that failed first."""
-    return Section("guards", "Guards", sorted(claims.findings, key=lambda finding: _ORDER.index(finding.outcome)))
+    return Section("guards", "Guards", by_outcome(claims.findings))
+
+
+def by_outcome(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings that failed, those that could not be judged, and those that passed."""
+    return sorted(findings, key=lambda finding: _ORDER.index(finding.outcome))
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Settings:
     refused: tuple[str, ...]
 
 
-def settings_section(claims: Claims) -> Section:
+def settings_section(claims: EfficiencyClaims) -> Section:
     """How it was measured, and every choice that a maker might make to their advantage."""
     meter = claims.meter
     refused = {} if meter is None else meter.refused
@@ -43,7 +49,7 @@ def settings_section(claims: Claims) -> Section:
     return Section("settings", "What could be gamed", settings)
 
 
-def _further(claims: Claims) -> Iterator[tuple[str, str]]:
+def _further(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     data = claims.data
     yield "Data", f"{data.name} ({data.spec}), {data.test_samples:,} test samples, {data.classes} classes"
     yield "Test set", f"sha256 {data.test_digest}"
@@ -82,7 +88,7 @@ class Instructions:
     digests: tuple[tuple[str, str | None], ...]
 
 
-def verify_section(claims: Claims, sidecars: Sidecars) -> Section:
+def verify_section(claims: EfficiencyClaims, sidecars: Sidecars) -> Section:
     """Commands and digests."""
     name = str(sidecars.certificate.statement["subject"][0]["name"])
     digests = (
@@ -91,6 +97,7 @@ def verify_section(claims: Claims, sidecars: Sidecars) -> Section:
         ("Its content", sidecars.certificate.subject_digest.get("leanmarkContent")),
         ("Evidence", claims.evidence_digest),
         ("Lineage", claims.lineage_digest),
+        *((other.claims.title, other.digest) for other in sidecars.others),
         *claims.companions.items(),
         (f"Edition {claims.edition.name}", claims.edition.digest),
         ("Public key", claims.signer.public_key),

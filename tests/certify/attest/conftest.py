@@ -15,13 +15,13 @@ import rfc8785
 from onnx import TensorProto, helper, numpy_helper
 
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.issue import issue
 from certify.attest.keys import SigningKey, generate
 from certify.core.evidence import Evidence, ModelFacts
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
+from certify.grading import issue
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_file.seal import file_digest, seal, unsealed_bytes

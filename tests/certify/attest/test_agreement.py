@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certify.assessments.agreement import Agreement
 from certify.assessments.efficiency.edition import Edition
-from certify.attest.remeasurement import Agreement, compare_measurements
+from certify.assessments.efficiency.remeasurement import compare_measurements
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
 

@@ -32,7 +32,7 @@ def test_audit_finds_all_as_signed_when_the_certificate_is_honest(folder: Path, 
     assert {row.name for row in found.figures} == set(found.certificate.profile.estimates)
     assert {row.name for row in found.guards} == {guard.name for guard in found.certificate.profile.guards}
     assert all(row.match == "same" and row.difference in (0, None) for row in (*found.figures, *found.guards))
-    assert found.grade_text == found.certificate.grade_text
+    assert found.outcome_text == found.certificate.outcome_text
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -96,7 +96,7 @@ def test_audit_holds_when_the_certificate_is_a_refusal_or_g(
 ) -> None:
     model = make_papers(tmp_path / "out", normalised, certified_evidence(**knobs), key)
     found = audit(model, trust=[key.public])
-    assert found.agrees and found.grade_text == text == found.certificate.grade_text
+    assert found.agrees and found.outcome_text == text == found.certificate.outcome_text
     assert found.verification.exit_code == 0
     if text == "refused":
         reasons = found.certificate.predicate["grade"]["reasons"]

@@ -14,12 +14,12 @@ from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
 from certify.attest.certificate import Certificate, read_certificate
-from certify.attest.issue import issue
 from certify.attest.keys import SigningKey
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import read_evidence
 from certify.data.preprocess import Preprocess
+from certify.grading import issue
 from certify.model_file.onnx_file.seal import MAX_CERTIFICATE_BYTES, read_seal, seal
 
 Builder = Callable[..., Evidence]
@@ -34,7 +34,7 @@ def test_issue_writes_what_follows_from_the_evidence_when_all_is_well(
     edition = load_edition("2026")
     expected = grade(derive(evidence, edition), edition)
     assert certificate.predicate["grade"]["letter"] == expected.letter
-    assert certificate.grade_text == expected.text
+    assert certificate.outcome_text == expected.text
     assert certificate.predicate["outcome"] == "graded"
     assert certificate.predicate["model"]["name"] == "tinynet"
     assert certificate.signer == key.public
@@ -83,7 +83,7 @@ def test_issue_signs_a_refusal_when_no_letter_can_be_given(
     certificate = issue(normalised, certified_evidence(**knobs), None, make_contract(), {}, tmp_path, key)
     assert certificate.predicate["outcome"] == "refused"
     assert certificate.predicate["grade"]["reasons"]
-    assert certificate.grade_text == "refused"
+    assert certificate.outcome_text == "refused"
 
 
 def test_issue_refuses_when_another_file_was_measured(
@@ -149,7 +149,7 @@ def test_issue_refuses_when_the_lineage_does_not_fit_its_schema(
     with pytest.raises(CertificateError, match=r"lineage-1: \$\.seed"):
         issue(normalised, certified_evidence(), path, make_contract(), {}, tmp_path / "out", key)
     path.write_text("{")
-    with pytest.raises(CertificateError, match="no JSON"):
+    with pytest.raises(CertificateError, match="not valid JSON"):
         issue(normalised, certified_evidence(), path, make_contract(), {}, tmp_path / "out", key)
     assert not (tmp_path / "out").exists()
 

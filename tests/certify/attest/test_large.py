@@ -15,13 +15,13 @@ from onnx import TensorProto, helper
 
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import SigningKey
-from certify.attest.subject import subject_digests
 from certify.core.estimate import Estimate
 from certify.data.preprocess import Preprocess
 from certify.model_file.onnx_file.content import metadata_digest
 from certify.model_file.onnx_file.external_data import inline_external
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_graph.counts import count
+from certify.model_file.subject import subject_digests
 
 WEIGHT_BYTES = 192 << 20
 ALLOWED_KIB = 48 << 10
@@ -29,6 +29,8 @@ ALLOWED_KIB = 48 << 10
 CHECK = """
 import resource, sys
 from pathlib import Path
+from certify.assessments.assessment import Surroundings
+from certify.assessments.efficiency.facts import _subject_check
 from certify.attest.checks_model import check_model
 from certify.model_file.model_file import open_model
 from certify.attest.certificate import Certificate
@@ -36,7 +38,10 @@ path = Path(sys.argv[1])
 certificate = Certificate((path.parent / "certificate.json").read_bytes())
 import certify.data.preprocess, certify.model_file.onnx_graph.counts, certify.model_file.onnx_graph.load
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-outcomes = {check.name: check.outcome for check in check_model(open_model(path), certificate)}
+model = open_model(path)
+around = Surroundings(certificate.predicate, path.name, certificate.subject_digest, model, None, [], {})
+found = [*check_model(model, certificate), _subject_check(model, around)]
+outcomes = {check.name: check.outcome for check in found}
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(after - before, outcomes["content_digest"], outcomes["subject_facts"])
 """

@@ -46,9 +46,9 @@ def _predicate(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str
 
 
 LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "a better letter": (_predicate(lambda p: p["grade"].update(letter="A", text="A")), "grade_follows"),
-    "a better score": (_predicate(lambda p: p["grade"].update(score_db=9.9)), "grade_follows"),
-    "no tilde": (_predicate(lambda p: p["grade"].update(text="D!")), "grade_follows"),
+    "a better letter": (_predicate(lambda p: p["grade"].update(letter="A", text="A")), "outcome_follows"),
+    "a better score": (_predicate(lambda p: p["grade"].update(score_db=9.9)), "outcome_follows"),
+    "no tilde": (_predicate(lambda p: p["grade"].update(text="D!")), "outcome_follows"),
     "a better ratio": (
         _predicate(lambda p: p["profile"]["estimates"]["energy_ratio"].update(low=0.1, value=0.2)),
         "profile_follows",
@@ -127,7 +127,7 @@ def test_verify_derives_another_profile_when_one_window_is_altered_and_all_signe
     window = replace(evidence.windows[index], energy_j=(evidence.windows[index].energy_j or 0) * 0.999)
     altered = replace(evidence, windows=(*evidence.windows[:index], window, *evidence.windows[index + 1 :]))
     names = {check.name for check in sign_evidence(altered).failed}
-    assert {"profile_follows", "grade_follows"} <= names
+    assert {"profile_follows", "outcome_follows"} <= names
     assert not names & {"signature", "evidence_digest", "evidence_header_matches"}
 
 

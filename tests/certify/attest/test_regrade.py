@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from certify.attest.certificate import Certificate
 from certify.attest.keys import SigningKey, load_or_create
-from certify.attest.regrade import issue_regrade, regrade
 from certify.attest.verify import verify
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
+from certify.regrading import issue_regrade, regrade
 
 Builder = Callable[..., Evidence]
 
@@ -69,7 +69,7 @@ def test_issue_regrade_names_the_first_certificate_when_written(folder: Path, ke
     assert {check.outcome for check in verification.checks} <= {"pass"}
     assert Certificate.read(folder / "model.onnx") == first
     again = regrade(out / "model.onnx", "2026")
-    assert again.grade.text == first.grade_text
+    assert again.grade.text == first.outcome_text
 
 
 @pytest.mark.usefixtures("stricter")

@@ -10,21 +10,24 @@ from typing import Any
 import pytest
 import rfc8785
 
+from certify.assessments.assessment import Version
+from certify.assessments.efficiency.assessment import PREDICATE_TYPE, Efficiency
 from certify.attest import statement
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import SigningKey
-from certify.attest.statement import PREDICATE_TYPE, VERSIONS, Version, parse_statement
+from certify.attest.statement import parse_statement
 from certify.attest.verify import verify
 from certify.core.errors import CertificateError
 from certify.core.schema import load_schema
 from certify.model_file.onnx_file.seal import seal, unsealed_bytes
 
+PACKAGE = "certify.assessments.efficiency"
 OLDER = "https://leanmark.org/secure/compute-efficiency/v0"
 
 
 def older_schema() -> dict[str, Any]:
     """As the newest, but for the names of the type, of the version, and of one field."""
-    schema = copy.deepcopy(load_schema("certificate-1"))
+    schema = copy.deepcopy(load_schema("certificate-1", PACKAGE))
     schema["properties"]["predicateType"]["const"] = OLDER
     predicate = schema["$defs"]["predicate"]
     predicate["properties"]["version"]["const"] = 0
@@ -49,8 +52,11 @@ def upgraded(older: dict[str, Any]) -> dict[str, Any]:
 def older_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release before the first, with a schema and an upgrade of its own."""
     schemas = {"certificate-0": older_schema()}
-    monkeypatch.setattr("certify.core.schema.load_schema", lambda name: schemas.get(name) or load_schema(name))
-    monkeypatch.setitem(VERSIONS, OLDER, Version("certificate-0", upgraded))
+    monkeypatch.setattr(
+        "certify.core.schema.load_schema",
+        lambda name, package="certify.core.schema": schemas.get(name) or load_schema(name, package),
+    )
+    monkeypatch.setitem(Efficiency.versions, OLDER, Version("certificate-0", PACKAGE, upgraded))
 
 
 def older_certificate(folder: Path, key: SigningKey) -> Path:
@@ -88,13 +94,14 @@ def test_parse_statement_refuses_when_an_upgrade_gives_what_the_newest_schema_do
     newest = json.loads(parse_envelope((folder / "certificate.json").read_bytes()).payload)
     payload = rfc8785.dumps(downgraded(newest))
     assert parse_statement(payload) == newest
-    monkeypatch.setitem(VERSIONS, OLDER, Version("certificate-0", lambda one: {**one, "predicateType": PREDICATE_TYPE}))
+    retyped = Version("certificate-0", PACKAGE, lambda one: {**one, "predicateType": PREDICATE_TYPE})
+    monkeypatch.setitem(Efficiency.versions, OLDER, retyped)
     with pytest.raises(CertificateError, match="certificate-1"):
         parse_statement(payload)
 
 
 def test_versions_hold_one_newest_when_listed() -> None:
-    assert [kind for kind, version in VERSIONS.items() if version.upgrade is None] == [PREDICATE_TYPE]
-    for kind, version in VERSIONS.items():
-        assert load_schema(version.schema)["properties"]["predicateType"]["const"] == kind
+    assert [kind for kind, version in Efficiency.versions.items() if version.upgrade is None] == [PREDICATE_TYPE]
+    for kind, version in Efficiency.versions.items():
+        assert load_schema(version.schema, version.package)["properties"]["predicateType"]["const"] == kind
     assert statement.PREDICATE_VERSION == 1

@@ -76,8 +76,8 @@ def test_verify_finds_bits_that_protobuf_ignores_when_they_are_changed(
     make_contract: Callable[..., Any],
     key: SigningKey,
 ) -> None:
-    from certify.attest.issue import issue
     from certify.data.contract_slot import normalise
+    from certify.grading import issue
     from certify.model_file.onnx_file.content import content_digest
     from certify.model_file.onnx_file.messages import parse_model
     from certify.model_file.onnx_file.seal import file_digest

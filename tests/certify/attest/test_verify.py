@@ -46,7 +46,7 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
                 "evidence_header_matches",
                 "test_set_matches",
                 "profile_follows",
-                "grade_follows",
+                "outcome_follows",
                 "created",
                 "baseline_facts",
                 "observed_facts",
@@ -111,7 +111,7 @@ def test_verify_tells_the_letter_when_energy_is_modelled_or_metered(
     verification = verify(model, trust=[key.public])
     assert verification.exit_code == 0
     assert verification.certificate is not None
-    assert verification.certificate.grade_text[1:] == text
+    assert verification.certificate.outcome_text[1:] == text
 
 
 def test_verify_tells_a_refusal_when_there_is_no_letter(

@@ -11,9 +11,10 @@ import pytest
 from click.testing import Result
 
 import certify.core.schema
+from certify.assessments.efficiency.assessment import Efficiency
 from certify.assessments.efficiency.grade import Grade
-from certify.assessments.efficiency.profile import Profile
-from certify.attest.statement import grade_json
+from certify.assessments.profile import Profile
+from certify.attest.verification import Verification
 from certify.core.estimate import Estimate
 from certify.data.images import ImagePreprocess
 from certify.measure.plan import Plan
@@ -41,7 +42,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         grade = Grade("C", True, 6.1, 0.243, 0.88, (), ())
         files = {"model.onnx": Path("out/model.onnx")}
         result = {"grade": grade.to_json(), "profile": PROFILE.to_json(), "files": {"model.onnx": "out/model.onnx"}}
-        certificate = SimpleNamespace(predicate={**EXAMPLE, "grade": grade_json(grade)}, digest="ab" * 32)
+        claims = Efficiency().claims({**EXAMPLE, "grade": grade.to_json()}, "ab" * 32)
+        certificate = SimpleNamespace(claims=claims)
         return SimpleNamespace(
             certificate=certificate, profile=PROFILE, grade=grade, files=files, to_json=lambda: result
         )
@@ -215,8 +217,10 @@ def test_label_writes_svg_and_png_when_certificate_is_read(
     leanmark: Run, onnx_file: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     svg = '<svg xmlns="http://www.w3.org/2000/svg" width="80" height="20"><rect width="9" height="9"/></svg>'
-    monkeypatch.setattr("certify.attest.verify.require_derived", lambda *_, **__: (None, None))
-    monkeypatch.setattr("certify.present.label.sidecars.label_of", lambda certificate: svg)
+    monkeypatch.setattr(
+        "certify.attest.verify.require_derived", lambda *_, **__: (None, Verification(tmp_path, (), None))
+    )
+    monkeypatch.setattr("certify.present.label.sidecars.label_of", lambda certificate, others: svg)
     result = leanmark("label", onnx_file(), "--out", tmp_path / "pictures" / "net.v1", "--width", 400)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "pictures" / "net.v1.svg").read_text() == svg

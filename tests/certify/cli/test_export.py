@@ -30,10 +30,11 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             failed=[] if found["valid"] else [Finding("seal", "fail", "It is broken.")],
             derived=True,
             trusted=found["trusted"],
+            certificates=(None,),
             check=lambda name: SimpleNamespace(outcome=found["lineage"]),
         )
 
-    def export(certificate: object, name: str, lineage: Any = None) -> Export:
+    def export(certificate: object, name: str, lineage: Any = None, others: Any = ()) -> Export:
         found["given"] = lineage
         return Export(name, '{"a": 1}\n', ("predicate.x\x1b[31m", "predicate.y.0", "predicate.y.1"))
 

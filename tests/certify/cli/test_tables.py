@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from certify.assessments.efficiency.grade import Grade
 from certify.assessments.efficiency.payback import payback
 from certify.cli.tables import comparison, files, payback_lines, single, verdict
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.present.claims import GradeClaim
 
 
 def drawn(part: object, width: int = 100) -> str:
@@ -81,13 +81,13 @@ def test_single_shows_one_column_when_there_is_one_model() -> None:
 
 
 def test_verdict_shows_letter_and_notes_when_graded() -> None:
-    text = drawn(verdict(GradeClaim("C", "C~", True, 6.13, 0.243, 0.88, (), ("The energy is modelled.",))))
+    text = drawn(verdict(Grade("C", True, 6.13, 0.243, 0.88, (), ("The energy is modelled.",))))
     assert "Grade C~  (score 6.1 dB)" in text
     assert "- The energy is modelled." in text
 
 
 def test_verdict_shows_reasons_when_refused() -> None:
-    text = drawn(verdict(GradeClaim(None, "refused", True, None, None, None, ("The null run [0.9, 1.2] is off.",), ())))
+    text = drawn(verdict(Grade(None, True, None, None, None, ("The null run [0.9, 1.2] is off.",), ())))
     assert "Not graded" in text
     assert "- The null run [0.9, 1.2] is off." in text
 
@@ -110,7 +110,7 @@ def test_comparison_keeps_a_declared_loss_off_the_accuracy_when_there_is_one() -
 
 
 def test_verdict_shows_no_escape_sequences_when_a_class_is_named_with_them() -> None:
-    named = GradeClaim("C", "C", False, 6.13, 0.243, 0.88, (), ("Most clearly in class \x1b[31mcat.",))
+    named = Grade("C", False, 6.13, 0.243, 0.88, (), ("Most clearly in class \x1b[31mcat.",))
     assert "\x1b" not in drawn(verdict(named))
 
 

@@ -12,13 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 import certify
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.certificate import Certificate
 from certify.cli.main import main
 from certify.comparison import compare
 from certify.comparison.comparability import why_not_comparable
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import MeterFacts, ModelFacts, Workload
-from certify.present.claims import Claims, efficiency_claims
+from certify.present.statements import of_efficiency
 
 Make = Callable[..., Any]
 WORKLOAD = Workload("onnxruntime-cpu", "1.0", "CPUExecutionProvider", 1, 2, 2)
@@ -118,9 +119,9 @@ def test_compare_refuses_with_reason_when_models_are_unlike(
     assert reason in str(caught.value)
 
 
-def claims_of(path: Path) -> Claims:
+def claims_of(path: Path) -> EfficiencyClaims:
     certificate = Certificate.read(path)
-    return efficiency_claims(certificate.predicate, certificate.digest)
+    return of_efficiency(certificate)
 
 
 def test_compare_allows_other_thread_numbers_when_each_is_the_cheapest(frugal: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.attest.checks_facts import read_facts
+from certify.assessments.efficiency.facts import read_facts
 from certify.core.evidence import (
     Evidence,
     Header,

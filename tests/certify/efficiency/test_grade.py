@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.grade import Grade, grade, score_db
 from certify.assessments.efficiency.guards import GUARDS, Finding
-from certify.assessments.efficiency.profile import Profile
+from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
 
@@ -236,7 +236,7 @@ def test_grade_refuses_when_json_is_malformed(change: dict[str, Any], edition: E
         Grade.from_json({**grade(profile(), edition).to_json(), **change})
 
 
-def test_grade_follows_the_edition_when_its_constants_differ(edition: Edition) -> None:
+def test_outcome_follows_the_edition_when_its_constants_differ(edition: Edition) -> None:
     strict = dataclasses.replace(edition, grading=dataclasses.replace(edition.grading, largest_loss_percent=1.0))
     assert grade(profile(loss=2.0), edition).letter is not None
     assert grade(profile(loss=2.0), strict).letter is None

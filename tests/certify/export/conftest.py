@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from certify.assessments.efficiency.assessment import Efficiency
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
@@ -67,7 +68,7 @@ def certificates(
         evidence=("ef" * 32, 4000),
         lineage="12" * 32,
         companions={"baseline.onnx": "34" * 32},
-        renderer="renderer",
+        stated={"preprocess": CONTRACT.to_json(), "label": {"renderer": "renderer"}},
         signer=key.public,
     )
     found = {}
@@ -77,7 +78,7 @@ def certificates(
             meter = MeterFacts("vcpu-watts", "modelled", "vcpu", "CPU time times watts", 2.0, {"nvml": "no"}, {"w": 1})
             evidence = replace(evidence, header=replace(evidence.header, meter=meter))
         profile = derive(evidence, edition)
-        payload = build_statement(evidence, profile, grade(profile, edition), edition, CONTRACT, binding)
+        payload = build_statement(Efficiency(), evidence, profile, grade(profile, edition), edition, binding)
         found[name] = Certificate(sign(payload, key).to_bytes())
     return found
 

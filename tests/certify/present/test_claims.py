@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import certify.core.schema
+from certify.assessments.efficiency.assessment import Efficiency
 from certify.core.errors import CertificateError
-from certify.present.claims import efficiency_claims
+from certify.present.headline import accuracy_of, energy_of
 
 EXAMPLES = Path(certify.core.schema.__file__).parent / "examples"
 DIGEST = "ab" * 32
@@ -40,9 +41,9 @@ def leaves(value: Any) -> Iterator[Any]:
 def test_claims_hold_every_signed_value_when_predicate_is_of_a_published_example(kind: str) -> None:
     predicate = example(kind)
     printed = {name: value for name, value in predicate.items() if name not in NOT_PRINTED}
-    claims = asdict(efficiency_claims(predicate, DIGEST))
+    claims = asdict(Efficiency().claims(predicate, DIGEST))
     claims["figures"] = {
-        name: estimate.to_json() for name, estimate in efficiency_claims(predicate, DIGEST).figures.items()
+        name: estimate.to_json() for name, estimate in Efficiency().claims(predicate, DIGEST).figures.items()
     }
     held = set(map(str, leaves(claims)))
     for value in leaves(printed):
@@ -50,10 +51,11 @@ def test_claims_hold_every_signed_value_when_predicate_is_of_a_published_example
 
 
 def test_claims_have_headlines_when_graded_and_none_when_refused() -> None:
-    graded, refused = (efficiency_claims(example(kind), DIGEST) for kind in ("graded", "refused"))
-    assert graded.energy is not None and "energy" in graded.energy.meaning
-    assert graded.accuracy is not None and "accuracy" in graded.accuracy.meaning
-    assert (refused.energy, refused.accuracy, refused.grade.letter) == (None, None, None)
+    graded, refused = (Efficiency().claims(example(kind), DIGEST) for kind in ("graded", "refused"))
+    energy, accuracy = energy_of(graded), accuracy_of(graded)
+    assert energy is not None and "energy" in energy.meaning
+    assert accuracy is not None and "accuracy" in accuracy.meaning
+    assert (energy_of(refused), accuracy_of(refused), refused.grade.letter) == (None, None, None)
     assert refused.refused and not graded.refused
 
 
@@ -61,7 +63,7 @@ def test_claims_have_headlines_when_graded_and_none_when_refused() -> None:
 def test_claims_are_unmetered_when_level_is_a_model_or_a_stand_in(level: str) -> None:
     predicate = example("graded")
     predicate["meter"]["level"] = level
-    assert efficiency_claims(predicate, DIGEST).unmetered == (level in ("modelled", "proxy"))
+    assert Efficiency().claims(predicate, DIGEST).unmetered == (level in ("modelled", "proxy"))
 
 
 @pytest.mark.parametrize("name", sorted(set(example("graded")) - NOT_PRINTED - {"regrade_of"}))
@@ -69,24 +71,24 @@ def test_claims_are_refused_when_a_part_of_the_predicate_is_missing(name: str) -
     predicate = example("graded")
     del predicate[name]
     with pytest.raises(CertificateError, match=name):
-        efficiency_claims(predicate, DIGEST)
+        Efficiency().claims(predicate, DIGEST)
 
 
 def test_claims_are_refused_when_letter_is_not_of_the_scale() -> None:
     predicate = example("graded")
     predicate["grade"]["letter"] = "H"
     with pytest.raises(CertificateError, match="'H' is not a letter"):
-        efficiency_claims(predicate, DIGEST)
+        Efficiency().claims(predicate, DIGEST)
 
 
 def test_claims_name_the_first_certificate_when_graded_again() -> None:
     again = {"certificate": DIGEST, "edition": "2026", "key_id": DIGEST}
-    regrade = efficiency_claims({**example("graded"), "regrade_of": again}, DIGEST).regrade_of
+    regrade = Efficiency().claims({**example("graded"), "regrade_of": again}, DIGEST).regrade_of
     assert regrade is not None and regrade.certificate == DIGEST
 
 
 def test_claims_keep_what_else_was_signed_about_the_data_when_metric_is_declared() -> None:
     predicate = example("graded")
     predicate["data"] |= {"metric": "f1", "threshold": 0.5}
-    data = efficiency_claims(predicate, DIGEST).data
+    data = Efficiency().claims(predicate, DIGEST).data
     assert (data.metric, data.further) == ("f1", {"threshold": 0.5})

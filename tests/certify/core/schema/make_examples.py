@@ -21,16 +21,16 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / "certify" / name) for name in 
 from conftest import contract, lineage_values  # type: ignore[import-not-found]  # noqa: E402
 from synthetic import make_evidence  # type: ignore[import-not-found]  # noqa: E402
 
+from certify.assessments.efficiency.assessment import Efficiency  # noqa: E402
 from certify.assessments.efficiency.edition import load_edition  # noqa: E402
 from certify.assessments.efficiency.grade import grade  # noqa: E402
 from certify.assessments.efficiency.profile import derive  # noqa: E402
+from certify.assessments.efficiency.remeasurement import compare_measurements  # noqa: E402
 from certify.attest.countersignature import SCHEMA  # noqa: E402
 from certify.attest.envelope import parse_envelope  # noqa: E402
 from certify.attest.keys import SigningKey  # noqa: E402
-from certify.attest.remeasurement import compare_measurements  # noqa: E402
 from certify.attest.signed import Signed, sign_statement  # noqa: E402
 from certify.attest.statement import Binding, build_statement  # noqa: E402
-from certify.attest.subject import measured_digests  # noqa: E402
 from certify.attest.trust import TrustStore, hand_over, revoke  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
 from certify.core.evidence_file import evidence_bytes  # noqa: E402
@@ -67,15 +67,15 @@ def certificate(made: Evidence) -> dict[str, Any]:
         model="resnet18",
         metadata=digest("metadata"),
         subject="model.onnx",
-        digests=measured_digests(made.header.models["candidate"]),
+        digests=Efficiency().subject(made),
         evidence=(hashlib.sha256(records).hexdigest(), len(records)),
         lineage=digest("lineage"),
         companions={"baseline.onnx": digest("companion")},
-        renderer="resvg_py 0.5.0",
+        stated={"preprocess": contract().to_json(), "label": {"renderer": "resvg_py 0.5.0"}},
         signer=MAKER.public,
     )
     statement: dict[str, Any] = json.loads(
-        build_statement(made, profile, grade(profile, EDITION), EDITION, contract(), binding)
+        build_statement(Efficiency(), made, profile, grade(profile, EDITION), EDITION, binding)
     )
     return statement
 
@@ -93,7 +93,7 @@ def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any
     predicate = {
         "leanmark": "0.1.0",
         "maker": MAKER.public.key_id,
-        "grade": {"certified": certified["predicate"]["grade"]["text"], "found": agreement.grade_text},
+        "grade": {"certified": certified["predicate"]["grade"]["text"], "found": agreement.outcome_text},
         "checked": "reproduced",
         "agrees": not differs,
         "differs": differs,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from certify.assessments.efficiency.assessment import Efficiency
 from certify.cli.main import main
 from certify.core.errors import CertificateError
-from certify.present.claims import efficiency_claims
 from certify.present.label import badge as draw_badge
 from certify.present.label import render
 from certify.present.text import width
@@ -21,7 +21,7 @@ Make = Callable[..., dict[str, Any]]
 
 
 def badge(predicate: dict[str, Any], digest: str) -> str:
-    return draw_badge(efficiency_claims(predicate, digest))
+    return draw_badge(Efficiency().claims(predicate, digest))
 
 
 def texts(svg: str) -> list[str]:

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from certify.attest.statement import PREDICATE_TYPE, STATEMENT_TYPE
+from certify.assessments.efficiency.assessment import PREDICATE_TYPE, Efficiency
+from certify.attest.statement import STATEMENT_TYPE
 from certify.attest.verify import verify
 from certify.core.errors import CertificateError
 from certify.core.schema import validate
-from certify.present.claims import efficiency_claims
 from certify.present.label import draw as draw_claims
 from certify.present.label import render, renderer
 from certify.present.label.layout import LEFT, RIGHT
@@ -33,7 +33,7 @@ Make = Callable[..., dict[str, Any]]
 
 
 def draw(predicate: dict[str, Any], digest: str) -> str:
-    return draw_claims(efficiency_claims(predicate, digest))
+    return draw_claims(Efficiency().claims(predicate, digest))
 
 
 def texts(svg: str) -> list[str]:
@@ -137,7 +137,7 @@ def test_predicate_of_these_tests_fits_schema_when_checked(predicate: Make) -> N
     subject = {"name": "model.onnx", "digest": {"sha256": DIGEST, "leanmarkContent": DIGEST}}
     statement = {"_type": STATEMENT_TYPE, "predicateType": PREDICATE_TYPE, "subject": [subject]}
     for values in (predicate(), predicate(letter="A", level="counter"), predicate(letter=None, reasons=("Why.",))):
-        validate({**statement, "predicate": values}, "certificate-1")
+        validate({**statement, "predicate": values}, "certificate-1", "certify.assessments.efficiency")
 
 
 JSON = (

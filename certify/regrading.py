@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certify.assessments.assessment import NOT_DERIVABLE
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.grade import Grade, grade
-from certify.assessments.efficiency.profile import Profile, derive
+from certify.assessments.efficiency.profile import derive
+from certify.assessments.profile import Profile
 from certify.attest.audit import Audit, audit
 from certify.attest.certificate import LINEAGE_NAME, Certificate
-from certify.attest.checks_sidecars import NOT_DERIVABLE
-from certify.attest.issue import issue
 from certify.attest.keys import PublicKey, SigningKey
-from certify.attest.statement import grade_json
-from certify.attest.subject import subject_name
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import copy
 from certify.data.preprocess import Preprocess
+from certify.grading import issue
 from certify.model_file.model_file import open_model
+from certify.model_file.subject import subject_name
 
 __all__ = ["Regrade", "issue_regrade", "regrade"]
 
@@ -47,7 +47,7 @@ class Regrade:
         first = self.audit.certificate.predicate
         return {
             "certified": {"edition": first["edition"]["name"], "grade": first["grade"]},
-            "regraded": {"edition": self.edition, "grade": grade_json(self.grade), "profile": self.profile.to_json()},
+            "regraded": {"edition": self.edition, "grade": self.grade.to_json(), "profile": self.profile.to_json()},
         }
 
 
@@ -80,7 +80,7 @@ def regrade(
         profile = derive(audited.evidence, constants)
         return Regrade(audited, edition, profile, grade(profile, constants))
     except NOT_DERIVABLE as error:
-        raise CertificateError(f"Edition {edition} can't judge this evidence: {error}") from error
+        raise CertificateError(f"Edition {edition} cannot judge this evidence: {error}") from error
 
 
 def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:

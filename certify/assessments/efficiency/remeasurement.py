@@ -13,111 +13,25 @@ holds a whole letter's step confirms nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr
 
+from certify.assessments.agreement import Agreement, AgreementOutcome, FigureTest
+from certify.assessments.assessment import NOT_DERIVABLE
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.grade import Grade, grade
-from certify.assessments.efficiency.profile import Profile, derive
-from certify.attest.checks_sidecars import NOT_DERIVABLE
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.profile import derive
+from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence, Prediction
 from certify.core.statistics.proportions import PairedTable, difference_interval, mcnemar_p, z_quantile
 
-Outcome = Literal["agrees", "differs", "undecided"]
-
 MCNEMAR = "difference of paired proportions, score interval (Tango 1998); McNemar's test, exact"
 MOVER = "quotient of two ratios, interval recovered from theirs on logarithms (Zou and Donner 2008)"
-
-
-@dataclass(frozen=True)
-class FigureTest:
-    """One figure of two measurements.
-
-    Attributes:
-        name: of the estimate.
-        certified: as the first measurement found it.
-        found: as the second did.
-        difference: second less first in points of percent; for a ratio their quotient.
-        p: two-sided, of the hypothesis that the two are the same.
-        outcome: ``undecided`` where the second neither confirms nor contradicts the first.
-        sentence: why.
-    """
-
-    name: str
-    certified: Estimate
-    found: Estimate
-    difference: Estimate
-    p: float
-    outcome: Outcome
-    sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        estimates = {name: getattr(self, name).to_json() for name in ("certified", "found", "difference")}
-        return {"name": self.name, **estimates, "p": self.p, "outcome": self.outcome, "sentence": self.sentence}
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How a second measurement of the same pair compares with the first.
-
-    Attributes:
-        figures: what was tested.
-        changed: digests of samples whose first-placed class changed, by arm.
-        grade: the letter that the second measurement would have earned, or its refusal.
-    """
-
-    figures: tuple[FigureTest, ...]
-    changed: Mapping[str, tuple[str, ...]]
-    grade: Grade
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every figure was confirmed."""
-        return all(figure.outcome == "agrees" for figure in self.figures)
-
-    @property
-    def undecided(self) -> tuple[FigureTest, ...]:
-        """Figures that were neither confirmed nor contradicted."""
-        return tuple(figure for figure in self.figures if figure.outcome == "undecided")
-
-    @property
-    def decided(self) -> bool:
-        """Whether the first measurement is confirmed, or contradicted on some figure."""
-        return self.agrees or any(figure.outcome == "differs" for figure in self.figures)
-
-    @property
-    def grade_text(self) -> str:
-        """The second measurement's letter, or ``refused``."""
-        return self.grade.text
-
-    @property
-    def verdict(self) -> str:
-        """The answer in one sentence."""
-        differing = [figure.name for figure in self.figures if figure.outcome == "differs"]
-        if differing:
-            return f"The two measurements DISAGREE on {', '.join(differing)}."
-        if self.undecided:
-            names = ", ".join(figure.name for figure in self.undecided)
-            return f"Nothing contradicts the certificate, but {names} could not be confirmed."
-        return "The two measurements agree."
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "agrees": self.agrees,
-            "verdict": self.verdict,
-            "figures": [figure.to_json() for figure in self.figures],
-            "changed_top1": {arm: list(digests) for arm, digests in self.changed.items()},
-            "grade": {**self.grade.to_json(), "text": self.grade.text},
-        }
 
 
 def compare_measurements(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
@@ -197,7 +111,7 @@ def _accuracy_test(
     value = 100 * (table.candidate - table.baseline) / table.n
     low, high = min(100 * interval.low, value), max(100 * interval.high, value)
     p = mcnemar_p(table)
-    outcome: Outcome = "differs" if p < 1 - edition.plan.confidence else "agrees"
+    outcome: AgreementOutcome = "differs" if p < 1 - edition.plan.confidence else "agrees"
     sentence = (
         f"Of {table.n} samples, {table.only_candidate} became right and {table.only_baseline} wrong (p = {p:.3g})."
     )
@@ -235,7 +149,7 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
     p = 2 * float(ndtr(-z)) if shift else 1.0
     tolerance, step = 1 + edition.plan.null_tolerance, _letter_step(edition)
     words = f"Now {difference.value:.3f} [{difference.low:.3f}, {difference.high:.3f}] of the certified ratio"
-    outcome: Outcome
+    outcome: AgreementOutcome
     if obstacle is not None:
         outcome, sentence = "undecided", obstacle
     elif difference.low > tolerance or difference.high < 1 / tolerance:

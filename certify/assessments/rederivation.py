@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from certify.assessments.efficiency.profile import Profile
-    from certify.core.estimate import Estimate
-    from certify.core.finding import Finding
+from certify.assessments.profile import Profile
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
 
 TOLERANCE = 1e-9
 """Relative; what closed formulas may differ by between processors."""
@@ -22,10 +21,10 @@ Match = Literal["same", "reworded", "differs"]
 
 @dataclass(frozen=True)
 class Compared:
-    """One figure, guard or part of the grade, as it was signed and as it follows.
+    """One figure, guard or part of the outcome, as it was signed and as it follows.
 
     Attributes:
-        name: of the figure, the guard, or the part of the grade.
+        name: of the figure, the guard, or the part of the outcome.
         signed: as plain JSON values; None where it was not signed.
         derived: likewise; None where it does not follow.
         difference: the largest relative difference of a figure's value and ends; None where that has no meaning.
@@ -72,12 +71,12 @@ def compare_guards(signed: Profile, derived: Profile) -> Iterator[Compared]:
         yield Compared(name, was, now, None, _guard_match(theirs, mine))
 
 
-def compare_grades(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> Iterator[Compared]:
-    """Every part of the grade; of its sentences, only their number is more than words."""
+def compare_outcomes(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> Iterator[Compared]:
+    """Every part of the outcome; of its sentences, only their number is more than words."""
     for name, mine in derived.items():
-        theirs = signed[name]
+        theirs: Any = signed.get(name)
         match: Match = "same" if mine == theirs else "differs"
-        if isinstance(mine, list) and mine != theirs and len(mine) == len(theirs):
+        if isinstance(mine, list) and isinstance(theirs, list) and mine != theirs and len(mine) == len(theirs):
             match = "reworded"
         difference = None
         if isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):

@@ -1,21 +1,15 @@
-"""The file that a certificate is about, and its baseline: their names and digests."""
+"""The file that a certificate is about: its name and its digests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from certify.core.evidence import ModelFacts
 from certify.model_file.model_file import ModelFile, kind_of, open_model
 
 
 def subject_name(path: Path) -> str:
     """Name of the certified file in the folder of its certificate."""
     return f"model{kind_of(path).suffix}"
-
-
-def baseline_name(path: Path) -> str:
-    """Name of the baseline that a file of this kind was compared with, in the same folder."""
-    return f"baseline{kind_of(path).suffix}"
 
 
 def subject_digests(path: Path) -> dict[str, str]:
@@ -31,8 +25,3 @@ def subject_digests(path: Path) -> dict[str, str]:
 def digests_of(model: ModelFile) -> dict[str, str]:
     """The same, of a file that is open."""
     return {"sha256": model.file_digest(), "leanmarkContent": model.content_digest()}
-
-
-def measured_digests(facts: ModelFacts) -> dict[str, str]:
-    """The same, as the evidence states them."""
-    return {"sha256": facts.file_digest, "leanmarkContent": facts.content_digest}

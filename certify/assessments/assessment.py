@@ -1,0 +1,166 @@
+"""What an assessment is: it owns a predicate type, its records, and what follows from them.
+
+Everything in an assessment is pure: no clock, no device, no network. The machinery around it (signing, verifying,
+auditing, drawing, gates, exports) knows this protocol and nothing else, so a new assessment edits no other module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from certify.assessments.agreement import Agreement
+from certify.assessments.claims import Claims, common_claims
+from certify.assessments.outcome import Edition, Outcome
+from certify.assessments.profile import Profile
+from certify.core.errors import LeanmarkError, UsageError
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+from certify.model_file.model_file import ModelFile
+
+NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+"""What formulas raise on values that no honest records hold (no blocks, zero durations): only forged ones do."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A released form of an assessment's statement.
+
+    Attributes:
+        schema: name of its JSON schema.
+        package: package whose data the schema is.
+        upgrade: makes a statement of the next version from one of this; None for the newest.
+    """
+
+    schema: str
+    package: str
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A statement with everything that lies around it, for the checks of its assessment.
+
+    Attributes:
+        predicate: what was signed.
+        subject: name of the model's file.
+        digests: of the model, as signed.
+        model: the file; None where it is not the one that was signed for.
+        records: that the statement follows from; None where they are missing or cannot be read.
+        folders: where further files may lie, in this order.
+        trusted_code: digests of plug-in code that the reader trusts, by name.
+    """
+
+    predicate: Mapping[str, Any]
+    subject: str
+    digests: Mapping[str, str]
+    model: ModelFile | None
+    records: Any
+    folders: Sequence[Path]
+    trusted_code: Mapping[str, str]
+
+
+class Assessment(Protocol):
+    """One assessment; subclass it for the defaults.
+
+    Attributes:
+        name: of its folder and its files, such as ``efficiency``.
+        title: for people, such as ``Energy against accuracy``.
+        predicate_type: of its statements.
+        versions: every released form, by predicate type; a released one is never taken out.
+        result: name of the predicate's field that holds the outcome.
+        accepted: word for an outcome that is not a refusal, ``graded`` or ``claimed``.
+        sealed: whether its statement is sealed into the model's file.
+    """
+
+    name: str
+    title: str
+    predicate_type: str
+    versions: Mapping[str, Version]
+    result: str = "result"
+    accepted: str = "claimed"
+    sealed: bool = False
+
+    def parse(self, content: bytes, name: str) -> Any:
+        """Read the bytes of a record file.
+
+        Args:
+            content: the whole file.
+            name: of the file, for errors.
+
+        Raises:
+            CertificateError: a record is malformed.
+        """
+        ...
+
+    def dump(self, records: Any) -> bytes:
+        """Write records, the inverse of :meth:`parse`."""
+        ...
+
+    def load_edition(self, name: str) -> Edition:
+        """Load an edition by name.
+
+        Raises:
+            UsageError: there is no edition of that name.
+        """
+        ...
+
+    def subject(self, records: Any) -> Mapping[str, str]:
+        """Digests of the model that the records are about: ``sha256`` and ``leanmarkContent``."""
+        ...
+
+    def repeated(self, records: Any) -> Mapping[str, Any]:
+        """Fields of the predicate that repeat the records, ``leanmark`` and ``created`` among them."""
+        ...
+
+    def derive(self, records: Any, edition: Any) -> Mapping[str, Estimate]:
+        """Derive every figure from the records, by name; a figure that cannot be had is absent, never 0."""
+        ...
+
+    def findings(self, records: Any, edition: Any) -> tuple[Finding, ...]:
+        """Run every named check over the records."""
+        ...
+
+    def outcome(self, profile: Profile, edition: Any) -> Outcome:
+        """Judge figures and findings."""
+        ...
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Check what only this assessment knows, such as facts that follow from the model's file."""
+        return ()
+
+    def is_repeat(self, first: Any, second: Any) -> bool:
+        """Whether two sets of records are one measurement."""
+        return bool(first == second)
+
+    def agreement(self, first: Any, second: Any, edition: Any) -> Agreement:
+        """Test whether a second measurement agrees with the first.
+
+        Raises:
+            UsageError: this assessment cannot be measured again.
+            CertificateError: the two are not of the same model and data.
+        """
+        raise UsageError(f"Records of {self.name} cannot be made again, so there is nothing to compare them with.")
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed of a statement.
+
+        Args:
+            predicate: of a statement that fits its schema.
+            digest: hex SHA-256 of the signed envelope.
+
+        Raises:
+            CertificateError: something that may be printed is malformed.
+        """
+        return Claims(**common_claims(self, predicate, digest))
+
+
+def profile_of(assessment: Assessment, records: Any, edition: Any) -> Profile:
+    """Derive figures and findings: a pure function, the same to 1e-9 wherever it is computed again.
+
+    Raises:
+        CertificateError: a record holds a value that cannot have been observed.
+    """
+    return Profile(dict(assessment.derive(records, edition)), assessment.findings(records, edition))

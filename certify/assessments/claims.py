@@ -1,0 +1,159 @@
+"""Everything that may be printed about one statement, typed and read from the signed predicate in one place.
+
+Renderers take :class:`Claims` and never see the predicate. Text stands here as it was signed: each renderer cleans and
+escapes it for its own medium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from certify.assessments.profile import Profile
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+
+if TYPE_CHECKING:
+    from certify.assessments.assessment import Assessment
+
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class EditionClaim:
+    """The edition by whose rules the outcome was given."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class SignerClaim:
+    """The key that signed the statement."""
+
+    algorithm: str
+    public_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """What a statement says, whatever its assessment.
+
+    Attributes:
+        assessment: name of the assessment.
+        title: of the assessment, for people.
+        digest: hex SHA-256 of the signed envelope.
+        leanmark: version that made the records.
+        created: UTC time at which the records began.
+        model: name of the model, for people.
+        model_metadata: digest of the metadata entries of an ONNX file; None for another file.
+        edition: by whose rules it was judged.
+        outcome: ``refused``, or another word of the assessment.
+        text: the outcome as it is printed.
+        reasons: for a refusal, one sentence each.
+        notes: what a reader of the outcome should know, one sentence each.
+        figures: every figure with its interval and evidence level, by name.
+        findings: every named check over the records.
+        evidence_digest: hex SHA-256 of the record file.
+        evidence_bytes: size of that file.
+        lineage_digest: hex SHA-256 of the lineage; None for a model whose making is not known.
+        companions: hex SHA-256 of further files, by name.
+        signer: who signed.
+        headlines: names of the figures that stand for the whole, each with its name for people, in order.
+        limits: what the statement cannot prove, one sentence each.
+    """
+
+    assessment: str
+    title: str
+    digest: str
+    leanmark: str
+    created: str
+    model: str
+    model_metadata: str | None
+    edition: EditionClaim
+    outcome: str
+    text: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    figures: Mapping[str, Estimate]
+    findings: tuple[Finding, ...]
+    evidence_digest: str
+    evidence_bytes: int
+    lineage_digest: str | None
+    companions: Mapping[str, str]
+    signer: SignerClaim
+    headlines: Mapping[str, str]
+    limits: tuple[str, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether the statement is a refusal."""
+        return self.outcome == REFUSED
+
+
+def common_claims(
+    assessment: Assessment,
+    predicate: Mapping[str, Any],
+    digest: str,
+    *,
+    headlines: Mapping[str, str] | None = None,
+    limits: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Read the fields of :class:`Claims` that every predicate has.
+
+    Args:
+        assessment: whose predicate it is.
+        predicate: of a statement that fits its schema.
+        digest: hex SHA-256 of the signed envelope.
+        headlines: see :class:`Claims`; every figure under its own name by default.
+        limits: likewise.
+
+    Raises:
+        CertificateError: a field is missing or malformed.
+    """
+    with presenting("claims"):
+        profile, result, lineage = (predicate[name] for name in ("profile", assessment.result, "lineage"))
+        judged = Profile.from_json(profile)
+        return {
+            "assessment": assessment.name,
+            "title": assessment.title,
+            "digest": digest.removeprefix("sha256:"),
+            "leanmark": predicate["leanmark"],
+            "created": predicate["created"],
+            "model": predicate["model"]["name"],
+            "model_metadata": predicate["model"]["metadata"],
+            "edition": EditionClaim(**predicate["edition"]),
+            "outcome": predicate["outcome"],
+            "text": result["text"],
+            "reasons": tuple(result["reasons"]),
+            "notes": tuple(result["notes"]),
+            "figures": judged.estimates,
+            "findings": judged.guards,
+            "evidence_digest": predicate["evidence"]["sha256"],
+            "evidence_bytes": predicate["evidence"]["bytes"],
+            "lineage_digest": None if lineage is None else lineage["sha256"],
+            "companions": predicate["companions"],
+            "signer": SignerClaim(**predicate["signer"]),
+            "headlines": headlines or {name: name.replace("_", " ") for name in judged.estimates},
+            "limits": limits,
+        }
+
+
+@contextmanager
+def presenting(what: str) -> Iterator[None]:
+    """Turn whatever a malformed statement raises while it is drawn into a CertificateError.
+
+    Args:
+        what: is drawn, such as ``a label``.
+
+    Raises:
+        CertificateError: in place of the errors of missing and mistyped values.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CertificateError(f"The certificate cannot be drawn as {what}: {reason}.") from error

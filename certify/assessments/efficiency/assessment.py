@@ -1,0 +1,101 @@
+"""Efficiency as an assessment: energy against accuracy, the grade A to G."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from certify.assessments.agreement import Agreement
+from certify.assessments.assessment import Assessment, Surroundings, Version
+from certify.assessments.efficiency.claims import EfficiencyClaims, efficiency_claims
+from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.assessments.efficiency.facts import check_facts
+from certify.assessments.efficiency.grade import Grade, grade
+from certify.assessments.efficiency.guards import judge_guards
+from certify.assessments.efficiency.profile import figures
+from certify.assessments.efficiency.remeasurement import compare_measurements
+from certify.assessments.profile import Profile
+from certify.core.estimate import Estimate
+from certify.core.evidence import Evidence
+from certify.core.evidence_file import evidence_bytes, parse_evidence
+from certify.core.finding import Finding
+
+PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
+
+
+class Efficiency(Assessment):
+    """Energy per inference of a model against its baseline's, and what that cost in accuracy."""
+
+    name = "efficiency"
+    title = "Energy against accuracy"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("certificate-1", "certify.assessments.efficiency")}
+    result = "grade"
+    accepted = "graded"
+    sealed = True
+
+    def parse(self, content: bytes, name: str) -> Evidence:
+        """Read an evidence file."""
+        return parse_evidence(content, name)
+
+    def dump(self, records: Evidence) -> bytes:
+        """Write an evidence file."""
+        return evidence_bytes(records)
+
+    def load_edition(self, name: str) -> Edition:
+        """Load an edition of the grade."""
+        return load_edition(name)
+
+    def subject(self, records: Evidence) -> Mapping[str, str]:
+        """Digests of the candidate."""
+        measured = records.header.models["candidate"]
+        return {"sha256": measured.file_digest, "leanmarkContent": measured.content_digest}
+
+    def repeated(self, records: Evidence) -> Mapping[str, Any]:
+        """The evidence's header, as far as the certificate repeats it."""
+        header = records.header
+        baseline = header.models["baseline"]
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "workload": asdict(header.workload),
+            "workload_digest": header.workload.digest(),
+            "device": dict(header.device),
+            "meter": None if header.meter is None else asdict(header.meter),
+            "data": dict(header.data),
+            "baseline": {
+                "file_digest": baseline.file_digest,
+                "content_digest": baseline.content_digest,
+                "origin": header.baseline_origin,
+            },
+            "attempts": header.attempt,
+        }
+
+    def derive(self, records: Evidence, edition: Edition) -> Mapping[str, Estimate]:
+        """Derive every figure."""
+        return figures(records, edition)
+
+    def findings(self, records: Evidence, edition: Edition) -> tuple[Finding, ...]:
+        """Run every guard."""
+        return judge_guards(records, edition)
+
+    def outcome(self, profile: Profile, edition: Edition) -> Grade:
+        """Grade the profile."""
+        return grade(profile, edition)
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Check facts of both files and the scored samples."""
+        return check_facts(around)
+
+    def is_repeat(self, first: Evidence, second: Evidence) -> bool:
+        """Whether both hold the same windows."""
+        return first.windows == second.windows
+
+    def agreement(self, first: Evidence, second: Evidence, edition: Edition) -> Agreement:
+        """Test whether two measurements of one pair agree."""
+        return compare_measurements(first, second, edition)
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> EfficiencyClaims:
+        """Say what may be printed of an efficiency certificate."""
+        return efficiency_claims(self, predicate, digest)

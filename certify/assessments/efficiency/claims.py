@@ -1,0 +1,140 @@
+"""What may be printed about an efficiency certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from certify.assessments.claims import Claims, common_claims, presenting
+from certify.assessments.efficiency.grade import Grade
+from certify.core.estimate import Estimate
+from certify.core.evidence import MeterFacts, Workload
+
+if TYPE_CHECKING:
+    from certify.assessments.assessment import Assessment
+
+UNMETERED = ("modelled", "proxy")
+HEADLINES = {"energy_ratio": "energy ratio", "relative_loss_percent": "relative accuracy loss"}
+
+
+@dataclass(frozen=True)
+class DataClaim:
+    """The test data.
+
+    Attributes:
+        name: of the data set.
+        spec: what ``--data`` was given.
+        test_samples: number of test samples.
+        test_digest: hex SHA-256 over the samples.
+        classes: number of classes.
+        metric: the declared score that is graded; None for top-1 accuracy.
+        further: what else was signed about the data.
+    """
+
+    name: str
+    spec: str
+    test_samples: int
+    test_digest: str
+    classes: int
+    metric: str | None
+    further: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as they were signed, in the order of canonical JSON."""
+        own = {name: value for name, value in vars(self).items() if name != "further" and value is not None}
+        return dict(sorted({**own, **self.further}.items()))
+
+
+@dataclass(frozen=True)
+class BaselineClaim:
+    """The model that the certified one was compared with."""
+
+    file_digest: str
+    content_digest: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class RegradeClaim:
+    """The certificate from whose evidence this one was graded under another edition."""
+
+    certificate: str
+    edition: str
+    key_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficiencyClaims(Claims):
+    """What an efficiency certificate says.
+
+    Attributes:
+        grade: the letter, or the reasons why there is none.
+        workload: how the models were run.
+        workload_digest: of the workload's canonical JSON.
+        device: facts about the machine, by name.
+        meter: how energy came about; None where there is no energy figure.
+        data: the test data.
+        baseline: what the model was compared with.
+        preprocess: the preprocessing contract, as sealed in the file.
+        attempts: measurements of this pair logged on that machine, this one included.
+        renderer: what drew the label, with its version.
+        regrade_of: the earlier certificate of a regrade; None for a measurement of its own.
+    """
+
+    grade: Grade
+    workload: Workload
+    workload_digest: str
+    device: Mapping[str, Any]
+    meter: MeterFacts | None
+    data: DataClaim
+    baseline: BaselineClaim
+    preprocess: Mapping[str, Any]
+    attempts: int
+    renderer: str
+    regrade_of: RegradeClaim | None
+
+    @property
+    def unmetered(self) -> bool:
+        """Whether energy comes from a model or a stand-in rather than from a meter."""
+        return self.meter is not None and self.meter.level in UNMETERED
+
+    @property
+    def scored(self) -> bool:
+        """Whether a declared score was graded rather than top-1 accuracy."""
+        return "score_baseline" in self.figures
+
+    def pair(self, stem: str) -> tuple[Estimate | None, Estimate | None]:
+        """A figure of the baseline and of the candidate, by the part of its name that both share."""
+        return self.figures.get(f"{stem}_baseline"), self.figures.get(f"{stem}_candidate")
+
+
+def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], digest: str) -> EfficiencyClaims:
+    """Read the claims of an efficiency certificate.
+
+    Raises:
+        CertificateError: something that may be printed is missing or malformed.
+    """
+    common = common_claims(assessment, predicate, digest, headlines=HEADLINES)
+    with presenting("claims"):
+        meter, regrade = predicate["meter"], predicate.get("regrade_of")
+        return EfficiencyClaims(
+            **common,
+            grade=Grade.from_json(predicate["grade"]),
+            workload=Workload(**predicate["workload"]),
+            workload_digest=predicate["workload_digest"],
+            device=predicate["device"],
+            meter=None if meter is None else MeterFacts(**meter),
+            data=_data(predicate["data"]),
+            baseline=BaselineClaim(**predicate["baseline"]),
+            preprocess=predicate["preprocess"],
+            attempts=predicate["attempts"],
+            renderer=predicate["label"]["renderer"],
+            regrade_of=None if regrade is None else RegradeClaim(**regrade),
+        )
+
+
+def _data(fields: Mapping[str, Any]) -> DataClaim:
+    known = {name: fields[name] for name in ("name", "spec", "test_samples", "test_digest", "classes")}
+    further = {name: value for name, value in fields.items() if name not in known and name != "metric"}
+    return DataClaim(**known, metric=fields.get("metric"), further=further)

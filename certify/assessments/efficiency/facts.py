@@ -1,0 +1,200 @@
+"""Do the recorded facts of both models follow from their files, and the scored samples from the stated test set.
+
+No runtime is needed. What only a runtime tells (which quantized operators it really fuses) stays the maker's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.assessments.assessment import Surroundings
+from certify.core.errors import LeanmarkError, ModelError
+from certify.core.evidence import Evidence
+from certify.core.files import sha256_file
+from certify.core.finding import Finding
+from certify.data.contract_slot import contract_in
+from certify.data.dataset import samples_digest
+from certify.data.preprocess import Preprocess
+from certify.model_file.model_file import ModelFile, kind_of, open_model
+from certify.model_file.onnx_graph.counts import Counts
+from certify.model_file.onnx_graph.zero_channels import ZeroChannels
+
+UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, AttributeError)
+"""What reading somebody's model file may end in; JSON in a program may have any shape."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What the file of a model says by itself.
+
+    Attributes:
+        counts: multiply-adds, parameters, bytes moved; None where the file carries no preprocessing contract.
+        bytes: its size, weights beside it included.
+        zeros: channels of zeros.
+        intended: operators that are meant to run on integers.
+    """
+
+    counts: Counts | None
+    bytes: int
+    zeros: ZeroChannels
+    intended: int
+
+
+def read_facts(model: ModelFile) -> FileFacts:
+    """Count everything in a model's file.
+
+    Raises:
+        LeanmarkError: the file is damaged, or can't be counted.
+    """
+    contract = contract_in(model)
+    counts = None if contract is None else model.counts(contract)
+    return FileFacts(counts, model.size_bytes(), model.zero_channels(), model.quantization(None).intended)
+
+
+def baseline_name(path: str | Path) -> str:
+    """Name of the baseline that a file of this kind was compared with, in the same folder."""
+    return f"baseline{kind_of(Path(path)).suffix}"
+
+
+def check_facts(around: Surroundings) -> Iterator[Finding]:
+    """Check everything about an efficiency certificate that its records and both files tell."""
+    yield from _meter_code(around)
+    name = baseline_name(around.subject)
+    beside = next((folder / name for folder in around.folders if (folder / name).is_file()), None)
+    if around.model is not None:
+        yield _subject_check(around.model, around)
+    yield from _records_checks(around)
+    found: dict[str, FileFacts] = {}
+    try:
+        if beside is not None:
+            with open_model(beside) as baseline:
+                if baseline.file_digest() == around.predicate["baseline"]["file_digest"]:
+                    found["baseline"] = read_facts(baseline)
+        if around.model is not None:
+            found["candidate"] = read_facts(around.model)
+    except UNREADABLE as error:
+        yield Finding("baseline_facts", "fail", f"The models cannot be counted: {error}")
+        return
+    yield _baseline_check(found.get("baseline"), around, name, beside)
+    if around.records is None:
+        yield Finding("observed_facts", "skipped", "There is no evidence to compare with the files.")
+        return
+    yield _observed_check(found, around.records)
+
+
+def _meter_code(around: Surroundings) -> Iterator[Finding]:
+    """Whether the reader knows the code of a plug-in meter; nothing where the meter is no plug-in."""
+    meter = around.predicate["meter"]
+    if meter is None or meter["code"] is None:
+        return
+    known = next((name for name, code in around.trusted_code.items() if code == meter["code"]), None)
+    if known is not None:
+        yield Finding("meter_code", "pass", f"You trust the code of the meter {meter['name']} ({known}).")
+        return
+    sentence = f"{meter['name']} is a plug-in meter whose code you have not said you trust (leanmark trust meter)."
+    yield Finding("meter_code", "note", f"{sentence} Its joules count as sampled at most.")
+
+
+def _subject_check(model: ModelFile, around: Surroundings) -> Finding:
+    """Count multiply-adds, parameters and bytes again from the file; another serialisation has another size."""
+    name = "subject_facts"
+    try:
+        counts = model.counts(Preprocess.from_json(around.predicate["preprocess"]))
+        again = _counted(counts, model.size_bytes() if model.file_digest() == around.digests["sha256"] else None)
+    except UNREADABLE as error:
+        return Finding(name, "fail", f"The model cannot be counted: {error}")
+    return _compared(name, again, "candidate", "the file", around)
+
+
+def _baseline_check(facts: FileFacts | None, around: Surroundings, name: str, beside: Path | None) -> Finding:
+    if facts is None:
+        if beside is not None and sha256_file(beside) == around.predicate["companions"].get(name):
+            return Finding("baseline_facts", "fail", f"{name} is as signed, but not the baseline that was measured.")
+        return Finding("baseline_facts", "skipped", f"{name} does not lie beside the file, or is another.")
+    return _compared("baseline_facts", _counted(facts.counts, facts.bytes), "baseline", name, around)
+
+
+def _counted(counts: Counts | None, size: int | None) -> dict[str, float | None]:
+    found: dict[str, float | None] = {} if size is None else {"bytes": size}
+    if counts is not None:
+        found |= {"macs": counts.macs, "bytes_moved": counts.bytes_moved, "parameters": counts.parameters}
+    return found
+
+
+def _compared(name: str, again: Mapping[str, float | None], arm: str, source: str, around: Surroundings) -> Finding:
+    """Counts against what was signed."""
+    signed = around.predicate["profile"]["estimates"]
+    stated = {key: signed.get(f"{key}_{arm}", {}).get("value") for key in again}
+    wrong = [
+        f"{key} {value}, certified {stated[key]}" for key, value in again.items() if stated[key] not in (None, value)
+    ]
+    if wrong:
+        return Finding(name, "fail", f"Counted again from {source}: {'; '.join(wrong)}.")
+    known = [key for key in again if stated[key] is not None]
+    if not known:
+        return Finding(name, "skipped", "The certificate states no count.")
+    return Finding(name, "pass", f"Counted again from {source}, and equal: {', '.join(known)}.")
+
+
+def _records_checks(around: Surroundings) -> Iterator[Finding]:
+    """Whether the records were made under the signed edition, and hold the test set that they name."""
+    if around.records is None:
+        yield Finding("test_set_matches", "skipped", "There is no evidence that holds the scored samples.")
+        return
+    evidence: Evidence = around.records
+    stated = measuring_edition(around.predicate)
+    if evidence.header.edition != stated:
+        sentence = f"The evidence was measured by the plan of edition {evidence.header.edition}, not {stated}."
+        yield Finding("measured_by_edition", "fail", sentence)
+    yield _test_set_check(evidence)
+
+
+def measuring_edition(predicate: Mapping[str, Any]) -> str:
+    """Name of the edition whose plan the measurement followed: its own, or that of the one it is a regrade of."""
+    first = predicate.get("regrade_of")
+    return str(predicate["edition"]["name"] if first is None else first["edition"])
+
+
+def _test_set_check(evidence: Evidence) -> Finding:
+    """Whether the scored samples, taken together, are the test set that the header names."""
+    name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
+    if not {"test_samples", "test_digest"} <= set(stated):
+        return Finding(name, "fail", "The evidence does not say what the test set is.")
+    if len(samples) != stated["test_samples"]:
+        return Finding(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
+    if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:
+        return Finding(name, "fail", "The scored samples are not the test set that the certificate names.")
+    return Finding(name, "pass", "The scored samples are the test set that the certificate names.")
+
+
+def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Finding:
+    """Channels of zeros and intended quantization, as they were recorded for the guards."""
+    wrong = [
+        f"{what} of the {arm} {again}, recorded {recorded}"
+        for arm, facts in found.items()
+        for what, again, recorded in _observed(facts, arm, evidence)
+        if recorded is not None and recorded != again
+    ]
+    if wrong:
+        return Finding("observed_facts", "fail", f"Looked at again in the files: {'; '.join(wrong)}.")
+    return Finding(
+        "observed_facts", "pass", f"Zero channels and quantized operators are as recorded ({', '.join(found)})."
+    )
+
+
+def _observed(facts: FileFacts, arm: str, evidence: Evidence) -> Iterator[tuple[str, float, Any]]:
+    zeros, quantized = (_of_arm(evidence.observation(name), arm) for name in ("zero_channels", "quantization"))
+    yield "channels", facts.zeros.channels, zeros.get("channels")
+    yield "channels of zeros", facts.zeros.zero, zeros.get("zero")
+    yield "share of zero channels", facts.zeros.share, zeros.get("share")
+    yield "quantized operators", facts.intended, quantized.get("intended")
+
+
+def _of_arm(observed: Mapping[str, Any] | None, arm: str) -> Mapping[str, Any]:
+    values = {} if observed is None else observed.get(arm, {})
+    if not isinstance(values, Mapping):
+        raise ModelError(f"What was observed of the {arm} should be a mapping, found {values!r}.")
+    return values

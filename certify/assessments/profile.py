@@ -1,0 +1,59 @@
+"""The profile: what follows from the records of an assessment, every figure with its interval and every finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding, by_name
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Figures and findings.
+
+    Attributes:
+        estimates: by name; a figure that could not be had is absent, never 0.
+        guards: outcome and sentence of every named check over the records.
+    """
+
+    estimates: Mapping[str, Estimate]
+    guards: tuple[Finding, ...]
+
+    def guard(self, name: str) -> Finding | None:
+        """Look up a guard's finding; None where it was not judged."""
+        return by_name(self.guards, name)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {estimate}" for name, estimate in self.estimates.items()]
+        lines += [f"  {guard.name}: {guard.outcome}" for guard in self.guards]
+        return "\n".join(["Profile(", *lines, ")"])
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "estimates": {name: estimate.to_json() for name, estimate in self.estimates.items()},
+            "guards": [guard.to_json() for guard in self.guards],
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Profile:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            CertificateError: a part is missing, unknown or of the wrong type, or a guard stands twice.
+        """
+        if not isinstance(fields, Mapping) or set(fields) != {"estimates", "guards"}:
+            raise CertificateError("The profile in the certificate should hold estimates and guards.")
+        estimates, guards = fields["estimates"], fields["guards"]
+        if not isinstance(estimates, Mapping) or not all(isinstance(part, Mapping) for part in estimates.values()):
+            raise CertificateError("The profile's estimates should be a mapping of mappings.")
+        if not isinstance(guards, list) or not all(isinstance(part, Mapping) for part in guards):
+            raise CertificateError("The profile's guards should be a list of mappings.")
+        results = tuple(Finding.from_json(part) for part in guards)
+        if len({result.name for result in results}) < len(results):
+            raise CertificateError("A guard stands twice in the profile of the certificate.")
+        return cls({str(name): Estimate.from_json(part) for name, part in estimates.items()}, results)

@@ -1,0 +1,131 @@
+"""Derive figures, findings and outcome again from the records of a statement."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from certify.assessments.assessment import NOT_DERIVABLE, profile_of
+from certify.assessments.claims import REFUSED
+from certify.assessments.outcome import Edition
+from certify.assessments.profile import Profile
+from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
+from certify.attest.certificate import Certificate
+from certify.core.errors import LeanmarkError
+from certify.core.finding import Finding, FindingOutcome
+
+MAX_EVIDENCE_BYTES = 128 << 20
+
+
+def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
+    """Load the edition that a statement names; None where it is unknown or another."""
+    stated = certificate.predicate["edition"]
+    try:
+        edition = certificate.assessment.load_edition(stated["name"])
+    except LeanmarkError as error:
+        return None, Finding("edition_digest", "fail", f"{error} A newer leanmark may know it.")
+    if edition.digest != stated["digest"]:
+        sentence = f"Edition {edition.name} of this leanmark is not the signed one."
+        return None, Finding("edition_digest", "fail", sentence)
+    return edition, Finding("edition_digest", "pass", f"Edition {edition.name} is the signed one.")
+
+
+def find_evidence(places: Sequence[Path]) -> Path | str:
+    """Find the record file in the first of some places that holds anything, or say why it cannot be read."""
+    path = next((place for place in places if os.path.lexists(place)), None)
+    if path is None:
+        return f"{places[0].name} is missing"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return f"{path} is not a regular file"
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+
+
+def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, list[Finding]]:
+    """Read the records that were signed; None where they are missing, others, or malformed."""
+    if isinstance(source, str):
+        names = ("evidence_digest", "evidence_header_matches")
+        return None, [Finding(name, "skipped", f"{source}, so the figures were not derived again.") for name in names]
+    stated = certificate.predicate["evidence"]
+    size = source.stat().st_size
+    if size > MAX_EVIDENCE_BYTES:
+        return None, [Finding("evidence_digest", "fail", f"{source} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")]
+    content = source.read_bytes()
+    if (len(content), hashlib.sha256(content).hexdigest()) != (stated["bytes"], stated["sha256"]):
+        return None, [Finding("evidence_digest", "fail", f"{source} is not the evidence that was signed.")]
+    checks = [Finding("evidence_digest", "pass", "The evidence is the one that was signed.")]
+    try:
+        records = certificate.assessment.parse(content, str(source))
+        return records, [*checks, _header_check(certificate, records)]
+    except NOT_DERIVABLE as error:
+        return None, [*checks, Finding("evidence_header_matches", "fail", str(error))]
+
+
+def _header_check(certificate: Certificate, records: Any) -> Finding:
+    """Whether the statement repeats its records, and both are about one model."""
+    predicate, repeated = certificate.predicate, certificate.assessment.repeated(records)
+    differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
+    if dict(certificate.assessment.subject(records)) != dict(certificate.subject_digest):
+        differing.append("model")
+    name = "evidence_header_matches"
+    if differing:
+        return Finding(name, "fail", f"The evidence is of another measurement: {', '.join(differing)} differ.")
+    return Finding(name, "pass", f"Model, {', '.join(repeated)} are those of the evidence.".replace("_", " "))
+
+
+def check_derivation(
+    certificate: Certificate, records: Any, edition: Edition | None, source: Path | str
+) -> Iterator[Finding]:
+    """Derive the profile from the records, and the outcome from it (from the signed one where records are missing)."""
+    assessment = certificate.assessment
+    if isinstance(source, str):
+        yield Finding("profile_follows", "skipped", f"{source}, so the figures were not derived again.")
+    elif records is None:
+        yield Finding("profile_follows", "skipped", "There is no evidence to derive it from.")
+    elif edition is None:
+        yield Finding("profile_follows", "skipped", "The edition is not known here.")
+    if edition is None:
+        yield Finding("outcome_follows", "skipped", "The edition is not known here.")
+        return
+    try:
+        profile = signed = certificate.profile
+        if records is not None:
+            profile = profile_of(assessment, records, edition)
+    except NOT_DERIVABLE as error:
+        yield Finding("profile_follows", "fail", f"No profile follows from the evidence: {error}")
+        return
+    if records is not None:
+        rows = [*compare_figures(signed, profile), *compare_guards(signed, profile)]
+        yield _follows("profile_follows", "Every figure and guard follows from the evidence", rows)
+    yield _outcome_check(certificate, profile, edition, "signed profile" if records is None else "evidence")
+
+
+def _outcome_check(certificate: Certificate, profile: Profile, edition: Edition, source: str) -> Finding:
+    try:
+        derived = certificate.assessment.outcome(profile, edition)
+        rows = list(compare_outcomes(certificate.result, derived.to_json()))
+    except NOT_DERIVABLE as error:
+        return Finding("outcome_follows", "fail", f"No outcome follows from the profile: {error}")
+    if derived.refused != (certificate.outcome_text == REFUSED):
+        return Finding("outcome_follows", "fail", f"What follows from the {source} is {derived.text}.")
+    return _follows("outcome_follows", f"The outcome {derived.text} follows from the {source}", rows)
+
+
+def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Finding:
+    wrong = sorted(row.name for row in rows if row.match == "differs")
+    reworded = sorted(row.name for row in rows if row.match == "reworded")
+    if wrong:
+        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        return Finding(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
+    outcome: FindingOutcome = "note" if reworded else "pass"
+    words = f", though other words were signed for {', '.join(reworded)}" if reworded else ""
+    return Finding(name, outcome, f"{sentence}{words}.")

@@ -1,0 +1,34 @@
+"""Statements of further assessments, which lie beside a model rather than in it: ``statements/NAME.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from certify.core.errors import CertificateError
+
+FOLDER = "statements"
+RECORDS_SUFFIX = ".evidence.jsonl"
+MAX_STATEMENTS = 64
+
+
+def statement_path(folder: Path, assessment: str) -> Path:
+    """Where the statement of an assessment lies, beside a model in a folder."""
+    return folder / FOLDER / f"{assessment}.json"
+
+
+def records_path(statement: Path) -> Path:
+    """Where the records of a statement lie."""
+    return statement.with_name(f"{statement.stem}{RECORDS_SUFFIX}")
+
+
+def statement_files(folders: Sequence[Path]) -> list[Path]:
+    """Find the statements beside a model, in the order of their names.
+
+    Raises:
+        CertificateError: there are more than anybody would look through.
+    """
+    paths = {path.resolve(): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
+    if len(paths) > MAX_STATEMENTS:
+        raise CertificateError(f"There are {len(paths)} statements; at most {MAX_STATEMENTS} are read.")
+    return list(paths.values())

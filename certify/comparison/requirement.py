@@ -1,0 +1,79 @@
+"""What a gate asks of any statement: that it is there, and that a figure's pessimistic end keeps a limit."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from certify.assessments.claims import Claims
+from certify.core.errors import UsageError
+
+_FORM = re.compile(
+    r"(?P<name>[a-z][a-z0-9_-]*)(?:\.(?P<figure>[a-z][a-z0-9_]*)\s*(?P<relation><=|>=)\s*(?P<limit>\S+))?"
+)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that is asked.
+
+    Attributes:
+        assessment: whose statement must be there, valid and not a refusal.
+        figure: name of a figure that it must hold; None for any.
+        relation: ``<=`` holds the upper end of the figure's interval against the limit, ``>=`` the lower end.
+        limit: in the figure's own unit.
+    """
+
+    assessment: str
+    figure: str | None = None
+    relation: str = "<="
+    limit: float = math.inf
+
+    @classmethod
+    def parse(cls, text: str) -> Requirement:
+        """Read ``NAME`` or ``NAME.FIGURE<=LIMIT``.
+
+        Raises:
+            UsageError: it has another form.
+
+        Example:
+            >>> Requirement.parse("efficiency.energy_ratio<=0.5").limit
+            0.5
+        """
+        found = _FORM.fullmatch(text.strip())
+        limit = _number(found["limit"]) if found and found["limit"] else math.inf
+        if found is None or math.isnan(limit):
+            raise UsageError(f"A requirement is NAME, NAME.FIGURE<=LIMIT or NAME.FIGURE>=LIMIT, got {text!r}.")
+        return cls(found["name"], found["figure"], found["relation"] or "<=", limit)
+
+    def unmet(self, statements: Sequence[Claims]) -> Iterator[str]:
+        """Say why some statements do not meet it; nothing where they do."""
+        claims = next((one for one in statements if one.assessment == self.assessment), None)
+        if claims is None:
+            yield f"There is no statement of {self.assessment}."
+        elif claims.refused:
+            yield f"The statement of {self.assessment} is a refusal: {' '.join(claims.reasons)}"
+        elif self.figure is not None:
+            yield from self._unmet_figure(claims)
+
+    def _unmet_figure(self, claims: Claims) -> Iterator[str]:
+        estimate = claims.figures.get(self.figure or "")
+        if estimate is None:
+            yield f"The statement of {self.assessment} holds no figure {self.figure}."
+            return
+        end = estimate.high if self.relation == "<=" else estimate.low
+        if not (end <= self.limit if self.relation == "<=" else end >= self.limit):
+            which = "upper" if self.relation == "<=" else "lower"
+            yield (
+                f"The {which} end of {self.assessment}.{self.figure} is {end:g}, and {self.relation} {self.limit:g} is "
+                f"asked."
+            )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,34 @@
+"""A further statement about the model, whatever its assessment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from certify.assessments.claims import Claims
+from certify.core.finding import Finding
+from certify.present.report.sections import Section
+from certify.present.report.trust import by_outcome
+from certify.present.statements import figure
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the template's macro ``statement_section`` draws.
+
+    Attributes:
+        claims: of the statement.
+        figures: name and text of every figure.
+        findings: those that failed first.
+    """
+
+    claims: Claims
+    figures: tuple[tuple[str, str], ...]
+    findings: list[Finding]
+
+
+def statement_section(claims: Claims) -> Section:
+    """Outcome, figures and findings of a further statement."""
+    words = {name: name.replace("_", " ") for name in claims.figures} | dict(claims.headlines)
+    figures = tuple((words[name], figure(estimate)) for name, estimate in claims.figures.items())
+    content = Statement(claims, figures, by_outcome(claims.findings))
+    return Section(f"statement-{claims.assessment}", claims.title, content, "statement")

@@ -1,0 +1,53 @@
+"""What a statement says, whatever its assessment: lines that label, report, commands and exports share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from certify.assessments.claims import Claims
+from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.attest.certificate import Certificate
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.text import clean
+from certify.present.numbers import interval, quantity
+
+UNITLESS = ("1", "")
+
+
+def of_efficiency(certificate: Certificate) -> EfficiencyClaims:
+    """The claims of an efficiency certificate.
+
+    Raises:
+        CertificateError: it is a statement of another assessment, or a claim is malformed.
+    """
+    claims = certificate.claims
+    if not isinstance(claims, EfficiencyClaims):
+        raise CertificateError(f"This is a statement of {claims.assessment}; an efficiency certificate is needed here.")
+    return claims
+
+
+def headline_figures(claims: Claims) -> Iterator[tuple[str, Estimate]]:
+    """The figures that stand for the whole, each with its name for people."""
+    return ((words, claims.figures[name]) for name, words in claims.headlines.items() if name in claims.figures)
+
+
+def figure(estimate: Estimate) -> str:
+    """A figure with its interval; modelled ones with a tilde.
+
+    Example:
+        >>> figure(Estimate(0.5, 0.25, 0.75, "1", 40, "mean"))
+        '0.500 (0.250 to 0.750)'
+    """
+    unit = "" if estimate.unit in UNITLESS else estimate.unit
+    ends = interval(estimate, unit)
+    mark = "~" if estimate.evidence in (EvidenceLevel.MODELLED, EvidenceLevel.PROXY) else ""
+    return clean(f"{mark}{quantity(estimate.value, unit)}" + (f" ({ends})" if ends else ""))
+
+
+def line(claims: Claims) -> str:
+    """The outcome and the figures that stand for the whole, in one line."""
+    if claims.refused:
+        return clean(f"{claims.text}: {' '.join(claims.reasons)}")
+    figures = [f"{words} {figure(estimate)}" for words, estimate in headline_figures(claims)]
+    return clean(", ".join([claims.text, *figures]))

@@ -1,0 +1,65 @@
+"""A further statement about a certified model, from the records of any assessment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from certify.assessments.registry import assessments
+from certify.attest.certificate import LABEL_SVG_NAME, Certificate
+from certify.attest.issue import Stated, issue
+from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.verify import verify
+from certify.core.errors import CertificateError, UsageError
+from certify.core.suggest import unknown_name
+from certify.present.label.sidecars import write_label
+
+
+def state(
+    model: str | Path,
+    assessment: str,
+    records: str | Path,
+    *,
+    edition: str,
+    name: str | None = None,
+    signer: SigningKey | None = None,
+) -> Certificate:
+    """Judge records, sign what follows from them, and lay the statement beside the model.
+
+    Writes ``statements/NAME.json`` and its records beside the model, and draws a label that lies there again, so that
+    it shows the new statement.
+
+    Args:
+        model: the file that the records are about.
+        assessment: name of the assessment.
+        records: its record file.
+        edition: by whose rules to judge.
+        name: of the model, for people; the file's name by default.
+        signer: signing key; the user's own, made on first use, by default.
+
+    Returns:
+        The statement; a refusal is a result too.
+
+    Raises:
+        UsageError: there is no such assessment, edition or file, or the assessment seals its statement.
+        CertificateError: the records are malformed, or about another file.
+    """
+    model, source = Path(model), Path(records)
+    known = assessments()
+    if assessment not in known:
+        raise unknown_name("assessment", assessment, known)
+    room = known[assessment]
+    if room.sealed:
+        raise UsageError(f"{assessment} seals its statement into the file it measured; leanmark certify makes it.")
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The records {source} cannot be read: {error.strerror}.") from error
+    issued = issue(
+        room, model, room.parse(content, str(source)), edition, signer or load_or_create(), model.parent, Stated(name)
+    )
+    if (model.parent / LABEL_SVG_NAME).is_file():
+        found = verify(model)
+        if found.certificate is None:
+            raise CertificateError(found.verdict)
+        write_label(found.certificate, model.parent, found.certificates[1:])
+    return issued
