@@ -1,0 +1,272 @@
+"""A new assessment is a new room: a third party's is stated, verified, audited, shown, gated and exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+from click.testing import CliRunner, Result
+
+import certify
+from certify.attest.envelope import parse_envelope, sign
+from certify.attest.keys import SigningKey, write_private
+from certify.cli.main import main
+from certify.core.errors import CertificateError, UsageError
+from certify.model_file.subject import subject_digests
+
+pytestmark = pytest.mark.usefixtures("installed")
+
+State = Callable[..., Path]
+
+
+@pytest.fixture
+def key(graded: Any) -> SigningKey:
+    found: SigningKey = graded.key
+    return found
+
+
+@pytest.fixture
+def model(graded: Any, tmp_path: Path) -> Path:
+    """A certified model without further statements, in a folder of its own."""
+    folder = tmp_path / "graded"
+    shutil.copytree(graded.path.parent, folder)
+    return folder / graded.path.name
+
+
+@pytest.fixture
+def state(model: Path, key: SigningKey, tmp_path: Path) -> State:
+    """Lays a statement of the toy beside the model."""
+
+    def make(**knobs: int) -> Path:
+        from steadiness import Steadiness, records
+
+        source = tmp_path / "records.jsonl"
+        source.write_bytes(Steadiness().dump(records(subject_digests(model), **knobs)))
+        certify.state(model, "steadiness", source, edition="2026", signer=key)
+        return model.parent / "statements" / "steadiness.json"
+
+    return make
+
+
+def run(key: SigningKey, command: str, *arguments: object) -> Result:
+    trust = ("--trust", key.public.hex) if command in ("verify", "audit", "gate", "export") else ()
+    return CliRunner().invoke(main, [command, *map(str, (*arguments, *trust))])
+
+
+def outcomes(model: Path, key: SigningKey) -> dict[str, str]:
+    found = certify.verify(model, trust=[key.public])
+    return {check.name: check.outcome for check in found.others[0].checks}
+
+
+def test_statement_is_verified_when_it_lies_beside_the_model(model: Path, key: SigningKey, state: State) -> None:
+    state()
+    found = certify.verify(model, trust=[key.public])
+    assert found.strict_exit_code == 0 and found.trusted and found.derived, str(found)
+    assert [one.name for one in found.others] == ["steadiness"]
+    checks = outcomes(model, key)
+    assert checks["profile_follows"] == checks["outcome_follows"] == checks["content_digest"] == "pass"
+    assert "fail" not in checks.values()
+    assert "steadiness steady, edition 2026" in found.verdict
+
+
+def test_commands_show_the_statement(model: Path, key: SigningKey, state: State) -> None:
+    state()
+    verified, audited = run(key, "verify", model, "--strict"), run(key, "audit", model)
+    assert (verified.exit_code, audited.exit_code) == (0, 0), verified.output + audited.output
+    assert "steadiness:" in verified.output and "enough_samples" in audited.output
+    assert "the result steady" in audited.output
+    shown = json.loads(run(key, "verify", model, "--json").stdout)
+    assert shown["statements"]["steadiness"]["certificate"]["result"]["text"] == "steady"
+    assert json.loads(run(key, "audit", model, "--json").stdout)["statements"]["steadiness"]["agrees"]
+
+
+def test_state_prints_the_outcome_and_exits_with_3_when_it_is_a_refusal(
+    model: Path, tmp_path: Path, key: SigningKey
+) -> None:
+    from steadiness import Steadiness, records
+
+    private = tmp_path / "private.key"
+    write_private(key, private)
+    for steady, code, words in ((97, 0, "steady, share 0.970"), (70, 3, "refused: The share may be as low")):
+        source = tmp_path / "records.jsonl"
+        source.write_bytes(Steadiness().dump(records(subject_digests(model), steady)))
+        result = run(key, "state", model, "--assessment", "steadiness", "--records", source, "--key", private)
+        assert result.exit_code == code and words in result.output, result.output
+
+
+def test_label_and_report_show_the_statement(model: Path, key: SigningKey, state: State) -> None:
+    before = (model.parent / "label.svg").read_text()
+    state()
+    label = (model.parent / "label.svg").read_text()
+    assert "Steady under a shift" in label and "Steady under a shift" not in before
+    assert {check.name: check.outcome for check in certify.verify(model).checks}["label"] == "pass"
+    page = certify.report(model)
+    assert 'id="statement-steadiness"' in page and "It says nothing about other changes" in page
+    assert "0.970 (" in page
+
+
+def test_label_is_noted_when_it_was_drawn_before_the_statement(model: Path, key: SigningKey, state: State) -> None:
+    before = (model.parent / "label.svg").read_text()
+    state()
+    (model.parent / "label.svg").write_text(before)
+    found = certify.verify(model, trust=[key.public])
+    assert found.valid and found.check("label") is not None and found.check("label").outcome == "note"  # type: ignore[union-attr]
+    assert run(key, "label", model).exit_code == 0
+    assert (model.parent / "label.svg").read_text() != before
+
+
+@pytest.mark.parametrize(
+    ("requirement", "code"),
+    [
+        ("steadiness", 0),
+        ("steadiness.steady>=0.9", 0),
+        ("steadiness.steady>=0.97", 3),  # the point, not the lower end
+        ("steadiness.steady<=0.97", 3),  # the point, not the upper end
+        ("steadiness.other<=1", 3),
+        ("privacy", 3),
+        ("efficiency.energy_ratio<=0.5", 0),
+        ("efficiency.energy_ratio<=0.1", 3),
+        ("steadiness.steady=1", 2),
+        ("steadiness.steady<=x", 2),
+    ],
+)
+def test_gate_asks_for_the_statement(model: Path, key: SigningKey, state: State, requirement: str, code: int) -> None:
+    state()
+    result = run(key, "gate", model, "--require", requirement)
+    assert result.exit_code == code, result.output
+
+
+def test_gate_stops_when_the_statement_is_a_refusal(model: Path, key: SigningKey, state: State) -> None:
+    state(steady=70)
+    assert certify.verify(model, trust=[key.public]).valid
+    result = run(key, "gate", model, "--require", "steadiness")
+    assert result.exit_code == 3 and "is a refusal" in result.output
+    assert run(key, "gate", model).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["cyclonedx", "hf-model-card", "in-toto", "spdx3"])
+def test_export_holds_the_statement(model: Path, key: SigningKey, state: State, name: str) -> None:
+    bare = run(key, "export", model, "--format", name)
+    state()
+    result = run(key, "export", model, "--format", name)
+    assert result.exit_code == 0, result.output
+    for words in ("steadiness", "enough_samples".replace("_", "\\_") if name == "hf-model-card" else "enough_samples"):
+        assert words in result.stdout.lower() or words in result.stdout.replace("Steady", "steadiness")
+        assert words not in bare.stdout
+
+
+ALTERED: dict[str, Callable[[list[Any]], object]] = {
+    "an answer": lambda lines: lines[1].update(steady=False),
+    "a sample left out": lambda lines: lines.pop(5),
+    "a sample added": lambda lines: lines.append({"steady": True}),
+    "the shift": lambda lines: lines[0].update(shift=2),
+    "the model": lambda lines: lines[0]["model"].update(sha256="00" * 32),
+    "the time": lambda lines: lines[0].update(created="2025-01-02T03:04:05Z"),
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_tampered_records_are_found(model: Path, key: SigningKey, state: State, what: str) -> None:
+    from steadiness import lines
+
+    records = state().with_name("steadiness.evidence.jsonl")
+    values = lines(records.read_bytes())
+    ALTERED[what](values)
+    records.write_bytes(b"".join(rfc8785.dumps(value) + b"\n" for value in values))
+    found = certify.verify(model, trust=[key.public])
+    assert found.exit_code == 1 and "steadiness.evidence_digest" in found.verdict
+    for command in (("audit",), ("gate",), ("report",), ("label",), ("export", "--format", "in-toto")):
+        assert run(key, command[0], model, *command[1:]).exit_code == 1, command
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_false_records_are_found_when_their_signer_signs_them(
+    model: Path, key: SigningKey, state: State, what: str
+) -> None:
+    """The signer alters records and signs their new digest, but keeps what followed from the old ones."""
+    import hashlib
+
+    from steadiness import lines
+
+    statement = state()
+    records = statement.with_name("steadiness.evidence.jsonl")
+    values = lines(records.read_bytes())
+    ALTERED[what](values)
+    content = b"".join(rfc8785.dumps(value) + b"\n" for value in values)
+    records.write_bytes(content)
+    signed = json.loads(parse_envelope(statement.read_bytes()).payload)
+    signed["predicate"]["evidence"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    statement.write_bytes(sign(rfc8785.dumps(signed), key).to_bytes())
+    failed = {check.name for check in certify.verify(model, trust=[key.public]).failed}
+    assert failed and failed <= {
+        "steadiness.profile_follows", "steadiness.outcome_follows", "steadiness.evidence_header_matches",
+    }  # fmt: skip
+
+
+def test_forged_outcome_is_found_when_its_signer_signs_it(model: Path, key: SigningKey, state: State) -> None:
+    statement = state(steady=70)
+    signed = json.loads(parse_envelope(statement.read_bytes()).payload)
+    signed["predicate"] |= {"outcome": "claimed", "result": {"text": "steady", "reasons": [], "notes": []}}
+    statement.write_bytes(sign(rfc8785.dumps(signed), key).to_bytes())
+    assert {check.name for check in certify.verify(model).failed} == {"steadiness.outcome_follows"}
+
+
+def test_statement_is_not_derived_when_its_records_are_missing(model: Path, key: SigningKey, state: State) -> None:
+    state().with_name("steadiness.evidence.jsonl").unlink()
+    found = certify.verify(model, trust=[key.public])
+    assert (found.exit_code, found.strict_exit_code) == (0, 5)
+    for command in (("audit",), ("gate",), ("report",), ("export", "--format", "in-toto")):
+        assert run(key, command[0], model, *command[1:]).exit_code == 5, command
+
+
+def test_verify_refuses_a_statement_about_another_model(model: Path, key: SigningKey, state: State) -> None:
+    statement = state()
+    signed = json.loads(parse_envelope(statement.read_bytes()).payload)
+    signed["subject"][0]["digest"]["leanmarkContent"] = "00" * 32
+    statement.write_bytes(sign(rfc8785.dumps(signed), key).to_bytes())
+    assert "steadiness.content_digest" in {check.name for check in certify.verify(model).failed}
+
+
+def test_statement_alone_is_verified_when_the_model_has_no_certificate(
+    model: Path, key: SigningKey, state: State, tmp_path: Path
+) -> None:
+    from certify.model_file.model_file import open_model
+
+    statement = state()
+    bare = tmp_path / "bare" / "model.onnx"
+    bare.parent.mkdir()
+    with open_model(model) as opened:
+        opened.write_unsealed(bare)
+    shutil.copytree(statement.parent, bare.parent / "statements")
+    found = certify.verify(bare, trust=[key.public])
+    assert found.strict_exit_code == 0 and found.name == "steadiness", str(found)
+    assert run(key, "audit", bare).exit_code == 0
+    assert run(key, "gate", bare, "--require", "steadiness").exit_code == 0
+    assert run(key, "gate", bare, "--at-least", "C").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("assessment", "edition", "error"),
+    [("steadines", "2026", "steadiness"), ("steadiness", "1999", "1999"), ("efficiency", "2026", "seals")],
+)
+def test_state_refuses_when_the_name_is_wrong(
+    model: Path, state: State, assessment: str, edition: str, error: str
+) -> None:
+    records = state().with_name("steadiness.evidence.jsonl")
+    with pytest.raises(UsageError, match=error):
+        certify.state(model, assessment, records, edition=edition)
+
+
+def test_state_refuses_when_the_records_are_about_another_file(model: Path, key: SigningKey, tmp_path: Path) -> None:
+    from steadiness import Steadiness, records
+
+    source = tmp_path / "records.jsonl"
+    source.write_bytes(Steadiness().dump(records({"sha256": "00" * 32, "leanmarkContent": "11" * 32})))
+    with pytest.raises(CertificateError, match="not the file"):
+        certify.state(model, "steadiness", source, edition="2026", signer=key)
+    assert not (model.parent / "statements").exists()
