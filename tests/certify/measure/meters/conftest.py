@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -25,9 +24,8 @@ def agrees(meter: Any, usage: Usage, reading: Reading) -> None:
 
 @pytest.fixture(autouse=True)
 def judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in set(METERS) - {"replay"}:
-        module, _, attribute = METERS[name].partition(":")
-        meter = getattr(importlib.import_module(module), attribute)
+    for name in set(METERS.own) - {"replay"}:
+        meter: Any = METERS.load(name)
 
         def stop(self: Any, usage: Usage, real: Any = meter.stop) -> Reading:
             reading: Reading = real(self, usage)
