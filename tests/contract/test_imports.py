@@ -43,11 +43,12 @@ ARROWS: dict[str, set[str]] = {
         "certify.export", "certify.measure", "certify.model_file", "certify.present", "certify.profiled",
         "certify.profiling", "certify.remeasure",
     },
+    "certify.testing": {"certify.assessments.efficiency", "certify.measure"},
     "certify": set(),
     # The maker is one part here; test_compress.py holds the arrows inside of it.
     "compress": {
         "certify.api", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure",
-        "certify.model_file",
+        "certify.model_file", "certify.testing",
     },
     "compress.cli": {"certify.cli", "certify.data", "compress"},
 }  # fmt: skip
