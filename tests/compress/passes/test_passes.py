@@ -7,10 +7,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from certify.core import registry
 from certify.core.errors import UsageError
 from compress import passes
+from compress.cli.passes import command
 from compress.job import recipe
 from compress.passes import PassData
 from compress.passes.finetune import Finetune
@@ -123,6 +125,13 @@ def test_registered_pass_is_refused_when_it_can_not_be_imported(installed, place
     installed(lost=place)
     with pytest.raises(UsageError, match="pass 'lost' of an installed package can't be used .*mend or uninstall"):
         passes.find("lost")
+
+
+def test_passes_lists_the_others_and_the_reason_when_one_is_broken(installed):
+    installed(lost="compress.passes.lost:Lost", louder=f"{__name__}:Louder")
+    shown = CliRunner().invoke(command, [])
+    assert shown.exit_code == 0 and "louder" in shown.output and "structured_prune" in shown.output
+    assert "pass 'lost' of an installed package can't be used" in shown.output
 
 
 def test_importance_of_somebody_else_is_used_when_a_recipe_names_it(model, context):
