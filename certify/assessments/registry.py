@@ -4,41 +4,54 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from certify.assessments.assessment import Assessment
 from certify.core.errors import CertificateError
-from certify.core.registry import provided
+from certify.core.registry import Registry
 
-if TYPE_CHECKING:
-    from certify.assessments.assessment import Assessment
+ASSESSMENTS = Registry(
+    "assessment",
+    "leanmark.assessments",
+    {"efficiency": "certify.assessments.efficiency.assessment:Efficiency"},
+    protocol=Assessment,
+)
+"""Assessments by name; a statement names its own by the type of its predicate."""
 
 
 @functools.cache
+def _surveyed() -> tuple[Mapping[str, Assessment], Mapping[str, str]]:
+    return ASSESSMENTS.survey(_made)
+
+
+def _made(name: str) -> Assessment:
+    made: Assessment = ASSESSMENTS.make(name)
+    ASSESSMENTS.check_name(name, made.name)
+    return made
+
+
 def assessments() -> Mapping[str, Assessment]:
-    """All assessments by name, the built-in ones first; further ones come from the entry points
-    ``leanmark.assessments``.
+    """All assessments that can be used, by name, leanmark's own first.
 
     Example:
         >>> list(assessments())[0]
         'efficiency'
     """
-    found: dict[str, Assessment] = {}
-    for load in provided("assessments"):
-        assessment: Assessment = load()
-        found.setdefault(assessment.name, assessment)
-    return found
+    return _surveyed()[0]
 
 
 def assessment_of(predicate_type: object) -> Assessment:
     """The assessment that a type of predicate belongs to.
 
     Raises:
-        CertificateError: none that is installed knows it.
+        CertificateError: none that can be used here knows it.
     """
-    for assessment in assessments().values():
+    usable, unusable = _surveyed()
+    for assessment in usable.values():
         if predicate_type in assessment.versions:
             return assessment
-    known = ", ".join(kind for assessment in assessments().values() for kind in assessment.versions)
+    known = ", ".join(kind for assessment in usable.values() for kind in assessment.versions)
+    broken = "".join(f" {why}" for why in unusable.values())
     raise CertificateError(
-        f"The statement is of type {str(predicate_type)[:200]!r}; known are {known}. A newer leanmark may know it."
+        f"The statement is of type {str(predicate_type)[:200]!r}; known are {known}. A newer leanmark, or the package "
+        f"of its assessment, may know it.{broken}"
     )

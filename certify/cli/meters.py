@@ -40,22 +40,33 @@ def command(as_json: bool) -> None:
     Two are named with more behind a colon: --meter hwmon:NAME,NAME adds up sensors by name, --meter replay:PATH plays a
     recorded trace. A plus adds meters: --meter nvml+rapl-powercap. --meter record:PATH takes the best one and writes
     its readings to a new trace.
+
+    Installed packages add meters by the entry points leanmark.meters; one that is not registered is named as --meter
+    package.module:Name. Such a plug-in is used only where it is named.
     """
     from certify.measure.meters import METERS, choose, get
 
-    meters = [get(name) for name in METERS]
-    chosen = {device: choose(device, meters) for device in DEVICES}
-    rows = [_facts(meter, chosen) for meter in meters]
+    meters = {name: get(name) for name in METERS.own}
+    chosen = {device: choose(device, list(meters.values())) for device in DEVICES}
+    found, unusable = METERS.survey(lambda name: _facts(meters.get(name) or get(name), chosen))
+    rows = list(found.values())
     used_for = {device: _chosen(choice) for device, choice in chosen.items()}
     if as_json:
-        print_json({"meters": rows, "used_for": used_for})
+        print_json({"meters": rows, "used_for": used_for, "unusable": unusable})
         return
     width = shutil.get_terminal_size().columns
-    sentences = "\n".join(_sentence(*item) for item in used_for.items())
-    click.echo("\n\n".join([table(rows, width), sentences, why_not(rows, width)]))
+    sentences = "\n".join([*(_sentence(*item) for item in used_for.items()), *_plug_ins(rows)])
+    reasons = {row["name"]: row["reason"] for row in rows if row["reason"] is not None}
+    click.echo("\n\n".join([table(rows, width), sentences, why_not({**reasons, **unusable}, width)]))
+
+
+def _plug_ins(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    how = "is a plug-in: used only where it is named, and its joules count as sampled at most. Its code is"
+    return [f"{row['name']} {how} {row['code']}." for row in rows if row["code"] is not None]
 
 
 def _facts(meter: Meter, chosen: Mapping[str, Choice]) -> dict[str, Any]:
+    from certify.measure.meters import code
     from certify.measure.meters.replay import AS_RECORDED
 
     reason = meter.unavailable()
@@ -69,6 +80,7 @@ def _facts(meter: Meter, chosen: Mapping[str, Choice]) -> dict[str, Any]:
         "privilege": meter.privilege,
         "available": reason is None,
         "reason": reason,
+        "code": code(meter),
         "used_for": [device for device in chosen if meter.name in parts[device]],
     }
 
@@ -98,12 +110,11 @@ def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
     return "\n".join(lines)
 
 
-def why_not(rows: Sequence[Mapping[str, Any]], width: int) -> str:
+def why_not(reasons: Mapping[str, str], width: int) -> str:
     """The reason of each meter that can't be used."""
-    refused = [(row["name"], row["reason"]) for row in rows if row["reason"] is not None]
-    first = max((len(name) for name, _ in refused), default=0)
+    first = max(map(len, reasons), default=0)
     widths = [first, max(1, width - first - GAP)]
-    parts = [[[name], _wrapped(reason, widths[1])] for name, reason in refused]
+    parts = [[[clean(name)], _wrapped(reason, widths[1])] for name, reason in reasons.items()]
     return "\n".join(line for part in parts for line in _beside(part, widths))
 
 

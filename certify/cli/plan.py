@@ -18,15 +18,17 @@ RUNTIME_NAMES = (
 )
 """Written out, so that help needs no import of the runtimes."""
 
+OF_OTHERS = "one of another package by its name or package.module:Name"
+
 _FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("threads", "threads", int, "Intra-op threads of both models [for each the number at which it is cheapest]."),
     ("batch", "batch", int, "Samples in one inference [1]."),
     ("time-limit", "time_limit_s", float, "Seconds for the main run [90]; the fewest blocks are measured anyway."),
     ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),
-    ("runtime", "runtime", str, f"Runtime that runs the models: {RUNTIME_NAMES} [onnxruntime-cpu]."),
-    ("meter", "meter", str, "Energy meter [the best one that leanmark meters lists as available]."),
+    ("runtime", "runtime", str, f"Runtime that runs the models: {RUNTIME_NAMES}; {OF_OTHERS} [onnxruntime-cpu]."),
+    ("meter", "meter", str, f"Energy meter; {OF_OTHERS} [the best own one that leanmark meters shows as usable]."),
     ("seed", "seed", int, "Seed of every random choice [0]."),
-    ("metric", "metric", str, "What is graded: top1, top5 or package.module:function [top1]."),
+    ("metric", "metric", str, f"What is graded: top1 or top5; {OF_OTHERS} [top1]."),
 )
 
 

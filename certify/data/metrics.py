@@ -6,15 +6,14 @@ of its mean over the samples; top-1 is reported beside it, and certificate and l
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from certify.core.callables import import_callable
 from certify.core.errors import ModelError
+from certify.core.registry import Registry
 from certify.data.dataset import Labels
 
 TOP1 = "top1"
@@ -44,7 +43,7 @@ class Metric:
     """A declared metric.
 
     Attributes:
-        name: as it was declared: ``top1``, ``top5`` or ``package.module:function``.
+        name: ``top1``, ``top5`` or ``package.module:function``, however it was declared.
         function: what scores.
     """
 
@@ -82,18 +81,25 @@ def top5(outputs: Outputs, labels: Labels) -> SampleScores:
     return (_rank(outputs, labels) < FIVE).astype(np.float64)
 
 
-METRICS: dict[str, PerSample] = {TOP1: top1, "top5": top5}
-KNOWN = (*METRICS, "package.module:function")
+METRICS = Registry(
+    "metric",
+    "leanmark.metrics",
+    {TOP1: f"{__name__}:top1", "top5": f"{__name__}:top5"},
+    "One of your own is named as package.module:function.",
+)
 
 
 def get_metric(name: str) -> Metric:
     """The metric of a name, or a function of the user's own.
 
     Raises:
-        UsageError: there is none of that name; the nearest is named.
+        UsageError: there is none of that name, the nearest is named; or it is somebody else's and broken.
+
+    Example:
+        >>> get_metric("top1").scores(np.array([[0.1, 0.9]]), np.array([1])).tolist()
+        [1.0]
     """
-    function: Callable[..., npt.ArrayLike] | None = METRICS.get(name)
-    return Metric(name, function or import_callable(name, "metric", KNOWN))
+    return Metric(METRICS.place(name), METRICS.load(name))
 
 
 def _rank(outputs: Outputs, labels: Labels) -> npt.NDArray[np.int64]:

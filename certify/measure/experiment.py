@@ -257,7 +257,7 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
         "test_samples": len(dataset.test),
         "test_digest": dataset.test_digest(),
         "classes": len(dataset.classes),
-        "metric": metric,
+        "metric": get_metric(metric).name,
     }
 
 

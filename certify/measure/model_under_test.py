@@ -13,6 +13,7 @@ from certify.core.files import sha256_file
 from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
 from certify.measure.machine import cores_for
+from certify.measure.runtimes import RUNTIMES
 from certify.model_file.model_file import ModelFile, open_model
 
 
@@ -79,6 +80,7 @@ def session_settings(
     """Arguments of a worker's ``open`` command beside the model."""
     return {
         "runtime": runtime,
+        "folder": None if runtime in RUNTIMES.own else str(Path.cwd()),
         "threads": threads,
         "cores": list(cores_for(threads)),
         "input_names": list(input_names),

@@ -20,13 +20,15 @@ class Plan:
         wanted_half_width: half-width of the energy ratio's interval that is aimed at (0.05 is 5 %).
         threads: intra-op threads of both models; None takes for each the number at which it is cheapest.
         batch: samples in one inference.
-        runtime: name of a runtime adapter, or ``auto`` for the one that is cheapest for the baseline.
-        meter: name of a meter; None takes the best that can be read.
+        runtime: name of a runtime adapter or ``package.module:Name``, or ``auto`` for the own one that is cheapest for
+            the baseline.
+        meter: name of a meter or ``package.module:Name``; None takes the best own one that can be read.
         seed: of every random choice.
         min_blocks: fewer blocks of the null and the main run than the edition's, for trying out: no letter is given
             for them. None takes the edition's.
         yardstick: whether the yardstick is measured too.
-        metric: what is graded: ``top1``, ``top5`` or ``package.module:function`` (see certify.data.metrics).
+        metric: what is graded: ``top1``, ``top5``, a registered name or ``package.module:function`` (see
+            certify.data.metrics).
 
     Raises:
         UsageError: a value is out of its range.

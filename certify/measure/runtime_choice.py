@@ -1,7 +1,8 @@
 """``--runtime auto``: the runtime that is cheapest for the baseline, found on windows of its own.
 
-Every runtime that is installed and can run all the models runs some windows of the baseline, at each number of threads
-that is tried; the one with the fewest joules an inference (seconds, where no meter is there) is taken for both models.
+Every runtime of leanmark's that is installed and can run all the models runs some windows of the baseline, at each
+number of threads that is tried; the one with the fewest joules an inference (seconds, where no meter is there) is taken
+for both models.
 Joules of two devices come from two meters, which can't be compared: so all candidates are on one device, the GPU where
 a runtime there can run the models, else the processor. What was tried, what it took and what was left out is recorded.
 """
@@ -48,7 +49,7 @@ class Settled:
     """The runtime of a measurement.
 
     Attributes:
-        plan: the user's, with the runtime's name.
+        plan: the user's, with the runtime's name as evidence states it.
         runtime: its adapter.
         observations: what was tried; empty where the user named a runtime.
     """
@@ -99,7 +100,7 @@ def settle(
                 raise UsageError(
                     f"{path}: the runtime {plan.runtime} runs {runtime.suffix} files only; name another one."
                 )
-        return Settled(plan, runtime)
+        return Settled(replace(plan, runtime=runtimes.RUNTIMES.place(plan.runtime)), runtime)
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="leanmark-runtimes-") as name:
         folder = Path(name)
@@ -150,7 +151,7 @@ def _usable(models: tuple[Subject, ...], left_out: dict[str, str]) -> dict[str, 
     """Installed runtimes for files of the models' kind, by name; the reason for each other one in ``left_out``."""
     found = {}
     kinds = {kind_of(model.path).suffix for model in models}
-    for name in runtimes.RUNTIMES:
+    for name in runtimes.RUNTIMES.own:
         runtime = runtimes.get(name)
         if kinds != {runtime.suffix}:
             left_out[name] = f"Runs {runtime.suffix} files only."

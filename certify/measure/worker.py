@@ -40,8 +40,20 @@ class Worker:
         self._session: Session | None = None
         self._feeds: list[Any] = []
 
-    def open(self, model: str, runtime: str, weights: Sequence[str] = (), **settings: Any) -> dict[str, Any]:
-        """Build the session; ``weights`` are the files beside the model that hold its weights."""
+    def open(
+        self, model: str, runtime: str, weights: Sequence[str] = (), folder: str | None = None, **settings: Any
+    ) -> dict[str, Any]:
+        """Build the session.
+
+        Args:
+            model: its file.
+            runtime: adapter.
+            weights: the files beside the model that hold its weights.
+            folder: in which the module of somebody else's runtime is looked for too, after all that is installed.
+            settings: fields of :class:`SessionOptions`.
+        """
+        if folder is not None:
+            sys.path.append(folder)
         path = Path(model)
         optimised = settings.pop("optimised", None)
         files = [path, *map(Path, weights)]

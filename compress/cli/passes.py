@@ -8,6 +8,7 @@ import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json, print_rich
+from certify.core.text import clean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,12 +30,14 @@ def command(name: str | None, as_json: bool) -> None:
     from compress import passes
 
     if name is None:
-        found = {each: _summary(each) for each in passes.names()}
+        found, unusable = passes.PASSES.survey(_summary)
         if as_json:
-            print_json({"passes": found})
+            print_json({"passes": found, "unusable": unusable})
             return
         for each, values in found.items():
             click.echo(f"{each:<18} {values['stage']:<6} {values['summary']}")
+        for why in unusable.values():
+            click.echo(clean(why))
         return
     text, parameters = passes.describe(name)
     if as_json:

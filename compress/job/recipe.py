@@ -47,7 +47,7 @@ class Workload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     batch: int = Field(default=1, ge=1, le=4096, description="Samples in one inference.")
-    runtime: str = Field(default="onnxruntime-cpu", min_length=1, max_length=64, description="Name of the runtime.")
+    runtime: str = Field(default="onnxruntime-cpu", min_length=1, max_length=200, description="Name of the runtime.")
 
 
 @dataclass(frozen=True)

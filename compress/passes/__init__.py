@@ -8,15 +8,14 @@ the group ``leanmark.passes``, with the pass's name and ``package.module:Class``
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from certify.core.errors import UsageError
+from certify.core.registry import Registry
 from compress.core.context import PassContext, PassData
 from compress.core.pass_protocol import Declined, OnnxPass, Pass, PassRecord, PassTags, TorchPass
-from compress.core.registry import Registry
 
 __all__ = [
     "Declined",
@@ -54,8 +53,6 @@ PASSES = Registry(
     },
     "List them with: leanmark passes",
 )
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-"""What a pass may be called: files of the workspace and rows of the lineage bear its name."""
 
 
 def names() -> tuple[str, ...]:
@@ -75,24 +72,17 @@ def find(name: str) -> type[Pass]:
         name: of a registered pass, or ``package.module:Name`` of any other.
 
     Raises:
-        UsageError: there is no pass of that name, or what it names is not a pass, or another pass has its name.
-        ImportError: the file of a registered pass can't be imported.
+        UsageError: there is no pass of that name, it is broken or is not a pass, or another pass has its name.
+        ImportError: the file of one of leanmark's own can't be imported.
 
     Example:
         >>> find("finetune").stage
         'torch'
     """
     found = PASSES.load(name)
-    place = PASSES.places.get(name, name)
     if not (isinstance(found, type) and issubclass(found, Pass)):
-        raise UsageError(f"{place} is not a pass; give a subclass of TorchPass or OnnxPass.")
-    own = getattr(found, "name", "")
-    if name in PASSES.places and own != name:
-        raise UsageError(f"{place} is registered as the pass '{name}' and calls itself '{own}'; give it one name.")
-    if not NAME.fullmatch(own):
-        raise UsageError(f"The pass {place} is named '{own}'; a name is small letters, digits and underscores.")
-    if PASSES.places.get(own, place) != place:
-        raise UsageError(f"Two passes are named '{own}': {PASSES.places[own]} and {place}; rename one of them.")
+        raise UsageError(f"{PASSES.place(name)} is not a pass; give a subclass of TorchPass or OnnxPass.")
+    PASSES.check_name(name, getattr(found, "name", ""))
     return found
 
 

@@ -42,7 +42,7 @@ def measure(name: str) -> Any:
     Args:
         name: of an importance; see :data:`compress.pruning.rules.IMPORTANCES`.
     """
-    return (MEASURES[name] if name in MEASURES else IMPORTANCES.load(name))()
+    return MEASURES[name]() if name in MEASURES else IMPORTANCES.make(name)
 
 
 class Estimator:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from certify.core.errors import UsageError
-from compress.core.registry import Registry
+from certify.core.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
+    from certify.testing.checks import CheckFailed as CheckFailed
     from compress.testing.battery import CHECKS as CHECKS
-    from compress.testing.battery import CheckFailed as CheckFailed
     from compress.testing.battery import check_pass as check_pass
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from certify.core.errors import LeanmarkError
 from certify.core.files import sha256_file
 from certify.data import Dataset, default_preprocess
+from certify.testing.checks import CheckFailed, require
 from compress.core.context import PassContext, PassData
 from compress.core.model_stats import state_digest
 from compress.core.pass_protocol import Pass, PassRecord
@@ -32,10 +33,6 @@ from compress.testing.networks import CLASSES, blobs, network
 BATCH = 5
 UNLIKELY_SEED = 0x5EED
 Model = nn.Module | Path
-
-
-class CheckFailed(AssertionError):
-    """A pass does not hold what every pass promises."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Trial:
             CheckFailed: the record is not a PassRecord.
         """
         made, record = self.tried.apply(self.model, self.context)
-        _require(isinstance(record, PassRecord), f"gave a {type(record).__name__} where a PassRecord is wanted")
+        require(isinstance(record, PassRecord), f"gave a {type(record).__name__} where a PassRecord is wanted")
         return made, record
 
 
@@ -121,11 +118,6 @@ def _exported(name: str) -> bytes:
         return path.read_bytes()
 
 
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise CheckFailed(sentence)
-
-
 def _digest(model: Model) -> str:
     return sha256_file(model) if isinstance(model, Path) else state_digest(model)
 
@@ -133,20 +125,20 @@ def _digest(model: Model) -> str:
 def _check_description(trial: Trial) -> None:
     kind = type(trial.tried)
     text = inspect.getdoc(kind) or ""
-    _require(bool(getattr(kind, "name", "")), "has no name")
-    _require(getattr(kind, "version", 0) >= 1, "has no version of at least 1")
-    _require(kind.stage in ("torch", "onnx"), f"has the stage '{kind.stage}', not torch or onnx")
-    _require("When not to use it:" in text, "does not say 'When not to use it:' in its docstring")
-    _require("Paper" in text, "names no paper in its docstring ('Papers: ...', if only that there is none)")
+    require(bool(getattr(kind, "name", "")), "has no name")
+    require(getattr(kind, "version", 0) >= 1, "has no version of at least 1")
+    require(kind.stage in ("torch", "onnx"), f"has the stage '{kind.stage}', not torch or onnx")
+    require("When not to use it:" in text, "does not say 'When not to use it:' in its docstring")
+    require("Paper" in text, "names no paper in its docstring ('Papers: ...', if only that there is none)")
     silent = [name for name, field in kind.model_fields.items() if not field.description]
-    _require(not silent, f"does not describe its parameters {', '.join(silent)}")
+    require(not silent, f"does not describe its parameters {', '.join(silent)}")
 
 
 def _check_unknown_parameter(trial: Trial) -> None:
     try:
         type(trial.tried).model_validate({**trial.tried.config(), "no_such_parameter": 1})
     except ValidationError as error:
-        _require("no_such_parameter" in str(error), "refuses an unknown parameter without naming it")
+        require("no_such_parameter" in str(error), "refuses an unknown parameter without naming it")
         return
     raise CheckFailed("takes an unknown parameter without a word")
 
@@ -162,29 +154,29 @@ def _check_frozen(trial: Trial) -> None:
 def _check_config(trial: Trial) -> None:
     config = json.loads(json.dumps(trial.tried.config(), allow_nan=False))
     again = type(trial.tried).model_validate_json(json.dumps(config), strict=True)
-    _require(again == trial.tried, "is not the same after its config went through JSON")
+    require(again == trial.tried, "is not the same after its config went through JSON")
 
 
 def _check_input(trial: Trial) -> None:
     before = _digest(trial.model)
     teacher = None if trial.context.teacher is None else state_digest(trial.context.teacher)
     made, _ = trial.apply()
-    _require(_digest(trial.model) == before, "changed the model that it was given")
-    _require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "changed the teacher")
-    _require(made is not trial.model, "gave back the very model that it was given")
-    _require(_digest(made) != before, "did nothing; name a network in its tags that it has something to do with")
+    require(_digest(trial.model) == before, "changed the model that it was given")
+    require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "changed the teacher")
+    require(made is not trial.model, "gave back the very model that it was given")
+    require(_digest(made) != before, "did nothing; name a network in its tags that it has something to do with")
 
 
 def _check_record(trial: Trial) -> None:
     _, record = trial.apply()
     why = "; ".join(each.why for each in record.declined)
-    _require(record.changed, f"recorded that it did nothing ({why or 'without a reason'})")
-    _require(all(each.what and each.why for each in record.declined), "declined something without a reason")
+    require(record.changed, f"recorded that it did nothing ({why or 'without a reason'})")
+    require(all(each.what and each.why for each in record.declined), "declined something without a reason")
     try:
         plain = json.loads(json.dumps(record.to_json(), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise CheckFailed(f"recorded values that are not JSON ({error})") from error
-    _require(plain == record.to_json(), "recorded values that JSON changes, such as tuples")
+    require(plain == record.to_json(), "recorded values that JSON changes, such as tuples")
 
 
 def _check_seed(trial: Trial) -> None:
@@ -194,7 +186,7 @@ def _check_seed(trial: Trial) -> None:
     for run in range(2):
         with _global_seed(run):
             digests.append(_digest(trial.apply()[0]))
-    _require(digests[0] == digests[1], "gave two models under one seed; draw from context.seed alone")
+    require(digests[0] == digests[1], "gave two models under one seed; draw from context.seed alone")
 
 
 def _check_generators(trial: Trial) -> None:
@@ -202,7 +194,7 @@ def _check_generators(trial: Trial) -> None:
         before = torch.get_rng_state(), _numpy_state()
         trial.apply()
         same = torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()
-    _require(same, "moved a global random generator; use a generator of its own or torch.random.fork_rng")
+    require(same, "moved a global random generator; use a generator of its own or torch.random.fork_rng")
 
 
 @contextlib.contextmanager
@@ -233,7 +225,7 @@ def _check_export(trial: Trial) -> None:
             shape = run_onnx(path, context.sample(BATCH).numpy()).shape
         except (LeanmarkError, *EXPORT_FAILURES) as error:
             raise CheckFailed(f"gave a model that can't be exported and run ({error})") from error
-    _require(shape == (BATCH, CLASSES), f"gave a model with outputs {shape}, not {(BATCH, CLASSES)}")
+    require(shape == (BATCH, CLASSES), f"gave a model with outputs {shape}, not {(BATCH, CLASSES)}")
 
 
 def _check_folder(trial: Trial) -> None:
@@ -241,7 +233,7 @@ def _check_folder(trial: Trial) -> None:
     before = set(folder.rglob("*"))
     made, _ = trial.apply()
     left = set(folder.rglob("*")) - before - ({made} if isinstance(made, Path) else set())
-    _require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
+    require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
 
 
 CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,7 +20,10 @@ from certify.attest.keys import SigningKey, generate
 from certify.core.evidence import Evidence
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
+from certify.data.metrics import METRICS
 from certify.grading import issue
+from certify.measure.meters import METERS
+from certify.measure.runtimes import RUNTIMES
 from certify.present.label.sidecars import label_of
 
 # The same examples everywhere, and no time limit on machines that others share.
@@ -37,6 +41,29 @@ def _module(stem: str, folder: str = "efficiency") -> ModuleType:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+@pytest.fixture
+def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Installs a distribution for this process and those that it starts: entry points by group, modules by name."""
+
+    def install(name: str, groups: Mapping[str, Mapping[str, str]], **modules: str) -> Path:
+        for registry in (METERS, METRICS, RUNTIMES):
+            monkeypatch.delattr(registry, "_installed")
+        folder = tmp_path_factory.mktemp(name)
+        described = folder / f"{name}-1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        points = [[f"[{group}]", *map(" = ".join, named.items())] for group, named in groups.items()]
+        (described / "entry_points.txt").write_text("\n".join(sum(points, [])))
+        for module, text in modules.items():
+            monkeypatch.delitem(sys.modules, module, raising=False)
+            (folder / f"{module}.py").write_text(text)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        return folder
+
+    return install
 
 
 class Certified(NamedTuple):

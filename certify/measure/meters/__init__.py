@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from certify.core.errors import MeasureError, UsageError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.core.suggest import unknown_name
+from certify.core.registry import Registry
 from certify.measure.meters.base import Meter
 from certify.measure.meters.combined import PLUS, Sum
 
-METERS = {
-    "nvml": "certify.measure.meters.nvml:Nvml",
-    "rapl-powercap": "certify.measure.meters.rapl_powercap:RaplPowercap",
-    "rapl-perf": "certify.measure.meters.rapl_perf:RaplPerf",
-    "hwmon": "certify.measure.meters.hwmon:Hwmon",
-    "zeus": "certify.measure.meters.zeus:Zeus",
-    "vcpu-watts": "certify.measure.meters.vcpu_watts:VcpuWatts",
-    "replay": "certify.measure.meters.replay:Replay",
-}
-"""Of two meters with the same evidence level the upper one is chosen."""
+METERS = Registry(
+    "meter",
+    "leanmark.meters",
+    {
+        "nvml": "certify.measure.meters.nvml:Nvml",
+        "rapl-powercap": "certify.measure.meters.rapl_powercap:RaplPowercap",
+        "rapl-perf": "certify.measure.meters.rapl_perf:RaplPerf",
+        "hwmon": "certify.measure.meters.hwmon:Hwmon",
+        "zeus": "certify.measure.meters.zeus:Zeus",
+        "vcpu-watts": "certify.measure.meters.vcpu_watts:VcpuWatts",
+        "replay": "certify.measure.meters.replay:Replay",
+    },
+    "See leanmark meters.",
+    Meter,
+)
+"""Of two own ones with the same evidence level the upper one is chosen. One of somebody else's is a plug-in: it
+is used only where it is named, and counts as sampled at most."""
 
 WITH_ARGUMENT = ("hwmon", "replay")
 """Meters that may be named with more behind a colon."""
@@ -44,12 +49,23 @@ class Choice:
 
     def facts(self) -> MeterFacts | None:
         """What the evidence says about the meter, with the digest of its code where it is a plug-in."""
-        if self.meter is None:
-            return None
-        sources = sorted(set(_plug_in_sources(self.meter)))
-        content = b"".join(source.read_bytes() for source in sources)
-        code = hashlib.sha256(content).hexdigest() if sources else None
-        return replace(self.meter.facts(self.refused), code=code)
+        return None if self.meter is None else replace(self.meter.facts(self.refused), code=code(self.meter))
+
+
+def code(meter: Meter) -> str | None:
+    """Hex SHA-256 of the source of a plug-in, or of the plug-ins that a meter reads; None where there is none.
+
+    Raises:
+        MeasureError: there is no source to read.
+    """
+    try:
+        content = [source.read_bytes() for source in sorted(set(_plug_in_sources(meter)))]
+    except (OSError, TypeError) as error:  # TypeError: of a class that was written in no file
+        raise MeasureError(
+            f"The source of the meter {meter.name} can't be read ({error}), so its digest can't be stated; let its "
+            "class stand in a .py file."
+        ) from error
+    return hashlib.sha256(b"".join(content)).hexdigest() if content else None
 
 
 def _plug_in_sources(meter: Meter) -> Iterator[Path]:
@@ -63,28 +79,26 @@ def _plug_in_sources(meter: Meter) -> Iterator[Path]:
 
 
 def get(name: str) -> Meter:
-    """The meter of a name: ``nvml``, ``hwmon:VDD_IN``, ``replay:PATH``, or a sum such as ``nvml+rapl-powercap``.
+    """The meter of a name: ``nvml``, ``hwmon:VDD_IN``, ``replay:PATH``, a plug-in's or its ``package.module:Name``, or
+    a sum such as ``nvml+rapl-powercap``.
 
     Raises:
-        UsageError: there is none of that name, or two parts of a sum cover the same device.
+        UsageError: there is none of that name, it is broken, or two parts of a sum cover the same device.
+        MeasureError: the source of a plug-in can't be read.
     """
     base, colon, argument = name.partition(":")
     if colon and base in WITH_ARGUMENT:
         if not argument:
             raise UsageError(f"The meter '{name}' lacks what should follow the colon. See leanmark meters.")
-        named: Meter = _class(base).of(argument)
+        named: Meter = METERS.load(base).of(argument)  # type: ignore[attr-defined]
         return named
     if PLUS in name:
         return Sum([get(part) for part in name.split(PLUS)])
-    meter: Meter = _class(name)()
+    meter: Meter = METERS.make(name)
+    if name not in METERS.own:
+        METERS.check_name(name, meter.name)
+        code(meter)
     return meter
-
-
-def _class(name: str) -> Any:
-    if name not in METERS:
-        raise unknown_name("meter", name, METERS, "See leanmark meters.")
-    module, attribute = METERS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def require(name: str, device: str) -> Choice:
@@ -123,9 +137,10 @@ def choose(device: str, candidates: Sequence[Meter] | None = None) -> Choice:
 
     Args:
         device: kind of device that the runtime computes on, ``cpu`` or ``cuda``.
-        candidates: meters to choose from; None for all but those that are never chosen by themselves.
+        candidates: meters to choose from; None for all of leanmark's own but those that are
+            never chosen by themselves.
     """
-    meters = [get(name) for name in METERS if name not in NEVER_CHOSEN] if candidates is None else list(candidates)
+    meters = [get(name) for name in METERS.own if name not in NEVER_CHOSEN] if candidates is None else list(candidates)
     refused = {}
     usable = []
     for meter in meters:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 
@@ -32,8 +33,17 @@ class Reading:
     raw: Mapping[str, float]
 
 
+def not_started(meter: str) -> MeasureError:
+    """The error for a window that is ended and was not begun."""
+    return MeasureError(f"The meter {meter} was stopped before it was started.")
+
+
 class Meter(Protocol):
-    """Something that tells joules. One object measures one window after the other."""
+    """Something that tells joules. One object measures one window after the other.
+
+    A meter of somebody else's is found by an entry point ``leanmark.meters`` or as ``package.module:Name``, is made
+    without arguments, and should pass :func:`certify.testing.check_meter`.
+    """
 
     @property
     def name(self) -> str:
@@ -76,5 +86,5 @@ class Meter(Protocol):
         """End the window that was begun last.
 
         Raises:
-            MeasureError: it can't be read any more.
+            MeasureError: it can't be read any more, or no window was begun.
         """

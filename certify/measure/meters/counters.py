@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from certify.core.errors import MeasureError
-from certify.measure.meters.base import Reading
+from certify.measure.meters.base import Reading, not_started
 from certify.measure.meters.sampling import Repeated
 
 MOST_W = 3000.0
@@ -93,10 +93,11 @@ class Counters:
         """Read them again.
 
         Raises:
-            MeasureError: one can't be read, was reset, or stood still.
+            MeasureError: one can't be read, was reset, or stood still; or they were not started.
         """
-        if not self._first:
-            raise MeasureError(f"The meter {self._meter} was stopped before it was started.")
+        first, self._first = self._first, {}
+        if not first:
+            raise not_started(self._meter)
         if self._follower is not None:
             self._follower.finish()
             self._follower = None
@@ -104,7 +105,7 @@ class Counters:
         elapsed_s = self._latest_s - self._first_s
         raw = {}
         for counter in self.counters:
-            before, after = self._first[counter.name], self._latest[counter.name]
+            before, after = first[counter.name], self._latest[counter.name]
             if elapsed_s > self._still_s and not self._used_j[counter.name]:
                 raise self._failed(f"the counter {counter.name} stood still at {after} for {elapsed_s:.3g} s")
             raw[f"{counter.name}_before_{counter.unit}"] = float(before)

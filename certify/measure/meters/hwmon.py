@@ -23,7 +23,7 @@ from pathlib import Path
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.base import Reading, Usage, not_started
 from certify.measure.meters.counters import Counter, Counters, moving
 from certify.measure.meters.hwmon_sensors import HWMON, Sensor, choose, find
 from certify.measure.meters.sampling import SampledPower
@@ -138,7 +138,7 @@ class Hwmon:
     def stop(self, usage: Usage) -> Reading:
         """Read the counters again, or integrate the samples."""
         if self._source is None:
-            raise MeasureError(f"The meter {self.name} was stopped before it was started.")
+            raise not_started(self.name)
         return self._source.stop()
 
     def _power_w(self) -> float:

@@ -20,7 +20,7 @@ from pathlib import Path
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Meter, Reading, Usage
+from certify.measure.meters.base import Meter, Reading, Usage, not_started
 from certify.measure.meters.trace import Trace, TraceWindow, TraceWriter, read_trace
 
 AS_RECORDED = "as recorded"
@@ -42,6 +42,7 @@ class Replay:
         self._path = path
         self._trace: Trace | None = None
         self._next = 0
+        self._started = False
 
     @classmethod
     def of(cls, argument: str) -> Replay:
@@ -93,9 +94,13 @@ class Replay:
     def start(self) -> None:
         """Read the trace, where it was not read yet."""
         self._read()
+        self._started = True
 
     def stop(self, usage: Usage) -> Reading:
         """The next reading; ``recorded_duration_s`` tells how long its window lasted."""
+        if not self._started:
+            raise not_started(self.name)
+        self._started = False
         windows = self._read().windows
         if self._next == len(windows):
             raise MeasureError(f"The meter {self.name} failed midway: {self._path} holds {len(windows)} windows.")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from certify.core.errors import MeasureError
-from certify.measure.meters.base import Reading
+from certify.measure.meters.base import Reading, not_started
 
 LARGEST_SHARE = 0.005
 """Of one processor's time that a thread may take; it waits longer where an action costs more."""
@@ -102,11 +102,11 @@ class SampledPower:
         """Take the last sample; the reading holds ``integrated_j`` and the number of samples.
 
         Raises:
-            MeasureError: a sample could not be read.
+            MeasureError: a sample could not be read, or no window was begun.
         """
         thread, self._thread = self._thread, None
         if thread is None:
-            raise MeasureError(f"The meter {self._meter} was stopped before it was started.")
+            raise not_started(self._meter)
         thread.finish()
         self._sample()
         return Reading(self._joules, {"integrated_j": self._joules, "power_samples": float(self._samples)})

@@ -25,7 +25,7 @@ from pathlib import Path
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 from certify.core.vcpu_model import coefficients, modelled_energy_j
-from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.base import Reading, Usage, not_started
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 """Set by Azure on all of its virtual machines; the vendor string alone also stands on Hyper-V at home."""
@@ -51,6 +51,7 @@ class VcpuWatts:
         self._data = coefficients()
         self.provider = _provider(root)
         self._row = self._data["providers"][self.provider]
+        self._started = False
 
     def unavailable(self) -> str | None:
         """Never."""
@@ -79,9 +80,13 @@ class VcpuWatts:
 
     def start(self) -> None:
         """Nothing to read before."""
+        self._started = True
 
     def stop(self, usage: Usage) -> Reading:
         """Joules from what the worker did."""
+        if not self._started:
+            raise not_started(self.name)
+        self._started = False
         energy = modelled_energy_j(self._row["idle_w"], self._row["full_w"], self._vcpus, usage.duration_s, usage.cpu_s)
         return Reading(energy, {})
 

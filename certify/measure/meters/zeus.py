@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from certify.core.errors import LeanmarkError, MeasureError, MissingExtra
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.base import Reading, Usage, not_started
 from certify.measure.meters.counters import Counter, Counters, moving
 from certify.measure.meters.sampling import SampledPower
 
@@ -188,5 +188,5 @@ class Zeus:
     def stop(self, usage: Usage) -> Reading:
         """Read the counter again, or integrate the samples."""
         if self._source is None:
-            raise MeasureError(f"The meter {self.name} was stopped before it was started.")
+            raise not_started(self.name)
         return self._source.stop()

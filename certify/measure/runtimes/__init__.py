@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
-
 from certify.core.errors import UsageError
-from certify.core.suggest import unknown_name
+from certify.core.registry import Registry
 from certify.measure.runtimes.base import Runtime
 
-RUNTIMES = {
-    "onnxruntime-cpu": "certify.measure.runtimes.onnxruntime_cpu:OnnxRuntimeCpu",
-    "onnxruntime-cuda": "certify.measure.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",
-    "onnxruntime-tensorrt": "certify.measure.runtimes.onnxruntime_tensorrt:OnnxRuntimeTensorrt",
-    "openvino": "certify.measure.runtimes.openvino_cpu:OpenVino",
-    "torch-cuda": "certify.measure.runtimes.torch_cuda:TorchCuda",
-}
+RUNTIMES = Registry(
+    "runtime",
+    "leanmark.runtimes",
+    {
+        "onnxruntime-cpu": "certify.measure.runtimes.onnxruntime_cpu:OnnxRuntimeCpu",
+        "onnxruntime-cuda": "certify.measure.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",
+        "onnxruntime-tensorrt": "certify.measure.runtimes.onnxruntime_tensorrt:OnnxRuntimeTensorrt",
+        "openvino": "certify.measure.runtimes.openvino_cpu:OpenVino",
+        "torch-cuda": "certify.measure.runtimes.torch_cuda:TorchCuda",
+    },
+    "'auto' takes the cheapest of leanmark's own.",
+    Runtime,
+)
 
 AUTO = "auto"
-"""Stands for the runtime that turns out cheapest for the baseline; see certify.measure.runtime_choice."""
+"""Stands for the runtime that turns out cheapest for the baseline; see certify.measure.runtime_choice. It tries
+leanmark's own: one of somebody else's runs where it is named."""
 
 
 def get(name: str) -> Runtime:
-    """The adapter of a name.
+    """The adapter of a name, or of ``package.module:Name``.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it is broken.
     """
-    if name not in RUNTIMES:
-        raise unknown_name("runtime", name, [*RUNTIMES, AUTO])
-    module, attribute = RUNTIMES[name].split(":")
-    adapter: Runtime = getattr(importlib.import_module(module), attribute)()
+    adapter: Runtime = RUNTIMES.make(name)
     return adapter
 
 

@@ -17,8 +17,7 @@ ENTRY_POINTS = "[leanmark.assessments]\nsteadiness = steadiness:Steadiness\n"
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The distribution ``steadiness`` with its entry point; forgotten afterwards."""
-    from certify.assessments.registry import assessments
-    from certify.core.registry import provided
+    from certify.assessments import registry
 
     site = tmp_path_factory.mktemp("site")
     info = site / "steadiness-1.0.dist-info"
@@ -27,8 +26,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
 
     def forget() -> None:
-        assessments.cache_clear()
-        provided.cache_clear()
+        registry._surveyed.cache_clear()
+        registry.ASSESSMENTS.__dict__.pop("_installed", None)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import certify
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.keys import SigningKey, write_private
+from certify.attest.keys import SigningKey, store_key
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
 from certify.model_file.subject import subject_digests
@@ -79,7 +79,7 @@ def test_commands_show_the_statement(model: Path, key: SigningKey, state: State)
     verified, audited = run(key, "verify", model, "--strict"), run(key, "audit", model)
     assert (verified.exit_code, audited.exit_code) == (0, 0), verified.output + audited.output
     assert "steadiness:" in verified.output and "enough_samples" in audited.output
-    assert "the result steady" in audited.output
+    assert "the result steady follow" in " ".join(audited.output.split())
     shown = json.loads(run(key, "verify", model, "--json").stdout)
     assert shown["statements"]["steadiness"]["certificate"]["result"]["text"] == "steady"
     assert json.loads(run(key, "audit", model, "--json").stdout)["statements"]["steadiness"]["agrees"]
@@ -91,7 +91,7 @@ def test_state_prints_the_outcome_and_exits_with_3_when_it_is_a_refusal(
     from steadiness import Steadiness, records
 
     private = tmp_path / "private.key"
-    write_private(key, private)
+    store_key(key, private)
     for steady, code, words in ((97, 0, "steady, share 0.970"), (70, 3, "refused: The share may be as low")):
         source = tmp_path / "records.jsonl"
         source.write_bytes(Steadiness().dump(records(subject_digests(model), steady)))
@@ -213,7 +213,8 @@ def test_forged_outcome_is_found_when_its_signer_signs_it(model: Path, key: Sign
     signed = json.loads(parse_envelope(statement.read_bytes()).payload)
     signed["predicate"] |= {"outcome": "claimed", "result": {"text": "steady", "reasons": [], "notes": []}}
     statement.write_bytes(sign(rfc8785.dumps(signed), key).to_bytes())
-    assert {check.name for check in certify.verify(model).failed} == {"steadiness.outcome_follows"}
+    failed = {check.name for check in certify.verify(model).failed}
+    assert failed - {"label", "label_picture"} == {"steadiness.outcome_follows"}  # the label shows the true one
 
 
 def test_statement_is_not_derived_when_its_records_are_missing(model: Path, key: SigningKey, state: State) -> None:

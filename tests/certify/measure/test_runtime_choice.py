@@ -67,7 +67,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         cost = known[running.worker.name][1] / running.threads
         return Window(run, attempt, block, position, "baseline", running.threads, 1, 0.0, cost, cost, None)
 
-    monkeypatch.setattr(runtimes, "RUNTIMES", known)
+    monkeypatch.setattr(runtimes.RUNTIMES, "own", known)
     monkeypatch.setattr(runtimes, "get", lambda name: known[name][0])
     monkeypatch.setattr(runtime_choice, "open_worker", opened)
     monkeypatch.setattr(runtime_choice.Bench, "warm", lambda _, worker, threads: Running(worker, threads, 1.0, 1))
@@ -170,7 +170,7 @@ def test_auto_measures_real_runtimes_when_they_are_installed(small_pair, edition
     few = replace(edition, plan=replace(edition.plan, settings_windows=2))
     values = _settle(small_pair, few).observations[0].values
     assert "onnxruntime-cpu" in values["costs"] and values["unit"] == "J"
-    assert set(values["costs"]) | set(values["left_out"]) == set(runtimes.RUNTIMES)
+    assert set(values["costs"]) | set(values["left_out"]) == set(runtimes.RUNTIMES.own)
     assert all(cost > 0 for found in values["costs"].values() for each in found.values() for cost in each)
     means = {name: sum(found["1"]) / 2 for name, found in values["costs"].items()}
     assert values["chosen"] == min(means, key=lambda name: means[name])

@@ -7,11 +7,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from certify.core import registry
 from certify.core.errors import UsageError
 from compress import passes
-from compress.core import registry
-from compress.core.registry import Registry
+from compress.cli.passes import command
 from compress.job import recipe
 from compress.passes import PassData
 from compress.passes.finetune import Finetune
@@ -43,8 +44,8 @@ def installed(monkeypatch):
 
     def install(**places):
         points = [EntryPoint(name, value, "leanmark.passes") for name, value in places.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "leanmark.passes" else [])
-        monkeypatch.setattr(passes, "PASSES", Registry("pass", "leanmark.passes", passes.PASSES._own))
+        monkeypatch.delattr(passes.PASSES, "_installed")
+        monkeypatch.setattr(registry, "_entry_points", lambda group: points if group == "leanmark.passes" else [])
 
     return install
 
@@ -92,14 +93,15 @@ def test_pass_is_found_when_a_recipe_names_its_module():
     assert chosen.to_json()["passes"][0]["pass"] == "louder"
 
 
-def test_both_places_are_named_when_two_passes_have_one_name(installed):
-    installed(distill=f"{__name__}:Louder")
-    with pytest.raises(UsageError, match=r"'distill': compress\.passes\.distill:Distill and .*:Louder"):
-        passes.names()
+def test_own_pass_stays_when_a_package_registers_another_by_its_name(installed):
+    installed(finetune=f"{__name__}:Louder")
+    assert passes.find("finetune") is Finetune
+    _, unusable = passes.PASSES.survey(passes.find)
+    assert "'finetune' is leanmark's own" in unusable[f"{__name__}:Louder"]
 
 
-def test_both_places_are_named_when_an_unregistered_pass_has_the_name_of_another():
-    with pytest.raises(UsageError, match=r"'finetune': compress\.passes\.finetune:Finetune and .*:Impostor"):
+def test_place_is_named_when_an_unregistered_pass_has_the_name_of_another():
+    with pytest.raises(UsageError, match=r":Impostor bears the name 'finetune' of compress\.passes\.finetune:Finetune"):
         passes.find(f"{__name__}:Impostor")
 
 
@@ -118,12 +120,18 @@ def test_pass_is_refused_when_it_is_registered_as_something_else(installed, plac
         passes.find(name)
 
 
-def test_failing_import_of_a_registered_pass_raises(installed):
-    installed(lost="compress.passes.lost:Lost", absent="compress.passes.distill:Absent")
-    with pytest.raises(ImportError):
+@pytest.mark.parametrize("place", ["compress.passes.lost:Lost", "compress.passes.distill:Absent"])
+def test_registered_pass_is_refused_when_it_can_not_be_imported(installed, place):
+    installed(lost=place)
+    with pytest.raises(UsageError, match="pass 'lost' of an installed package can't be used .*mend or uninstall"):
         passes.find("lost")
-    with pytest.raises(AttributeError):
-        passes.find("absent")
+
+
+def test_passes_lists_the_others_and_the_reason_when_one_is_broken(installed):
+    installed(lost="compress.passes.lost:Lost", louder=f"{__name__}:Louder")
+    shown = CliRunner().invoke(command, [])
+    assert shown.exit_code == 0 and "louder" in shown.output and "structured_prune" in shown.output
+    assert "pass 'lost' of an installed package can't be used" in shown.output
 
 
 def test_importance_of_somebody_else_is_used_when_a_recipe_names_it(model, context):

@@ -9,6 +9,7 @@ from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
 from certify.measure.meters.hwmon import Hwmon
+from certify.testing import check_meter
 
 USED = Usage(duration_s=0.1, cpu_s=0.1)
 
@@ -43,6 +44,18 @@ def _power_w(meter: Hwmon, seconds: float = 0.1) -> tuple[float, float]:
 def _reads(meter: Hwmon, power_w: float) -> bool:
     low, high = _power_w(meter)
     return low <= power_w <= high
+
+
+def test_meter_keeps_every_promise(tmp_path: Path) -> None:
+    _rails(tmp_path / "power", 1, "VDD_IN")
+    check_meter(lambda: Hwmon(root=tmp_path / "power"), work=lambda: time.sleep(0.02))
+    energy = _chip(tmp_path / "energy", 1, "ina228", power1_input=5_000_000, energy1_input=1_000) / "energy1_input"
+
+    def move(joules: float) -> None:
+        energy.write_text(f"{int(energy.read_text()) + round(joules * 1e6)}\n")
+
+    check_meter(lambda: Hwmon((), tmp_path / "energy", move), work=lambda: move(5.0))
+    check_meter(lambda: Hwmon(root=tmp_path / "none"), readable=False)
 
 
 def test_energy_is_the_whole_modules_when_a_jetson_has_the_input_rail(tmp_path: Path) -> None:

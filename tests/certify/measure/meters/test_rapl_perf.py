@@ -10,6 +10,7 @@ from certify.core.errors import MeasureError
 from certify.measure.meters.base import Usage
 from certify.measure.meters.perf_event import ATTRIBUTES, PerfEvent
 from certify.measure.meters.rapl_perf import RaplPerf
+from certify.testing import check_meter
 
 USED = Usage(duration_s=1.0, cpu_s=1.0)
 SCALE = 2**-32
@@ -63,6 +64,12 @@ class Machine:
     def meter(self, alive: tuple[int, ...] = (2, 3)) -> RaplPerf:
         moved = dict.fromkeys(alive, 0.5)
         return RaplPerf(self.root, self.open_event, lambda _: self.run(moved), lambda: self.now_s)
+
+
+def test_meter_keeps_every_promise(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "0", {0: (0, 0)})
+    check_meter(machine.meter, work=lambda: machine.run({2: 5.0, 3: 1.0}))
+    check_meter(lambda: RaplPerf(tmp_path / "none"), readable=False)
 
 
 def test_energy_sums_packages_and_memory_and_leaves_parts_and_platform_out(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_trace_is_read_as_it_was_written(trace: Path) -> None:
 
 def test_replay_gives_the_recorded_readings_window_by_window(trace: Path) -> None:
     meter = get(f"replay:{trace}")
+    with pytest.raises(MeasureError, match="before it was started"):
+        meter.stop(Usage(1.0, 1.0))
     assert meter.unavailable() is None
     assert (meter.name, meter.level, meter.scope) == ("replay:nvml", EvidenceLevel.COUNTER, "board")
     for window in WINDOWS:
@@ -45,6 +47,7 @@ def test_replay_gives_the_recorded_readings_window_by_window(trace: Path) -> Non
         reading = meter.stop(Usage(1.0, 1.0))
         assert reading.energy_j == window.energy_j
         assert reading.raw == {**window.reading, "recorded_duration_s": window.duration_s}
+    meter.start()
     with pytest.raises(MeasureError, match="holds 2 windows"):
         meter.stop(Usage(1.0, 1.0))
 
@@ -108,7 +111,9 @@ def test_recording_can_be_replayed(tmp_path: Path) -> None:
         recorded.append(meter.stop(usage).energy_j)
     replay = Replay(path)
     assert replay.unavailable() is None and replay.name == "replay:vcpu-watts"
-    assert [replay.stop(Usage(0.1, 0.1)).energy_j for _ in used] == recorded
+    for joules in recorded:
+        replay.start()
+        assert replay.stop(Usage(0.1, 0.1)).energy_j == joules
     assert [(window.duration_s, window.cpu_s) for window in read_trace(path).windows] == [(1.0, 1.5), (2.0, 0.5)]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.core.vcpu_model import coefficients, modelled_energy_j
-from certify.measure.meters.base import Usage
 from certify.measure.meters.vcpu_watts import VcpuWatts
+from certify.testing import check_meter
 
 SECONDS = st.floats(0, 1e4)
+
+
+def test_meter_keeps_every_promise(tmp_path: Path) -> None:
+    check_meter(lambda: VcpuWatts(tmp_path), work=lambda: time.sleep(0.02))
 
 
 def test_unknown_row_is_the_mean_of_the_providers() -> None:
@@ -25,17 +30,6 @@ def test_data_file_states_its_source_its_date_and_its_error() -> None:
     assert data["source"] and data["url"].startswith("https://") and len(data["date"]) == len("2026-01-01")
     assert data["relative_error"] == 2.0
     assert all(0 < row["idle_w"] < row["full_w"] for row in data["providers"].values())
-
-
-def test_energy_can_be_computed_again_from_the_facts(tmp_path: Path) -> None:
-    meter = VcpuWatts(tmp_path, vcpus=4)
-    meter.start()
-    energy = meter.stop(Usage(duration_s=3.0, cpu_s=5.0)).energy_j
-    known = meter.facts({}).parameters
-    assert known["provider"] == "unknown" and known["date"] and known["url"].startswith("https://")
-    assert known["idle_w"] == pytest.approx(4 * known["idle_w_per_vcpu"]) and known["vcpus"] == 4
-    more_w = known["full_w_per_vcpu"] - known["idle_w_per_vcpu"]
-    assert energy == pytest.approx(known["idle_w"] * 3.0 + more_w * 5.0)
 
 
 @given(SECONDS, SECONDS, SECONDS)

@@ -11,6 +11,7 @@ from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.measure.meters.base import Usage
 from certify.measure.meters.zeus import Zeus
+from certify.testing import check_meter
 
 USED = Usage(duration_s=0.1, cpu_s=0.1)
 
@@ -66,6 +67,18 @@ def _chip(root: Path, system: str, start_mj: dict[str, int | None], moved_mj: in
 
     soc = SimpleNamespace(get_total_energy_consumption=lambda: SimpleNamespace(**vars(energy)))
     return Zeus(_load(SimpleNamespace(get_soc=lambda: soc)), system, root, pause), energy
+
+
+@pytest.mark.parametrize("counter", [True, False])
+def test_meter_keeps_every_promise(tmp_path: Path, counter: bool) -> None:
+    gpus = AMDGPUs(counter)
+
+    def work() -> None:
+        gpus.energy_mj += 2500
+        time.sleep(0.02)
+
+    check_meter(lambda: _amd(tmp_path, gpus), work=work)
+    check_meter(lambda: _amd(tmp_path, NVIDIAGPUs()), readable=False)
 
 
 def test_energy_is_the_counters_step_when_the_gpu_is_amds(tmp_path: Path) -> None:

@@ -1,0 +1,196 @@
+"""The checks that every assessment has to pass, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+
+from certify.assessments.assessment import Assessment, profile_of
+from certify.assessments.claims import Claims
+from certify.assessments.profile import Profile
+from certify.assessments.rederivation import compare_figures, compare_guards, compare_outcomes
+from certify.assessments.registry import ASSESSMENTS
+from certify.attest.certificate import Certificate
+from certify.attest.envelope import sign
+from certify.attest.keys import new_key
+from certify.attest.statement import Binding, build_statement
+from certify.core.errors import CertificateError, LeanmarkError, UsageError
+from certify.core.finding import SIGNED
+from certify.core.registry import NAME
+from certify.core.schema import load_schema
+from certify.testing.checks import CheckFailed, require
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+ALTERATIONS: tuple[Any, ...] = (None, True, -1, 0, 1e300, "", "\x00", [], {})
+"""What a field of a record is replaced with."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An assessment and what it is tried on.
+
+    Attributes:
+        assessment: the assessment.
+        content: a record file from which an outcome follows that is not a refusal.
+        edition: name of the edition to judge by.
+        stated: further fields of its predicate, which do not follow from the records.
+    """
+
+    assessment: Assessment
+    content: bytes
+    edition: str
+    stated: Mapping[str, Any]
+
+    def judged(self, content: bytes | None = None) -> tuple[Profile, Any]:
+        """Profile and outcome, from the bytes of a record file."""
+        assessment, edition = self.assessment, self.assessment.load_edition(self.edition)
+        records = assessment.parse(self.content if content is None else content, "records.jsonl")
+        profile = profile_of(assessment, records, edition)
+        return profile, assessment.outcome(profile, edition)
+
+    def certificate(self) -> Certificate:
+        """A statement, signed with a new key."""
+        assessment, edition = self.assessment, self.assessment.load_edition(self.edition)
+        records, key = assessment.parse(self.content, "records.jsonl"), new_key()
+        profile, outcome = self.judged()
+        binding = Binding(
+            "model", None, "model.onnx", assessment.subject(records), ("00" * 32, len(self.content)), None, {},
+            key.public, self.stated,
+        )  # fmt: skip
+        payload = build_statement(assessment, records, profile, outcome, edition, binding)
+        return Certificate(sign(payload, key).to_bytes())
+
+
+def check_assessment(
+    assessment: Assessment, content: bytes, edition: str, stated: Mapping[str, Any] | None = None
+) -> None:
+    """Try an assessment on a record file and check what every assessment promises.
+
+    Its names and schemas are sound; its records are read, written and judged the same each time; figures, findings and
+    outcome can be signed, read back and printed; and records that are cut short or altered are judged or refused with a
+    sentence, never with a traceback.
+
+    Args:
+        assessment: the assessment; its statements are read back by their type, so it must be registered.
+        content: a record file from which an outcome follows that is not a refusal.
+        edition: name of the edition to judge by.
+        stated: further fields of its predicate, which do not follow from the records.
+
+    Raises:
+        CheckFailed: a promise is not kept; the sentence names the assessment and the check.
+    """
+    trial = Trial(assessment, content, edition, stated or {})
+    for name, check in CHECKS_OF_ASSESSMENTS.items():
+        try:
+            check(trial)
+        except CheckFailed as error:
+            raise CheckFailed(f"{assessment.name} {error} (check: {name})") from error
+
+
+def _check_names(trial: Trial) -> None:
+    assessment = trial.assessment
+    require(bool(NAME.fullmatch(assessment.name)), "is not named in small letters, digits, '-' and '_'")
+    require(assessment.name in ASSESSMENTS.names(), "is not registered (entry point leanmark.assessments)")
+    require(bool(assessment.title.strip()), "has no title for people")
+    newest = [kind for kind, version in assessment.versions.items() if version.upgrade is None]
+    require(newest == [assessment.predicate_type], "has not its predicate type as its one newest version")
+
+
+def _check_schemas(trial: Trial) -> None:
+    for kind, version in trial.assessment.versions.items():
+        schema = load_schema(version.schema, version.package)
+        stated = schema.get("properties", {}).get("predicateType", {}).get("const")
+        require(stated == kind, f"has a schema {version.schema} that is not of the type {kind}")
+
+
+def _check_editions(trial: Trial) -> None:
+    edition = trial.assessment.load_edition(trial.edition)
+    require(edition.name == trial.edition, "gives an edition of another name than was asked for")
+    require(bool(DIGEST.fullmatch(edition.digest)), "has an edition without a hex SHA-256")
+    try:
+        trial.assessment.load_edition("no such edition")
+    except UsageError:
+        return
+    raise CheckFailed("loads an edition that does not exist")
+
+
+def _check_records(trial: Trial) -> None:
+    assessment = trial.assessment
+    records = assessment.parse(trial.content, "records.jsonl")
+    require(assessment.dump(records) == trial.content, "does not write the records as they were read")
+    require(assessment.is_repeat(records, assessment.parse(trial.content, "again")), "does not know its records again")
+    subject = assessment.subject(records)
+    require(set(subject) == {"sha256", "leanmarkContent"}, "does not name both digests of its model")
+    require(all(DIGEST.fullmatch(one) for one in subject.values()), "names a digest that is not a hex SHA-256")
+    require({"leanmark", "created"} <= set(assessment.repeated(records)), "repeats neither version nor time")
+
+
+def _check_judging(trial: Trial) -> None:
+    (profile, outcome), (again, second) = trial.judged(), trial.judged()
+    rows = [*compare_figures(profile, again), *compare_guards(profile, again)]
+    rows += compare_outcomes(outcome.to_json(), second.to_json())
+    require(all(row.match == "same" for row in rows), "judges the same records in two ways")
+    require(not outcome.refused, "refuses the records that it is tried on; give check_assessment better ones")
+    require({"text", "reasons", "notes"} <= set(outcome.to_json()), "has an outcome without text, reasons or notes")
+    for finding in profile.guards:
+        require(finding.outcome in SIGNED, f"has the finding {finding.name} that is neither pass, fail nor unknown")
+        require(finding.sentence.endswith("."), f"has the finding {finding.name} that does not end as a sentence")
+    for name, one in profile.estimates.items():
+        require(one.low <= one.value <= one.high, f"has the figure {name} outside of its own interval")
+
+
+def _check_statement(trial: Trial) -> None:
+    try:
+        certificate = trial.certificate()
+        claims = trial.assessment.claims(certificate.predicate, certificate.digest)
+    except CertificateError as error:
+        raise CheckFailed(f"has a statement that cannot be read back ({error})") from error
+    profile, outcome = trial.judged()
+    require(certificate.assessment.name == trial.assessment.name, "shares its predicate type with another assessment")
+    require(isinstance(claims, Claims), "gives claims that are not Claims")
+    require(dict(claims.figures) == dict(profile.estimates), "claims other figures than were signed")
+    require(claims.text == outcome.text and not claims.refused, "claims another outcome than was signed")
+    require(set(claims.headlines) <= {*claims.figures}, "has a headline without a figure")
+    require(bool(claims.headlines), "has no figure that stands for the whole")
+
+
+def _check_altered(trial: Trial) -> None:
+    for content in _altered(trial.content):
+        try:
+            trial.judged(content)
+        except LeanmarkError:
+            continue
+        except (ValueError, TypeError, ArithmeticError, LookupError):
+            continue  # attest turns these into a failed finding
+        except Exception as error:  # of whatever kind: this is what the check is about
+            raise CheckFailed(f"ends in a {type(error).__name__} on altered records") from error
+
+
+def _altered(content: bytes) -> Iterator[bytes]:
+    """Record files that are cut short, or in which one field of one of the first lines is replaced."""
+    yield from (b"", b"\n", b"{}\n", content[:-1], content[: len(content) // 2], content + b"\x00\n")
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines[:3]):
+        yield b"".join([*lines[:number], *lines[number + 1 :]])
+        values = json.loads(line)
+        for field in values if isinstance(values, dict) else ():
+            for other in ALTERATIONS:
+                replaced = rfc8785.dumps({**values, field: other}) + b"\n"
+                yield b"".join([*lines[:number], replaced, *lines[number + 1 :]])
+
+
+CHECKS_OF_ASSESSMENTS: dict[str, Callable[[Trial], None]] = {
+    "names": _check_names,
+    "schemas": _check_schemas,
+    "editions": _check_editions,
+    "records": _check_records,
+    "judging": _check_judging,
+    "statement": _check_statement,
+    "altered": _check_altered,
+}
+"""Checks by name, in their order."""
