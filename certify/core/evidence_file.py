@@ -9,30 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import rfc8785
 
-from certify.core.errors import CertificateError
+from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import (
     ARMS,
     Evidence,
     Header,
     Latencies,
-    MeterFacts,
-    ModelFacts,
     Observation,
     Prediction,
     Window,
-    Workload,
 )
 from certify.core.files import write_bytes
+from certify.core.validation import validated
 
 EVIDENCE_VERSION = 1
 MAX_LINE_BYTES = 16 * 1024 * 1024
-LARGEST_INTEGER = 2**53 - 1
 
 T = TypeVar("T")
 
@@ -83,17 +80,20 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
     if not content.endswith(b"\n"):
         raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
     for number, line in enumerate(content[:-1].split(b"\n"), start=1):
+        place = f"{name}, line {number}"
         try:
             values = _parse_line(line)
             kind = values.pop("kind", None)
             if kind == "header" and number == 1:
-                header = _header(values)
+                header = _header(values, place)
             elif kind in _RECORDS and number > 1:
-                records[kind].append(_record(_RECORDS[kind], values))
+                records[kind].append(_record(_RECORDS[kind], values, place))
             else:
                 raise ValueError(f"a record of kind {kind!r} can't stand here")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-            raise CertificateError(f"{name}, line {number}, is no record of evidence: {error}") from error
+        except UsageError as error:
+            raise CertificateError(str(error)) from error
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise CertificateError(f"{place}, is no record of evidence: {error}") from error
     if header is None:
         raise CertificateError(f"{name}: has no header.")
     return Evidence(header, *(tuple(records[kind]) for kind in _RECORDS))
@@ -118,58 +118,28 @@ _RECORDS: dict[str, type] = {
 }
 
 
-def _record(kind: type[T], values: Mapping[str, Any]) -> T:
-    known = {f.name: f.type for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown := set(values) - set(known):
-        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
-    if missing := set(known) - set(values):
-        raise ValueError(f"field {sorted(missing)[0]!r} is missing")
-    return kind(**{key: _typed(key, str(known[key]), value) for key, value in values.items()})
+def _record(kind: type[T], values: dict[str, Any], place: str) -> T:
+    record = validated(kind, values, kind.__name__.lower(), lambda *_: place)
+    _require_all(record, values)
+    return record
 
 
-def _typed(name: str, kind: str, value: Any) -> Any:
-    """Check one JSON value against the field's annotation and bring it into the field's own type."""
-    if value is None and kind.endswith("| None"):
-        return None
-    base = kind.split(" | ")[0]
-    if base == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if base == "int" and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
-        if abs(value) > LARGEST_INTEGER:
-            raise ValueError(f"field {name!r} holds {value}, beyond what JSON carries exactly")
-        return int(value)
-    if base == "bool" and isinstance(value, bool):
-        return value
-    if base == "str" and isinstance(value, str):
-        return value
-    if base.startswith("tuple[float") and isinstance(value, list):
-        return tuple(_typed(name, "float", item) for item in value)
-    if base.startswith("tuple[str") and isinstance(value, list):
-        return tuple(_typed(name, "str", item) for item in value)
-    if base.startswith("Mapping[str, float") and isinstance(value, dict):
-        item_kind = "float | None" if "None" in base or "None" in kind else "float"
-        return {key: _typed(name, item_kind, item) for key, item in value.items()}
-    if base.startswith("Mapping[str, str") and isinstance(value, dict):
-        return {key: _typed(name, "str", item) for key, item in value.items()}
-    if base.startswith("Mapping[str, Any") and isinstance(value, dict):
-        return value
-    raise ValueError(f"field {name!r} should be {kind}, found {type(value).__name__}")
+def _require_all(record: object, values: Mapping[str, Any]) -> None:
+    """Defaults are for those who make records; a file states every field."""
+    if missing := vars(record).keys() - values.keys():
+        raise ValueError(f"field {min(missing)!r} is missing")
 
 
-def _header(values: dict[str, Any]) -> Header:
+def _header(values: dict[str, Any], place: str) -> Header:
     version = values.pop("version", None)
     if version != EVIDENCE_VERSION:
         raise ValueError(f"evidence version {version!r} is not known to this leanmark (knows {EVIDENCE_VERSION})")
-    parts = dict(values)
-    nested = {
-        "workload": _record(Workload, parts.pop("workload")),
-        "meter": None if parts["meter"] is None else _record(MeterFacts, parts["meter"]),
-        "models": {arm: _record(ModelFacts, facts) for arm, facts in parts.pop("models").items()},
-    }
-    parts.pop("meter")
-    plain = {f.name: f.type for f in fields(Header) if f.name not in nested}
-    if set(parts) != set(plain):
-        raise ValueError(f"header fields differ from the known ones: {sorted(set(parts) ^ set(plain))}")
-    if set(nested["models"]) != set(ARMS):  # type: ignore[arg-type]
+    header = _record(Header, values, place)
+    if set(header.models) != set(ARMS):
         raise ValueError("models of exactly two arms are needed: baseline and candidate")
-    return Header(**{key: _typed(key, str(plain[key]), value) for key, value in parts.items()}, **nested)  # type: ignore[arg-type]
+    _require_all(header.workload, values["workload"])
+    if header.meter is not None:
+        _require_all(header.meter, values["meter"])
+    for arm, facts in header.models.items():
+        _require_all(facts, values["models"][arm])
+    return header

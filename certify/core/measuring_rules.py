@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+Amount = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(0)]
 
 
 @dataclass(frozen=True)
@@ -15,24 +21,24 @@ class MeasuringRules:
     """
 
     edition: str
-    confidence: float
-    batch_factor: float
-    assumed_autocorrelation: float
-    minimum_blocks: int
-    pilot_blocks: int
-    maximum_blocks: int
-    null_blocks: int
-    largest_null_blocks: int
-    null_time_s: float
-    null_retries: int
-    null_tolerance: float
-    settings_windows: int
-    yardstick_windows: int
-    window_s: Mapping[str, float]
-    longest_window_s: float
-    shortest_window_s: Mapping[str, float]
-    latency_calls: int
-    latency_time_s: float
+    confidence: Annotated[float, Gt(0), Lt(1)]
+    batch_factor: Amount
+    assumed_autocorrelation: Annotated[float, Ge(0), Lt(1)]
+    minimum_blocks: Count
+    pilot_blocks: Count
+    maximum_blocks: Count
+    null_blocks: Count
+    largest_null_blocks: Count
+    null_time_s: Amount
+    null_retries: Count
+    null_tolerance: Amount
+    settings_windows: Count
+    yardstick_windows: Count
+    window_s: Mapping[str, Amount]
+    longest_window_s: Amount
+    shortest_window_s: Mapping[str, Amount]
+    latency_calls: Count
+    latency_time_s: Amount
 
     def window_seconds(self, meter: str | None) -> float:
         """How long a window lasts at least, in seconds, with a meter of that name (None: no meter)."""

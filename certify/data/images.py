@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError, UsageError
-from certify.data.contract import IMAGE, Rules
+from certify.data.contract import Columns, Interpolation, Name, Positive, Reading, Side
 from certify.data.dataset import BIG_SIZE, Dataset, Image, Indices, Split
 from certify.data.preprocess import Preprocess
 
@@ -51,26 +51,34 @@ class ImagePreprocess(Preprocess):
         UsageError: a value that is not allowed, or an integer type that can't hold the values.
     """
 
-    rules: ClassVar[Rules] = IMAGE
-    input_name: str
-    output_name: str
-    height: int
-    width: int
-    layout: str
-    colour: str
-    scale: float
+    kind: ClassVar[str] = "image"
+    input_name: Name
+    output_name: Name
+    height: Side
+    width: Side
+    layout: Literal["NCHW", "NHWC"]
+    colour: Literal["RGB", "BGR", "L"]
+    scale: Positive
     mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: int | Literal["exact"] | None
-    crop: str
-    interpolation: str
-    reading: str
-    dtype: str = "float32"
-    class_map: tuple[int, ...] | None = None
+    std: tuple[Positive, ...]
+    resize: Side | Literal["exact"] | None
+    crop: Literal["center", "none"]
+    interpolation: Interpolation
+    reading: Reading
+    dtype: Literal["float32", "float16", "uint8", "int8"] = "float32"
+    class_map: Columns | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._table  # noqa: B018  an integer type that can't hold the values is found here, not in the first batch
+
+    @staticmethod
+    def _problems(checked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield from Preprocess._problems(checked)
+        colour, channels = checked["colour"], 1 if checked["colour"] == "L" else 3
+        for key in ("mean", "std"):
+            if (count := len(checked[key])) != channels:
+                yield key, f"{key} has {count} values and colour {colour} has {channels} channel(s); give one a channel"
 
     @property
     def channels(self) -> int:

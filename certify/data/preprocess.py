@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
+from certify.core.errors import UsageError
 from certify.core.feeding import by_input
-from certify.data.contract import KIND, Rules, checked_fields, kind_of, read_yaml
+from certify.core.suggest import unknown_name
+from certify.core.yaml_document import read_document
+from certify.data.contract import MAX_YAML_BYTES, checked_fields
 from certify.data.dataset import Indices, Split
 
 
@@ -33,8 +36,8 @@ class Preprocess(abc.ABC):
         class_map: output column of each class of the data, or None where output i is class i.
     """
 
-    rules: ClassVar[Rules]
-    """What the fields of the kind must be."""
+    kind: ClassVar[str]
+    """As a contract states it; one that states none is of pictures."""
     output_name: str
     reading: str
     dtype: str
@@ -42,8 +45,22 @@ class Preprocess(abc.ABC):
 
     def __post_init__(self) -> None:
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
-        for name, value in checked_fields(self.rules, values, "preprocessing contract").items():
+        for name, value in self._checked(values, lambda *_: "preprocessing contract").items():
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any], place: Callable[..., str]) -> dict[str, Any]:
+        checked = checked_fields(cls, values, place)
+        for key, problem in cls._problems(checked):
+            raise UsageError(f"{place(key)}: {problem}.")
+        return checked
+
+    @staticmethod
+    def _problems(checked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What fields can't be beside one another: (field, sentence)."""
+        columns = checked["class_map"] or ()
+        if len(set(columns)) < len(columns):
+            yield "class_map", f"class_map should be different output columns, found {list(columns)}"
 
     @property
     @abc.abstractmethod
@@ -91,7 +108,7 @@ class Preprocess(abc.ABC):
         """A JSON object with every field; one of tokens says its kind, one without a kind is of pictures."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
         stated = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        return stated if self.rules.kind == "image" else {KIND: self.rules.kind, **stated}
+        return stated if self.kind == "image" else {"kind": self.kind, **stated}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str = "preprocessing contract") -> Preprocess:
@@ -100,7 +117,7 @@ class Preprocess(abc.ABC):
         Raises:
             UsageError: a key is unknown (the nearest is named) or missing, or a value not allowed.
         """
-        return _made(values, where)
+        return _made(values, lambda *_: where)
 
     @classmethod
     def from_yaml(cls, path: Path) -> Preprocess:
@@ -110,20 +127,21 @@ class Preprocess(abc.ABC):
             UsageError: the file can't be read, a key is unknown, doubled or missing, or a value not allowed; the
                 sentence names file and line.
         """
-        values, lines = read_yaml(path)
-        return _made(values, str(path), lines)
+        document = read_document(path, MAX_YAML_BYTES)
+        return _made(document.values, document.place)
 
     def digest(self) -> str:
         """Hex SHA-256 of the canonical JSON."""
         return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()
 
 
-def _made(values: Mapping[str, Any], where: str, lines: Mapping[str, int] | None = None) -> Preprocess:
+def _made(values: Mapping[str, Any], place: Callable[..., str]) -> Preprocess:
     """A contract of the kind that the values state."""
     from certify.data.images import ImagePreprocess  # both kinds are built on this module
     from certify.data.tokens import TokenPreprocess
 
-    kinds = {kind.rules.kind: kind for kind in (ImagePreprocess, TokenPreprocess)}
-    chosen = kinds[kind_of(values, kinds, where, lines)]
-    stated = {key: value for key, value in values.items() if key != KIND}
-    return chosen(**checked_fields(chosen.rules, stated, where, lines))
+    kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in (ImagePreprocess, TokenPreprocess)}
+    kind = kinds.get(str(values.get("kind", "image")))
+    if kind is None:
+        raise UsageError(f"{place('kind')}: {unknown_name('kind of contract', str(values['kind']), kinds)}")
+    return kind(**kind._checked({key: value for key, value in values.items() if key != "kind"}, place))

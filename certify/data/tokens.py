@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
-from certify.data.contract import TOKENS, Rules
+from certify.data.contract import Columns, Count, Index, Length, Name, Reading
 from certify.data.dataset import Dataset, Indices, Split
 from certify.data.preprocess import Preprocess
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What inputs take: the tokens, 1 for those that count, and the number of the segment that each stands in."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,30 @@ class TokenPreprocess(Preprocess):
         UsageError: a value that is not allowed.
     """
 
-    rules: ClassVar[Rules] = TOKENS
-    input_ids: str
-    output_name: str
-    length: int
-    vocabulary: int
-    pad_id: int
-    reading: str
-    attention_mask: str | None = None
-    token_type_ids: str | None = None
+    kind: ClassVar[str] = "tokens"
+    input_ids: Name
+    output_name: Name
+    length: Length
+    vocabulary: Count
+    pad_id: Index
+    reading: Reading
+    attention_mask: Name | None = None
+    token_type_ids: Name | None = None
     tokenizer: str | None = None
-    dtype: str = "int64"
-    class_map: tuple[int, ...] | None = None
+    dtype: Literal["int64", "int32"] = "int64"
+    class_map: Columns | None = None
+
+    @staticmethod
+    def _problems(checked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield from Preprocess._problems(checked)
+        names = [checked[kind] for kind in INPUTS if checked[kind] is not None]
+        pad_id, vocabulary, tokenizer = (checked[key] for key in ("pad_id", "vocabulary", "tokenizer"))
+        if len(set(names)) < len(names):
+            yield "input_ids", f"two inputs have one name ({', '.join(names)}); name each"
+        if pad_id >= vocabulary:
+            yield "pad_id", f"pad_id {pad_id} lies outside the vocabulary of {vocabulary} tokens, counted from 0"
+        if tokenizer is not None and not DIGEST.fullmatch(tokenizer):
+            yield "tokenizer", f"tokenizer should be null or 64 hexadecimal digits (SHA-256), found {tokenizer[:60]!r}"
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import rfc8785
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
+from certify.core.validation import validated
+from certify.core.yaml_document import Document, parse_document, read_document
 from compress import passes
 from compress.core.pass_protocol import Pass, TorchPass
 
 MAX_BYTES = 64 * 1024
-MAX_DEPTH = 8
-KEYS = ("name", "description", "budget", "workload", "passes")
 SUFFIXES = (".yaml", ".yml")
-PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null"))
-LARGEST_INTEGER = 2**53 - 1
-"""Beyond it canonical JSON can't hold a whole number (RFC 8785)."""
-EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
-"""Numbers such as 1e-3, which YAML 1.1 reads as text."""
 
 
 class Budget(BaseModel):
@@ -48,6 +41,16 @@ class Workload(BaseModel):
 
     batch: int = Field(default=1, ge=1, le=4096, description="Samples in one inference.")
     runtime: str = Field(default="onnxruntime-cpu", min_length=1, max_length=200, description="Name of the runtime.")
+
+
+class _Written(BaseModel):
+    """What stands in a recipe's file."""
+
+    name: str = ""
+    description: str = ""
+    budget: Budget = Budget()
+    workload: Workload = Workload()
+    passes: list[Any] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -107,23 +110,10 @@ def load(name: str | Path) -> Recipe:
     """
     path = Path(name)
     if path.suffix in SUFFIXES or len(path.parts) > 1:
-        return parse(_read(path), str(path), path.stem)
+        return _recipe(read_document(path, MAX_BYTES), path.stem)
     if str(name) not in names():
         raise unknown_name("recipe", str(name), names(), "A recipe is one of these names or the path of a .yaml file.")
-    shipped = recipe_folder() / f"{name}.yaml"
-    return parse(_read(shipped), str(shipped), shipped.stem)
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        if len(content) > MAX_BYTES:
-            raise UsageError(f"{path}: a recipe has at most {MAX_BYTES // 1024} KiB, this file {len(content) // 1024}.")
-        return content.decode()
-    except OSError as error:
-        raise UsageError(f"{path}: the recipe can't be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: the recipe is not UTF-8 text.") from error
+    return _recipe(read_document(recipe_folder() / f"{name}.yaml", MAX_BYTES), str(name))
 
 
 def parse(text: str, where: str, default_name: str = "recipe") -> Recipe:
@@ -137,132 +127,39 @@ def parse(text: str, where: str, default_name: str = "recipe") -> Recipe:
     Raises:
         UsageError: see :func:`load`.
     """
-    reader = _Reader(where)
-    top = reader.mapping(_compose(text, where), "recipe", KEYS)
-    if "passes" not in top:
-        raise UsageError(f"{where}: a recipe needs a list of passes under the key 'passes'.")
-    found = tuple(reader.passes(top["passes"]))
+    return _recipe(parse_document(text, where), default_name)
+
+
+def _recipe(document: Document, default_name: str) -> Recipe:
+    stated = {key: value for key, value in document.values.items() if value is not None}
+    written = validated(_Written, stated, "the recipe", document.place)
     return Recipe(
-        name=reader.text(top["name"], "name") if "name" in top else default_name,
-        description=reader.text(top["description"], "description") if "description" in top else "",
-        budget=reader.model(Budget, top.get("budget"), "budget"),
-        workload=reader.model(Workload, top.get("workload"), "workload"),
-        passes=found,
+        name=written.name or default_name,
+        description=written.description,
+        budget=written.budget,
+        workload=written.workload,
+        passes=tuple(_passes(written.passes, document)),
     )
 
 
-def _compose(text: str, where: str) -> yaml.Node:
-    """The node tree of one plain YAML document: no aliases, no tags, no depth."""
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = _line(event)
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise UsageError(f"{where}, line {line}: anchors and aliases are not allowed in a recipe.")
-            if tag := getattr(event, "tag", None):
-                raise UsageError(f"{where}, line {line}: tags such as '{tag}' are not allowed in a recipe.")
-            if depth > MAX_DEPTH:
-                raise UsageError(f"{where}, line {line}: nested deeper than {MAX_DEPTH} levels.")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{where}, line {line}: not valid YAML: {error.problem}.") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())}.") from error
-    if node is None:
-        raise UsageError(f"{where}: the recipe is empty; it needs at least a list of passes.")
-    return node
-
-
-def _line(place: yaml.Event | yaml.Node) -> int:
-    """Line number from 1."""
-    return 1 if place.start_mark is None else int(place.start_mark.line) + 1
-
-
-class _Reader:
-    """Turns YAML nodes into values, with the line in every error."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def error(self, node: yaml.Node, sentence: str) -> UsageError:
-        return UsageError(f"{self.where}, line {_line(node)}: {sentence}")
-
-    def mapping(self, node: yaml.Node, kind: str, known: tuple[str, ...]) -> dict[str, yaml.Node]:
-        """Keys and value nodes of a mapping whose keys are all known and stand once."""
-        if not isinstance(node, yaml.MappingNode):
-            raise self.error(node, f"{kind} should be a mapping of keys to values.")
-        found: dict[str, yaml.Node] = {}
-        for key_node, value in node.value:
-            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
-            if key not in known:
-                raise self.error(key_node, str(unknown_name(f"key of {kind}", key, known)))
-            if key in found:
-                raise self.error(key_node, f"the key '{key}' of {kind} stands twice.")
-            found[key] = value
-        return found
-
-    def text(self, node: yaml.Node, key: str) -> str:
-        if not isinstance(node, yaml.ScalarNode):
-            raise self.error(node, f"{key} should be text.")
-        return str(node.value)
-
-    def value(self, node: yaml.Node) -> Any:
-        """Plain values: text, numbers, true and false, null, lists."""
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item) for item in node.value]
-        if not isinstance(node, yaml.ScalarNode) or node.tag not in PLAIN_TAGS:
-            raise self.error(node, "a parameter is text, a number, true, false, null or a list of these.")
-        if node.style is None and EXPONENT.fullmatch(node.value):
-            return float(node.value)
+def _passes(items: list[Any], document: Document) -> Iterator[Pass]:
+    """The configured passes; torch passes must stand before ONNX passes."""
+    last: Pass | None = None
+    for number, item in enumerate(items):
+        place = document.place("passes", number)
+        named = {item: None} if isinstance(item, str) else item
+        if not isinstance(named, dict) or len(named) != 1:
+            raise UsageError(f"{place}: each pass is a name, or one name with its parameters under it.")
+        ((name, config),) = named.items()
         try:
-            value = yaml.SafeLoader("").construct_object(node)
-        except (ValueError, yaml.YAMLError) as error:
-            raise self.error(node, f"'{node.value}' can't be read: {error}.") from error
-        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise self.error(node, f"a whole number has to lie within {LARGEST_INTEGER} on either side of 0.")
-        return value
-
-    def model(self, kind: type[BaseModel], node: yaml.Node | None, key: str) -> Any:
-        """A validated pydantic model; absent or empty means its defaults."""
-        if node is None or (isinstance(node, yaml.ScalarNode) and self.value(node) is None):
-            return kind()
-        nodes = self.mapping(node, key, tuple(kind.model_fields))
-        try:
-            values = {name: self.value(value) for name, value in nodes.items()}
-            return kind.model_validate_json(json.dumps(values), strict=True)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else key
-            found = "" if isinstance(first["input"], dict) else f" (found {first['input']!r})"
-            sentence = first["msg"].removeprefix("Value error, ")
-            message = sentence[:1].lower() + sentence[1:]
-            raise self.error(nodes.get(name, node), f"{name} of {key}: {message}{found}.") from error
-
-    def passes(self, node: yaml.Node) -> Iterator[Pass]:
-        """The configured passes; torch passes must stand before ONNX passes."""
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            raise self.error(node, "passes should be a list, such as '- quantize_static'.")
-        last: Pass | None = None
-        for item in node.value:
-            name, config = self._item(item)
-            try:
-                kind = passes.find(name)
-            except UsageError as error:
-                raise self.error(item, str(error)) from error
-            found: Pass = self.model(kind, config, name)
-            if last is not None and last.stage == "onnx" and found.stage == "torch":
-                raise self.error(item, f"{name} works on the torch model and can't follow {last.name}; put it before.")
-            if isinstance(last, TorchPass) and last.final and found.stage == "torch":
-                raise self.error(item, f"{name} can't work on what {last.name} leaves; put it before.")
-            last = found
-            yield found
-
-    def _item(self, item: yaml.Node) -> tuple[str, yaml.Node | None]:
-        if isinstance(item, yaml.ScalarNode):
-            return str(item.value), None
-        if isinstance(item, yaml.MappingNode) and len(item.value) == 1:
-            key, config = item.value[0]
-            return str(key.value), config
-        raise self.error(item, "each pass is a name, or one name with its parameters under it.")
+            kind = passes.find(name)
+        except UsageError as error:
+            raise UsageError(f"{place}: {error}") from error
+        parameters = {} if config is None else config
+        found = validated(kind, parameters, name, functools.partial(document.place, "passes", number, name))
+        if last is not None and last.stage == "onnx" and found.stage == "torch":
+            raise UsageError(f"{place}: {name} works on the torch model and can't follow {last.name}; put it before.")
+        if isinstance(last, TorchPass) and last.final and found.stage == "torch":
+            raise UsageError(f"{place}: {name} can't work on what {last.name} leaves; put it before.")
+        last = found
+        yield found

@@ -12,6 +12,7 @@ from torch import nn
 
 from certify.core.errors import ModelError
 from certify.data import TokenInput
+from certify.data.contract import Interpolation
 from compress.models.factories import import_factory
 from compress.models.tokens import as_classifier, token_input
 
@@ -81,7 +82,7 @@ class BuiltModel:
     resize: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    interpolation: str | None = None
+    interpolation: Interpolation | None = None
     digest: str | None = None
 
     @property

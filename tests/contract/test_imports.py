@@ -263,8 +263,16 @@ def test_function_level_imports_of_own_modules_do_not_become_more(package: str) 
 
 def test_import_certify_loads_neither_torch_nor_pynvml() -> None:
     check = (
-        "import sys, certify; heavy = {'torch', 'pynvml', 'onnxruntime', 'scipy'} & set(sys.modules); "
+        "import sys, certify; heavy = {'torch', 'pynvml', 'onnxruntime', 'pydantic', 'scipy'} & set(sys.modules); "
         "assert not heavy, heavy; certify.verify; certify.Estimate; certify.certify; "
         "heavy = {'torch', 'torchvision', 'pynvml'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_help_of_the_command_loads_no_validation() -> None:
+    check = (
+        "import sys; from click.testing import CliRunner; from certify.cli.main import main; "
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0; assert 'pydantic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)

@@ -50,6 +50,6 @@ def test_base_install_is_the_referee_alone(setup: configparser.ConfigParser) -> 
     base = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options"]["install_requires"])}
     maker = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options.extras_require"]["compress"])}
     measure = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options.extras_require"]["measure"])}
-    assert not {"torch", "torchvision", "torch-pruning", "onnxscript", "pydantic", "onnxruntime", "pillow"} & base
+    assert not {"torch", "torchvision", "torch-pruning", "onnxscript", "onnxruntime", "pillow"} & base
     assert {"torch", "torch-pruning", "leanmark"} <= maker
     assert "nvidia-ml-py" in measure and "pynvml" not in base | maker | measure

@@ -5,31 +5,29 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-
-from certify.core.errors import CertificateError
-from certify.core.measuring_rules import MeasuringRules
+from certify.core.errors import CertificateError, UsageError
+from certify.core.measuring_rules import Amount, Count, MeasuringRules
 from certify.core.suggest import unknown_name
-
-Section = TypeVar("Section")
+from certify.core.validation import validated
+from certify.core.yaml_document import parse_document
 
 
 @dataclass(frozen=True)
 class Grading:
     """From a ratio and a loss to a letter; what each constant means stands beside it in the YAML file."""
 
-    energy_weight: float
-    loss_weight: float
-    letters: Mapping[str, float]
+    energy_weight: Amount
+    loss_weight: Amount
+    letters: Mapping[str, Amount]
     last_letter: str
     best_modelled_letter: str
-    largest_loss_percent: float
-    stated_loss_percent: float
+    largest_loss_percent: Amount
+    stated_loss_percent: Amount
     may_be_unknown: tuple[str, ...]
 
     def letter(self, score_db: float) -> str:
@@ -41,37 +39,48 @@ class Grading:
 class Thresholds:
     """What the findings allow."""
 
-    time_limit_used: float
-    power_tolerance: float
-    throttled_windows_share: float
-    foreign_cpu_share: float
-    steal_share: float
-    throttled_time_share: float
-    temperature_drift_c: float
-    idle_workers_cpu_share: float
-    settings_tolerance: float
-    fused_share: float
-    zero_channels_excess: float
-    baseline_zero_channels: float
-    constant_inputs_share: float
-    distinct_inputs: int
-    input_std: float
-    input_correlation: float
-    input_repetition: float
-    minimum_test_samples: int
-    overlap_s: float
-    clock_tick_s: float
-    cpu_time_excess: float
-    least_cpu_share: float
-    equal_durations_share: float
-    latency_factor: float
-    joules_tolerance: float
-    linear_joules_tolerance: float
-    idle_tolerance: float
+    time_limit_used: Amount
+    power_tolerance: Amount
+    throttled_windows_share: Amount
+    foreign_cpu_share: Amount
+    steal_share: Amount
+    throttled_time_share: Amount
+    temperature_drift_c: Amount
+    idle_workers_cpu_share: Amount
+    settings_tolerance: Amount
+    fused_share: Amount
+    zero_channels_excess: Amount
+    baseline_zero_channels: Amount
+    constant_inputs_share: Amount
+    distinct_inputs: Count
+    input_std: Amount
+    input_correlation: Amount
+    input_repetition: Amount
+    minimum_test_samples: Count
+    overlap_s: Amount
+    clock_tick_s: Amount
+    cpu_time_excess: Amount
+    least_cpu_share: Amount
+    equal_durations_share: Amount
+    latency_factor: Amount
+    joules_tolerance: Amount
+    linear_joules_tolerance: Amount
+    idle_tolerance: Amount
 
 
 @dataclass(frozen=True)
-class Edition:
+class _Sections:
+    """What stands in the file."""
+
+    name: str
+    date: str
+    plan: MeasuringRules
+    thresholds: Thresholds
+    grading: Grading
+
+
+@dataclass(frozen=True)
+class Edition(_Sections):
     """All constants of measuring and grading.
 
     Attributes:
@@ -84,11 +93,6 @@ class Edition:
         constants: the same constants as plain values, as the file holds them.
     """
 
-    name: str
-    date: str
-    plan: MeasuringRules
-    thresholds: Thresholds
-    grading: Grading
     digest: str
     constants: Mapping[str, Any] = field(repr=False, compare=False)
 
@@ -123,35 +127,16 @@ def parse_edition(content: bytes, name: str) -> Edition:
         CertificateError: it is not YAML, a constant is missing, unknown or of the wrong type, or the name differs.
     """
     try:
-        values = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise CertificateError(f"Edition {name} is not readable YAML: {error}") from error
-    _require_keys(name, values, {"name", "date", "plan", "thresholds", "grading"})
-    edition = Edition(
-        name=_typed(name, "name", "str", values["name"]),
-        date=_typed(name, "date", "str", values["date"]),
-        plan=_section(name, MeasuringRules, values["plan"], edition=name),
-        thresholds=_section(name, Thresholds, values["thresholds"]),
-        grading=_section(name, Grading, values["grading"]),
-        digest=hashlib.sha256(content).hexdigest(),
-        constants=MappingProxyType(values),
-    )
+        document = parse_document(content, f"Edition {name}")
+        plan = document.values.get("plan")
+        named = {"plan": {**plan, "edition": name}} if isinstance(plan, dict) else {}
+        sections = validated(_Sections, {**document.values, **named}, "the edition", document.place)
+    except UsageError as error:
+        raise CertificateError(str(error)) from error
+    digest = hashlib.sha256(content).hexdigest()
+    edition = Edition(**vars(sections), digest=digest, constants=MappingProxyType(document.values))
     _check(edition, name)
     return edition
-
-
-def _section(name: str, kind: type[Section], values: Any, **given: str) -> Section:
-    """One section, with exactly the constants of its class."""
-    kinds = {f.name: str(f.type) for f in fields(kind) if f.name not in given}  # type: ignore[arg-type]
-    _require_keys(name, values, set(kinds))
-    return kind(**given, **{key: _typed(name, key, kinds[key], value) for key, value in values.items()})
-
-
-def _require_keys(name: str, values: Any, keys: set[str]) -> None:
-    if not isinstance(values, dict):
-        raise CertificateError(f"Edition {name} should be a mapping of constants, found {type(values).__name__}.")
-    if differing := sorted(set(values) ^ keys, key=str):
-        raise CertificateError(f"Edition {name}: constant '{differing[0]}' is missing or unknown.")
 
 
 def _files() -> dict[str, bytes]:
@@ -163,31 +148,12 @@ def _files() -> dict[str, bytes]:
     }
 
 
-def _typed(edition: str, key: str, kind: str, value: Any) -> Any:
-    if kind == "str" and isinstance(value, str):
-        return value
-    if kind == "int" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if kind == "float" and _is_number(value):
-        return float(value)
-    if kind.startswith("Mapping") and isinstance(value, dict) and all(map(_is_number, value.values())):
-        return MappingProxyType({str(item): float(number) for item, number in value.items()})
-    if kind.startswith("tuple") and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise CertificateError(f"Edition {edition}: constant '{key}' should be {kind}, found {value!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
 def _check(edition: Edition, name: str) -> None:
     grading = edition.grading
     lowest = list(grading.letters.values())
     wrong = {
         f"its name is '{edition.name}'": edition.name != name,
-        "confidence must lie between 0 and 1": not 0 < edition.plan.confidence < 1,
-        "assumed_autocorrelation must lie below 1": edition.plan.assumed_autocorrelation >= 1,
+        "Unknown key of plan of the edition 'edition'": "edition" in edition.constants["plan"],
         "letters must fall in score": not lowest or lowest != sorted(set(lowest), reverse=True),
         "best_modelled_letter must be one of the letters": edition.grading.best_modelled_letter
         not in edition.grading.letters,

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rfc8785
@@ -63,6 +65,29 @@ def test_evidence_is_refused_with_the_field_when_a_record_is_malformed(
 ) -> None:
     with pytest.raises(CertificateError, match=found):
         parse_evidence(_altered(evidence, kind, **change))
+
+
+def _fields(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, value in values.items():
+        yield (name,)
+        if name in ("workload", "meter", "models", "baseline", "candidate"):
+            yield from ((name, *inner) for inner in _fields(value))
+
+
+def test_evidence_is_refused_when_any_field_is_left_out(evidence: Evidence) -> None:
+    lines = evidence_bytes(evidence).splitlines()
+    first = {json.loads(line)["kind"]: line for line in reversed(lines)}
+    assert len(first) == 5
+    for kind, line in first.items():
+        for *parents, name in _fields(json.loads(line)):
+            values = part = json.loads(line)
+            for parent in parents:
+                part = part[parent]
+            del part[name]
+            short = rfc8785.dumps(values)
+            content = short if kind == "header" else lines[0] + b"\n" + short
+            with pytest.raises(CertificateError, match="line [12]"):
+                parse_evidence(content + b"\n")
 
 
 def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) -> None:

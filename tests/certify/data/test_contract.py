@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,40 +51,71 @@ def test_yaml_gives_every_field_when_it_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("height:", "hight:", r"line 4: 'hight'; did you mean 'height'"),
-        ("colour:", "color:", r"line 7: 'color'; did you mean 'colour'"),
-        ("reading: probabilities\n", "", "lacks reading;"),
-        ("width: 224\n", "width: 224\nwidth: 225\n", "line 6: key 'width' stands there twice"),
-        ("layout: NHWC", "layout: NWHC", "line 6: layout should be one of NCHW, NHWC, found 'NWHC'"),
-        ("layout: NHWC", "layout: [NHWC]", "layout should be one of"),
-        ("height: 224", "height: 224.5", "height should be a number of pixels"),
-        ("height: 224", "height: 0", "height should be a number of pixels"),
-        ("height: 224", "height: true", "height should be a number of pixels"),
-        ("height: 224", "height: 99999", "height should be a number of pixels"),
-        ("scale: 1", "scale: 0", "scale should be a number above 0"),
-        ("scale: 1", "scale: .nan", "scale should be a number above 0"),
-        ("scale: 1", "scale: '1'", "scale should be a number above 0"),
-        ("scale: 1", f"scale: 0x{'f' * 300}", "scale should be a number above 0"),
-        ("scale: 1", f"scale: 0x{'f' * 6000}", "found a number of thousands of digits"),
-        ("mean: [127, 127, 127]", f"mean: [127, 0x{'f' * 6000}, 127]", "found a number of thousands of digits"),
-        ("layout: NHWC", f"layout: 0x{'f' * 6000}", "found a number of thousands of digits"),
-        ("resize: 256", f"kind: 0x{'f' * 6000}", "kind should be a name"),
-        ("resize: 256", "kind: [image]", "kind should be a name"),
+        ("height:", "hight:", "line 4: Unknown key of the contract 'hight'; did you mean 'height'"),
+        ("colour:", "color:", "line 7: Unknown key of the contract 'color'; did you mean 'colour'"),
+        ("reading: probabilities\n", "", "the contract lacks the key 'reading'"),
+        ("width: 224\n", "width: 224\nwidth: 225\n", "line 6: the key 'width' stands twice"),
+        ("layout: NHWC", "layout: NWHC", "line 6: layout of the contract should be 'NCHW' or 'NHWC', found 'NWHC'"),
+        ("layout: NHWC", "layout: [NHWC]", r"layout of the contract should be .*, found \['NHWC'\]"),
+        ("height: 224", "height: 224.5", "line 4: height of the contract should be a valid integer, found 224.5"),
+        ("height: 224", "height: 0", "height of the contract should be greater than or equal to 1, found 0"),
+        ("height: 224", "height: true", "height of the contract should be a valid integer, found True"),
+        ("height: 224", "height: 99999", "height of the contract should be less than or equal to 8192, found 99999"),
+        ("scale: 1", "scale: 0", "scale of the contract should be greater than 0, found 0"),
+        ("scale: 1", "scale: .nan", "line 8: scale should be a finite number, found .nan"),
+        ("scale: 1", "scale: '1'", "scale of the contract should be a valid number, found '1'"),
+        ("scale: 1", f"scale: 0x{'f' * 300}", "line 8: scale: a whole number has to lie within"),
+        ("scale: 1", f"scale: 0x{'f' * 6000}", "line 8: scale: a whole number has to lie within"),
+        ("mean: [127, 127, 127]", f"mean: [127, 0x{'f' * 6000}, 127]", "line 9: mean.1: a whole number has to"),
+        ("layout: NHWC", f"layout: 0x{'f' * 6000}", "layout: a whole number has to lie within"),
+        ("resize: 256", f"kind: 0x{'f' * 6000}", "kind: a whole number has to lie within"),
+        ("resize: 256", "kind: [image]", "line 11: Unknown kind of contract"),
         ("mean: [127, 127, 127]", "mean: [127]", "line 9: mean has 1 values and colour RGB has 3"),
-        ("mean: [127, 127, 127]", "mean: 127", "mean should be a list of numbers"),
-        ("mean: [127, 127, 127]", "mean: [127, [1], 127]", "found something nested"),
-        ("mean: [127, 127, 127]", "mean: {a: 1}", "found something nested"),
-        ("std: [128, 128, 128]", "std: [128, 0, 128]", "std should be a list of numbers above 0"),
-        ("resize: 256", "resize: big", "resize should be 'exact', null"),
-        ("resize: 256", "resize: false", "resize should be 'exact', null"),
-        ("class_map: [0, 217]", "class_map: [0, 0]", "two different output columns"),
-        ("class_map: [0, 217]", "class_map: [0]", "two different output columns"),
-        ("class_map: [0, 217]", "class_map: [0, -1]", "output columns, counted from 0"),
-        ("input_name: images", "input_name:", "line 2: input_name should be a name"),
-        ("input_name: images", "input_name: !!python/object:os.system {}", "nested"),
-        ("input_name: images", "input_name: !!python/name:os.system ''", "not valid YAML"),
-        ("input_name: images", "input_name: [", "not valid YAML"),
-        ("height: 224", "height: 2020-99-99", "not valid YAML"),
+        ("mean: [127, 127, 127]", "mean: 127", "mean of the contract should be a list, found 127"),
+        (
+            "mean: [127, 127, 127]",
+            "mean: [127, [1], 127]",
+            r"mean.1 of the contract should be a valid number, found \[1\]",
+        ),
+        ("mean: [127, 127, 127]", "mean: {a: 1}", "mean of the contract should be a list, found {'a': 1}"),
+        (
+            "std: [128, 128, 128]",
+            "std: [128, 0, 128]",
+            "line 10: std.1 of the contract should be greater than 0, found 0",
+        ),
+        ("resize: 256", "resize: big", "resize of the contract should be a valid integer or 'exact', found 'big'"),
+        ("resize: 256", "resize: false", "resize of the contract should be a valid integer or 'exact', found False"),
+        (
+            "class_map: [0, 217]",
+            "class_map: [0, 0]",
+            r"line 15: class_map should be different output columns, found \[0, 0\]",
+        ),
+        (
+            "class_map: [0, 217]",
+            "class_map: [0]",
+            r"class_map of the contract: list should have at least 2 items, not 1, found \[0\]",
+        ),
+        (
+            "class_map: [0, 217]",
+            "class_map: [0, -1]",
+            "class_map.1 of the contract should be greater than or equal to 0, found -1",
+        ),
+        (
+            "input_name: images",
+            "input_name:",
+            "line 2: input_name of the contract should be a valid string, found None",
+        ),
+        ("input_name: images", "input_name: ''", "at least 1 character"),
+        ("input_name: images", "input_name: &a images", "line 2: anchors and aliases are not allowed"),
+        ("scale: 1", "scale: 1e400", "line 8: scale should be a finite number"),
+        ("input_name: images", "input_name: !!python/object:os.system {}", "line 2: tags such as"),
+        ("input_name: images", "input_name: !!python/name:os.system ''", "line 2: tags such as"),
+        ("input_name: images", "input_name: [", "line 4: not valid YAML"),
+        (
+            "height: 224",
+            "height: 2020-99-99",
+            "line 4: height should be text in quotes, a number, .*, found 2020-99-99",
+        ),
     ],
 )
 def test_yaml_is_refused_with_file_and_reason_when_a_line_is_wrong(
@@ -112,10 +144,24 @@ def test_yaml_is_refused_when_the_file_can_not_be_read(tmp_path: Path) -> None:
 
 def test_fields_say_what_was_found_when_built_in_python(tmp_path: Path) -> None:
     contract = Preprocess.from_yaml(written(tmp_path, GOOD))
-    with pytest.raises(UsageError, match="preprocessing contract: crop should be one of center, none, found 'middle'"):
+    with pytest.raises(
+        UsageError, match="preprocessing contract: crop of the contract should be 'center' or 'none', found 'middle'"
+    ):
         dataclasses.replace(contract, crop="middle")
+    for wrong in ({"scale": float("nan")}, {"mean": (float("inf"),) * 3}, {"height": True}, {"width": object()}):
+        with pytest.raises(UsageError, match="preprocessing contract: "):
+            dataclasses.replace(contract, **wrong)
     with pytest.raises(UsageError, match="'colur'; did you mean 'colour'"):
         Preprocess.from_json({**contract.to_json(), "colur": "RGB"})
+
+
+def test_fields_are_plain_numbers_when_built_from_those_of_numpy(tmp_path: Path) -> None:
+    contract = Preprocess.from_yaml(written(tmp_path, GOOD))
+    numbers = {"height": np.int64(8), "scale": np.float32(2), "class_map": tuple(np.arange(2))}
+    assert type(dataclasses.replace(contract, **numbers).height) is int
+    assert dataclasses.replace(contract, **numbers).to_json() == {
+        **contract.to_json(), "height": 8, "scale": 2.0, "class_map": [0, 1]
+    }  # fmt: skip
 
 
 @given(st.binary(max_size=200))

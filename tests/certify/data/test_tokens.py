@@ -68,13 +68,17 @@ def test_yaml_gives_a_contract_of_tokens_when_it_says_so(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("kind: tokens", "kind: token", r"line 1: 'token'; did you mean 'tokens'"),
-        ("vocabulary:", "vocabular:", r"line 6: 'vocabular'; did you mean 'vocabulary'"),
-        ("length: 8\n", "", "lacks length;"),
-        ("length: 8", "length: 0", "line 5: length should be a number from 1 to 65536, found 0"),
+        ("kind: tokens", "kind: token", "line 1: Unknown kind of contract 'token'; did you mean 'tokens'"),
+        ("vocabulary:", "vocabular:", "line 6: Unknown key of the contract 'vocabular'; did you mean 'vocabulary'"),
+        ("length: 8\n", "", "the contract lacks the key 'length'"),
+        ("length: 8", "length: 0", "line 5: length of the contract should be greater than or equal to 1, found 0"),
         ("pad_id: 3", "pad_id: 100", "line 7: pad_id 100 lies outside the vocabulary of 100"),
         ("attention_mask: mask", "attention_mask: ids", "two inputs have one name"),
-        ("reading: logits", "reading: logits\ndtype: float32", "dtype should be one of int64, int32"),
+        (
+            "reading: logits",
+            "reading: logits\ndtype: float32",
+            "dtype of the contract should be 'int64' or 'int32', found 'float32'",
+        ),
         ("reading: logits", "reading: logits\ntokenizer: abc", "tokenizer should be null or 64 hexadecimal digits"),
         ("reading: logits", "reading: logits\nheight: 3", "unknown key"),
     ],

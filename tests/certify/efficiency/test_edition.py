@@ -70,9 +70,9 @@ def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"confidence": None}, "confidence"),
+        ({"confidence": None}, "line .*: plan.confidence of the edition should be a valid number, found None"),
         ({"confidence": "high"}, "confidence"),
-        ({"confidence": 1.5}, "between 0 and 1"),
+        ({"confidence": 1.5}, "plan.confidence of the edition should be less than 1, found 1.5"),
         ({"minimum_blocks": 10.5}, "minimum_blocks"),
         ({"minimum_blocks": True}, "minimum_blocks"),
         ({"minimum_blocks": -1}, "minimum_blocks"),
@@ -81,10 +81,15 @@ def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
         ({"best_modelled_letter": "Z"}, "best_modelled_letter"),
         ({"may_be_unknown": "all"}, "may_be_unknown"),
         ({"window_s": {"nvml": 5.0}}, "default"),
-        ({"assumed_autocorrelation": 1.0}, "below 1"),
+        ({"assumed_autocorrelation": 1.0}, "should be less than 1"),
         ({"name": "2027"}, "its name is '2027'"),
         ({"surprise": 1}, "surprise"),
-        ({"plan": {"surprise": 1}}, "missing or unknown"),
+        ({"plan": {"surprise": 1}}, "Unknown key of plan of the edition 'surprise'"),
+        (
+            {"plan": {**yaml.safe_load(CONTENT)["plan"], "edition": "2026"}},
+            "Unknown key of plan of the edition 'edition'",
+        ),
+        ({"null_time_s": float("inf")}, "null_time_s should be a finite number"),
         ({"plan": [1]}, "should be a mapping"),
     ],
 )

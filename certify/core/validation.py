@@ -1,0 +1,108 @@
+"""Plain values, as JSON and YAML hold them, checked strictly against the fields of a type."""
+
+from __future__ import annotations
+
+import functools
+import json
+import numbers
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
+from certify.core.text import clean
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+T = TypeVar("T")
+Path = tuple[int | str, ...]
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+WANTED = "Input should be "
+SHOWN = 60
+
+
+def validated(kind: Callable[..., T], values: object, what: str, place: Callable[..., str]) -> T:
+    """Check values; no key may be unknown or missing, and no value is converted, but for whole numbers to floats.
+
+    Args:
+        kind: a dataclass, a pydantic model or a ``TypedDict``; bounds stand in ``Annotated`` types.
+        values: what JSON can hold.
+        what: what the values are of, named in the error.
+        place: where the value under these keys stands, such as ``file.yaml, line 3``; begins the error.
+
+    Raises:
+        UsageError: a value is not allowed, or a key is missing or unknown (the nearest is named).
+    """
+    from pydantic import ValidationError  # 0.1 s, which commands that read no values need not wait for
+
+    try:
+        written = json.dumps(values, default=_plain)
+        checked: T = _adapter(kind).validate_json(written, strict=True, extra="forbid")
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        first = next((each for each in errors if each["type"] in UNKNOWN), errors[0])
+        path = _path(values, first["loc"])
+        same = [each for each in errors if _path(values, each["loc"]) == path]
+        raise UsageError(f"{place(*path)}: {clean(_sentence(kind, what, path, first, same))}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{place()}: {what} holds what JSON can't hold: {clean(error)}.") from error
+    return checked
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _plain(value: object) -> int | float:
+    """NumPy's numbers as Python's."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"found a value of type {type(value).__name__}")
+
+
+def _path(values: Any, steps: Path) -> Path:
+    """The steps that lead to a value; pydantic adds the members of unions and the keys that are missing."""
+    for depth, step in enumerate(steps):
+        try:
+            values = values[step]
+        except (KeyError, IndexError, TypeError):
+            return steps[:depth]
+    return steps
+
+
+def _sentence(kind: Any, what: str, path: Path, first: ErrorDetails, same: Iterable[ErrorDetails]) -> str:
+    if first["type"] in UNKNOWN:
+        return str(unknown_name(f"key of {_named(path[:-1], what)}", str(path[-1]), _known(kind, path[:-1])))
+    if first["type"] == "missing":
+        return f"{_named(path, what)} lacks the key '{first['loc'][-1]}'; add it."
+    sentence, told, found = _named(path, what), first["msg"].removeprefix("Value error, "), repr(first["input"])
+    if told.startswith(WANTED):
+        wanted = " or ".join(dict.fromkeys(each["msg"].removeprefix(WANTED) for each in same))
+        sentence += " should be " + wanted.replace("an object", "a mapping").replace("valid array", "list")
+    else:
+        sentence += f": {told[:1].lower()}{told[1:]}".replace(" after validation", "").replace(": tuple ", ": list ")
+        if isinstance(first["input"], dict):
+            return f"{sentence}."
+    return f"{sentence}, found {found[:SHOWN]}{'...' if len(found) > SHOWN else ''}."
+
+
+def _named(path: Path, what: str) -> str:
+    return f"{'.'.join(map(str, path))} of {what}" if path else what
+
+
+def _known(kind: Any, parents: Path) -> dict[str, Any]:
+    """The keys that may stand under others."""
+    schema = _adapter(kind).json_schema()
+    names: dict[str, Any] = schema.get("properties", {})
+    for step in parents:
+        if step in names and (inner := re.search(r"#/\$defs/([^\"]+)", json.dumps(names[step]))):
+            names = schema["$defs"][inner[1]]["properties"]
+    return names

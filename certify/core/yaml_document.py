@@ -1,0 +1,144 @@
+"""YAML files of plain values, strictly: nothing aliased, tagged or doubled, and each value knows its line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from certify.core.errors import UsageError
+from certify.core.text import clean
+
+MAX_DEPTH = 8
+PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
+LARGEST_INTEGER = 2**53 - 1
+"""Beyond it canonical JSON can't hold a whole number (RFC 8785)."""
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+"""Numbers such as 1e-3, which YAML 1.1 reads as text."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A mapping read from YAML.
+
+    Attributes:
+        name: of the file.
+        values: text, numbers, booleans, None, lists and mappings of these.
+        lines: line of each value's key, or of a list's item, by the keys that lead to it, from 1.
+    """
+
+    name: str
+    values: dict[str, Any]
+    lines: Mapping[tuple[int | str, ...], int]
+
+    def place(self, *keys: int | str) -> str:
+        """File and line of a value, or of what it would stand in."""
+        while keys not in self.lines:
+            keys = keys[:-1]
+        return f"{self.name}, line {self.lines[keys]}"
+
+
+def read_document(path: Path, max_bytes: int) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        UsageError: the file can't be read, is too large, or is refused by :func:`parse_document`.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read ({error.strerror}).") from error
+    if len(content) > max_bytes:
+        raise UsageError(f"{path}: is larger than {max_bytes // 1024} KiB, the most that is read of such a file.")
+    return parse_document(content, str(path))
+
+
+def parse_document(content: bytes | str, name: str) -> Document:
+    """Parse one YAML document that holds a mapping.
+
+    Args:
+        content: text, or bytes in UTF-8 or UTF-16.
+        name: of the file, for errors.
+
+    Raises:
+        UsageError: it is not valid YAML, not a mapping, has a key twice, or holds anything but plain values.
+    """
+    try:
+        loader = _Loader(content)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise _Refused(node, "there should be a mapping, one 'key: value' a line")
+        return Document(name, loader.plain(node, ()), loader.lines)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        invalid = "" if isinstance(error, _Refused) else "not valid YAML: "
+        raise UsageError(f"{name}, line {line}: {invalid}{clean(error.problem)}.") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise UsageError(f"{name}: not valid YAML: {clean(error)}.") from error
+
+
+class _Refused(yaml.MarkedYAMLError):
+    """YAML that is valid and means more than plain values."""
+
+    def __init__(self, place: Any, problem: str) -> None:
+        super().__init__(problem=problem, problem_mark=getattr(place, "start_mark", None))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads nodes and makes values of them, with the line of each."""
+
+    def __init__(self, content: bytes | str) -> None:
+        super().__init__(content)
+        self.depth = 0
+        self.lines: dict[tuple[int | str, ...], int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        nests = isinstance(event, yaml.CollectionStartEvent)
+        if getattr(event, "anchor", None):
+            raise _Refused(event, "anchors and aliases are not allowed")
+        if tag := getattr(event, "tag", None):
+            raise _Refused(event, f"tags such as '{tag}' are not allowed")
+        self.depth += nests
+        if self.depth > MAX_DEPTH:
+            raise _Refused(event, f"nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= nests
+        return node
+
+    def plain(self, node: yaml.Node, keys: tuple[int | str, ...]) -> Any:
+        """The value of a node that these keys lead to."""
+        self.lines.setdefault(keys, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*keys, place)) for place, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, ".".join(map(str, keys)))
+        values: dict[str, Any] = {}
+        for key_node, value in node.value:
+            key = str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _Refused(key_node, "a key should be text")
+            if key in values:
+                raise _Refused(key_node, f"the key '{key}' stands twice; keep one")
+            inner = (*keys, key)
+            self.lines[inner] = key_node.start_mark.line + 1
+            values[key] = self.plain(value, inner)
+        return values
+
+    def scalar(self, node: yaml.ScalarNode, name: str) -> Any:
+        """Text, a number, a boolean or None."""
+        if node.tag not in PLAIN_TAGS:
+            raise _Refused(node, f"{name} should be text in quotes, a number, true, false or null, found {node.value}")
+        number = node.style is None and EXPONENT.fullmatch(node.value)
+        value: Any = float(node.value) if number else self.construct_object(node)
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise _Refused(node, f"{name}: a whole number has to lie within {LARGEST_INTEGER} on either side of 0")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _Refused(node, f"{name} should be a finite number, found {node.value}")
+        return value
