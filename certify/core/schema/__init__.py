@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from certify.core.errors import CertificateError
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
+    from collections.abc import Sequence
+
+    from jsonschema_rs import Draft202012Validator
 
 SCHEMAS = ("countersignature-1", "handover-1", "lineage-1", "revocation-1", "statement-1", "trust-store-1")
 _SHARED = "common-1"
@@ -42,21 +44,26 @@ def validate(instance: Any, name: str, package: str = __name__) -> None:
     Raises:
         CertificateError: names the first field that offends (by its path) and what is wrong with it.
     """
-    errors = _validator(name, package).iter_errors(instance)
-    first = next(iter(errors), None)
+    try:
+        first = next(iter(_validator(name, package).iter_errors(instance)), None)
+    except ValueError as error:  # values nested too deep, or numbers too large
+        raise CertificateError(f"{name}: cannot be checked against the schema: {error}.") from error
     if first is None:
         return
-    while first.context:  # of several alternatives, report the one that came closest
-        first = max(first.context, key=lambda error: len(error.absolute_path))
+    while branches := [error for branch in getattr(first.kind, "context", ()) for error in branch]:
+        first = max(branches, key=lambda error: len(error.instance_path))  # the alternative that came closest
     message = first.message if len(first.message) <= _MAX_SHOWN * 2 else f"{first.message[:_MAX_SHOWN]}..."
-    raise CertificateError(f"{name}: {first.json_path} does not fit the schema: {message}")
+    raise CertificateError(f"{name}: {_json_path(first.instance_path)} does not fit the schema: {message}")
+
+
+def _json_path(keys: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 @functools.cache
-def _validator(name: str, package: str) -> Validator:
-    from jsonschema import Draft202012Validator  # here, as it costs more to import than the rest of the package
-    from referencing import Registry, Resource
+def _validator(name: str, package: str) -> Draft202012Validator:
+    import jsonschema_rs  # here, as most commands check nothing
 
     shared = load_schema(_SHARED)
-    registry: Registry[Any] = Registry().with_resource(shared["$id"], Resource.from_contents(shared))
-    return Draft202012Validator(load_schema(name, package), registry=registry)
+    registry = jsonschema_rs.Registry([(shared["$id"], shared)])
+    return jsonschema_rs.Draft202012Validator(load_schema(name, package), registry=registry)
