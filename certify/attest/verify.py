@@ -97,12 +97,15 @@ def verify(
 def _verify_statement(model: ModelFile, file: Path, folders: Sequence[Path], store: TrustStore) -> Verification:
     """Verify a statement beside the model, by its own records."""
     try:
+        if not file.is_file():
+            raise CertificateError(f"{file} is not a regular file.")
         content = read_certificate(file)
     except LeanmarkError as error:
         return Verification(model.path, (Finding("statement", "fail", str(error)),), None, name=file.stem)
     found = _verify(model, content, [], [records_path(file)], folders, store)
-    if found.certificate is not None and found.certificate.assessment.name != file.stem:
-        sentence = f"{file.name} holds a statement of {found.certificate.assessment.name}."
+    assessment = None if found.certificate is None else found.certificate.assessment
+    if assessment is not None and (assessment.sealed or assessment.name != file.stem):
+        sentence = f"{file.name} holds a statement of {assessment.name}, which does not belong there."
         found = replace(found, checks=(*found.checks, Finding("statement_name", "fail", sentence)))
     return replace(found, name=file.stem)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import certify
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.keys import SigningKey, store_key
+from certify.attest.keys import SigningKey, new_key, store_key
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
 from certify.model_file.subject import subject_digests
@@ -271,3 +272,54 @@ def test_state_refuses_when_the_records_are_about_another_file(model: Path, key:
     with pytest.raises(CertificateError, match="not the file"):
         certify.state(model, "steadiness", source, edition="2026", signer=key)
     assert not (model.parent / "statements").exists()
+
+
+@pytest.mark.parametrize("how", ["pipe", "device", "folder", "text", "huge"])
+def test_verify_fails_without_waiting_when_a_statement_is_no_file_of_its_kind(
+    model: Path, key: SigningKey, how: str
+) -> None:
+    path = model.parent / "statements" / "steadiness.json"
+    path.parent.mkdir()
+    makers: dict[str, Callable[[], object]] = {
+        "pipe": lambda: os.mkfifo(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "folder": path.mkdir,
+        "text": lambda: path.write_text("{"),
+        "huge": lambda: path.write_bytes(b" " * (64 << 20)),
+    }
+    makers[how]()
+    found = certify.verify(model, trust=[key.public])
+    assert found.exit_code == 1 and "steadiness." in found.verdict
+
+
+@pytest.mark.parametrize("name", ["other", "efficiency"])
+def test_verify_fails_when_a_statement_lies_under_another_name(
+    model: Path, key: SigningKey, state: State, name: str
+) -> None:
+    statement = state()
+    if name == "efficiency":
+        (statement.parent / "efficiency.json").write_bytes((model.parent / "certificate.json").read_bytes())
+    else:
+        statement.rename(statement.with_name("other.json"))
+    failed = {check.name for check in certify.verify(model, trust=[key.public]).failed}
+    assert f"{name}.statement_name" in failed
+
+
+def test_verify_refuses_when_there_are_more_statements_than_anybody_reads(model: Path) -> None:
+    folder = model.parent / "statements"
+    folder.mkdir()
+    for number in range(65):
+        (folder / f"{number}.json").write_text("{}")
+    with pytest.raises(CertificateError, match="65 statements"):
+        certify.verify(model)
+
+
+def test_verify_exits_with_4_when_a_stranger_signed_a_statement(model: Path, key: SigningKey, tmp_path: Path) -> None:
+    from steadiness import Steadiness, records
+
+    source = tmp_path / "records.jsonl"
+    source.write_bytes(Steadiness().dump(records(subject_digests(model))))
+    certify.state(model, "steadiness", source, edition="2026", signer=new_key())
+    found = certify.verify(model, trust=[key.public])
+    assert found.valid and found.exit_code == 4
+    assert run(key, "gate", model).exit_code == run(key, "audit", model).exit_code == 4
