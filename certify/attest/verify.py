@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from certify.assessments.assessment import Surroundings
+from certify.assessments.assessment import NOT_DERIVABLE, Surroundings
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
 from certify.attest.checks_records import check_derivation, find_evidence, load_edition, read_records
@@ -82,12 +82,12 @@ def verify(
         files = statement_files(folders) if certificate is None else []
         content, located = _locate(model, None if certificate is None else Path(certificate), bool(files))
         others = [_verify_statement(model, file, folders, store) for file in files]
-        if content is None and not located:
-            return replace(others[0], others=tuple(others[1:]))
-        main = _verify(
-            model, content, [*located, *stated], places, folders, store,
-            [read for other in others for read in other.certificates],
-        )  # fmt: skip
+        if content is None and not located:  # only further statements: the first of them stands for the whole
+            main = others.pop(0)
+            main = replace(main, checks=(*main.checks, *stated))
+        else:
+            further = [read for other in others for read in other.certificates]
+            main = _verify(model, content, [*located, *stated], places, folders, store, further)
     if main.certificate is not None:
         checks, signatures = check_identity(main.certificate, folders, identity, issuer)
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
@@ -165,7 +165,10 @@ def _check_files(
         read.predicate, read.subject_name, read.subject_digest, model if intact else None, records, folders,
         store.meters,
     )  # fmt: skip
-    yield from read.assessment.checks(around)
+    try:
+        yield from read.assessment.checks(around)
+    except NOT_DERIVABLE as error:
+        yield Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}")
     yield check_lineage(read, beside(LINEAGE_NAME, folders))
     yield check_companions(read, folders)
     if read.assessment.sealed:

@@ -250,6 +250,19 @@ def test_statement_alone_is_verified_when_the_model_has_no_certificate(
     assert run(key, "audit", bare).exit_code == 0
     assert run(key, "gate", bare, "--require", "steadiness").exit_code == 0
     assert run(key, "gate", bare, "--at-least", "C").exit_code == 1
+    signed = certify.verify(bare, trust=[key.public], identity="somebody@example.org", issuer="https://example.org")
+    assert {check.name for check in signed.failed} == {"identity"}
+
+
+def test_verify_names_the_assessment_when_its_own_checks_end_in_an_error(
+    model: Path, key: SigningKey, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from steadiness import Steadiness
+
+    state()
+    monkeypatch.setattr(Steadiness, "checks", lambda self, around: iter([around.predicate["no such field"]]))
+    failed = {check.name: check for check in certify.verify(model, trust=[key.public]).failed}
+    assert "no such field" in failed["steadiness.own_checks"].sentence
 
 
 @pytest.mark.parametrize(
