@@ -17,7 +17,7 @@ import rfc8785
 
 from certify.core.errors import MeasureError, ModelError
 from certify.core.evidence import Window
-from certify.measure.client import OPEN_TIMEOUT_S, Worker
+from certify.measure.client import OPEN_TIMEOUT_S, WindowResult, Worker
 from certify.measure.host import Host, around, cpu_since, process_cpu_s
 from certify.measure.meters.base import Meter, Usage
 
@@ -65,19 +65,26 @@ def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> 
         ModelError: the model's output is not finite.
     """
     target_s = window_s * WARM_UP_SHARE
-    inferences, expected_s = 1, OPEN_TIMEOUT_S
+    # The first inference alone may outlast the target: a GPU then loads its kernels and tries algorithms out (1.4 s or
+    # more, where every further one took 3 ms). It tells nothing of the speed.
+    inferences, expected_s = 1, _finite(worker, 1, OPEN_TIMEOUT_S).duration_s
     while True:
-        result = worker.window(inferences, expected_s)
-        if not result.finite:
-            raise ModelError(f"The {worker.arm} ({worker.model}) gives NaN or infinity on test samples; it is broken.")
+        result = _finite(worker, inferences, expected_s)
         inference_s = result.duration_s / inferences
         if result.duration_s >= target_s:
             break
-        # The first inferences are slow, so the number grows by steps instead of being trusted at once.
+        # The next inferences are slow too, so the number grows by steps instead of being trusted at once.
         inferences = max(inferences + 1, min(8 * inferences, math.ceil(1.1 * target_s / inference_s)))
         expected_s = inferences * inference_s
     wanted = math.ceil(window_s / inference_s)
     return Running(worker, threads, inference_s, max(1, min(wanted, math.floor(longest_s / inference_s))))
+
+
+def _finite(worker: Worker, inferences: int, expected_s: float) -> WindowResult:
+    result = worker.window(inferences, expected_s)
+    if not result.finite:
+        raise ModelError(f"The {worker.arm} ({worker.model}) gives NaN or infinity on test samples; it is broken.")
+    return result
 
 
 def window_line(window: Window) -> bytes:

@@ -13,7 +13,7 @@ from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.measure import windows
 from certify.measure.client import WindowResult
 from certify.measure.host import Host
-from certify.measure.windows import Recorder, Running, window_line
+from certify.measure.windows import Recorder, Running, warm_up, window_line
 
 
 class _Worker:
@@ -23,6 +23,21 @@ class _Worker:
 
     def window(self, inferences: int, expected_s: float) -> WindowResult:
         return WindowResult(1.0, 0.9, True)
+
+
+class _Timed:
+    """Says that its first inference took ``first_s``, and every further one ``each_s``."""
+
+    arm, model = "candidate", Path("net.pt2")
+
+    def __init__(self, first_s: float, each_s: float) -> None:
+        self.first_s, self.each_s = first_s, each_s
+        self.asked: list[int] = []
+
+    def window(self, inferences: int, expected_s: float) -> WindowResult:
+        duration_s = inferences * self.each_s + (0.0 if self.asked else self.first_s - self.each_s)
+        self.asked.append(inferences)
+        return WindowResult(duration_s, duration_s, True)
 
 
 @pytest.fixture
@@ -66,3 +81,18 @@ def test_memory_stays_flat_when_there_are_thousands_of_windows(recorder: Recorde
         tracemalloc.stop()
     assert after - before < 20_000  # bytes; a kept window takes about 1,500
     assert sum(1 for _ in recorder.windows()) == 2200
+
+
+@pytest.mark.parametrize("first_s", [0.003, 1.0, 1.5, 9.0])
+def test_windows_are_sized_by_later_inferences_when_the_first_is_slow(first_s: float) -> None:
+    worker = _Timed(first_s, each_s=0.003)
+    running = warm_up(worker, 1, window_s=2.85, longest_s=60.0)  # type: ignore[arg-type]
+    assert running.inferences == 950
+    assert running.inference_s == pytest.approx(0.003)
+
+
+def test_warming_takes_two_inferences_when_each_fills_a_window() -> None:
+    worker = _Timed(first_s=20.0, each_s=16.0)
+    running = warm_up(worker, 1, window_s=5.0, longest_s=60.0)  # type: ignore[arg-type]
+    assert worker.asked == [1, 1]
+    assert (running.inferences, running.inference_s) == (1, 16.0)
