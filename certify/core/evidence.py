@@ -6,6 +6,7 @@ Whoever holds them can compute the profile and the grade again without the model
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rfc8785
+
+from certify.core.windows import Run, Window
 
 ARMS = ("baseline", "candidate")
 """The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
@@ -141,42 +144,6 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Window:
-    """k inferences in one go, the unit of replication.
-
-    Attributes:
-        run: ``settings``, ``null``, ``main`` or ``yardstick``.
-        attempt: 0, or 1 for the one retry of a null run.
-        block: number of the block inside its run and attempt, from 0.
-        position: place inside the block, 0 to 3.
-        arm: which model ran.
-        threads: intra-op threads of its session.
-        inferences: k; each inference is ``workload.batch`` samples.
-        start_s: seconds since measuring began, monotonic clock.
-        duration_s: wall time of the k inferences.
-        cpu_s: CPU time that the worker process spent in them.
-        energy_j: gross joules by the meter, null where there is none.
-        reading: the meter's raw values before and after, by name.
-        host: what happened around it, by name: ``steal_share``, ``throttled_s``, ``foreign_cpu_share``,
-            ``idle_workers_cpu_s``, ``temperature_c``, ``thermal_throttles``; null where it can't be read.
-    """
-
-    run: str
-    attempt: int
-    block: int
-    position: int
-    arm: str
-    threads: int
-    inferences: int
-    start_s: float
-    duration_s: float
-    cpu_s: float
-    energy_j: float | None
-    reading: Mapping[str, float] = field(default_factory=dict)
-    host: Mapping[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Latencies:
     """Wall times of single inferences of the fixed pass (500 calls or 20 s, whichever is first), in seconds."""
 
@@ -226,6 +193,17 @@ class Evidence:
     latencies: tuple[Latencies, ...]
     predictions: tuple[Prediction, ...]
     observations: tuple[Observation, ...]
+
+    def run(self, name: str) -> Run:
+        """All windows of the run of a name; without any where it was not made."""
+        return self._runs.get(name, Run())
+
+    @functools.cached_property
+    def _runs(self) -> dict[str, Run]:
+        by_name: dict[str, list[Window]] = {}
+        for window in self.windows:
+            by_name.setdefault(window.run, []).append(window)
+        return {name: Run(tuple(windows)) for name, windows in by_name.items()}
 
     def observation(self, name: str) -> Mapping[str, Any] | None:
         """Values recorded under a name, or None where nothing was."""

@@ -25,10 +25,10 @@ from certify.core.evidence import (
     ModelFacts,
     Observation,
     Prediction,
-    Window,
     Workload,
 )
 from certify.core.files import write_bytes
+from certify.core.windows import Window
 
 EVIDENCE_VERSION = 1
 MAX_LINE_BYTES = 16 * 1024 * 1024

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from certify.core.evidence import ALONE, Evidence, Observation, Window
+from certify.core.evidence import ALONE, Evidence, Observation
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress
 from certify.core.statistics.ratio import block_logs
+from certify.core.windows import Window
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
 from certify.measure import observe, runs
@@ -106,4 +107,4 @@ def _main_run(bench: Bench, workers: Workers) -> None:
     def run(number: int) -> Iterator[Window]:
         return runs.run_block(bench, workers, order, "main", 0, number)
 
-    runs.staged(bench, WINDOWS_A_BLOCK, run, lambda: block_logs(bench.recorder.of("main"), bench.quantity))
+    runs.staged(bench, WINDOWS_A_BLOCK, run, lambda: block_logs(bench.recorder.run("main"), bench.quantity))

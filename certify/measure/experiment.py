@@ -176,7 +176,7 @@ def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: 
         Observation("outputs", {arm: {"finite": True, "width": width} for arm, width in widths.items()}),
         *finish_observations(finished),
         observe.interfaces(both, widths, plan.batch),
-        *observe.power_check(bench.recorder.of("main")),
+        *observe.power_check(bench.recorder.run("main").windows),
     )
     latencies = tuple(found.latencies for found in finished.values())
     predictions = pair(dataset, predicted[ARMS[0]], predicted[ARMS[1]])

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from certify.core.evidence import Observation, Window
+from certify.core.evidence import Observation
+from certify.core.windows import Window
 from certify.data.dataset import Dataset, overlap
 from certify.measure import runtimes
 from certify.measure.client import Worker

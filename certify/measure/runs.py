@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import ARMS, Window
+from certify.core.evidence import ARMS
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress
 from certify.core.statistics.batch_means import Series
@@ -21,9 +21,9 @@ from certify.core.statistics.ratio import (
     block_log_ratios,
     duration_per_inference,
     energy_per_inference,
-    last_attempt,
     ratio_estimate,
 )
+from certify.core.windows import Window
 from certify.measure import schedule, yardstick
 from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.client import Worker
@@ -155,8 +155,7 @@ def null_attempt(bench: Bench, baseline: Arm, blocks: int, attempt: int) -> Esti
         for number in range(count):
             for _ in run_block(bench, workers, next(order), "null", attempt, number):
                 task.advance()
-    windows = last_attempt(bench.recorder.of("null"), "null")
-    ratios = block_log_ratios(windows, bench.quantity, candidate=AGAIN)
+    ratios = block_log_ratios(bench.recorder.run("null").last, bench.quantity, candidate=AGAIN)
     return ratio_estimate(ratios, bench.rules, EvidenceLevel.DIRECT)
 
 
@@ -167,7 +166,7 @@ def main_run(bench: Bench, workers: Workers) -> None:
     def run(number: int) -> Iterator[Window]:
         return run_block(bench, workers, next(order), "main", 0, number)
 
-    staged(bench, WINDOWS_A_BLOCK, run, lambda: block_log_ratios(bench.recorder.of("main"), bench.quantity))
+    staged(bench, WINDOWS_A_BLOCK, run, lambda: block_log_ratios(bench.recorder.run("main"), bench.quantity))
 
 
 def staged(

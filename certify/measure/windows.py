@@ -16,7 +16,7 @@ from pathlib import Path
 import rfc8785
 
 from certify.core.errors import MeasureError, ModelError
-from certify.core.evidence import Window
+from certify.core.windows import Run, Window
 from certify.measure.client import OPEN_TIMEOUT_S, Worker
 from certify.measure.host import Host, around, cpu_since, process_cpu_s
 from certify.measure.meters.base import Meter, Usage
@@ -154,9 +154,9 @@ class Recorder:
                 del fields["kind"]
                 yield Window(**fields)
 
-    def of(self, run: str) -> Iterator[Window]:
+    def run(self, name: str) -> Run:
         """The windows of one run so far."""
-        return (window for window in self.windows() if window.run == run)
+        return Run(tuple(window for window in self.windows() if window.run == name))
 
 
 def _cpu(pids: Iterable[int]) -> dict[int, float | None]:

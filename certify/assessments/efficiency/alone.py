@@ -6,7 +6,6 @@ pairs, tell what this machine could tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +23,7 @@ from certify.assessments.efficiency.known_meters import counted_level
 from certify.assessments.efficiency.profile import Profile
 from certify.assessments.efficiency.size import size_estimates
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import ALONE, Evidence, Window
+from certify.core.evidence import ALONE, Evidence
 from certify.core.finding import Finding
 from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.proportions import wilson_interval
@@ -38,6 +37,7 @@ from certify.core.statistics.ratio import (
     quotient_estimate,
     ratio_estimate,
 )
+from certify.core.windows import Run
 
 GUARDS_ALONE = (
     "counter_moved",
@@ -70,7 +70,7 @@ def derive_alone(evidence: Evidence, edition: Edition) -> Profile:
         CertificateError: a record holds a value that can't have been observed.
     """
     check_windows(evidence.windows)
-    main = [window for window in evidence.windows if window.run == "main"]
+    main = evidence.run("main")
     found = {**_costs(evidence, main, edition), **_smallest_difference(evidence, main, edition)}
     found |= {**latency_estimates(evidence, edition), **_accuracy(evidence, edition), **size_estimates(evidence)}
     guards = (GUARDS[name](evidence, edition) for name in GUARDS_ALONE)
@@ -78,7 +78,7 @@ def derive_alone(evidence: Evidence, edition: Edition) -> Profile:
     return Profile(found, tuple(results))
 
 
-def _costs(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str, Estimate]:
+def _costs(evidence: Evidence, main: Run, edition: Edition) -> dict[str, Estimate]:
     meter = evidence.header.meter
     found: dict[str, Estimate | None] = {}
     seconds = _interval(main, duration_per_inference, edition)
@@ -90,27 +90,27 @@ def _costs(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str
         level, method = counted_level(meter), MEAN_METHOD + own_accuracy(meter)
         joules = _interval(main, energy_per_inference, edition)
         found[f"energy_j_{ALONE}"] = mean_estimate(joules, "J", method, level, lowest=0.0)
-        yardstick = _yardstick(evidence.windows, edition)
+        yardstick = _yardstick(evidence.run("yardstick"), edition)
         if joules is not None and yardstick is not None:
             multiple = quotient_estimate(joules, yardstick, edition.plan.confidence, level)
             found[f"energy_yardstick_{ALONE}"] = multiple
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 
-def _interval(main: list[Window], quantity: Quantity, edition: Edition) -> MeanInterval | None:
+def _interval(main: Run, quantity: Quantity, edition: Edition) -> MeanInterval | None:
     means = block_means(main, quantity)
     return None if means is None or len(means) < 2 else mean_interval(means, edition.plan, edition.plan.pilot_blocks)
 
 
-def _yardstick(windows: Iterable[Window], edition: Edition) -> MeanInterval | None:
-    values = [energy_per_inference(window) for window in windows if window.run == "yardstick"]
+def _yardstick(run: Run, edition: Edition) -> MeanInterval | None:
+    values = [energy_per_inference(window) for window in run.windows]
     known = [value for value in values if value is not None]
     if len(known) < 2 or len(known) < len(values):
         return None
     return mean_interval(np.array(known, dtype=np.float64), edition.plan)
 
 
-def _smallest_difference(evidence: Evidence, main: list[Window], edition: Edition) -> dict[str, Estimate]:
+def _smallest_difference(evidence: Evidence, main: Run, edition: Edition) -> dict[str, Estimate]:
     """Half-width of the interval that a model compared with itself in these blocks would have had."""
     meter = evidence.header.meter
     logs = block_logs(main, duration_per_inference if meter is None else energy_per_inference)

@@ -11,7 +11,7 @@ from certify.assessments.efficiency.guards.result import number
 from certify.assessments.efficiency.known_meters import counted_level
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import ARMS, Evidence, MeterFacts, Window
+from certify.core.evidence import ARMS, Evidence, MeterFacts
 from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.core.statistics.ratio import (
@@ -21,10 +21,10 @@ from certify.core.statistics.ratio import (
     duration_per_inference,
     energy_log_ratios,
     energy_per_inference,
-    last_attempt,
     quotient_estimate,
     ratio_estimate,
 )
+from certify.core.windows import Window
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 MEAN_METHOD = "mean of block means, batch-means t interval"
@@ -57,7 +57,7 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         method = "half-width of the null run's interval"
         found["smallest_detectable_saving"] = replace(Estimate.exact(half_width, "1", method), n=null.n, evidence=level)
     own = own_accuracy(meter)
-    main = last_attempt(evidence.windows, "main")
+    main = evidence.run("main").last
     for arm in ARMS:
         interval = arm_interval(main, arm, energy_per_inference, edition.plan)
         found[f"energy_j_{arm}"] = mean_estimate(interval, "J", MEAN_METHOD + own, level, lowest=0.0)
@@ -89,7 +89,7 @@ def _net_of_idle(meter: MeterFacts) -> Quantity | None:
 
 def _yardstick(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     """Energy of each arm as a multiple of the yardstick's, both per inference."""
-    windows = [window for window in evidence.windows if window.run == "yardstick"]
+    windows = evidence.run("yardstick").windows
     values = [window.energy_j / window.inferences for window in windows if window.energy_j is not None]
     meter = evidence.header.meter
     if meter is None or len(values) < 2 or len(values) < len(windows):
@@ -97,7 +97,7 @@ def _yardstick(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     yardstick = mean_interval(np.array(values, dtype=np.float64), edition.plan)
     estimates = {}
     for arm in ARMS:
-        interval = arm_interval(last_attempt(evidence.windows, "main"), arm, energy_per_inference, edition.plan)
+        interval = arm_interval(evidence.run("main").last, arm, energy_per_inference, edition.plan)
         if interval is None:
             continue
         estimate = quotient_estimate(interval, yardstick, edition.plan.confidence, counted_level(meter))
@@ -107,7 +107,7 @@ def _yardstick(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
 
 
 def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    main = last_attempt(evidence.windows, "main")
+    main = evidence.run("main").last
     estimates = {}
     log_ratios = block_log_ratios(main, duration_per_inference)
     ratio = ratio_estimate(log_ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)

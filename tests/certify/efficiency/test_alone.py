@@ -10,8 +10,9 @@ import pytest
 
 from certify.assessments.efficiency.alone import GUARDS_ALONE, derive_alone
 from certify.assessments.efficiency.edition import Edition
-from certify.core.evidence import ALONE, Evidence, Observation, Window
+from certify.core.evidence import ALONE, Evidence, Observation
 from certify.core.statistics.ratio import block_logs, energy_per_inference
+from certify.core.windows import Run, Window
 
 Maker = Callable[..., Evidence]
 
@@ -81,9 +82,9 @@ def test_accuracy_is_missing_when_nothing_was_scored(make_evidence: Maker, editi
 
 def test_logs_are_none_when_a_window_was_not_read(make_evidence: Maker) -> None:
     windows: list[Window] = list(_alone(make_evidence).windows)
-    assert block_logs(windows, energy_per_inference) is not None
+    assert block_logs(Run(tuple(windows)), energy_per_inference) is not None
     windows[3] = replace(windows[3], energy_j=0.0)
     windows[2] = replace(windows[2], energy_j=0.0)
-    assert block_logs(windows, energy_per_inference) is None
+    assert block_logs(Run(tuple(windows)), energy_per_inference) is None
     windows[3] = replace(windows[3], energy_j=None)
-    assert block_logs(windows, energy_per_inference) is None
+    assert block_logs(Run(tuple(windows)), energy_per_inference) is None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, number, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
+from certify.core.windows import Window
 
 
 def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
@@ -70,6 +72,6 @@ def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
-def windows_too_short(windows: list[Window], edition: Edition, meter: str | None) -> int:
+def windows_too_short(windows: Iterable[Window], edition: Edition, meter: str | None) -> int:
     """How many windows are shorter than the meter can resolve."""
     return sum(window.duration_s < edition.plan.shortest_window_seconds(meter) for window in windows)

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
 from certify.core.statistics.ratio import LARGEST
+from certify.core.windows import Window
 
 Outcome = Literal["pass", "fail", "unknown"]
 
@@ -32,11 +33,6 @@ def check(holds: bool, sentence: str, meaning: str) -> Answer:
 def unknown(sentence: str) -> Answer:
     """Nothing that the guard could judge was recorded."""
     return Answer("unknown", f"{sentence}.")
-
-
-def main_windows(evidence: Evidence) -> list[Window]:
-    """Windows of the main run."""
-    return [window for window in evidence.windows if window.run == "main"]
 
 
 def host_values(windows: Iterable[Window], name: str) -> list[float] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from certify.assessments.efficiency.known_meters import fault, joules_from_readings
-from certify.core.evidence import Window
+from certify.core.windows import Window
 from certify.measure.meters import METERS
 from certify.measure.meters.base import Reading, Usage
 
