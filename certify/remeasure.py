@@ -64,11 +64,8 @@ def remeasure(
     if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     return measure(
-        baseline,
-        path,
+        ((baseline, stored_contract(baseline) or contract), (path, contract)),
         dataset,
-        stored_contract(baseline) or contract,
-        contract,
         plan,
         load_edition(certificate.measuring_edition).plan,
         baseline_origin=predicate["baseline"]["origin"],

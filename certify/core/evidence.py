@@ -19,9 +19,8 @@ import rfc8785
 from certify.core.windows import Run, Window
 
 ARMS = ("baseline", "candidate")
-"""The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
-ALONE = "candidate"
-"""The arm of a model alone, so that its estimates have the same names as in a comparison."""
+"""The two models that are compared; a model that is measured alone is the candidate, so that its figures have the same
+names. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Header:
             is graded, top-1 where it is absent).
         workload: see Workload.
         meter: see MeterFacts; null where no energy figure could be had at any level.
-        models: facts by arm (``baseline``, ``candidate``).
+        models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.
         time_limit_s: limit that was set on the main run.
         wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
     """
@@ -186,7 +185,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was observed in one measurement of one pair of models."""
+    """Everything that was observed in one measurement of a pair of models, or of one alone."""
 
     header: Header
     windows: tuple[Window, ...]
@@ -194,16 +193,26 @@ class Evidence:
     predictions: tuple[Prediction, ...]
     observations: tuple[Observation, ...]
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The models that were measured, the baseline first."""
+        return tuple(arm for arm in ARMS if arm in self.header.models)
+
+    @property
+    def compares(self) -> bool:
+        """Whether a model was compared with another, and not measured alone."""
+        return len(self.arms) > 1
+
     def run(self, name: str) -> Run:
         """All windows of the run of a name; without any where it was not made."""
-        return self._runs.get(name, Run())
+        return self._runs.get(name, Run(()))
 
     @functools.cached_property
     def _runs(self) -> dict[str, Run]:
         by_name: dict[str, list[Window]] = {}
         for window in self.windows:
             by_name.setdefault(window.run, []).append(window)
-        return {name: Run(tuple(windows)) for name, windows in by_name.items()}
+        return {name: Run(tuple(windows), len(self.arms)) for name, windows in by_name.items()}
 
     def observation(self, name: str) -> Mapping[str, Any] | None:
         """Values recorded under a name, or None where nothing was."""

@@ -15,7 +15,7 @@ class Window:
         run: ``settings``, ``null``, ``main`` or ``yardstick``.
         attempt: 0, or 1 for the one retry of a null run.
         block: number of the block inside its run and attempt, from 0.
-        position: place inside the block, 0 to 3.
+        position: place inside the block, from 0.
         arm: which model ran.
         threads: intra-op threads of its session.
         inferences: k; each inference is ``workload.batch`` samples.
@@ -50,12 +50,11 @@ class Block:
     number: int
     windows: tuple[Window, ...]
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether it is an ABBA of two arms: positions 0 to 3, the outer two of one arm, the inner two of another."""
-        arms = [window.arm for window in self.windows]
+    def is_complete(self, arms: int) -> bool:
+        """Whether each of so many arms ran twice, the second time in reverse order: AA, ABBA, ABCCBA."""
+        names = [window.arm for window in self.windows]
         positions = [window.position for window in self.windows]
-        return positions == [0, 1, 2, 3] and arms[0] == arms[3] and arms[1] == arms[2] and arms[0] != arms[1]
+        return positions == list(range(2 * arms)) and names == names[::-1] and len(set(names)) == arms
 
     def of(self, arm: str) -> list[Window]:
         """The windows of one arm."""
@@ -64,9 +63,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Run:
-    """The windows of one run, grouped once for everybody who asks."""
+    """The windows of one run, grouped once for everybody who asks.
 
-    windows: tuple[Window, ...] = ()
+    Attributes:
+        windows: in the order in which they were recorded.
+        models: how many arms take turns in its blocks.
+    """
+
+    windows: tuple[Window, ...]
+    models: int = 2
 
     @property
     def attempts(self) -> int:
@@ -78,7 +83,7 @@ class Run:
         """Its last attempt alone."""
         last = self.attempts - 1
         kept = tuple(window for window in self.windows if window.attempt == last)
-        return self if len(kept) == len(self.windows) else Run(kept)
+        return self if len(kept) == len(self.windows) else Run(kept, self.models)
 
     @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -94,7 +99,7 @@ class Run:
     @functools.cached_property
     def complete(self) -> tuple[Block, ...]:
         """Its complete blocks."""
-        return tuple(block for block in self.blocks if block.is_complete)
+        return tuple(block for block in self.blocks if block.is_complete(self.models))
 
     @functools.cached_property
     def arms(self) -> tuple[str, ...]:

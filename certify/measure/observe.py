@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.inputs import InputStatistics
 from certify.measure.model_under_test import Subject, session_settings
+from certify.measure.predictions import Predicted
 from certify.measure.runtimes.base import NodeRun, Runtime
 from certify.model_file.model_file import ModelFile, open_model
 from certify.model_file.onnx_graph.fusion import Quantization
@@ -131,6 +132,13 @@ def _graph_outputs(path: Path) -> int:
 def data(dataset: Dataset) -> list[Observation]:
     """Samples that stand in two parts of the data (None where a part is not there), and the names of the classes."""
     return [Observation("overlap", dict(overlap(dataset))), Observation("classes", {"names": list(dataset.classes)})]
+
+
+def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
+    """How many test samples a model alone got right; nothing where they were not scored."""
+    for found in predicted.values():
+        correct = int((found.top1 == dataset.test.labels).sum())
+        yield Observation("scored", {"correct": correct, "samples": len(dataset.test)})
 
 
 def power_check(windows: Iterable[Window]) -> list[Observation]:

@@ -154,9 +154,9 @@ class Recorder:
                 del fields["kind"]
                 yield Window(**fields)
 
-    def run(self, name: str) -> Run:
-        """The windows of one run so far."""
-        return Run(tuple(window for window in self.windows() if window.run == name))
+    def run(self, name: str, models: int = 2) -> Run:
+        """The windows of one run so far, in whose blocks so many models take turns."""
+        return Run(tuple(window for window in self.windows() if window.run == name), models)
 
 
 def _cpu(pids: Iterable[int]) -> dict[int, float | None]:

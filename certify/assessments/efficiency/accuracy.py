@@ -39,7 +39,9 @@ Values = npt.NDArray[np.float64]
 
 
 def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """Accuracy, agreement and loss, with intervals, and what the classes lost; empty without predictions.
+    """Accuracy, agreement and loss, with intervals, and what the classes lost; empty where nothing was scored.
+
+    Of a model alone, which has no predictions to be paired, there is its accuracy.
 
     ``samples_needed`` is there where the loss observed is below the edition's stated margin, but too few samples were
     scored to show it.
@@ -47,6 +49,9 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
     Raises:
         CertificateError: a metric other than top-1 is declared and a sample has no score by it, or the other way round.
     """
+    scored = evidence.observation("scored")
+    if not evidence.compares and scored is not None:
+        return {f"accuracy_{evidence.arms[0]}": _proportion(scored["correct"], scored["samples"], edition)}
     labels = evidence.labels()
     n = len(labels)
     if n == 0:

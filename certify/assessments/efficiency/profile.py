@@ -20,11 +20,11 @@ from certify.core.statistics.ratio import check_windows
 
 @dataclass(frozen=True)
 class Profile:
-    """What was found out about one pair of models.
+    """What was found out about a pair of models, or one alone.
 
     Attributes:
         estimates: by name; a figure that could not be had is absent, never 0.
-        guards: outcome and sentence of every guard.
+        guards: outcome and sentence of every guard that was asked.
     """
 
     estimates: Mapping[str, Estimate]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from certify.assessments.efficiency.guards.result import number
 from certify.core.estimate import Estimate
-from certify.core.evidence import ARMS, Evidence
+from certify.core.evidence import Evidence
 
 
 def size_estimates(evidence: Evidence) -> dict[str, Estimate]:
     """Counts of the models and their ratios candidate / baseline; what was not counted in full is left out."""
-    models = evidence.header.models
     memory = evidence.observation("peak_memory") or {}
     estimates: dict[str, Estimate] = {}
-    for arm in (arm for arm in ARMS if arm in models):
-        facts = models[arm]
+    for arm in evidence.arms:
+        facts = evidence.header.models[arm]
         if facts.counted_share == 1:  # a part of the multiply-adds would pass for all of them
             estimates[f"macs_{arm}"] = Estimate.exact(facts.macs, "1", "counted from the graph, one sample")
             if facts.bytes_moved is not None:

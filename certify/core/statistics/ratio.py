@@ -114,39 +114,22 @@ def energy_log_ratios(evidence: Evidence, run: str) -> Series | None:
     return block_log_ratios(evidence.run(run).last, candidate=other)
 
 
-def arm_interval(run: Run, arm: str, quantity: Quantity, rules: MeasuringRules) -> MeanInterval | None:
-    """Mean of a quantity per inference of one arm, from the means of its complete blocks.
-
-    Returns:
-        None with fewer than two complete blocks, or where a window of theirs has no quantity.
-    """
+def arm_means(run: Run, arm: str, quantity: Quantity) -> Series | None:
+    """Mean of a quantity per inference of one arm in each complete block, (blocks,); None where a window has none."""
     means = []
     for block in run.complete:
         values = [quantity(window) for window in block.of(arm)]
-        if not values:
-            continue
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return None
-        means.append(sum(known) / len(known))
-    return mean_interval(np.array(means, dtype=np.float64), rules) if len(means) >= 2 else None
-
-
-def block_means(run: Run, quantity: Quantity) -> Series | None:
-    """Mean of a quantity per inference in each block, (blocks,); None where a window has none."""
-    means = []
-    for block in run.blocks:
-        values = [quantity(window) for window in block.windows]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None
-        means.append(sum(known) / len(known))
+        if known:
+            means.append(sum(known) / len(known))
     return np.array(means, dtype=np.float64)
 
 
-def block_logs(run: Run, quantity: Quantity) -> Series | None:
-    """Logarithms of :func:`block_means`, (blocks,); None where one is not above 0."""
-    means = block_means(run, quantity)
+def arm_logs(run: Run, arm: str, quantity: Quantity) -> Series | None:
+    """Logarithms of :func:`arm_means`, (blocks,); None where one is not above 0."""
+    means = arm_means(run, arm, quantity)
     return None if means is None or not np.all(means > 0) else np.log(means)
 
 

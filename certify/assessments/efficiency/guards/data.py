@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, by_arm, check, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, by_arm, check, comparing, number, percent, unknown
 from certify.core.evidence import Evidence
 from certify.core.statistics.proportions import wilson_interval
 
 
+@comparing
 def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
     """No test sample was seen in training, calibration or validation."""
     observed = evidence.observation("overlap") or {}
@@ -53,6 +54,7 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     """Neither model gave NaN or infinity."""
     observed = by_arm(evidence, "outputs")
@@ -68,6 +70,7 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline is surely better than always naming the commonest class."""
     if not evidence.predictions:
@@ -84,6 +87,7 @@ def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     """The whole test set was scored, and it holds enough different samples."""
     n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})

@@ -6,6 +6,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import (
     Answer,
     check,
+    comparing,
     host_values,
     mapping,
     mean,
@@ -81,6 +82,7 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
     """Each arm ran in a process of its own, and the one that waited did not spin."""
     pids = mapping(evidence.observation("workers"), "pids")

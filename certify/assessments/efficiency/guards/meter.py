@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, number, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
 from certify.core.evidence import Evidence
 from certify.core.windows import Window
@@ -57,6 +57,7 @@ def _steps_back(windows: list[Window], zone: str, unit: str) -> int:
     return sum(later < earlier for earlier, later in itertools.pairwise(values))
 
 
+@comparing
 def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
     """The energy counter and the integrated power of the same stretch tell the same."""
     observed = evidence.observation("power_check") or {}

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, by_arm, check, number, percent, sequence, unknown
+from certify.assessments.efficiency.guards.result import (
+    Answer,
+    by_arm,
+    check,
+    comparing,
+    number,
+    percent,
+    sequence,
+    unknown,
+)
 from certify.core.evidence import ARMS, Evidence
 
 
+@comparing
 def quantization_fused(evidence: Evidence, edition: Edition) -> Answer:
     """Operators meant to run quantized do so in the optimised graph, in both models."""
     observed = by_arm(evidence, "quantization")
@@ -28,6 +38,7 @@ def quantization_fused(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
     """Channels that were pruned are gone, not filled with zeros, and the baseline was not padded with such."""
     observed = by_arm(evidence, "zero_channels")
@@ -49,6 +60,7 @@ def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def one_device(evidence: Evidence, edition: Edition) -> Answer:
     """Both models ran on the provider that was asked for, and on no other."""
     observed = by_arm(evidence, "sessions")
@@ -66,6 +78,7 @@ def one_device(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def same_task(evidence: Evidence, edition: Edition) -> Answer:
     """Both models take the same input and give as many outputs; doing less is no compression.
 

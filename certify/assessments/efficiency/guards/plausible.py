@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, mean, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, number, percent, unknown
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence
@@ -108,6 +108,7 @@ def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]
         yield arm, share, max(0.0, 1 - mean(taken))
 
 
+@comparing
 def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
     """Single inferences take about as long as those of the windows."""
     told, holds = [], True

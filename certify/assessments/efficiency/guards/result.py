@@ -24,6 +24,15 @@ class Answer(NamedTuple):
 
 Guard = Callable[[Evidence, Edition], Answer]
 
+COMPARING: set[Guard] = set()
+"""Guards over a comparison, each marked where it is written."""
+
+
+def comparing(guard: Guard) -> Guard:
+    """Mark a guard over a comparison of two models, which is not asked where one was measured alone."""
+    COMPARING.add(guard)
+    return guard
+
 
 def check(holds: bool, sentence: str, meaning: str) -> Answer:
     """Pass with what was found, or fail with what was found and what it means."""

@@ -10,6 +10,7 @@ from certify.assessments.efficiency.guards.result import (
     Answer,
     by_arm,
     check,
+    comparing,
     mean,
     number,
     percent,
@@ -30,6 +31,7 @@ from certify.core.statistics.ratio import (
 from certify.core.windows import Window
 
 
+@comparing
 def enough_windows(evidence: Evidence, edition: Edition) -> Answer:
     """The main run holds the blocks that the pilot fixed, none left out, each window long enough."""
     main, ratios = evidence.run("main"), energy_log_ratios(evidence, "main")
@@ -76,6 +78,7 @@ def _departure(ratios: Series | None, evidence: Evidence, edition: Edition) -> d
     }
 
 
+@comparing
 def null_holds(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline against itself gives 1, within the edition's tolerance."""
     ratio = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, EvidenceLevel.DIRECT)
@@ -94,6 +97,7 @@ def null_holds(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline was not made slower than it need be: graph optimisation on, the best runtime and threads found."""
     sessions, threads = by_arm(evidence, "sessions"), evidence.header.workload.threads
