@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.guards.result import number
 from certify.assessments.efficiency.known_meters import counted_level
 from certify.core.errors import CertificateError
@@ -27,7 +28,7 @@ from certify.core.statistics.ratio import (
 )
 from certify.core.windows import Window
 
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+QUANTILES = {Figures.latency_p50_s: 0.5, Figures.latency_p90_s: 0.9, Figures.latency_p99_s: 0.99}
 MEAN_METHOD = "mean of block means, batch-means t interval"
 NULL_METHOD = "half-width of the null run's interval"
 PAIRS_METHOD = "half-width of the ratio's interval between blocks that follow each other"
@@ -42,7 +43,7 @@ def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     energy = _energy(evidence, edition)
     return {
         **energy,
-        **_smallest_difference(energy.get("null_ratio"), evidence, edition),
+        **_smallest_difference(energy.get(Figures.null_ratio), evidence, edition),
         **_durations(evidence, edition),
         **_latencies(evidence, edition),
     }
@@ -56,17 +57,17 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     level = counted_level(meter)
     ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition.plan, level, edition.plan.pilot_blocks)
     null = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, level)
-    found: dict[str, Estimate | None] = {"energy_ratio": ratio, "null_ratio": null}
+    found: dict[str, Estimate | None] = {Figures.energy_ratio: ratio, Figures.null_ratio: null}
     own, net, yardstick = _own_accuracy(meter), _net_of_idle(meter), _yardstick(evidence, edition)
     for arm in evidence.arms:
         joules = _interval(evidence, arm, energy_per_inference, edition)
-        found[f"energy_j_{arm}"] = _mean(joules, "J", MEAN_METHOD + own, level, lowest=0.0)
+        found[Figures.energy_j(arm)] = _mean(joules, "J", MEAN_METHOD + own, level, lowest=0.0)
         if net is not None and evidence.compares:
             above_idle = _interval(evidence, arm, net, edition)
-            found[f"energy_net_j_{arm}"] = _mean(above_idle, "J", f"{MEAN_METHOD}, less idle power{own}", level)
+            found[Figures.energy_net_j(arm)] = _mean(above_idle, "J", f"{MEAN_METHOD}, less idle power{own}", level)
         if joules is not None and yardstick is not None:
             multiple = quotient_estimate(joules, yardstick, edition.plan.confidence, level)
-            found[f"energy_yardstick_{arm}"] = multiple
+            found[Figures.energy_yardstick(arm)] = multiple
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 
@@ -76,7 +77,7 @@ def _smallest_difference(null: Estimate | None, evidence: Evidence, edition: Edi
     if ratio is None:
         return {}
     half_width = Estimate.exact((ratio.high - ratio.low) / 2, "1", method)
-    return {"smallest_detectable_saving": replace(half_width, n=ratio.n, evidence=ratio.evidence)}
+    return {Figures.smallest_detectable_saving: replace(half_width, n=ratio.n, evidence=ratio.evidence)}
 
 
 def _between_blocks(evidence: Evidence, edition: Edition) -> Estimate | None:
@@ -133,7 +134,7 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     log_ratios = block_log_ratios(evidence.run("main").last, duration_per_inference)
     ratio = ratio_estimate(log_ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)
     if ratio is not None:
-        estimates["duration_ratio"] = ratio
+        estimates[Figures.duration_ratio] = ratio
     batch = evidence.header.workload.batch
     if batch < 1:
         raise CertificateError(f"Evidence: the workload's batch should be at least 1, found {batch}.")
@@ -142,8 +143,8 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         duration = _mean(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)
         if duration is None:
             continue
-        estimates[f"duration_s_{arm}"] = duration
-        estimates[f"throughput_per_s_{arm}"] = _throughput(duration, batch)
+        estimates[Figures.duration_s(arm)] = duration
+        estimates[Figures.throughput_per_s(arm)] = _throughput(duration, batch)
     return estimates
 
 
@@ -157,7 +158,7 @@ def _throughput(duration: Estimate, batch: int) -> Estimate:
 def _latencies(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     """Quantiles of the single inferences of each model."""
     return {
-        f"latency_{name}_s_{latencies.arm}": quantile_estimate(latencies.seconds, probability, edition.plan.confidence)
+        name(latencies.arm): quantile_estimate(latencies.seconds, probability, edition.plan.confidence)
         for latencies in evidence.latencies
         if latencies.arm in ARMS and latencies.seconds
         for name, probability in QUANTILES.items()

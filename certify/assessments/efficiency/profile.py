@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from certify.assessments.efficiency.accuracy import accuracy_estimates
+from certify.assessments.efficiency.classes import class_estimates, class_losses
 from certify.assessments.efficiency.cost import cost_estimates
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.guards import judge_guards
 from certify.assessments.efficiency.size import size_estimates
 from certify.core.errors import CertificateError
@@ -77,9 +79,11 @@ def derive(evidence: Evidence, edition: Edition) -> Profile:
         CertificateError: a record holds a value that can't have been observed.
     """
     check_windows(evidence.windows)
+    classes = class_losses(evidence, edition)
     estimates = {
         **cost_estimates(evidence, edition),
         **accuracy_estimates(evidence, edition),
+        **class_estimates(classes, edition),
         **size_estimates(evidence),
     }
-    return Profile(estimates, judge_guards(evidence, edition))
+    return Profile(Figures(estimates, classes), judge_guards(evidence, edition))
