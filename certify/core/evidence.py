@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
+from certify.core.observations import Kind, Observed, mapping
 from certify.core.windows import Run, Window
 
 ARMS = ("baseline", "candidate")
@@ -182,6 +183,11 @@ class Observation:
     name: str
     values: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, observed: Observed) -> Observation:
+        """Record an observation of a kind."""
+        return cls(observed.NAME, observed.values())
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -217,6 +223,20 @@ class Evidence:
     def observation(self, name: str) -> Mapping[str, Any] | None:
         """Values recorded under a name, or None where nothing was."""
         return next((o.values for o in self.observations if o.name == name), None)
+
+    def observed(self, kind: type[Kind]) -> Kind | None:
+        """The observation of a kind; None where nothing, or too little, was recorded.
+
+        Raises:
+            CertificateError: a recorded value is of the wrong type.
+        """
+        return kind.read(self.observation(kind.NAME) or {})
+
+    def observed_by_arm(self, kind: type[Kind]) -> tuple[Kind | None, ...] | None:
+        """The observations of a kind of both models, None for one that tells too little; None where one is absent."""
+        recorded = [mapping(self.observation(kind.NAME), arm) for arm in ARMS]
+        known = [values for values in recorded if values is not None]
+        return tuple(map(kind.read, known)) if len(known) == len(ARMS) else None
 
     def labels(self) -> npt.NDArray[np.int64]:
         """True classes, int64 (n,)."""

@@ -6,6 +6,9 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LARGEST = 1e30
+"""In seconds or joules: beyond it lies no measurement, and squares would overflow."""
+
 
 @dataclass(frozen=True)
 class Window:

@@ -123,7 +123,7 @@ def measure(
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found.workload, created, found.attempt, baseline_origin)
-    observations = (*settled.observations, *found.observations, observe.inputs(statistics))
+    observations = (*settled.observations, *found.observations, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
 

@@ -18,6 +18,7 @@ from certify.assessments.efficiency.margin import needed_samples
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
+from certify.core.observations import Scored
 from certify.core.statistics.means import mean_interval, mean_ratio_interval
 from certify.core.statistics.proportions import (
     Interval,
@@ -28,7 +29,7 @@ from certify.core.statistics.proportions import (
     ratio_interval,
     wilson_interval,
 )
-from certify.core.statistics.ratio import LARGEST
+from certify.core.windows import LARGEST
 
 TOP1 = "top1"
 WILSON = "Wilson score interval"
@@ -49,9 +50,8 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
     Raises:
         CertificateError: a metric other than top-1 is declared and a sample has no score by it, or the other way round.
     """
-    scored = evidence.observation("scored")
-    if not evidence.compares and scored is not None:
-        return {Figures.accuracy(evidence.arms[0]): _proportion(scored["correct"], scored["samples"], edition)}
+    if not evidence.compares and (scored := evidence.observed(Scored)) is not None:
+        return {Figures.accuracy(evidence.arms[0]): _proportion(int(scored.correct), int(scored.samples), edition)}
     labels = evidence.labels()
     n = len(labels)
     if n == 0:

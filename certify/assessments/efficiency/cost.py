@@ -8,11 +8,11 @@ import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
-from certify.assessments.efficiency.guards.result import number
 from certify.assessments.efficiency.known_meters import counted_level
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import ARMS, Evidence, MeterFacts
+from certify.core.observations import number
 from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.core.statistics.ratio import (

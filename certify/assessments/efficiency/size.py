@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from certify.assessments.efficiency.figures import Figures
-from certify.assessments.efficiency.guards.result import number
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
+from certify.core.observations import number
 
 RATIOS = {
     Figures.macs: Figures.macs_ratio,

@@ -17,14 +17,11 @@ from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import Evidence
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.statistics.batch_means import MeanInterval, Series, mean_interval, t_quantile
-from certify.core.windows import Run, Window
+from certify.core.windows import LARGEST, Run, Window
 
 Quantity = Callable[[Window], "float | None"]
 
 RATIO_METHOD = "paired log-ratio over ABBA/BAAB blocks, batch-means t interval"
-LARGEST = 1e30
-"""In seconds or joules: beyond it lies no measurement, and squares would overflow."""
-
 QUOTIENT_METHOD = "quotient of means, delta method on logarithms"
 
 

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import (
-    Answer,
-    check,
-    comparing,
-    host_values,
-    mapping,
-    mean,
-    percent,
-    unknown,
-)
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, host_values, mean, percent, unknown
 from certify.core.evidence import Evidence
+from certify.core.observations import mapping
 
 
 def no_throttling(evidence: Evidence, edition: Edition) -> Answer:

@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterable
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
 from certify.core.evidence import Evidence
+from certify.core.observations import PowerCheck, number
 from certify.core.windows import Window
 
 
@@ -60,14 +61,13 @@ def _steps_back(windows: list[Window], zone: str, unit: str) -> int:
 @comparing
 def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
     """The energy counter and the integrated power of the same stretch tell the same."""
-    observed = evidence.observation("power_check") or {}
-    counter, integrated = number(observed, "counter_j"), number(observed, "integrated_j")
-    if counter is None or integrated is None or integrated <= 0:
+    found = evidence.observed(PowerCheck)
+    if found is None or found.integrated_j <= 0:
         return unknown("Nothing but the meter itself was there to check it against")
-    difference = counter / integrated - 1
+    difference = found.counter_j / found.integrated_j - 1
     return check(
         abs(difference) <= edition.thresholds.power_tolerance,
-        f"The counter told {counter:.4g} J where integrated power told {integrated:.4g} J "
+        f"The counter told {found.counter_j:.4g} J where integrated power told {found.integrated_j:.4g} J "
         f"({100 * difference:+.3g} %; allowed {percent(edition.thresholds.power_tolerance)})",
         "one of the two is wrong",
     )

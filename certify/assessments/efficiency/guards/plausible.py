@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence
+from certify.core.observations import number
 from certify.core.windows import Window
 
 FEWEST_WINDOWS = 4

@@ -1,15 +1,13 @@
-"""What a guard returns, and how it reads recorded values."""
+"""What a guard is and what it returns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 from certify.assessments.efficiency.edition import Edition
-from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
-from certify.core.statistics.ratio import LARGEST
 from certify.core.windows import Window
 
 Outcome = Literal["pass", "fail", "unknown"]
@@ -55,51 +53,6 @@ def mean(values: Iterable[float]) -> float:
     """Arithmetic mean of at least one value."""
     items = list(values)
     return math.fsum(items) / len(items)
-
-
-def number(values: Mapping[str, Any], key: str) -> float | None:
-    """A recorded number; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
-    return float(value)
-
-
-def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
-    """A recorded mapping; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = None if values is None else values.get(key)
-    if value is not None and not isinstance(value, Mapping):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
-    return value
-
-
-def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
-    """A recorded list; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is not None and not isinstance(value, list | tuple):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
-    return None if value is None else list(value)
-
-
-def by_arm(evidence: Evidence, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """An observation's values of the baseline and of the candidate; None where either is absent."""
-    observed = evidence.observation(name)
-    baseline, candidate = mapping(observed, "baseline"), mapping(observed, "candidate")
-    return None if baseline is None or candidate is None else (baseline, candidate)
 
 
 def percent(share: float) -> str:

@@ -6,20 +6,12 @@ import math
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.meter import windows_too_short
-from certify.assessments.efficiency.guards.result import (
-    Answer,
-    by_arm,
-    check,
-    comparing,
-    mean,
-    number,
-    percent,
-    unknown,
-)
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
 from certify.assessments.efficiency.guards.runtime import runtime_fault
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import ARMS, Evidence
+from certify.core.observations import SessionFacts, number
 from certify.core.statistics.batch_means import Series
 from certify.core.statistics.blocks import blocks_needed
 from certify.core.statistics.ratio import (
@@ -100,18 +92,19 @@ def null_holds(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline was not made slower than it need be: graph optimisation on, the best runtime and threads found."""
-    sessions, threads = by_arm(evidence, "sessions"), evidence.header.workload.threads
+    sessions = [session for session in evidence.observed_by_arm(SessionFacts) or () if session is not None]
+    threads = evidence.header.workload.threads
     costs = _cost_by_threads(evidence.run("settings").of("baseline"))
-    if sessions is None or threads not in costs:
+    if len(sessions) < len(ARMS) or threads not in costs:
         return unknown("The baseline's settings were not recorded")
     if len(costs) == 1 and number(evidence.header.device, "processors_allowed") != 1:
         return unknown(f"The baseline was tried with {threads} threads only")
-    if any(session.get("graph_optimization") != "all" for session in sessions):
+    if any(session.graph_optimization != "all" for session in sessions):
         return Answer("fail", "Graph optimisation was off in a session: the baseline ran slower than it need.")
     if (fault := runtime_fault(evidence)) is not None:
         return Answer("fail", fault)
     chosen = dict(zip(ARMS, (threads, evidence.header.workload.candidate_threads), strict=True))
-    used = {(arm, number(session, "threads")) for arm, session in zip(ARMS, sessions, strict=True)}
+    used = {(arm, session.threads) for arm, session in zip(ARMS, sessions, strict=True)}
     used |= {(window.arm, window.threads) for window in evidence.run("main").windows}
     if used != set(chosen.items()):
         return Answer("fail", f"A session ran with another number of threads than the workload's {chosen}.")
