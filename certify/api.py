@@ -247,7 +247,8 @@ def _measure(
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
-    return measure(*normal, dataset, *contracts, plan, edition.plan, baseline_origin=origin, progress=progress)
+    models = tuple(zip(normal, contracts, strict=True))
+    return measure(models, dataset, plan, edition.plan, baseline_origin=origin, progress=progress)
 
 
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:

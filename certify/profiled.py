@@ -9,7 +9,8 @@ from typing import Any
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.assessments.profile import Profile
 from certify.core.estimate import Estimate
-from certify.core.evidence import ARMS, Evidence, Window
+from certify.core.evidence import ARMS, Evidence
+from certify.core.windows import Window
 from certify.present.charts.draw import standalone
 from certify.present.charts.workloads import Series, workloads
 
@@ -44,7 +45,7 @@ class WorkloadProfile:
 
     def windows(self, arm: str) -> list[Window]:
         """Windows of the main run of one model."""
-        return [window for window in self.evidence.windows if window.run == "main" and window.arm == arm]
+        return self.evidence.run("main").of(arm)
 
     @property
     def first_s(self) -> float:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from certify.assessments.efficiency.alone import derive_alone
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.profile import derive
 from certify.core.evidence import ARMS
@@ -17,8 +16,7 @@ from certify.core.files import write_bytes, write_text
 from certify.core.progress import Progress
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise
-from certify.measure.alone import measure_alone
-from certify.measure.experiment import measure
+from certify.measure.experiment import ALONE, measure
 from certify.measure.plan import Plan
 from certify.present.label import render
 from certify.profiled import Profiled, WorkloadProfile
@@ -46,10 +44,12 @@ def profile_workloads(
         progress: where to show how far it is.
     """
     found: list[WorkloadProfile] = []
+    edition = load_edition()
     dataset = load(data, seed=plans[0].seed, progress=progress)
     # What a model was trained on that others made is not known from how these data are split.
     dataset = replace(dataset, train=None, calibration=None, validation=None)
     names = [source.name for source in sources]
+    origin = ALONE if len(names) == 1 else f"{names[0]}, as given"
     with tempfile.TemporaryDirectory(prefix="leanmark-profile-") as folder:
         models = []
         for arm, source, contract in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
@@ -58,7 +58,10 @@ def profile_workloads(
             models.append((path, contract))
         for plan in plans:
             score = plan.runtime not in {earlier.runtime for earlier in plans[: len(found)]}
-            found.append(_workload(models, dataset, plan, f"{names[0]}, as given", score, progress))
+            evidence = measure(
+                models, dataset, plan, edition.plan, baseline_origin=origin, score=score, progress=progress
+            )
+            found.append(WorkloadProfile(derive(evidence, edition), evidence))
             if out is not None:
                 name = f"evidence-{found[-1].runtime}-batch{plan.batch}.jsonl"
                 write_evidence(found[-1].evidence, out / name)
@@ -68,21 +71,6 @@ def profile_workloads(
         write_picture(profiled, out / DRAWING)
         write_picture(profiled, out / PICTURE)
     return profiled
-
-
-def _workload(
-    models: Sequence[tuple[Path, Preprocess]], dataset: Dataset, plan: Plan, origin: str, score: bool,
-    progress: Progress,
-) -> WorkloadProfile:  # fmt: skip
-    edition = load_edition()
-    if len(models) == 1:
-        evidence = measure_alone(*models[0], dataset, plan, edition.plan, score=score, progress=progress)
-        return WorkloadProfile(derive_alone(evidence, edition), evidence)
-    (other, other_contract), (model, contract) = models
-    evidence = measure(
-        other, model, dataset, other_contract, contract, plan, edition.plan, baseline_origin=origin, progress=progress
-    )
-    return WorkloadProfile(derive(evidence, edition), evidence)
 
 
 def write_picture(profiled: Profiled, path: Path) -> None:

@@ -65,11 +65,8 @@ def remeasure(
     if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     return measure(
-        baseline,
-        path,
+        ((baseline, stored_contract(baseline) or contract), (path, contract)),
         dataset,
-        stored_contract(baseline) or contract,
-        contract,
         plan,
         load_edition(measuring_edition(predicate)).plan,
         baseline_origin=predicate["baseline"]["origin"],

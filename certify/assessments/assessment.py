@@ -163,4 +163,4 @@ def profile_of(assessment: Assessment, records: Any, edition: Any) -> Profile:
     Raises:
         CertificateError: a record holds a value that cannot have been observed.
     """
-    return Profile(dict(assessment.derive(records, edition)), assessment.findings(records, edition))
+    return Profile(assessment.derive(records, edition), assessment.findings(records, edition))

@@ -6,6 +6,7 @@ Whoever holds them can compute the profile and the grade again without the model
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
+from certify.core.observations import Kind, Observed, mapping
+from certify.core.windows import Run, Window
+
 ARMS = ("baseline", "candidate")
-"""The two models that are compared. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
-ALONE = "candidate"
-"""The arm of a model alone, so that its estimates have the same names as in a comparison."""
+"""The two models that are compared; a model that is measured alone is the candidate, so that its figures have the same
+names. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Header:
             is graded, top-1 where it is absent).
         workload: see Workload.
         meter: see MeterFacts; null where no energy figure could be had at any level.
-        models: facts by arm (``baseline``, ``candidate``).
+        models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.
         time_limit_s: limit that was set on the main run.
         wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
     """
@@ -138,42 +141,6 @@ class Header:
     models: Mapping[str, ModelFacts]
     time_limit_s: float
     wanted_half_width: float
-
-
-@dataclass(frozen=True)
-class Window:
-    """k inferences in one go, the unit of replication.
-
-    Attributes:
-        run: ``settings``, ``null``, ``main`` or ``yardstick``.
-        attempt: 0, or 1 for the one retry of a null run.
-        block: number of the block inside its run and attempt, from 0.
-        position: place inside the block, 0 to 3.
-        arm: which model ran.
-        threads: intra-op threads of its session.
-        inferences: k; each inference is ``workload.batch`` samples.
-        start_s: seconds since measuring began, monotonic clock.
-        duration_s: wall time of the k inferences.
-        cpu_s: CPU time that the worker process spent in them.
-        energy_j: gross joules by the meter, null where there is none.
-        reading: the meter's raw values before and after, by name.
-        host: what happened around it, by name: ``steal_share``, ``throttled_s``, ``foreign_cpu_share``,
-            ``idle_workers_cpu_s``, ``temperature_c``, ``thermal_throttles``; null where it can't be read.
-    """
-
-    run: str
-    attempt: int
-    block: int
-    position: int
-    arm: str
-    threads: int
-    inferences: int
-    start_s: float
-    duration_s: float
-    cpu_s: float
-    energy_j: float | None
-    reading: Mapping[str, float] = field(default_factory=dict)
-    host: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -216,10 +183,15 @@ class Observation:
     name: str
     values: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, observed: Observed) -> Observation:
+        """Record an observation of a kind."""
+        return cls(observed.NAME, observed.values())
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was observed in one measurement of one pair of models."""
+    """Everything that was observed in one measurement of a pair of models, or of one alone."""
 
     header: Header
     windows: tuple[Window, ...]
@@ -227,9 +199,44 @@ class Evidence:
     predictions: tuple[Prediction, ...]
     observations: tuple[Observation, ...]
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The models that were measured, the baseline first."""
+        return tuple(arm for arm in ARMS if arm in self.header.models)
+
+    @property
+    def compares(self) -> bool:
+        """Whether a model was compared with another, and not measured alone."""
+        return len(self.arms) > 1
+
+    def run(self, name: str) -> Run:
+        """All windows of the run of a name; without any where it was not made."""
+        return self._runs.get(name, Run(()))
+
+    @functools.cached_property
+    def _runs(self) -> dict[str, Run]:
+        by_name: dict[str, list[Window]] = {}
+        for window in self.windows:
+            by_name.setdefault(window.run, []).append(window)
+        return {name: Run(tuple(windows), len(self.arms)) for name, windows in by_name.items()}
+
     def observation(self, name: str) -> Mapping[str, Any] | None:
         """Values recorded under a name, or None where nothing was."""
         return next((o.values for o in self.observations if o.name == name), None)
+
+    def observed(self, kind: type[Kind]) -> Kind | None:
+        """The observation of a kind; None where nothing, or too little, was recorded.
+
+        Raises:
+            CertificateError: a recorded value is of the wrong type.
+        """
+        return kind.read(self.observation(kind.NAME) or {})
+
+    def observed_by_arm(self, kind: type[Kind]) -> tuple[Kind | None, ...] | None:
+        """The observations of a kind of both models, None for one that tells too little; None where one is absent."""
+        recorded = [mapping(self.observation(kind.NAME), arm) for arm in ARMS]
+        known = [values for values in recorded if values is not None]
+        return tuple(map(kind.read, known)) if len(known) == len(ARMS) else None
 
     def labels(self) -> npt.NDArray[np.int64]:
         """True classes, int64 (n,)."""

@@ -23,10 +23,10 @@ from certify.core.evidence import (
     Latencies,
     Observation,
     Prediction,
-    Window,
 )
 from certify.core.files import write_bytes
 from certify.core.validation import validated
+from certify.core.windows import Window
 
 EVIDENCE_VERSION = 1
 MAX_LINE_BYTES = 16 * 1024 * 1024

@@ -14,10 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from certify.core.errors import MeasureError
 from certify.core.measuring_rules import MeasuringRules
+from certify.core.observations import SessionFacts
 from certify.measure.model_under_test import Subject, open_worker, session_facts
 from certify.measure.windows import WARM_UP_SHARE, Running
 
@@ -93,7 +93,7 @@ class Workers:
         self.arms = tuple(arms)
         self.blocks = blocks
         self.pids: dict[str, list[int]] = {arm.name: [] for arm in arms}
-        self.sessions: dict[str, Any] = {}
+        self.sessions: dict[str, SessionFacts] = {}
         self._live = contextlib.ExitStack()
         self._running: tuple[Running, ...] = ()
 

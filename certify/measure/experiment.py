@@ -1,8 +1,11 @@
-"""The measurement of a pair of models, from the first window to the evidence.
+"""The measurement of a pair of models, or of one alone, from the first window to the evidence.
 
 Thread number (on windows of its own), null run, main run, yardstick, latencies, predictions, time by node. Nothing here
 looks at a result to decide when to stop: the number of blocks is fixed once, from the pilot's spread, and cut by the
 time limit.
+
+A model alone has no null run: what a comparison on this machine could tell apart is read from its own blocks, taken in
+pairs as they follow each other.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ from certify.measure.windows import MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
 from certify.model_file.onnx_file.onnx_file import OnnxFile
 
-Pair = tuple[Subject, Subject]
+ALONE = "measured alone, compared with nothing"
+"""Stands for the origin of a baseline where there is none."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +77,31 @@ class Finish:
 
 
 def measure(
-    baseline: Path,
-    candidate: Path,
+    models: Sequence[tuple[Path, Preprocess]],
     dataset: Dataset,
-    preprocess_baseline: Preprocess,
-    preprocess_candidate: Preprocess,
     plan: Plan,
     rules: MeasuringRules,
     *,
-    baseline_origin: str,
+    baseline_origin: str = ALONE,
+    score: bool = True,
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Evidence:
-    """Measure energy, time, memory and accuracy of two ONNX files against each other.
+    """Measure energy, time, memory and accuracy of a model, alone or against another.
 
     Args:
-        baseline: the untouched original.
-        candidate: what is to be cheaper.
+        models: the file of the model, which is to be cheaper, and how it is fed and read; before it those of the
+            baseline, the untouched original, where there is one.
         dataset: whose test part is fed and scored.
-        preprocess_baseline: how the baseline is fed and read.
-        preprocess_candidate: how the candidate is.
-        plan: what the user set.
+        plan: what the user set; of a model alone, the half-width is that of its joules, relative.
         rules: constants of the measurement.
         baseline_origin: where the baseline comes from, in one sentence.
+        score: whether the test samples are scored on a model alone; in a comparison they always are.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
+
+    Returns:
+        What was observed; of a model alone, as the arm ``candidate``, which is nothing to grade by.
 
     Raises:
         ModelError: a file can't be read, fed, loaded or scored.
@@ -107,22 +111,19 @@ def measure(
         MeasurementStopped: a worker or the meter failed; ``windows`` holds what had been finished.
     """
     get_metric(plan.metric)  # an unknown name ends here, before anything is measured
-    models = {ARMS[0]: (baseline, preprocess_baseline), ARMS[1]: (candidate, preprocess_candidate)}
-    settled = settle(plan, rules, models, dataset, progress, available_meters)
+    by_arm = dict(zip(ARMS[-len(models) :], models, strict=True))
+    settled = settle(plan, rules, by_arm, dataset, progress, available_meters)
     plan, runtime = settled.plan, settled.runtime
     choice = choose_meter(plan, runtime, available_meters)
     created = now()
     with open_bench(plan, rules, choice, progress) as bench:
-        both = (
-            subject(ARMS[0], baseline, preprocess_baseline, plan.batch, bench.folder),
-            subject(ARMS[1], candidate, preprocess_candidate, plan.batch, bench.folder),
-        )
-        statistics = save_inputs(both, dataset, plan)
-        found = _run(bench, runtime, both, dataset, created)
+        subjects = [subject(arm, *model, plan.batch, bench.folder) for arm, model in by_arm.items()]
+        statistics = save_inputs(subjects, dataset, plan)
+        found = _run(bench, runtime, subjects, dataset, created, score)
         windows = tuple(bench.recorder.windows())
-    facts = {model.arm: model.facts for model in both}
+    facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found.workload, created, found.attempt, baseline_origin)
-    observations = (*settled.observations, *found.observations, observe.inputs(statistics), *observe.data(dataset))
+    observations = (*settled.observations, *found.observations, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
 
@@ -149,41 +150,51 @@ def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None
     return meters.choose(runtime.device, available)
 
 
-def _run(bench: Bench, runtime: Runtime, both: Pair, dataset: Dataset, created: str) -> Measured:
+def _run(
+    bench: Bench, runtime: Runtime, subjects: Sequence[Subject], dataset: Dataset, created: str, score: bool
+) -> Measured:
     """All runs, in their order."""
-    plan = bench.plan
+    plan, compares = bench.plan, len(subjects) > 1
     yardstick = yardstick_file() if plan.yardstick and runtime.suffix == OnnxFile.suffix else None
-    graphs = observe.graphs(both, plan.runtime, plan.threads or 1, bench.folder)
-    arms = tuple(runs.choose_threads(bench, model) for model in both)
-    threads = arms[0].threads
-    workload = make_workload(plan, runtime, threads, arms[1].threads)
-    digests = [model.facts.file_digest for model in both]
-    attempt = count_attempt(digests[0], digests[1], workload.digest(), created)
-    blocks = bench.blocks_a_start(arms)
-    runs.null_run(bench, arms[0], blocks)
+    graphs = observe.graphs(subjects, plan.runtime, plan.threads or 1, bench.folder) if compares else []
+    arms = [runs.choose_threads(bench, model) for model in subjects]
+    workload = make_workload(plan, runtime, arms[0].threads, arms[-1].threads)
+    attempt, blocks = 1, bench.blocks_a_start(arms)
+    if compares:
+        digests = [model.facts.file_digest for model in subjects]
+        attempt = count_attempt(digests[0], digests[1], workload.digest(), created)
+        runs.null_run(bench, arms[0], blocks)
     with Workers(arms, blocks) as workers:
         runs.main_run(bench, workers)
     if yardstick is not None:
-        runs.yardstick_run(bench, yardstick, threads)
-    finished = {arm.name: finish(bench, arm, dataset) for arm in arms}
-    predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
-    widths = {name: found.width for name, found in predicted.items()}
+        runs.yardstick_run(bench, yardstick, arms[0].threads)
+    finished = {arm.name: _finish(bench, arm, dataset, score or compares) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
+    predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
     observations = (
         *graphs,
         Observation("workers", {"pids": workers.pids, "blocks_a_start": blocks}),
         observe.sessions(workers.sessions, costs, plan.runtime),
-        Observation("outputs", {arm: {"finite": True, "width": width} for arm, width in widths.items()}),
-        *finish_observations(finished),
-        observe.interfaces(both, widths, plan.batch),
-        *observe.power_check(bench.recorder.of("main")),
+        Observation("peak_memory", {name: found.peak_memory for name, found in finished.items()}),
+        *([Observation("node_costs", costs)] if costs else []),
+        *(_compared(bench, subjects, dataset, predicted) if compares else observe.scored(dataset, predicted)),
     )
     latencies = tuple(found.latencies for found in finished.values())
-    predictions = pair(dataset, predicted[ARMS[0]], predicted[ARMS[1]])
-    return Measured(attempt, workload, latencies, predictions, observations)
+    return Measured(attempt, workload, latencies, pair(dataset, **predicted) if compares else (), observations)
 
 
-def finish(bench: Bench, arm: Arm, dataset: Dataset, score: bool = True) -> Finish:
+def _compared(
+    bench: Bench, subjects: Sequence[Subject], dataset: Dataset, predicted: Mapping[str, Predicted]
+) -> Iterator[Observation]:
+    """What is recorded of two models only, for the guards over a comparison."""
+    widths = {arm: found.width for arm, found in predicted.items()}
+    yield Observation("outputs", {arm: {"finite": True, "width": width} for arm, width in widths.items()})
+    yield observe.interfaces(subjects, widths, bench.plan.batch)
+    yield from observe.power_check(bench.recorder.run("main").windows)
+    yield from observe.data(dataset)
+
+
+def _finish(bench: Bench, arm: Arm, dataset: Dataset, score: bool) -> Finish:
     """Time single inferences of a model, score it, and find where its time goes, in new workers."""
     rules = bench.rules
     predicted = None
@@ -196,14 +207,6 @@ def finish(bench: Bench, arm: Arm, dataset: Dataset, score: bool = True) -> Fini
             metric = get_metric(bench.plan.metric)
             predicted = predict(dataset, arm.model, running, arm.batch, bench.folder, bench.progress, metric)
     return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm))
-
-
-def finish_observations(finished: Mapping[str, Finish]) -> Iterator[Observation]:
-    """Peak memory of each model, and time by node where the runtime tells it."""
-    yield Observation("peak_memory", {arm: found.peak_memory for arm, found in finished.items()})
-    costs = {arm: found.node_costs for arm, found in finished.items() if found.node_costs is not None}
-    if costs:
-        yield Observation("node_costs", costs)
 
 
 def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> InputStatistics:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.observations import Inputs
 from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess
 
@@ -18,27 +18,8 @@ WINDOW_BATCHES = 32
 ARRAY_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class InputStatistics:
-    """What the inputs of the windows look like.
-
-    Attributes:
-        samples: number of them.
-        std: standard deviation over all values as fed.
-        distinct: number of different samples.
-        constant_share: share of samples that hold one single value.
-        neighbour_correlation: of pictures, correlation of each value with the one to its right, over all samples: near
-            1 in pictures of anything, near 0 in random numbers; None for text.
-        repetition: of text, how many times as often two of its tokens are the same as two random ones; None for
-            pictures.
-    """
-
-    samples: int
-    std: float
-    distinct: int
-    constant_share: float
-    neighbour_correlation: float | None = None
-    repetition: float | None = None
+class InputStatistics(Inputs):
+    """What the inputs of the windows look like, as far as their samples were looked at here."""
 
     @classmethod
     def of(cls, samples: npt.NDArray[Any], preprocess: Preprocess) -> InputStatistics:
@@ -56,7 +37,7 @@ class InputStatistics:
     def worse(self, other: InputStatistics) -> InputStatistics:
         """The less real of two in each respect."""
         return InputStatistics(
-            min(self.samples, other.samples),
+            _least(self.samples, other.samples),
             min(self.std, other.std),
             min(self.distinct, other.distinct),
             max(self.constant_share, other.constant_share),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from certify.core.errors import MeasureError
 from certify.core.evidence import ModelFacts
 from certify.core.files import sha256_file
+from certify.core.observations import SessionFacts
 from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
 from certify.measure.machine import cores_for
@@ -124,7 +125,7 @@ def open_worker(
     return worker
 
 
-def session_facts(worker: Worker) -> Mapping[str, Any]:
+def session_facts(worker: Worker) -> SessionFacts:
     """What a worker's session was really set up with, for the guards."""
     names = ("graph_optimization", "threads", "providers", "spinning", "precision", "pinned", "sha256")
-    return {name: worker.facts[name] for name in names}
+    return SessionFacts(**{name: worker.facts[name] for name in names})

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certify.core.evidence import Observation, Window
+from certify.core.evidence import Observation
+from certify.core.observations import Interface, MaskedChannels, PowerCheck, QuantizedOperators, Scored, SessionFacts
+from certify.core.windows import Window
 from certify.data.dataset import Dataset, overlap
 from certify.measure import runtimes
 from certify.measure.client import Worker
-from certify.measure.inputs import InputStatistics
 from certify.measure.model_under_test import Subject, session_settings
+from certify.measure.predictions import Predicted
 from certify.measure.runtimes.base import NodeRun, Runtime
 from certify.model_file.model_file import ModelFile, open_model
 from certify.model_file.onnx_graph.fusion import Quantization
@@ -33,10 +35,10 @@ def graphs(subjects: Iterable[Subject], runtime: str, threads: int, folder: Path
         with open_model(subject.path) as model:
             found = model.zero_channels()
             result = _quantization(model, subject, runtime, threads, folder)
-        zeros[subject.arm] = {"channels": found.channels, "zero": found.zero, "share": found.share}
+        zeros[subject.arm] = MaskedChannels(found.channels, found.zero, found.share).values()
         if result is not None:
-            fused[subject.arm] = {**asdict(result), "unfused": list(result.unfused)}
-    return [Observation("quantization", fused), Observation("zero_channels", zeros)]
+            fused[subject.arm] = QuantizedOperators(result.intended, result.fused, list(result.unfused)).values()
+    return [Observation(QuantizedOperators.NAME, fused), Observation(MaskedChannels.NAME, zeros)]
 
 
 def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int, folder: Path) -> Quantization | None:
@@ -59,9 +61,7 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
     return None if integer is None else model.quantization(None, integer)
 
 
-def sessions(
-    found: Mapping[str, Mapping[str, Any]], costs: Mapping[str, Mapping[str, Any]], runtime: str
-) -> Observation:
+def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, Mapping[str, Any]], runtime: str) -> Observation:
     """How the sessions were set up, and on which devices the nodes of each model really ran.
 
     A session that lists several providers may use them all or not: the profile of its nodes tells. ``providers`` then
@@ -69,25 +69,26 @@ def sessions(
     nodes on the latter. Without a profile nothing is said of providers, so that the guard does not know.
 
     Args:
-        found: session facts by arm.
+        found: by arm, as they were set up.
         costs: what was profiled by arm, with ``places``.
         runtime: adapter.
     """
     adapter = runtimes.get(runtime)
-    return Observation("sessions", {arm: _placed(facts, costs.get(arm), adapter) for arm, facts in found.items()})
+    placed = {arm: _placed(session, costs.get(arm), adapter).values() for arm, session in found.items()}
+    told = {arm: {key: value for key, value in one.items() if value is not None} for arm, one in placed.items()}
+    return Observation(SessionFacts.NAME, told)
 
 
-def _placed(facts: Mapping[str, Any], costs: Mapping[str, Any] | None, runtime: Runtime) -> dict[str, Any]:
-    if len(facts["providers"]) == 1:
-        return dict(facts)
-    told = {name: value for name, value in facts.items() if name != "providers"}
+def _placed(session: SessionFacts, costs: Mapping[str, Any] | None, runtime: Runtime) -> SessionFacts:
+    if len(session.providers or ()) == 1:
+        return session
     if costs is None:
-        return told
+        return replace(session, providers=None)
     places = costs["places"]
     others = sorted(set(places) - runtime.own_providers)
     asked = [runtime.provider] if len(others) < len(places) else []
     elsewhere = [name for other in others for name in places[other]["names"]]
-    return {**told, "providers": [*asked, *others], "elsewhere": elsewhere}
+    return replace(session, providers=[*asked, *others], elsewhere=elsewhere)
 
 
 def places(nodes: Iterable[NodeRun]) -> dict[str, Any]:
@@ -101,25 +102,15 @@ def places(nodes: Iterable[NodeRun]) -> dict[str, Any]:
     return found
 
 
-def inputs(statistics: InputStatistics) -> Observation:
-    """What the windows' inputs look like."""
-    return Observation("inputs", asdict(statistics))
-
-
 def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: int) -> Observation:
     """By arm: shape of every input with the batch, width of the scored output, how much is scored, and all outputs."""
-    return Observation(
-        "interfaces",
-        {
-            subject.arm: {
-                "input": list(subject.preprocess.port_shape(batch)),
-                "outputs": widths[subject.arm],
-                "scored": len(subject.preprocess.class_map or range(widths[subject.arm])),
-                "graph_outputs": _graph_outputs(subject.path),
-            }
-            for subject in subjects
-        },
-    )
+    faces = {}
+    for subject in subjects:
+        contract, width = subject.preprocess, widths[subject.arm]
+        scored = len(contract.class_map or range(width))
+        face = Interface(list(contract.port_shape(batch)), width, scored, _graph_outputs(subject.path))
+        faces[subject.arm] = face.values()
+    return Observation(Interface.NAME, faces)
 
 
 def _graph_outputs(path: Path) -> int:
@@ -132,10 +123,17 @@ def data(dataset: Dataset) -> list[Observation]:
     return [Observation("overlap", dict(overlap(dataset))), Observation("classes", {"names": list(dataset.classes)})]
 
 
+def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
+    """How many test samples a model alone got right; nothing where they were not scored."""
+    for found in predicted.values():
+        correct = int((found.top1 == dataset.test.labels).sum())
+        yield Observation.of(Scored(correct, len(dataset.test)))
+
+
 def power_check(windows: Iterable[Window]) -> list[Observation]:
     """Joules of a counter beside power that was integrated in the same windows; nothing where not all have both."""
     names = ("counter_j", "integrated_j")
     readings = [window.reading for window in windows]
     if not readings or not all(name in reading for reading in readings for name in names):
         return []
-    return [Observation("power_check", {name: sum(reading[name] for reading in readings) for name in names})]
+    return [Observation.of(PowerCheck(*(sum(reading[name] for reading in readings) for name in names)))]

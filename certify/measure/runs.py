@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import ARMS, Window
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress
 from certify.core.statistics.batch_means import Series
 from certify.core.statistics.blocks import blocks_needed
 from certify.core.statistics.ratio import (
     Quantity,
+    arm_logs,
     block_log_ratios,
     duration_per_inference,
     energy_per_inference,
-    last_attempt,
     ratio_estimate,
 )
+from certify.core.windows import Window
 from certify.measure import schedule, yardstick
 from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.client import Worker
@@ -31,9 +31,9 @@ from certify.measure.machine import thread_numbers
 from certify.measure.meters.base import Meter
 from certify.measure.model_under_test import Subject, open_worker, session_settings
 from certify.measure.plan import Plan
+from certify.measure.schedule import WINDOWS_OF_AN_ARM
 from certify.measure.windows import SETTLE_S, Recorder, Running, warm_up
 
-WINDOWS_A_BLOCK = 4
 AGAIN = "baseline_again"
 YARDSTICK = "yardstick"
 
@@ -74,12 +74,12 @@ class Bench:
         """Least number of blocks of a run: the edition's, or fewer where the plan says so."""
         return min(otherwise, self.plan.min_blocks or otherwise)
 
-    def blocks_a_start(self, arms: Sequence[Arm], windows_a_block: int = WINDOWS_A_BLOCK) -> int:
+    def blocks_a_start(self, arms: Sequence[Arm]) -> int:
         """For how many blocks the workers of the arms live."""
-        window_s = sum(arm.inferences * arm.inference_s for arm in arms) / len(arms)
+        block_s = WINDOWS_OF_AN_ARM * sum(arm.inferences * arm.inference_s for arm in arms)
         least = self.least_blocks(self.rules.minimum_blocks)
         start_s = sum(arm.start_s for arm in arms)
-        return blocks_a_start(start_s, windows_a_block * window_s, least, self.plan.time_limit_s, self.rules)
+        return blocks_a_start(start_s, block_s, least, self.plan.time_limit_s, self.rules)
 
     def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
         """Number of blocks of the null run, fixed before it: as many as fit its time, within the edition's bounds.
@@ -87,7 +87,7 @@ class Bench:
         A user who gives the main run less time than the edition gives the null run gives both less.
         """
         time_s = min(self.rules.null_time_s, self.plan.time_limit_s)
-        windows_s = WINDOWS_A_BLOCK * (baseline.inferences * baseline.inference_s + SETTLE_S)
+        windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
         fitting = math.floor(time_s / (windows_s + 2 * baseline.start_s / blocks_a_start))
         most = min(fitting, self.rules.largest_null_blocks)
         return self.least_blocks(max(self.rules.null_blocks, most))
@@ -147,51 +147,34 @@ def null_attempt(bench: Bench, baseline: Arm, blocks: int, attempt: int) -> Esti
     """One null run: its ratio, None where no window has a quantity above 0."""
     count = bench.null_blocks(baseline, blocks)
     described = "Null run: baseline against itself" + (", again" if attempt else "")
-    order = schedule.blocks(baseline.name, AGAIN, bench.plan.seed + 2 * attempt)
+    order = schedule.blocks((baseline.name, AGAIN), bench.plan.seed + 2 * attempt)
     with (
         Workers((baseline, replace(baseline, name=AGAIN)), blocks) as workers,
-        bench.progress.task(described, count * WINDOWS_A_BLOCK) as task,
+        bench.progress.task(described, count * 2 * WINDOWS_OF_AN_ARM) as task,
     ):
         for number in range(count):
             for _ in run_block(bench, workers, next(order), "null", attempt, number):
                 task.advance()
-    windows = last_attempt(bench.recorder.of("null"), "null")
-    ratios = block_log_ratios(windows, bench.quantity, candidate=AGAIN)
+    ratios = block_log_ratios(bench.recorder.run("null").last, bench.quantity, candidate=AGAIN)
     return ratio_estimate(ratios, bench.rules, EvidenceLevel.DIRECT)
 
 
 def main_run(bench: Bench, workers: Workers) -> None:
-    """Measure the candidate against the baseline."""
-    order = schedule.blocks(*ARMS, bench.plan.seed + 1)
-
-    def run(number: int) -> Iterator[Window]:
-        return run_block(bench, workers, next(order), "main", 0, number)
-
-    staged(bench, WINDOWS_A_BLOCK, run, lambda: block_log_ratios(bench.recorder.of("main"), bench.quantity))
-
-
-def staged(
-    bench: Bench, windows: int, run: Callable[[int], Iterator[Window]], logs: Callable[[], Series | None]
-) -> None:
-    """Run a pilot, then the blocks that it calls for.
+    """Measure the arms in turn: a pilot, then the blocks that it calls for.
 
     The number is fixed from the pilot's spread; the time limit may cut the rest short, and nothing else does.
-
-    Args:
-        bench: of the measurement.
-        windows: in a block.
-        run: runs the windows of the block of a number.
-        logs: what the blocks so far say, (blocks,), as the logarithm of a quantity or of a ratio.
     """
     plan, rules = bench.plan, bench.rules
+    names = [arm.name for arm in workers.arms]
+    order, windows = schedule.blocks(names, plan.seed + 1), WINDOWS_OF_AN_ARM * len(names)
     least = bench.least_blocks(rules.minimum_blocks)
     pilot = bench.least_blocks(rules.pilot_blocks)
     began_s = time.monotonic()
     with bench.progress.task("Measuring: pilot", pilot * windows) as task:
         for number in range(pilot):
-            for _ in run(number):
+            for _ in run_block(bench, workers, next(order), "main", 0, number):
                 task.advance()
-    wanted, found = least, logs()
+    wanted, found = least, _logs(bench, names)
     if found is not None:
         wanted = blocks_needed(found, plan.wanted_half_width, least, rules.maximum_blocks, rules)
     if wanted <= pilot:
@@ -201,8 +184,16 @@ def staged(
             elapsed_s = time.monotonic() - began_s
             if number >= least and elapsed_s + elapsed_s / number > plan.time_limit_s:
                 return  # one more block of the usual length would pass the limit
-            for _ in run(number):
+            for _ in run_block(bench, workers, next(order), "main", 0, number):
                 task.advance()
+
+
+def _logs(bench: Bench, names: Sequence[str]) -> Series | None:
+    """What the blocks so far say, (blocks,): the logarithm of the ratio, or of the quantity of a model alone."""
+    main = bench.recorder.run("main", len(names))
+    if len(names) == 1:
+        return arm_logs(main, names[0], bench.quantity)
+    return block_log_ratios(main, bench.quantity)
 
 
 def run_block(

@@ -16,7 +16,7 @@ from pathlib import Path
 import rfc8785
 
 from certify.core.errors import MeasureError, ModelError
-from certify.core.evidence import Window
+from certify.core.windows import Run, Window
 from certify.measure.client import OPEN_TIMEOUT_S, WindowResult, Worker
 from certify.measure.host import Host, around, cpu_since, process_cpu_s
 from certify.measure.meters.base import Meter, Usage
@@ -161,9 +161,9 @@ class Recorder:
                 del fields["kind"]
                 yield Window(**fields)
 
-    def of(self, run: str) -> Iterator[Window]:
-        """The windows of one run so far."""
-        return (window for window in self.windows() if window.run == run)
+    def run(self, name: str, models: int = 2) -> Run:
+        """The windows of one run so far, in whose blocks so many models take turns."""
+        return Run(tuple(window for window in self.windows() if window.run == name), models)
 
 
 def _cpu(pids: Iterable[int]) -> dict[int, float | None]:

@@ -15,8 +15,9 @@ from types import MappingProxyType
 from certify.assessments.efficiency.known_meters import fault, joules_from_readings
 from certify.core.errors import LeanmarkError, MeasureError
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import MeterFacts, Window
+from certify.core.evidence import MeterFacts
 from certify.core.registry import NAME
+from certify.core.windows import Window
 from certify.measure.meters import COVERED, METERS, code
 from certify.measure.meters.base import Meter, Reading, Usage
 from certify.testing.checks import CheckFailed, require

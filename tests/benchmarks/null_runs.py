@@ -13,13 +13,13 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from certify.assessments.efficiency.edition import load_edition
-from certify.core.evidence import Window
+from certify.core.windows import Window
 from certify.data.images import ImagePreprocess
 from certify.measure import meters, runs, yardstick
 from certify.measure.experiment import open_bench
@@ -65,7 +65,7 @@ def neighbour(share: float) -> Iterator[None]:
         process.wait()
 
 
-def share_of(windows: list[Window], name: str) -> str:
+def share_of(windows: Iterable[Window], name: str) -> str:
     """Mean of a share that was read beside each window, in percent."""
     values = [value for window in windows if (value := window.host.get(name)) is not None]
     return f"{100 * math.fsum(values) / len(values):.1f} %" if values else "unknown"
@@ -90,7 +90,7 @@ def main() -> None:
         blocks = bench.blocks_a_start((arm, arm))
         for attempt in range(count):
             ratio = runs.null_attempt(bench, arm, blocks, attempt)
-            windows = [window for window in bench.recorder.of("null") if window.attempt == attempt]
+            windows = [window for window in bench.recorder.run("null").windows if window.attempt == attempt]
             if ratio is None:
                 print(f"| {attempt + 1} | no energy | | | | | |")
                 continue

@@ -53,13 +53,14 @@ def report(plan: Plan) -> None:
         blocks = bench.blocks_a_start(arms)
         with Workers(arms, blocks) as workers:
             runs.main_run(bench, workers)
-        windows = list(bench.recorder.of("main"))
-        ratios = block_log_ratios(windows, bench.quantity)
+        main = bench.recorder.run("main")
+        ratios = block_log_ratios(main, bench.quantity)
         ratio = ratio_estimate(ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)
     if ratio is None or ratios is None:
         print("No ratio: a window has no energy.")
         return
     reached, wanted = 100 * (ratio.high / ratio.value - 1), 100 * plan.wanted_half_width
+    windows = main.windows
     took = windows[-1].start_s + windows[-1].duration_s - windows[0].start_s
     stolen, others = share_of(windows, "steal_share"), share_of(windows, "foreign_cpu_share")
     print(

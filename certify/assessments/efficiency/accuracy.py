@@ -12,12 +12,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from certify.assessments.efficiency.classes import class_estimates
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.margin import needed_samples
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
+from certify.core.observations import Scored
 from certify.core.statistics.means import mean_interval, mean_ratio_interval
 from certify.core.statistics.proportions import (
     Interval,
@@ -28,7 +29,7 @@ from certify.core.statistics.proportions import (
     ratio_interval,
     wilson_interval,
 )
-from certify.core.statistics.ratio import LARGEST
+from certify.core.windows import LARGEST
 
 TOP1 = "top1"
 WILSON = "Wilson score interval"
@@ -39,7 +40,9 @@ Values = npt.NDArray[np.float64]
 
 
 def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """Accuracy, agreement and loss, with intervals, and what the classes lost; empty without predictions.
+    """Accuracy, agreement and loss, with intervals; empty where nothing was scored.
+
+    Of a model alone, which has no predictions to be paired, there is its accuracy.
 
     ``samples_needed`` is there where the loss observed is below the edition's stated margin, but too few samples were
     scored to show it.
@@ -47,6 +50,8 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
     Raises:
         CertificateError: a metric other than top-1 is declared and a sample has no score by it, or the other way round.
     """
+    if not evidence.compares and (scored := evidence.observed(Scored)) is not None:
+        return {Figures.accuracy(evidence.arms[0]): _proportion(int(scored.correct), int(scored.samples), edition)}
     labels = evidence.labels()
     n = len(labels)
     if n == 0:
@@ -56,22 +61,21 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
     table = PairedTable.from_correct(baseline == labels, candidate == labels)
     majority = int(np.unique(labels, return_counts=True)[1].max())
     estimates = {
-        "accuracy_baseline": _proportion(table.baseline, n, edition),
-        "accuracy_candidate": _proportion(table.candidate, n, edition),
-        "agreement": _proportion(int(np.sum(baseline == candidate)), n, edition),
-        "majority_share": Estimate.exact(majority / n, "1", "share of the commonest class in the test set"),
-        "accuracy_difference_points": _difference(table, edition),
-        "mcnemar_p": Estimate.exact(mcnemar_p(table), "1", "McNemar's test, exact, two-sided"),
-        "mcnemar_mid_p": Estimate.exact(mcnemar_mid_p(table), "1", "McNemar's test, mid-p, two-sided"),
+        Figures.accuracy("baseline"): _proportion(table.baseline, n, edition),
+        Figures.accuracy("candidate"): _proportion(table.candidate, n, edition),
+        Figures.agreement: _proportion(int(np.sum(baseline == candidate)), n, edition),
+        Figures.majority_share: Estimate.exact(majority / n, "1", "share of the commonest class in the test set"),
+        Figures.accuracy_difference_points: _difference(table, edition),
+        Figures.mcnemar_p: Estimate.exact(mcnemar_p(table), "1", "McNemar's test, exact, two-sided"),
+        Figures.mcnemar_mid_p: Estimate.exact(mcnemar_mid_p(table), "1", "McNemar's test, mid-p, two-sided"),
         **_graded(evidence, table, edition),
-        **class_estimates(evidence, edition),
     }
     needed = needed_samples(estimates, edition.grading.stated_loss_percent, edition)
     if needed is not None and needed > n:
         method = (
             f"samples that would show a loss below {edition.grading.stated_loss_percent:g} %, at the shares observed"
         )
-        estimates["samples_needed"] = Estimate.exact(needed, "1", method)
+        estimates[Figures.samples_needed] = Estimate.exact(needed, "1", method)
     return estimates
 
 
@@ -103,7 +107,7 @@ def _graded(evidence: Evidence, top1: PairedTable, edition: Edition) -> dict[str
     else:
         means = {"baseline": _mean(baseline, prefix, edition), "candidate": _mean(candidate, prefix, edition)}
         loss = _mean_loss(baseline, candidate, prefix, edition)
-    return {**{f"score_{arm}": mean for arm, mean in means.items()}, **loss}
+    return {**{Figures.score(arm): mean for arm, mean in means.items()}, **loss}
 
 
 def _scores(evidence: Evidence, metric: str) -> tuple[Values, Values] | None:
@@ -149,11 +153,11 @@ def _paired_loss(table: PairedTable, prefix: str, edition: Edition) -> dict[str,
     lost = f"{prefix}samples right under the baseline alone"
     gained = f"{prefix}samples right under the candidate alone"
     return {
-        "relative_loss_percent": _loss(
+        Figures.relative_loss_percent: _loss(
             table.candidate / table.baseline, interval, table.n, prefix + PAIRED_PROPORTIONS
         ),
-        "lost_samples": Estimate.exact(table.only_baseline, "1", lost),
-        "gained_samples": Estimate.exact(table.only_candidate, "1", gained),
+        Figures.lost_samples: Estimate.exact(table.only_baseline, "1", lost),
+        Figures.gained_samples: Estimate.exact(table.only_candidate, "1", gained),
     }
 
 
@@ -163,7 +167,7 @@ def _mean_loss(baseline: Values, candidate: Values, prefix: str, edition: Editio
     if interval is None:
         return {}
     ratio = float(np.mean(candidate)) / float(np.mean(baseline))
-    return {"relative_loss_percent": _loss(ratio, interval, len(baseline), prefix + PAIRED_MEANS)}
+    return {Figures.relative_loss_percent: _loss(ratio, interval, len(baseline), prefix + PAIRED_MEANS)}
 
 
 def _loss(ratio: float, interval: Interval, n: int, method: str) -> Estimate:

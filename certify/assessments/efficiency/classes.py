@@ -8,8 +8,7 @@ at once too (Bonferroni).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +16,12 @@ import numpy.typing as npt
 from scipy.special import bdtr
 
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.statistics.proportions import Interval, PairedTable, difference_interval, wilson_interval
 
-STEM = re.compile(r"class_\d+_difference_points")
 SIGNED_CLASSES = 10
 """So many classes stand in the profile, the clearest losses first; the rest follows from the evidence."""
 
@@ -86,14 +85,13 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
     )  # fmt: skip
 
 
-def class_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """What the profile holds of them: how many are worse, and the first classes by their index."""
-    losses = class_losses(evidence, edition)
+def class_estimates(losses: Sequence[ClassLoss], edition: Edition) -> dict[str, Estimate]:
+    """What the profile holds of all classes: how many are worse, and the first of them by their index."""
     if not losses:
         return {}
     worse = sum(loss.is_worse(edition) for loss in losses)
     method = f"of {len(losses)} classes, those whose loss is more than chance (McNemar, corrected by Holm)"
-    estimates = {"classes_worse": Estimate.exact(worse, "1", method)}
+    estimates = {Figures.classes_worse: Estimate.exact(worse, "1", method)}
     for loss in losses[:SIGNED_CLASSES]:
         stem = f"class_{loss.label}"
         estimates[f"{stem}_accuracy_baseline"] = loss.baseline
@@ -103,17 +101,12 @@ def class_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]
     return estimates
 
 
-def clearest_class(estimates: Mapping[str, Estimate]) -> str:
-    """The class that lost most clearly, to stand at the end of a sentence; empty where none is in the estimates."""
-    stems = [name.removesuffix("_difference_points") for name in estimates if STEM.fullmatch(name)]
-    lost = [stem for stem in stems if estimates[f"{stem}_difference_points"].value < 0]
-    if not lost:
+def clearest_class(losses: Sequence[ClassLoss]) -> str:
+    """The class that lost most clearly, to stand at the end of a sentence; empty where none lost anything."""
+    if not losses or losses[0].difference.value >= 0:
         return ""
-    stem = min(lost, key=lambda stem: (estimates[f"{stem}_p"].value, estimates[f"{stem}_difference_points"].value))
-    points = estimates[f"{stem}_difference_points"]
-    name = points.method.rpartition(": ")[0]
-    before = 100 * estimates[f"{stem}_accuracy_baseline"].value
-    return f", most clearly in {name}: {-points.value:.3g} of {before:.3g} points"
+    points, before = -losses[0].difference.value, 100 * losses[0].baseline.value
+    return f", most clearly in class {losses[0].name}: {points:.3g} of {before:.3g} points"
 
 
 def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel, weakest
-from certify.core.evidence import MeterFacts, Window
+from certify.core.evidence import MeterFacts
 from certify.core.vcpu_model import coefficients, modelled_energy_j
+from certify.core.windows import Window
 
 PLUS = "+"
 PLAYED_BACK = "replay:"

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.core.estimate import Estimate
 from certify.core.statistics.proportions import PairedTable, samples_needed
 
@@ -24,7 +25,7 @@ def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, editi
     Returns:
         None where the loss seen reaches the margin, so that no number would do, or where no loss was estimated.
     """
-    loss = estimates.get("relative_loss_percent")
+    loss = Figures.of(estimates).relative_loss_percent
     if loss is None or not math.isfinite(loss.high) or loss.value >= loss_percent:
         return None
     table = paired_table(estimates)
@@ -36,8 +37,9 @@ def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, editi
 
 def paired_table(estimates: Mapping[str, Estimate]) -> PairedTable | None:
     """Which samples were right under which model, of the score that is graded; None where it is not right or wrong."""
-    lost, gained = estimates.get("lost_samples"), estimates.get("gained_samples")
-    baseline = estimates.get("score_baseline", estimates.get("accuracy_baseline"))
+    figures = Figures.of(estimates)
+    lost, gained = figures.lost_samples, figures.gained_samples
+    baseline = figures.score("baseline") or figures.accuracy("baseline")
     if lost is None or gained is None or baseline is None:
         return None
     n, only_baseline, only_candidate = baseline.n, round(lost.value), round(gained.value)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from certify.assessments.efficiency.guards.result import mapping, number, sequence
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel, weakest
 from certify.core.evidence import Evidence
+from certify.core.observations import mapping, number, sequence
 
 NODE_METHOD = "share of time in the runtime's profile, times the joules of an inference"
 

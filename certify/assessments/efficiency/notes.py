@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from certify.assessments.efficiency.classes import clearest_class
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.margin import needed_samples, next_letter
 from certify.core.estimate import Estimate
 
@@ -20,8 +21,8 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
         estimates: of a profile, a relative loss among them.
         edition: gives the stated margin.
     """
-    loss = estimates["relative_loss_percent"]
-    declared = estimates.get("score_baseline")
+    figures, loss = Figures.of(estimates), estimates[Figures.relative_loss_percent]
+    declared, needed, worse = figures.score("baseline"), figures.samples_needed, figures.classes_worse
     quality = "accuracy" if declared is None else "score"
     if loss.value > 0:
         lost = f"{loss.value:.3g} % of the baseline's {quality} was lost on these {loss.n} samples"
@@ -31,15 +32,15 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
     notes = [f"{lost}; a further {unshown:.3g} % could not be ruled out."]
     if declared is not None:
         notes.append(f"The loss is of a declared metric, not of top-1 ({declared.method}).")
-    needed = estimates.get("samples_needed")
     if needed is not None:
         margin = f"{edition.grading.stated_loss_percent:g} %"
         notes.append(
             f"With {loss.n} images a loss below {margin} can't be shown; about {about(needed.value)} are needed."
         )
-    worse = estimates.get("classes_worse")
     if worse is not None and worse.value > 0:
-        notes.append(f"In {worse.value:.0f} of the classes the loss is more than chance{clearest_class(estimates)}.")
+        notes.append(
+            f"In {worse.value:.0f} of the classes the loss is more than chance{clearest_class(figures.classes)}."
+        )
     return notes
 
 
@@ -55,7 +56,7 @@ def unshown_margins(
         upper_ratio: U of the grade.
         modelled: whether the energy is modelled.
     """
-    loss = estimates["relative_loss_percent"]
+    loss = estimates[Figures.relative_loss_percent]
     if letter is None:
         largest = edition.grading.largest_loss_percent
         needed = needed_samples(estimates, largest, edition) if loss.high > largest else None

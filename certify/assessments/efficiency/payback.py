@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from certify.assessments.efficiency.figures import Figures
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate, weakest
 from certify.core.evidence import ARMS
@@ -53,7 +54,7 @@ def payback(
         UsageError: the intensity is no number from 0 on.
     """
     spent = None if lineage is None else compression_energy(lineage)
-    joules = {"spent": spent, **{arm: estimates.get(f"energy_j_{arm}") for arm in ARMS}}
+    joules = {"spent": spent, **{arm: Figures.of(estimates).energy_j(arm) for arm in ARMS}}
     grams = {
         name: carbon(energy, intensity_g_per_kwh)
         for name, energy in joules.items()
@@ -98,7 +99,8 @@ def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
     Returns:
         None where either is not known.
     """
-    baseline, ratio = estimates.get("energy_j_baseline"), estimates.get("energy_ratio")
+    figures = Figures.of(estimates)
+    baseline, ratio = figures.energy_j("baseline"), figures.energy_ratio
     if baseline is None or ratio is None or not math.isfinite(baseline.high + ratio.high):
         return None
     ends = [joules * (1 - share) for joules in (baseline.low, baseline.high) for share in (ratio.low, ratio.high)]

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.statistics.batch_means import MeanInterval, Series, mean_interval, t_quantile
+from certify.core.windows import LARGEST, Run, Window
 
 Quantity = Callable[[Window], "float | None"]
 
 RATIO_METHOD = "paired log-ratio over ABBA/BAAB blocks, batch-means t interval"
-LARGEST = 1e30
-"""In seconds or joules: beyond it lies no measurement, and squares would overflow."""
-
 QUOTIENT_METHOD = "quotient of means, delta method on logarithms"
 
 
@@ -36,25 +33,6 @@ def energy_per_inference(window: Window) -> float | None:
 def duration_per_inference(window: Window) -> float | None:
     """Wall seconds of one inference."""
     return window.duration_s / window.inferences
-
-
-@dataclass(frozen=True)
-class Block:
-    """The windows of one block, by position in time."""
-
-    number: int
-    windows: tuple[Window, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it is an ABBA of two arms: positions 0 to 3, the outer two of one arm, the inner two of another."""
-        arms = [window.arm for window in self.windows]
-        positions = [window.position for window in self.windows]
-        return positions == [0, 1, 2, 3] and arms[0] == arms[3] and arms[1] == arms[2] and arms[0] != arms[1]
-
-    def of(self, arm: str) -> list[Window]:
-        """The windows of one arm."""
-        return [window for window in self.windows if window.arm == arm]
 
 
 def check_windows(windows: Iterable[Window]) -> None:
@@ -73,26 +51,8 @@ def check_windows(windows: Iterable[Window]) -> None:
             raise CertificateError(f"Evidence, {place}: holds a time or an energy that can't be.")
 
 
-def last_attempt(windows: Iterable[Window], run: str) -> list[Window]:
-    """Windows of a run, of its last attempt only."""
-    of_run = [window for window in windows if window.run == run]
-    last = max((window.attempt for window in of_run), default=0)
-    return [window for window in of_run if window.attempt == last]
-
-
-def blocks_of(windows: Iterable[Window]) -> list[Block]:
-    """Group the windows of one run and attempt into blocks, in the order of their numbers."""
-    by_number: dict[int, list[Window]] = {}
-    for window in windows:
-        by_number.setdefault(window.block, []).append(window)
-    return [
-        Block(number, tuple(sorted(by_number[number], key=lambda window: window.position)))
-        for number in sorted(by_number)
-    ]
-
-
 def block_log_ratios(
-    windows: Iterable[Window],
+    run: Run,
     quantity: Quantity = energy_per_inference,
     candidate: str = "candidate",
     baseline: str = "baseline",
@@ -100,7 +60,7 @@ def block_log_ratios(
     """Log-ratios candidate / baseline of the complete blocks of one run.
 
     Args:
-        windows: of one run and attempt.
+        run: one attempt of it.
         quantity: what is compared, per inference.
         candidate: arm above the line.
         baseline: arm below it.
@@ -110,8 +70,8 @@ def block_log_ratios(
         is left out for what it read.
     """
     ratios = []
-    for block in blocks_of(windows):
-        if not block.is_complete or {candidate, baseline} != {window.arm for window in block.windows}:
+    for block in run.complete:
+        if {candidate, baseline} != {window.arm for window in block.windows}:
             continue
         above = _mean_log(block.of(candidate), quantity)
         below = _mean_log(block.of(baseline), quantity)
@@ -148,42 +108,25 @@ def ratio_estimate(
 def energy_log_ratios(evidence: Evidence, run: str) -> Series | None:
     """Log-ratios of energy of the ``main`` or (against the baseline again) the ``null`` run's last attempt."""
     other = "baseline_again" if run == "null" else "candidate"
-    return block_log_ratios(last_attempt(evidence.windows, run), candidate=other)
+    return block_log_ratios(evidence.run(run).last, candidate=other)
 
 
-def arm_interval(windows: Iterable[Window], arm: str, quantity: Quantity, rules: MeasuringRules) -> MeanInterval | None:
-    """Mean of a quantity per inference of one arm, from the means of its complete blocks.
-
-    Returns:
-        None with fewer than two complete blocks, or where a window of theirs has no quantity.
-    """
+def arm_means(run: Run, arm: str, quantity: Quantity) -> Series | None:
+    """Mean of a quantity per inference of one arm in each complete block, (blocks,); None where a window has none."""
     means = []
-    for block in blocks_of(windows):
+    for block in run.complete:
         values = [quantity(window) for window in block.of(arm)]
-        if not block.is_complete or not values:
-            continue
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return None
-        means.append(sum(known) / len(known))
-    return mean_interval(np.array(means, dtype=np.float64), rules) if len(means) >= 2 else None
-
-
-def block_means(windows: Iterable[Window], quantity: Quantity) -> Series | None:
-    """Mean of a quantity per inference in each block, (blocks,); None where a window has none."""
-    means = []
-    for block in blocks_of(windows):
-        values = [quantity(window) for window in block.windows]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None
-        means.append(sum(known) / len(known))
+        if known:
+            means.append(sum(known) / len(known))
     return np.array(means, dtype=np.float64)
 
 
-def block_logs(windows: Iterable[Window], quantity: Quantity) -> Series | None:
-    """Logarithms of :func:`block_means`, (blocks,); None where one is not above 0."""
-    means = block_means(windows, quantity)
+def arm_logs(run: Run, arm: str, quantity: Quantity) -> Series | None:
+    """Logarithms of :func:`arm_means`, (blocks,); None where one is not above 0."""
+    means = arm_means(run, arm, quantity)
     return None if means is None or not np.all(means > 0) else np.log(means)
 
 

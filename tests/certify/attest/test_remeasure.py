@@ -27,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
     calls: dict[str, Any] = {"dataset": SimpleNamespace(test_digest=lambda: digest, spec="mnist5k", test=range(1500))}
 
     def measure(*arguments: Any, **named: Any) -> Evidence:
-        names = ("baseline", "candidate", "data", "preprocess_baseline", "preprocess_candidate", "plan", "rules")
+        names = ("models", "data", "plan", "rules")
         calls.update(zip(names, arguments, strict=True), **named)
         return evidence
 
@@ -42,8 +42,8 @@ def test_remeasure_follows_the_certificate_when_all_lies_there(
     found = audit(folder / "model.onnx")
     plan = Plan(runtime="something-else", batch=8, threads=1, seed=3)
     assert remeasure(folder / "model.onnx", found.certificate, "mnist5k", plan) == found.evidence
-    assert (asked["baseline"], asked["candidate"]) == (folder / "baseline.onnx", folder / "model.onnx")
-    assert asked["preprocess_candidate"] == asked["preprocess_baseline"] == make_contract()
+    contract = make_contract()
+    assert asked["models"] == ((folder / "baseline.onnx", contract), (folder / "model.onnx", contract))
     workload = found.evidence.header.workload
     assert (asked["plan"].runtime, asked["plan"].batch) == (workload.runtime, workload.batch)
     assert (asked["plan"].threads, asked["plan"].seed) == (1, 3)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from certify.core.evidence import Evidence, MeterFacts, Window
+from certify.core.evidence import Evidence, MeterFacts
 from certify.core.vcpu_model import coefficients, modelled_energy_j
+from certify.core.windows import Window
 
 
 class Forgery(NamedTuple):

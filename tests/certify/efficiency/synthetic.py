@@ -20,10 +20,10 @@ from certify.core.evidence import (
     ModelFacts,
     Observation,
     Prediction,
-    Window,
     Workload,
 )
 from certify.core.vcpu_model import coefficients, modelled_energy_j
+from certify.core.windows import Window
 from certify.model_file.model_file import open_model
 
 HOST: dict[str, float | None] = {

@@ -57,7 +57,7 @@ def test_profile_signs_few_classes_when_there_are_a_thousand(evidence: Evidence,
     labels = np.tile(np.arange(1000), 5)
     rng = np.random.default_rng(0)
     many = scored(evidence, rng.random(5000) < 0.8, rng.random(5000) < 0.78, labels)
-    estimates = class_estimates(many, edition)
+    estimates = class_estimates(class_losses(many, edition), edition)
     assert sum(name.endswith("_difference_points") for name in estimates) == SIGNED_CLASSES
     assert len(json.dumps({name: estimate.to_json() for name, estimate in estimates.items()})) < 16_000
     assert len(class_losses(many, edition)) == 1000
@@ -100,7 +100,7 @@ def test_holm_matches_a_worked_example() -> None:
 
 
 def test_classes_are_absent_when_nothing_was_scored(evidence: Evidence, edition: Edition) -> None:
-    assert class_estimates(dataclasses.replace(evidence, predictions=()), edition) == {}
+    assert class_estimates(class_losses(dataclasses.replace(evidence, predictions=()), edition), edition) == {}
 
 
 def test_classes_are_refused_when_their_names_are_no_texts(make_evidence: Maker, edition: Edition) -> None:

@@ -13,7 +13,8 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards import GUARDS, judge_guards
 from certify.assessments.efficiency.profile import derive
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
+from certify.core.windows import Window
 
 
 def _findings(evidence: Evidence, edition: Edition) -> dict[str, str]:

@@ -11,7 +11,8 @@ import pytest
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import judge_guards
 from certify.assessments.efficiency.profile import derive
-from certify.core.evidence import Evidence, MeterFacts, Window
+from certify.core.evidence import Evidence, MeterFacts
+from certify.core.windows import Window
 
 Maker = Callable[..., Evidence]
 

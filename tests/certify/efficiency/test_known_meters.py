@@ -10,8 +10,9 @@ import pytest
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import MeterFacts, Window
+from certify.core.evidence import MeterFacts
 from certify.core.vcpu_model import modelled_energy_j
+from certify.core.windows import Window
 
 SUM = MeterFacts(
     "nvml+rapl-powercap",

@@ -11,38 +11,37 @@ from scipy import stats
 from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
 from certify.core.statistics.batch_means import MeanInterval
 from certify.core.statistics.ratio import (
     block_log_ratios,
-    blocks_of,
     check_windows,
     duration_per_inference,
     energy_log_ratios,
-    last_attempt,
     quotient_estimate,
     ratio_estimate,
 )
+from certify.core.windows import Run, Window
 
 
 def window(position: int, arm: str, energy_j: float | None, block: int = 0, inferences: int = 10) -> Window:
     return Window("main", 0, block, position, arm, 2, inferences, float(position), 2.0, 3.0, energy_j)
 
 
-def block(arms: str, energies: list[float | None], number: int = 0) -> list[Window]:
+def block(arms: str, energies: list[float | None], number: int = 0) -> tuple[Window, ...]:
     names = {"A": "baseline", "B": "candidate"}
-    return [window(i, names[arms[i]], energy, number) for i, energy in enumerate(energies)]
+    return tuple(window(i, names[arms[i]], energy, number) for i, energy in enumerate(energies))
 
 
 def test_log_ratio_is_difference_of_mean_logs_when_block_is_abba() -> None:
-    ratios = block_log_ratios(block("ABBA", [8.0, 1.0, 4.0, 2.0]))
+    ratios = block_log_ratios(Run(block("ABBA", [8.0, 1.0, 4.0, 2.0])))
     assert ratios is not None
     assert ratios == pytest.approx([math.log(2.0 / 4.0)])
 
 
 def test_log_ratio_is_per_inference_when_arms_run_different_numbers() -> None:
-    windows = [dataclasses.replace(w, inferences=40 if w.arm == "candidate" else 10) for w in block("BAAB", [4.0] * 4)]
-    ratios = block_log_ratios(windows)
+    windows = (dataclasses.replace(w, inferences=40 if w.arm == "candidate" else 10) for w in block("BAAB", [4.0] * 4))
+    ratios = block_log_ratios(Run(tuple(windows)))
     assert ratios is not None
     assert ratios == pytest.approx([math.log(0.25)])
 
@@ -50,36 +49,37 @@ def test_log_ratio_is_per_inference_when_arms_run_different_numbers() -> None:
 @pytest.mark.parametrize("arms", ["ABBA", "BAAB"])
 def test_log_ratio_is_exact_when_cost_drifts_linearly(arms: str) -> None:
     drifting = [math.exp(0.05 * i) * (0.3 if arm == "B" else 1.0) for i, arm in enumerate(arms)]
-    ratios = block_log_ratios(block(arms, list(drifting)))
+    ratios = block_log_ratios(Run(block(arms, list(drifting))))
     assert ratios is not None
     assert ratios == pytest.approx([math.log(0.3)])
 
 
 @pytest.mark.parametrize("energy", [None, 0.0, -1.0])
 def test_no_log_ratio_is_given_when_one_window_has_no_energy(energy: float | None) -> None:
-    windows = block("ABBA", [1.0, 1.0, 1.0, 1.0]) + block("ABBA", [1.0, energy, 1.0, 1.0], 1)
-    assert block_log_ratios(windows) is None
-    durations = block_log_ratios(windows, duration_per_inference)
+    run = Run(block("ABBA", [1.0, 1.0, 1.0, 1.0]) + block("ABBA", [1.0, energy, 1.0, 1.0], 1))
+    assert block_log_ratios(run) is None
+    durations = block_log_ratios(run, duration_per_inference)
     assert durations is not None
     assert durations == pytest.approx([0.0, 0.0])
 
 
 @pytest.mark.parametrize("arms", ["AABB", "ABAB", "AAAA", "ABB"])
 def test_block_is_left_out_when_it_is_no_abba(arms: str) -> None:
-    windows = block(arms, [1.0] * len(arms))
-    assert not blocks_of(windows)[0].is_complete
-    ratios = block_log_ratios(windows)
+    run = Run(block(arms, [1.0] * len(arms)))
+    assert len(run.blocks) == 1 and not run.complete
+    ratios = block_log_ratios(run)
     assert ratios is not None
     assert len(ratios) == 0
 
 
 def test_null_ratio_reads_last_attempt_when_there_were_two(make_evidence: Callable[..., Evidence]) -> None:
     evidence = make_evidence(null_attempts=2)
-    windows = last_attempt(evidence.windows, "null")
-    assert {w.attempt for w in windows} == {1}
+    null = evidence.run("null")
+    assert null.attempts == 2
+    assert {w.attempt for w in null.last.windows} == {1}
     ratios = energy_log_ratios(evidence, "null")
     assert ratios is not None
-    assert ratios == pytest.approx(block_log_ratios(windows, candidate="baseline_again"))
+    assert ratios == pytest.approx(block_log_ratios(null.last, candidate="baseline_again"))
 
 
 def test_ratio_encloses_truth_when_noise_is_small(evidence: Evidence, edition: Edition) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from certify.core.evidence import Workload
+from certify.core.observations import SessionFacts
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
 from certify.measure import observe, runtimes
@@ -78,7 +79,7 @@ def test_one_device_fails_alone_when_nodes_fall_back(court: Any, monkeypatch: py
     for arm, path in (("baseline", court.pair.baseline), ("candidate", court.pair.candidate)):
         session = runtime.open(path, replace(options, profile=True))
         session.run(session.prepare(contract.batch(court.pair.dataset.test, [0])))
-        facts[arm], costs[arm] = session.facts(), {"places": observe.places(session.nodes())}
+        facts[arm], costs[arm] = SessionFacts.read(session.facts()), {"places": observe.places(session.nodes())}
     told = dict(observe.sessions(facts, costs, "elsewhere").values)
     workload = Workload(RUNTIME, "1", runtime.provider, 1, 2, 2)
     assert court.outcomes({"sessions": told}, workload=workload) == {"one_device": "fail"}
@@ -91,7 +92,7 @@ def inputs(court: Any, pixels: np.ndarray) -> dict[str, Any]:
     models = [
         subject(arm, court.pair.baseline, court.pair.contract, 1, court.folder) for arm in ("baseline", "candidate")
     ]
-    return {"inputs": observe.inputs(save_inputs(models, dataset, Plan())).values}
+    return {"inputs": save_inputs(models, dataset, Plan()).values()}
 
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)

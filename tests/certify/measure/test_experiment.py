@@ -28,7 +28,7 @@ SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, th
 
 def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
     return measure(
-        pair.baseline, pair.candidate, pair.dataset, pair.contract, pair.contract, plan, edition.plan,
+        ((pair.baseline, pair.contract), (pair.candidate, pair.contract)), pair.dataset, plan, edition.plan,
         baseline_origin="made by a test", **more,
     )  # fmt: skip
 
@@ -215,10 +215,7 @@ def test_measure_refuses_a_model_that_gives_nan(small_pair, edition: Edition, tm
     bias.CopyFrom(numpy_helper.from_array(np.full(4, np.nan, dtype=np.float32), "b3"))
     onnx.save(model, str(tmp_path / "nan.onnx"))
     with pytest.raises(ModelError, match="NaN or infinity"):
-        measure(
-            tmp_path / "nan.onnx", small_pair.candidate, small_pair.dataset, small_pair.contract, small_pair.contract,
-            SHORT, edition.plan, baseline_origin="a test",
-        )  # fmt: skip
+        _measure(replace(small_pair, baseline=tmp_path / "nan.onnx"), edition)
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +241,23 @@ def test_energy_is_missing_when_there_is_no_meter(strained: Evidence) -> None:
     assert strained.header.meter is None
     assert {window.energy_j for window in strained.windows} == {None}
     assert strained.observation("power_check") is None
+
+
+def test_a_model_alone_is_measured_without_a_null_run(small_pair, edition: Edition) -> None:
+    plan = replace(SHORT, min_blocks=4)
+    alone = measure([(small_pair.candidate, small_pair.contract)], small_pair.dataset, plan, edition.plan)
+    assert set(alone.header.models) == {"candidate"} and not alone.predictions
+    assert {window.run for window in alone.windows} == {"settings", "main"}
+    blocks = alone.run("main").complete
+    assert [[window.arm for window in block.windows] for block in blocks] == [["candidate"] * 2] * len(blocks)
+    assert len(blocks) >= 4
+    profile = derive(alone, edition)
+    assert profile.estimates["accuracy_candidate"].value > 0.9
+    assert {"duration_s_candidate", "smallest_detectable_saving", "latency_p50_s_candidate"} <= set(profile.estimates)
+    assert not {"null_holds", "same_task"} & {guard.name for guard in profile.guards}
+
+
+def test_a_model_alone_has_no_accuracy_when_it_was_not_scored(small_pair, edition: Edition) -> None:
+    models = [(small_pair.candidate, small_pair.contract)]
+    alone = measure(models, small_pair.dataset, SHORT, edition.plan, score=False)
+    assert alone.observation("scored") is None and "accuracy_candidate" not in derive(alone, edition).estimates

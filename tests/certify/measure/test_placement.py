@@ -11,6 +11,7 @@ import pytest
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.evidence import ARMS, Evidence
+from certify.core.observations import SessionFacts
 from certify.measure import observe
 from certify.measure.model_under_test import subject
 from certify.measure.runtimes.accelerators import nvidia
@@ -29,7 +30,7 @@ def _judged(
     costs: dict[str, Any] = {"baseline": {"places": observe.places([_node("a", provider)])}}
     if nodes:
         costs["candidate"] = {"places": observe.places(nodes)}
-    found = {arm: {"providers": [provider, CPU]} for arm in ARMS}
+    found = {arm: SessionFacts(providers=[provider, CPU]) for arm in ARMS}
     evidence = make_evidence()
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider=provider))
     kept = [o for o in evidence.observations if o.name != "sessions"]

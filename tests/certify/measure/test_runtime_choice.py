@@ -10,8 +10,9 @@ import pytest
 
 from certify.assessments.efficiency.edition import Edition
 from certify.core.errors import MeasureError, ModelError, UsageError
-from certify.core.evidence import Window, Workload
+from certify.core.evidence import Workload
 from certify.core.progress import Silent
+from certify.core.windows import Window
 from certify.measure import runtime_choice, runtimes
 from certify.measure.plan import Plan
 from certify.measure.runtime_choice import Settled, make_workload, settle

@@ -10,6 +10,7 @@ import pytest
 
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.errors import ModelError, UsageError
+from certify.core.observations import SessionFacts
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import session_settings, subject
@@ -114,7 +115,9 @@ def test_guards_read_what_openvino_tells(small_pair, tmp_path: Path, make_eviden
     assert seen[0].values["candidate"] == {"intended": 3, "fused": 3, "unfused": []}
     evidence = make_evidence()
     rest = tuple(o for o in evidence.observations if o.name not in ("quantization", "sessions"))
-    sessions = observe.sessions({arm: {"providers": ["CPU"]} for arm in ("baseline", "candidate")}, {}, "openvino")
+    sessions = observe.sessions(
+        {arm: SessionFacts(providers=["CPU"]) for arm in ("baseline", "candidate")}, {}, "openvino"
+    )
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider="CPU"))
     evidence = replace(evidence, header=header, observations=(*rest, seen[0], sessions))
     assert quantization_fused(evidence, edition).outcome == one_device(evidence, edition).outcome == "pass"

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
+from certify.core.windows import Window
 from certify.measure import windows
 from certify.measure.client import WindowResult
 from certify.measure.host import Host
@@ -55,7 +56,7 @@ def _record(recorder: Recorder, count: int, run: str = "main") -> list[Window]:
 def test_windows_read_back_as_they_were_recorded(recorder: Recorder) -> None:
     recorded = [*_record(recorder, 3, "null"), *_record(recorder, 2)]
     assert list(recorder.windows()) == recorded
-    assert list(recorder.of("main")) == recorded[3:]
+    assert list(recorder.run("main").windows) == recorded[3:]
 
 
 def test_a_kept_window_is_a_line_of_evidence(recorder: Recorder, evidence: Evidence) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs
-from certify.assessments.efficiency.guards.result import Answer, Guard, Outcome
+from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
 from certify.core.evidence import Evidence
 from certify.core.finding import Finding
 
@@ -46,9 +46,10 @@ __all__ = ["GUARDS", "Answer", "Guard", "Outcome", "judge_guards"]
 
 
 def judge_guards(evidence: Evidence, edition: Edition) -> tuple[Finding, ...]:
-    """Run every guard.
+    """Run every guard that can be asked: of a model alone, those that need no second one.
 
     Raises:
         CertificateError: an observation holds a value of the wrong type.
     """
-    return tuple(Finding(name, *guard(evidence, edition)) for name, guard in GUARDS.items())
+    asked = {name: guard for name, guard in GUARDS.items() if evidence.compares or guard not in COMPARING}
+    return tuple(Finding(name, *guard(evidence, edition)) for name, guard in asked.items())

@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, by_arm, check, number, percent, unknown
-from certify.core.evidence import Evidence
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.core.evidence import ARMS, Evidence
+from certify.core.observations import Inputs, mapping, number
 from certify.core.statistics.proportions import wilson_interval
 
 
+@comparing
 def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
     """No test sample was seen in training, calibration or validation."""
     observed = evidence.observation("overlap") or {}
@@ -27,40 +29,37 @@ def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
 
 def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     """The inputs that ran were different samples, neither constant nor random; values alone move the power."""
-    observed = evidence.observation("inputs") or {}
-    std, distinct, constant = (number(observed, name) for name in ("std", "distinct", "constant_share"))
-    correlation, repetition = (number(observed, name) for name in ("neighbour_correlation", "repetition"))
-    if std is None or distinct is None or constant is None:
+    found = evidence.observed(Inputs)
+    if found is None:
         return unknown("The inputs were not looked at")
-    if correlation is not None:
-        regular, least = (
-            correlation >= edition.thresholds.input_correlation,
-            f"{edition.thresholds.input_correlation:g}",
-        )
-        told = f"neighbouring values correlate by {correlation:.2g} (at least {least}, random numbers have 0)"
-    elif repetition is not None:
-        limit = edition.thresholds.input_repetition
-        regular, least = repetition >= limit, f"{limit:g}"
-        told = f"tokens come again {repetition:.3g} times as often as random ones would (at least {least})"
+    if found.neighbour_correlation is not None:
+        correlation, least = found.neighbour_correlation, edition.thresholds.input_correlation
+        regular = correlation >= least
+        told = f"neighbouring values correlate by {correlation:.2g} (at least {least:g}, random numbers have 0)"
+    elif found.repetition is not None:
+        regular, least = found.repetition >= edition.thresholds.input_repetition, edition.thresholds.input_repetition
+        told = f"tokens come again {found.repetition:.3g} times as often as random ones would (at least {least:g})"
     else:
         return unknown("Whether the inputs are random was not looked at")
-    varied = std >= edition.thresholds.input_std and distinct >= edition.thresholds.distinct_inputs
+    varied = found.std >= edition.thresholds.input_std and found.distinct >= edition.thresholds.distinct_inputs
     return check(
-        varied and constant <= edition.thresholds.constant_inputs_share and regular,
-        f"{distinct:.0f} different inputs with a standard deviation of {std:.3g}; {percent(constant)} of them are "
+        varied and found.constant_share <= edition.thresholds.constant_inputs_share and regular,
+        f"{found.distinct:.0f} different inputs with a standard deviation of {found.std:.3g}; "
+        f"{percent(found.constant_share)} of them are "
         f"constant (allowed {percent(edition.thresholds.constant_inputs_share)}); {told}",
         "these are no real data",
     )
 
 
+@comparing
 def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     """Neither model gave NaN or infinity."""
-    observed = by_arm(evidence, "outputs")
-    finite = [values.get("finite") for values in observed or ()]
-    if observed is None or not all(isinstance(value, bool) for value in finite):
+    observed = evidence.observation("outputs")
+    finite = [values.get("finite") for arm in ARMS if (values := mapping(observed, arm)) is not None]
+    if len(finite) < len(ARMS) or not all(isinstance(value, bool) for value in finite):
         return unknown("The outputs were not looked at")
     margins = all(math.isfinite(p.baseline_margin + p.candidate_margin) for p in evidence.predictions)
-    broken = [arm for arm, value in zip(("baseline", "candidate"), finite, strict=True) if not value]
+    broken = [arm for arm, value in zip(ARMS, finite, strict=True) if not value]
     return check(
         not broken and margins,
         f"Outputs that are no finite numbers: {', '.join(broken) or ('none' if margins else 'in the margins')}",
@@ -68,6 +67,7 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline is surely better than always naming the commonest class."""
     if not evidence.predictions:
@@ -84,6 +84,7 @@ def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     """The whole test set was scored, and it holds enough different samples."""
     n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import (
-    Answer,
-    check,
-    host_values,
-    main_windows,
-    mapping,
-    mean,
-    percent,
-    unknown,
-)
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, host_values, mean, percent, unknown
 from certify.core.evidence import Evidence
-from certify.core.statistics.ratio import blocks_of
+from certify.core.observations import mapping
 
 
 def no_throttling(evidence: Evidence, edition: Edition) -> Answer:
     """The processor did not lower its clock for heat."""
-    events = host_values(main_windows(evidence), "thermal_throttles")
+    events = host_values(evidence.run("main").windows, "thermal_throttles")
     if events is None:
         return unknown("The machine does not tell whether it throttled for heat")
     throttled = sum(count > 0 for count in events)
@@ -33,7 +24,7 @@ def no_throttling(evidence: Evidence, edition: Edition) -> Answer:
 
 def device_alone(evidence: Evidence, edition: Edition) -> Answer:
     """Other processes took little of the machine."""
-    shares = host_values(main_windows(evidence), "foreign_cpu_share")
+    shares = host_values(evidence.run("main").windows, "foreign_cpu_share")
     if shares is None:
         return unknown("What other processes took of the machine could not be read")
     return check(
@@ -46,12 +37,12 @@ def device_alone(evidence: Evidence, edition: Edition) -> Answer:
 
 def steal_low(evidence: Evidence, edition: Edition) -> Answer:
     """Neither a hypervisor nor a CPU quota took the processor away."""
-    windows = main_windows(evidence)
-    steal, throttled = host_values(windows, "steal_share"), host_values(windows, "throttled_s")
+    main = evidence.run("main")
+    steal, throttled = (host_values(main.windows, name) for name in ("steal_share", "throttled_s"))
     if steal is None and throttled is None:
         return unknown("Neither steal nor throttling by a quota could be read")
     stolen_share = mean(steal) if steal else 0.0
-    stopped_share = sum(throttled) / sum(window.duration_s for window in windows) if throttled else 0.0
+    stopped_share = sum(throttled) / main.duration_s if throttled else 0.0
     found = (
         [f"a hypervisor took {percent(stolen_share)} (allowed {percent(edition.thresholds.steal_share)})"]
         if steal
@@ -70,10 +61,10 @@ def steal_low(evidence: Evidence, edition: Edition) -> Answer:
 
 def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
     """The temperature did not drift far between the first block and the last."""
-    windows = main_windows(evidence)
-    if host_values(windows, "temperature_c") is None:
+    main = evidence.run("main")
+    if host_values(main.windows, "temperature_c") is None:
         return unknown("The temperature could not be read")
-    blocks = [mean(host_values(block.windows, "temperature_c") or []) for block in blocks_of(windows)]
+    blocks = [mean(host_values(block.windows, "temperature_c") or []) for block in main.blocks]
     drift = max(blocks) - min(blocks)
     return check(
         drift <= edition.thresholds.temperature_drift_c,
@@ -83,16 +74,17 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
     """Each arm ran in a process of its own, and the one that waited did not spin."""
     pids = mapping(evidence.observation("workers"), "pids")
-    windows = main_windows(evidence)
-    idle = host_values(windows, "idle_workers_cpu_s")
+    main = evidence.run("main")
+    idle = host_values(main.windows, "idle_workers_cpu_s")
     if pids is None or not {"baseline", "candidate"} <= set(pids) or idle is None:
         return unknown("It was not recorded which process ran each model, or what the waiting ones did")
     processes_of = [{str(pid) for pid in (told if isinstance(told, list) else [told])} for told in pids.values()]
     shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
-    share = sum(idle) / sum(window.duration_s for window in windows)
+    share = sum(idle) / main.duration_s
     processes = "Models shared a process" if shared else f"{len(pids)} arms ran in processes of their own"
     return check(
         not shared and share <= edition.thresholds.idle_workers_cpu_share,

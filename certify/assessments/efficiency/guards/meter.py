@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
+from certify.core.observations import PowerCheck, number
+from certify.core.windows import Window
 
 
 def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
@@ -55,21 +58,21 @@ def _steps_back(windows: list[Window], zone: str, unit: str) -> int:
     return sum(later < earlier for earlier, later in itertools.pairwise(values))
 
 
+@comparing
 def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
     """The energy counter and the integrated power of the same stretch tell the same."""
-    observed = evidence.observation("power_check") or {}
-    counter, integrated = number(observed, "counter_j"), number(observed, "integrated_j")
-    if counter is None or integrated is None or integrated <= 0:
+    found = evidence.observed(PowerCheck)
+    if found is None or found.integrated_j <= 0:
         return unknown("Nothing but the meter itself was there to check it against")
-    difference = counter / integrated - 1
+    difference = found.counter_j / found.integrated_j - 1
     return check(
         abs(difference) <= edition.thresholds.power_tolerance,
-        f"The counter told {counter:.4g} J where integrated power told {integrated:.4g} J "
+        f"The counter told {found.counter_j:.4g} J where integrated power told {found.integrated_j:.4g} J "
         f"({100 * difference:+.3g} %; allowed {percent(edition.thresholds.power_tolerance)})",
         "one of the two is wrong",
     )
 
 
-def windows_too_short(windows: list[Window], edition: Edition, meter: str | None) -> int:
+def windows_too_short(windows: Iterable[Window], edition: Edition, meter: str | None) -> int:
     """How many windows are shorter than the meter can resolve."""
     return sum(window.duration_s < edition.plan.shortest_window_seconds(meter) for window in windows)

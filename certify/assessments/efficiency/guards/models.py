@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, by_arm, check, number, percent, sequence, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import ARMS, Evidence
+from certify.core.observations import Interface, MaskedChannels, QuantizedOperators, SessionFacts
 
 
+@comparing
 def quantization_fused(evidence: Evidence, edition: Edition) -> Answer:
     """Operators meant to run quantized do so in the optimised graph, in both models."""
-    observed = by_arm(evidence, "quantization")
+    observed = evidence.observed_by_arm(QuantizedOperators)
     if observed is None:
         return unknown("The optimised graphs were not read")
-    found, holds, unfused = [], True, []
+    unfused: list[str] = []
+    found, holds = [], True
     for arm, values in zip(ARMS, observed, strict=True):
-        intended, fused = number(values, "intended"), number(values, "fused")
-        if intended is None or fused is None:
+        if values is None:
             return unknown(f"The optimised graph of the {arm} was not read")
-        holds = holds and fused >= edition.thresholds.fused_share * intended
-        found.append(f"{fused:.0f} of {intended:.0f} in the {arm}")
-        unfused += [str(name) for name in sequence(values, "unfused") or []]
+        holds = holds and values.fused >= edition.thresholds.fused_share * values.intended
+        found.append(f"{values.fused:.0f} of {values.intended:.0f} in the {arm}")
+        unfused += map(str, values.unfused or [])
     names = f" (not: {', '.join(unfused[:3])}{', ...' if len(unfused) > 3 else ''})" if unfused else ""
     return check(
         holds,
@@ -28,11 +30,11 @@ def quantization_fused(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
     """Channels that were pruned are gone, not filled with zeros, and the baseline was not padded with such."""
-    observed = by_arm(evidence, "zero_channels")
-    shares = [number(values, "share") for values in observed or ()]
-    if observed is None or shares[0] is None or shares[1] is None:
+    shares = [values.share for values in evidence.observed_by_arm(MaskedChannels) or () if values is not None]
+    if len(shares) < len(ARMS):
         return unknown("The weights were not read for channels of zeros")
     if shares[0] > edition.thresholds.baseline_zero_channels:
         return Answer(
@@ -49,15 +51,16 @@ def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def one_device(evidence: Evidence, edition: Edition) -> Answer:
     """Both models ran on the provider that was asked for, and on no other."""
-    observed = by_arm(evidence, "sessions")
-    lists = [names for values in observed or () if (names := sequence(values, "providers")) is not None]
+    sessions = [session for session in evidence.observed_by_arm(SessionFacts) or () if session is not None]
+    lists = [session.providers for session in sessions if session.providers is not None]
     if len(lists) < len(ARMS):
         return unknown("It was not recorded which provider ran the models")
     asked = evidence.header.workload.provider
     ran = [", ".join(map(str, names)) or "none" for names in lists]
-    nodes = [str(name) for values in observed or () for name in sequence(values, "elsewhere") or []]
+    nodes = [str(name) for session in sessions for name in session.elsewhere or []]
     named = f" (elsewhere: {', '.join(dict.fromkeys(nodes))})" if nodes else ""
     return check(
         all(names == [asked] for names in lists),
@@ -66,25 +69,24 @@ def one_device(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def same_task(evidence: Evidence, edition: Edition) -> Answer:
     """Both models take the same input and give as many outputs; doing less is no compression.
 
     Outputs that nobody reads count too: a runtime computes them, so that a baseline with more of them is dearer than it
     need be.
     """
-    observed = by_arm(evidence, "interfaces")
+    observed = evidence.observed_by_arm(Interface)
     if observed is None:
         return unknown("The models' inputs and outputs were not recorded")
     faces, told = [], []
-    for arm, values in zip(ARMS, observed, strict=True):
-        shape = sequence(values, "input")
-        outputs, scored, ports = (number(values, name) for name in ("outputs", "scored", "graph_outputs"))
-        if shape is None or outputs is None or scored is None or ports is None:
+    for arm, face in zip(ARMS, observed, strict=True):
+        if face is None:
             return unknown(f"The input and outputs of the {arm} were not recorded in full")
         # One sample's sizes without regard to their order: the same picture may lie in memory in two layouts.
-        faces.append((sorted(map(str, shape[1:])), outputs, scored, ports))
-        others = f", beside {ports - 1:.0f} further results" if ports > 1 else ""
-        size = "x".join(map(str, shape))
-        told.append(f"the {arm} takes {size} and gives {outputs:.0f} outputs, {scored:.0f} of them scored{others}")
+        faces.append((sorted(map(str, face.input[1:])), face.outputs, face.scored, face.graph_outputs))
+        others = f", beside {face.graph_outputs - 1:.0f} further results" if face.graph_outputs > 1 else ""
+        size, scored = "x".join(map(str, face.input)), f"{face.scored:.0f} of them scored"
+        told.append(f"the {arm} takes {size} and gives {face.outputs:.0f} outputs, {scored}{others}")
     sentence = "; ".join(told)
     return check(faces[0] == faces[1], sentence[0].upper() + sentence[1:], "the candidate does another task")

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, main_windows, mean, number, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import Evidence, Window
+from certify.core.evidence import Evidence
+from certify.core.observations import number
+from certify.core.windows import Window
 
 FEWEST_WINDOWS = 4
 """Two joule figures always lie on a line; with fewer windows than this a fit tells nothing."""
@@ -55,8 +57,8 @@ def _place(window: Window) -> tuple[int, int, int]:
 
 def windows_vary(evidence: Evidence, edition: Edition) -> Answer:
     """Windows do not last equally long: clocks tell nanoseconds, and no machine repeats itself to the nanosecond."""
-    arms = dict.fromkeys(window.arm for window in main_windows(evidence))
-    shares = [_repeated(w.duration_s for w in main_windows(evidence) if w.arm == arm) for arm in arms]
+    main = evidence.run("main")
+    shares = [_repeated(window.duration_s for window in main.of(arm)) for arm in main.arms]
     if not shares:
         return unknown("No window of the main run was recorded")
     return check(
@@ -107,11 +109,12 @@ def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]
         yield arm, share, max(0.0, 1 - mean(taken))
 
 
+@comparing
 def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
     """Single inferences take about as long as those of the windows."""
     told, holds = [], True
     for latencies in evidence.latencies:
-        windows = [w.duration_s / w.inferences for w in main_windows(evidence) if w.arm == latencies.arm]
+        windows = [w.duration_s / w.inferences for w in evidence.run("main").of(latencies.arm)]
         if not windows or not latencies.seconds or min(latencies.seconds) <= 0:
             return unknown("Single inferences and windows of each model were not both recorded")
         ratio = float(np.median(latencies.seconds) / np.median(windows))

@@ -1,15 +1,14 @@
-"""What a guard returns, and how it reads recorded values."""
+"""What a guard is and what it returns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 from certify.assessments.efficiency.edition import Edition
-from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence, Window
-from certify.core.statistics.ratio import LARGEST
+from certify.core.evidence import Evidence
+from certify.core.windows import Window
 
 Outcome = Literal["pass", "fail", "unknown"]
 
@@ -23,6 +22,15 @@ class Answer(NamedTuple):
 
 Guard = Callable[[Evidence, Edition], Answer]
 
+COMPARING: set[Guard] = set()
+"""Guards over a comparison, each marked where it is written."""
+
+
+def comparing(guard: Guard) -> Guard:
+    """Mark a guard over a comparison of two models, which is not asked where one was measured alone."""
+    COMPARING.add(guard)
+    return guard
+
 
 def check(holds: bool, sentence: str, meaning: str) -> Answer:
     """Pass with what was found, or fail with what was found and what it means."""
@@ -32,11 +40,6 @@ def check(holds: bool, sentence: str, meaning: str) -> Answer:
 def unknown(sentence: str) -> Answer:
     """Nothing that the guard could judge was recorded."""
     return Answer("unknown", f"{sentence}.")
-
-
-def main_windows(evidence: Evidence) -> list[Window]:
-    """Windows of the main run."""
-    return [window for window in evidence.windows if window.run == "main"]
 
 
 def host_values(windows: Iterable[Window], name: str) -> list[float] | None:
@@ -50,51 +53,6 @@ def mean(values: Iterable[float]) -> float:
     """Arithmetic mean of at least one value."""
     items = list(values)
     return math.fsum(items) / len(items)
-
-
-def number(values: Mapping[str, Any], key: str) -> float | None:
-    """A recorded number; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
-    return float(value)
-
-
-def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
-    """A recorded mapping; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = None if values is None else values.get(key)
-    if value is not None and not isinstance(value, Mapping):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
-    return value
-
-
-def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
-    """A recorded list; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is not None and not isinstance(value, list | tuple):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
-    return None if value is None else list(value)
-
-
-def by_arm(evidence: Evidence, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """An observation's values of the baseline and of the candidate; None where either is absent."""
-    observed = evidence.observation(name)
-    baseline, candidate = mapping(observed, "baseline"), mapping(observed, "candidate")
-    return None if baseline is None or candidate is None else (baseline, candidate)
 
 
 def percent(share: float) -> str:

@@ -6,52 +6,44 @@ import math
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.meter import windows_too_short
-from certify.assessments.efficiency.guards.result import (
-    Answer,
-    by_arm,
-    check,
-    main_windows,
-    mean,
-    number,
-    percent,
-    unknown,
-)
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
 from certify.assessments.efficiency.guards.runtime import runtime_fault
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import ARMS, Evidence, Window
+from certify.core.evidence import ARMS, Evidence
+from certify.core.observations import SessionFacts, number
+from certify.core.statistics.batch_means import Series
 from certify.core.statistics.blocks import blocks_needed
 from certify.core.statistics.ratio import (
-    blocks_of,
     duration_per_inference,
     energy_log_ratios,
     energy_per_inference,
     ratio_estimate,
 )
+from certify.core.windows import Window
 
 
+@comparing
 def enough_windows(evidence: Evidence, edition: Edition) -> Answer:
     """The main run holds the blocks that the pilot fixed, none left out, each window long enough."""
-    windows = main_windows(evidence)
-    blocks = blocks_of(windows)
-    complete = [block for block in blocks if block.is_complete]
+    main, ratios = evidence.run("main"), energy_log_ratios(evidence, "main")
+    blocks, complete = main.blocks, main.complete
     meter = evidence.header.meter.name if evidence.header.meter else None
-    short = windows_too_short(windows, edition, meter)
-    sentence = f"{len(complete)} complete blocks of four windows were kept{_width_reached(evidence, edition)}"
+    short = windows_too_short(main.windows, edition, meter)
+    sentence = f"{len(complete)} complete blocks of four windows were kept{_width_reached(ratios, evidence, edition)}"
     # A run that was cut short may end in an incomplete block; a gap before it means that windows were left out.
     gaps = [block.number for block in blocks] != list(range(len(blocks))) or blocks[:-1] != complete[: len(blocks) - 1]
     faults = {
         f"at least {edition.plan.minimum_blocks} are needed": len(complete) < edition.plan.minimum_blocks,
         "windows are missing inside the run, and none may be left out": gaps,
         f"{short} windows are too short for the meter": short > 0,
-        **_departure(evidence, edition, len(complete)),
+        **_departure(ratios, evidence, edition),
     }
     found = [meaning for meaning, is_fault in faults.items() if is_fault]
     return check(not found, sentence, "; ".join(found))
 
 
-def _width_reached(evidence: Evidence, edition: Edition) -> str:
-    ratios = energy_log_ratios(evidence, "main")
+def _width_reached(ratios: Series | None, evidence: Evidence, edition: Edition) -> str:
     ratio = ratio_estimate(ratios, edition.plan, EvidenceLevel.DIRECT, edition.plan.pilot_blocks)
     if ratio is None:
         return ""
@@ -59,9 +51,8 @@ def _width_reached(evidence: Evidence, edition: Edition) -> str:
     return f", and the ratio is known to +-{percent(reached)} where +-{percent(wanted)} was wanted"
 
 
-def _departure(evidence: Evidence, edition: Edition, complete: int) -> dict[str, bool]:
+def _departure(ratios: Series | None, evidence: Evidence, edition: Edition) -> dict[str, bool]:
     """Whether the run was shorter or longer than the pilot and the time limit fixed."""
-    ratios = energy_log_ratios(evidence, "main")
     if ratios is None or len(ratios) < max(2, edition.plan.pilot_blocks):
         return {}
     wanted = evidence.header.wanted_half_width
@@ -69,8 +60,9 @@ def _departure(evidence: Evidence, edition: Edition, complete: int) -> dict[str,
         raise CertificateError(f"Evidence: wanted_half_width should be above 0, found {wanted}.")
     pilot = ratios[: edition.plan.pilot_blocks]
     fixed = blocks_needed(pilot, wanted, edition.plan.minimum_blocks, edition.plan.maximum_blocks, edition.plan)
-    windows = main_windows(evidence)
-    took = max(window.start_s + window.duration_s for window in windows) - min(window.start_s for window in windows)
+    main = evidence.run("main")
+    took = max(w.start_s + w.duration_s for w in main.windows) - min(w.start_s for w in main.windows)
+    complete = len(main.complete)
     had_time = took < edition.thresholds.time_limit_used * evidence.header.time_limit_s
     return {
         f"the pilot fixed {fixed} and more were run": complete > fixed,
@@ -78,13 +70,13 @@ def _departure(evidence: Evidence, edition: Edition, complete: int) -> dict[str,
     }
 
 
+@comparing
 def null_holds(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline against itself gives 1, within the edition's tolerance."""
     ratio = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, EvidenceLevel.DIRECT)
     if ratio is None:
         return unknown("No null run with energy readings was recorded")
-    attempts = 1 + max(window.attempt for window in evidence.windows if window.run == "null")
-    tolerance = edition.plan.null_tolerance
+    attempts, tolerance = evidence.run("null").attempts, edition.plan.null_tolerance
     sentence = (
         f"The baseline against itself gave {ratio.value:.4f}, interval {ratio.low:.4f} to {ratio.high:.4f} "
         f"(allowed 1 +- {percent(tolerance)}), in attempt {attempts}"
@@ -97,21 +89,23 @@ def null_holds(evidence: Evidence, edition: Edition) -> Answer:
     )
 
 
+@comparing
 def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
     """The baseline was not made slower than it need be: graph optimisation on, the best runtime and threads found."""
-    sessions, threads = by_arm(evidence, "sessions"), evidence.header.workload.threads
-    costs = _cost_by_threads([window for window in evidence.windows if window.run == "settings"])
-    if sessions is None or threads not in costs:
+    sessions = [session for session in evidence.observed_by_arm(SessionFacts) or () if session is not None]
+    threads = evidence.header.workload.threads
+    costs = _cost_by_threads(evidence.run("settings").of("baseline"))
+    if len(sessions) < len(ARMS) or threads not in costs:
         return unknown("The baseline's settings were not recorded")
     if len(costs) == 1 and number(evidence.header.device, "processors_allowed") != 1:
         return unknown(f"The baseline was tried with {threads} threads only")
-    if any(session.get("graph_optimization") != "all" for session in sessions):
+    if any(session.graph_optimization != "all" for session in sessions):
         return Answer("fail", "Graph optimisation was off in a session: the baseline ran slower than it need.")
     if (fault := runtime_fault(evidence)) is not None:
         return Answer("fail", fault)
     chosen = dict(zip(ARMS, (threads, evidence.header.workload.candidate_threads), strict=True))
-    used = {(arm, number(session, "threads")) for arm, session in zip(ARMS, sessions, strict=True)}
-    used |= {(window.arm, window.threads) for window in main_windows(evidence)}
+    used = {(arm, session.threads) for arm, session in zip(ARMS, sessions, strict=True)}
+    used |= {(window.arm, window.threads) for window in evidence.run("main").windows}
     if used != set(chosen.items()):
         return Answer("fail", f"A session ran with another number of threads than the workload's {chosen}.")
     best = min(costs, key=lambda tried: costs[tried])
@@ -126,7 +120,6 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
 
 def _cost_by_threads(windows: list[Window]) -> dict[int, float]:
     """Mean joules per inference of the baseline (seconds where there are no joules) by thread number."""
-    windows = [window for window in windows if window.arm == "baseline"]
     has_energy = bool(windows) and all(window.energy_j is not None and window.energy_j > 0 for window in windows)
     quantity = energy_per_inference if has_energy else duration_per_inference
     costs: dict[int, list[float]] = {}

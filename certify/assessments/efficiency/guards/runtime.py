@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from certify.assessments.efficiency.guards.result import mapping, mean, sequence
+from certify.assessments.efficiency.guards.result import mean
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
-from certify.core.statistics.ratio import LARGEST
+from certify.core.observations import mapping, sequence
+from certify.core.windows import LARGEST
 
 
 def runtime_fault(evidence: Evidence) -> str | None:

@@ -7,7 +7,8 @@ import pytest
 
 from certify.core.errors import MeasureError, UsageError
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import MeterFacts, Window
+from certify.core.evidence import MeterFacts
+from certify.core.windows import Window
 from certify.measure.meters import choose, get
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.meters.combined import Sum

@@ -8,12 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from certify.assessments.efficiency.alone import GUARDS_ALONE, derive_alone
 from certify.assessments.efficiency.edition import Edition
-from certify.core.evidence import ALONE, Evidence, Observation, Window
-from certify.core.statistics.ratio import block_logs, energy_per_inference
+from certify.assessments.efficiency.guards import COMPARING, GUARDS
+from certify.assessments.efficiency.profile import derive
+from certify.core.evidence import Evidence, Observation
+from certify.core.statistics.ratio import arm_logs, energy_per_inference
+from certify.core.windows import Run, Window
 
 Maker = Callable[..., Evidence]
+
+ALONE = "candidate"
 
 
 def _alone(make_evidence: Maker, noise: float = 0.02, blocks: int = 10, drift: float = 0.0, **more: object) -> Evidence:
@@ -41,7 +45,7 @@ def _alone(make_evidence: Maker, noise: float = 0.02, blocks: int = 10, drift: f
 
 
 def test_figures_are_those_of_the_model_when_measured_alone(make_evidence: Maker, edition: Edition) -> None:
-    estimates = derive_alone(_alone(make_evidence), edition).estimates
+    estimates = derive(_alone(make_evidence), edition).estimates
     for name, truth in (("energy_j", 2.0), ("duration_s", 0.2), ("throughput_per_s", 5.0)):
         estimate = estimates[f"{name}_{ALONE}"]
         assert estimate.low < truth < estimate.high and estimate.n == 10, name
@@ -52,15 +56,17 @@ def test_figures_are_those_of_the_model_when_measured_alone(make_evidence: Maker
 
 
 def test_guards_that_need_one_model_are_judged(make_evidence: Maker, edition: Edition) -> None:
-    guards = derive_alone(_alone(make_evidence), edition).guards
-    assert {guard.name: guard.outcome for guard in guards} == dict.fromkeys(GUARDS_ALONE, "pass")
-    stolen = derive_alone(_alone(make_evidence, host={"steal_share": 0.4}), edition)
+    guards = derive(_alone(make_evidence), edition).guards
+    asked = [name for name, guard in GUARDS.items() if guard not in COMPARING]
+    assert {guard.name: guard.outcome for guard in guards} == dict.fromkeys(asked, "pass")
+    assert "joules_follow" in asked and not {"null_holds", "same_task", "sessions_isolated"} & set(asked)
+    stolen = derive(_alone(make_evidence, host={"steal_share": 0.4}), edition)
     assert [guard.name for guard in stolen.guards if guard.outcome == "fail"] == ["steal_low"]
 
 
 def test_smallest_difference_grows_with_the_noise_and_not_with_drift(make_evidence: Maker, edition: Edition) -> None:
     quiet, loud, drifting = (
-        derive_alone(_alone(make_evidence, **knobs), edition).estimates["smallest_detectable_saving"].value
+        derive(_alone(make_evidence, **knobs), edition).estimates["smallest_detectable_saving"].value
         for knobs in ({"noise": 0.005}, {"noise": 0.05}, {"noise": 0.005, "drift": 0.02})
     )
     assert 0 < quiet < 0.03 < loud
@@ -68,7 +74,7 @@ def test_smallest_difference_grows_with_the_noise_and_not_with_drift(make_eviden
 
 
 def test_time_stands_alone_when_there_is_no_meter(make_evidence: Maker, edition: Edition) -> None:
-    estimates = derive_alone(_alone(make_evidence, level=None), edition).estimates
+    estimates = derive(_alone(make_evidence, level=None), edition).estimates
     assert f"duration_s_{ALONE}" in estimates and "smallest_detectable_saving" in estimates
     assert not any(name.startswith("energy") for name in estimates)
 
@@ -76,14 +82,14 @@ def test_time_stands_alone_when_there_is_no_meter(make_evidence: Maker, edition:
 def test_accuracy_is_missing_when_nothing_was_scored(make_evidence: Maker, edition: Edition) -> None:
     evidence = _alone(make_evidence)
     unscored = replace(evidence, observations=tuple(o for o in evidence.observations if o.name != "scored"))
-    assert f"accuracy_{ALONE}" not in derive_alone(unscored, edition).estimates
+    assert f"accuracy_{ALONE}" not in derive(unscored, edition).estimates
 
 
 def test_logs_are_none_when_a_window_was_not_read(make_evidence: Maker) -> None:
     windows: list[Window] = list(_alone(make_evidence).windows)
-    assert block_logs(windows, energy_per_inference) is not None
+    assert arm_logs(Run(tuple(windows), 1), ALONE, energy_per_inference) is not None
     windows[3] = replace(windows[3], energy_j=0.0)
     windows[2] = replace(windows[2], energy_j=0.0)
-    assert block_logs(windows, energy_per_inference) is None
+    assert arm_logs(Run(tuple(windows), 1), ALONE, energy_per_inference) is None
     windows[3] = replace(windows[3], energy_j=None)
-    assert block_logs(windows, energy_per_inference) is None
+    assert arm_logs(Run(tuple(windows), 1), ALONE, energy_per_inference) is None

@@ -1,0 +1,190 @@
+"""What was recorded once for a guard to judge: a class for each kind that has fixed fields.
+
+Measuring writes them and judging reads them. What they hold in evidence is anybody's, so that every field is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from certify.core.errors import CertificateError
+from certify.core.windows import LARGEST
+
+Kind = TypeVar("Kind", bound="Observed")
+
+
+def anything(values: Mapping[str, Any], key: str) -> Any:
+    """A recorded value, whatever it is; None where it is absent."""
+    return values.get(key)
+
+
+def number(values: Mapping[str, Any], key: str) -> float | None:
+    """A recorded number; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
+    return float(value)
+
+
+def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
+    """A recorded mapping; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = None if values is None else values.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
+    return value
+
+
+def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
+    """A recorded list; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not isinstance(value, list | tuple):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
+    return None if value is None else list(value)
+
+
+Reader = Callable[[Mapping[str, Any], str], Any]
+REQUIRED: dict[str, Reader] = {"float": number, "list[Any]": sequence}
+"""How fields are read that an observation can't do without, by their type."""
+READERS: dict[str, Reader] = {**REQUIRED, "float | None": number, "list[Any] | None": sequence}
+
+
+class Observed:
+    """An observation of a kind; ``NAME`` is the one that it has in evidence."""
+
+    NAME: ClassVar[str]
+
+    def values(self) -> dict[str, Any]:
+        """Its plain JSON values."""
+        return dict(vars(self))
+
+    @classmethod
+    def read(cls: type[Kind], values: Mapping[str, Any]) -> Kind | None:
+        """Read recorded values; None where one that is required is absent or null.
+
+        Raises:
+            CertificateError: a value is of the wrong type.
+        """
+        types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
+        found = {name: READERS.get(kind, anything)(values, name) for name, kind in types.items()}
+        absent = any(found[name] is None and kind in REQUIRED for name, kind in types.items())
+        return None if absent else cls(**found)
+
+
+@dataclass(frozen=True)
+class PowerCheck(Observed):
+    """Joules of a counter, and joules of power that was integrated in the same windows."""
+
+    NAME = "power_check"
+    counter_j: float
+    integrated_j: float
+
+
+@dataclass(frozen=True)
+class SessionFacts(Observed):
+    """How the sessions of a model were set up, and which providers really ran it; by arm.
+
+    Attributes:
+        providers: None where that is not known.
+        elsewhere: names of some nodes that ran on another device.
+    """
+
+    NAME = "sessions"
+    graph_optimization: Any = None
+    threads: float | None = None
+    providers: list[Any] | None = None
+    spinning: Any = None
+    precision: Any = None
+    pinned: Any = None
+    sha256: Any = None
+    elsewhere: list[Any] | None = None
+
+
+@dataclass(frozen=True)
+class QuantizedOperators(Observed):
+    """Operators of a model that are meant to run quantized, and those that do; by arm.
+
+    Attributes:
+        unfused: names of those that do not.
+    """
+
+    NAME = "quantization"
+    intended: float
+    fused: float
+    unfused: list[Any] | None = None
+
+
+@dataclass(frozen=True)
+class MaskedChannels(Observed):
+    """Output channels of a model that hold nothing but zeros; by arm."""
+
+    NAME = "zero_channels"
+    channels: Any
+    zero: Any
+    share: float
+
+
+@dataclass(frozen=True)
+class Interface(Observed):
+    """What a model takes and gives; by arm.
+
+    Attributes:
+        input: shape of its input, the batch first.
+        outputs: width of the scored output.
+        scored: how many of them are scored.
+        graph_outputs: number of all outputs.
+    """
+
+    NAME = "interfaces"
+    input: list[Any]
+    outputs: float
+    scored: float
+    graph_outputs: float
+
+
+@dataclass(frozen=True)
+class Inputs(Observed):
+    """What the inputs of the windows look like.
+
+    Attributes:
+        samples: number of them.
+        std: standard deviation over all values as fed.
+        distinct: number of different samples.
+        constant_share: share of samples that hold one single value.
+        neighbour_correlation: of images, correlation of each value with the one to its right, over all samples: near
+            1 in images of anything, near 0 in random numbers; None for text.
+        repetition: of text, how many times as often two of its tokens are the same as two random ones; None for
+            images.
+    """
+
+    NAME = "inputs"
+    samples: float | None
+    std: float
+    distinct: float
+    constant_share: float
+    neighbour_correlation: float | None = None
+    repetition: float | None = None
+
+
+@dataclass(frozen=True)
+class Scored(Observed):
+    """How many test samples a model alone got right."""
+
+    NAME = "scored"
+    correct: float
+    samples: float
