@@ -113,7 +113,7 @@ def run_one(target: Target, content: bytes, watch: Watch, outcome: Outcome, numb
     """Give one input to its reader and note what came of it."""
     outcome.tried += 1
     watch.seen.clear()
-    before, began = resident_bytes(), time.process_time()
+    before, highest, began = resident_bytes(), peak_bytes(), time.process_time()
     watch.on = True
     signal.setitimer(signal.ITIMER_PROF, HANGING_S)
     try:
@@ -132,15 +132,10 @@ def run_one(target: Target, content: bytes, watch: Watch, outcome: Outcome, numb
     outcome.wrong += [(number, what) for what in watch.seen]
     if took > LONGEST_S:
         outcome.wrong.append((number, f"took {took:.1f} s of processor time"))
-    if peak_bytes() > _seen_peak[0]:
-        _seen_peak[0] = peak_bytes()
+    if peak_bytes() > highest:  # below its earlier peak, the process cannot have grown by this input alone
         outcome.largest_bytes = max(outcome.largest_bytes, grown)
         if grown > LARGEST_BYTES:
             outcome.wrong.append((number, f"took {grown / 1e6:.0f} MB"))
-
-
-_seen_peak = [0]
-"""The largest size of this process so far; an input that stays below it can't have taken more than the one before."""
 
 
 def resident_bytes() -> int:
