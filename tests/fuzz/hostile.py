@@ -159,7 +159,6 @@ def fuzz(found: Target, name: str, folder: Path, seed: int, numbers: range, prog
     with suppress(LeanmarkError):  # whatever is imported late, is imported now
         found.run(found.seed)
     gc.freeze()  # what is there already is not looked through again for each input
-    _seen_peak[0] = peak_bytes()
     for number in numbers:
         progress(number)
         run_one(found, input_of(found, name, seed, number), watch, outcome, number)

@@ -60,3 +60,13 @@ def test_latencies_agree_when_a_busy_machine_makes_single_inferences_slower(
 ) -> None:
     slower = tuple(replace(one, seconds=tuple(1.9 * s for s in one.seconds)) for one in evidence.latencies)
     assert _findings(replace(evidence, latencies=slower), edition) == {}
+
+
+def test_latencies_agree_when_a_busy_machine_stretches_the_windows(evidence: Evidence, edition: Edition) -> None:
+    shorter = tuple(replace(one, seconds=tuple(0.15 * s for s in one.seconds)) for one in evidence.latencies)
+    assert list(_findings(replace(evidence, latencies=shorter), edition)) == ["latencies_agree"]
+    busy = each_window(lambda _, window: {"host": {**window.host, "foreign_cpu_share": 0.7}})(evidence)
+    assert list(_findings(replace(busy, latencies=shorter), edition)) == ["device_alone"]
+    shortest = tuple(replace(one, seconds=tuple(0.01 * s for s in one.seconds)) for one in evidence.latencies)
+    alone = each_window(lambda _, window: {"host": {**window.host, "foreign_cpu_share": 1.0}})(evidence)
+    assert "latencies_agree" in _findings(replace(alone, latencies=shortest), edition)
