@@ -21,9 +21,9 @@ from certify.core.evidence import Evidence
 from certify.core.observations import number
 from certify.core.windows import Window
 
-FEWEST_WINDOWS = 4
 LEAST_LEFT = 0.1
 """Share of a machine below which its neighbours excuse no more."""
+FEWEST_WINDOWS = 4
 """Two joule figures always lie on a line; with fewer windows than this a fit tells nothing."""
 
 
