@@ -86,7 +86,12 @@ def _meter(meter: MeterFacts) -> str:
 
 def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
     """What the figures depend on, and what further statements say: name and value."""
-    return (*circumstances(claims), *((clean(one.title), line(one)) for one in others))
+    return (*circumstances(claims), *((_heading(one), line(one)) for one in others))
+
+
+def _heading(claims: Claims) -> str:
+    """Name of an assessment as the head of a row; a title would be too long."""
+    return clean(claims.assessment.replace("-", " ").replace("_", " ").capitalize())
 
 
 def circumstances(claims: EfficiencyClaims) -> tuple[tuple[str, str], ...]:

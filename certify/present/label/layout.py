@@ -190,7 +190,7 @@ def _table(rows: Iterable[tuple[str, str]], top: float) -> tuple[list[str], floa
     y = top
     room = VALUE_RIGHT - VALUE_LEFT
     for name, value in rows:
-        drawn.append(text(name, LEFT, y, TABLE_SIZE, REGULAR, QUIET))
+        drawn.append(text(shorten(name, TABLE_SIZE, VALUE_LEFT - LEFT - 8), LEFT, y, TABLE_SIZE, REGULAR, QUIET))
         for line in _at_most(2, wrap(value, TABLE_SIZE, room, bold=True), TABLE_SIZE, room, bold=True):
             drawn.append(text(line, VALUE_LEFT, y, TABLE_SIZE, BOLD))
             y += LINE_PITCH

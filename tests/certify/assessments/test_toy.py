@@ -104,7 +104,7 @@ def test_label_and_report_show_the_statement(model: Path, key: SigningKey, state
     before = (model.parent / "label.svg").read_text()
     state()
     label = (model.parent / "label.svg").read_text()
-    assert "Steady under a shift" in label and "Steady under a shift" not in before
+    assert "Steadiness" in label and "Steadiness" not in before
     assert {check.name: check.outcome for check in certify.verify(model).checks}["label"] == "pass"
     page = certify.report(model)
     assert 'id="statement-steadiness"' in page and "It says nothing about other changes" in page

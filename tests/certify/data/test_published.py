@@ -38,8 +38,8 @@ def fashion_files(folder: Path, train: int = 100, test: int = 20) -> np.ndarray:
         pixels = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
         images = b"\x00\x00\x08\x03" + struct.pack(">3I", n, 28, 28) + pixels.tobytes()
         labels = b"\x00\x00\x08\x01" + struct.pack(">I", n) + (np.arange(n) % 10).astype(np.uint8).tobytes()
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(mtime=0, data=images))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(mtime=0, data=labels))
     return pixels
 
 
@@ -96,11 +96,11 @@ def test_fashion_mnist_is_read_when_it_is_on_this_machine(tmp_path: Path, local:
     "content",
     [
         b"no gzip",
-        gzip.compress(b""),
-        gzip.compress(b"\x00\x00\x08\x01" + bytes(12)),
-        gzip.compress(IDX_IMAGES + struct.pack(">3I", 2, 2, 2) + bytes(7)),
-        gzip.compress(IDX_IMAGES + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)),
-        gzip.compress(IDX_IMAGES + struct.pack(">3I", 1, 1, 1) + b"x")[:-3],
+        gzip.compress(mtime=0, data=b""),
+        gzip.compress(mtime=0, data=b"\x00\x00\x08\x01" + bytes(12)),
+        gzip.compress(mtime=0, data=IDX_IMAGES + struct.pack(">3I", 2, 2, 2) + bytes(7)),
+        gzip.compress(mtime=0, data=IDX_IMAGES + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)),
+        gzip.compress(mtime=0, data=IDX_IMAGES + struct.pack(">3I", 1, 1, 1) + b"x")[:-3],
     ],
 )
 def test_idx_file_is_refused_when_it_is_damaged(tmp_path: Path, content: bytes) -> None:
