@@ -78,14 +78,6 @@ def box(
     )  # fmt: skip
 
 
-def polygon(points: Iterable[tuple[float, float]], fill: str, stroke: float = 0) -> str:
-    """A filled polygon, outlined in ink where ``stroke`` is not 0."""
-    corners = " ".join(f"{x:g},{y:g}" for x, y in points)
-    if not stroke:
-        return element("polygon", points=corners, fill=fill)
-    return element("polygon", points=corners, fill=fill, stroke=INK, stroke_width=stroke, stroke_linejoin="round")
-
-
 def rule(x1: float, x2: float, y: float, stroke: float = 2) -> str:
     """A horizontal line."""
     return element("line", x1=x1, y1=y, x2=x2, y2=y, stroke=INK, stroke_width=stroke)

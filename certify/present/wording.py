@@ -9,7 +9,7 @@ from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.core.evidence import MeterFacts
 from certify.core.text import clean
 from certify.present.headline import accuracy_of, energy_of
-from certify.present.numbers import percent, significant
+from certify.present.numbers import percent, rounded, significant
 from certify.present.statements import line
 
 LEVELS = {
@@ -30,18 +30,35 @@ SCOPES = {
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
 
 
+SELF_DECLARED = "Self-declared measurement by its maker"
+"""What a label says of who measured: it is drawn from the certificate alone, which its maker signed."""
+
+
 def title(claims: EfficiencyClaims) -> str:
     """The certificate in one line, for a screen reader."""
-    model, letter = clean(claims.model), claims.grade.letter
-    if letter is None:
-        return f"Energy label of {model}: not graded"
-    return f"Energy label of {model}: grade {letter}{', modelled' if claims.unmetered else ''}"
+    kind, model = "Modelled" if claims.unmetered else "Measured", clean(claims.model)
+    energy = energy_of(claims)
+    return f"{kind} saving of {model}: {'not graded' if energy is None else f'{energy.figure} {energy.meaning}'}"
+
+
+def graded(claims: EfficiencyClaims) -> str:
+    """The grade as a figure in text, with the score that it follows from."""
+    score = claims.grade.score_db
+    scored = "" if score is None else f"Score {rounded(score, 1)} dB after accuracy: "
+    return clean(f"{scored}grade {claims.text} of edition {claims.edition.name}")
 
 
 def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
     """Everything that the label shows, for a screen reader."""
     parts = [headline.sentence() for headline in (energy_of(claims), accuracy_of(claims)) if headline]
-    parts += [*map(clean, claims.grade.reasons), energy_source(claims), energy_source_detail(claims), tested_on(claims)]
+    parts += [] if claims.refused else [graded(claims)]
+    parts += [
+        SELF_DECLARED,
+        *map(clean, claims.grade.reasons),
+        energy_source(claims),
+        energy_source_detail(claims),
+        tested_on(claims),
+    ]
     parts += [f"{name}: {value}" for name, value in rows(claims, others)]
     edition = f"Edition {clean(claims.edition.name)}, {date(claims)}"
     return ". ".join([*parts, edition, f"Certificate sha256:{claims.digest}"]) + "."
@@ -100,6 +117,7 @@ def circumstances(claims: EfficiencyClaims) -> tuple[tuple[str, str], ...]:
 
 
 def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
+    yield "Test data", f"{claims.data.test_samples:,} samples of {claims.data.name}"
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
     if claims.scored:

@@ -1,4 +1,4 @@
-"""A badge for a README: the letter and the saving on one line."""
+"""A badge for a README: the saving and who says so, on one line; a letter is no badge."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import math
 
 from certify.assessments.claims import presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
-from certify.core.text import clean
 from certify.present.headline import energy_of
-from certify.present.label.layout import SCALE
-from certify.present.svg import BLACK, BOLD, INK, PAPER, document, element, text
+from certify.present.svg import BOLD, INK, PAPER, QUIET, REGULAR, document, element, text
 from certify.present.text import width
 from certify.present.wording import description, title
 
 HEIGHT, SIZE, SPACE, RADIUS = 24, 13, 9, 5
 NAME = "leanmark"
+SELF_DECLARED = "self-declared"
 REFUSED, REFUSED_GROUND = "not graded", "#e2e2e2"
 
 
@@ -47,8 +46,8 @@ def _badge(claims: EfficiencyClaims) -> str:
 
 def _statement(claims: EfficiencyClaims) -> list[tuple[str, str, str, int]]:
     """Words, ink, background and weight of the parts after the name."""
-    grade, energy = claims.grade, energy_of(claims)
-    if grade.letter is None or energy is None:
+    energy = energy_of(claims)
+    if energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]
     saving = f"{energy.figure} {energy.meaning}" + (" (modelled)" if claims.unmetered else "")
-    return [(clean(grade.text), INK, dict(SCALE)[grade.letter], BLACK), (saving, INK, PAPER, BOLD)]
+    return [(saving, INK, PAPER, BOLD), (SELF_DECLARED, QUIET, PAPER, REGULAR)]

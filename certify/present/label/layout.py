@@ -11,30 +11,18 @@ from certify.core.text import clean
 from certify.present import wording
 from certify.present.headline import Headline, accuracy_of, energy_of
 from certify.present.label import qr
-from certify.present.svg import BLACK, BOLD, INK, PAPER, QUIET, REGULAR, box, document, polygon, rule, text
+from certify.present.label.scale import draw_scale
+from certify.present.svg import BLACK, BOLD, PAPER, QUIET, REGULAR, box, document, rule, text
 from certify.present.text import shorten, width, wrap
 
 WIDTH = 800
 LEFT, RIGHT = 44, 756
 INNER = RIGHT - LEFT
 
-SCALE = (
-    ("A", "#3fae5a"),
-    ("B", "#86c440"),
-    ("C", "#c6da3a"),
-    ("D", "#ffe32e"),
-    ("E", "#fcbb2b"),
-    ("F", "#f58a33"),
-    ("G", "#ef5a4a"),
-)
-"""Letters, best first, with colours on which black text is readable (contrast above 5 : 1)."""
-
-SCALE_TOP, ROW_HEIGHT, ROW_PITCH = 196, 40, 46
-BAR_SHORTEST, BAR_STEP, TIP = 104, 23, 18
-POINTER_LEFT, POINTER_RIGHT, POINTER_HEIGHT = 314, 424, 60
-CLAIM_LEFT, FIGURE_SIZE = 460, 76
-PANEL_BOTTOM = SCALE_TOP + (len(SCALE) - 1) * ROW_PITCH + ROW_HEIGHT
-STRIP_TOP = PANEL_BOTTOM + 26
+HEADLINES_TOP, CLAIM_LEFT, FIGURE_SIZE = 188, 424, 76
+SCALE_TOP = 392
+PANEL_BOTTOM = 512
+STRIP_TOP = PANEL_BOTTOM + 22
 TABLE_SIZE, LINE_PITCH, ROW_GAP = 17, 23, 7
 VALUE_LEFT, VALUE_RIGHT = 184, 590
 QR_SIZE = 150
@@ -76,63 +64,41 @@ def _label(claims: EfficiencyClaims, others: Sequence[Claims]) -> str:
 
 
 def _header(claims: EfficiencyClaims) -> Iterator[str]:
+    kind = "modelled" if claims.unmetered else "measured"
     yield text("leanmark", LEFT, 62, 34, BLACK)
-    yield text("energy label of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
+    yield text(f"{kind} saving of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
     yield text(f"edition {clean(claims.edition.name)}", RIGHT, 48, 19, BOLD, anchor="end")
     yield text(wording.date(claims), RIGHT, 72, 19, REGULAR, QUIET, anchor="end")
     yield rule(LEFT, RIGHT, 90, 3)
     yield text(shorten(clean(claims.model), 36, INNER, bold=True), LEFT, 134, 36, BLACK)
-    yield text(shorten(wording.tested_on(claims), 20, INNER), LEFT, 166, 20, REGULAR, QUIET)
+    yield text(wording.SELF_DECLARED, LEFT, 166, 20, BOLD)
 
 
 def _graded(claims: EfficiencyClaims) -> Iterator[str]:
-    for row, (letter, colour) in enumerate(SCALE):
-        yield from _bar(row, letter, colour, awarded=letter == claims.grade.letter)
-        if letter == claims.grade.letter:
-            yield from _pointer(row, clean(claims.text))
+    room = CLAIM_LEFT - LEFT - 24
     if (energy := energy_of(claims)) is not None:
-        yield from _headline(energy, SCALE_TOP, None)
-    yield rule(CLAIM_LEFT, RIGHT, SCALE_TOP + 152, 2)
+        yield from _headline(energy, LEFT, room, None)
     if (accuracy := accuracy_of(claims)) is not None:
-        yield from _headline(accuracy, SCALE_TOP + 164, wording.accuracies(claims))
+        yield from _headline(accuracy, CLAIM_LEFT, RIGHT - CLAIM_LEFT, wording.accuracies(claims))
+    yield text("energy saved, in decibels, with its 95 % interval", LEFT, SCALE_TOP - 26, 17, REGULAR, QUIET)
+    ratio = claims.figures["energy_ratio"]
+    yield from draw_scale(ratio, SCALE_TOP, LEFT + 34, RIGHT - 34, claims.unmetered)
+    yield text(shorten(wording.graded(claims), 19, INNER, bold=True), LEFT, SCALE_TOP + 106, 19, BOLD)
 
 
-def _bar(row: int, letter: str, colour: str, awarded: bool) -> Iterator[str]:
-    top = SCALE_TOP + row * ROW_PITCH
-    right = LEFT + BAR_SHORTEST + row * BAR_STEP
-    corners = (
-        (LEFT, top), (right, top), (right + TIP, top + ROW_HEIGHT / 2), (right, top + ROW_HEIGHT),
-        (LEFT, top + ROW_HEIGHT),
-    )  # fmt: skip
-    yield polygon(corners, colour, stroke=4 if awarded else 1)
-    yield text(letter, LEFT + 16, top + 31, 30, BLACK)
-
-
-def _pointer(row: int, grade: str) -> Iterator[str]:
-    """The black arrow with the awarded letter, which also stands out in black and white."""
-    middle = SCALE_TOP + row * ROW_PITCH + ROW_HEIGHT / 2
-    top, bottom = middle - POINTER_HEIGHT / 2, middle + POINTER_HEIGHT / 2
-    shoulder = POINTER_LEFT + 28
-    corners = (
-        (POINTER_LEFT, middle), (shoulder, top), (POINTER_RIGHT, top), (POINTER_RIGHT, bottom), (shoulder, bottom),
-    )  # fmt: skip
-    yield polygon(corners, INK)
-    yield text(grade, (shoulder + POINTER_RIGHT) / 2 - 4, middle + 17, 48, BLACK, PAPER, anchor="middle")
-
-
-def _headline(headline: Headline, top: float, closing: str | None) -> Iterator[str]:
-    room = RIGHT - CLAIM_LEFT
+def _headline(headline: Headline, left: float, room: float, closing: str | None) -> Iterator[str]:
+    top = HEADLINES_TOP
     size = min(FIGURE_SIZE, math.floor(FIGURE_SIZE * room / width(headline.figure, FIGURE_SIZE, bold=True)))
-    yield text(headline.figure, CLAIM_LEFT, top + 56, size, BLACK)
-    yield text(headline.meaning, CLAIM_LEFT, top + 92, 31, BOLD)
-    yield text(shorten(headline.bound, 17, room), CLAIM_LEFT, top + 120, 17)
+    yield text(headline.figure, left, top + 66, size, BLACK)
+    yield text(shorten(headline.meaning, 29, room, bold=True), left, top + 102, 29, BOLD)
+    yield text(shorten(headline.bound, 17, room), left, top + 128, 17)
     if closing:
-        yield text(shorten(closing, 17, room), CLAIM_LEFT, top + 145, 17, REGULAR, QUIET)
+        yield text(shorten(closing, 17, room), left, top + 150, 17, REGULAR, QUIET)
 
 
 def _refusal(claims: EfficiencyClaims) -> Iterator[str]:
-    top, size, pitch = SCALE_TOP - 4, 20, 28
-    bottom = PANEL_BOTTOM + 4
+    top, size, pitch = HEADLINES_TOP, 20, 28
+    bottom = PANEL_BOTTOM
     yield box(LEFT, top, INNER, bottom - top, radius=10, stroke=5)
     yield text("NOT GRADED", WIDTH / 2, top + 74, 64, BLACK, anchor="middle")
     yield text("A grade was refused, because", LEFT + 26, top + 112, size, REGULAR, QUIET)

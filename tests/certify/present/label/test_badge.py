@@ -28,17 +28,21 @@ def texts(svg: str) -> list[str]:
     return [node.text or "" for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
-def test_badge_shows_letter_and_saving_marked_when_energy_is_modelled(predicate: Make) -> None:
-    assert texts(badge(predicate(), DIGEST)) == ["leanmark", "C~", "4.2× less energy (modelled)"]
+def test_badge_shows_saving_marked_and_no_letter_when_energy_is_modelled(predicate: Make) -> None:
+    assert texts(badge(predicate(), DIGEST)) == ["leanmark", "4.2× less energy (modelled)", "self-declared"]
 
 
 def test_badge_has_no_mark_when_energy_is_metered(predicate: Make) -> None:
-    assert texts(badge(predicate(letter="A", level="counter"), DIGEST)) == ["leanmark", "A", "4.2× less energy"]
+    assert texts(badge(predicate(letter="A", level="counter"), DIGEST)) == [
+        "leanmark",
+        "4.2× less energy",
+        "self-declared",
+    ]
 
 
 def test_badge_says_more_energy_when_model_became_dearer(predicate: Make) -> None:
     made = badge(predicate(letter="G", level="counter", ratio=(1.31, 1.25, 1.365)), DIGEST)
-    assert texts(made) == ["leanmark", "G", "1.31× more energy"]
+    assert texts(made) == ["leanmark", "1.31× more energy", "self-declared"]
 
 
 def test_badge_claims_nothing_when_refused(predicate: Make) -> None:
@@ -48,7 +52,7 @@ def test_badge_claims_nothing_when_refused(predicate: Make) -> None:
 def test_badge_speaks_and_keeps_its_words_inside_when_read(predicate: Make) -> None:
     root = ElementTree.fromstring(badge(predicate(), DIGEST))
     assert root.get("role") == "img"
-    assert root.findtext(f"{SVG}title") == "Energy label of resnet50: grade C, modelled"
+    assert root.findtext(f"{SVG}title") == "Modelled saving of resnet50: 4.2× less energy"
     end = float(root.attrib["width"])
     for node in root.iter(f"{SVG}text"):
         middle, half = float(node.attrib["x"]), width(node.text or "", 13, bold=True) / 2

@@ -94,7 +94,7 @@ def test_report_runs_nothing_when_certificate_is_hostile(certify_small: Callable
     report(path, out=tmp_path / "report.html")
     opened = open_page(tmp_path / "report.html", tmp_path)
     assert (opened.console, opened.requests) == ([], [])
-    assert "<title>Energy label of &lt;/title&gt;" in opened.document
+    assert "<title>Measured saving of &lt;/title&gt;" in opened.document
 
 
 @pytest.mark.parametrize(("flags", "colours"), [((), LIGHT), (("--blink-settings=preferredColorScheme=0",), DARK)])

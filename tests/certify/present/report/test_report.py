@@ -26,7 +26,7 @@ HOSTILE = '</td></style></title><script>alert(1)</script><img src=x onerror="ale
 SAFE_TAGS = {
     "html", "head", "meta", "title", "link", "style", "body", "main", "nav", "section", "footer", "div", "figure",
     "figcaption", "h1", "h2", "h3", "p", "ul", "li", "a", "b", "small", "code", "pre", "span", "br", "table", "thead",
-    "tbody", "tr", "th", "td", "dl", "dt", "dd", "svg", "desc", "g", "path", "rect", "line", "polygon", "text",
+    "tbody", "tr", "th", "td", "dl", "dt", "dd", "svg", "desc", "g", "path", "rect", "line", "circle", "text",
 }  # fmt: skip
 
 
