@@ -83,7 +83,9 @@ def verdict(grade: Grade) -> Text:
     else:
         text = Text(f"Grade {grade.text}", style="bold")
         if grade.score_db is not None:
-            text.append(f"  (score {rounded(grade.score_db, 1)} dB)", style="not bold")
+            text.append(
+                f"  (score {rounded(grade.score_db, 1)} dB; {grade.point_letter} at the measured point)", "not bold"
+            )
         lines = ()
     for line in (*lines, *grade.notes):
         text.append(f"\n  - {clean(line)}", style="not bold")

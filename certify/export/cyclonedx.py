@@ -36,7 +36,8 @@ HELD = (
     "grade.notes", "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high",
     "profile.estimates.*.evidence", "profile.estimates.energy_j_candidate", "profile.guards.*.name",
     "profile.guards.*.outcome", "meter.name", "meter.level", "meter.scope", "meter.method", "meter.relative_error",
-    "data", "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions", "attempts", "signer",
+    "grade.point_letter", "data", "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions",
+    "attempts", "signer",
 )  # fmt: skip
 """Fields of the statement that the document holds."""
 
@@ -126,6 +127,7 @@ def _properties(source: ExportSource) -> Iterator[Property]:
     values: dict[str, Any] = {
         "edition:digest": claims.edition.digest,
         "grade:letter": grade.letter,
+        "grade:point_letter": grade.point_letter,
         "grade:modelled": grade.modelled,
         "grade:score_db": grade.score_db,
         "grade:upper_ratio": grade.upper_ratio,

@@ -47,7 +47,7 @@ HELD = (
 )  # fmt: skip
 """Fields of the statement that the document holds."""
 
-HELD_IF_GRADED = ("grade.text", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
+HELD_IF_GRADED = ("grade.text", "grade.point_letter", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
 
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -120,6 +120,7 @@ def _verdict(claims: EfficiencyClaims) -> Iterator[str]:
         letter = safe(claims.text)
         yield f"**Grade {letter}** by leanmark ({edition}): {score} dB, from an energy ratio of at most {upper}"
         yield f"and a relative accuracy loss of at most {loss} %, both upper ends of intervals."
+        yield f"At the measured point it would be {safe(grade.point_letter)}."
     if claims.meter is not None and claims.unmetered:
         yield ""
         yield f"**{safe(unmetered_sentence(claims.meter))}**"

@@ -31,7 +31,7 @@ HELD = (
 )  # fmt: skip
 """Fields of the statement that the document holds."""
 
-HELD_IF_GRADED = ("grade.text", "grade.score_db")
+HELD_IF_GRADED = ("grade.text", "grade.score_db", "grade.point_letter")
 
 QUANTITY = "ai_energyQuantity"
 
@@ -253,7 +253,8 @@ def _verdict(claims: EfficiencyClaims) -> str:
     edition = f"edition {claims.edition.name}, sha256:{claims.edition.digest}"
     if claims.refused:
         return f"leanmark gave no grade ({edition})"
-    return f"leanmark grade {claims.text} ({edition}), score {claims.grade.score_db} dB"
+    point = f"{claims.grade.point_letter} at the measured point"
+    return f"leanmark grade {claims.text} ({edition}), score {claims.grade.score_db} dB, {point}"
 
 
 def _limits(claims: EfficiencyClaims) -> Iterator[str]:

@@ -45,7 +45,9 @@ def graded(claims: EfficiencyClaims) -> str:
     """The grade as a figure in text, with the score that it follows from."""
     score = claims.grade.score_db
     scored = "" if score is None else f"Score {rounded(score, 1)} dB after accuracy: "
-    return clean(f"{scored}grade {claims.text} of edition {claims.edition.name}")
+    point = claims.grade.point_letter
+    measured = "" if point is None else f" ({point} at the measured point)"
+    return clean(f"{scored}grade {claims.text} of edition {claims.edition.name}{measured}")
 
 
 def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:

@@ -32,6 +32,8 @@ class Grade:
         loss_percent: L, upper end of the relative loss in percent, not below 0; None where unknown.
         reasons: for a refusal, one sentence each.
         notes: what a reader of the letter should know, one sentence each.
+        point_letter: the letter at the measured point, without the pessimism of either interval, which the size of the
+            test set alone can move; None for a refusal.
     """
 
     letter: str | None
@@ -41,6 +43,7 @@ class Grade:
     loss_percent: float | None
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
+    point_letter: str | None = None
 
     @property
     def text(self) -> str:
@@ -76,9 +79,10 @@ class Grade:
         reasons, notes = _texts(fields, "reasons"), _texts(fields, "notes")
         if (letter is None) != bool(reasons) or (letter is None) != (score is None):
             raise CertificateError("A grade has either a letter and a score, or reasons why there is none.")
-        if letter is not None and letter not in LETTERS:
-            raise CertificateError(f"{letter!r} is not a letter of the scale, which is {', '.join(LETTERS)}.")
-        return cls(letter, modelled, score, upper, lost, reasons, notes)
+        for named in (letter, point := fields["point_letter"]):
+            if named is not None and named not in LETTERS:
+                raise CertificateError(f"{named!r} is not a letter of the scale, which is {', '.join(LETTERS)}.")
+        return cls(letter, modelled, score, upper, lost, reasons, notes, point)
 
 
 def grade(profile: Profile, edition: Edition) -> Grade:
@@ -96,12 +100,16 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     if upper is not None and lost is not None and not reasons:
         score = score_db(upper, lost, edition)
     letter = None if score is None else _capped(edition.grading.letter(score), modelled, edition)
+    point = None
+    if letter is not None and ratio is not None and loss is not None:
+        seen = score_db(ratio.value, max(0.0, loss.value), edition)
+        point = _capped(edition.grading.letter(seen), modelled, edition)
     notes = _notes(profile, edition, modelled, bias)
     if loss is not None:
         notes += loss_notes(profile.estimates, edition)
         notes += unshown_margins(profile.estimates, edition, letter, upper, modelled)
     notes += _unknown_guards(profile, edition)
-    return Grade(letter, modelled, score, upper, lost, tuple(reasons), tuple(notes))
+    return Grade(letter, modelled, score, upper, lost, tuple(reasons), tuple(notes), point)
 
 
 def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float:

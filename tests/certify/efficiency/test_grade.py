@@ -240,3 +240,28 @@ def test_outcome_follows_the_edition_when_its_constants_differ(edition: Edition)
     strict = dataclasses.replace(edition, grading=dataclasses.replace(edition.grading, largest_loss_percent=1.0))
     assert grade(profile(loss=2.0), edition).letter is not None
     assert grade(profile(loss=2.0), strict).letter is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "width", "loss", "loss_width", "letters"),
+    [(0.1, 0.5, 0.0, 0.0, "BA"), (0.1, 0.0, 0.0, 0.9, "BA"), (0.1, 0.0, -1.0, 0.5, "AA"), (0.1, 0.0, 1.0, 0.0, "BB")],
+)
+def test_point_letter_is_without_the_pessimism_of_either_interval(
+    ratio: float, width: float, loss: float, loss_width: float, letters: str, edition: Edition
+) -> None:
+    given = grade(profile(ratio, width, loss, loss_width), edition)
+    assert f"{given.letter}{given.point_letter}" == letters
+
+
+@given(st.floats(0.02, 2.0), st.floats(0, 0.5), st.floats(-1, 4), st.floats(0, 0.9), st.booleans())
+def test_point_letter_is_never_worse_than_the_letter(
+    ratio: float, width: float, loss: float, loss_width: float, modelled: bool
+) -> None:
+    level = EvidenceLevel.MODELLED if modelled else EvidenceLevel.COUNTER
+    given = grade(profile(ratio, width, loss, loss_width, level), EDITION)
+    assert given.letter is not None and given.point_letter is not None
+    assert given.point_letter <= given.letter and not (modelled and given.point_letter == "A")
+
+
+def test_point_letter_is_absent_when_refused(edition: Edition) -> None:
+    assert grade(profile(guards={"null_holds": "fail"}), edition).point_letter is None

@@ -41,7 +41,7 @@ def changed(value: Any, path: tuple[str, ...]) -> Any:
         return value * 1.001 + 1
     if isinstance(value, int | float):
         return value + 1
-    if path[-1] == "letter":
+    if path[-1] in ("letter", "point_letter"):
         return "G" if value != "G" else "F"
     if value in WORDS:
         return WORDS[value]

@@ -38,6 +38,7 @@ def make_predicate(
             "score_db": 6.1 if letter else None,
             "upper_ratio": ratio[2],
             "loss_percent": max(loss[2], 0.0),
+            "point_letter": letter,
             "reasons": list(reasons),
             "notes": [],
         },
