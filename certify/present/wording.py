@@ -47,7 +47,7 @@ def graded(claims: EfficiencyClaims) -> str:
     scored = "" if score is None else f"Score {rounded(score, 1)} dB after accuracy: "
     point = claims.grade.point_letter
     measured = "" if point is None else f" ({point} at the measured point)"
-    return clean(f"{scored}grade {claims.text} of edition {claims.edition.name}{measured}")
+    return clean(f"{scored}grade {claims.text}{measured}")
 
 
 def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
