@@ -126,6 +126,8 @@ class Header:
         models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.
         time_limit_s: limit that was set on the main run.
         wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
+        libraries: hex SHA-256 of the shared libraries that the workers had loaded, those of the system left out, by
+            name (see certify.core.surroundings).
     """
 
     created: str
@@ -141,6 +143,7 @@ class Header:
     models: Mapping[str, ModelFacts]
     time_limit_s: float
     wanted_half_width: float
+    libraries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
