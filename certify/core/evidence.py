@@ -116,7 +116,7 @@ class Header:
         leanmark: version that measured.
         edition: name of the edition whose plan was followed.
         seed: of every random choice (order of arms, samples).
-        attempt: 1 for the first measurement of this pair of files logged on this machine.
+        attempt: 1 for the first measurement of this pair of models in the maker's log; at least so many were made.
         baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
         device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
         data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what

@@ -163,8 +163,8 @@ def _run(
     workload = make_workload(plan, runtime, arms[0].threads, arms[-1].threads)
     attempt, blocks = 1, bench.blocks_a_start(arms)
     if compares:
-        digests = [model.facts.file_digest for model in subjects]
-        attempt = count_attempt(digests[0], digests[1], workload.digest(), created)
+        before, after = (model.identities for model in subjects)
+        attempt = count_attempt(before, after, workload, dataset.test_digest(), created)
         runs.null_run(bench, arms[0], blocks)
     with Workers(arms, blocks) as workers:
         runs.main_run(bench, workers)

@@ -31,6 +31,7 @@ class Subject:
         weights: files beside it that hold its weights.
         sha256: hex digest of all bytes of it and of them, a seal included.
         inputs: array file of the samples that its windows go through.
+        identities: digests by which its measurements are counted.
         file: what its workers are given in its place, under a name that does not tell the arm.
         file_weights: likewise, in the place of ``weights``.
     """
@@ -42,6 +43,7 @@ class Subject:
     weights: tuple[Path, ...]
     sha256: str
     inputs: Path
+    identities: tuple[str, str]
     file: Path
     file_weights: tuple[Path, ...]
 
@@ -56,10 +58,12 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
         model.check_feedable(preprocess, batch)
         facts = _facts(model, preprocess)
         weights = model.weights_files()
+        identities = model.identities()
     digest = sha256_file(path, *weights)
     file = neutral(path, weights, kind_of(path).suffix, folder)
     beside = tuple(file.parent / one.resolve().relative_to(path.resolve().parent) for one in weights)
-    return Subject(arm, path, preprocess, facts, weights, digest, file.parent / "inputs.npy", file, beside)
+    inputs = file.parent / "inputs.npy"
+    return Subject(arm, path, preprocess, facts, weights, digest, inputs, identities, file, beside)
 
 
 def _facts(model: ModelFile, preprocess: Preprocess) -> ModelFacts:

@@ -248,6 +248,16 @@ def test_baseline_may_have_one_thread_when_the_machine_has_no_more(make_evidence
     assert outcomes(evidence, edition)["baseline_at_best_settings"] == "pass"
 
 
+def test_baseline_may_have_one_thread_number_when_an_accelerator_computes(
+    make_evidence: Maker, edition: Edition
+) -> None:
+    device = {"processor": "made up", "processors_allowed": 2, "accelerator": "a GPU"}
+    for runtime, outcome in (("torch-cuda", "pass"), ("onnxruntime-cpu", "unknown"), ("openvino", "unknown")):
+        workload = Workload(runtime, "1.0", "CPUExecutionProvider", 1, 2, 2)
+        evidence = make_evidence(threads_cost={2: 1.0}, header={"device": device, "workload": workload})
+        assert outcomes(evidence, edition)["baseline_at_best_settings"] == outcome
+
+
 def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, edition: Edition) -> None:
     copied = tuple(dataclasses.replace(p, digest=str(i % 400)) for i, p in enumerate(evidence.predictions))
     assert outcomes(dataclasses.replace(evidence, predictions=copied), edition) == only("enough_test_samples", "fail")
