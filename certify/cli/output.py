@@ -47,12 +47,12 @@ def print_result(result: Result, as_json: bool, carbon_intensity: float | None =
     if as_json:
         print_json({**result.to_json(), "payback": paid.to_json()})
         return
-    from certify.cli.tables import comparison, files, payback_lines, verdict
+    from certify.cli.tables import comparison, files, measured, payback_lines, verdict
     from certify.present.statements import of_efficiency
 
     claims = of_efficiency(result.certificate)
     spent = [part for part in (payback_lines(paid),) if part is not None]
-    print_rich(comparison(claims.figures), verdict(claims.grade), *spent, files(result.files))
+    print_rich(comparison(claims.figures), verdict(claims.grade), measured(claims), *spent, files(result.files))
 
 
 def carbon_option(command: F) -> F:

@@ -14,8 +14,10 @@ from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
 from certify.present.numbers import interval, quantity, rounded
 from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
+from certify.present.wording import attempts
 
 if TYPE_CHECKING:
+    from certify.assessments.efficiency.claims import EfficiencyClaims
     from certify.assessments.efficiency.payback import Payback
     from certify.comparison import Comparison
 
@@ -90,6 +92,12 @@ def verdict(grade: Grade) -> Text:
     for line in (*lines, *grade.notes):
         text.append(f"\n  - {clean(line)}", style="not bold")
     return text
+
+
+def measured(claims: EfficiencyClaims) -> Text:
+    """How often this pair was measured."""
+    sentence = attempts(claims)
+    return Text(f"{sentence[0].upper()}{sentence[1:]}, this one included: the log is on this machine.")
 
 
 def payback_lines(payback: Payback) -> Text | None:

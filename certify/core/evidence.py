@@ -116,7 +116,7 @@ class Header:
         leanmark: version that measured.
         edition: name of the edition whose plan was followed.
         seed: of every random choice (order of arms, samples).
-        attempt: 1 for the first measurement of this pair of files logged on this machine.
+        attempt: 1 for the first measurement of this pair of models in the maker's log; at least so many were made.
         baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
         device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
         data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what
@@ -126,6 +126,8 @@ class Header:
         models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.
         time_limit_s: limit that was set on the main run.
         wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
+        libraries: hex SHA-256 of the shared libraries that the workers had loaded, those of the system left out, by
+            name (see certify.core.surroundings).
     """
 
     created: str
@@ -141,6 +143,7 @@ class Header:
     models: Mapping[str, ModelFacts]
     time_limit_s: float
     wanted_half_width: float
+    libraries: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[str]:
         "Workload": signed_fields(claims.workload),
         "Energy": no_meter if claims.meter is None else signed_fields(claims.meter),
         "Preprocessing": claims.preprocess,
-        "Measurements of this pair logged": claims.attempts,
+        "Measurements of this pair, at least": claims.attempts,
     }
     for name, value in parts.items():
         yield f"- {name}: {safe(_plain(value))}"

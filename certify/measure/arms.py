@@ -18,6 +18,8 @@ from types import TracebackType
 from certify.core.errors import MeasureError
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.observations import SessionFacts
+from certify.core.surroundings import WorkerSurroundings
+from certify.measure import libraries
 from certify.measure.model_under_test import Subject, open_worker, session_facts
 from certify.measure.windows import WARM_UP_SHARE, Running
 
@@ -87,6 +89,7 @@ class Workers:
         arms: as given.
         pids: process ids by arm, in the order in which they were started.
         sessions: what the sessions of each arm were set up with, the same for all of them.
+        surroundings: in which they ran, likewise; of libraries, all that one of them had loaded.
     """
 
     def __init__(self, arms: Sequence[Arm], blocks: int) -> None:
@@ -94,6 +97,7 @@ class Workers:
         self.blocks = blocks
         self.pids: dict[str, list[int]] = {arm.name: [] for arm in arms}
         self.sessions: dict[str, SessionFacts] = {}
+        self.surroundings: dict[str, WorkerSurroundings] = {}
         self._live = contextlib.ExitStack()
         self._running: tuple[Running, ...] = ()
 
@@ -125,6 +129,8 @@ class Workers:
                 f"Two sessions of the {worker.arm} ({worker.model}) were set up differently "
                 f"({self.sessions[worker.arm]} and {facts}); their windows can't be compared."
             )
+        known = self.surroundings.setdefault(worker.arm, worker.surroundings)
+        self.surroundings[worker.arm] = libraries.joined(known, worker.surroundings, worker.arm)
 
     def __enter__(self) -> Workers:
         return self

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import certify
 from certify.core.errors import MeasureError, ModelError
+from certify.core.surroundings import WorkerSurroundings
+from certify.measure import libraries, surroundings
 from certify.measure.runtimes.base import NodeRun
 
 OPEN_TIMEOUT_S = 300.0
@@ -26,7 +26,6 @@ SLOWER = 10.0
 """A command may take this many times what is expected of it before the worker counts as hanging."""
 EXIT_TIMEOUT_S = 2.0
 STDERR_LINES = 3
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -46,32 +45,48 @@ class Worker:
         model: ONNX file.
         settings: arguments of the worker's ``open`` command beside the model.
         call_timeout_s: seconds that a command may take beyond ten times what is expected; None for ``CALL_TIMEOUT_S``.
+        file: what the worker is given in the model's place, under a name that does not tell the arm; None for the
+            model itself. Errors name the model.
+
+    Attributes:
+        facts: what the session was set up with.
+        surroundings: in which it runs.
 
     Raises:
         ModelError: the runtime can't load the model.
         MeasureError: the process ended or did not answer.
     """
 
-    def __init__(self, arm: str, model: Path, settings: dict[str, Any], call_timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        arm: str,
+        model: Path,
+        settings: dict[str, Any],
+        call_timeout_s: float | None = None,
+        file: Path | None = None,
+    ) -> None:
         self.arm = arm
         self.model = model
+        self._file = model.resolve() if file is None else file
         self._slack_s = CALL_TIMEOUT_S if call_timeout_s is None else call_timeout_s
         self._unread = b""
-        # The working directory is an empty one, since python -m puts it first on the path of imports.
         self._folder = tempfile.TemporaryDirectory(prefix="leanmark-worker-")
         self._stderr = Path(self._folder.name, "stderr")
         with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "certify.measure.worker"],
+                surroundings.command(),
                 bufsize=0,  # nothing is left to be flushed into a pipe whose reader is gone
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=self._folder.name,
-                env=_environment(),
+                env=surroundings.environment(),
             )
         try:
-            self.facts = self.call("open", OPEN_TIMEOUT_S, model=str(model.resolve()), **settings)
+            self.facts = self.call("open", OPEN_TIMEOUT_S, model=str(self._file), **settings)
+            self.surroundings = WorkerSurroundings(
+                **self.facts.pop("started"), libraries=libraries.digests(self.facts.pop("libraries"))
+            )
         except BaseException:
             self.close()
             raise
@@ -126,7 +141,7 @@ class Worker:
             raise self._ended(command) from error
         reply: dict[str, Any] = json.loads(self._line(command, SLOWER * expected_s + self._slack_s))
         if "error" in reply:
-            raise ModelError(reply["error"])
+            raise ModelError(self._named(reply["error"]))
         return reply
 
     def _line(self, command: str, timeout_s: float) -> bytes:
@@ -159,7 +174,11 @@ class Worker:
 
     def _last_words(self) -> str:
         lines = self._stderr.read_text(errors="replace").strip().splitlines()[-STDERR_LINES:]
-        return f" It last wrote: {' | '.join(lines)}" if lines else ""
+        return self._named(f" It last wrote: {' | '.join(lines)}") if lines else ""
+
+    def _named(self, sentence: str) -> str:
+        """A sentence of the worker's, with the model's own name in it."""
+        return sentence.replace(str(self._file), str(self.model))
 
     def _kill(self) -> None:
         self._process.kill()
@@ -185,10 +204,3 @@ class Worker:
         if kind is not None:
             self._kill()
         self.close()
-
-
-def _environment() -> dict[str, str]:
-    """The parent's environment, in which this package is found and numpy starts no threads of its own."""
-    package = str(Path(certify.__file__).parents[1])
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": os.pathsep.join(paths)}

@@ -23,6 +23,7 @@ from certify.core.errors import MeasureError
 from certify.core.evidence import ARMS, Evidence, Header, Latencies, ModelFacts, Observation, Prediction, Workload
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress, Silent
+from certify.core.surroundings import stated_libraries
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
@@ -50,13 +51,14 @@ ALONE = "measured alone, compared with nothing"
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measurement gave beside its windows."""
+    """What a measurement gave beside its windows; libraries as the header states them."""
 
     attempt: int
     workload: Workload
     latencies: tuple[Latencies, ...]
     predictions: tuple[Prediction, ...]
     observations: tuple[Observation, ...]
+    libraries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def measure(
         found = _run(bench, runtime, subjects, dataset, created, score)
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
-    head = header(plan, rules, choice, dataset, facts, found.workload, created, found.attempt, baseline_origin)
+    head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
     observations = (*settled.observations, *found.observations, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
@@ -161,8 +163,8 @@ def _run(
     workload = make_workload(plan, runtime, arms[0].threads, arms[-1].threads)
     attempt, blocks = 1, bench.blocks_a_start(arms)
     if compares:
-        digests = [model.facts.file_digest for model in subjects]
-        attempt = count_attempt(digests[0], digests[1], workload.digest(), created)
+        before, after = (model.identities for model in subjects)
+        attempt = count_attempt(before, after, workload, dataset.test_digest(), created)
         runs.null_run(bench, arms[0], blocks)
     with Workers(arms, blocks) as workers:
         runs.main_run(bench, workers)
@@ -175,12 +177,15 @@ def _run(
         *graphs,
         Observation("workers", {"pids": workers.pids, "blocks_a_start": blocks}),
         observe.sessions(workers.sessions, costs, plan.runtime),
+        observe.surroundings(workers.surroundings),
         Observation("peak_memory", {name: found.peak_memory for name, found in finished.items()}),
         *([Observation("node_costs", costs)] if costs else []),
         *(_compared(bench, subjects, dataset, predicted) if compares else observe.scored(dataset, predicted)),
     )
     latencies = tuple(found.latencies for found in finished.values())
-    return Measured(attempt, workload, latencies, pair(dataset, **predicted) if compares else (), observations)
+    scored = pair(dataset, **predicted) if compares else ()
+    loaded = {name: digest for one in workers.surroundings.values() for name, digest in one.libraries.items()}
+    return Measured(attempt, workload, latencies, scored, observations, stated_libraries(loaded))
 
 
 def _compared(
@@ -225,9 +230,8 @@ def header(
     choice: meters.Choice,
     dataset: Dataset,
     models: Mapping[str, ModelFacts],
-    workload: Workload,
+    found: Measured,
     created: str,
-    attempt: int,
     origin: str,
 ) -> Header:
     """Circumstances of a measurement."""
@@ -236,15 +240,16 @@ def header(
         leanmark=_version(),
         edition=rules.edition,
         seed=plan.seed,
-        attempt=attempt,
+        attempt=found.attempt,
         baseline_origin=origin,
-        device={**describe(), **runtimes.get(workload.runtime).accelerator()},
+        device={**describe(), **runtimes.get(found.workload.runtime).accelerator()},
         data=_data_facts(dataset, plan.metric),
-        workload=workload,
+        workload=found.workload,
         meter=choice.facts(),
         models=models,
         time_limit_s=plan.time_limit_s,
         wanted_half_width=plan.wanted_half_width,
+        libraries=found.libraries,
     )
 
 

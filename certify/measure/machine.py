@@ -50,6 +50,23 @@ def thread_numbers() -> tuple[int, ...]:
     return tuple(sorted({1, allowed, allowed // 2 if allowed >= 4 else 1}))
 
 
+def threads_to_try(wanted: int | None, on_accelerator: bool) -> tuple[int, ...]:
+    """Numbers of threads that a model is tried with.
+
+    Args:
+        wanted: by the user, who gets it.
+        on_accelerator: whether the processor only waits for an accelerator; how many of its threads wait makes no
+            difference that windows could tell from noise, and one number is enough.
+
+    Example:
+        >>> threads_to_try(None, on_accelerator=True), threads_to_try(3, on_accelerator=True)
+        ((1,), (3,))
+    """
+    if on_accelerator:
+        return (wanted or 1,)
+    return tuple(sorted({*thread_numbers(), *([] if wanted is None else [wanted])}))
+
+
 def _place_among_siblings(cpu: int, root: Path) -> int:
     text = _text(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
     siblings: list[int] = []

@@ -15,7 +15,8 @@ from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
 from certify.measure.machine import cores_for
 from certify.measure.runtimes import RUNTIMES
-from certify.model_file.model_file import ModelFile, open_model
+from certify.measure.surroundings import neutral, plug_in_folders
+from certify.model_file.model_file import ModelFile, kind_of, open_model
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Subject:
         weights: files beside it that hold its weights.
         sha256: hex digest of all bytes of it and of them, a seal included.
         inputs: array file of the samples that its windows go through.
+        identities: digests by which its measurements are counted.
+        file: what its workers are given in its place, under a name that does not tell the arm.
+        file_weights: likewise, in the place of ``weights``.
     """
 
     arm: str
@@ -39,6 +43,9 @@ class Subject:
     weights: tuple[Path, ...]
     sha256: str
     inputs: Path
+    identities: tuple[str, str]
+    file: Path
+    file_weights: tuple[Path, ...]
 
 
 def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Path) -> Subject:
@@ -51,8 +58,12 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
         model.check_feedable(preprocess, batch)
         facts = _facts(model, preprocess)
         weights = model.weights_files()
+        identities = model.identities()
     digest = sha256_file(path, *weights)
-    return Subject(arm, path, preprocess, facts, weights, digest, folder / f"{arm}-inputs.npy")
+    file = neutral(path, weights, kind_of(path).suffix, folder)
+    beside = tuple(file.parent / one.resolve().relative_to(path.resolve().parent) for one in weights)
+    inputs = file.parent / "inputs.npy"
+    return Subject(arm, path, preprocess, facts, weights, digest, inputs, identities, file, beside)
 
 
 def _facts(model: ModelFile, preprocess: Preprocess) -> ModelFacts:
@@ -81,7 +92,7 @@ def session_settings(
     """Arguments of a worker's ``open`` command beside the model."""
     return {
         "runtime": runtime,
-        "folder": None if runtime in RUNTIMES.own else str(Path.cwd()),
+        "folders": [] if runtime in RUNTIMES.own else plug_in_folders(RUNTIMES.place(runtime)),
         "threads": threads,
         "cores": list(cores_for(threads)),
         "input_names": list(input_names),
@@ -111,10 +122,10 @@ def open_worker(
     contract = model.preprocess
     shape = contract.port_shape(batch)
     settings = session_settings(
-        runtime, threads, contract.input_names, contract.output_name, input_shape=shape, weights=model.weights
+        runtime, threads, contract.input_names, contract.output_name, input_shape=shape, weights=model.file_weights
     )
     settings["profile"] = profile
-    worker = Worker(arm or model.arm, model.path, settings)
+    worker = Worker(arm or model.arm, model.path, settings, file=model.file)
     try:
         if worker.facts["sha256"] != model.sha256:
             raise MeasureError(f"{model.path} was changed while it was being measured; measure it again.")

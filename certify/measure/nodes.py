@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from certify.measure import runtimes
 from certify.measure.arms import Arm
 from certify.measure.model_under_test import open_worker
 from certify.measure.observe import places
@@ -29,6 +30,8 @@ def node_costs(bench: Bench, arm: Arm) -> Mapping[str, Any] | None:
         ``name`` in the optimised graph, its ``operator`` and its ``share`` of the time in nodes (0 to 1); ``rest``: the
         share of all others; ``places``: the providers that ran them.
     """
+    if not runtimes.get(arm.runtime).times_nodes:
+        return None
     inferences = max(1, min(MOST_INFERENCES, math.ceil(PROFILED_S / arm.inference_s)))
     with open_worker(arm.model, arm.runtime, arm.threads, arm.batch, arm.name, profile=True) as worker:
         found = worker.nodes(inferences, 2 * inferences * arm.inference_s)

@@ -10,6 +10,7 @@ from typing import Any
 
 from certify.core.evidence import Observation
 from certify.core.observations import Interface, MaskedChannels, PowerCheck, QuantizedOperators, Scored, SessionFacts
+from certify.core.surroundings import WorkerSurroundings
 from certify.core.windows import Window
 from certify.data.dataset import Dataset, overlap
 from certify.measure import runtimes
@@ -52,9 +53,9 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
     with tempfile.TemporaryDirectory(prefix="optimised-", dir=folder) as place:
         target = Path(place, "optimised.onnx") if writes else None
         settings = session_settings(
-            runtime, threads, contract.input_names, contract.output_name, target, shape, subject.weights
+            runtime, threads, contract.input_names, contract.output_name, target, shape, subject.file_weights
         )
-        with Worker(subject.arm, subject.path, settings) as worker:
+        with Worker(subject.arm, subject.path, settings, file=subject.file) as worker:
             integer = worker.facts.get("integer_nodes")
         if target is not None:
             return model.quantization(target)
@@ -77,6 +78,11 @@ def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, Mapping[str,
     placed = {arm: _placed(session, costs.get(arm), adapter).values() for arm, session in found.items()}
     told = {arm: {key: value for key, value in one.items() if value is not None} for arm, one in placed.items()}
     return Observation(SessionFacts.NAME, told)
+
+
+def surroundings(found: Mapping[str, WorkerSurroundings]) -> Observation:
+    """In what surroundings the workers of each arm ran."""
+    return Observation(WorkerSurroundings.NAME, {arm: one.values() for arm, one in found.items()})
 
 
 def _placed(session: SessionFacts, costs: Mapping[str, Any] | None, runtime: Runtime) -> SessionFacts:

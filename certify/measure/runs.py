@@ -24,10 +24,10 @@ from certify.core.statistics.ratio import (
     ratio_estimate,
 )
 from certify.core.windows import Window
-from certify.measure import schedule, yardstick
+from certify.measure import runtimes, schedule, yardstick
 from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.client import Worker
-from certify.measure.machine import thread_numbers
+from certify.measure.machine import threads_to_try
 from certify.measure.meters.base import Meter
 from certify.measure.model_under_test import Subject, open_worker, session_settings
 from certify.measure.plan import Plan
@@ -101,10 +101,10 @@ def choose_threads(bench: Bench, model: Subject) -> Arm:
     """Run a model alone at several thread numbers, and take the one at which it is cheapest.
 
     Cheapest is fewest joules an inference in the mean of its windows, or seconds where no meter is there. A number that
-    the user wants is taken, and the others are recorded beside it.
+    the user wants is taken, and the others are recorded beside it. On an accelerator one number is tried.
     """
     plan, count = bench.plan, bench.rules.settings_windows
-    numbers = sorted({*thread_numbers(), *([] if plan.threads is None else [plan.threads])})
+    numbers = threads_to_try(plan.threads, "accelerator" in runtimes.get(plan.runtime).accelerator())
     costs: dict[int, float] = {}
     arms: dict[int, Arm] = {}
     with bench.progress.task(f"Choosing the number of threads of the {model.arm}", len(numbers) * count) as task:

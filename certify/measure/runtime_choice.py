@@ -27,7 +27,7 @@ from certify.measure import meters, runtimes
 from certify.measure.client import OPEN_TIMEOUT_S
 from certify.measure.host import Host
 from certify.measure.inputs import save_samples, window_samples
-from certify.measure.machine import thread_numbers
+from certify.measure.machine import threads_to_try
 from certify.measure.meters.base import Meter
 from certify.measure.model_under_test import Subject, open_worker, subject
 from certify.measure.plan import Plan
@@ -197,7 +197,8 @@ def _try(bench: Bench, name: str, models: tuple[Subject, ...], number: int) -> C
         with open_worker(model, name, plan.threads or 1, plan.batch) as worker:
             worker.window(1, OPEN_TIMEOUT_S)
     costs: Costs = {}
-    numbers = thread_numbers() if plan.threads is None else (plan.threads,)
+    on_accelerator = "accelerator" in runtimes.get(name).accelerator()
+    numbers = threads_to_try(None, on_accelerator) if plan.threads is None else (plan.threads,)
     with bench.progress.task(f"Trying {name} on the {baseline.arm}", len(numbers) * count) as task:
         for threads in numbers:
             costs[threads] = []

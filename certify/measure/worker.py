@@ -1,4 +1,4 @@
-"""The process that runs one model: ``python -m certify.measure.worker``.
+"""The process that runs one model, started as :mod:`certify.measure.surroundings` says.
 
 It reads one JSON object a line from standard input and answers each with one line. Nothing but numpy and the runtime
 is imported, only one session is built, and between two commands no thread of it runs. It ends when its standard input
@@ -27,7 +27,7 @@ import numpy as np
 
 from certify.core.errors import ModelError
 from certify.core.files import sha256_file
-from certify.measure import runtimes
+from certify.measure import own_process, runtimes
 from certify.measure.runtimes.base import Session, SessionOptions
 
 NS = 1e-9
@@ -41,7 +41,7 @@ class Worker:
         self._feeds: list[Any] = []
 
     def open(
-        self, model: str, runtime: str, weights: Sequence[str] = (), folder: str | None = None, **settings: Any
+        self, model: str, runtime: str, weights: Sequence[str] = (), folders: Sequence[str] = (), **settings: Any
     ) -> dict[str, Any]:
         """Build the session.
 
@@ -49,11 +49,10 @@ class Worker:
             model: its file.
             runtime: adapter.
             weights: the files beside the model that hold its weights.
-            folder: in which the module of somebody else's runtime is looked for too, after all that is installed.
+            folders: in which the module of somebody else's runtime is looked for, after all that is installed.
             settings: fields of :class:`SessionOptions`.
         """
-        if folder is not None:
-            sys.path.append(folder)
+        sys.path.extend(folders)
         path = Path(model)
         optimised = settings.pop("optimised", None)
         files = [path, *map(Path, weights)]
@@ -68,7 +67,8 @@ class Worker:
             raise ModelError(f"{path} was changed while it was being loaded; measure a file that nothing writes to.")
         gc.collect()
         gc.freeze()  # what is there now stays; collecting before each window need not look at it again
-        return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **self._session.facts()}
+        told = {"started": own_process.started(), "libraries": own_process.loaded()}
+        return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **told, **self._session.facts()}
 
     def inputs(self, path: str, batch: int) -> dict[str, Any]:
         """Take the batches of an array file, (n, ...); n is a multiple of the batch."""

@@ -55,6 +55,9 @@ class ModelFile(Protocol):
     def content_digest(self) -> str:
         """Hex SHA-256 over what the model says, however it is written down."""
 
+    def identities(self) -> tuple[str, str]:
+        """Digests that stay when names, documentation and metadata change: of what it computes, and of its weights."""
+
     def metadata_digest(self) -> str | None:
         """Hex SHA-256 over its metadata without the seal; None for a kind that has no metadata."""
 

@@ -132,9 +132,14 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     if smallest := claims.figures.get("smallest_detectable_saving"):
         share = smallest.value if smallest.unit == "%" else 100 * smallest.value
         yield "Resolution", f"a saving of {percent(share, 'up')} can be told from none"
-    yield "Attempts", f"{claims.attempts} measurement{'s' if claims.attempts > 1 else ''} of this pair logged"
+    yield "Attempts", attempts(claims)
     if unknown := [finding.name.replace("_", " ") for finding in claims.findings if finding.outcome == "unknown"]:
         yield "Not known", ", ".join(unknown)
+
+
+def attempts(claims: EfficiencyClaims) -> str:
+    """How often the pair was measured, as far as the maker's own log tells."""
+    return f"at least {claims.attempts} measurement{'s' if claims.attempts > 1 else ''} of this pair"
 
 
 def _device(claims: EfficiencyClaims) -> str:

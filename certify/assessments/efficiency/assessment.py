@@ -70,6 +70,7 @@ class Efficiency(Assessment):
                 "origin": header.baseline_origin,
             },
             "attempts": header.attempt,
+            "libraries": dict(header.libraries),
         }
 
     def derive(self, records: Evidence, edition: Edition) -> Mapping[str, Estimate]:

@@ -77,7 +77,8 @@ class EfficiencyClaims(Claims):
         data: the test data.
         baseline: what the model was compared with.
         preprocess: the preprocessing contract, as sealed in the file.
-        attempts: measurements of this pair logged on that machine, this one included.
+        attempts: measurements of this pair logged on that machine, this one included; there may have been more.
+        libraries: SHA-256 of the runtime's shared libraries, by name.
         renderer: what drew the label, with its version.
         regrade_of: the earlier certificate of a regrade; None for a measurement of its own.
     """
@@ -91,6 +92,7 @@ class EfficiencyClaims(Claims):
     baseline: BaselineClaim
     preprocess: Mapping[str, Any]
     attempts: int
+    libraries: Mapping[str, str]
     renderer: str
     regrade_of: RegradeClaim | None
 
@@ -129,6 +131,7 @@ def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], dige
             baseline=BaselineClaim(**predicate["baseline"]),
             preprocess=predicate["preprocess"],
             attempts=predicate["attempts"],
+            libraries=predicate["libraries"],
             renderer=predicate["label"]["renderer"],
             regrade_of=None if regrade is None else RegradeClaim(**regrade),
         )

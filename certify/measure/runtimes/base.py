@@ -88,7 +88,7 @@ class Session(Protocol):
     def nodes(self) -> list[NodeRun]:
         """What every node took since the session was opened with ``profile``; the session ends with it.
 
-        Empty where the library keeps no such times.
+        Empty where the library keeps no such times, and never asked for where ``times_nodes`` says so.
         """
 
 
@@ -103,6 +103,7 @@ class Runtime(Protocol):
         spinning: whether its pool threads spin while they wait for work.
         writes_graph: whether it writes the graph that it made of a model as an ONNX file.
         own_providers: what it may call the parts that compute on its device, ``provider`` among them.
+        times_nodes: whether it tells what every node took.
     """
 
     device: str
@@ -112,6 +113,7 @@ class Runtime(Protocol):
     spinning: bool
     writes_graph: bool
     own_providers: frozenset[str]
+    times_nodes: bool
 
     def unavailable(self) -> str | None:
         """Why it can't be used here, in a sentence that says what to do; None where it can."""

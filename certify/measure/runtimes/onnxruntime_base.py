@@ -62,6 +62,7 @@ class OnnxRuntime:
     spinning = True
     writes_graph = True
     own_providers = frozenset({"CPUExecutionProvider"})
+    times_nodes = True
     remedy = "Install it: pip install onnxruntime."
 
     def unavailable(self) -> str | None:

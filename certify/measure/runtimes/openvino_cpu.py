@@ -37,6 +37,7 @@ class OpenVino:
     spinning = False
     writes_graph = False
     own_providers = frozenset({DEVICE})
+    times_nodes = True
 
     def unavailable(self) -> str | None:
         """Whether the package is installed; see :meth:`certify.measure.runtimes.base.Runtime.unavailable`."""

@@ -46,6 +46,7 @@ class TorchCuda:
     precision = "as in the model, without TF32"
     spinning = False
     writes_graph = False
+    times_nodes = False
 
     def __init__(self, kind: str = "cuda") -> None:
         self.provider = kind

@@ -13,6 +13,7 @@ import onnx
 from certify.core.errors import ModelError
 from certify.model_file.identity import Certified, Identity
 from certify.model_file.onnx_file import seal, weights_file
+from certify.model_file.onnx_file.computation import identities
 from certify.model_file.onnx_file.content import content_digest, metadata_digest, unsealed_metadata
 from certify.model_file.onnx_file.external_data import SMALL_BYTES, external_files, inline_external
 from certify.model_file.onnx_file.messages import listed_fields, parse_bytes
@@ -94,6 +95,10 @@ class OnnxFile:
     def content_digest(self, metadata: str | None = None) -> str:
         """Hex SHA-256 over every field of the model; ``metadata`` is a digest to take instead of its own."""
         return content_digest(self.model, self.path.parent, metadata=metadata)
+
+    def identities(self) -> tuple[str, str]:
+        """Digests of what it computes and of its weights; see :mod:`certify.model_file.onnx_file.computation`."""
+        return identities(self.model, self.path.parent)
 
     def metadata_digest(self) -> str | None:
         """Hex SHA-256 over the metadata entries without the seal."""

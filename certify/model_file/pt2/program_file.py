@@ -14,7 +14,7 @@ from certify.model_file.onnx_graph.counts import Counts
 from certify.model_file.onnx_graph.fusion import Quantization
 from certify.model_file.onnx_graph.load import InputContract, Port
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels
-from certify.model_file.pt2 import archive, facts, weights
+from certify.model_file.pt2 import archive, computation, facts, weights
 
 
 class ProgramFile:
@@ -55,6 +55,10 @@ class ProgramFile:
     def content_digest(self) -> str:
         """Hex SHA-256 over the members of the archive by value."""
         return archive.content_digest(self.program)
+
+    def identities(self) -> tuple[str, str]:
+        """Digests of what it computes and of its weights; see :mod:`certify.model_file.pt2.computation`."""
+        return computation.identities(self.program)
 
     def metadata_digest(self) -> str | None:
         """None: it has no metadata."""

@@ -56,6 +56,7 @@ def _further(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Measured", f"{claims.created} with leanmark {claims.leanmark}"
     if earlier := claims.regrade_of:
         yield "Regraded", f"from the evidence of certificate {earlier.certificate} (edition {earlier.edition})"
+    yield "Runtime libraries", "; ".join(f"{name} sha256 {digest}" for name, digest in claims.libraries.items())
     yield "Preprocessing", _plain(claims.preprocess)
     yield "Machine", _plain(claims.device)
 

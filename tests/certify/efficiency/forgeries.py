@@ -74,6 +74,21 @@ def _more_processors(evidence: Evidence) -> Evidence:
     return each_window(joules)(parameters(vcpus=64, idle_w=64 * idle_w)(evidence))
 
 
+def _surroundings(arm: str, **fields: Any) -> Callable[[Evidence], Evidence]:
+    """Changes what the workers of an arm were started with."""
+
+    def forge(evidence: Evidence) -> Evidence:
+        observed = [
+            replace(one, values={**one.values, arm: {**one.values[arm], **fields}})
+            if one.name == "surroundings"
+            else one
+            for one in evidence.observations
+        ]
+        return replace(evidence, observations=tuple(observed))
+
+    return forge
+
+
 def _many_threads(evidence: Evidence) -> Evidence:
     """A workload of eight threads, which two processors could not run at once."""
     workload = replace(evidence.header.workload, threads=8, candidate_threads=8)
@@ -178,4 +193,11 @@ FORGERIES = (
             each_window(lambda _, w: {"reading": {**w.reading, "power_samples": 1.0}}), "lack the meter's readings"),
     Forgery("joules_not_modelled", "modelled joules as a counter's", "modelled", _renamed_to_a_counter, "a model's"),
     Forgery("energy_above_idle", "less than the idle device draws", "counter", _plug_in_below_idle, "20 W"),
+    Forgery("surroundings_clean", "a baseline that LD_PRELOAD slowed", "counter",
+            _surroundings("baseline", variables=["HOME", "LD_PRELOAD", "PATH"]), "LD_PRELOAD"),
+    Forgery("surroundings_clean", "a baseline that a start-up module slowed", "counter",
+            _surroundings("baseline", isolated=False, customized=["usercustomize"]), "usercustomize"),
+    Forgery("same_runtime", "a baseline on another build of the runtime", "counter",
+            _surroundings("baseline", libraries={"onnxruntime/capi/onnxruntime_pybind11_state.so": "ff" * 32}),
+            "differ"),
 )  # fmt: skip

@@ -36,10 +36,16 @@ HOST: dict[str, float | None] = {
 }
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INTERFACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
+LIBRARIES = {"onnxruntime/capi/onnxruntime_pybind11_state.so": "0a" * 32, "numpy/_core/_multiarray_umath.so": "0b" * 32}
+SURROUNDINGS = {
+    "isolated": True, "variables": ["HOME", "LC_ALL", "PATH"], "customized": [],
+    "libraries": {**LIBRARIES, "system/libc.so.6": "0c" * 32},
+}  # fmt: skip
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "power_check": {"counter_j": 1000.0, "integrated_j": 1020.0},
     "workers": {"pids": {"baseline": 101, "candidate": 102, "baseline_again": 103, "yardstick": 104}},
     "sessions": {"baseline": SESSION, "candidate": SESSION},
+    "surroundings": {"baseline": SURROUNDINGS, "candidate": SURROUNDINGS},
     "quantization": {
         "baseline": {"intended": 0, "fused": 0, "unfused": []},
         "candidate": {"intended": 54, "fused": 54, "unfused": []},
@@ -246,6 +252,7 @@ def _header(level: str | None, samples: int, replaced: dict[str, Any]) -> Header
         },
         "time_limit_s": 120.0,
         "wanted_half_width": 0.05,
+        "libraries": LIBRARIES,
     }
     return Header(**{**fields, **replaced})
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from forgeries import FORGERIES
+from synthetic import LIBRARIES, SURROUNDINGS
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards import GUARDS, Finding, judge_guards
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence
+from certify.core.evidence import Evidence, Workload
 
 Maker = Callable[..., Evidence]
 
@@ -35,6 +36,16 @@ SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutio
 INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
 TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
 FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
+
+CLEAN = SURROUNDINGS
+RUNTIME_FILE = next(iter(LIBRARIES))
+OPENVINO = Workload("openvino", "1.0", "CPUExecutionProvider", 1, 2, 2)
+
+
+def _swapped(name: str) -> dict[str, Any]:
+    """Surroundings with another library of a name."""
+    return {**CLEAN, "libraries": {**CLEAN["libraries"], name: "ff" * 32}}
+
 
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
 CHEATS: list[tuple[str, dict[str, Any], str]] = [
@@ -88,6 +99,33 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
         {"observations": {"sessions": two_arms(SESSION, {**SESSION, "providers": ["CUDA", "CPUExecutionProvider"]})}},
         "another device",
     ),
+    (
+        "surroundings_clean",
+        {"observations": {"surroundings": two_arms({**CLEAN, "isolated": False}, CLEAN)}},
+        "isolated",
+    ),
+    (
+        "surroundings_clean",
+        {"observations": {"surroundings": two_arms(CLEAN, {**CLEAN, "variables": ["PATH", "ORT_X", "LD_PRELOAD"]})}},
+        "The candidate ran with the variables LD_PRELOAD, ORT_X",
+    ),
+    (
+        "surroundings_clean",
+        {"observations": {"surroundings": two_arms({**CLEAN, "customized": ["sitecustomize"]}, CLEAN)}},
+        "The baseline ran with the start-up modules sitecustomize",
+    ),
+    ("same_runtime", {"observations": {"surroundings": two_arms(_swapped(RUNTIME_FILE), CLEAN)}}, RUNTIME_FILE),
+    ("same_runtime", {"observations": {"surroundings": two_arms(_swapped("system/libc.so.6"), CLEAN)}}, "libc.so.6"),
+    (
+        "same_runtime",
+        {
+            "observations": {"surroundings": two_arms(_swapped("other/slow.so"), CLEAN)},
+            "header": {"libraries": {**LIBRARIES, "other/slow.so": "ff" * 32}},
+        },
+        "only one of the models had other/slow.so",
+    ),
+    ("same_runtime", {"header": {"libraries": {}}}, "the certificate states others"),
+    ("same_runtime", {"header": {"workload": OPENVINO}}, "the runtime's own library is not among them"),
     ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "outputs": 2})}}, "2 outputs"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "input": [1, 3, 96, 96]})}}, "1x3x96x96"),
@@ -178,6 +216,23 @@ def test_guard_alone_is_unknown_when_nothing_was_recorded(
         assert any(f"Guard {name} is unknown and must not be" in reason for reason in result.reasons)
 
 
+def test_surroundings_are_unknown_when_those_of_a_model_were_not_recorded(
+    make_evidence: Maker, edition: Edition
+) -> None:
+    for told in (None, {"baseline": CLEAN}, two_arms(CLEAN, {**CLEAN, "libraries": {}})):
+        found = outcomes(make_evidence(observations={"surroundings": told}), edition)
+        names = {"surroundings_clean", "same_runtime"}
+        assert found == {guard: "unknown" if guard in names else "pass" for guard in GUARDS}
+
+
+def test_same_runtime_passes_when_a_package_loads_more_for_one_model(make_evidence: Maker, edition: Edition) -> None:
+    further = {"numpy/fft/_pocketfft.so": "0d" * 32}
+    libraries = {**CLEAN["libraries"], **further, "system/libcuda.so.1": "0e" * 32}
+    told = {"surroundings": two_arms(CLEAN, {**CLEAN, "libraries": libraries})}
+    evidence = make_evidence(observations=told, header={"libraries": {**LIBRARIES, **further}})
+    assert outcomes(evidence, edition)["same_runtime"] == "pass"
+
+
 def test_steal_low_judges_what_is_known_when_one_part_is_not(make_evidence: Maker, edition: Edition) -> None:
     assert outcomes(make_evidence(host={"throttled_s": None}), edition)["steal_low"] == "pass"
     assert outcomes(make_evidence(host={"steal_share": None, "throttled_s": 0.3}), edition)["steal_low"] == "fail"
@@ -191,6 +246,16 @@ def test_same_task_passes_when_only_the_layout_differs(make_evidence: Maker, edi
 def test_baseline_may_have_one_thread_when_the_machine_has_no_more(make_evidence: Maker, edition: Edition) -> None:
     evidence = make_evidence(threads_cost={2: 1.0}, header={"device": {"processors_allowed": 1}})
     assert outcomes(evidence, edition)["baseline_at_best_settings"] == "pass"
+
+
+def test_baseline_may_have_one_thread_number_when_an_accelerator_computes(
+    make_evidence: Maker, edition: Edition
+) -> None:
+    device = {"processor": "made up", "processors_allowed": 2, "accelerator": "a GPU"}
+    for runtime, outcome in (("torch-cuda", "pass"), ("onnxruntime-cpu", "unknown"), ("openvino", "unknown")):
+        workload = Workload(runtime, "1.0", "CPUExecutionProvider", 1, 2, 2)
+        evidence = make_evidence(threads_cost={2: 1.0}, header={"device": device, "workload": workload})
+        assert outcomes(evidence, edition)["baseline_at_best_settings"] == outcome
 
 
 def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, edition: Edition) -> None:

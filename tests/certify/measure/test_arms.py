@@ -17,6 +17,7 @@ from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.core.errors import MeasureError
 from certify.core.progress import Silent
 from certify.core.statistics.batch_means import batch_rule, half_widths
+from certify.core.surroundings import WorkerSurroundings
 from certify.measure.arms import Arm, Workers, blocks_a_start
 from certify.measure.host import Host
 from certify.measure.plan import Plan
@@ -106,6 +107,9 @@ def test_interval_misses_the_luck_of_processes_that_live_for_the_whole_run() -> 
     assert _coverage(most, most, 1.0) < 0.7
 
 
+CLEAN = WorkerSurroundings(True, [], [], {})
+
+
 class _Arm:
     """An arm whose workers are only counted."""
 
@@ -117,7 +121,9 @@ class _Arm:
         self.facts: defaultdict[str, Any] = defaultdict(int, facts)
 
     def start(self, live: contextlib.ExitStack) -> Running:
-        worker = SimpleNamespace(arm=self.name, pid=next(self.pids), facts=dict(self.facts), model="m.onnx")
+        worker = SimpleNamespace(
+            arm=self.name, pid=next(self.pids), facts=dict(self.facts), model="m.onnx", surroundings=CLEAN
+        )
         worker.facts = defaultdict(int, self.facts)
         self._started.append(self.name)
         live.callback(self._ended.append, worker.pid)

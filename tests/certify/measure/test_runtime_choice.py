@@ -13,7 +13,8 @@ from certify.core.errors import MeasureError, ModelError, UsageError
 from certify.core.evidence import Workload
 from certify.core.progress import Silent
 from certify.core.windows import Window
-from certify.measure import runtime_choice, runtimes
+from certify.measure import machine, runs, runtime_choice, runtimes
+from certify.measure.model_under_test import subject
 from certify.measure.plan import Plan
 from certify.measure.runtime_choice import Settled, make_workload, settle
 from certify.measure.windows import Running
@@ -43,6 +44,9 @@ class FakeRuntime:
 
     def unavailable(self) -> str | None:
         return self._reason
+
+    def accelerator(self) -> dict[str, str]:
+        return {"accelerator": "a fake one"} if self.device == "cuda" else {}
 
 
 @pytest.fixture
@@ -95,12 +99,41 @@ def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair,
 def test_each_runtime_counts_at_its_best_thread_number(
     bench, small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_choice, "thread_numbers", lambda: (1, 2))
+    monkeypatch.setattr(machine, "thread_numbers", lambda: (1, 2))
     bench["one"] = FakeRuntime(), 2.0
     settled = _settle(small_pair, edition, replace(AUTO, threads=None), available_meters=[])
     assert {threads: set(values) for threads, values in settled.observations[0].values["costs"]["one"].items()} == {
         "1": {2.0}, "2": {1.0},
     }  # fmt: skip
+
+
+def test_one_thread_number_is_tried_when_an_accelerator_computes(
+    bench, small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "thread_numbers", lambda: (1, 2))
+    bench["gpu"] = FakeRuntime("cuda"), 2.0
+    settled = _settle(small_pair, edition, replace(AUTO, threads=None), available_meters=[])
+    assert set(settled.observations[0].values["costs"]["gpu"]) == {"1"}
+
+
+@pytest.mark.parametrize(("device", "wanted", "tried"), [("cpu", None, [1, 2]), ("cuda", None, [1]), ("cuda", 2, [2])])
+def test_thread_numbers_of_a_model_are_tried_on_the_processor_alone(
+    bench, small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str,
+    wanted: int | None, tried: list[int],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(machine, "thread_numbers", lambda: (1, 2))
+    monkeypatch.setattr(runs, "open_worker", runtime_choice.open_worker)
+    bench["some"] = FakeRuntime(device), 1.0
+    plan = replace(AUTO, runtime="some", threads=wanted)
+    model = subject("baseline", small_pair.baseline, small_pair.contract, 1, tmp_path)
+    recorded: list[int] = []
+    record = runtime_choice.Recorder.record
+    monkeypatch.setattr(
+        runtime_choice.Recorder, "record", lambda *given: (recorded.append(given[1].threads), record(*given))[1]
+    )
+    recorder = runtime_choice.Recorder(None, runtime_choice.Host(), tmp_path / "windows.jsonl")
+    arm = runs.choose_threads(runs.Bench(plan, edition.plan, recorder, Silent(), tmp_path, None), model)
+    assert sorted(set(recorded)) == tried and arm.threads == tried[-1]
 
 
 @pytest.mark.parametrize("error", [ModelError("no kernel for Odd."), MeasureError("killed by SIGSEGV.")])

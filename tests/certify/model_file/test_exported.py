@@ -15,6 +15,7 @@ import pytest
 
 from certify.core.errors import ModelError
 from certify.model_file.pt2 import archive as exported
+from certify.model_file.pt2 import computation
 from certify.model_file.pt2 import weights as exported_weights
 
 torch = pytest.importorskip("torch")
@@ -72,6 +73,41 @@ def test_content_digest_stays_when_the_archive_is_laid_out_anew(program: Path, t
     other = _rewrite(program, tmp_path / "other.pt2", shuffle)
     digests = {exported.content_digest(exported.read_exported(path)) for path in (program, other)}
     assert len(digests) == 1 and other.read_bytes() != program.read_bytes()
+
+
+def test_identities_stay_when_values_are_renamed_and_nodes_documented(program: Path, tmp_path: Path) -> None:
+    def document(values: dict[str, Any]) -> None:
+        for node in values["graph_module"]["graph"]["nodes"]:
+            node["metadata"]["stack_trace"] = "elsewhere"
+
+    def rename(members: dict[str, bytes]) -> None:
+        text = members[exported.PROGRAM].decode()
+        for name in ("relu", "conv2d", "p_first_weight"):
+            assert f'"{name}"' in text
+            text = text.replace(f'"{name}"', f'"{name}_renamed"')
+        members[exported.PROGRAM] = text.encode()
+
+    first = computation.identities(exported.read_exported(program))
+    for change in (_in_program(document), rename):
+        other = exported.read_exported(_rewrite(program, tmp_path / "other.pt2", change))
+        assert computation.identities(other) == first
+        assert exported.content_digest(other) != exported.content_digest(exported.read_exported(program))
+
+
+def test_identities_change_when_a_weight_or_an_operator_does(program: Path, tmp_path: Path) -> None:
+    def weight(members: dict[str, bytes]) -> None:
+        name = next(name for name in members if name.startswith(exported.WEIGHTS + "weight_"))
+        members[name] = members[name][:-1] + bytes([members[name][-1] ^ 1])
+
+    def operator(members: dict[str, bytes]) -> None:
+        members[exported.PROGRAM] = members[exported.PROGRAM].replace(b"aten.relu.default", b"aten.silu.default")
+
+    first = computation.identities(exported.read_exported(program))
+    found = []
+    for change in (weight, operator):
+        other = exported.read_exported(_rewrite(program, tmp_path / "other.pt2", change))
+        found.append([a == b for a, b in zip(first, computation.identities(other), strict=True)])
+    assert found == [[False, False], [False, True]]
 
 
 def test_content_digest_changes_when_one_weight_does(program: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ A fail gives no letter. An unknown gives none either, unless the edition names t
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs
+from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs, surroundings
 from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
 from certify.core.evidence import Evidence
 from certify.core.finding import Finding
@@ -22,6 +22,8 @@ GUARDS: dict[str, Guard] = {
     "enough_windows": runs.enough_windows,
     "null_holds": runs.null_holds,
     "sessions_isolated": machine.sessions_isolated,
+    "surroundings_clean": surroundings.surroundings_clean,
+    "same_runtime": surroundings.same_runtime,
     "baseline_at_best_settings": runs.baseline_at_best_settings,
     "quantization_fused": models.quantization_fused,
     "channels_removed": models.channels_removed,

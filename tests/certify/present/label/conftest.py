@@ -88,6 +88,7 @@ def make_predicate(
         "lineage": None,
         "companions": {},
         "attempts": 1,
+        "libraries": {"onnxruntime/capi/onnxruntime_pybind11_state.so": DIGEST},
         "label": {"renderer": "resvg"},
         "signer": {"algorithm": "ed25519", "public_key": DIGEST},
     }

@@ -76,7 +76,7 @@ def test_page_holds_section_and_link_to_it_when_sidecar_files_are_whole(text: st
         "3.3× less energy", "at most 0.6 % lost (95 % interval)", "The passes took 364 J (counter)",
         "−6.90 k (50 %)", "−30.0 points", "+35.0 points", "0 of 10 classes lost more than chance explains",
         "Conv conv", "75.0 % ~", "✓ pass", "null holds", "leanmark verify model.onnx --trust", "self-attested",
-        "trained here on mnist5k, seed 0", "1 measurement of this pair logged",
+        "trained here on mnist5k, seed 0", "at least 1 measurement of this pair",
     ],
 )  # fmt: skip
 def test_page_shows_fact_when_model_is_graded(text: str, shown: str) -> None:

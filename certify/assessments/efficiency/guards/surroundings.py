@@ -1,0 +1,88 @@
+"""Guards over what the workers were started with: nothing of the maker's, and the same for both models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, unknown
+from certify.core.evidence import ARMS, Evidence
+from certify.core.surroundings import OWN_LIBRARIES, PASSED_ON, SET, WorkerSurroundings, stated_libraries
+
+NAMED = 3
+"""Libraries that a sentence names."""
+
+
+@comparing
+def surroundings_clean(evidence: Evidence, edition: Edition) -> Answer:
+    """The workers ran in isolated interpreters, without the maker's environment and start-up modules."""
+    observed = _observed(evidence)
+    if observed is None:
+        return unknown("It was not recorded what the workers were started with")
+    faults = []
+    for arm, one in zip(ARMS, observed, strict=True):
+        foreign = sorted({str(name) for name in one.variables} - {*PASSED_ON, *SET})
+        found = [
+            *(["an interpreter that was not isolated"] if one.isolated is not True else []),
+            *([f"the variables {', '.join(foreign)}"] if foreign else []),
+            *([f"the start-up modules {', '.join(map(str, one.customized))}"] if one.customized else []),
+        ]
+        faults += [f"the {arm} ran with {' and '.join(found)}"] if found else []
+    sentence = (
+        "; ".join(faults) or "Both models ran in isolated interpreters, without variables or modules of the user's"
+    )
+    return check(
+        not faults,
+        sentence[0].upper() + sentence[1:],
+        "settings or code from outside may have slowed one of the models",
+    )
+
+
+@comparing
+def same_runtime(evidence: Evidence, edition: Edition) -> Answer:
+    """Both models ran on the same libraries, the runtime's own among them, whose digests the certificate states."""
+    observed = _observed(evidence)
+    if observed is None:
+        return unknown("It was not recorded which libraries the workers had loaded")
+    before, after = (one.libraries for one in observed)
+    together = {**before, **after}
+    own = OWN_LIBRARIES.get(evidence.header.workload.runtime, "")
+    unlike = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+    alone = sorted([*_foreign(before, after), *_foreign(after, before)])
+    faults = {
+        f"{_named(unlike)} differ between the models": bool(unlike),
+        f"only one of the models had {_named(alone)} loaded": bool(alone),
+        "the runtime's own library is not among them": not any(name.startswith(own) for name in together),
+        "the certificate states others": dict(evidence.header.libraries) != stated_libraries(together),
+    }
+    found = [meaning for meaning, is_fault in faults.items() if is_fault]
+    return check(
+        not found,
+        f"The digests of {len(together)} loaded libraries were compared",
+        f"{'; '.join(found)}, so the models did not run on one known runtime",
+    )
+
+
+def _observed(evidence: Evidence) -> tuple[WorkerSurroundings, ...] | None:
+    found = [one for one in evidence.observed_by_arm(WorkerSurroundings) or () if one is not None]
+    known = [one for one in found if isinstance(one.libraries, Mapping) and one.libraries]
+    return tuple(known) if len(known) == len(ARMS) else None
+
+
+def _foreign(libraries: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    """Libraries of packages of which the other model had loaded nothing; the system's are loaded as they are needed."""
+    packages = {_package(name) for name in others} | {"system", "python"}
+    return [name for name in libraries if _package(name) not in packages or name not in others and _is_other(name)]
+
+
+def _package(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _is_other(name: str) -> bool:
+    return _package(name) == "other"
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

@@ -1,0 +1,38 @@
+"""What a worker tells of its own process: how it was started, and what is loaded into it (proc(5))."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from certify.core.surroundings import CUSTOMIZED
+
+_NO_FILES = ("/memfd:", "/dev/", "/SYSV")
+
+
+def started() -> dict[str, Any]:
+    """How this process was started: with the environment of then, not as libraries have changed it since."""
+    entries = Path("/proc/self/environ").read_text(errors="replace").split("\0")
+    return {
+        "isolated": bool(sys.flags.isolated and sys.flags.no_site),
+        "variables": sorted(entry.partition("=")[0] for entry in entries if entry),
+        "customized": [name for name in CUSTOMIZED if name in sys.modules],
+    }
+
+
+def loaded() -> list[str]:
+    """Paths of the files that are mapped into this process to be run: its shared libraries and the interpreter."""
+    return executables(Path("/proc/self/maps").read_text(errors="replace"))
+
+
+def executables(maps: str) -> list[str]:
+    r"""Paths of the files that can be run, in the lines of ``/proc/PID/maps``.
+
+    Example:
+        >>> executables("7f00-7f01 r-xp 00000000 08:01 12  /usr/lib/libm.so.6\n7f02-7f03 rw-p 00000000 00:00 0")
+        ['/usr/lib/libm.so.6']
+    """
+    parts = (line.split(maxsplit=5) for line in maps.splitlines())
+    found = {fields[5] for fields in parts if len(fields) == 6 and "x" in fields[1] and fields[5].startswith("/")}
+    return sorted(path for path in found if not path.startswith(_NO_FILES))

@@ -1,0 +1,132 @@
+"""What a worker is started with: the interpreter's options, the environment, and where its modules are found.
+
+A worker is to run the same whoever starts it. Its interpreter is isolated (``-I``: no ``PYTHON*`` variables, no folder
+of the user's, no current folder; ``-S``: no ``sitecustomize``, no code in ``.pth`` files), its environment holds only
+what :mod:`certify.core.surroundings` names, so that ``ORT_*``, ``OMP_*``, ``KMP_*`` and ``LD_PRELOAD`` do not reach it.
+Packages come from the interpreter's own folders of packages and from those that ``.pth`` files there name, as they do
+for a package that is installed to be edited. A package that is on ``PYTHONPATH`` alone, or that an import hook brings,
+is not found.
+
+Files have the same names for both models, in folders with random names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import site
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import certify
+from certify.core.callables import importing_from_here
+from certify.core.errors import MeasureError
+from certify.core.surroundings import PASSED_ON, SET, SYSTEM
+from certify.measure import start_worker
+
+ISOLATED = ("-I", "-S")
+
+
+def command() -> list[str]:
+    """The command line of a worker."""
+    package = Path(certify.__file__).parents[1]
+    return [sys.executable, *ISOLATED, start_worker.__file__, str(package), *search_path()]
+
+
+def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a worker.
+
+    Args:
+        given: that of this process.
+
+    Example:
+        >>> made = environment({"PATH": "/bin", "OMP_WAIT_POLICY": "passive", "LD_LIBRARY_PATH": "/home/me"})
+        >>> sorted(made)
+        ['LC_ALL', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'PATH']
+    """
+    passed = {name: given[name] for name in PASSED_ON if given.get(name)}
+    libraries = [folder for folder in passed.pop("LD_LIBRARY_PATH", "").split(os.pathsep) if is_system(folder)]
+    return {**passed, **({"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}), **SET}
+
+
+def is_system(path: str) -> bool:
+    """Whether a file or folder is the system's own.
+
+    Example:
+        >>> is_system("/usr/lib/libm.so.6"), is_system("/usr2/libm.so.6"), is_system("/usr/../home/libm.so.6")
+        (True, False, False)
+    """
+    return os.path.normpath(path).startswith(tuple(f"{folder}/" for folder in SYSTEM))
+
+
+def search_path() -> tuple[str, ...]:
+    """Where packages are installed, and the folders that ``.pth`` files there name; nothing in these files is run."""
+    own = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    named = [folder for home in own for folder in _named_by_pth(Path(home))]
+    return tuple(dict.fromkeys([*filter(os.path.isdir, own), *named]))
+
+
+def _named_by_pth(home: Path) -> Iterator[str]:
+    for file in sorted(home.glob("*.pth")):
+        for line in file.read_text(errors="replace").splitlines():
+            folder = home / line.strip()
+            if line.strip() and not line.startswith(("#", "import ", "import\t")) and folder.is_dir():
+                yield str(folder)
+
+
+def plug_in_folders(place: str) -> list[str]:
+    """Where a worker looks for the module of somebody else's runtime, after all that is installed.
+
+    Args:
+        place: ``package.module:Name``.
+
+    Returns:
+        The folder that this process has the module from, and the working folder.
+    """
+    top = place.partition(":")[0].partition(".")[0]
+    with importing_from_here():
+        spec = importlib.util.find_spec(top)
+    homes = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
+    return [*(str(Path(home).resolve().parent) for home in homes[:1]), str(Path.cwd())]
+
+
+def neutral(path: Path, weights: Sequence[Path], suffix: str, folder: Path) -> Path:
+    """Give a model a name that does not tell which of the two it is.
+
+    The file and its weights are linked, and copied once where they lie on another file system. Weights beside a model
+    keep their names, which stand in the model.
+
+    Args:
+        path: the model's file.
+        weights: files beside it that hold its weights.
+        suffix: of files of its kind.
+        folder: in which a folder of a random name is made.
+
+    Returns:
+        The file to run.
+
+    Raises:
+        MeasureError: there is no room for a copy.
+    """
+    place, home = Path(tempfile.mkdtemp(prefix="", dir=folder)), path.resolve().parent
+    file = place / f"model{suffix}"
+    for source, target in [(path, file), *((one, place / one.resolve().relative_to(home)) for one in weights)]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _link(source.resolve(), target)
+        except OSError as error:
+            raise MeasureError(
+                f"{source} can't be copied to {target.parent} ({error.strerror or error}); make room there, or set "
+                "TMPDIR to a folder on the model's own file system."
+            ) from error
+    return file
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, one without links, or somebody else's file
+        shutil.copyfile(source, target)

@@ -1,0 +1,134 @@
+"""Which model an ONNX file holds, whatever things in it are called: digests by which measurements are counted.
+
+The digest of what a model computes says of each result which operator gives it, with which attributes, of which other
+results and weights. Names, the order of the nodes, documentation, metadata, versions, unused parts and Identity nodes
+do not enter; it makes no difference whether a weight is an initializer or a Constant. The digest of the weights is over
+the values alone. A file that is altered in what it computes *and* in its weights has two other digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+
+from certify.core.errors import ModelError
+from certify.model_file.onnx_graph.external_bytes import external_bytes, is_external
+from certify.model_file.onnx_graph.functions import inlined
+
+MAX_DEPTH = 100
+"""Of graphs inside graphs, as deep as protobuf itself lets messages be."""
+CONSTANT, IDENTITY = "Constant", "Identity"
+
+Known = Mapping[str, bytes]
+"""Digests of results and weights by their name in the graph."""
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """Where the tensors of a model lie, and the digests of those that were read."""
+
+    folder: Path | None
+    read: list[bytes] = field(default_factory=list)
+
+
+def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str, str]:
+    """Hex SHA-256 over what a model computes, and over the values of all its weights, in no order.
+
+    Args:
+        model: the parsed model; it is not changed.
+        folder: where its external data lies.
+
+    Raises:
+        ModelError: a function or a tensor can't be read.
+    """
+    tensors = _Tensors(folder)
+    computation = _graph(inlined(model).graph, {}, tensors, 0)
+    return computation.hex(), _joined(b"weights", sorted(tensors.read)).hex()
+
+
+def _graph(graph: onnx.GraphProto, outer: Known, tensors: _Tensors, depth: int) -> bytes:
+    if depth > MAX_DEPTH:
+        raise ModelError(f"Graphs are nested over {MAX_DEPTH} deep in the model.")
+    known = dict(outer)
+    weights = {weight.name: _tensor(weight, tensors) for weight in graph.initializer}
+    ports = [port for port in graph.input if port.name not in weights]
+    for number, port in enumerate(ports):
+        known[port.name] = _joined(b"input", [struct.pack(">II", depth, number), _type(port)])
+    known |= weights
+    for node in graph.node:
+        for name, digest in _results(node, known, tensors, depth):
+            known[name] = digest
+    return _joined(b"graph", [known.get(port.name, b"") for port in graph.output])
+
+
+def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) -> list[tuple[str, bytes]]:
+    """Name and digest of each result of a node."""
+    constant = _constant(node)
+    if constant is not None:
+        return [(node.output[0], _tensor(constant, tensors))]
+    taken = [known.get(name, b"") if name else b"-" for name in node.input]
+    if node.op_type == IDENTITY and len(taken) == len(node.output) == 1:
+        return [(node.output[0], taken[0])]
+    attributes = sorted(_attribute(attribute, known, tensors, depth) for attribute in node.attribute)
+    made = _joined(b"node", [node.domain.encode(), node.op_type.encode(), _joined(b"of", taken), *attributes])
+    return [(name, _joined(b"result", [made, struct.pack(">I", i)])) for i, name in enumerate(node.output) if name]
+
+
+def _attribute(attribute: onnx.AttributeProto, known: Known, tensors: _Tensors, depth: int) -> bytes:
+    graphs = [_graph(graph, known, tensors, depth + 1) for graph in (*attribute.graphs, *_one_graph(attribute))]
+    held = [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
+    values = [_tensor(tensor, tensors) for tensor in held]
+    plain = onnx.AttributeProto()
+    plain.CopyFrom(attribute)
+    for held_apart in ("g", "graphs", "t", "tensors", "doc_string"):
+        plain.ClearField(held_apart)
+    return _joined(b"attribute", [plain.SerializeToString(deterministic=True), *graphs, *values])
+
+
+def _one_graph(attribute: onnx.AttributeProto) -> Sequence[onnx.GraphProto]:
+    return [attribute.g] if attribute.HasField("g") else []
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor that a Constant node holds; None of any other node, and of constants that are no tensor."""
+    if node.op_type != CONSTANT or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        return None
+    return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+
+
+def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
+    """Digest of type, shape and values, wherever they lie."""
+    digest = hashlib.sha256(struct.pack(f">II{len(tensor.dims)}q", tensor.data_type, len(tensor.dims), *tensor.dims))
+    if is_external(tensor):
+        for chunk in external_bytes(tensor, tensors.folder).chunks():
+            digest.update(chunk)
+    elif tensor.HasField("raw_data"):
+        digest.update(tensor.raw_data)
+    elif tensor.data_type == onnx.TensorProto.STRING:
+        digest.update(_joined(b"strings", list(tensor.string_data)))
+    else:
+        try:
+            digest.update(numpy_helper.to_array(tensor).tobytes())
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"The values of the tensor '{tensor.name}' can't be read ({error}).") from error
+    tensors.read.append(digest.digest())
+    return digest.digest()
+
+
+def _type(port: onnx.ValueInfoProto) -> bytes:
+    return struct.pack(">i", port.type.tensor_type.elem_type)
+
+
+def _joined(kind: bytes, parts: Sequence[bytes]) -> bytes:
+    """SHA-256 of parts, each with its length."""
+    digest = hashlib.sha256(kind + struct.pack(">Q", len(parts)))
+    for part in parts:
+        digest.update(struct.pack(">Q", len(part)))
+        digest.update(part)
+    return digest.digest()
