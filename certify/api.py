@@ -94,6 +94,7 @@ def certify(
     plan: Plan | None = None,
     edition: str = "2026",
     origin: str | None = None,
+    contracts_differ: str | None = None,
     lineage: Path | None = None,
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
@@ -114,6 +115,8 @@ def certify(
         plan: how to measure.
         edition: of the grade.
         origin: where the baseline comes from, in one sentence.
+        contracts_differ: why the two preprocessing contracts differ, in one sentence; shown on the label. Without it a
+            difference other than the input's size is refused.
         lineage: ``lineage.json`` of the candidate, if its maker wrote one.
         companions: further files to bind by digest, by the name that they get in ``out``; not copied.
         model_name: for people; from the lineage or the file's name by default.
@@ -149,6 +152,7 @@ def certify(
             origin,
             progress,
             made_here=lineage is not None,
+            contracts_differ=contracts_differ,
         )
         made = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
         beside = {name: out / name for name in made if name.startswith(original)}
@@ -234,6 +238,7 @@ def _measure(
     origin: str,
     progress: Progress | None,
     made_here: bool = False,
+    contracts_differ: str | None = None,
 ) -> Evidence:
     """Bring baseline and candidate into the normal form, which is what is measured, and measure them.
 
@@ -248,7 +253,15 @@ def _measure(
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
     models = tuple(zip(normal, contracts, strict=True))
-    return measure(models, dataset, plan, edition.plan, baseline_origin=origin, progress=progress)
+    return measure(
+        models,
+        dataset,
+        plan,
+        edition.plan,
+        baseline_origin=origin,
+        contracts_differ=contracts_differ,
+        progress=progress,
+    )
 
 
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:

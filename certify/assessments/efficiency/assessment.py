@@ -20,6 +20,7 @@ from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.core.finding import Finding
+from certify.core.observations import Contracts
 
 PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 
@@ -56,6 +57,7 @@ class Efficiency(Assessment):
         """The evidence's header, as far as the certificate repeats it."""
         header = records.header
         baseline = header.models["baseline"]
+        contracts = records.observation(Contracts.NAME) or {}
         return {
             "leanmark": header.leanmark,
             "created": header.created,
@@ -68,6 +70,8 @@ class Efficiency(Assessment):
                 "file_digest": baseline.file_digest,
                 "content_digest": baseline.content_digest,
                 "origin": header.baseline_origin,
+                "preprocess": contracts.get("baseline"),
+                "contracts_differ": contracts.get("declared"),
             },
             "attempts": header.attempt,
         }

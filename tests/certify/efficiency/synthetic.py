@@ -36,6 +36,12 @@ HOST: dict[str, float | None] = {
 }
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INTERFACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
+CONTRACT = {
+    "input_name": "picture", "output_name": "scores", "height": 8, "width": 8, "layout": "NCHW", "colour": "RGB",
+    "scale": 255.0, "mean": [0.5] * 3, "std": [0.25] * 3, "resize": "exact", "crop": "none",
+    "interpolation": "bilinear", "reading": "logits", "dtype": "float32", "class_map": None,
+}  # fmt: skip
+"""As the models of the other tests carry it."""
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "power_check": {"counter_j": 1000.0, "integrated_j": 1020.0},
     "workers": {"pids": {"baseline": 101, "candidate": 102, "baseline_again": 103, "yardstick": 104}},
@@ -51,6 +57,7 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "overlap": {"train/test": 0, "calibration/test": 0, "validation/test": 0, "train/validation": 0},
     "interfaces": {"baseline": INTERFACE, "candidate": INTERFACE},
     "inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9},
+    "contracts": {"baseline": CONTRACT, "candidate": CONTRACT, "declared": None},
     "outputs": {"baseline": {"finite": True}, "candidate": {"finite": True}},
     "peak_memory": {"baseline": 4.0e8, "candidate": 2.5e8},
 }
