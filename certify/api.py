@@ -20,6 +20,7 @@ from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
 from certify.core.progress import Progress, Silent
+from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise, stored_contract
 from certify.grading import issue
@@ -127,7 +128,8 @@ def certify(
         What was written; a refusal is a result too.
 
     Raises:
-        UsageError: no contract was given and the file carries none, or an unknown name.
+        UsageError: no contract was given and the file carries none, an unknown name, or a text for people that mixes
+            scripts.
         DataError: the data can't be read or have no test part.
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
@@ -138,7 +140,14 @@ def certify(
     contracts = _contract(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or load_or_create()
-    origin = origin or f"{baseline.name}, as given"
+    origin = origin or _origin(baseline)
+    _require_plain(
+        {
+            "model's name": model_name or candidate.stem,
+            "baseline's origin": origin,
+            "reason why the contracts differ": contracts_differ or "",
+        }
+    )
     out.mkdir(parents=True, exist_ok=True)
     with _keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
         measured_baseline, measured = Path(folder, original), Path(folder, subject_name(candidate))
@@ -248,6 +257,7 @@ def _measure(
     plan = plan or Plan()
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
+    _require_plain({"data's name": dataset.name})
     if not made_here:
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     for source, target, contract in zip(sources, normal, contracts, strict=True):
@@ -262,6 +272,18 @@ def _measure(
         contracts_differ=contracts_differ,
         progress=progress,
     )
+
+
+def _origin(baseline: Path) -> str:
+    """What is said of a baseline of which nothing was said; a name that could pass for another is left out."""
+    said = f"{baseline.name}, as given"
+    return said if look_alikes(said) is None else "as given"
+
+
+def _require_plain(texts: Mapping[str, str]) -> None:
+    """Refuse before the measurement what could not be signed after it."""
+    if (found := first_look_alike(texts)) is not None:
+        raise UsageError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
 
 
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:

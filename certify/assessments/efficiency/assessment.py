@@ -92,6 +92,23 @@ class Efficiency(Assessment):
         """Check facts of both files and the scored samples."""
         return check_facts(around)
 
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """Everything that the label shows and that no list of terms bounds."""
+        baseline, data, meter = predicate["baseline"], predicate["data"], predicate["meter"] or {}
+        workload = {name: predicate["workload"][name] for name in ("runtime", "runtime_version", "provider")}
+        found = {
+            "baseline's origin": baseline["origin"],
+            "reason why the contracts differ": baseline["contracts_differ"],
+            "data's name": data["name"],
+            "metric": data.get("metric"),
+            **{f"device's {name}": value for name, value in predicate["device"].items()},
+            **{f"meter's {name}": meter.get(name) for name in ("name", "scope", "method")},
+            **{
+                f"workload's {name}": predicate["workload"][name] for name in ("runtime", "runtime_version", "provider")
+            },
+        }
+        return {**super().texts(predicate), **{what: text for what, text in found.items() if isinstance(text, str)}}
+
     def is_repeat(self, first: Evidence, second: Evidence) -> bool:
         """Whether both hold the same windows."""
         return first.windows == second.windows

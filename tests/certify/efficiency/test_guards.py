@@ -218,7 +218,11 @@ def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidenc
 def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: Edition) -> None:
     empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
     found = outcomes(empty, edition)
-    assert {name for name, outcome in found.items() if outcome == "pass"} == {"meter_known", "energy_above_idle", "cost_counted"}
+    assert {name for name, outcome in found.items() if outcome == "pass"} == {
+        "meter_known",
+        "energy_above_idle",
+        "cost_counted",
+    }
     assert grade(derive(empty, edition), edition).letter is None
 
 
