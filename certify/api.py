@@ -20,6 +20,7 @@ from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
 from certify.core.progress import Progress, Silent
+from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise, stored_contract
 from certify.grading import issue
@@ -94,6 +95,7 @@ def certify(
     plan: Plan | None = None,
     edition: str = "2026",
     origin: str | None = None,
+    contracts_differ: str | None = None,
     lineage: Path | None = None,
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
@@ -114,6 +116,8 @@ def certify(
         plan: how to measure.
         edition: of the grade.
         origin: where the baseline comes from, in one sentence.
+        contracts_differ: why the two preprocessing contracts differ, in one sentence; shown on the label. Without it a
+            difference other than the input's size is refused.
         lineage: ``lineage.json`` of the candidate, if its maker wrote one.
         companions: further files to bind by digest, by the name that they get in ``out``; not copied.
         model_name: for people; from the lineage or the file's name by default.
@@ -124,7 +128,8 @@ def certify(
         What was written; a refusal is a result too.
 
     Raises:
-        UsageError: no contract was given and the file carries none, or an unknown name.
+        UsageError: no contract was given and the file carries none, an unknown name, or a text for people that mixes
+            scripts.
         DataError: the data can't be read or have no test part.
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
@@ -135,7 +140,14 @@ def certify(
     contracts = _contract(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or load_or_create()
-    origin = origin or f"{baseline.name}, as given"
+    origin = origin or _origin(baseline)
+    _require_plain(
+        {
+            "model's name": model_name or candidate.stem,
+            "baseline's origin": origin,
+            "reason why the contracts differ": contracts_differ or "",
+        }
+    )
     out.mkdir(parents=True, exist_ok=True)
     with _keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
         measured_baseline, measured = Path(folder, original), Path(folder, subject_name(candidate))
@@ -149,6 +161,7 @@ def certify(
             origin,
             progress,
             made_here=lineage is not None,
+            contracts_differ=contracts_differ,
         )
         made = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
         beside = {name: out / name for name in made if name.startswith(original)}
@@ -234,6 +247,7 @@ def _measure(
     origin: str,
     progress: Progress | None,
     made_here: bool = False,
+    contracts_differ: str | None = None,
 ) -> Evidence:
     """Bring baseline and candidate into the normal form, which is what is measured, and measure them.
 
@@ -243,12 +257,33 @@ def _measure(
     plan = plan or Plan()
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
+    _require_plain({"data's name": dataset.name})
     if not made_here:
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
     models = tuple(zip(normal, contracts, strict=True))
-    return measure(models, dataset, plan, edition.plan, baseline_origin=origin, progress=progress)
+    return measure(
+        models,
+        dataset,
+        plan,
+        edition.plan,
+        baseline_origin=origin,
+        contracts_differ=contracts_differ,
+        progress=progress,
+    )
+
+
+def _origin(baseline: Path) -> str:
+    """What is said of a baseline of which nothing was said; a name that could pass for another is left out."""
+    said = f"{baseline.name}, as given"
+    return said if look_alikes(said) is None else "as given"
+
+
+def _require_plain(texts: Mapping[str, str]) -> None:
+    """Refuse before the measurement what could not be signed after it."""
+    if (found := first_look_alike(texts)) is not None:
+        raise UsageError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
 
 
 def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:

@@ -12,7 +12,6 @@ from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, UsageError
 from certify.core.progress import Progress, Silent
 from certify.data import Dataset, Preprocess, load
-from certify.data.contract_slot import stored_contract
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
 from certify.model_file.subject import subject_digests
@@ -65,11 +64,12 @@ def remeasure(
     if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     return measure(
-        ((baseline, stored_contract(baseline) or contract), (path, contract)),
+        ((baseline, Preprocess.from_json(predicate["baseline"]["preprocess"])), (path, contract)),
         dataset,
         plan,
         load_edition(measuring_edition(predicate)).plan,
         baseline_origin=predicate["baseline"]["origin"],
+        contracts_differ=predicate["baseline"]["contracts_differ"],
         progress=progress,
     )
 

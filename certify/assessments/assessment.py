@@ -131,6 +131,10 @@ class Assessment(Protocol):
         """Check what only this assessment knows, such as facts that follow from the model's file."""
         return ()
 
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """Names and free texts of a predicate that people read, by what they are; none may pass for another."""
+        return {"model's name": predicate["model"]["name"]}
+
     def is_repeat(self, first: Any, second: Any) -> bool:
         """Whether two sets of records are one measurement."""
         return bool(first == second)

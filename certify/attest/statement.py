@@ -22,6 +22,7 @@ from certify.assessments.registry import assessment_of
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError
 from certify.core.schema import validate
+from certify.core.scripts import first_look_alike
 
 if TYPE_CHECKING:
     from certify.attest.keys import PublicKey
@@ -64,7 +65,7 @@ def build_statement(
     """Write the statement as canonical JSON.
 
     Raises:
-        CertificateError: what was found does not fit the schema.
+        CertificateError: what was found does not fit the schema, or a text that people read mixes scripts.
     """
     statement: dict[str, Any] = {
         "_type": STATEMENT_TYPE,
@@ -85,6 +86,8 @@ def build_statement(
             **assessment.repeated(records),
         },
     }
+    if (found := first_look_alike(assessment.texts(statement["predicate"]))) is not None:
+        raise CertificateError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
     try:
         content = rfc8785.dumps(statement)
     except ValueError as error:

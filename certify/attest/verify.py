@@ -16,6 +16,7 @@ from pathlib import Path
 from certify.assessments.assessment import NOT_DERIVABLE, Surroundings
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
+from certify.attest.checks_names import check_names
 from certify.attest.checks_records import check_derivation, find_evidence, load_edition, read_records
 from certify.attest.checks_sidecars import beside, check_companions, check_created, check_lineage
 from certify.attest.checks_signatures import (
@@ -157,6 +158,7 @@ def _check_files(
     edition, check = load_edition(read)
     yield check
     yield check_created(read)
+    yield check_names(read)
     source = find_evidence(places)
     records, checks = read_records(read, source)
     yield from checks

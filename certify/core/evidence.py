@@ -70,6 +70,8 @@ class ModelFacts:
         counted_share: share (0 to 1) of compute operators whose MACs could be counted.
         not_counted: compute operator types that could not be counted.
         bytes_moved: bytes that compute operators read and write for one sample, null where not all are known.
+        varying_share: share (0 to 1) of the work that depends on what the model is fed; 1 where nothing bounds it.
+        varying: types of the operators that make it so.
     """
 
     file_digest: str
@@ -80,6 +82,8 @@ class ModelFacts:
     counted_share: float
     not_counted: tuple[str, ...] = ()
     bytes_moved: int | None = None
+    varying_share: float = 0.0
+    varying: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

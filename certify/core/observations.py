@@ -58,10 +58,22 @@ def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
     return None if value is None else list(value)
 
 
+def text(values: Mapping[str, Any], key: str) -> str | None:
+    """A recorded text; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a text, found {value!r}.")
+    return value
+
+
 Reader = Callable[[Mapping[str, Any], str], Any]
-REQUIRED: dict[str, Reader] = {"float": number, "list[Any]": sequence}
+REQUIRED: dict[str, Reader] = {"float": number, "list[Any]": sequence, "Mapping[str, Any]": mapping}
 """How fields are read that an observation can't do without, by their type."""
-READERS: dict[str, Reader] = {**REQUIRED, "float | None": number, "list[Any] | None": sequence}
+READERS: dict[str, Reader] = {**REQUIRED, "float | None": number, "list[Any] | None": sequence, "str | None": text}
 
 
 class Observed:
@@ -155,6 +167,22 @@ class Interface(Observed):
     outputs: float
     scored: float
     graph_outputs: float
+
+
+@dataclass(frozen=True)
+class Contracts(Observed):
+    """How samples are made ready for each of two models.
+
+    Attributes:
+        baseline: preprocessing contract.
+        candidate: likewise.
+        declared: why they differ, in its maker's words; None where nothing was declared.
+    """
+
+    NAME = "contracts"
+    baseline: Mapping[str, Any]
+    candidate: Mapping[str, Any]
+    declared: str | None = None
 
 
 @dataclass(frozen=True)

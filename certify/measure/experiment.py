@@ -85,6 +85,7 @@ def measure(
     rules: MeasuringRules,
     *,
     baseline_origin: str = ALONE,
+    contracts_differ: str | None = None,
     score: bool = True,
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
@@ -98,6 +99,7 @@ def measure(
         plan: what the user set; of a model alone, the half-width is that of its joules, relative.
         rules: constants of the measurement.
         baseline_origin: where the baseline comes from, in one sentence.
+        contracts_differ: why the preprocessing contracts of the two differ, in one sentence; None where they do not.
         score: whether the test samples are scored on a model alone; in a comparison they always are.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
@@ -125,7 +127,8 @@ def measure(
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
-    observations = (*settled.observations, *found.observations, Observation.of(statistics))
+    contracts = [observe.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
+    observations = (*settled.observations, *found.observations, *contracts, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
 

@@ -77,6 +77,8 @@ def _facts(model: ModelFile, preprocess: Preprocess) -> ModelFacts:
         counted_share=counts.counted_share,
         not_counted=counts.not_counted,
         bytes_moved=counts.bytes_moved,
+        varying_share=counts.varying_share,
+        varying=counts.varying,
     )
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.evidence import Observation
-from certify.core.observations import Interface, MaskedChannels, PowerCheck, QuantizedOperators, Scored, SessionFacts
+from certify.core.observations import (
+    Contracts,
+    Interface,
+    MaskedChannels,
+    PowerCheck,
+    QuantizedOperators,
+    Scored,
+    SessionFacts,
+)
 from certify.core.surroundings import WorkerSurroundings
 from certify.core.windows import Window
 from certify.data.dataset import Dataset, overlap
@@ -117,6 +125,12 @@ def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: in
         face = Interface(list(contract.port_shape(batch)), width, scored, _graph_outputs(subject.path))
         faces[subject.arm] = face.values()
     return Observation(Interface.NAME, faces)
+
+
+def contracts(subjects: Iterable[Subject], declared: str | None) -> Observation:
+    """The preprocessing contracts of both models, and why they differ where their maker said it."""
+    baseline, candidate = (subject.preprocess.to_json() for subject in subjects)
+    return Observation.of(Contracts(baseline, candidate, declared))
 
 
 def _graph_outputs(path: Path) -> int:

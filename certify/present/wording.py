@@ -125,6 +125,10 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     if claims.scored:
         yield "Graded on", f"the score {claims.data.metric}, not top-1 accuracy"
     yield "Baseline", claims.baseline.origin
+    if claims.baseline.contracts_differ is not None:
+        yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"
+    if shares := _counted(claims):
+        yield "Multiply-adds", shares
     before, after = claims.pair("energy_yardstick")
     if before is not None and after is not None:
         own, original = (f"{significant(multiple.value, 2)}×" for multiple in (after, before))
@@ -140,6 +144,16 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
 def attempts(claims: EfficiencyClaims) -> str:
     """How often the pair was measured, as far as the maker's own log tells."""
     return f"at least {claims.attempts} measurement{'s' if claims.attempts > 1 else ''} of this pair"
+
+
+def _counted(claims: EfficiencyClaims) -> str | None:
+    """How much was counted, where that is not all; None where it is."""
+    parts = [
+        f"{percent(100 * share.value)} of the {arm}'s operators"
+        for arm, share in zip(("baseline", "candidate"), claims.pair("counted_share"), strict=True)
+        if share is not None
+    ]
+    return f"not stated: counted were {' and '.join(parts)}" if parts else None
 
 
 def _device(claims: EfficiencyClaims) -> str:

@@ -20,6 +20,7 @@ from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.core.finding import Finding
+from certify.core.observations import Contracts
 
 PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 
@@ -56,6 +57,7 @@ class Efficiency(Assessment):
         """The evidence's header, as far as the certificate repeats it."""
         header = records.header
         baseline = header.models["baseline"]
+        contracts = records.observation(Contracts.NAME) or {}
         return {
             "leanmark": header.leanmark,
             "created": header.created,
@@ -68,6 +70,8 @@ class Efficiency(Assessment):
                 "file_digest": baseline.file_digest,
                 "content_digest": baseline.content_digest,
                 "origin": header.baseline_origin,
+                "preprocess": contracts.get("baseline"),
+                "contracts_differ": contracts.get("declared"),
             },
             "attempts": header.attempt,
             "libraries": dict(header.libraries),
@@ -88,6 +92,21 @@ class Efficiency(Assessment):
     def checks(self, around: Surroundings) -> Iterable[Finding]:
         """Check facts of both files and the scored samples."""
         return check_facts(around)
+
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """Everything that the label shows and that no list of terms bounds."""
+        baseline, data, workload = (predicate[part] for part in ("baseline", "data", "workload"))
+        meter = predicate["meter"] or {}
+        found = {
+            "baseline's origin": baseline["origin"],
+            "reason why the contracts differ": baseline["contracts_differ"],
+            "data's name": data["name"],
+            "metric": data.get("metric"),
+            **{f"device's {name}": value for name, value in predicate["device"].items()},
+            **{f"meter's {name}": meter.get(name) for name in ("name", "scope", "method")},
+            **{f"workload's {name}": workload[name] for name in ("runtime", "runtime_version", "provider")},
+        }
+        return {**super().texts(predicate), **{what: text for what, text in found.items() if isinstance(text, str)}}
 
     def is_repeat(self, first: Evidence, second: Evidence) -> bool:
         """Whether both hold the same windows."""

@@ -48,11 +48,21 @@ class DataClaim:
 
 @dataclass(frozen=True)
 class BaselineClaim:
-    """The model that the certified one was compared with."""
+    """The model that the certified one was compared with.
+
+    Attributes:
+        file_digest: hex SHA-256 of its bytes.
+        content_digest: hex digest of what it says.
+        origin: where it comes from, in its maker's words.
+        preprocess: its preprocessing contract.
+        contracts_differ: why that differs from the certified model's; None where it was not declared.
+    """
 
     file_digest: str
     content_digest: str
     origin: str
+    preprocess: Mapping[str, Any]
+    contracts_differ: str | None
 
 
 @dataclass(frozen=True)

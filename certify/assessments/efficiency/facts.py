@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.assessments.assessment import Surroundings
+from certify.assessments.efficiency.contracts import contract_checks
 from certify.core.errors import LeanmarkError, ModelError
 from certify.core.evidence import Evidence
 from certify.core.files import sha256_file
@@ -71,13 +72,18 @@ def check_facts(around: Surroundings) -> Iterator[Finding]:
     try:
         if beside is not None:
             with open_model(beside) as baseline:
-                if baseline.file_digest() == around.predicate["baseline"]["file_digest"]:
+                measured = baseline.file_digest() == around.predicate["baseline"]["file_digest"]
+                if measured:
                     found["baseline"] = read_facts(baseline)
+                contracts = list(contract_checks(baseline if measured else None, around.predicate, around.records))
+        else:
+            contracts = list(contract_checks(None, around.predicate, around.records))
         if around.model is not None:
             found["candidate"] = read_facts(around.model)
     except UNREADABLE as error:
         yield Finding("baseline_facts", "fail", f"The models cannot be counted: {error}")
         return
+    yield from contracts
     yield _baseline_check(found.get("baseline"), around, name, beside)
     if around.records is None:
         yield Finding("observed_facts", "skipped", "There is no evidence to compare with the files.")
@@ -181,7 +187,9 @@ def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Findi
     if wrong:
         return Finding("observed_facts", "fail", f"Looked at again in the files: {'; '.join(wrong)}.")
     return Finding(
-        "observed_facts", "pass", f"Zero channels and quantized operators are as recorded ({', '.join(found)})."
+        "observed_facts",
+        "pass",
+        f"Zero channels, counted and quantized operators are as recorded ({', '.join(found)}).",
     )
 
 
@@ -191,6 +199,10 @@ def _observed(facts: FileFacts, arm: str, evidence: Evidence) -> Iterator[tuple[
     yield "channels of zeros", facts.zeros.zero, zeros.get("zero")
     yield "share of zero channels", facts.zeros.share, zeros.get("share")
     yield "quantized operators", facts.intended, quantized.get("intended")
+    if facts.counts is not None:
+        model = evidence.header.models[arm]
+        yield "share of counted operators", facts.counts.counted_share, model.counted_share
+        yield "share of work that the data decide", facts.counts.varying_share, model.varying_share
 
 
 def _of_arm(observed: Mapping[str, Any] | None, arm: str) -> Mapping[str, Any]:

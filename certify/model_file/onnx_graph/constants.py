@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,25 @@ import onnx.reference
 from certify.core.errors import ModelError
 from certify.model_file.onnx_graph.external_bytes import external_bytes, is_external
 
-FOLDED = frozenset(
+ELEMENTWISE = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Sub",
+     "Where", "Xor"}
+)  # fmt: skip
+"""Operators whose outcome has the sizes that their inputs are broadcast to."""
+FOLDED = ELEMENTWISE | frozenset(
     {
         "Cast",
         "Concat",
         "ConstantOfShape",
         "Expand",
         "Gather",
-        "Max",
+        "Identity",
+        "Not",
         "Range",
+        "ReduceProd",
         "Reshape",
         "Shape",
+        "Size",
         "Slice",
         "Squeeze",
         "Transpose",
@@ -66,7 +74,9 @@ def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> npt.NDArray
     return np.asarray(onnx.numpy_helper.to_array(packed))
 
 
-def fold_small_constants(graph: onnx.GraphProto) -> None:
+def fold_small_constants(
+    graph: onnx.GraphProto, sized: Mapping[str, list[int]] | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """Replace, in place, operators whose inputs are all small constants by the constants that they give.
 
     Of the graph's inputs whose sizes are all stated the shape is one of these constants.
@@ -75,12 +85,16 @@ def fold_small_constants(graph: onnx.GraphProto) -> None:
 
     Args:
         graph: in topological order, as ONNX demands.
+        sized: shapes of further values, by name.
+
+    Returns:
+        Every constant, by name.
 
     Raises:
         ModelError: a constant does not hold what its type and shape say.
     """
     known: dict[str, npt.NDArray[Any]] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
-    sized = _stated_shapes(graph)
+    sized = {**_stated_shapes(graph), **(sized or {})}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
             known[node.output[0]] = array_of(node.attribute[0].t)
@@ -89,17 +103,21 @@ def fold_small_constants(graph: onnx.GraphProto) -> None:
         if node.op_type == "Shape" and not node.domain and taken and taken[0] in sized:
             _make_constant(node, _part_of_shape(node, sized[taken[0]]), known)
             continue
+        if node.op_type == "Size" and not node.domain and taken and taken[0] in sized:
+            _make_constant(node, np.array(math.prod(sized[taken[0]]), dtype=np.int64), known)
+            continue
         if node.op_type not in FOLDED or node.domain or not taken or not all(name in known for name in taken):
             continue
         if _grows(node.op_type, [known[name] for name in taken]):
             continue
         try:
             found = onnx.reference.ReferenceEvaluator(node).run(None, {name: known[name] for name in taken})
-        except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError):
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError):
             continue
         value: npt.NDArray[Any] = np.asarray(next(iter(found)))
         if value.size <= MAX_ELEMENTS:
             _make_constant(node, value, known)
+    return known
 
 
 def _make_constant(node: onnx.NodeProto, value: npt.NDArray[Any], known: dict[str, npt.NDArray[Any]]) -> None:
@@ -130,7 +148,7 @@ def _grows(operator: str, values: Sequence[npt.NDArray[Any]]) -> bool:
         return True
     if operator in ("ConstantOfShape", "Expand"):
         return values[0].size * math.prod(int(size) for size in values[-1].flat) > MAX_ELEMENTS
-    if operator == "Max":
+    if operator in ELEMENTWISE:
         return math.prod(max(sizes) for sizes in _sizes_by_axis(values)) > MAX_ELEMENTS
     if operator == "Range" and all(value.size == 1 for value in values) and len(values) == 3:
         start, limit, step = (float(value.flat[0]) for value in values)

@@ -56,11 +56,11 @@ COMPUTE: dict[str, Compute] = {
 
 UNCOUNTED = frozenset(
     {
-        "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GRU", "GroupQueryAttention", "If",
-        "LSTM", "Loop", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN", "Scan",
+        "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GRU", "GroupQueryAttention",
+        "LSTM", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN",
     }
 )  # fmt: skip
-"""Operators that multiply too, or hide such ones, and that are listed as not counted."""
+"""Operators that multiply too, and that are listed as not counted."""
 
 SHAPE_TWINS: dict[str, tuple[str, tuple[int, ...]]] = {
     "QLinearAdd": ("Add", (0, 3)),

@@ -11,7 +11,8 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization import quantize_dynamic as quantize_file
 
 from certify.core.errors import ModelError
-from certify.model_file.onnx_graph.counts import count, infer_values
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.shapes import infer_values
 from compress.core import onnx_file
 from compress.core.context import PassContext
 from compress.core.pass_protocol import Declined, PassRecord

@@ -41,6 +41,12 @@ SURROUNDINGS = {
     "isolated": True, "variables": ["HOME", "LC_ALL", "PATH"], "customized": [],
     "libraries": {**LIBRARIES, "system/libc.so.6": "0c" * 32},
 }  # fmt: skip
+CONTRACT = {
+    "input_name": "picture", "output_name": "scores", "height": 8, "width": 8, "layout": "NCHW", "colour": "RGB",
+    "scale": 255.0, "mean": [0.5] * 3, "std": [0.25] * 3, "resize": "exact", "crop": "none",
+    "interpolation": "bilinear", "reading": "logits", "dtype": "float32", "class_map": None,
+}  # fmt: skip
+"""As the models of the other tests carry it."""
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "power_check": {"counter_j": 1000.0, "integrated_j": 1020.0},
     "workers": {"pids": {"baseline": 101, "candidate": 102, "baseline_again": 103, "yardstick": 104}},
@@ -57,6 +63,7 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "overlap": {"train/test": 0, "calibration/test": 0, "validation/test": 0, "train/validation": 0},
     "interfaces": {"baseline": INTERFACE, "candidate": INTERFACE},
     "inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9},
+    "contracts": {"baseline": CONTRACT, "candidate": CONTRACT, "declared": None},
     "outputs": {"baseline": {"finite": True}, "candidate": {"finite": True}},
     "peak_memory": {"baseline": 4.0e8, "candidate": 2.5e8},
 }

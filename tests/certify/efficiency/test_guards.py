@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from forgeries import FORGERIES
-from synthetic import LIBRARIES, SURROUNDINGS
+from synthetic import CONTRACT, LIBRARIES, SURROUNDINGS
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards import GUARDS, Finding, judge_guards
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence, Workload
+from certify.core.evidence import Evidence, ModelFacts, Workload
 
 Maker = Callable[..., Evidence]
 
@@ -45,6 +45,12 @@ OPENVINO = Workload("openvino", "1.0", "CPUExecutionProvider", 1, 2, 2)
 def _swapped(name: str) -> dict[str, Any]:
     """Surroundings with another library of a name."""
     return {**CLEAN, "libraries": {**CLEAN["libraries"], name: "ff" * 32}}
+
+
+def facts(baseline: dict[str, Any], candidate: dict[str, Any]) -> dict[str, ModelFacts]:
+    """Of two models that differ from ordinary ones in some fields."""
+    return {arm: dataclasses.replace(ModelFacts("aa", "bb", 1000, 1000, 1000, 1.0), **fields) for arm, fields in
+            two_arms(baseline, candidate).items()}  # fmt: skip
 
 
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
@@ -136,6 +142,10 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
         {"observations": {"zero_channels": two_arms({"share": 0.3}, {"share": 0.0})}},
         "larger than it need be",
     ),
+    ("cost_counted", {"header": {"models": facts({}, {"varying_share": 0.9, "varying": ("If",)})}}, "(If)"),
+    ("cost_counted", {"header": {"models": facts({"varying_share": 0.06}, {})}}, "6 % of the baseline's"),
+    ("same_contract", {"observations": {"contracts": two_arms({**CONTRACT, "mean": [0.0] * 3}, CONTRACT)}}, "in mean"),
+    ("same_contract", {"observations": {"contracts": two_arms({**CONTRACT, "colour": "BGR"}, CONTRACT)}}, "BGR, RGB"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "std": 0.0}}}, "deviation of 0"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "distinct": 1}}}, "1 different"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "constant_share": 0.5}}}, "50 %"),
@@ -271,7 +281,11 @@ def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidenc
 def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: Edition) -> None:
     empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
     found = outcomes(empty, edition)
-    assert {name for name, outcome in found.items() if outcome == "pass"} == {"meter_known", "energy_above_idle"}
+    assert {name for name, outcome in found.items() if outcome == "pass"} == {
+        "meter_known",
+        "energy_above_idle",
+        "cost_counted",
+    }
     assert grade(derive(empty, edition), edition).letter is None
 
 

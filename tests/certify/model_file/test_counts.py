@@ -7,7 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.helper import make_node
 
 from certify.measure.yardstick import build as build_yardstick
-from certify.model_file.onnx_graph.counts import count, infer_values
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.shapes import infer_values
 
 
 def test_count_matches_the_published_figure_when_resnet50() -> None:

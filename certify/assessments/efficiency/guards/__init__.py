@@ -6,7 +6,7 @@ A fail gives no letter. An unknown gives none either, unless the edition names t
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs, surroundings
+from certify.assessments.efficiency.guards import counted, data, machine, meter, models, plausible, runs, surroundings
 from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
 from certify.core.evidence import Evidence
 from certify.core.finding import Finding
@@ -30,6 +30,8 @@ GUARDS: dict[str, Guard] = {
     "one_device": models.one_device,
     "test_unseen": data.test_unseen,
     "same_task": models.same_task,
+    "cost_counted": counted.cost_counted,
+    "same_contract": counted.same_contract,
     "inputs_real": data.inputs_real,
     "outputs_finite": data.outputs_finite,
     "baseline_beats_majority": data.baseline_beats_majority,

@@ -1,0 +1,110 @@
+"""Where the preprocessing contracts of two models differ, and whether the stated ones are those in the files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from certify.core.canonical_json import parse_canonical
+from certify.core.errors import CertificateError, LeanmarkError
+from certify.core.finding import Finding
+from certify.data.images import ImagePreprocess
+from certify.data.preprocess import Preprocess
+from certify.data.tokens import TokenPreprocess
+from certify.model_file.model_file import ModelFile
+
+TOLERANCE = 1e-6
+"""Of what is taken off a pixel value and what it is divided by, relative: contracts write them in several ways."""
+
+
+def read_contract(values: Any, arm: str) -> Preprocess:
+    """A recorded contract.
+
+    Raises:
+        CertificateError: it is none.
+    """
+    if not isinstance(values, Mapping):
+        raise CertificateError(f"Evidence: the preprocessing contract of the {arm} should be a mapping.")
+    try:
+        return Preprocess.from_json(values, f"preprocessing contract of the {arm}")
+    except LeanmarkError as error:
+        raise CertificateError(f"Evidence: {error}") from error
+
+
+def differences(baseline: Preprocess, candidate: Preprocess) -> list[str]:
+    """What two contracts do differently to a sample or with the output, beside the input's size.
+
+    Names of inputs and outputs, layout and type in memory change no value, so they may differ.
+    """
+    if baseline.kind != candidate.kind:
+        return [f"kind ({baseline.kind}, {candidate.kind})"]
+    pair = _compared(baseline), _compared(candidate)
+    return [
+        f"{name} ({_words(first)}, {_words(pair[1][name])})"
+        for name, first in pair[0].items()
+        if not _equal(first, pair[1][name]) and not (name in ("resize", "crop") and _sizes_differ(baseline, candidate))
+    ]
+
+
+def _compared(contract: Preprocess) -> dict[str, Any]:
+    found: dict[str, Any] = {"reading": contract.reading, "classes": contract.class_map}
+    if isinstance(contract, ImagePreprocess):
+        names = ("colour", "resize", "crop", "interpolation")
+        found |= {name: getattr(contract, name) for name in names}
+        found["mean"] = [mean * contract.scale for mean in contract.mean]
+        found["std"] = [std * contract.scale for std in contract.std]
+    if isinstance(contract, TokenPreprocess):
+        found |= {"vocabulary": contract.vocabulary, "pad_id": contract.pad_id, "tokenizer": contract.tokenizer}
+        found["inputs"] = contract.kinds
+    return found
+
+
+def _sizes_differ(baseline: Preprocess, candidate: Preprocess) -> bool:
+    if not isinstance(baseline, ImagePreprocess) or not isinstance(candidate, ImagePreprocess):
+        return False
+    return (baseline.height, baseline.width) != (candidate.height, candidate.width)
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(
+            math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            for one, other in zip(first, second, strict=True)
+        )
+    return bool(first == second)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "/".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in value[:4])
+    return "none" if value is None else str(value)
+
+
+def contract_checks(baseline: ModelFile | None, predicate: Mapping[str, Any], records: Any) -> Iterator[Finding]:
+    """Whether the stated contracts are those of the evidence and of the baseline's file.
+
+    Args:
+        baseline: the file that was measured; None where it does not lie beside the certified one.
+        predicate: of the certificate.
+        records: the evidence; None where it is missing.
+    """
+    name = "contracts_match"
+    stated = predicate["baseline"]["preprocess"]
+    if records is not None:
+        recorded = records.observation("contracts") or {}
+        if recorded.get("candidate") != predicate["preprocess"]:
+            yield Finding(name, "fail", "The certificate states another preprocessing contract than was measured with.")
+            return
+    if baseline is None:
+        yield Finding(name, "skipped", "The baseline that was measured does not lie beside the file.")
+        return
+    held = baseline.contracts()
+    where = Path(baseline.path).name
+    if not held:
+        yield Finding(name, "skipped", f"{where} carries no preprocessing contract.")
+    elif [parse_canonical(one, f"the contract in {where}") for one in held] == [stated]:
+        yield Finding(name, "pass", f"The preprocessing contract in {where} is the stated one.")
+    else:
+        yield Finding(name, "fail", f"The preprocessing contract in {where} is not the stated one.")

@@ -1,0 +1,210 @@
+"""The work of a graph with what stands inside If, Loop and Scan.
+
+A condition or a number of trips that follows from constants and shapes is the same for every sample: the branch that
+runs is counted, and a body as many times as it runs. Of an If that the data decide the most expensive branch is
+counted, and how far the branches differ is told. A Loop that the data end has no bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+
+from certify.model_file.onnx_graph.data_sized import captured, data_sized, subgraphs
+from certify.model_file.onnx_graph.known_values import (
+    Known,
+    common,
+    copied,
+    give,
+    integers,
+    next_operators,
+    scalar,
+    sized,
+    sliced,
+    stacked,
+    take_out,
+    tensors,
+)
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, attribute
+from certify.model_file.onnx_graph.shapes import Inferred, fold_sized, infer, tensor_type
+from certify.model_file.onnx_graph.traffic import bytes_moved
+from certify.model_file.onnx_graph.work import Work, own_work
+
+MAX_NODES = 100_000
+"""Whose shapes are inferred, all bodies and repetitions together; control flow beyond it is not counted."""
+GRAPH_NODES = 100
+"""Nodes that one more graph is taken for: inference costs about a millisecond however small the graph is."""
+
+Held = Mapping[str, onnx.TensorProto]
+
+
+class Ran(NamedTuple):
+    """A graph or operator that was gone through: its work, and what is known of its outputs."""
+
+    work: Work
+    outputs: Sequence[Known]
+
+
+class Counting:
+    """Counts a model and the graphs inside it.
+
+    Args:
+        model: without functions, with or without the values of its large weights.
+        batch: samples that its shapes hold.
+    """
+
+    def __init__(self, model: onnx.ModelProto, batch: int) -> None:
+        self._model = model
+        self._batch = batch
+        self._left = MAX_NODES
+
+    def run(self, sample: tuple[int, ...] | None = None) -> Work:
+        """Count the whole model.
+
+        Raises:
+            ModelError: a graph contradicts itself.
+        """
+        return self._graph(self._model, sample).work
+
+    def _graph(self, model: onnx.ModelProto, sample: tuple[int, ...] | None = None, steady: Sequence[str] = ()) -> Ran:
+        """Count a graph; ``steady`` names inputs that do not depend on the data, though they are no constants."""
+        inside = Work()
+        inferred = infer(model, sample)
+        if any(subgraphs(node) for node in model.graph.node):
+            model = copied(model)
+            inferred = self._take_out(model, sample, inside)
+        graph = model.graph
+        work = own_work(graph, inferred.values)
+        work.moved = bytes_moved(graph, inferred.values, self._batch)
+        work.add(inside)
+        work.unbounded += data_sized(graph, {*inferred.constants, *steady})
+        known: dict[str, Known] = {**inferred.types, **inferred.constants}
+        return Ran(work, [known.get(value.name) for value in graph.output])
+
+    def _take_out(self, model: onnx.ModelProto, sample: tuple[int, ...] | None, inside: Work) -> Inferred:
+        """Take the operators with subgraphs out of a graph, in its order; what they give becomes its input."""
+        while True:
+            inferred = fold_sized(model, infer(model, sample))
+            ready, waiting = next_operators(model.graph)
+            if not ready and not waiting:
+                return inferred
+            held, given = tensors(model), []
+            self._left -= len(model.graph.node)
+            for node in ready:
+                ran = self._operator(node, inferred, held) if self._left > 0 else _uncounted(node)
+                inside.add(ran.work)
+                given += list(itertools.zip_longest(node.output, ran.outputs[: len(node.output)]))
+            take_out(model.graph, ready)
+            for name, known in given:
+                give(model.graph, name, known)
+
+    def _operator(self, node: onnx.NodeProto, outer: Inferred, held: Held) -> Ran:
+        bodies = subgraphs(node)
+        if node.domain in STANDARD_DOMAINS and node.op_type == "If" and len(bodies) == 2:
+            return self._if(node, outer, held)
+        if node.domain in STANDARD_DOMAINS and node.op_type == "Loop" and len(bodies) == 1:
+            return self._loop(node, bodies[0], outer, held)
+        if node.domain in STANDARD_DOMAINS and node.op_type == "Scan" and len(bodies) == 1:
+            return self._scan(node, bodies[0], outer, held)
+        return _uncounted(node)
+
+    def _body(
+        self,
+        graph: onnx.GraphProto,
+        given: Sequence[Known],
+        outer: Inferred,
+        held: Held,
+        steady: Sequence[str] = (),
+    ) -> Ran:
+        body = onnx.GraphProto(name=graph.name, node=graph.node, initializer=graph.initializer, output=graph.output)
+        for value, known in itertools.zip_longest(graph.input, given[: len(graph.input)]):
+            give(body, value.name, known)
+        for name in sorted(captured(graph)):
+            if name in held and name not in outer.constants:
+                body.initializer.append(held[name])
+            else:
+                give(body, name, outer.constants.get(name, outer.types.get(name)))
+        self._left -= len(graph.node) + GRAPH_NODES
+        model = onnx.helper.make_model(body, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
+        if self._left < 0:
+            return Ran(Work(unbounded=["control flow"], missed=["control flow"]), ())
+        return self._graph(model, steady=steady)
+
+    def _if(self, node: onnx.NodeProto, outer: Inferred, held: Held) -> Ran:
+        bodies = {a.name: a.g for a in node.attribute}
+        branches = [bodies.get("then_branch"), bodies.get("else_branch")]
+        if branches[0] is None or branches[1] is None:
+            return _uncounted(node)
+        condition = outer.constants.get(node.input[0])
+        if condition is not None and condition.size == 1:
+            return self._body(branches[0] if bool(condition.flat[0]) else branches[1], (), outer, held)
+        first, second = (self._body(branch, (), outer, held) for branch in branches if branch is not None)
+        work = Work()
+        work.add(max(first.work, second.work, key=lambda one: one.total))
+        work.missed = [*first.work.missed, *second.work.missed]
+        work.unbounded = [*first.work.unbounded, *second.work.unbounded]
+        work.differing = first.work.distance(second.work) + max(first.work.differing, second.work.differing)
+        moved = [one.work.moved for one in (first, second)]
+        work.moved = None if moved[0] is None or moved[1] is None else max(moved[0], moved[1])
+        outputs = [common(*pair) for pair in zip(first.outputs, second.outputs, strict=False)]
+        if work.missed or any(known is None for known in outputs):
+            work.unbounded.append("If")
+        return Ran(work, outputs)
+
+    def _loop(self, node: onnx.NodeProto, body: onnx.GraphProto, outer: Inferred, held: Held) -> Ran:
+        if len(body.input) < 2 or len(node.input) < 2 or len(body.output) < len(body.input) - 1:
+            return _uncounted(node)
+        carried = [sized(outer, name) for name in node.input[2:]]
+        number = tensor_type(onnx.TensorProto.INT64, ())
+        steady = [body.input[0].name]
+        ran = self._body(body, [number, np.array(True), *carried], outer, held, steady)
+        last, *outputs = ran.outputs
+        trips = scalar(outer, node.input[0])
+        starts = not node.input[1] or bool(scalar(outer, node.input[1]))
+        if trips is None or not starts or not isinstance(last, np.ndarray) or not bool(last.all()):
+            return _uncounted(node, ran.work)
+        trips = max(0, trips)
+        after = [common(*pair) for pair in zip(carried, outputs, strict=False)]
+        work = Work()
+        work.add(ran.work, trips)
+        if any(known is None for known in after) and (work.products or work.missed):
+            work.missed.append("Loop")  # what it carries may grow
+        collected = [stacked(known, trips, 0) for known in outputs[len(carried) :]]
+        return Ran(work, [*after, *collected])
+
+    def _scan(self, node: onnx.NodeProto, body: onnx.GraphProto, outer: Inferred, held: Held) -> Ran:
+        scanned = attribute(node, "num_scan_inputs", 0)
+        states = len(node.input) - scanned
+        if not 0 < scanned <= len(node.input) or len(body.input) != len(node.input):
+            return _uncounted(node)
+        axes = integers(node, "scan_input_axes", scanned)
+        kinds = [sized(outer, name) for name in node.input]
+        slices = [sliced(kind, axis) for kind, axis in zip(kinds[states:], axes, strict=False)]
+        lengths = {None if one is None else one.length for one in slices}
+        length = next(iter(lengths))
+        given = [*kinds[:states], *(None if one is None else one.kind for one in slices)]
+        ran = self._body(body, given, outer, held)
+        if length is None or len(lengths) > 1 or len(slices) < scanned:
+            return _uncounted(node, ran.work)
+        after = [common(*pair) for pair in zip(kinds[:states], ran.outputs, strict=False)]
+        work = Work()
+        work.add(ran.work, length)
+        if any(known is None for known in after) and (work.products or work.missed):
+            work.missed.append("Scan")
+        outs = integers(node, "scan_output_axes", len(body.output) - states)
+        collected = [stacked(known, length, axis) for known, axis in zip(ran.outputs[states:], outs, strict=False)]
+        return Ran(work, [*after, *collected])
+
+
+def _uncounted(node: onnx.NodeProto, once: Work | None = None) -> Ran:
+    """An operator of which it is not known how often its graphs run."""
+    work = Work()
+    if once is not None:
+        work.add(once)
+    work.missed.append(node.op_type)
+    work.unbounded.append(node.op_type)
+    return Ran(work, ())

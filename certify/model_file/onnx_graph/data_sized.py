@@ -1,0 +1,105 @@
+"""Operators whose output has a size that depends on what the model is fed.
+
+Without any control flow they make work depend on the data: what NonZero or Compress picks out may be one row for one
+sample and none for another, and all that follows multiplies as many. Sizes that are computed from sizes alone (by
+Shape) are the same for every sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+import onnx
+
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+
+PICKING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "RemovePadding", "StringSplit", "Unique"})
+"""Operators that give as many elements as they find."""
+SIZES: dict[str, tuple[int, ...]] = {
+    "CenterCropPad": (1,),
+    "Col2Im": (1, 2),
+    "ConstantOfShape": (0,),
+    "DFT": (1,),
+    "Expand": (1,),
+    "MaxUnpool": (2,),
+    "OneHot": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "SplitToSequence": (1,),
+    "Squeeze": (1,),
+    "STFT": (1, 3),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Unsqueeze": (1,),
+    "Upsample": (1,),
+}
+"""Inputs that say how large the output is."""
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+SHAPES = frozenset({"Shape", "Size"})
+
+
+def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
+    """Types of the operators of a graph, without its subgraphs, whose output's size depends on the data.
+
+    Args:
+        graph: in topological order; inputs that an initializer stands for are constants.
+        fixed: names of values that do not depend on the data.
+    """
+    held = {tensor.name for tensor in graph.initializer} | set(fixed)
+    varying = {value.name for value in graph.input} - held
+    """Values that depend on the data."""
+    sized: set[str] = set()
+    """Values whose size does."""
+    found = []
+    for node in graph.node:
+        taken = set(used(node))
+        outputs = {name for name in node.output if name} - set(fixed)
+        if node.op_type in SHAPES and node.domain in STANDARD_DOMAINS:
+            varying |= outputs if taken & sized else set()
+            continue
+        if taken & varying or node.op_type in RANDOM:
+            varying |= outputs
+        if taken & sized:
+            sized |= outputs
+        picks = node.op_type in PICKING and bool(taken & varying)
+        if picks or any(name in varying for name in _sizes(node)):
+            found.append(node.op_type)
+            sized |= outputs
+    return found
+
+
+def _sizes(node: onnx.NodeProto) -> Iterator[str]:
+    if node.domain in STANDARD_DOMAINS:
+        yield from (node.input[i] for i in SIZES.get(node.op_type, ()) if i < len(node.input) and node.input[i])
+
+
+def used(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of the values that a node reads, those that its subgraphs capture included."""
+    yield from (name for name in node.input if name)
+    for graph in subgraphs(node):
+        yield from captured(graph)
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs in a node's attributes."""
+    return [graph for attribute in node.attribute for graph in _graphs(attribute)]
+
+
+def _graphs(attribute: onnx.AttributeProto) -> Iterable[onnx.GraphProto]:
+    if attribute.type == onnx.AttributeProto.GRAPH:
+        yield attribute.g
+    yield from attribute.graphs
+
+
+def captured(graph: onnx.GraphProto) -> set[str]:
+    """Names of outer values that a subgraph reads."""
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own |= {name for node in graph.node for name in node.output}
+    read = {name for node in graph.node for name in used(node)} | {value.name for value in graph.output}
+    return read - own

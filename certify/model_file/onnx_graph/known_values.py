@@ -1,0 +1,124 @@
+"""What is known of values that go into the graphs of If, Loop and Scan and come out of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.model_file.onnx_graph.data_sized import subgraphs, used
+from certify.model_file.onnx_graph.shapes import Inferred, constants, shape_of, tensor_type
+
+Type = onnx.TypeProto.Tensor
+Array = npt.NDArray[Any]
+Known = Type | Array | None
+"""What is known of a value: its constant, its type and shape, or nothing."""
+
+
+class Slices(NamedTuple):
+    """What a Scan takes from one of its inputs: how many parts, and of what type."""
+
+    length: int
+    kind: Type
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model to take operators out of."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Initializers and constants by name; of constants without their values."""
+    return {tensor.name: tensor for tensor in constants(model.graph)}
+
+
+def next_operators(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], bool]:
+    """The operators with subgraphs that wait for no other one, and whether some do."""
+    blocked: set[str] = set()
+    ready, waiting = [], False
+    for node in graph.node:
+        waits = not blocked.isdisjoint(used(node))
+        holds = bool(subgraphs(node))
+        if holds and not waits:
+            ready.append(node)
+        waiting = waiting or (holds and waits)
+        if holds or waits:
+            blocked.update(node.output)
+    return ready, waiting
+
+
+def take_out(graph: onnx.GraphProto, operators: list[onnx.NodeProto]) -> None:
+    """Remove operators from a graph."""
+    gone = {id(node) for node in operators}
+    places = [place for place, node in enumerate(graph.node) if id(node) in gone]
+    for place in reversed(places):
+        del graph.node[place]
+
+
+def give(graph: onnx.GraphProto, name: str, known: Known) -> None:
+    """Let a graph take a value from outside: a constant, or an input."""
+    if not name:
+        return
+    if isinstance(known, np.ndarray):
+        graph.initializer.append(onnx.numpy_helper.from_array(known, name))
+        return
+    value = graph.input.add(name=name)
+    if known is not None:
+        value.type.tensor_type.CopyFrom(known)
+
+
+def sized(outer: Inferred, name: str) -> Type | None:
+    """Type and shape of a value, its constant left aside."""
+    return outer.types.get(name)
+
+
+def scalar(outer: Inferred, name: str) -> int | None:
+    """A constant number; None where it is not known."""
+    found = outer.constants.get(name)
+    return int(found.flat[0]) if found is not None and found.size == 1 and found.dtype.kind in "biu" else None
+
+
+def integers(node: onnx.NodeProto, name: str, count: int) -> list[int]:
+    """An attribute that holds a number for each of some values, 0 where it is not given."""
+    found = next((list(a.ints) for a in node.attribute if a.name == name), [])
+    return [int(number) for number in found] or [0] * count
+
+
+def common(one: Known, other: Known) -> Known:
+    """What is known of a value that is one or the other."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other):
+        return one
+    first, second = _type_of(one), _type_of(other)
+    if first is None or second is None or first.SerializeToString() != second.SerializeToString():
+        return None
+    return first
+
+
+def _type_of(known: Known) -> Type | None:
+    if not isinstance(known, np.ndarray):
+        return None if known is None else tensor_type(known.elem_type, shape_of(known))
+    return tensor_type(onnx.helper.np_dtype_to_tensor_dtype(known.dtype), known.shape)
+
+
+def sliced(kind: Type | None, axis: int) -> Slices | None:
+    """What a Scan takes along an axis of an input."""
+    shape = () if kind is None else shape_of(kind)
+    if kind is None or not -len(shape) <= axis < len(shape):
+        return None
+    rest = list(shape)
+    length = rest.pop(axis)
+    return Slices(length, tensor_type(kind.elem_type, rest))
+
+
+def stacked(known: Known, times: int, axis: int) -> Known:
+    """What a loop collects of a value over all its trips."""
+    kind = _type_of(known)
+    if kind is None:
+        return None
+    shape = list(shape_of(kind))
+    shape.insert(axis if axis >= 0 else len(shape) + 1 + axis, times)
+    return tensor_type(kind.elem_type, shape)

@@ -1,0 +1,156 @@
+"""Static shapes, types and small constants of a graph's values, inferred for one sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import onnx.shape_inference
+
+from certify.core.errors import ModelError
+from certify.model_file.onnx_graph.constants import fold_small_constants
+from certify.model_file.onnx_graph.operators import COMPUTE, CONTRIB_DOMAIN, SHAPE_TWINS, attribute
+from certify.model_file.onnx_graph.traffic import Value, element_bits
+
+SMALL_ELEMENTS = 4096
+"""Initializers up to this size keep their values during shape inference; shapes are computed from them."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What is known of a graph's values before it runs.
+
+    Attributes:
+        types: type and complete shape by name; values of unknown shape are absent.
+        constants: small values that do not depend on the input, by name.
+    """
+
+    types: Mapping[str, onnx.TypeProto.Tensor]
+    constants: Mapping[str, npt.NDArray[Any]]
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Shape and bits of an element, by name."""
+        return {name: Value(shape_of(kind), element_bits(kind.elem_type)) for name, kind in self.types.items()}
+
+
+def shape_of(kind: onnx.TypeProto.Tensor) -> tuple[int, ...]:
+    """The sizes of a complete shape."""
+    return tuple(int(dim.dim_value) for dim in kind.shape.dim)
+
+
+def infer_values(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> dict[str, Value]:
+    """Static shapes and types by value name, a dynamic batch being 1; values of unknown shape are absent.
+
+    Raises:
+        ModelError: the graph contradicts itself.
+    """
+    return infer(model, sample).values
+
+
+def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Inferred:
+    """Infer shapes and types, a dynamic batch being 1, and fold small constants.
+
+    Raises:
+        ModelError: the graph contradicts itself.
+    """
+    light = _without_weights(model)
+    found = {tensor.name: tensor_type(tensor.data_type, tensor.dims) for tensor in constants(model.graph)}
+    for value in light.graph.input:
+        if value.name not in found:
+            _fix_dynamic(value, sample)
+    # Stored shapes name dynamic dimensions that have a number here.
+    del light.graph.value_info[:]
+    for value in light.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for position, node in enumerate(light.graph.node):
+        if node.op_type == "MatMulNBits":  # its twin reads the weight as it was before it was packed
+            whole = [attribute(node, "K", 0), attribute(node, "N", 0)]
+            light.graph.input.append(onnx.helper.make_tensor_value_info(_unpacked(node), onnx.TensorProto.FLOAT, whole))
+        twin = _shape_twin(node)
+        if twin is not None:
+            light.graph.node[position].CopyFrom(twin)
+    folded = fold_small_constants(light.graph)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"The graph's shapes contradict each other: {' '.join(str(error).split())}") from error
+    graph = inferred.graph
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        kind = value.type.tensor_type
+        known = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if known and value.name not in found:
+            found[value.name] = kind
+    return Inferred(found, folded)
+
+
+def fold_sized(model: onnx.ModelProto, inferred: Inferred) -> Inferred:
+    """Fold further constants, with the inferred shapes of all values among them."""
+    sized = {name: list(shape_of(kind)) for name, kind in inferred.types.items()}
+    return Inferred(inferred.types, fold_small_constants(_without_weights(model).graph, sized))
+
+
+def tensor_type(kind: int, dims: Iterable[int]) -> onnx.TypeProto.Tensor:
+    """A type with a complete shape."""
+    return onnx.helper.make_tensor_type_proto(kind, list(dims)).tensor_type
+
+
+def constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Initializers, and the tensors of Constant operators under the names of their outputs, without their values."""
+    yield from graph.initializer
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            tensor = node.attribute[0].t
+            yield onnx.TensorProto(name=node.output[0], dims=tensor.dims, data_type=tensor.data_type)
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which large weights are inputs of known type and shape, so that nothing large is copied."""
+    graph = onnx.GraphProto(name=model.graph.name)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    graph.node.extend(model.graph.node)
+    listed = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= SMALL_ELEMENTS:
+            graph.initializer.append(tensor)
+        elif tensor.name not in listed:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return onnx.helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
+    )
+
+
+def _fix_dynamic(value: onnx.ValueInfoProto, sample: tuple[int, ...] | None) -> None:
+    dims = value.type.tensor_type.shape.dim
+    wanted = (1, *sample) if sample is not None and len(dims) == len(sample) + 1 else (1,) * bool(dims)
+    for dim, size in zip(dims, wanted, strict=False):
+        if not dim.HasField("dim_value"):
+            dim.dim_value = size
+
+
+def _shape_twin(node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """A standard node with the same output shape in place of one that onnx has no shape inference for."""
+    compute = COMPUTE.get(node.op_type)
+    if compute is not None and (compute.quantized or node.domain == CONTRIB_DOMAIN):
+        like: str = compute.like
+        sources: tuple[int, ...] = (compute.data, compute.weight)
+    elif node.domain == CONTRIB_DOMAIN and node.op_type in SHAPE_TWINS:
+        like, sources = SHAPE_TWINS[node.op_type]
+    else:
+        return None
+    names = [node.input[i] for i in sources if i < len(node.input)]
+    if node.op_type == "MatMulNBits":
+        names[-1] = _unpacked(node)
+    twin = onnx.helper.make_node(like, names, node.output[:1], name=node.name)
+    known = {a.name for a in node.attribute} & set(onnx.defs.get_schema(like).attributes)
+    twin.attribute.extend(a for a in node.attribute if a.name in known)
+    return twin
+
+
+def _unpacked(node: onnx.NodeProto) -> str:
+    return f"{node.input[1]} of {node.output[0]}"

@@ -1,0 +1,126 @@
+"""The work of a graph without control flow: multiply-adds and written elements."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx
+
+from certify.model_file.onnx_graph.data_sized import subgraphs
+from certify.model_file.onnx_graph.operators import (
+    SHAPE_TWINS,
+    STANDARD_DOMAINS,
+    UNCOUNTED,
+    Compute,
+    attribute,
+    compute_of,
+)
+from certify.model_file.onnx_graph.traffic import Value
+
+ELEMENT_MACS = 10
+"""Multiply-adds that one written element is taken for where branches are compared: it is read and written in memory,
+while the operands of multiply-adds are used many times over. A convention, not a measurement."""
+
+
+@dataclass
+class Work:
+    """What a graph does in one run.
+
+    Attributes:
+        products: multiplying operators by type and multiply-adds of one, with how often each runs.
+        operators: number of multiplying operators that were counted.
+        elements: that all operators write, as far as their shapes are known.
+        missed: types of multiplying operators that could not be counted.
+        unbounded: types of operators with which the data decide how much is done, without a bound that is known.
+        differing: work by which the branches of each If that the data decide differ, in multiply-adds.
+        moved: bytes that multiplying operators read and write; None where they are not known.
+    """
+
+    products: Counter[tuple[str, int]] = field(default_factory=Counter)
+    operators: int = 0
+    elements: int = 0
+    missed: list[str] = field(default_factory=list)
+    unbounded: list[str] = field(default_factory=list)
+    differing: int = 0
+    moved: int | None = 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of all operators that could be counted."""
+        return sum(macs * times for (_, macs), times in self.products.items())
+
+    @property
+    def total(self) -> int:
+        """Everything in multiply-adds."""
+        return self.macs + ELEMENT_MACS * self.elements
+
+    @property
+    def varying_share(self) -> float:
+        """Share (0 to 1) of the work that depends on the data; 1 where nothing bounds it."""
+        if self.unbounded:
+            return 1.0
+        return min(1.0, self.differing / self.total) if self.differing else 0.0
+
+    def add(self, other: Work, times: int = 1) -> None:
+        """Add a graph that runs some times in each run of this one."""
+        for key, count in other.products.items():
+            self.products[key] += count * times
+        self.operators += other.operators
+        self.elements += other.elements * times
+        self.missed += other.missed
+        self.unbounded += other.unbounded
+        self.differing += other.differing * times
+        self.moved = None if self.moved is None or other.moved is None else self.moved + other.moved * times
+
+    def distance(self, other: Work) -> int:
+        """Work of operators that one of two graphs runs and the other does not."""
+        apart = (self.products - other.products) + (other.products - self.products)
+        return Work(apart).macs + ELEMENT_MACS * abs(self.elements - other.elements)
+
+
+def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
+    """The work of the operators of a graph, those with subgraphs left out.
+
+    Args:
+        graph: without functions.
+        values: shapes and types by name.
+    """
+    work = Work()
+    for node in graph.node:
+        if subgraphs(node):
+            continue
+        work.elements += sum(math.prod(values[name].shape) for name in node.output if name in values)
+        compute = compute_of(node)
+        macs = None if compute is None else _macs(node, compute, values)
+        if macs is not None:
+            work.products[node.op_type, macs] += 1
+            work.operators += 1
+        elif compute is not None or _may_multiply(node):
+            work.missed.append(node.op_type)
+    return work
+
+
+def _may_multiply(node: onnx.NodeProto) -> bool:
+    if node.op_type in UNCOUNTED:
+        return True
+    return node.domain not in STANDARD_DOMAINS and node.op_type not in SHAPE_TWINS
+
+
+def _macs(node: onnx.NodeProto, compute: Compute, values: Mapping[str, Value]) -> int | None:
+    given = values.get(node.output[0])
+    if compute.kind == "blocks":
+        return None if given is None else math.prod(given.shape) * attribute(node, "K", 0)
+    operands = [values.get(node.input[place]) for place in (compute.data, compute.weight)]
+    if operands[0] is None or operands[1] is None or given is None:
+        return None
+    data, weight, out = operands[0].shape, operands[1].shape, given.shape
+    if compute.kind == "conv":
+        return math.prod(out) * math.prod(weight[1:])
+    if compute.kind == "conv_transpose":
+        return math.prod(data) * math.prod(weight[1:])
+    if compute.kind == "gemm":
+        return math.prod(out) * data[0 if attribute(node, "transA", 0) else 1]
+    return math.prod(out) * data[-2 if attribute(node, "transA", 0) else -1]
