@@ -11,6 +11,7 @@ from certify.assessments.efficiency.facts import baseline_name, measuring_editio
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, UsageError
 from certify.core.progress import Progress, Silent
+from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
@@ -30,7 +31,7 @@ def remeasure(
     """Measure a certified file against its baseline again.
 
     The runtime, the batch, the metric and the edition's plan are the certificate's; threads are chosen anew, as each
-    machine has its own best number.
+    machine has its own best number, and the samples go in an order that nobody knew before.
 
     Args:
         path: the certified file, with its baseline (``baseline.onnx``) beside it.
@@ -57,7 +58,7 @@ def remeasure(
     contract = Preprocess.from_json(predicate["preprocess"])
     workload, plan = predicate["workload"], plan or Plan()
     metric = _metric(predicate["data"].get("metric", plan.metric), plan)
-    plan = replace(plan, runtime=workload["runtime"], batch=workload["batch"], metric=metric)
+    plan = replace(plan, runtime=workload["runtime"], batch=workload["batch"], metric=metric, salt=fresh_salt())
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_samples(dataset, certificate)

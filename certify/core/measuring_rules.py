@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -39,10 +40,19 @@ class MeasuringRules:
     shortest_window_s: Mapping[str, Amount]
     latency_calls: Count
     latency_time_s: Amount
+    repeated_samples: Count
+    repeated_share: Annotated[float, Ge(0), Lt(1)]
+    changed_samples: Count
+    changed_windows: Count
+    changed_window_s: Amount
 
     def window_seconds(self, meter: str | None) -> float:
         """How long a window lasts at least, in seconds, with a meter of that name (None: no meter)."""
         return _of_meter(self.window_s, meter)
+
+    def repeated_count(self, samples: int) -> int:
+        """How many of so many test samples are scored a second time."""
+        return min(samples, max(self.repeated_samples, math.ceil(self.repeated_share * samples)))
 
     def shortest_window_seconds(self, meter: str | None) -> float:
         """Length in seconds below which a window is too short for a meter of that name."""

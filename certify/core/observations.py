@@ -210,6 +210,66 @@ class Inputs(Observed):
 
 
 @dataclass(frozen=True)
+class SampleOrder(Observed):
+    """What the order of the samples followed from, beside both files and the data (certify.core.sample_order).
+
+    Attributes:
+        salt: text that an audit added; empty in a measurement that anybody can repeat in the same order.
+    """
+
+    NAME = "sample_order"
+    salt: Any
+
+
+@dataclass(frozen=True)
+class RepeatedAnswers(Observed):
+    """Answers to the samples that were scored a second time, in other batches; by arm.
+
+    Attributes:
+        samples: positions among the predictions.
+        top1: class that the model put first.
+        margin: its first output minus its second.
+    """
+
+    NAME = "repeated_answers"
+    samples: list[Any]
+    top1: list[Any]
+    margin: list[Any]
+
+
+@dataclass(frozen=True)
+class ChangedAnswers(Observed):
+    """Answers to samples after a change that leaves the label as it is; by arm.
+
+    Attributes:
+        samples: positions among the predictions of the same samples unchanged.
+        top1: class that the model put first.
+    """
+
+    NAME = "changed_answers"
+    samples: list[Any]
+    top1: list[Any]
+
+
+@dataclass(frozen=True)
+class ChangedCost(Observed):
+    """Seconds of one inference on changed samples and on the same ones unchanged, from windows in turn; by arm.
+
+    Attributes:
+        unchanged_s: wall seconds, one value a window, in the order in which they ran.
+        changed_s: likewise of changed samples.
+        unchanged_cpu_s: CPU seconds.
+        changed_cpu_s: likewise of changed samples.
+    """
+
+    NAME = "changed_cost"
+    unchanged_s: list[Any]
+    changed_s: list[Any]
+    unchanged_cpu_s: list[Any]
+    changed_cpu_s: list[Any]
+
+
+@dataclass(frozen=True)
 class Scored(Observed):
     """How many test samples a model alone got right."""
 

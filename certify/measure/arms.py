@@ -48,9 +48,10 @@ class Arm:
     inferences: int
     start_s: float
 
-    def start(self, live: contextlib.ExitStack) -> Running:
-        """Start a worker that ends with ``live``, and warm it up."""
-        worker = live.enter_context(open_worker(self.model, self.runtime, self.threads, self.batch, self.name))
+    def start(self, live: contextlib.ExitStack, turn: int = 0) -> Running:
+        """Start a worker that ends with ``live``, and warm it up; ``turn`` counts the workers of a run."""
+        opened = open_worker(self.model, self.runtime, self.threads, self.batch, self.name, turn=turn)
+        worker = live.enter_context(opened)
         warming = max(1, math.ceil(self.inferences * WARM_UP_SHARE))
         worker.window(warming, warming * self.inference_s)
         return Running(worker, self.threads, self.inference_s, self.inferences)
@@ -114,7 +115,10 @@ class Workers:
         """
         if number % self.blocks == 0:
             self._live.close()
-            started = {arm.name: arm.start(self._live) for arm in sorted(self.arms, key=lambda a: order.index(a.name))}
+            turn = number // self.blocks
+            started = {
+                arm.name: arm.start(self._live, turn) for arm in sorted(self.arms, key=lambda a: order.index(a.name))
+            }
             self._running = tuple(started[arm.name] for arm in self.arms)
             for running in self._running:
                 self._note(running)

@@ -96,9 +96,9 @@ class Worker:
         """Process id."""
         return self._process.pid
 
-    def inputs(self, path: Path, batch: int) -> None:
-        """Set the array file, (n, ...), whose batches the inferences go through in turn."""
-        self.call("inputs", path=str(path), batch=batch)
+    def inputs(self, path: Path, batch: int, first: int = 0, most: int | None = None) -> None:
+        """Set the array file, (n, ...), whose batches the inferences go through in turn: ``most`` from ``first`` on."""
+        self.call("inputs", path=str(path), batch=batch, first=first, most=most)
 
     def window(self, inferences: int, expected_s: float) -> WindowResult:
         """Run a number of inferences in one go."""

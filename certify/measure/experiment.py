@@ -27,17 +27,19 @@ from certify.core.surroundings import stated_libraries
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
-from certify.measure import meters, observe, runs, runtimes
+from certify.measure import meters, observe, recognition, runs, runtimes
 from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
 from certify.measure.host import Host
-from certify.measure.inputs import InputStatistics, save_samples, window_samples
+from certify.measure.inputs import InputStatistics, save_samples
 from certify.measure.machine import describe
 from certify.measure.meters.base import Meter
 from certify.measure.model_under_test import Subject, subject
 from certify.measure.nodes import node_costs
+from certify.measure.orders import energy_samples, order_seed_of
 from certify.measure.plan import Plan
-from certify.measure.predictions import Predicted, pair, predict
+from certify.measure.predictions import Predicted, pair
+from certify.measure.recognition import Recognition, Scorer, look, score_shuffled
 from certify.measure.runs import Bench
 from certify.measure.runtime_choice import make_workload, settle
 from certify.measure.runtimes.base import Runtime
@@ -70,12 +72,14 @@ class Finish:
         peak_memory: of the worker until then, in bytes.
         predicted: what it says of the test samples; None where they were not scored.
         node_costs: time by node; None where the runtime can't tell.
+        recognition: answers and times beyond the test samples; None of a model alone.
     """
 
     latencies: Latencies
     peak_memory: int
     predicted: Predicted | None
     node_costs: Mapping[str, Any] | None
+    recognition: Recognition | None = None
 
 
 def measure(
@@ -173,7 +177,8 @@ def _run(
         runs.main_run(bench, workers)
     if yardstick is not None:
         runs.yardstick_run(bench, yardstick, arms[0].threads)
-    finished = {arm.name: _finish(bench, arm, dataset, score or compares) for arm in arms}
+    seed = order_seed_of(subjects, dataset, plan)
+    finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
     predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
     observations = (
@@ -184,6 +189,7 @@ def _run(
         Observation("peak_memory", {name: found.peak_memory for name, found in finished.items()}),
         *([Observation("node_costs", costs)] if costs else []),
         *(_compared(bench, subjects, dataset, predicted) if compares else observe.scored(dataset, predicted)),
+        *recognition.observations({name: one.recognition for name, one in finished.items()}, plan.salt),
     )
     latencies = tuple(found.latencies for found in finished.values())
     scored = pair(dataset, **predicted) if compares else ()
@@ -202,25 +208,25 @@ def _compared(
     yield from observe.data(dataset)
 
 
-def _finish(bench: Bench, arm: Arm, dataset: Dataset, score: bool) -> Finish:
+def _finish(bench: Bench, arm: Arm, dataset: Dataset, seed: str, score: bool, compares: bool) -> Finish:
     """Time single inferences of a model, score it, and find where its time goes, in new workers."""
     rules = bench.rules
-    predicted = None
+    predicted, recognised = None, None
     with contextlib.ExitStack() as live:
         running = arm.start(live)
         with bench.progress.task(f"Timing single inferences of the {arm.name}"):
             seconds = running.worker.latency(rules.latency_calls, rules.latency_time_s)
         memory = running.worker.peak_memory()
-        if score:
-            metric = get_metric(bench.plan.metric)
-            predicted = predict(dataset, arm.model, running, arm.batch, bench.folder, bench.progress, metric)
-    return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm))
+        if score or compares:
+            scorer = Scorer(arm.model, running, arm.batch, bench.folder, bench.progress)
+            predicted = score_shuffled(scorer, dataset, seed, get_metric(bench.plan.metric))
+            recognised = look(scorer, dataset, seed, rules) if compares else None
+    return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm), recognised)
 
 
 def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> InputStatistics:
     """Write the same test samples for all models, each made ready as its contract says."""
-    largest = max(model.preprocess.sample_bytes() for model in models)
-    samples = window_samples(dataset.test, largest, plan.batch, plan.seed)
+    samples = energy_samples(models, dataset, plan)
     first, *others = (save_samples(model.inputs, dataset.test, samples, model.preprocess) for model in models)
     for other in others:
         first = first.worse(other)

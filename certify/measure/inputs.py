@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.errors import DataError
 from certify.core.observations import Inputs
 from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess
 
-WINDOW_BATCHES = 32
-"""Different batches that an inference after the other goes through."""
 ARRAY_BYTES = 64 * 1024 * 1024
+"""Of samples that are made ready, or that a worker goes through, at a time."""
+INPUT_BYTES = 512 * 1024 * 1024
+"""Of all samples that the windows of a model go through: beyond it the first ones of their order are taken."""
+LOOKED_AT = 32
+"""Samples whose values are looked at."""
 
 
 class InputStatistics(Inputs):
@@ -51,26 +57,48 @@ def _least(one: float | None, other: float | None) -> float | None:
     return min(known, default=None)
 
 
-def window_samples(split: Split, sample_bytes: int, batch: int, seed: int) -> list[int]:
-    """Choose the samples that windows go through, a multiple of the batch; with few samples they come again.
+def window_samples(order: Sequence[int], sample_bytes: int, batch: int) -> list[int]:
+    """Choose the samples that windows go through: all of them, as far as they fit, in whole batches.
 
     Args:
-        split: the test set.
+        order: of the test samples; the first ones come again to fill the last batch.
         sample_bytes: size of one sample as fed.
         batch: samples in one inference.
-        seed: of the choice.
     """
-    fitting = max(1, ARRAY_BYTES // max(1, sample_bytes * batch))
-    batches = min(WINDOW_BATCHES, fitting, max(1, len(split) // batch))
-    order = np.random.default_rng(seed).permutation(len(split))
-    return [int(i) for i in np.resize(order, batches * batch)]
+    fitting = max(1, INPUT_BYTES // max(1, sample_bytes * batch))
+    batches = min(fitting, -(-len(order) // batch))
+    return [int(i) for i in np.resize(np.asarray(order, dtype=np.int64), batches * batch)]
+
+
+def input_part(path: Path, batch: int, turn: int) -> tuple[int, int]:
+    """First batch and number of batches that a worker goes through: of a large file, each worker the next part.
+
+    Args:
+        path: array file.
+        batch: samples in one inference.
+        turn: number of the worker.
+    """
+    array = np.load(path, mmap_mode="r")
+    batches, size = len(array) // batch, max(1, array.nbytes // max(1, len(array) // batch))
+    most = min(batches, max(1, ARRAY_BYTES // size))
+    return turn % -(-batches // most) * most, most
 
 
 def save_samples(path: Path, split: Split, indices: list[int], preprocess: Preprocess) -> InputStatistics:
     """Make samples ready and write them as one array file, (n, ...)."""
-    array = np.ascontiguousarray(preprocess.batch(split, indices))
-    np.save(path, array)
-    return InputStatistics.of(array, preprocess)
+    shape = (len(indices), *preprocess.input_shape(1)[1:])
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(preprocess.dtype), shape)
+    digests: set[bytes] = set()
+    first: InputStatistics | None = None
+    for part in parts(len(indices), preprocess.sample_bytes(), 1):
+        ready = preprocess.batch(split, [indices[i] for i in part])
+        array[part[0] : part[-1] + 1] = ready
+        digests |= {hashlib.sha256(sample.tobytes()).digest() for sample in ready}
+        first = first or InputStatistics.of(ready[:LOOKED_AT], preprocess)
+    array.flush()
+    if first is None:
+        raise DataError("No sample was given to be made ready.")
+    return replace(first, samples=len(indices), distinct=len(digests))
 
 
 def parts(count: int, sample_bytes: int, batch: int) -> Iterator[list[int]]:

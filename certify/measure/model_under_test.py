@@ -13,6 +13,7 @@ from certify.core.files import sha256_file
 from certify.core.observations import SessionFacts
 from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
+from certify.measure.inputs import input_part
 from certify.measure.machine import cores_for
 from certify.measure.runtimes import RUNTIMES
 from certify.measure.surroundings import neutral, plug_in_folders
@@ -106,7 +107,7 @@ def session_settings(
 
 
 def open_worker(
-    model: Subject, runtime: str, threads: int, batch: int, arm: str | None = None, profile: bool = False
+    model: Subject, runtime: str, threads: int, batch: int, arm: str | None = None, profile: bool = False, turn: int = 0
 ) -> Worker:
     """Start a worker on a model and give it its inputs.
 
@@ -117,6 +118,7 @@ def open_worker(
         batch: samples in one inference.
         arm: name under which its windows are kept, the model's own unless given.
         profile: whether the session notes what every node takes.
+        turn: number of the worker among those of its model in a run; each goes through the next part of the inputs.
 
     Raises:
         MeasureError: the file is not the one whose facts were read.
@@ -131,7 +133,7 @@ def open_worker(
     try:
         if worker.facts["sha256"] != model.sha256:
             raise MeasureError(f"{model.path} was changed while it was being measured; measure it again.")
-        worker.inputs(model.inputs, batch)
+        worker.inputs(model.inputs, batch, *input_part(model.inputs, batch, turn))
     except BaseException:
         worker.close()
         raise

@@ -27,6 +27,8 @@ class Plan:
         min_blocks: fewer blocks of the null and the main run than the edition's, for trying out: no letter is given
             for them. None takes the edition's.
         yardstick: whether the yardstick is measured too.
+        salt: enters the order of the samples, beside the digests of both files and of the data; an audit draws it
+            afresh (certify.core.sample_order).
         metric: what is graded: ``top1``, ``top5``, a registered name or ``package.module:function`` (see
             certify.data.metrics).
 
@@ -45,6 +47,7 @@ class Plan:
     min_blocks: int | None = None
     yardstick: bool = True
     metric: str = "top1"
+    salt: str = ""
 
     def __post_init__(self) -> None:
         if self.window_s is not None and not 0 < self.window_s <= MAX_WINDOW_S:

@@ -26,10 +26,11 @@ from certify.data.preprocess import Preprocess
 from certify.measure import meters, runtimes
 from certify.measure.client import OPEN_TIMEOUT_S
 from certify.measure.host import Host
-from certify.measure.inputs import save_samples, window_samples
+from certify.measure.inputs import save_samples
 from certify.measure.machine import threads_to_try
 from certify.measure.meters.base import Meter
 from certify.measure.model_under_test import Subject, open_worker, subject
+from certify.measure.orders import energy_samples
 from certify.measure.plan import Plan
 from certify.measure.runs import Bench
 from certify.measure.runtimes.base import Runtime
@@ -37,6 +38,8 @@ from certify.measure.windows import Recorder
 from certify.model_file.model_file import kind_of
 
 RUN = "runtime"
+TRIED = 32
+"""Batches of samples that the windows here go through."""
 DEVICES = ("cuda", "cpu")
 """In the order in which they are tried."""
 
@@ -105,9 +108,7 @@ def settle(
     with tempfile.TemporaryDirectory(prefix="leanmark-runtimes-") as name:
         folder = Path(name)
         subjects = tuple(subject(arm, *model, plan.batch, folder) for arm, model in models.items())
-        indices = window_samples(
-            dataset.test, max(s.preprocess.sample_bytes() for s in subjects), plan.batch, plan.seed
-        )
+        indices = energy_samples(subjects, dataset, plan)[: TRIED * plan.batch]
         for one in subjects:
             save_samples(one.inputs, dataset.test, indices, one.preprocess)
         return _cheapest(_Trial(plan, rules, subjects, folder, progress), available_meters)

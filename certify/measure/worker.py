@@ -39,6 +39,7 @@ class Worker:
     def __init__(self) -> None:
         self._session: Session | None = None
         self._feeds: list[Any] = []
+        self._next = 0
 
     def open(
         self, model: str, runtime: str, weights: Sequence[str] = (), folders: Sequence[str] = (), **settings: Any
@@ -70,17 +71,27 @@ class Worker:
         told = {"started": own_process.started(), "libraries": own_process.loaded()}
         return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **told, **self._session.facts()}
 
-    def inputs(self, path: str, batch: int) -> dict[str, Any]:
-        """Take the batches of an array file, (n, ...); n is a multiple of the batch."""
-        array = np.load(path, mmap_mode="r")
+    def inputs(self, path: str, batch: int, first: int = 0, most: int | None = None) -> dict[str, Any]:
+        """Take batches of an array file, (n, ...); n is a multiple of the batch.
+
+        Args:
+            path: of the file.
+            batch: samples in a batch.
+            first: batch that comes first.
+            most: number of batches at most; None for all from the first on.
+        """
+        array = np.load(path, mmap_mode="r")[first * batch :]
+        array = array if most is None else array[: most * batch]
         session = self._opened()
         self._feeds = [session.prepare(array[i : i + batch]) for i in range(0, len(array), batch)]
+        self._next = 0
         return {"batches": len(self._feeds)}
 
     def window(self, inferences: int) -> dict[str, Any]:
-        """Run a number of inferences in one go."""
-        session, feeds = self._opened(), self._feeds
+        """Run a number of inferences in one go, on from the batch at which the window before ended."""
+        session, feeds = self._opened(), self._feeds[self._next :] + self._feeds[: self._next]
         run, count = session.run, len(feeds)
+        self._next = (self._next + inferences) % count
         gc.collect()
         gc.disable()
         session.synchronize()

@@ -58,6 +58,13 @@ class Thresholds:
     input_repetition: Amount
     minimum_test_samples: Count
     varying_work: Amount
+    near_tie: Amount
+    unstable_share: Amount
+    margin_drift: Amount
+    changed_loss: Amount
+    changed_answers: Amount
+    baseline_same_on_changed: Amount
+    changed_cost: Amount
     overlap_s: Amount
     clock_tick_s: Amount
     cpu_time_excess: Amount

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.facts import read_facts
 from certify.core.evidence import (
     Evidence,
@@ -22,6 +23,7 @@ from certify.core.evidence import (
     Prediction,
     Workload,
 )
+from certify.core.sample_order import AGAIN, ENERGY, order_seed, ranked
 from certify.core.vcpu_model import coefficients, modelled_energy_j
 from certify.core.windows import Window
 from certify.model_file.model_file import open_model
@@ -134,12 +136,16 @@ def make_evidence(
     rng = np.random.default_rng(seed)
     latency_s = {arm: clock.seconds_of(arm) for arm in ("baseline", "candidate")}
     calls = {arm: rng.gamma(50, seconds / 50, latencies) for arm, seconds in latency_s.items()}
-    told = {**OBSERVATIONS, **(observations or {})}
+    head, predictions = (
+        _header(level, samples, {**(header or {})}),
+        _predictions(samples, both, only_baseline, only_candidate),
+    )
+    told = {**OBSERVATIONS, **answers_of(head, predictions), **(observations or {})}
     return Evidence(
-        header=_header(level, samples, {**(header or {})}),
+        header=head,
         windows=tuple(clock.windows),
         latencies=tuple(Latencies(arm, tuple(map(float, seconds))) for arm, seconds in calls.items()),
-        predictions=_predictions(samples, both, only_baseline, only_candidate),
+        predictions=predictions,
         observations=tuple(Observation(name, values) for name, values in told.items() if values is not None),
     )
 
@@ -156,6 +162,35 @@ def observed_in(baseline: Path, candidate: Path) -> dict[str, dict[str, Any]]:
             arm: {"intended": facts.intended, "fused": facts.intended, "unfused": []} for arm, facts in found.items()
         },
     }
+
+
+def answers_of(header: Header, predictions: Sequence[Prediction], salt: str = "") -> dict[str, dict[str, Any]]:
+    """What models that look at nothing but the sample answer to samples that are scored again, or changed."""
+    plan, cost = load_edition().plan, [0.001] * load_edition().plan.changed_windows
+    digests = [header.models[arm].file_digest for arm in header.models]
+    seed = order_seed(digests, str(header.data.get("test_digest")), salt)
+    samples = [p.digest for p in predictions]
+    again = ranked(samples, seed, AGAIN)[: plan.repeated_count(len(samples))]
+    chosen = ranked(samples, seed, ENERGY)[: plan.changed_samples]
+    times = {"unchanged_s": cost, "changed_s": cost, "unchanged_cpu_s": cost, "changed_cpu_s": cost}
+    found: dict[str, dict[str, Any]] = {"sample_order": {"salt": salt}, "changed_cost": {}}
+    found |= {"repeated_answers": {}, "changed_answers": {}}
+    for arm in header.models:
+        top1 = [getattr(p, f"{arm}_top1") for p in predictions]
+        margin = [getattr(p, f"{arm}_margin") for p in predictions]
+        found["repeated_answers"][arm] = {
+            "samples": again, "top1": [top1[i] for i in again], "margin": [margin[i] for i in again]
+        }  # fmt: skip
+        found["changed_answers"][arm] = {"samples": chosen, "top1": [top1[i] for i in chosen]}
+        found["changed_cost"][arm] = times
+    return found
+
+
+def with_predictions(evidence: Evidence, predictions: Sequence[Prediction]) -> Evidence:
+    """The same evidence over other answers, to samples that are scored again or changed too."""
+    told = {**{o.name: o.values for o in evidence.observations}, **answers_of(evidence.header, predictions)}
+    observations = tuple(Observation(name, values) for name, values in told.items())
+    return replace(evidence, predictions=tuple(predictions), observations=observations)
 
 
 def _meter(level: str) -> MeterFacts:

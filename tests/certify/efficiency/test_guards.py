@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from forgeries import FORGERIES
-from synthetic import CONTRACT, LIBRARIES, SURROUNDINGS
+from synthetic import CONTRACT, LIBRARIES, SURROUNDINGS, with_predictions
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
@@ -183,8 +183,10 @@ def test_guard_fails_alone_when_its_knob_is_turned(
 
 
 def test_guards_all_have_a_cheat_that_trips_them() -> None:
-    """The rest is tripped in test_guards_of_windows.py by changing windows, and in test_forgeries.py."""
+    """The rest is tripped by changed windows (test_guards_of_windows.py) or answers (test_guards_of_answers.py), and in
+    test_forgeries.py."""
     elsewhere = {"counter_moved", "counter_monotonic", "temperature_bounded"} | {one.finding for one in FORGERIES}
+    elsewhere |= {"answers_stable", "same_on_changed", "same_cost_on_changed"}
     assert {name for name, _, _ in CHEATS} | elsewhere == set(GUARDS)
 
 
@@ -270,7 +272,7 @@ def test_baseline_may_have_one_thread_number_when_an_accelerator_computes(
 
 def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, edition: Edition) -> None:
     copied = tuple(dataclasses.replace(p, digest=str(i % 400)) for i, p in enumerate(evidence.predictions))
-    assert outcomes(dataclasses.replace(evidence, predictions=copied), edition) == only("enough_test_samples", "fail")
+    assert outcomes(with_predictions(evidence, copied), edition) == only("enough_test_samples", "fail")
 
 
 def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidence: Evidence, edition: Edition) -> None:

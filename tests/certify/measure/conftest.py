@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.measure import observe
 from certify.measure.model_under_test import subject
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
 CLASSES = 4
 SIDE = 32

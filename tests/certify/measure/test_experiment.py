@@ -71,7 +71,7 @@ def test_evidence_holds_what_the_guards_read_when_measured(measured: Evidence) -
     assert observed["interfaces"]["baseline"] == {
         "input": [1, 3, 32, 32], "outputs": 4, "scored": 4, "graph_outputs": 1
     }  # fmt: skip
-    assert observed["inputs"]["distinct"] == observed["inputs"]["samples"] == 32
+    assert observed["inputs"]["distinct"] == observed["inputs"]["samples"] == 80
     assert observed["overlap"]["train/test"] is None
     assert observed["sessions"]["candidate"]["providers"] == ["CPUExecutionProvider"]
     assert observed["sessions"]["candidate"]["threads"] == measured.header.workload.candidate_threads

@@ -6,24 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.data import ImagePreprocess, TokenPreprocess
-from certify.measure.inputs import ARRAY_BYTES, WINDOW_BATCHES, InputStatistics, parts, window_samples
-
-
-class _Sized:
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __len__(self) -> int:
-        return self._size
+from certify.measure.inputs import INPUT_BYTES, InputStatistics, parts, window_samples
 
 
 @given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 10**7))
 def test_window_samples_are_whole_batches_that_fit(size: int, batch: int, sample_bytes: int) -> None:
-    chosen = window_samples(_Sized(size), sample_bytes, batch, seed=1)  # type: ignore[arg-type]
-    assert len(chosen) % batch == 0 and 1 <= len(chosen) // batch <= WINDOW_BATCHES
+    chosen = window_samples(range(size), sample_bytes, batch)
+    assert len(chosen) % batch == 0 and len(chosen) >= batch
     assert set(chosen) <= set(range(size))
     assert len(set(chosen)) == min(len(chosen), size)
-    assert len(chosen) == batch or len(chosen) * sample_bytes <= ARRAY_BYTES
+    assert len(chosen) == batch or len(chosen) * sample_bytes <= INPUT_BYTES
+    assert set(chosen) == set(range(size)) or (len(chosen) + batch) * sample_bytes > INPUT_BYTES
 
 
 @given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 10**7))

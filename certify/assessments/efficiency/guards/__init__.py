@@ -6,7 +6,17 @@ A fail gives no letter. An unknown gives none either, unless the edition names t
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards import counted, data, machine, meter, models, plausible, runs, surroundings
+from certify.assessments.efficiency.guards import (
+    counted,
+    data,
+    machine,
+    meter,
+    models,
+    plausible,
+    recognition,
+    runs,
+    surroundings,
+)
 from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
 from certify.core.evidence import Evidence
 from certify.core.finding import Finding
@@ -36,6 +46,9 @@ GUARDS: dict[str, Guard] = {
     "outputs_finite": data.outputs_finite,
     "baseline_beats_majority": data.baseline_beats_majority,
     "enough_test_samples": data.enough_test_samples,
+    "answers_stable": recognition.answers_stable,
+    "same_on_changed": recognition.same_on_changed,
+    "same_cost_on_changed": recognition.same_cost_on_changed,
     "windows_in_order": plausible.windows_in_order,
     "windows_vary": plausible.windows_vary,
     "cpu_time_possible": plausible.cpu_time_possible,

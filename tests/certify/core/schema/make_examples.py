@@ -51,13 +51,14 @@ MAKER, LAB, SUCCESSOR = key("maker"), key("lab"), key("successor")
 
 
 def evidence(**knobs: Any) -> Evidence:
-    made = make_evidence(**knobs)
+    head = make_evidence().header
     models = {
         arm: replace(facts, file_digest=digest(arm), content_digest=digest(f"{arm}, content"))
-        for arm, facts in made.header.models.items()
+        for arm, facts in head.models.items()
     }
-    data = {**made.header.data, "test_digest": digest("samples")}
-    return replace(made, header=replace(made.header, models=models, data=data, created="2026-11-22T12:00:00Z"))
+    data = {**head.data, "test_digest": digest("samples")}
+    made: Evidence = make_evidence(header={"models": models, "data": data, "created": "2026-11-22T12:00:00Z"}, **knobs)
+    return made
 
 
 def certificate(made: Evidence) -> dict[str, Any]:

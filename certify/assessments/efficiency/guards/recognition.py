@@ -1,0 +1,141 @@
+"""Guards against a model that recognises the test instead of doing its task."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.core.errors import CertificateError
+from certify.core.evidence import ARMS, Evidence
+from certify.core.observations import ChangedAnswers, ChangedCost, Inputs, RepeatedAnswers, SampleOrder
+from certify.core.sample_order import AGAIN, ENERGY, order_seed, ranked
+
+OTHERS = "other samples were taken than files and data choose"
+
+
+@comparing
+def answers_stable(evidence: Evidence, edition: Edition) -> Answer:
+    """A sample gets the same answer in another batch, beside other samples; near ties may turn over by rounding."""
+    repeated = evidence.observed_by_arm(RepeatedAnswers)
+    order = evidence.observed(SampleOrder)
+    if repeated is None or None in repeated or order is None or not evidence.predictions:
+        return unknown("No sample was scored twice")
+    n = len(evidence.predictions)
+    expected = _chosen(evidence, order, AGAIN, edition.plan.repeated_count(n))
+    told, holds = [], True
+    for arm, again in zip(ARMS, repeated, strict=True):
+        assert again is not None
+        if again.samples != expected:
+            return Answer("fail", f"The {arm} was scored twice, but {OTHERS}.")
+        top1, margins = _first(evidence, arm)
+        second, second_margins = _numbers(again.top1, expected), _numbers(again.margin, expected)
+        usual = float(np.median(margins)) or 1.0
+        clear = np.maximum(margins[expected], second_margins) > edition.thresholds.near_tie * usual
+        turned = float(np.mean((top1[expected] != second) & clear))
+        drift = float(np.median(np.abs(second_margins - margins[expected]))) / usual
+        holds = holds and turned <= edition.thresholds.unstable_share and drift <= edition.thresholds.margin_drift
+        told.append(f"{percent(turned)} of the {arm}'s answers, whose margins moved by {percent(drift)}")
+    return check(
+        holds,
+        f"Scored again in other batches, another answer was given in {' and in '.join(told)} (allowed "
+        f"{percent(edition.thresholds.unstable_share)} and {percent(edition.thresholds.margin_drift)}; {len(expected)} "
+        "samples, near ties left out)",
+        "the answers depend on where a sample stands and not on the sample alone",
+    )
+
+
+@comparing
+def same_on_changed(evidence: Evidence, edition: Edition) -> Answer:
+    """On changed samples the candidate answers as before, as far as the baseline does."""
+    changed, order = evidence.observed_by_arm(ChangedAnswers), evidence.observed(SampleOrder)
+    if changed is None or None in changed or order is None or not evidence.predictions:
+        return _not_changed(evidence)
+    expected = _chosen(evidence, order, ENERGY, edition.plan.changed_samples)
+    labels = evidence.labels()[expected]
+    lost, kept = [], []
+    for arm, answers in zip(ARMS, changed, strict=True):
+        assert answers is not None
+        if answers.samples != expected:
+            return Answer("fail", f"The {arm} was scored on changed samples, but {OTHERS}.")
+        before, after = _first(evidence, arm)[0][expected], _numbers(answers.top1, expected)
+        lost.append(float(np.mean(before == labels) - np.mean(after == labels)))
+        kept.append(float(np.mean(before == after)))
+    least, limits = edition.thresholds.baseline_same_on_changed, edition.thresholds
+    sentence = (
+        f"On {len(expected)} changed samples the baseline lost {percent(lost[0])} of its accuracy and the candidate "
+        f"{percent(lost[1])} (allowed beyond it: {percent(limits.changed_loss)}); they kept {percent(kept[0])} and "
+        f"{percent(kept[1])} of their answers (allowed below it: {percent(limits.changed_answers)})"
+    )
+    if kept[0] < least:
+        return Answer("fail", f"{sentence}: a baseline that keeps fewer than {percent(least)} is no yardstick for it.")
+    return check(
+        lost[1] - lost[0] <= limits.changed_loss and kept[0] - kept[1] <= limits.changed_answers,
+        sentence,
+        "the candidate knows the test samples and not the task",
+    )
+
+
+@comparing
+def same_cost_on_changed(evidence: Evidence, edition: Edition) -> Answer:
+    """Changed samples take as long as the same ones unchanged, in both models."""
+    costs = evidence.observed_by_arm(ChangedCost)
+    if costs is None or None in costs:
+        return _not_changed(evidence)
+    on_cpu = "CPU" in evidence.header.workload.provider
+    ratios = []
+    for arm, cost in zip(ARMS, costs, strict=True):
+        assert cost is not None
+        sides = (cost.unchanged_cpu_s, cost.changed_cpu_s) if on_cpu else (cost.unchanged_s, cost.changed_s)
+        before, after = (_numbers(side, range(len(sides[0]))) for side in sides)
+        if len(before) < edition.plan.changed_windows or not (np.all(before > 0) and np.all(after > 0)):
+            return Answer("fail", f"The {arm} was not timed on changed samples in every window.")
+        ratios.append(math.exp(float(np.median(np.log(after) - np.log(before)))))
+    limit = 1 + edition.thresholds.changed_cost
+    clock = "CPU time" if on_cpu else "Time"
+    return check(
+        all(1 / limit <= ratio <= limit for ratio in ratios),
+        f"{clock} of an inference on changed samples, against the same samples unchanged: {ratios[0]:.3f} in the "
+        f"baseline, {ratios[1]:.3f} in the candidate (allowed: a factor of {limit:g} either way)",
+        "a model that recognises the samples that are timed spends something else on all others",
+    )
+
+
+def _not_changed(evidence: Evidence) -> Answer:
+    """Unknown for text, which has no changes that surely keep the label; images must be changed."""
+    inputs = evidence.observed(Inputs)
+    if inputs is not None and inputs.repetition is not None:
+        return unknown("Text has no change that is sure to keep the label")
+    return Answer("fail", "The test samples are images, and no changed ones were run.")
+
+
+def _chosen(evidence: Evidence, order: SampleOrder, purpose: str, count: int) -> list[int]:
+    """Which samples files and data choose."""
+    models = evidence.header.models
+    seed = order_seed(
+        [models[arm].file_digest for arm in evidence.arms],
+        str(evidence.header.data.get("test_digest")),
+        str(order.salt),
+    )
+    return ranked([p.digest for p in evidence.predictions], seed, purpose)[:count]
+
+
+def _first(evidence: Evidence, arm: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Answers and margins of the first scoring."""
+    top1 = np.array([getattr(p, f"{arm}_top1") for p in evidence.predictions], dtype=np.int64)
+    return top1, np.array([getattr(p, f"{arm}_margin") for p in evidence.predictions], dtype=np.float64)
+
+
+def _numbers(values: list[object], expected: object) -> npt.NDArray[np.float64]:
+    """Recorded numbers, one for each of what is expected.
+
+    Raises:
+        CertificateError: they are others in number, or no finite numbers.
+    """
+    count = len(expected)  # type: ignore[arg-type]
+    if len(values) != count or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
+        raise CertificateError(f"Evidence: an observation should hold {count} finite numbers.")
+    return np.array(values, dtype=np.float64)

@@ -1,0 +1,92 @@
+"""Changes of an image that leave its label as it is, for samples that no table holds.
+
+Every third sample is shifted, every third re-encoded as JPEG, every third left in place; then one grey level is added
+to, or taken off, each value at random. Nothing is mirrored, since no contract says whether a mirrored image keeps its
+label (a 2 or a text does not). Tokens have no such changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+
+from certify.data.dataset import Image, Indices, Split
+
+LARGE_SIDE = 64
+"""Pixels of the shorter side from which an image is shifted by up to 2 pixels; smaller ones by 1."""
+JPEG_QUALITIES = (90, 96)
+"""Range of the quality, the upper end left out."""
+KINDS = ("shifted", "re-encoded", "in place")
+
+
+class ChangedSource:
+    """The samples of a split, each changed by a draw of its own.
+
+    Args:
+        split: of images.
+        seed: of the changes.
+    """
+
+    def __init__(self, split: Split, seed: str) -> None:
+        self._split = split
+        self._seed = seed
+
+    def image(self, row: int) -> Image:
+        """The changed image, uint8 (H, W, 3)."""
+        drawn = hashlib.sha256(f"{self._seed}/change/{row}/{self._split.digest(row)}".encode()).digest()
+        return changed(self._split.image(row), KINDS[row % len(KINDS)], np.random.default_rng(list(drawn)))
+
+    def size(self, row: int) -> tuple[int, ...]:
+        """(H, W), as before."""
+        return self._split.size(row)
+
+    def digest(self, row: int) -> str:
+        """Hex SHA-256 of the changed values."""
+        return hashlib.sha256(self.image(row).tobytes()).hexdigest()
+
+
+def changed_split(split: Split, indices: Indices, seed: str) -> Split | None:
+    """The samples at ``indices``, changed, in that order; None where they are not images."""
+    if split.kind != "image":
+        return None
+    chosen = split.subset(indices)
+    return Split(ChangedSource(chosen, seed), chosen.labels)
+
+
+def changed(image: Image, kind: str, rng: np.random.Generator) -> Image:
+    """Shift or re-encode an image, uint8 (H, W, 3), and move each value by at most one grey level."""
+    if kind == "shifted":
+        image = _shifted(image, rng)
+    elif kind == "re-encoded":
+        image = _encoded(image, int(rng.integers(*JPEG_QUALITIES)))
+    # Grey images are three equal channels, and stay so.
+    grey = bool((image == image[..., :1]).all())
+    noise = rng.integers(-1, 2, image.shape[:2] + ((1,) if grey else (3,)))
+    made: Image = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return made
+
+
+def _shifted(image: Image, rng: np.random.Generator) -> Image:
+    """Moved by up to ``most`` pixels, in any direction but not by nothing; the edge is repeated."""
+    most = 1 if min(image.shape[:2]) < LARGE_SIDE else 2
+    steps = [
+        (down, right) for down in range(-most, most + 1) for right in range(-most, most + 1) if (down, right) != (0, 0)
+    ]
+    down, right = steps[int(rng.integers(len(steps)))]
+    rows = np.clip(np.arange(image.shape[0]) - down, 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(image.shape[1]) - right, 0, image.shape[1] - 1)
+    moved: Image = image[rows][:, columns]
+    return moved
+
+
+def _encoded(image: Image, quality: int) -> Image:
+    import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+
+    grey = bool((image == image[..., :1]).all())
+    stream = io.BytesIO()
+    encoded = PIL.Image.fromarray(image[..., 0] if grey else image)
+    encoded.save(stream, "JPEG", quality=quality, **({} if grey else {"subsampling": 0}))
+    with PIL.Image.open(stream) as decoded:
+        return np.array(decoded.convert("RGB"), dtype=np.uint8)

@@ -1,0 +1,143 @@
+"""Does a model recognise the test: scoring in an order that follows from the files, again with other neighbours, and on
+samples that were changed and keep their label.
+
+All of it runs after the windows that are graded, in the worker that scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from certify.core.evidence import Observation
+from certify.core.measuring_rules import MeasuringRules
+from certify.core.observations import ChangedAnswers, ChangedCost, Observed, RepeatedAnswers, SampleOrder
+from certify.core.progress import Progress
+from certify.core.sample_order import AGAIN, ENERGY, SCORING, ranked
+from certify.data.changes import changed_split
+from certify.data.dataset import Dataset, Split
+from certify.data.metrics import Metric
+from certify.measure.inputs import ARRAY_BYTES, save_samples
+from certify.measure.model_under_test import Subject
+from certify.measure.predictions import Predicted, predict
+from certify.measure.windows import Running
+
+IN_TURN = ("unchanged", "changed", "changed", "unchanged")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model that is scored.
+
+    Attributes:
+        model: what it is.
+        running: its warm worker.
+        batch: samples in one inference.
+        folder: for arrays that the worker reads and writes.
+        progress: where to say how far it is.
+    """
+
+    model: Subject
+    running: Running
+    batch: int
+    folder: Path
+    progress: Progress
+
+    def predict(self, dataset: Dataset, metric: Metric | None = None) -> Predicted:
+        """What the model says of the test samples, in their order."""
+        return predict(dataset, self.model, self.running, self.batch, self.folder, self.progress, metric)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a model did beyond the test samples.
+
+    Attributes:
+        repeated: answers to samples that were scored again.
+        changed: answers to changed samples; None of data that can't be changed.
+        cost: times on changed samples; likewise.
+    """
+
+    repeated: RepeatedAnswers
+    changed: ChangedAnswers | None
+    cost: ChangedCost | None
+
+
+def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) -> Predicted:
+    """Score every test sample, in an order that follows from the files; the answers come back in the data's order."""
+    order = ranked(dataset.test.digests(), seed, SCORING)
+    found = scorer.predict(replace(dataset, test=dataset.test.subset(order)), metric)
+    places = np.argsort(np.array(order))
+    declared = None if found.declared is None else found.declared[places]
+    return Predicted(found.top1[places], found.margin[places], found.width, declared)
+
+
+def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> Recognition:
+    """Score some samples again in other batches, and score and time some after a change."""
+    test, digests = dataset.test, dataset.test.digests()
+    again = ranked(digests, seed, AGAIN)[: rules.repeated_count(len(test))]
+    found = scorer.predict(replace(dataset, test=test.subset(again)))
+    repeated = RepeatedAnswers(again, found.top1.tolist(), found.margin.tolist())
+    chosen = ranked(digests, seed, ENERGY)[: rules.changed_samples]
+    split = changed_split(test, chosen, seed)
+    if split is None:
+        return Recognition(repeated, None, None)
+    answers = scorer.predict(replace(dataset, test=split))
+    changed = ChangedAnswers(chosen, answers.top1.tolist())
+    return Recognition(repeated, changed, _cost(scorer, test.subset(chosen), split, rules))
+
+
+def _cost(scorer: Scorer, unchanged: Split, changed: Split, rules: MeasuringRules) -> ChangedCost:
+    """Time windows of the same samples, changed and unchanged, in turn."""
+    files = _files(scorer, unchanged, changed)
+    worker, inference_s = scorer.running.worker, scorer.running.inference_s
+    batches = len(np.load(files["changed"], mmap_mode="r")) // scorer.batch
+    inferences = max(1, math.ceil(rules.changed_window_s / inference_s))
+    seconds: dict[str, list[float]] = {"unchanged": [], "changed": []}
+    cpu: dict[str, list[float]] = {"unchanged": [], "changed": []}
+    rounds = -(-rules.changed_windows // 2)
+    with scorer.progress.task(f"Timing the {scorer.model.arm} on changed samples", rounds * len(IN_TURN)) as task:
+        for number in range(rounds):
+            first = number * inferences % batches
+            for name in IN_TURN:
+                worker.inputs(files[name], scorer.batch, first, inferences)
+                worker.window(1, inference_s)  # what the change of inputs cost is not timed
+                window = worker.window(inferences, inferences * inference_s)
+                seconds[name].append(window.duration_s / inferences)
+                cpu[name].append(window.cpu_s / inferences)
+                task.advance()
+    return ChangedCost(seconds["unchanged"], seconds["changed"], cpu["unchanged"], cpu["changed"])
+
+
+def _files(scorer: Scorer, unchanged: Split, changed: Split) -> dict[str, Path]:
+    """Array files of the samples that fit, in whole batches."""
+    contract = scorer.model.preprocess
+    fitting = max(1, ARRAY_BYTES // max(1, contract.sample_bytes() * scorer.batch))
+    batches = min(fitting, -(-len(changed) // scorer.batch))
+    indices = [int(i) for i in np.resize(np.arange(len(changed)), batches * scorer.batch)]
+    files = {}
+    for name, split in (("unchanged", unchanged), ("changed", changed)):
+        files[name] = scorer.folder / f"{scorer.model.arm}-{name}.npy"
+        save_samples(files[name], split, indices, contract)
+    return files
+
+
+def observations(found: Mapping[str, Recognition | None], salt: str) -> Iterator[Observation]:
+    """What is recorded of both models; nothing of a model alone."""
+    known = {arm: one for arm, one in found.items() if one is not None}
+    if not known:
+        return
+    yield Observation.of(SampleOrder(salt))
+    by_kind: dict[str, dict[str, Observed | None]] = {
+        RepeatedAnswers.NAME: {arm: one.repeated for arm, one in known.items()},
+        ChangedAnswers.NAME: {arm: one.changed for arm, one in known.items()},
+        ChangedCost.NAME: {arm: one.cost for arm, one in known.items()},
+    }
+    for name, by_arm in by_kind.items():
+        values = {arm: one.values() for arm, one in by_arm.items() if one is not None}
+        if values:
+            yield Observation(name, values)
