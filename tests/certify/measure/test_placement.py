@@ -71,7 +71,7 @@ def test_quantization_is_unknown_when_the_runtime_writes_no_graph_and_a_model_is
     class Opened:
         facts: dict[str, Any] = {}
 
-        def __init__(self, *_: Any) -> None:
+        def __init__(self, *_: Any, **__: Any) -> None:
             return
 
         def __enter__(self) -> Opened:
