@@ -103,9 +103,7 @@ class Efficiency(Assessment):
             "metric": data.get("metric"),
             **{f"device's {name}": value for name, value in predicate["device"].items()},
             **{f"meter's {name}": meter.get(name) for name in ("name", "scope", "method")},
-            **{
-                f"workload's {name}": predicate["workload"][name] for name in ("runtime", "runtime_version", "provider")
-            },
+            **{f"workload's {name}": value for name, value in workload.items()},
         }
         return {**super().texts(predicate), **{what: text for what, text in found.items() if isinstance(text, str)}}
 
