@@ -159,13 +159,18 @@ def _pedigree(source: ExportSource) -> Pedigree:
     from cyclonedx.model.component import Component, ComponentType, Pedigree
 
     baseline = source.claims.baseline
+    facts = {
+        "content_digest": baseline.content_digest,
+        "preprocess": json.dumps(baseline.preprocess, sort_keys=True),
+        "contracts_differ": "none declared" if baseline.contracts_differ is None else baseline.contracts_differ,
+    }
     ancestor = Component(
         name=f"{source.claims.model} (baseline)",
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="baseline",
         description=baseline.origin,
         hashes=[_sha256(baseline.file_digest)],
-        properties=[Property(name="leanmark:content_digest", value=baseline.content_digest)],
+        properties=[Property(name=f"leanmark:{name}", value=value) for name, value in facts.items()],
     )
     return Pedigree(ancestors=[ancestor], notes="\n".join(_passes(source)) or None)
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.assessments.efficiency.claims import BaselineClaim, EfficiencyClaims
 from certify.core.estimate import EvidenceLevel
 from certify.export.source import ExportSource
 from certify.export.wording import figure, number, signed_fields, subject_matter, unmetered_sentence
@@ -163,7 +163,7 @@ class _Document:
             baseline.file_digest,
             name="baseline",
             summary=baseline.origin,
-            comment=_content(baseline.content_digest),
+            comment=f"{_content(baseline.content_digest)}; {_contracts(baseline)}",
             verifiedUsing=self._sha256(baseline.file_digest),
             software_primaryPurpose=self._spdx.software_SoftwarePurpose.model,
         )
@@ -267,6 +267,11 @@ def _limits(claims: EfficiencyClaims) -> Iterator[str]:
 
 def _application(claims: EfficiencyClaims) -> str:
     return f"Preprocessing contract: {json.dumps(claims.preprocess, sort_keys=True)}"
+
+
+def _contracts(baseline: BaselineClaim) -> str:
+    said = f" (differs, its maker says: {baseline.contracts_differ})" if baseline.contracts_differ is not None else ""
+    return f"preprocessing contract: {json.dumps(baseline.preprocess, sort_keys=True)}{said}"
 
 
 def _passes(source: ExportSource) -> Iterator[str]:

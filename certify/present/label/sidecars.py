@@ -42,11 +42,11 @@ def check_label(certificate: Certificate, folders: Sequence[Path], others: Seque
 def _check_svg(certificate: Certificate, path: Path | None, others: Sequence[Certificate]) -> Finding:
     if path is None:
         return Finding("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
-    used = of_efficiency(certificate).renderer.partition(",")[0]
-    if used != drawing():
-        sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
-        return Finding("label", "note", sentence)
     try:
+        used = of_efficiency(certificate).renderer.partition(",")[0]
+        if used != drawing():
+            sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
+            return Finding("label", "note", sentence)
         drawn, bare = (label_of(certificate, further).encode() for further in (others, ()))
     except LeanmarkError as error:
         return Finding("label", "fail", f"No label can be drawn from the certificate: {error}")
@@ -64,10 +64,10 @@ def _holds(path: Path, content: bytes) -> bool:
 def _check_png(certificate: Certificate, path: Path | None, others: Sequence[Certificate]) -> Finding:
     if path is None:
         return Finding("label_picture", "skipped", f"{LABEL_PNG_NAME} does not lie beside the file.")
-    used = of_efficiency(certificate).renderer
-    if used != renderer():
-        return Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
     try:
+        used = of_efficiency(certificate).renderer
+        if used != renderer():
+            return Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
         known = [render(label_of(certificate, further)) for further in ((others, ()) if others else ((),))]
     except (LeanmarkError, ValueError) as error:
         return Finding("label_picture", "fail", f"No label can be drawn from the certificate: {error}")

@@ -48,6 +48,8 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
                 "profile_follows",
                 "outcome_follows",
                 "created",
+                "names_of_one_script",
+                "contracts_match",
                 "baseline_facts",
                 "observed_facts",
                 "lineage_digest",

@@ -58,7 +58,8 @@ def test_certify_passes_on_everything_when_flags_are_given(
     candidate, baseline = onnx_file("small.onnx"), onnx_file("original.onnx")
     result = leanmark(
         "certify", candidate, "--baseline", baseline, "--data", "mnist5k", "--out", "out", "--threads", 2, "--batch", 4,
-        "--time-limit", 30, "--precision", 2.5, "--seed", 7, "--origin", "from a zoo", *FLAGS,
+        "--time-limit", 30, "--precision", 2.5, "--seed", 7, "--origin", "from a zoo",
+        "--contracts-differ", "a new camera", *FLAGS,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "Grade C~" in result.stdout
@@ -69,6 +70,7 @@ def test_certify_passes_on_everything_when_flags_are_given(
         "data": "mnist5k",
         "out": Path("out"),
         "origin": "from a zoo",
+        "contracts_differ": "a new camera",
         "edition": "2026",
         "baseline_preprocess": None,
         "plan": Plan(threads=2, batch=4, time_limit_s=30, wanted_half_width=0.025, seed=7),
