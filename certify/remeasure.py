@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.facts import baseline_name, measuring_edition
 from certify.attest.certificate import Certificate
-from certify.core.errors import CertificateError, UsageError
+from certify.core.errors import CertificateError, DataError, UsageError
 from certify.core.progress import Progress, Silent
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
@@ -27,6 +27,7 @@ def remeasure(
     data: str | Dataset,
     plan: Plan | None = None,
     progress: Progress | None = None,
+    fresh_data: str | Dataset | None = None,
 ) -> Evidence:
     """Measure a certified file against its baseline again.
 
@@ -39,6 +40,7 @@ def remeasure(
         data: data specification, or a data set, with the same test samples.
         plan: how to measure; its runtime, batch and metric are replaced.
         progress: where to show how far it is; nowhere by default.
+        fresh_data: data of the same classes that the maker has not seen, whose test part is scored too.
 
     Raises:
         UsageError: there is no baseline beside the file, or the metric is code that the plan does not name.
@@ -71,8 +73,22 @@ def remeasure(
         load_edition(measuring_edition(predicate)).plan,
         baseline_origin=predicate["baseline"]["origin"],
         contracts_differ=predicate["baseline"]["contracts_differ"],
+        fresh=_fresh(fresh_data, dataset, plan, progress),
         progress=progress,
     )
+
+
+def _fresh(data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: Progress) -> Dataset | None:
+    """Load fresh data, which must have the classes of the certified ones."""
+    if data is None:
+        return None
+    fresh = load(data, seed=plan.seed, progress=progress)
+    if fresh.classes != dataset.classes:
+        raise DataError(
+            f"The fresh data {fresh.spec} have the classes {', '.join(fresh.classes[:5])}, and the certified ones "
+            f"{', '.join(dataset.classes[:5])}; give data of the same classes in the same order (--fresh-data)."
+        )
+    return fresh
 
 
 def _metric(certified: str, plan: Plan) -> str:

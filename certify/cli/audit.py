@@ -36,6 +36,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @click.option("--remeasure", is_flag=True, help="Measure again on this machine, against baseline.onnx beside FILE.")
 @click.option("--data", help="Data specification of the same test samples, for --remeasure.")
+@click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too by --remeasure.")
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
 @plan_options
 @json_option
@@ -46,6 +47,7 @@ def command(
     trust: tuple[str, ...],
     remeasure: bool,
     data: str | None,
+    fresh_data: str | None,
     keep: Path | None,
     as_json: bool,
     **arguments: Any,
@@ -60,6 +62,8 @@ def command(
 
     if remeasure != (data is not None):
         raise click.UsageError("--remeasure and --data go together: the same test samples are needed to measure again.")
+    if fresh_data is not None and not remeasure:
+        raise click.UsageError("--fresh-data are scored with --remeasure; add it, and --data.")
     if keep is not None and not remeasure:
         raise click.UsageError("--keep is the place of new evidence; there is none without --remeasure.")
     plan = take_plan(arguments)
@@ -68,7 +72,7 @@ def command(
     if data is not None:
         from certify.remeasure import remeasure as measure_again
 
-        again = measure_again(file, found.certificate, data, plan, bars())
+        again = measure_again(file, found.certificate, data, plan, bars(), fresh_data)
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:

@@ -270,6 +270,35 @@ class ChangedCost(Observed):
 
 
 @dataclass(frozen=True)
+class FreshScores(Observed):
+    """How both models did on data that the maker has not seen.
+
+    Attributes:
+        name: of the data.
+        test_digest: of their test part.
+        samples: number of its samples.
+        shared: how many of them stand in the certified test set too.
+        both: samples that both models got right.
+        only_baseline: samples that the baseline alone got right.
+        only_candidate: samples that the candidate alone got right.
+    """
+
+    NAME = "fresh_data"
+    name: Any
+    test_digest: Any
+    samples: float
+    shared: float
+    both: float
+    only_baseline: float
+    only_candidate: float
+
+    def accuracy(self, arm: str) -> float:
+        """Share of the samples that a model got right."""
+        only = self.only_baseline if arm == "baseline" else self.only_candidate
+        return (self.both + only) / self.samples
+
+
+@dataclass(frozen=True)
 class Scored(Observed):
     """How many test samples a model alone got right."""
 

@@ -15,7 +15,7 @@ import datetime
 import importlib.metadata
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def measure(
     baseline_origin: str = ALONE,
     contracts_differ: str | None = None,
     score: bool = True,
+    fresh: Dataset | None = None,
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Evidence:
@@ -105,6 +106,7 @@ def measure(
         baseline_origin: where the baseline comes from, in one sentence.
         contracts_differ: why the preprocessing contracts of the two differ, in one sentence; None where they do not.
         score: whether the test samples are scored on a model alone; in a comparison they always are.
+        fresh: data whose test part is scored beside the data set's own, which the maker of the models has not seen.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
 
@@ -127,10 +129,11 @@ def measure(
     with open_bench(plan, rules, choice, progress) as bench:
         subjects = [subject(arm, *model, plan.batch, bench.folder) for arm, model in by_arm.items()]
         statistics = save_inputs(subjects, dataset, plan)
-        found = _run(bench, runtime, subjects, dataset, created, score)
+        found = _run(bench, runtime, subjects, dataset, created, score, fresh)
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
+    head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec})
     contracts = [observe.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
     observations = (*settled.observations, *found.observations, *contracts, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
@@ -160,7 +163,13 @@ def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None
 
 
 def _run(
-    bench: Bench, runtime: Runtime, subjects: Sequence[Subject], dataset: Dataset, created: str, score: bool
+    bench: Bench,
+    runtime: Runtime,
+    subjects: Sequence[Subject],
+    dataset: Dataset,
+    created: str,
+    score: bool,
+    fresh: Dataset | None,
 ) -> Measured:
     """All runs, in their order."""
     plan, compares = bench.plan, len(subjects) > 1
@@ -178,7 +187,7 @@ def _run(
     if yardstick is not None:
         runs.yardstick_run(bench, yardstick, arms[0].threads)
     seed = order_seed_of(subjects, dataset, plan)
-    finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares) for arm in arms}
+    finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares, fresh) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
     predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
     observations = (
@@ -190,6 +199,7 @@ def _run(
         *([Observation("node_costs", costs)] if costs else []),
         *(_compared(bench, subjects, dataset, predicted) if compares else observe.scored(dataset, predicted)),
         *recognition.observations({name: one.recognition for name, one in finished.items()}, plan.salt),
+        *_fresh(dataset, fresh, finished),
     )
     latencies = tuple(found.latencies for found in finished.values())
     scored = pair(dataset, **predicted) if compares else ()
@@ -208,7 +218,16 @@ def _compared(
     yield from observe.data(dataset)
 
 
-def _finish(bench: Bench, arm: Arm, dataset: Dataset, seed: str, score: bool, compares: bool) -> Finish:
+def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finish]) -> list[Observation]:
+    """How both models did on fresh data; nothing where none were given."""
+    told = {arm: one.recognition.fresh for arm, one in finished.items() if one.recognition is not None}
+    predicted = {arm: one for arm, one in told.items() if one is not None}
+    return [] if fresh is None or not predicted else [recognition.fresh_scores(dataset, fresh, predicted)]
+
+
+def _finish(
+    bench: Bench, arm: Arm, dataset: Dataset, seed: str, score: bool, compares: bool, fresh: Dataset | None
+) -> Finish:
     """Time single inferences of a model, score it, and find where its time goes, in new workers."""
     rules = bench.rules
     predicted, recognised = None, None
@@ -221,6 +240,8 @@ def _finish(bench: Bench, arm: Arm, dataset: Dataset, seed: str, score: bool, co
             scorer = Scorer(arm.model, running, arm.batch, bench.folder, bench.progress)
             predicted = score_shuffled(scorer, dataset, seed, get_metric(bench.plan.metric))
             recognised = look(scorer, dataset, seed, rules) if compares else None
+            if recognised is not None and fresh is not None:
+                recognised = replace(recognised, fresh=scorer.predict(fresh))
     return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm), recognised)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from certify.core.evidence import Observation
 from certify.core.measuring_rules import MeasuringRules
-from certify.core.observations import ChangedAnswers, ChangedCost, Observed, RepeatedAnswers, SampleOrder
+from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, Observed, RepeatedAnswers, SampleOrder
 from certify.core.progress import Progress
 from certify.core.sample_order import AGAIN, ENERGY, SCORING, ranked
 from certify.data.changes import changed_split
@@ -60,11 +60,13 @@ class Recognition:
         repeated: answers to samples that were scored again.
         changed: answers to changed samples; None of data that can't be changed.
         cost: times on changed samples; likewise.
+        fresh: answers to data that the maker has not seen; None where none were given.
     """
 
     repeated: RepeatedAnswers
     changed: ChangedAnswers | None
     cost: ChangedCost | None
+    fresh: Predicted | None = None
 
 
 def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) -> Predicted:
@@ -124,6 +126,25 @@ def _files(scorer: Scorer, unchanged: Split, changed: Split) -> dict[str, Path]:
         files[name] = scorer.folder / f"{scorer.model.arm}-{name}.npy"
         save_samples(files[name], split, indices, contract)
     return files
+
+
+def fresh_scores(dataset: Dataset, fresh: Dataset, predicted: Mapping[str, Predicted]) -> Observation:
+    """How both models did on data that the maker has not seen."""
+    right = {arm: one.top1 == fresh.test.labels for arm, one in predicted.items()}
+    known = set(dataset.test.digests())
+    digests = fresh.test.digests()
+    baseline, candidate = right["baseline"], right["candidate"]
+    return Observation.of(
+        FreshScores(
+            name=fresh.name,
+            test_digest=fresh.test_digest(),
+            samples=len(digests),
+            shared=sum(digest in known for digest in digests),
+            both=int(np.sum(baseline & candidate)),
+            only_baseline=int(np.sum(baseline & ~candidate)),
+            only_candidate=int(np.sum(candidate & ~baseline)),
+        )
+    )
 
 
 def observations(found: Mapping[str, Recognition | None], salt: str) -> Iterator[Observation]:

@@ -65,6 +65,8 @@ class Thresholds:
     changed_answers: Amount
     baseline_same_on_changed: Amount
     changed_cost: Amount
+    fresh_loss: Amount
+    minimum_fresh_samples: Count
     overlap_s: Amount
     clock_tick_s: Amount
     cpu_time_excess: Amount

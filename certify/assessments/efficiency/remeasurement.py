@@ -23,14 +23,17 @@ from certify.assessments.agreement import Agreement, AgreementOutcome, FigureTes
 from certify.assessments.assessment import NOT_DERIVABLE
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.guards.recognition import holds_on_fresh
 from certify.assessments.efficiency.profile import derive
 from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence, Prediction
-from certify.core.statistics.proportions import PairedTable, difference_interval, mcnemar_p, z_quantile
+from certify.core.observations import FreshScores
+from certify.core.statistics.proportions import PairedTable, difference_interval, mcnemar_p, wilson_interval, z_quantile
 
 MCNEMAR = "difference of paired proportions, score interval (Tango 1998); McNemar's test, exact"
+WILSON = "Wilson score interval; of the difference, both half-widths in quadrature"
 MOVER = "quotient of two ratios, interval recovered from theirs on logarithms (Zou and Donner 2008)"
 
 
@@ -62,6 +65,8 @@ def _compare(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
     figures = [_accuracy_test(arm, samples, profiles, edition) for arm in ARMS]
     if any("energy_ratio" in profile.estimates for profile in profiles):
         figures.append(_ratio_test("energy_ratio", profiles, _obstacle(first, second, profiles), edition))
+    if (fresh := second.observed(FreshScores)) is not None:
+        figures.append(_fresh_test(fresh, second, profiles, edition))
     changed = {
         arm: tuple(old.digest for old, new in samples if _top1(old, arm) != _top1(new, arm)) for arm in ARMS
     }  # fmt: skip
@@ -119,6 +124,25 @@ def _accuracy_test(
     return FigureTest(name, certified, found, Estimate(value, low, high, "%", table.n, MCNEMAR), p, outcome, sentence)
 
 
+def _fresh_test(
+    fresh: FreshScores, second: Evidence, profiles: tuple[Profile, Profile], edition: Edition
+) -> FigureTest:
+    """Whether the candidate is as good on data that its maker has not seen, as far as the baseline is."""
+    finding = holds_on_fresh(second, edition)
+    certified, n = profiles[0].estimates["accuracy_candidate"], int(fresh.samples)
+    right = round(fresh.accuracy("candidate") * n) if n else 0
+    interval = wilson_interval(right, max(1, n), edition.plan.confidence)
+    value = right / max(1, n)
+    found = Estimate(value, min(interval.low, value), max(interval.high, value), "1", n, WILSON)
+    shift = 100 * (value - certified.value)
+    spread = [100 * abs(one.high - one.low) / 2 for one in (certified, found)]
+    half_width = math.hypot(*spread)
+    difference = Estimate(shift, shift - half_width, shift + half_width, "%", n, WILSON)
+    p = 2 * float(ndtr(-abs(shift) * z_quantile(edition.plan.confidence) / half_width)) if half_width else 1.0
+    outcome: AgreementOutcome = "agrees" if finding.outcome == "pass" else "differs"
+    return FigureTest("accuracy_fresh", certified, found, difference, p, outcome, finding.sentence)
+
+
 def _obstacle(first: Evidence, second: Evidence, profiles: tuple[Profile, Profile]) -> str | None:
     """Why the second energy figure can't speak for or against the first, whatever it is; None where it can."""
     mine, theirs = second.header.meter, first.header.meter
@@ -127,6 +151,7 @@ def _obstacle(first: Evidence, second: Evidence, profiles: tuple[Profile, Profil
     if (mine.level, mine.method) != (theirs.level, theirs.method):
         return f"Energy was now {mine.level} ({mine.method}), and certified as {theirs.level} ({theirs.method})."
     failed = [guard.name for guard in profiles[1].guards if guard.outcome == "fail"]
+    failed = [name for name in failed if name != "holds_on_fresh"]  # a figure of its own
     before = {guard.name for guard in profiles[0].guards if guard.outcome == "fail"}
     if new := [name for name in failed if name not in before]:
         return f"Guards failed in the new measurement: {', '.join(new)}."

@@ -67,6 +67,15 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9},
     "contracts": {"baseline": CONTRACT, "candidate": CONTRACT, "declared": None},
     "outputs": {"baseline": {"finite": True}, "candidate": {"finite": True}},
+    "fresh_data": {
+        "name": "photos",
+        "test_digest": "ff",
+        "samples": 1000,
+        "shared": 0,
+        "both": 960,
+        "only_baseline": 6,
+        "only_candidate": 3,
+    },
     "peak_memory": {"baseline": 4.0e8, "candidate": 2.5e8},
 }
 TURN = 2.0**38

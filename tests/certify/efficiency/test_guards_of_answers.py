@@ -144,3 +144,26 @@ def test_guards_refuse_answers_that_are_no_numbers(
 ) -> None:
     with pytest.raises(CertificateError, match="finite numbers"):
         failed("repeated_answers", lambda values: {**values, "top1": ["a"] * len(values["top1"])})
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        (None, "unknown"),
+        ({"both": 930, "only_baseline": 36}, "pass"),
+        ({"both": 230, "only_baseline": 736}, "fail"),
+        ({"shared": 3}, "fail"),
+        ({"samples": 100, "both": 97, "only_baseline": 1, "only_candidate": 1}, "fail"),
+    ],
+    ids=["none", "3 % lost", "most lost", "test samples among them", "too few"],
+)
+def test_holds_on_fresh_alone_judges_what_the_maker_has_not_seen(
+    values: Values | None, outcome: str, evidence: Evidence, make_evidence: Callable[..., Evidence], edition: Edition
+) -> None:
+    honest = evidence.observation("fresh_data") or {}
+    changed = make_evidence(observations={"fresh_data": None if values is None else {**honest, **values}})
+    found = {one.name: one.outcome for one in judge_guards(changed, edition) if one.outcome != "pass"}
+    assert found == ({} if outcome == "pass" else {"holds_on_fresh": outcome})
+    graded = grade(derive(changed, edition), edition)
+    assert (graded.letter is None) == (outcome == "fail")
+    assert any("the maker has not seen" in note for note in graded.notes) == (values is None)

@@ -49,7 +49,7 @@ def observe(
 ) -> Observe:  # fmt: skip
     """Evidence with the real answers and times of a candidate against the honest net; its windows are made up."""
 
-    def observed(candidate: onnx.ModelProto, batch: int = 1) -> Evidence:
+    def observed(candidate: onnx.ModelProto, batch: int = 1, fresh: bool = False) -> Evidence:
         folder = tmp_path_factory.mktemp("pair")
         models = []
         for arm, model in (("baseline", made.net()), ("candidate", candidate)):
@@ -57,7 +57,7 @@ def observe(
             models.append(subject(arm, folder / f"{arm}.onnx", made.CONTRACT, batch, folder))
             save_samples(models[-1].inputs, dataset.test, list(range(batch)), made.CONTRACT)
         seed = order_seed([model.facts.file_digest for model in models], dataset.test_digest())
-        predicted, found = {}, {}
+        predicted, found, unseen = {}, {}, {}
         for model in models:
             with contextlib.ExitStack() as live:
                 running = Arm(model.arm, model, "onnxruntime-cpu", 1, batch, 0.001, 8, 1.0).start(live)
@@ -66,10 +66,13 @@ def observe(
                 scorer = Scorer(model, running, batch, folder, Silent())
                 predicted[model.arm] = score_shuffled(scorer, dataset, seed, get_metric("top1"))
                 found[model.arm] = look(scorer, dataset, seed, rules)
+                unseen[model.arm] = scorer.predict(made.textures(1))
+        fresh_data = recognition.fresh_scores(dataset, made.textures(1), unseen)
         told = {one.name: one.values for one in recognition.observations(found, "")}
         data = {"name": "textures", "spec": "tests", "test_samples": len(dataset.test), "classes": made.CLASSES,
                 "test_digest": dataset.test_digest()}  # fmt: skip
         facts = {model.arm: model.facts for model in models}
+        told["fresh_data"] = fresh_data.values if fresh else None
         made_up = make_evidence(header={"data": data, "models": facts}, observations=told)
         return replace(made_up, predictions=pair(dataset, **predicted))
 
@@ -77,7 +80,8 @@ def observe(
 
 
 def failed(evidence: Evidence, edition: Edition) -> dict[str, str]:
-    return {one.name: one.sentence for one in judge_guards(evidence, edition) if one.outcome != "pass"}
+    """Findings that fail; that no fresh data were scored is unknown, and may be."""
+    return {one.name: one.sentence for one in judge_guards(evidence, edition) if one.outcome == "fail"}
 
 
 def letter(evidence: Evidence, edition: Edition) -> str | None:
@@ -152,5 +156,16 @@ def test_a_nearest_neighbour_table_is_graded_which_is_a_known_limit(
 ) -> None:
     """It keeps its answers on every small change; only data that its maker has not seen find it (SECURITY.md)."""
     evidence = observe(made.nearest_neighbour(dataset))
-    assert failed(evidence, edition) == {} and letter(evidence, edition) is not None
+    assert failed(evidence, edition) == {}
+    assert letter(evidence, edition) is not None
     assert all(p.candidate_top1 == p.label for p in evidence.predictions)
+
+
+def test_fresh_data_alone_refuse_a_nearest_neighbour_table(
+    dataset: Dataset, observe: Observe, edition: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failed(observe(made.net(1), fresh=True), edition) == {}
+    evidence = observe(made.nearest_neighbour(dataset), fresh=True)
+    assert list(failed(evidence, edition)) == ["holds_on_fresh"] and letter(evidence, edition) is None
+    disabled("holds_on_fresh", monkeypatch)
+    assert letter(evidence, edition) is not None

@@ -49,6 +49,7 @@ GUARDS: dict[str, Guard] = {
     "answers_stable": recognition.answers_stable,
     "same_on_changed": recognition.same_on_changed,
     "same_cost_on_changed": recognition.same_cost_on_changed,
+    "holds_on_fresh": recognition.holds_on_fresh,
     "windows_in_order": plausible.windows_in_order,
     "windows_vary": plausible.windows_vary,
     "cpu_time_possible": plausible.cpu_time_possible,

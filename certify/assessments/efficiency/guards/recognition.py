@@ -11,7 +11,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.errors import CertificateError
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import ChangedAnswers, ChangedCost, Inputs, RepeatedAnswers, SampleOrder
+from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, Inputs, RepeatedAnswers, SampleOrder
 from certify.core.sample_order import AGAIN, ENERGY, order_seed, ranked
 
 OTHERS = "other samples were taken than files and data choose"
@@ -101,6 +101,30 @@ def same_cost_on_changed(evidence: Evidence, edition: Edition) -> Answer:
         f"{clock} of an inference on changed samples, against the same samples unchanged: {ratios[0]:.3f} in the "
         f"baseline, {ratios[1]:.3f} in the candidate (allowed: a factor of {limit:g} either way)",
         "a model that recognises the samples that are timed spends something else on all others",
+    )
+
+
+@comparing
+def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
+    """On data that the maker has not seen the candidate is as good as on the test set, as far as the baseline is."""
+    fresh = evidence.observed(FreshScores)
+    if fresh is None or not evidence.predictions:
+        return unknown("No data were scored that the maker has not seen")
+    least, limit = edition.thresholds.minimum_fresh_samples, edition.thresholds.fresh_loss
+    if fresh.shared or not fresh.samples >= max(1, least):
+        return Answer(
+            "fail",
+            f"{fresh.samples:.0f} samples were given as data that the maker has not seen, {fresh.shared:.0f} of them "
+            f"from the test set: at least {least} are needed, and none of those.",
+        )
+    labels = evidence.labels()
+    lost = [float(np.mean(_first(evidence, arm)[0] == labels)) - fresh.accuracy(arm) for arm in ARMS]
+    return check(
+        lost[1] - lost[0] <= limit,
+        f"On {fresh.samples:.0f} samples of {fresh.name!r}, which the maker has not seen, the baseline lost "
+        f"{percent(lost[0])} of its accuracy and the candidate {percent(lost[1])} (allowed beyond it: "
+        f"{percent(limit)})",
+        "the candidate knows the test samples and not the task",
     )
 
 

@@ -56,8 +56,12 @@ def evidence(**knobs: Any) -> Evidence:
         arm: replace(facts, file_digest=digest(arm), content_digest=digest(f"{arm}, content"))
         for arm, facts in head.models.items()
     }
-    data = {**head.data, "test_digest": digest("samples")}
-    made: Evidence = make_evidence(header={"models": models, "data": data, "created": "2026-11-22T12:00:00Z"}, **knobs)
+    data = {**head.data, "test_digest": digest("samples"), "fresh": "no"}
+    made: Evidence = make_evidence(
+        header={"models": models, "data": data, "created": "2026-11-22T12:00:00Z"},
+        observations={"fresh_data": None},
+        **knobs,
+    )
     return made
 
 
