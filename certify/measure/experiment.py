@@ -239,7 +239,8 @@ def _finish(
         if score or compares:
             scorer = Scorer(arm.model, running, arm.batch, bench.folder, bench.progress)
             predicted = score_shuffled(scorer, dataset, seed, get_metric(bench.plan.metric))
-            recognised = look(scorer, dataset, seed, rules) if compares else None
+            short = replace(rules, changed_window_s=min(rules.changed_window_s, bench.window_s))
+            recognised = look(scorer, dataset, seed, short) if compares else None
             if recognised is not None and fresh is not None:
                 recognised = replace(recognised, fresh=scorer.predict(fresh))
     return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm), recognised)

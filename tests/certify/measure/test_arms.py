@@ -120,7 +120,7 @@ class _Arm:
         self._started, self._ended = started, ended
         self.facts: defaultdict[str, Any] = defaultdict(int, facts)
 
-    def start(self, live: contextlib.ExitStack) -> Running:
+    def start(self, live: contextlib.ExitStack, turn: int = 0) -> Running:
         worker = SimpleNamespace(
             arm=self.name, pid=next(self.pids), facts=dict(self.facts), model="m.onnx", surroundings=CLEAN
         )
