@@ -182,6 +182,23 @@ class Inputs(Observed):
 
 
 @dataclass(frozen=True)
+class ConstantAnswers(Observed):
+    """Scores by a declared metric of somebody else's for answers that do not look at the input.
+
+    A metric scores each sample by its output and label alone, so that the score of a constant answer on any test set
+    follows from its scores by label.
+
+    Attributes:
+        answers: what each of them answers, in a few words.
+        scores: for each answer the score by label, from class 0 on.
+    """
+
+    NAME = "constant_answers"
+    answers: list[Any]
+    scores: list[Any]
+
+
+@dataclass(frozen=True)
 class Scored(Observed):
     """How many test samples a model alone got right."""
 

@@ -11,7 +11,9 @@ from typing import Any
 from certify.core.evidence import Observation
 from certify.core.observations import Interface, MaskedChannels, PowerCheck, QuantizedOperators, Scored, SessionFacts
 from certify.core.windows import Window
+from certify.data.constant_answers import constant_answers
 from certify.data.dataset import Dataset, overlap
+from certify.data.metrics import Metric
 from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import Subject, session_settings
@@ -124,10 +126,20 @@ def data(dataset: Dataset) -> list[Observation]:
 
 
 def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
-    """How many test samples a model alone got right; nothing where they were not scored."""
+    """How many different test samples a model alone got right; nothing where they were not scored."""
+    first = {digest: i for i, digest in reversed(list(enumerate(dataset.test.digests())))}
+    different = sorted(first.values())
     for found in predicted.values():
-        correct = int((found.top1 == dataset.test.labels).sum())
-        yield Observation.of(Scored(correct, len(dataset.test)))
+        correct = int((found.top1 == dataset.test.labels)[different].sum())
+        yield Observation.of(Scored(correct, len(different)))
+
+
+def constants(dataset: Dataset, metric: Metric, predicted: Mapping[str, Predicted]) -> list[Observation]:
+    """What a declared metric of somebody else's gives for constant answers."""
+    if metric.code is None:
+        return []
+    answers = {arm: found.answers for arm, found in predicted.items()}
+    return [Observation.of(constant_answers(metric, answers, dataset.test.labels, len(dataset.classes)))]
 
 
 def power_check(windows: Iterable[Window]) -> list[Observation]:

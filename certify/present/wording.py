@@ -98,7 +98,9 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
     if claims.scored:
-        yield "Graded on", f"the score {claims.data.metric}, not top-1 accuracy"
+        code = claims.data.further.get("metric_code")
+        source = "" if code is None else f" (source sha256 {str(code)[:16]})"
+        yield "Graded on", f"the score {claims.data.metric}{source}, not top-1 accuracy"
     yield "Baseline", claims.baseline.origin
     before, after = claims.pair("energy_yardstick")
     if before is not None and after is not None:

@@ -104,7 +104,8 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": 0.01}}}, "correlate by 0.01"),
     ("inputs_real", {"observations": {"inputs": {**TOKENS, "repetition": 1.1}}}, "come again 1.1 times"),
     ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
-    ("baseline_beats_majority", {"both": 150}, "commonest class"),
+    ("baseline_beats_majority", {"both": 145, "only_baseline": 0, "only_candidate": 60}, "commonest class"),
+    ("candidate_beats_majority", {"both": 145, "only_baseline": 60, "only_candidate": 0}, "commonest class"),
     ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
     ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "of a test set of 2000"),
 ]
@@ -135,8 +136,9 @@ def test_guard_fails_alone_when_its_knob_is_turned(
 
 
 def test_guards_all_have_a_cheat_that_trips_them() -> None:
-    """The rest is tripped in test_guards_of_windows.py by changing windows, and in test_forgeries.py."""
+    """The rest is tripped in test_guards_of_windows.py by changing windows, in test_forgeries.py, and by real files."""
     elsewhere = {"counter_moved", "counter_monotonic", "temperature_bounded"} | {one.finding for one in FORGERIES}
+    elsewhere |= {"metric_bound", "top1_kept", "candidate_beats_majority", "labels_agree"}  # test_made_to_fit.py
     assert {name for name, _, _ in CHEATS} | elsewhere == set(GUARDS)
 
 
@@ -206,7 +208,8 @@ def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidenc
 def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: Edition) -> None:
     empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
     found = outcomes(empty, edition)
-    assert {name for name, outcome in found.items() if outcome == "pass"} == {"meter_known", "energy_above_idle"}
+    passed = {name for name, outcome in found.items() if outcome == "pass"}
+    assert passed == {"meter_known", "energy_above_idle", "metric_bound"}
     assert grade(derive(empty, edition), edition).letter is None
 
 

@@ -6,7 +6,7 @@ A fail gives no letter. An unknown gives none either, unless the edition names t
 from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, runs
+from certify.assessments.efficiency.guards import data, machine, meter, models, plausible, quality, runs
 from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
 from certify.core.evidence import Evidence
 from certify.core.finding import Finding
@@ -30,8 +30,12 @@ GUARDS: dict[str, Guard] = {
     "same_task": models.same_task,
     "inputs_real": data.inputs_real,
     "outputs_finite": data.outputs_finite,
-    "baseline_beats_majority": data.baseline_beats_majority,
+    "metric_bound": quality.metric_bound,
+    "top1_kept": quality.top1_kept,
+    "baseline_beats_majority": quality.baseline_beats_majority,
+    "candidate_beats_majority": quality.candidate_beats_majority,
     "enough_test_samples": data.enough_test_samples,
+    "labels_agree": data.labels_agree,
     "windows_in_order": plausible.windows_in_order,
     "windows_vary": plausible.windows_vary,
     "cpu_time_possible": plausible.cpu_time_possible,

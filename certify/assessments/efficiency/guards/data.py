@@ -1,16 +1,13 @@
-"""Guards over the test data: unseen, real, enough, and told apart by the baseline."""
+"""Guards over the test data: unseen, real, enough, and each sample with one label."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import ARMS, Evidence
 from certify.core.observations import Inputs, mapping, number
-from certify.core.statistics.proportions import wilson_interval
 
 
 @comparing
@@ -68,30 +65,29 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
 
 
 @comparing
-def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
-    """The baseline is surely better than always naming the commonest class."""
-    if not evidence.predictions:
-        return unknown("No test sample was scored")
-    labels = evidence.labels()
-    correct = sum(p.baseline_top1 == p.label for p in evidence.predictions)
-    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
-    low = wilson_interval(correct, len(labels), edition.plan.confidence).low
-    return check(
-        low > majority,
-        f"The baseline's accuracy is {percent(correct / len(labels))}, at least {percent(low)}; the commonest class "
-        f"makes up {percent(majority)}",
-        "a baseline that knows nothing has nothing to lose",
-    )
-
-
-@comparing
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     """The whole test set was scored, and it holds enough different samples."""
-    n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})
+    n, distinct = len(evidence.predictions), len(evidence.samples)
     stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples
     return check(
         distinct >= least and stated in (None, n),
         f"{n} test samples were scored, {distinct} of them different"
         + ("" if stated in (None, n) else f", of a test set of {stated:.0f}"),
         f"the whole test set must be scored, and hold at least {least} different samples",
+    )
+
+
+@comparing
+def labels_agree(evidence: Evidence, edition: Edition) -> Answer:
+    """No sample stands in the test set with two labels."""
+    if not evidence.predictions:
+        return unknown("No test sample was scored")
+    labels = {p.digest: p.label for p in evidence.samples}
+    torn = len({p.digest for p in evidence.predictions if p.label != labels[p.digest]})
+    repeated = evidence.duplicates
+    return check(
+        torn == 0,
+        f"{repeated} of {len(evidence.predictions)} test samples repeat an earlier one and do not count again; {torn} "
+        "samples stand there with more than one label",
+        "a sample has one true class",
     )

@@ -93,7 +93,7 @@ def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any
     predicate = {
         "leanmark": "0.1.0",
         "maker": MAKER.public.key_id,
-        "grade": {"certified": certified["predicate"]["grade"]["text"], "found": agreement.outcome_text},
+        "grade": {"certified": certified["predicate"]["grade"]["text"], "found": agreement.text},
         "checked": "reproduced",
         "agrees": not differs,
         "differs": differs,
