@@ -49,10 +49,12 @@ def print_result(result: Result, as_json: bool, carbon_intensity: float | None =
         return
     from certify.cli.tables import comparison, files, payback_lines, verdict
     from certify.present.statements import of_efficiency
+    from certify.present.wording import test_data
 
     claims = of_efficiency(result.certificate)
     spent = [part for part in (payback_lines(paid),) if part is not None]
-    print_rich(comparison(claims.figures), verdict(claims.grade), *spent, files(result.files))
+    tested = f"Test data: {test_data(claims)}."
+    print_rich(comparison(claims.figures), verdict(claims.grade), tested, *spent, files(result.files))
 
 
 def carbon_option(command: F) -> F:

@@ -182,6 +182,24 @@ class Inputs(Observed):
 
 
 @dataclass(frozen=True)
+class NearDuplicates(Observed):
+    """Test samples that are nearly the same as a sample of another part, or as another test sample; by both parts.
+
+    Attributes:
+        near: test samples with such a neighbour.
+        samples: test samples that were looked at.
+        among: samples of the other part that were looked at.
+        of: different samples in the other part.
+    """
+
+    NAME = "near_duplicates"
+    near: float
+    samples: float
+    among: float
+    of: float
+
+
+@dataclass(frozen=True)
 class ConstantAnswers(Observed):
     """Scores by a declared metric of somebody else's for answers that do not look at the input.
 

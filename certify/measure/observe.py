@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.evidence import Observation
-from certify.core.observations import Interface, MaskedChannels, PowerCheck, QuantizedOperators, Scored, SessionFacts
+from certify.core.observations import (
+    Interface,
+    MaskedChannels,
+    NearDuplicates,
+    PowerCheck,
+    QuantizedOperators,
+    Scored,
+    SessionFacts,
+)
 from certify.core.windows import Window
 from certify.data.constant_answers import constant_answers
 from certify.data.dataset import Dataset, overlap
 from certify.data.metrics import Metric
+from certify.data.near_duplicates import near_duplicates
 from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import Subject, session_settings
@@ -121,8 +130,13 @@ def _graph_outputs(path: Path) -> int:
 
 
 def data(dataset: Dataset) -> list[Observation]:
-    """Samples that stand in two parts of the data (None where a part is not there), and the names of the classes."""
-    return [Observation("overlap", dict(overlap(dataset))), Observation("classes", {"names": list(dataset.classes)})]
+    """Samples that stand in two parts of the data (None where a part is not there), or nearly so; names of classes."""
+    near = {pair: found.values() for pair, found in near_duplicates(dataset).items()}
+    return [
+        Observation("overlap", dict(overlap(dataset))),
+        *([Observation(NearDuplicates.NAME, near)] if near else []),
+        Observation("classes", {"names": list(dataset.classes)}),
+    ]
 
 
 def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:

@@ -57,6 +57,7 @@ class Thresholds:
     input_correlation: Amount
     input_repetition: Amount
     minimum_test_samples: Count
+    near_duplicates_share: Amount
     overlap_s: Amount
     clock_tick_s: Amount
     cpu_time_excess: Amount

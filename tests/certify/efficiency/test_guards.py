@@ -34,6 +34,10 @@ def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
 TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
+NONE = {"near": 0, "samples": 1500, "among": 2000, "of": 2000}
+NEAR = {f"{part}/test": NONE for part in ("train", "calibration", "validation", "test")}
+COPIES = {**NONE, "near": 900}
+FEW = {"near": 20, "samples": 2000, "among": 10000, "of": 1000000}  # of a hundredth of the training part
 FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
 
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
@@ -89,6 +93,9 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
         "another device",
     ),
     ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
+    ("test_unseen", {"observations": {"near_duplicates": {**NEAR, "train/test": COPIES}}}, "900 of 1500 train/test"),
+    ("test_unseen", {"observations": {"near_duplicates": {**NEAR, "train/test": FEW}}}, "20 of 2000 train/test"),
+    ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": COPIES}}}, "900 of 1500 test samples"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "outputs": 2})}}, "2 outputs"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "input": [1, 3, 96, 96]})}}, "1x3x96x96"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "scored": 5})}}, "5 of them scored"),
@@ -159,6 +166,8 @@ def test_guards_all_have_a_cheat_that_trips_them() -> None:
         ("quantization_fused", {"observations": {"quantization": two_arms({}, {})}}),
         ("channels_removed", {"observations": {"zero_channels": two_arms({"share": 0.0}, {})}}),
         ("test_unseen", {"observations": {"overlap": None}}),
+        ("test_unseen", {"observations": {"near_duplicates": {"test/test": NONE}}}),
+        ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": {}}}}),
         ("test_unseen", {"observations": {"overlap": {"train/test": None, "calibration/test": 0}}}),
         ("same_task", {"observations": {"interfaces": two_arms(FACE, {"input": [1, 3, 9, 9]})}}),
         ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}),

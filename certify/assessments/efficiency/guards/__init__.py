@@ -27,6 +27,7 @@ GUARDS: dict[str, Guard] = {
     "channels_removed": models.channels_removed,
     "one_device": models.one_device,
     "test_unseen": data.test_unseen,
+    "test_distinct": data.test_distinct,
     "same_task": models.same_task,
     "inputs_real": data.inputs_real,
     "outputs_finite": data.outputs_finite,
