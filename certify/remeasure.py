@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.facts import baseline_name, measuring_edition
@@ -13,6 +14,7 @@ from certify.core.errors import CertificateError, DataError, UsageError
 from certify.core.progress import Progress, Silent
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
+from certify.data.metrics import get_metric
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
 from certify.model_file.subject import subject_digests
@@ -44,7 +46,7 @@ def remeasure(
 
     Raises:
         UsageError: there is no baseline beside the file, or the metric is code that the plan does not name.
-        CertificateError: the files are not those that were measured.
+        CertificateError: the files are not those that were measured, or the metric has another source.
         DataError: the data can't be read, or are not the samples that were scored.
         MeasureError: a worker, a meter or the runtime failed.
     """
@@ -59,7 +61,7 @@ def remeasure(
             raise CertificateError(f"{file} is not the file that was measured; only that one can be measured again.")
     contract = Preprocess.from_json(predicate["preprocess"])
     workload, plan = predicate["workload"], plan or Plan()
-    metric = _metric(predicate["data"].get("metric", plan.metric), plan)
+    metric = _metric(predicate["data"], plan)
     plan = replace(plan, runtime=workload["runtime"], batch=workload["batch"], metric=metric, salt=fresh_salt())
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
@@ -91,14 +93,25 @@ def _fresh(data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: P
     return fresh
 
 
-def _metric(certified: str, plan: Plan) -> str:
+def _metric(data: Mapping[str, Any], plan: Plan) -> str:
     """The certified metric, which a stranger's certificate may not choose from all the code that is installed here."""
+    certified: str = data.get("metric", plan.metric)
     if ":" in certified and certified != plan.metric:
         raise UsageError(
             f"The certificate is about the metric '{certified}', which is code, your own or its maker's. Look at it, "
             f"then say so with --metric {certified}."
         )
+    code, stated = get_metric(certified).code, data.get("metric_code")
+    if code != stated:
+        raise CertificateError(
+            f"The metric {certified} has another source here (sha256 {_short(code)}) than the one that was certified "
+            f"({_short(stated)}). Install the version that was used, or ask the maker for it."
+        )
     return certified
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:16]
 
 
 def _require_samples(dataset: Dataset, certificate: Certificate) -> None:

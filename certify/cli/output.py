@@ -49,10 +49,13 @@ def print_result(result: Result, as_json: bool, carbon_intensity: float | None =
         return
     from certify.cli.tables import comparison, files, measured, payback_lines, verdict
     from certify.present.statements import of_efficiency
+    from certify.present.wording import test_data
 
     claims = of_efficiency(result.certificate)
     spent = [part for part in (payback_lines(paid),) if part is not None]
-    print_rich(comparison(claims.figures), verdict(claims.grade), measured(claims), *spent, files(result.files))
+    tested = f"Test data: {test_data(claims)}."
+    parts = (comparison(claims.figures), verdict(claims.grade), measured(claims), tested)
+    print_rich(*parts, *spent, files(result.files))
 
 
 def carbon_option(command: F) -> F:

@@ -124,7 +124,8 @@ class Header:
         baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
         device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
         data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what
-            is graded, top-1 where it is absent).
+            is graded, top-1 where it is absent), ``metric_code`` (hex SHA-256 of the source of a metric that is not of
+            this package).
         workload: see Workload.
         meter: see MeterFacts; null where no energy figure could be had at any level.
         models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.
@@ -245,6 +246,19 @@ class Evidence:
         known = [values for values in recorded if values is not None]
         return tuple(map(kind.read, known)) if len(known) == len(ARMS) else None
 
+    @functools.cached_property
+    def samples(self) -> tuple[Prediction, ...]:
+        """The different test samples: of those with one digest the first, so that a repeated one counts once."""
+        first: dict[str, Prediction] = {}
+        for prediction in self.predictions:
+            first.setdefault(prediction.digest, prediction)
+        return tuple(first.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Test samples that were scored before under the same digest."""
+        return len(self.predictions) - len(self.samples)
+
     def labels(self) -> npt.NDArray[np.int64]:
-        """True classes, int64 (n,)."""
-        return np.array([p.label for p in self.predictions], dtype=np.int64)
+        """True classes of the different test samples, int64 (n,)."""
+        return np.array([p.label for p in self.samples], dtype=np.int64)

@@ -299,6 +299,41 @@ class FreshScores(Observed):
 
 
 @dataclass(frozen=True)
+class NearDuplicates(Observed):
+    """Test samples that are nearly the same as a sample of another part, or as another test sample; by both parts.
+
+    Attributes:
+        near: test samples with such a neighbour.
+        samples: test samples that were looked at.
+        among: samples of the other part that were looked at.
+        of: different samples in the other part.
+    """
+
+    NAME = "near_duplicates"
+    near: float
+    samples: float
+    among: float
+    of: float
+
+
+@dataclass(frozen=True)
+class ConstantAnswers(Observed):
+    """Scores by a declared metric of somebody else's for answers that do not look at the input.
+
+    A metric scores each sample by its output and label alone, so that the score of a constant answer on any test set
+    follows from its scores by label.
+
+    Attributes:
+        answers: what each of them answers, in a few words.
+        scores: for each answer the score by label, from class 0 on.
+    """
+
+    NAME = "constant_answers"
+    answers: list[Any]
+    scores: list[Any]
+
+
+@dataclass(frozen=True)
 class Scored(Observed):
     """How many test samples a model alone got right."""
 

@@ -23,12 +23,14 @@ class Scores:
         margin: first output minus second, in the output's own unit, float64 (n,); 0 for a tie.
         correct: whether ``top1`` is the label, bool (n,).
         declared: score by a declared metric, float64 (n,); None where top-1 is the metric.
+        outputs: what was scored, one column a class, float64 (n, c); None where top-1 is the metric.
     """
 
     top1: Labels
     margin: npt.NDArray[np.float64]
     correct: npt.NDArray[np.bool_]
     declared: npt.NDArray[np.float64] | None = None
+    outputs: npt.NDArray[np.float64] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -67,8 +69,10 @@ def score(
         )
     top1 = values.argmax(axis=1).astype(np.int64)
     first_two = np.partition(values, -2, axis=1)[:, -2:]
-    declared = None if metric is None or metric.name == TOP1 else metric.scores(values, truth)
-    return Scores(top1, first_two[:, 1] - first_two[:, 0], top1 == truth, declared)
+    margin = first_two[:, 1] - first_two[:, 0]
+    if metric is None or metric.name == TOP1:
+        return Scores(top1, margin, top1 == truth)
+    return Scores(top1, margin, top1 == truth, metric.scores(values, truth), values)
 
 
 def _columns(

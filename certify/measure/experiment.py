@@ -216,6 +216,7 @@ def _compared(
     yield observe.interfaces(subjects, widths, bench.plan.batch)
     yield from observe.power_check(bench.recorder.run("main").windows)
     yield from observe.data(dataset)
+    yield from observe.constants(dataset, get_metric(bench.plan.metric), predicted)
 
 
 def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finish]) -> list[Observation]:
@@ -290,13 +291,15 @@ def now() -> str:
 
 
 def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
+    declared = get_metric(metric)
     return {
         "name": dataset.name,
         "spec": dataset.spec,
         "test_samples": len(dataset.test),
         "test_digest": dataset.test_digest(),
         "classes": len(dataset.classes),
-        "metric": get_metric(metric).name,
+        "metric": declared.name,
+        **({} if declared.code is None else {"metric_code": declared.code}),
     }
 
 

@@ -13,6 +13,7 @@ from certify.core.observations import (
     Contracts,
     Interface,
     MaskedChannels,
+    NearDuplicates,
     PowerCheck,
     QuantizedOperators,
     Scored,
@@ -20,7 +21,10 @@ from certify.core.observations import (
 )
 from certify.core.surroundings import WorkerSurroundings
 from certify.core.windows import Window
+from certify.data.constant_answers import constant_answers
 from certify.data.dataset import Dataset, overlap
+from certify.data.metrics import Metric
+from certify.data.near_duplicates import near_duplicates
 from certify.measure import runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import Subject, session_settings
@@ -139,15 +143,30 @@ def _graph_outputs(path: Path) -> int:
 
 
 def data(dataset: Dataset) -> list[Observation]:
-    """Samples that stand in two parts of the data (None where a part is not there), and the names of the classes."""
-    return [Observation("overlap", dict(overlap(dataset))), Observation("classes", {"names": list(dataset.classes)})]
+    """Samples that stand in two parts of the data (None where a part is not there), or nearly so; names of classes."""
+    near = {pair: found.values() for pair, found in near_duplicates(dataset).items()}
+    return [
+        Observation("overlap", dict(overlap(dataset))),
+        *([Observation(NearDuplicates.NAME, near)] if near else []),
+        Observation("classes", {"names": list(dataset.classes)}),
+    ]
 
 
 def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
-    """How many test samples a model alone got right; nothing where they were not scored."""
+    """How many different test samples a model alone got right; nothing where they were not scored."""
+    first = {digest: i for i, digest in reversed(list(enumerate(dataset.test.digests())))}
+    different = sorted(first.values())
     for found in predicted.values():
-        correct = int((found.top1 == dataset.test.labels).sum())
-        yield Observation.of(Scored(correct, len(dataset.test)))
+        correct = int((found.top1 == dataset.test.labels)[different].sum())
+        yield Observation.of(Scored(correct, len(different)))
+
+
+def constants(dataset: Dataset, metric: Metric, predicted: Mapping[str, Predicted]) -> list[Observation]:
+    """What a declared metric of somebody else's gives for constant answers."""
+    if metric.code is None:
+        return []
+    answers = {arm: found.answers for arm, found in predicted.items()}
+    return [Observation.of(constant_answers(metric, answers, dataset.test.labels, len(dataset.classes)))]
 
 
 def power_check(windows: Iterable[Window]) -> list[Observation]:

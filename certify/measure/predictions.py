@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from certify.core.errors import ModelError
 from certify.core.evidence import Prediction
 from certify.core.progress import Progress
+from certify.data.constant_answers import Answers
 from certify.data.dataset import Dataset
 from certify.data.metrics import Metric
 from certify.data.scoring import Scores, score
@@ -28,12 +29,14 @@ class Predicted:
         margin: first output minus second, (n,).
         width: number of outputs.
         declared: score by a declared metric, (n,); None where top-1 is the metric.
+        answers: outputs that may stand for constant answers; none where top-1 is the metric.
     """
 
     top1: npt.NDArray[np.int64]
     margin: npt.NDArray[np.float64]
     width: int
     declared: npt.NDArray[np.float64] | None = None
+    answers: Answers = field(default_factory=Answers)
 
 
 def predict(
@@ -63,7 +66,7 @@ def predict(
     test, contract = dataset.test, subject.preprocess
     samples, outputs = folder / "samples.npy", folder / "outputs.npy"
     found: list[Scores] = []
-    width = 0
+    answers, width = Answers(), 0
     with progress.task(f"Scoring the {subject.arm} on {len(test)} test samples", len(test)) as task:
         for indices in parts(len(test), contract.sample_bytes(), batch):
             save_samples(samples, test, indices, contract)
@@ -71,9 +74,12 @@ def predict(
             running.worker.predict(samples, outputs, batch, expected_s)
             values = np.load(outputs)
             try:
-                found.append(score(values, test.labels[indices], contract.class_map, len(dataset.classes), metric))
+                scored = score(values, test.labels[indices], contract.class_map, len(dataset.classes), metric)
             except ModelError as error:
                 raise ModelError(f"{subject.path} ({subject.arm}): {error}") from error
+            if scored.outputs is not None:
+                answers.add(scored.outputs, scored.top1, scored.margin)
+            found.append(replace(scored, outputs=None))
             width = values.shape[1]
             task.advance(len(indices))
     declared = [scores.declared for scores in found if scores.declared is not None]
@@ -82,6 +88,7 @@ def predict(
         np.concatenate([scores.margin for scores in found]),
         width,
         np.concatenate(declared) if declared else None,
+        answers,
     )
 
 

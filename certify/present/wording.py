@@ -67,8 +67,21 @@ def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
 
 
 def tested_on(claims: EfficiencyClaims) -> str:
-    """What the model was tested on."""
-    return clean(f"tested on {claims.data.test_samples:,} samples of {claims.data.name}")
+    """What the model was tested on, and whose data that is."""
+    return clean(f"tested on {_different(claims):,} samples of {claims.data.name}, {claims.data.whose}")
+
+
+def _different(claims: EfficiencyClaims) -> int:
+    """Test samples, of which repeated ones count once."""
+    repeated = claims.figures.get("duplicate_samples")
+    return claims.data.test_samples - (0 if repeated is None else round(repeated.value))
+
+
+def test_data(claims: EfficiencyClaims) -> str:
+    """Which public test set it is, or that it is the maker's own; and how many samples were left out as repeated."""
+    named = claims.data.public or f"{claims.data.whose}; its digest is that of no public test set"
+    repeated = claims.data.test_samples - _different(claims)
+    return clean(f"{named}; {repeated:,} repeated samples do not count" if repeated else named)
 
 
 def date(claims: EfficiencyClaims) -> str:
@@ -119,11 +132,13 @@ def circumstances(claims: EfficiencyClaims) -> tuple[tuple[str, str], ...]:
 
 
 def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
-    yield "Test data", f"{claims.data.test_samples:,} samples of {claims.data.name}"
+    yield "Test data", f"{_different(claims):,} samples of {claims.data.name}, {test_data(claims)}"
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
     if claims.scored:
-        yield "Graded on", f"the score {claims.data.metric}, not top-1 accuracy"
+        code = claims.data.further.get("metric_code")
+        source = "" if code is None else f" (source sha256 {str(code)[:16]})"
+        yield "Graded on", f"the score {claims.data.metric}{source}, not top-1 accuracy"
     yield "Baseline", claims.baseline.origin
     if claims.baseline.contracts_differ is not None:
         yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"

@@ -10,6 +10,7 @@ from certify.assessments.claims import Claims, common_claims, presenting
 from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate
 from certify.core.evidence import MeterFacts, Workload
+from certify.data.public_sets import OWN, public_name
 
 if TYPE_CHECKING:
     from certify.assessments.assessment import Assessment
@@ -39,6 +40,16 @@ class DataClaim:
     classes: int
     metric: str | None
     further: Mapping[str, Any]
+
+    @property
+    def public(self) -> str | None:
+        """The public test set that these samples and labels are, by their digest; None for the maker's own data."""
+        return public_name(self.test_digest)
+
+    @property
+    def whose(self) -> str:
+        """Whether it is a public test set, in a few words."""
+        return OWN if self.public is None else "a public test set"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as they were signed, in the order of canonical JSON."""

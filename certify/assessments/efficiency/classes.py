@@ -70,7 +70,7 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
     classes, member = np.unique(labels, return_inverse=True)
     right = [
         np.array(list(tops), dtype=np.int64) == labels
-        for tops in ((p.baseline_top1 for p in evidence.predictions), (p.candidate_top1 for p in evidence.predictions))
+        for tops in ((p.baseline_top1 for p in evidence.samples), (p.candidate_top1 for p in evidence.samples))
     ]
     tables = _tables(right[0], right[1], member, len(classes))
     adjusted = holm(_mcnemar(tables))

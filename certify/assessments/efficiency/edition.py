@@ -67,6 +67,7 @@ class Thresholds:
     changed_cost: Amount
     fresh_loss: Amount
     minimum_fresh_samples: Count
+    near_duplicates_share: Amount
     overlap_s: Amount
     clock_tick_s: Amount
     cpu_time_excess: Amount

@@ -19,6 +19,7 @@ from certify.core.finding import Finding
 from certify.data.contract_slot import contract_in
 from certify.data.dataset import samples_digest
 from certify.data.preprocess import Preprocess
+from certify.data.public_sets import OWN, public_name
 from certify.model_file.model_file import ModelFile, kind_of, open_model
 from certify.model_file.onnx_graph.counts import Counts
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels
@@ -173,7 +174,8 @@ def _test_set_check(evidence: Evidence) -> Finding:
         return Finding(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
     if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:
         return Finding(name, "fail", "The scored samples are not the test set that the certificate names.")
-    return Finding(name, "pass", "The scored samples are the test set that the certificate names.")
+    whose = public_name(stated["test_digest"]) or OWN
+    return Finding(name, "pass", f"The scored samples are the test set that the certificate names: {whose}.")
 
 
 def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Finding:

@@ -69,6 +69,7 @@ class Figures(dict[str, Estimate]):
     lost_samples = Figure()
     gained_samples = Figure()
     samples_needed = Figure()
+    duplicate_samples = Figure()
     classes_worse = Figure()
 
     energy_j = ArmFigure()
@@ -81,6 +82,7 @@ class Figures(dict[str, Estimate]):
     latency_p99_s = ArmFigure()
     accuracy = ArmFigure()
     score = ArmFigure()
+    score_constant = Figure()
     macs = ArmFigure()
     counted_share = ArmFigure()
     bytes_moved = ArmFigure()

@@ -23,7 +23,7 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
     """
     figures, loss = Figures.of(estimates), estimates[Figures.relative_loss_percent]
     declared, needed, worse = figures.score("baseline"), figures.samples_needed, figures.classes_worse
-    quality = "accuracy" if declared is None else "score"
+    quality = "accuracy" if declared is None else "score above the best constant answer"
     if loss.value > 0:
         lost = f"{loss.value:.3g} % of the baseline's {quality} was lost on these {loss.n} samples"
     else:

@@ -61,7 +61,7 @@ def compare_measurements(first: Evidence, second: Evidence, edition: Edition) ->
 def _compare(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
     _require_same(first, second)
     profiles = derive(first, edition), derive(second, edition)
-    samples = _paired(first.predictions, second.predictions)
+    samples = _paired(first.samples, second.samples)
     figures = [_accuracy_test(arm, samples, profiles, edition) for arm in ARMS]
     if any("energy_ratio" in profile.estimates for profile in profiles):
         figures.append(_ratio_test("energy_ratio", profiles, _obstacle(first, second, profiles), edition))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,8 +60,28 @@ def test_remeasure_runs_no_code_that_a_certificate_names_unless_the_user_does(
     with pytest.raises(UsageError, match="--metric antigravity:fly"):
         remeasure(folder / "model.onnx", certificate, "mnist5k")
     assert "plan" not in asked
-    remeasure(folder / "model.onnx", certificate, "mnist5k", Plan(metric="antigravity:fly"))
-    assert asked["plan"].metric == "antigravity:fly"
+
+
+def test_remeasure_refuses_a_metric_when_its_source_is_another(
+    folder: Path, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "certified_metric.py"
+    source.write_text("def right(outputs, labels):\n    return outputs.argmax(axis=1) == labels\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    certificate = Certificate.read(folder / "certificate.json")
+    code = hashlib.sha256(source.read_bytes()).hexdigest()
+    for name, value in (("metric", "certified_metric:right"), ("metric_code", code)):
+        monkeypatch.setitem(certificate.predicate["data"], name, value)
+    plan = Plan(metric="certified_metric:right")
+    remeasure(folder / "model.onnx", certificate, "mnist5k", plan)
+    assert asked.pop("plan").metric == "certified_metric:right"
+    source.write_text(source.read_text() + "# another\n")
+    with pytest.raises(CertificateError, match=f"has another source here .* that was certified .{code[:16]}"):
+        remeasure(folder / "model.onnx", certificate, "mnist5k", plan)
+    monkeypatch.delitem(certificate.predicate["data"], "metric_code")
+    with pytest.raises(CertificateError, match="certified .none"):
+        remeasure(folder / "model.onnx", certificate, "mnist5k", plan)
+    assert "plan" not in asked
 
 
 def test_remeasure_refuses_before_the_work_when_files_or_samples_are_others(

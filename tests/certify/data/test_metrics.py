@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from certify.core.errors import ModelError, UsageError
-from certify.data import get_metric, score
+from certify.data import Metric, get_metric, score
+from certify.data.metrics import PerSample
 
 OUTPUTS = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(6, 9)), elements=st.integers(-3, 3))
 
@@ -41,11 +43,13 @@ def test_score_carries_a_declared_metric_over_the_class_columns() -> None:
 
 
 def test_metric_of_ones_own_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = "def margin(outputs, labels):\n    return outputs[range(len(labels)), labels] - outputs.mean(axis=1)\n"
+    source = "def margin(outputs, labels):\n    return outputs[range(len(labels)), labels] > outputs.mean(axis=1)\n"
     (tmp_path / "own_metric_module.py").write_text(source + "\ndef broken(outputs, labels):\n    return outputs\n")
     monkeypatch.chdir(tmp_path)
     metric = get_metric("own_metric_module:margin")
     assert metric.scores(np.array([[1.0, 3.0]]), np.array([1])).tolist() == [1.0]
+    assert metric.code == hashlib.sha256((tmp_path / "own_metric_module.py").read_bytes()).hexdigest()
+    assert get_metric("top5").code is None
     with pytest.raises(ModelError, match="own_metric_module:broken.*one finite score a sample"):
         get_metric("own_metric_module:broken").scores(np.ones((3, 2)), np.zeros(3, dtype=np.int64))
     with pytest.raises(UsageError, match="margin"):
@@ -55,3 +59,26 @@ def test_metric_of_ones_own_is_found_in_the_working_folder(tmp_path: Path, monke
 def test_unknown_metric_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="top5"):
         get_metric("top55")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda outputs, labels: 100.0 + (outputs.argmax(1) == labels), "from 100 to 101.*between 0 and 1"),
+        (lambda outputs, labels: -0.1 * (outputs.argmax(1) == labels), "from -0.1 to"),
+        (lambda outputs, labels: np.full(len(labels), np.nan), "one finite score"),
+        (lambda outputs, labels: (outputs.argmax(1) == labels) / len(labels), "among others"),
+        (lambda outputs, labels: np.linspace(0, 1, len(labels)), "among others"),
+    ],
+    ids=["an offset", "below 0", "no number", "a share of the batch", "by place"],
+)
+def test_scores_of_a_foreign_metric_are_refused_when_they_are_not_of_one_sample_from_0_to_1(
+    function: PerSample, words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        Metric("own:metric", function).scores(np.eye(4)[[0, 1, 2, 0]], np.array([0, 1, 2, 3]))
+
+
+def test_metric_is_refused_when_its_source_cannot_be_read() -> None:
+    with pytest.raises(UsageError, match="source of the metric 'math:hypot' can't be read"):
+        get_metric("math:hypot")

@@ -63,6 +63,10 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
         "candidate": {"channels": 13280, "zero": 0, "share": 0.0},
     },
     "overlap": {"train/test": 0, "calibration/test": 0, "validation/test": 0, "train/validation": 0},
+    "near_duplicates": {
+        f"{part}/test": {"near": 2, "samples": 2000, "among": 10000, "of": 50000}
+        for part in ("train", "calibration", "validation", "test")
+    },
     "interfaces": {"baseline": INTERFACE, "candidate": INTERFACE},
     "inputs": {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9},
     "contracts": {"baseline": CONTRACT, "candidate": CONTRACT, "declared": None},

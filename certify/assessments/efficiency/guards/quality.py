@@ -1,0 +1,97 @@
+"""Guards over what is graded: a metric that can be judged, and models that do better than any constant answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from certify.assessments.efficiency.declared import Declared, declared_metric, declared_scores, metric_fault
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.core.evidence import Evidence
+from certify.core.statistics.means import mean_interval
+from certify.core.statistics.proportions import PairedTable, ratio_interval, wilson_interval
+from certify.data.metrics import TOP1
+
+
+@comparing
+def metric_bound(evidence: Evidence, edition: Edition) -> Answer:
+    """A declared metric is bound by its source, gives 0 to 1, and was asked about constant answers."""
+    metric = declared_metric(evidence)
+    if metric == TOP1:
+        return Answer("pass", "Top-1 accuracy is what is graded.")
+    if (fault := metric_fault(evidence)) is not None:
+        return Answer("fail", f"The metric {metric} {fault}.")
+    return Answer("pass", f"The scores by {metric} lie between 0 and 1, and its constant answers are known.")
+
+
+@comparing
+def top1_kept(evidence: Evidence, edition: Edition) -> Answer:
+    """Where another metric is declared, top-1 accuracy did not fall by more than any letter allows."""
+    if not evidence.samples:
+        return unknown("No test sample was scored")
+    if declared_metric(evidence) == TOP1:
+        return Answer("pass", "Top-1 accuracy is what is graded.")
+    labels = evidence.labels()
+    baseline, candidate = (np.array(_top1(evidence, arm)) == labels for arm in ("baseline", "candidate"))
+    table = PairedTable.from_correct(baseline, candidate)
+    limit, low = edition.grading.largest_loss_percent, ratio_interval(table, edition.plan.confidence).low
+    lost = 100 * (1 - low) if table.baseline else 100.0
+    return check(
+        lost <= limit,
+        f"Beside the declared metric, a relative loss of top-1 accuracy of up to {lost:.3g} % can't be ruled out, and "
+        f"{limit:g} % is allowed",
+        "a metric can be chosen on which the candidate loses nothing",
+    )
+
+
+@comparing
+def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
+    """The baseline is surely better than any constant answer, by top-1 and by the declared metric."""
+    return _beats_constant(evidence, "baseline", edition, "a baseline that knows nothing has nothing to lose")
+
+
+@comparing
+def candidate_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
+    """The candidate is surely better than any constant answer, by top-1 and by the declared metric."""
+    return _beats_constant(evidence, "candidate", edition, "a constant answer costs nothing and is as good")
+
+
+def _beats_constant(evidence: Evidence, arm: str, edition: Edition, meaning: str) -> Answer:
+    if not evidence.samples:
+        return unknown("No test sample was scored")
+    told = [_by_top1(evidence, arm, edition)]
+    declared = declared_scores(evidence)
+    if declared is not None:
+        told += _by_metric(declared, arm, edition)
+    return check(all(better for better, _ in told), "; ".join(sentence for _, sentence in told), meaning)
+
+
+def _by_top1(evidence: Evidence, arm: str, edition: Edition) -> tuple[bool, str]:
+    labels = evidence.labels()
+    correct = int(np.sum(np.array(_top1(evidence, arm)) == labels))
+    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
+    low = wilson_interval(correct, len(labels), edition.plan.confidence).low
+    return low > majority, (
+        f"The {arm}'s accuracy is {percent(correct / len(labels))}, at least {percent(low)}; the commonest class "
+        f"makes up {percent(majority)}"
+    )
+
+
+def _by_metric(declared: Declared, arm: str, edition: Edition) -> Iterator[tuple[bool, str]]:
+    if declared.constant is None:  # metric_bound says so
+        return
+    scores = declared.baseline if arm == "baseline" else declared.candidate
+    low = mean_interval(scores - declared.constant.scores, edition.plan.confidence).low
+    yield (
+        low > 0,
+        (
+            f"by {declared.metric} its mean score is {np.mean(scores):.4g}, that of the best constant answer "
+            f"{np.mean(declared.constant.scores):.4g}, and the difference at least {low:.3g}"
+        ),
+    )
+
+
+def _top1(evidence: Evidence, arm: str) -> list[int]:
+    return [p.baseline_top1 if arm == "baseline" else p.candidate_top1 for p in evidence.samples]

@@ -1,0 +1,73 @@
+"""What a metric gives for answers that do not look at the input; whoever offers no more has learned nothing.
+
+The best constant answer by any metric cannot be found without knowing the metric, so that a list is tried: for each of
+the commonest classes the output with which a model is surest of it, the mean output of each model, and the shares of
+the classes, as probabilities and as logits. Most are outputs as models give them, so that a metric cannot tell them
+from real ones by their scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.observations import ConstantAnswers
+from certify.data.dataset import Labels
+from certify.data.metrics import Metric
+
+COMMONEST = 16
+"""Classes that are named; with more of them, to name a rare one is hardly the best constant answer."""
+
+Row = npt.NDArray[np.float64]
+
+
+@dataclass
+class Answers:
+    """Outputs of one model, of which only the sum and the surest of each class are kept."""
+
+    total: Row | float = 0.0
+    count: int = 0
+    surest: dict[int, tuple[float, Row]] = field(default_factory=dict)
+
+    def add(self, outputs: npt.NDArray[np.float64], top1: Labels, margin: npt.NDArray[np.float64]) -> None:
+        """Add outputs (n, c) with the class that each puts first and by how much, (n,)."""
+        self.total = self.total + outputs.sum(axis=0)
+        self.count += len(outputs)
+        for label in np.unique(top1).tolist():
+            (places,) = np.nonzero(top1 == label)
+            best = int(places[np.argmax(margin[places])])
+            if label not in self.surest or margin[best] > self.surest[label][0]:
+                self.surest[label] = float(margin[best]), outputs[best].copy()
+
+    def rows(self, commonest: list[int]) -> Iterator[tuple[str, Row]]:
+        """Outputs that may stand for constant answers, with a name each."""
+        for label in commonest:
+            if label in self.surest:
+                yield f"class {label}", self.surest[label][1]
+        if self.count:
+            yield "its mean output", np.asarray(self.total / self.count, dtype=np.float64)
+
+
+def constant_answers(metric: Metric, found: Mapping[str, Answers], labels: Labels, classes: int) -> ConstantAnswers:
+    """Score constant answers by label.
+
+    Args:
+        metric: a declared one.
+        found: outputs by the name of the model.
+        labels: true classes of the test samples, (n,).
+        classes: number of classes.
+
+    Raises:
+        ModelError: the metric gives no score for one of them.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    commonest = np.argsort(-counts, kind="stable")[:COMMONEST].tolist()
+    share = (counts + 1) / (counts.sum() + classes)
+    answers = {f"{model}, {name}": row for model, one in found.items() for name, row in one.rows(commonest)}
+    answers |= {"shares of the classes": share, "logarithms of the shares": np.log(share)}
+    every = np.arange(classes, dtype=np.int64)
+    scores = [metric.scores(np.tile(row, (classes, 1)), every).tolist() for row in answers.values()]
+    return ConstantAnswers(list(answers), scores)

@@ -1,0 +1,34 @@
+"""Test sets that everybody can get, by the digest of their samples and labels.
+
+A name that a maker gives to a test set says nothing. A digest in this table says that its samples and labels are those
+that were published: none was left out, repeated, changed or given another label. Everything else is the maker's own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from certify.core.yaml_document import parse_document
+
+TABLE = Path(__file__).with_name("public_sets.yaml")
+OWN = "the maker's own data"
+
+
+@functools.cache
+def public_sets() -> Mapping[str, str]:
+    """What is known, by digest (see :func:`certify.data.dataset.samples_digest`)."""
+    content = TABLE.read_bytes()
+    return MappingProxyType({str(key): str(name) for key, name in parse_document(content, TABLE.name).values.items()})
+
+
+def public_name(digest: str) -> str | None:
+    """What a test set is, by its digest; None where it is not in the table.
+
+    Example:
+        >>> public_name("00" * 32) is None
+        True
+    """
+    return public_sets().get(digest)
