@@ -81,7 +81,7 @@ class Worker:
             most: number of batches at most; None for all from the first on.
         """
         array = np.load(path, mmap_mode="r")[first * batch :]
-        array = array if most is None else array[: most * batch]
+        array = np.array(array if most is None else array[: most * batch])  # no window waits for pages of a file
         session = self._opened()
         self._feeds = [session.prepare(array[i : i + batch]) for i in range(0, len(array), batch)]
         self._next = 0
