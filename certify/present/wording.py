@@ -59,7 +59,6 @@ def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
         *map(clean, claims.grade.reasons),
         energy_source(claims),
         energy_source_detail(claims),
-        tested_on(claims),
     ]
     parts += [f"{name}: {value}" for name, value in rows(claims, others)]
     edition = f"Edition {clean(claims.edition.name)}, {date(claims)}"

@@ -105,12 +105,12 @@ def test_same_on_changed_fails_alone_when_answers_are(
 @pytest.mark.parametrize(
     ("change", "arm", "trips"),
     [
-        (times(1.05), "candidate", False),
-        (times(1.2), "candidate", True),
-        (times(0.8), "baseline", True),
+        (times(1.15), "candidate", False),
+        (times(1.4), "candidate", True),
+        (times(0.7), "baseline", True),
         (lambda v: {name: values[:2] for name, values in v.items()}, "candidate", True),
     ],
-    ids=["5 % slower", "20 % slower", "a baseline that is faster", "two windows"],
+    ids=["15 % slower", "40 % slower", "a baseline that is faster", "two windows"],
 )
 def test_same_cost_on_changed_fails_alone_when_times_are(
     change: Change, arm: str, trips: bool, failed: Callable[..., Any]

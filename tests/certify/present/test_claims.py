@@ -91,4 +91,4 @@ def test_claims_keep_what_else_was_signed_about_the_data_when_metric_is_declared
     predicate = example("graded")
     predicate["data"] |= {"metric": "f1", "threshold": 0.5}
     data = Efficiency().claims(predicate, DIGEST).data
-    assert (data.metric, data.further) == ("f1", {"threshold": 0.5})
+    assert (data.metric, data.further) == ("f1", {"fresh": "no", "threshold": 0.5})

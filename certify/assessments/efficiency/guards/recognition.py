@@ -55,7 +55,7 @@ def same_on_changed(evidence: Evidence, edition: Edition) -> Answer:
     if changed is None or None in changed or order is None or not evidence.predictions:
         return _not_changed(evidence)
     expected = _chosen(evidence, order, ENERGY, edition.plan.changed_samples)
-    labels = evidence.labels()[expected]
+    labels = np.array([p.label for p in evidence.predictions], dtype=np.int64)[expected]
     lost, kept = [], []
     for arm, answers in zip(ARMS, changed, strict=True):
         assert answers is not None
@@ -117,7 +117,7 @@ def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
             f"{fresh.samples:.0f} samples were given as data that the maker has not seen, {fresh.shared:.0f} of them "
             f"from the test set: at least {least} are needed, and none of those.",
         )
-    labels = evidence.labels()
+    labels = np.array([p.label for p in evidence.predictions], dtype=np.int64)
     lost = [float(np.mean(_first(evidence, arm)[0] == labels)) - fresh.accuracy(arm) for arm in ARMS]
     return check(
         lost[1] - lost[0] <= limit,
