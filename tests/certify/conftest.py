@@ -86,6 +86,12 @@ def observed_in() -> Callable[[Path, Path], dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def with_predictions() -> Callable[..., Evidence]:
+    """Puts other answers into evidence, to samples that are scored again or changed too."""
+    return _module("synthetic").with_predictions  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
 def noise() -> ModuleType:
     """The simulated machines of tests/certify/efficiency/noise.py."""
     return _module("noise")

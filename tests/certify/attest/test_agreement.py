@@ -14,21 +14,37 @@ from certify.assessments.agreement import Agreement
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.remeasurement import compare_measurements
 from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence
+from certify.core.evidence import Evidence, Observation
 
 Builder = Callable[..., Evidence]
+
+
+@pytest.fixture(scope="session", name="make_evidence")
+def without_fresh_data(make_evidence: Builder) -> Builder:
+    """Builds honest evidence of measurements in which no fresh data were scored."""
+
+    def make(**knobs: object) -> Evidence:
+        made = make_evidence(**knobs)
+        return replace(made, observations=tuple(one for one in made.observations if one.name != "fresh_data"))
+
+    return make
 
 
 def outcomes(agreement: Agreement) -> dict[str, str]:
     return {figure.name: figure.outcome for figure in agreement.figures}
 
 
-def other_top1(evidence: Evidence, changed: int) -> Evidence:
-    """The candidate puts another class first on some samples that it had right."""
-    samples = list(evidence.predictions)
-    for i in range(changed):
-        samples[i] = replace(samples[i], candidate_top1=(samples[i].candidate_top1 + 1) % 10)
-    return replace(evidence, predictions=tuple(samples))
+@pytest.fixture
+def other_top1(with_predictions: Builder) -> Builder:
+    """Puts another class first on some samples that the candidate had right."""
+
+    def change(evidence: Evidence, changed: int) -> Evidence:
+        samples = list(evidence.predictions)
+        for i in range(changed):
+            samples[i] = replace(samples[i], candidate_top1=(samples[i].candidate_top1 + 1) % 10)
+        return with_predictions(evidence, samples)
+
+    return change
 
 
 def test_compare_measurements_agrees_when_noise_alone_differs(make_evidence: Builder, edition: Edition) -> None:
@@ -38,7 +54,9 @@ def test_compare_measurements_agrees_when_noise_alone_differs(make_evidence: Bui
     assert agreement.changed == {"baseline": (), "candidate": ()}
 
 
-def test_compare_measurements_names_the_accuracy_when_samples_changed(make_evidence: Builder, edition: Edition) -> None:
+def test_compare_measurements_names_the_accuracy_when_samples_changed(
+    make_evidence: Builder, other_top1: Builder, edition: Edition
+) -> None:
     first = make_evidence()
     second = other_top1(make_evidence(seed=2), 87)  # 5.8 of 100, as an int8 file on another processor
     agreement = compare_measurements(first, replace(second, predictions=second.predictions[::-1]), edition)
@@ -52,7 +70,9 @@ def test_compare_measurements_names_the_accuracy_when_samples_changed(make_evide
     assert "DISAGREE on accuracy_candidate" in agreement.verdict
 
 
-def test_compare_measurements_agrees_when_few_samples_changed(make_evidence: Builder, edition: Edition) -> None:
+def test_compare_measurements_agrees_when_few_samples_changed(
+    make_evidence: Builder, other_top1: Builder, edition: Edition
+) -> None:
     agreement = compare_measurements(make_evidence(), other_top1(make_evidence(), 5), edition)
     assert outcomes(agreement)["accuracy_candidate"] == "agrees"  # 5 of 5 one way: p = 0.06
     agreement = compare_measurements(make_evidence(), other_top1(make_evidence(), 6), edition)
@@ -121,3 +141,15 @@ def test_ratio_test_is_the_same_when_the_two_are_exchanged(
     back = compare_measurements(runs[1], runs[0], edition).figures[-1].difference
     assert math.isclose(there.value * back.value, 1, rel_tol=1e-9)
     assert math.isclose(there.low * back.high, 1, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(("right", "outcome"), [(0.96, "agrees"), (0.5, "differs")])
+def test_compare_measurements_tests_the_candidate_on_fresh_data_when_they_were_scored(
+    make_evidence: Builder, edition: Edition, right: float, outcome: str
+) -> None:
+    both = round(1000 * right)
+    fresh = {"name": "unseen", "test_digest": "ab" * 32, "samples": 1000, "shared": 0, "both": both,
+             "only_baseline": 970 - both, "only_candidate": 0}  # fmt: skip
+    second = make_evidence(seed=2)
+    second = replace(second, observations=(*second.observations, Observation("fresh_data", fresh)))
+    assert outcomes(compare_measurements(make_evidence(), second, edition))["accuracy_fresh"] == outcome
