@@ -23,11 +23,11 @@ Builder = Callable[..., Evidence]
 def without_fresh_data(make_evidence: Builder) -> Builder:
     """Builds honest evidence of measurements in which no fresh data were scored."""
 
-    def make(**knobs: object) -> Evidence:
-        made = make_evidence(**knobs)
-        return replace(made, observations=tuple(one for one in made.observations if one.name != "fresh_data"))
+    return lambda **knobs: without_fresh(make_evidence(**knobs))
 
-    return make
+
+def without_fresh(evidence: Evidence) -> Evidence:
+    return replace(evidence, observations=tuple(one for one in evidence.observations if one.name != "fresh_data"))
 
 
 def outcomes(agreement: Agreement) -> dict[str, str]:
@@ -55,11 +55,11 @@ def test_compare_measurements_agrees_when_noise_alone_differs(make_evidence: Bui
 
 
 def test_compare_measurements_names_the_accuracy_when_samples_changed(
-    make_evidence: Builder, other_top1: Builder, edition: Edition
+    make_evidence: Builder, other_top1: Builder, with_predictions: Builder, edition: Edition
 ) -> None:
     first = make_evidence()
     second = other_top1(make_evidence(seed=2), 87)  # 5.8 of 100, as an int8 file on another processor
-    agreement = compare_measurements(first, replace(second, predictions=second.predictions[::-1]), edition)
+    agreement = compare_measurements(first, without_fresh(with_predictions(second, second.predictions[::-1])), edition)
     assert outcomes(agreement) == {
         "accuracy_baseline": "agrees", "accuracy_candidate": "differs", "energy_ratio": "agrees",
     }  # fmt: skip
