@@ -99,7 +99,7 @@ Judge = Callable[..., Evidence]
 
 
 @pytest.fixture
-def scored(digits: Digits, make_evidence: Any) -> Judge:
+def scored(digits: Digits, make_evidence: Any, with_predictions: Callable[..., Evidence]) -> Judge:
     """Evidence with the real predictions of two files on real samples."""
 
     def make(baseline: Path, candidate: Path, metric: Metric | None = None, data: Dataset | None = None) -> Evidence:
@@ -110,7 +110,8 @@ def scored(digits: Digits, make_evidence: Any) -> Judge:
             facts |= {"metric": metric.name} | ({} if metric.code is None else {"metric_code": metric.code})
         evidence: Evidence = make_evidence(header={"data": facts})
         constants = [] if metric is None else observe.constants(data, metric, found)
-        return replace(evidence, predictions=pair(data, **found), observations=(*evidence.observations, *constants))
+        answered = with_predictions(evidence, pair(data, **found))
+        return replace(answered, observations=(*answered.observations, *constants))
 
     return make
 

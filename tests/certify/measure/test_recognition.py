@@ -118,19 +118,22 @@ def test_answers_of_a_dynamically_quantized_net_are_stable_in_batches(
 
 
 @pytest.mark.parametrize(
-    ("cheat", "batch", "finding"),
+    ("cheat", "batch", "finding", "also"),
     [
-        (lambda _: made.by_neighbours(0.5), 8, "answers_stable"),
-        (made.memoriser, 1, "same_on_changed"),
-        (made.defeat_device, 1, "same_cost_on_changed"),
+        (lambda _: made.by_neighbours(0.5), 8, "answers_stable", None),
+        (made.memoriser, 1, "same_on_changed", None),
+        (made.defeat_device, 1, "same_cost_on_changed", "cost_counted"),  # its If shows in the graph too
     ],
     ids=["neighbours in the batch", "memoriser", "defeat device"],
 )
 def test_finding_alone_refuses_a_candidate_that_knows_the_test_by(
-    cheat: Callable[[Dataset], onnx.ModelProto], batch: int, finding: str, dataset: Dataset, observe: Observe,
-    edition: Edition, monkeypatch: pytest.MonkeyPatch,
+    cheat: Callable[[Dataset], onnx.ModelProto], batch: int, finding: str, also: str | None, dataset: Dataset,
+    observe: Observe, edition: Edition, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     evidence = observe(cheat(dataset), batch)
+    if also is not None:
+        assert also in failed(evidence, edition)
+        disabled(also, monkeypatch)
     assert list(failed(evidence, edition)) == [finding]
     assert letter(evidence, edition) is None
     disabled(finding, monkeypatch)
