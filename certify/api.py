@@ -304,6 +304,6 @@ def _contract(model: Path, given: Preprocess | str | Path | None, default: Prepr
 
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
-    papers = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
-    names = (*models, *papers, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
+    sidecars = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
+    names = (*models, *sidecars, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

@@ -84,7 +84,7 @@ def regrade(
 
 
 def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
-    """Write a new certificate by the other edition, which names the first, with the model and its papers.
+    """Write a new certificate by the other edition, which names the first, with the model and its sidecar files.
 
     Args:
         found: what the other edition says.
@@ -99,13 +99,13 @@ def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
     home = path.parent
     if out.resolve() == home.resolve():
         raise UsageError(f"{out} holds the first certificate, which stays as it is; choose another folder (--out).")
-    papers = list(first.predicate["companions"])
+    sidecars = list(first.predicate["companions"])
     if first.predicate["lineage"] is not None:
-        papers.append(LINEAGE_NAME)
-    if missing := [name for name in papers if not (home / name).is_file()]:
+        sidecars.append(LINEAGE_NAME)
+    if missing := [name for name in sidecars if not (home / name).is_file()]:
         raise UsageError(f"{', '.join(missing)} should lie beside {path}: the first certificate binds it.")
     out.mkdir(parents=True, exist_ok=True)
-    for name in papers:
+    for name in sidecars:
         copy(home / name, out / name)
     with tempfile.TemporaryDirectory(prefix=".regrading-", dir=out) as folder:
         bare = Path(folder, subject_name(path))
@@ -114,7 +114,7 @@ def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
         return issue(
             bare,
             found.audit.evidence,
-            out / LINEAGE_NAME if LINEAGE_NAME in papers else None,
+            out / LINEAGE_NAME if LINEAGE_NAME in sidecars else None,
             Preprocess.from_json(first.predicate["preprocess"]),
             {name: out / name for name in first.predicate["companions"]},
             out,

@@ -33,7 +33,7 @@ def remeasure(
 ) -> Evidence:
     """Measure a certified file against its baseline again.
 
-    The runtime, the batch, the metric and the edition's plan are the certificate's; threads are chosen anew, as each
+    The runtime, the batch, the metric and the edition's plan are the certificate's; threads are chosen again, as each
     machine has its own best number, and the samples go in an order that nobody knew before.
 
     Args:

@@ -171,7 +171,7 @@ class Interface(Observed):
 
 @dataclass(frozen=True)
 class Contracts(Observed):
-    """How samples are made ready for each of two models.
+    """How samples are preprocessed for each of two models.
 
     Attributes:
         baseline: preprocessing contract.

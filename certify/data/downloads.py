@@ -34,7 +34,7 @@ class Remote:
         url: where it is.
         digest: ``sha256:HEX`` or ``md5:HEX``, as its publisher or the field's libraries state it; HEX may be the
             beginning of it. None where nobody states one.
-        bytes: its size; None where nobody states it, and then a download that broke off begins anew.
+        bytes: its size; None where nobody states it, and then a download that broke off starts over.
         instead: what to do without it, for the error.
     """
 

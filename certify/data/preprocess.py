@@ -85,19 +85,19 @@ class Preprocess(abc.ABC):
 
     @abc.abstractmethod
     def regularity(self, samples: npt.NDArray[Any]) -> dict[str, float]:
-        """What tells samples made ready from random numbers, by its name in the observed statistics.
+        """What tells preprocessed samples from random numbers, by its name in the observed statistics.
 
         Args:
             samples: of :meth:`input_shape`.
         """
 
     def input_shape(self, batch: int) -> tuple[int, ...]:
-        """Shape of samples made ready: (n, ...), or (n, inputs, ...) for a model of several inputs."""
+        """Shape of preprocessed samples: (n, ...), or (n, inputs, ...) for a model of several inputs."""
         count, shape = len(self.input_names), self.port_shape(batch)
         return shape if count == 1 else (shape[0], count, *shape[1:])
 
     def sample_bytes(self) -> int:
-        """Size of one sample made ready."""
+        """Size of one preprocessed sample."""
         return int(np.prod(self.input_shape(1))) * np.dtype(self.dtype).itemsize
 
     def feed(self, split: Split, indices: Indices) -> dict[str, npt.NDArray[Any]]:

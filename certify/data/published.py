@@ -49,7 +49,7 @@ FASHION_FILES = {
     ),
 }
 FASHION_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the same four files, compressed anew."""
+"""Where Debian's package dataset-fashion-mnist puts the same four files, compressed again."""
 FASHION_CLASSES = (
     "T-shirt/top",
     "Trouser",

@@ -248,7 +248,7 @@ def _finish(
 
 
 def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> InputStatistics:
-    """Write the same test samples for all models, each made ready as its contract says."""
+    """Write the same test samples for all models, each preprocessed as its contract says."""
     samples = energy_samples(models, dataset, plan)
     first, *others = (save_samples(model.inputs, dataset.test, samples, model.preprocess) for model in models)
     for other in others:

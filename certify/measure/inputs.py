@@ -17,7 +17,7 @@ from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess
 
 ARRAY_BYTES = 64 * 1024 * 1024
-"""Of samples that are made ready, or that a worker goes through, at a time."""
+"""Of samples that are preprocessed, or that a worker goes through, at a time."""
 INPUT_BYTES = 512 * 1024 * 1024
 """Of all samples that the windows of a model go through: beyond it the first ones of their order are taken."""
 LOOKED_AT = 32
@@ -29,7 +29,7 @@ class InputStatistics(Inputs):
 
     @classmethod
     def of(cls, samples: npt.NDArray[Any], preprocess: Preprocess) -> InputStatistics:
-        """Look at samples that a contract made ready, (n, ...)."""
+        """Look at samples that a contract preprocessed, (n, ...)."""
         flat = samples.reshape(len(samples), -1)
         constant = np.all(flat == flat[:, :1], axis=1)
         return cls(
@@ -97,7 +97,7 @@ def save_samples(path: Path, split: Split, indices: list[int], preprocess: Prepr
         first = first or InputStatistics.of(ready[:LOOKED_AT], preprocess)
     array.flush()
     if first is None:
-        raise DataError("No sample was given to be made ready.")
+        raise DataError("No sample was given to preprocess.")
     return replace(first, samples=len(indices), distinct=len(digests))
 
 

@@ -23,10 +23,10 @@ SHOWN = 10
 
 
 def node_costs(bench: Bench, arm: Arm) -> Mapping[str, Any] | None:
-    """Shares of time of the dearest nodes; None where the runtime keeps no profile.
+    """Shares of time of the most expensive nodes; None where the runtime keeps no profile.
 
     Returns:
-        ``inferences`` that were profiled; ``count`` of nodes; ``nodes``: the ten dearest, dearest first, each with its
+        ``inferences`` that were profiled; ``count`` of nodes; ``nodes``: the ten most expensive, in descending order, each with its
         ``name`` in the optimised graph, its ``operator`` and its ``share`` of the time in nodes (0 to 1); ``rest``: the
         share of all others; ``places``: the providers that ran them.
     """
@@ -39,12 +39,12 @@ def node_costs(bench: Bench, arm: Arm) -> Mapping[str, Any] | None:
 
 
 def shares(nodes: Sequence[NodeRun]) -> dict[str, Any]:
-    """The dearest nodes of a profile that holds at least one, and what is left for the others."""
+    """The most expensive nodes of a profile that holds at least one, and what is left for the others."""
     total = math.fsum(node.duration_s for node in nodes)
     ordered = sorted(nodes, key=lambda node: (-node.duration_s, node.name))
-    dearest = [
+    costly = [
         {"name": node.name, "operator": node.operator, "share": node.duration_s / total if total else 0.0}
         for node in ordered[:SHOWN]
     ]
     rest = math.fsum(node.duration_s for node in ordered[SHOWN:]) / total if total else 0.0
-    return {"count": len(nodes), "nodes": dearest, "rest": rest}
+    return {"count": len(nodes), "nodes": costly, "rest": rest}

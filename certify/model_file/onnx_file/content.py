@@ -41,7 +41,7 @@ def content_digest(model: onnx.ModelProto, folder: Path | None = None, metadata:
         metadata: digest of the metadata that it had, to be taken instead of its own; see :func:`metadata_digest`.
 
     Raises:
-        ModelError: an unknown field, more than one seal, or external data that can't be had.
+        ModelError: an unknown field, more than one seal, or external data that is missing or unreadable.
     """
     refuse_unknown_fields(model)
     if sum(entry.key == SEAL_KEY for entry in model.metadata_props) > 1:

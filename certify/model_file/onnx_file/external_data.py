@@ -25,7 +25,7 @@ def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
     """The files beside a model that hold bytes of it, by name.
 
     Raises:
-        ModelError: bytes can't be had.
+        ModelError: bytes are missing or unreadable.
     """
     return sorted({place.path for place in external_places(model, folder)})
 
@@ -49,7 +49,7 @@ def inline_external(model: onnx.ModelProto, folder: Path, largest_weight: int | 
         largest_weight: size in bytes above which a weight (initializer of the graph) stays outside; None brings all.
 
     Raises:
-        ModelError: bytes can't be had, or the model would exceed protobuf's limit of 2 GB.
+        ModelError: bytes are missing or unreadable, or the model would exceed protobuf's limit of 2 GB.
     """
     weights = list(model.graph.initializer)  # kept, so that no other message gets the identity of one of them
     can_stay = {id(tensor) for tensor in weights}

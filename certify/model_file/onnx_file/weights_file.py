@@ -33,7 +33,7 @@ def write_weights(model: onnx.ModelProto, folder: Path, path: Path) -> None:
         path: where the model itself will be written.
 
     Raises:
-        ModelError: bytes can't be had, or weights overlap in the files that hold them.
+        ModelError: bytes are missing or unreadable, or weights overlap in the files that hold them.
     """
     _refuse_overlap(model, folder)
     target = path.with_name(path.name + SUFFIX)
@@ -79,7 +79,7 @@ def holds_only_weights(model: onnx.ModelProto, folder: Path) -> bool:
     The normal form does. Other tools may leave what is no longer used; onnx appends to a file that is there already.
 
     Raises:
-        ModelError: bytes can't be had.
+        ModelError: bytes are missing or unreadable.
     """
     stretches: dict[Path, list[tuple[int, int]]] = {}
     for place in external_places(model, folder):

@@ -1,4 +1,4 @@
-"""Guards over what is measured at all: work that the data decide, and samples that are made ready in two ways."""
+"""Guards over what is measured at all: work that the data decide, and samples that are preprocessed in two ways."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def cost_counted(evidence: Evidence, edition: Edition) -> Answer:
 
 @comparing
 def same_contract(evidence: Evidence, edition: Edition) -> Answer:
-    """Samples are made ready for both models in the same way; a baseline that is fed badly looks worse than it is."""
+    """Samples are preprocessed in the same way for both models; a baseline that is fed badly looks worse than it is."""
     recorded = evidence.observed(Contracts)
     if recorded is None:
         return unknown("The preprocessing contracts were not recorded")
     pair = read_contract(recorded.baseline, "baseline"), read_contract(recorded.candidate, "candidate")
     differing = differences(*pair)
     if not differing:
-        return check(True, "Samples are made ready for both models in the same way", "")
+        return check(True, "Samples are preprocessed in the same way for both models", "")
     found = f"The contracts of baseline and candidate differ in {', '.join(differing)}"
     if recorded.declared:
         return check(True, f"{found}, as their maker declared: {recorded.declared.rstrip('.')}", "")
