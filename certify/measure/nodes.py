@@ -26,9 +26,9 @@ def node_costs(bench: Bench, arm: Arm) -> Mapping[str, Any] | None:
     """Shares of time of the most expensive nodes; None where the runtime keeps no profile.
 
     Returns:
-        ``inferences`` that were profiled; ``count`` of nodes; ``nodes``: the ten most expensive, in descending order, each with its
-        ``name`` in the optimised graph, its ``operator`` and its ``share`` of the time in nodes (0 to 1); ``rest``: the
-        share of all others; ``places``: the providers that ran them.
+        ``inferences`` that were profiled; ``count`` of nodes; ``nodes``: the ten most expensive, in descending order,
+        each with its ``name`` in the optimised graph, its ``operator`` and its ``share`` of the time in nodes (0 to 1);
+        ``rest``: the share of all others; ``places``: the providers that ran them.
     """
     if not runtimes.get(arm.runtime).times_nodes:
         return None
