@@ -73,6 +73,7 @@ def regrade(
     """
     constants = load_edition(edition)
     audited = audit(path, certificate, evidence, trust)
+    audited.certificate.require("efficiency")
     if not audited.agrees:
         raise CertificateError(f"The certificate does not hold by its own edition, so it is not graded by another: "
                                f"{audited.verdict}")  # fmt: skip

@@ -50,6 +50,7 @@ def remeasure(
         DataError: the data can't be read, or are not the samples that were scored.
         MeasureError: a worker, a meter or the runtime failed.
     """
+    certificate.require("efficiency")
     predicate = certificate.predicate
     baseline = path.parent / baseline_name(path)
     if not baseline.is_file():

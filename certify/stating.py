@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+from certify.assessments.assessment import NOT_DERIVABLE
 from certify.assessments.registry import assessments
 from certify.attest.certificate import LABEL_SVG_NAME, Certificate
 from certify.attest.issue import Stated, issue
 from certify.attest.keys import SigningKey, load_or_create
-from certify.attest.verify import verify
-from certify.core.errors import CertificateError, UsageError
+from certify.attest.verify import require_derived
+from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 from certify.core.suggest import unknown_name
 from certify.present.label.sidecars import write_label
 
@@ -26,7 +28,7 @@ def state(
     """Judge records, sign what follows from them, and lay the statement beside the model.
 
     Writes ``statements/NAME.json`` and its records beside the model, and draws a label that lies there again, so that
-    it shows the new statement.
+    it shows the new statement; one of a certificate that does not hold stays as it is.
 
     Args:
         model: the file that the records are about.
@@ -54,12 +56,16 @@ def state(
         content = source.read_bytes()
     except OSError as error:
         raise UsageError(f"The records {source} cannot be read: {error.strerror}.") from error
-    issued = issue(
-        room, model, room.parse(content, str(source)), edition, signer or load_or_create(), model.parent, Stated(name)
-    )
+    try:
+        parsed = room.parse(content, str(source))
+        issued = issue(room, model, parsed, edition, signer or load_or_create(), model.parent, Stated(name))
+    except NOT_DERIVABLE as error:
+        if isinstance(error, LeanmarkError):
+            raise
+        raise CertificateError(f"{source}: no statement of {assessment} follows from it: {error}.") from error
     if (model.parent / LABEL_SVG_NAME).is_file():
-        found = verify(model)
-        if found.certificate is None:
-            raise CertificateError(found.verdict)
-        write_label(found.certificate, model.parent, found.certificates[1:])
+        with contextlib.suppress(CertificateError, NotDerivedError):  # what does not hold is not drawn
+            certificate, found = require_derived(model, ignoring=("label", "label_picture"))
+            if certificate.assessment.sealed:
+                write_label(certificate, model.parent, found.certificates[1:])
     return issued

@@ -20,7 +20,9 @@ from certify.core.estimate import Estimate
 from certify.core.finding import Finding
 from certify.model_file.model_file import ModelFile
 
-NOT_DERIVABLE = (LeanmarkError, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+NOT_DERIVABLE = (
+    LeanmarkError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError,
+)  # fmt: skip
 """What formulas raise on values that no honest records hold (no blocks, zero durations): only forged ones do."""
 
 

@@ -47,7 +47,7 @@ def assessment_of(predicate_type: object) -> Assessment:
     """
     usable, unusable = _surveyed()
     for assessment in usable.values():
-        if predicate_type in assessment.versions:
+        if isinstance(predicate_type, str) and predicate_type in assessment.versions:
             return assessment
     known = ", ".join(kind for assessment in usable.values() for kind in assessment.versions)
     broken = "".join(f" {why}" for why in unusable.values())

@@ -11,7 +11,7 @@ from certify.assessments.assessment import NOT_DERIVABLE, profile_of
 from certify.assessments.outcome import Edition
 from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
 from certify.attest.certificate import EVIDENCE_NAME, Certificate
-from certify.attest.checks_records import find_evidence
+from certify.attest.checks_records import find_evidence, load_edition, read_records
 from certify.attest.countersignature import EVIDENCE_SUFFIX, countersignature_files, read_countersignature
 from certify.attest.keys import PublicKey
 from certify.attest.statements import records_path, statement_path
@@ -55,12 +55,19 @@ class Audit:
     @property
     def differs(self) -> tuple[str, ...]:
         """Names of what does not follow, and of the checks that failed; of further statements as ``NAME.CHECK``."""
-        failed = [check.name for check in self.checks if check.outcome == "fail"]
-        further = [f"{one.certificate.assessment.name}.{name}" for one in self.others for name in one._own_differs]
-        return tuple(dict.fromkeys([*self._own_differs, *failed, *further]))
+        others = [check.name for check in self.verification.failed if check not in self.verification.checks]
+        further = [f"{one.certificate.assessment.name}.{name}" for one in self.others for name in one._rows_that_differ]
+        return tuple(dict.fromkeys([*self.own_differs, *others, *further]))
 
     @property
-    def _own_differs(self) -> list[str]:
+    def own_differs(self) -> tuple[str, ...]:
+        """The same of this statement alone, whatever lies beside it."""
+        checks = (*self.verification.checks, *self.countersignatures)
+        failed = [check.name for check in checks if check.outcome == "fail"]
+        return tuple(dict.fromkeys([*self._rows_that_differ, *failed]))
+
+    @property
+    def _rows_that_differ(self) -> list[str]:
         return [row.name for row in (*self.figures, *self.guards, *self.result) if row.match == "differs"]
 
     @property
@@ -165,13 +172,13 @@ def _audit(verification: Verification, places: Sequence[Path]) -> Audit:
         if not verification.valid:
             raise CertificateError(verification.verdict)
         raise NotDerivedError(f"{path}: {source}. An audit derives everything from the evidence; name it (--evidence).")
-    digest = verification.check("evidence_digest")
-    if digest is not None and digest.outcome == "fail":
-        raise CertificateError(f"{digest.sentence} There is nothing to derive the signed figures from.")
+    records, checks = read_records(signed, source)
+    edition, known = load_edition(signed)
+    failed = [check.sentence for check in (*checks, known) if check.outcome == "fail"]
+    if records is None or edition is None:
+        raise CertificateError(f"{failed[0]} There is nothing to derive the signed figures from.")
     assessment = signed.assessment
-    edition = assessment.load_edition(signed.predicate["edition"]["name"])
     try:
-        records = assessment.parse(source.read_bytes(), str(source))
         profile = profile_of(assessment, records, edition)
         derived = assessment.outcome(profile, edition).to_json()
     except NOT_DERIVABLE as error:

@@ -109,6 +109,15 @@ class Certificate:
         """
         return self.assessment.claims(self.predicate, self.digest)
 
+    def require(self, assessment: str) -> None:
+        """Make sure that the statement belongs to an assessment.
+
+        Raises:
+            CertificateError: it belongs to another.
+        """
+        if self.assessment.name != assessment:
+            raise CertificateError(f"A statement of {assessment} is needed here, not of {self.assessment.name}.")
+
     @property
     def result(self) -> Mapping[str, Any]:
         """The outcome as it was signed."""

@@ -11,6 +11,7 @@ proves nothing.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -104,6 +105,8 @@ def _require_another(audit: Audit, signer: SigningKey) -> None:
     Raises:
         UsageError: it is otherwise.
     """
+    if not audit.certificate.assessment.sealed:
+        raise UsageError("Only the certificate itself can be countersigned, and this model has none.")
     if audit.certificate.signer == signer.public:
         raise UsageError(
             "Your key signed this certificate itself, so countersigning it would vouch for nothing; it takes somebody "
@@ -122,7 +125,7 @@ def _subject(certificate: Certificate) -> list[dict[str, Any]]:
 def _predicate(
     audit: Audit, remeasured: Remeasured | None, records: bytes | None, remark: str | None
 ) -> dict[str, Any]:
-    differs = [name for name in audit.differs if name not in SURROUNDINGS]
+    differs = [name for name in audit.own_differs if name not in SURROUNDINGS]
     if remeasured is not None:
         differs += [figure.name for figure in remeasured.agreement.figures if figure.outcome == "differs"]
     found = audit.outcome_text if remeasured is None else remeasured.agreement.text
@@ -179,7 +182,7 @@ def countersignature_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than anybody would look through.
     """
-    paths = {path.resolve(): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
+    paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
     if len(paths) > MAX_COUNTERSIGNATURES:
         raise CertificateError(f"There are {len(paths)} countersignatures; at most {MAX_COUNTERSIGNATURES} are read.")
     return list(paths.values())

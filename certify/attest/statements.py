@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def statement_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than anybody would look through.
     """
-    paths = {path.resolve(): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
+    paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
     if len(paths) > MAX_STATEMENTS:
         raise CertificateError(f"There are {len(paths)} statements; at most {MAX_STATEMENTS} are read.")
     return list(paths.values())

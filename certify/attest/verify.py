@@ -27,12 +27,13 @@ from certify.attest.checks_signatures import (
 from certify.attest.envelope import parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import statement_version
-from certify.attest.statements import records_path, statement_files
+from certify.attest.statements import FOLDER, records_path, statement_files
 from certify.attest.trust import TrustStore, read_key_statements, trusted
 from certify.attest.verification import Signature, Verification
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 from certify.core.finding import Finding
-from certify.core.registry import provided
+from certify.core.registry import NAME, provided
+from certify.core.text import clean
 from certify.model_file.model_file import ModelFile, open_model
 
 __all__ = ["Verification", "require_derived", "verify"]
@@ -80,35 +81,46 @@ def verify(
     store, stated = _store(trust, folders)
     places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     with open_model(path) as model:
-        files = statement_files(folders) if certificate is None else []
+        files = statement_files([path.parent])
         content, located = _locate(model, None if certificate is None else Path(certificate), bool(files))
         others = [_verify_statement(model, file, folders, store) for file in files]
         if content is None and not located:  # only further statements: the first of them stands for the whole
             main = others.pop(0)
-            main = replace(main, checks=(*main.checks, *stated))
+            note = Finding(
+                "certificate", "note", f"There is no efficiency certificate; {main.name} stands for the whole."
+            )
+            main = replace(main, checks=(note, *main.checks, *stated))
         else:
-            further = [read for other in others for read in other.certificates]
-            main = _verify(model, content, [*located, *stated], places, folders, store, further)
+            main = _verify(model, content, [*located, *stated], places, folders, store)
+            if main.certificate is not None and not main.certificate.assessment.sealed:
+                sentence = f"A statement of {main.name} belongs into {FOLDER}/, not in the certificate's place."
+                main = replace(main, checks=(*main.checks, Finding("statement_name", "fail", sentence)))
     if main.certificate is not None:
+        further = [read for other in others for read in other.certificates]
+        sidecars = [one for checks in provided("sidecar_checks") for one in checks(main.certificate, folders, further)]
         checks, signatures = check_identity(main.certificate, folders, identity, issuer)
+        checks = [*sidecars, *checks]
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
     return replace(main, others=tuple(others))
 
 
 def _verify_statement(model: ModelFile, file: Path, folders: Sequence[Path], store: TrustStore) -> Verification:
     """Verify a statement beside the model, by its own records."""
+    name = clean(file.stem)
     try:
+        if not NAME.fullmatch(file.stem):
+            raise CertificateError(f"{clean(file.name)} is not named after an assessment.")
         if not file.is_file():
             raise CertificateError(f"{file} is not a regular file.")
         content = read_certificate(file)
     except LeanmarkError as error:
-        return Verification(model.path, (Finding("statement", "fail", str(error)),), None, name=file.stem)
+        return Verification(model.path, (Finding("statement", "fail", str(error)),), None, name=name)
     found = _verify(model, content, [], [records_path(file)], folders, store)
     assessment = None if found.certificate is None else found.certificate.assessment
     if assessment is not None and (assessment.sealed or assessment.name != file.stem):
         sentence = f"{file.name} holds a statement of {assessment.name}, which does not belong there."
         found = replace(found, checks=(*found.checks, Finding("statement_name", "fail", sentence)))
-    return replace(found, name=file.stem)
+    return replace(found, name=name)
 
 
 def _verify(
@@ -118,7 +130,6 @@ def _verify(
     places: Sequence[Path],
     folders: Sequence[Path],
     store: TrustStore,
-    others: Sequence[Certificate] = (),
 ) -> Verification:
     """Verify one statement about a model.
 
@@ -129,7 +140,6 @@ def _verify(
         places: where its records may lie.
         folders: where further files may lie.
         store: whose signatures count.
-        others: further statements about the model that could be read.
     """
     read, readable = (None, []) if content is None else _read(content)
     if read is None:
@@ -140,7 +150,7 @@ def _verify(
     for some_checks, some_signatures in (check_maker(read, store), of_others):
         found += some_checks
         signatures += some_signatures
-    found += _check_files(model, read, places, folders, store, others)
+    found += _check_files(model, read, places, folders, store)
     return Verification(model.path, tuple(found), read, tuple(signatures), read.assessment.name)
 
 
@@ -150,7 +160,6 @@ def _check_files(
     places: Sequence[Path],
     folders: Sequence[Path],
     store: TrustStore,
-    others: Sequence[Certificate],
 ) -> Iterator[Finding]:
     of_model = list(check_model(model, read))
     yield from of_model
@@ -173,9 +182,6 @@ def _check_files(
         yield Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}")
     yield check_lineage(read, beside(LINEAGE_NAME, folders))
     yield check_companions(read, folders)
-    if read.assessment.sealed:
-        for sidecar_checks in provided("sidecar_checks"):
-            yield from sidecar_checks(read, folders, others)
 
 
 def require_derived(

@@ -113,8 +113,11 @@ def evaluate_policy(
         statements = [certificate.claims for certificate in verification.certificates]
         for requirement in gate.require:
             reasons += requirement.unmet(statements)
-        if gate.asks_for_a_letter or isinstance(statements[0], EfficiencyClaims) or not_worse_than is not None:
-            claims = of_efficiency(verification.certificate)
+        claims = statements[0]
+        if not isinstance(claims, EfficiencyClaims):
+            if gate.asks_for_a_letter or not_worse_than is not None or not gate.require:
+                reasons.append("There is no efficiency certificate, so there is no letter.")
+        else:
             reasons += _short_of(verification, claims, gate)
             if not_worse_than is not None:
                 earlier = Certificate.read(Path(not_worse_than))

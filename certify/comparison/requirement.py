@@ -50,13 +50,14 @@ class Requirement:
 
     def unmet(self, statements: Sequence[Claims]) -> Iterator[str]:
         """Say why some statements do not meet it; nothing where they do."""
-        claims = next((one for one in statements if one.assessment == self.assessment), None)
-        if claims is None:
+        meant = [one for one in statements if one.assessment == self.assessment]
+        if not meant:
             yield f"There is no statement of {self.assessment}."
-        elif claims.refused:
-            yield f"The statement of {self.assessment} is a refusal: {' '.join(claims.reasons)}"
-        elif self.figure is not None:
-            yield from self._unmet_figure(claims)
+        for claims in meant:
+            if claims.refused:
+                yield f"The statement of {self.assessment} is a refusal: {' '.join(claims.reasons)}"
+            elif self.figure is not None:
+                yield from self._unmet_figure(claims)
 
     def _unmet_figure(self, claims: Claims) -> Iterator[str]:
         estimate = claims.figures.get(self.figure or "")

@@ -35,6 +35,11 @@ def write_label(certificate: Certificate, folder: Path, others: Sequence[Certifi
 
 def check_label(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterator[Finding]:
     """Check that the label beside a model is that of its certificate and of the statements beside it."""
+    if not certificate.assessment.sealed:
+        for name in (LABEL_SVG_NAME, LABEL_PNG_NAME):
+            if (path := beside(name, folders)) is not None:
+                yield Finding("label", "fail", f"{path} is a label, but there is no certificate that it could show.")
+        return
     yield _check_svg(certificate, beside(LABEL_SVG_NAME, folders), others)
     yield _check_png(certificate, beside(LABEL_PNG_NAME, folders), others)
 

@@ -249,7 +249,12 @@ def test_statement_alone_is_verified_when_the_model_has_no_certificate(
     assert found.strict_exit_code == 0 and found.name == "steadiness", str(found)
     assert run(key, "audit", bare).exit_code == 0
     assert run(key, "gate", bare, "--require", "steadiness").exit_code == 0
-    assert run(key, "gate", bare, "--at-least", "C").exit_code == 1
+    assert run(key, "gate", bare, "--at-least", "C").exit_code == run(key, "gate", bare).exit_code == 3
+    check = found.check("certificate")
+    assert check is not None and check.outcome == "note"
+    (bare.parent / "label.svg").write_text("<svg>a letter</svg>")
+    assert {check.name for check in certify.verify(bare, trust=[key.public]).failed} == {"label"}
+    (bare.parent / "label.svg").unlink()
     signed = certify.verify(bare, trust=[key.public], identity="somebody@example.org", issuer="https://example.org")
     assert {check.name for check in signed.failed} == {"identity"}
 
@@ -303,6 +308,142 @@ def test_verify_fails_without_waiting_when_a_statement_is_no_file_of_its_kind(
     makers[how]()
     found = certify.verify(model, trust=[key.public])
     assert found.exit_code == 1 and "steadiness." in found.verdict
+
+
+def strip(model: Path) -> None:
+    """Take the certificate away, in the file and beside it; anybody can."""
+    from certify.model_file.model_file import open_model
+
+    bare = model.with_name("bare.onnx")
+    with open_model(model) as opened:
+        opened.write_unsealed(bare)
+    bare.replace(model)
+    for name in ("certificate.json", "label.svg", "label.png"):
+        (model.parent / name).unlink(missing_ok=True)
+
+
+def test_gate_stops_when_the_certificate_was_taken_away_and_a_refusal_is_left(
+    model: Path, key: SigningKey, state: State
+) -> None:
+    state(steady=70)
+    strip(model)
+    for options in ((), ("--require", "steadiness"), ("--at-least", "G"), ("--metered",)):
+        result = run(key, "gate", model, *options)
+        assert result.exit_code == 3, (options, result.output)
+
+
+@pytest.mark.parametrize("place", ["sealed", "beside"])
+def test_verify_fails_when_another_statement_takes_the_place_of_the_certificate(
+    model: Path, key: SigningKey, state: State, place: str
+) -> None:
+    from certify.model_file.model_file import open_model
+
+    statement = state()
+    strip(model)
+    older = statement.read_bytes()
+    if place == "sealed":
+        bare = model.with_name("bare.onnx")
+        model.replace(bare)
+        with open_model(bare) as opened:
+            opened.write_sealed(model, older)
+    else:
+        (model.parent / "certificate.json").write_bytes(older)
+        shutil.copy(statement.with_name("steadiness.evidence.jsonl"), model.parent / "evidence.jsonl")
+    state(steady=70)  # the newer one is a refusal
+    assert "statement_name" in {check.name for check in certify.verify(model, trust=[key.public]).failed}
+    result = run(key, "gate", model, "--require", "steadiness.steady>=0.9")
+    assert result.exit_code == 1
+
+
+def test_further_statements_are_checked_when_the_certificate_is_named(
+    model: Path, key: SigningKey, state: State
+) -> None:
+    statement = state()
+    named = model.parent / "certificate.json"
+    assert certify.verify(model, certificate=named, trust=[key.public]).exit_code == 0
+    assert run(key, "report", model, "--certificate", named).exit_code == 0
+    statement.write_text("{}")
+    assert certify.verify(model, certificate=named, trust=[key.public]).exit_code == 1
+
+
+def test_audit_derives_nothing_from_records_that_were_not_signed(
+    model: Path, key: SigningKey, state: State, tmp_path: Path
+) -> None:
+    from steadiness import Steadiness, records
+
+    state()
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(Steadiness().dump(records({"sha256": "00" * 32, "leanmarkContent": "11" * 32})))
+    strip(model)
+    assert run(key, "audit", model, "--evidence", other).exit_code == 1
+    assert run(key, "audit", model).exit_code == 0
+
+
+def test_countersigning_does_not_depend_on_what_others_lay_beside_the_model(
+    model: Path, key: SigningKey, tmp_path: Path
+) -> None:
+    from certify.attest.audit import audit
+    from certify.attest.countersignature import Countersignature, countersign
+
+    (model.parent / "statements").mkdir()
+    (model.parent / "statements" / "steadiness.json").write_text("{}")
+    with pytest.raises(CertificateError):
+        audit(model, trust=[key.public])
+    (model.parent / "statements" / "steadiness.json").unlink()
+    (model.parent / "statements" / "x.json").symlink_to("x.json")
+    found = certify.verify(model, trust=[key.public])
+    assert found.exit_code == 1 and "x.statement" in found.verdict
+    (model.parent / "statements" / "x.json").unlink()
+    signed, written = countersign(audit(model, trust=[key.public]), new_key())
+    assert Countersignature(written["countersignature"], signed).agrees
+
+
+def test_commands_for_efficiency_refuse_a_lone_statement_in_a_sentence(
+    model: Path, key: SigningKey, state: State
+) -> None:
+    state()
+    strip(model)
+    (model.parent / "baseline.onnx").write_bytes(model.read_bytes())
+    for command in (("regrade", "--edition", "2026"), ("audit", "--remeasure", "--data", "mnist5k"), ("countersign",)):
+        result = run(key, command[0], model, *command[1:])
+        assert result.exit_code in (1, 2) and not isinstance(result.exception, AttributeError | KeyError), command
+        assert "Error: " in result.output
+
+
+@pytest.mark.parametrize("kind", ["[]", "{}", "null", "3"])
+def test_verify_names_the_schema_when_a_predicate_type_is_not_text(
+    model: Path, key: SigningKey, state: State, kind: str
+) -> None:
+    statement = state()
+    signed = json.loads(parse_envelope(statement.read_bytes()).payload)
+    signed["predicateType"] = json.loads(kind)
+    statement.write_bytes(sign(rfc8785.dumps(signed), key).to_bytes())
+    failed = {check.name for check in certify.verify(model, trust=[key.public]).failed}
+    assert "steadiness.schema" in failed
+
+
+def test_state_refuses_records_from_which_nothing_follows(model: Path, key: SigningKey, tmp_path: Path) -> None:
+    from steadiness import Steadiness, records
+
+    source = tmp_path / "records.jsonl"
+    source.write_bytes(Steadiness().dump(records(subject_digests(model), steady=0, images=0)))
+    with pytest.raises(CertificateError, match="no statement of steadiness"):
+        certify.state(model, "steadiness", source, edition="2026", signer=key)
+
+
+def test_state_leaves_a_label_when_the_certificate_does_not_hold(model: Path, state: State) -> None:
+    evidence, label = model.parent / "evidence.jsonl", model.parent / "label.svg"
+    evidence.write_bytes(evidence.read_bytes()[:-1])
+    before = label.read_bytes()
+    assert state().is_file() and label.read_bytes() == before
+
+
+def test_verify_prints_no_line_of_a_file_name(model: Path, key: SigningKey) -> None:
+    (model.parent / "statements").mkdir()
+    (model.parent / "statements" / "x\n+ signature: fine.json").write_text("{}")
+    result = run(key, "verify", model)
+    assert result.exit_code == 1
+    assert not [line for line in result.output.splitlines() if line.startswith("+ signature: fine")]
 
 
 @pytest.mark.parametrize("name", ["other", "efficiency"])
