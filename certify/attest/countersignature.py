@@ -11,7 +11,6 @@ proves nothing.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_certi
 from certify.attest.checks_records import MAX_EVIDENCE_BYTES
 from certify.attest.keys import SigningKey
 from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.attest.statements import files_beside
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import sha256_file, write_bytes
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 FOLDER = "countersignatures"
 EVIDENCE_SUFFIX = ".evidence.jsonl"
 SCHEMA = "countersignature-1"
-MAX_COUNTERSIGNATURES = 64
 
 SURROUNDINGS = frozenset(
     {"countersignature", "countersignature_follows", "identity", "key_statements", "label", "label_picture"}
@@ -182,10 +181,7 @@ def countersignature_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than anybody would look through.
     """
-    paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
-    if len(paths) > MAX_COUNTERSIGNATURES:
-        raise CertificateError(f"There are {len(paths)} countersignatures; at most {MAX_COUNTERSIGNATURES} are read.")
-    return list(paths.values())
+    return files_beside(FOLDER, folders)
 
 
 def read_countersignature(path: Path, certificate: Certificate) -> Countersignature:

@@ -87,7 +87,7 @@ def parse_envelope(content: bytes) -> Envelope:
             signature=base64.b64decode(signature["sig"], validate=True),
         )
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
-        raise CertificateError(f"The certificate is no DSSE envelope with one signature: {error!r}.") from error
+        raise CertificateError(f"The certificate is not a DSSE envelope with one signature: {error!r}.") from error
     if envelope.to_bytes() != content:  # another payload type, more members or signatures, stray base64 bits
         raise CertificateError(
             f"The envelope is not the canonical form of one {PAYLOAD_TYPE} payload with one signature."

@@ -29,7 +29,16 @@ def statement_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than anybody would look through.
     """
-    paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / FOLDER).glob("*.json"))}
+    return files_beside(FOLDER, folders)
+
+
+def files_beside(name: str, folders: Sequence[Path]) -> list[Path]:
+    """Find the ``.json`` files in the folder of a name beside a model, each once, in the order of their names.
+
+    Raises:
+        CertificateError: there are more than anybody would look through.
+    """
+    paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / name).glob("*.json"))}
     if len(paths) > MAX_STATEMENTS:
-        raise CertificateError(f"There are {len(paths)} statements; at most {MAX_STATEMENTS} are read.")
+        raise CertificateError(f"There are {len(paths)} {name}; at most {MAX_STATEMENTS} are read.")
     return list(paths.values())

@@ -186,7 +186,7 @@ def load_store() -> TrustStore:
     try:
         values = json.loads(read_certificate(path))
     except (ValueError, RecursionError) as error:
-        raise CertificateError(f"The trust store {path} is no JSON: {error}.") from error
+        raise CertificateError(f"The trust store {path} is not valid JSON: {error}.") from error
     try:
         validate(values, _SCHEMA)
     except CertificateError as error:

@@ -63,15 +63,17 @@ def verify(
         issuer: URL of the provider that vouches for the identity.
 
     Raises:
-        UsageError: a file that was named does not exist or is no model, or an identity was given without its issuer.
+        UsageError: a file that was named does not exist or is not a model, or an identity was given without its issuer.
         CertificateError: there is no certificate at all, or a trusted key or the trust store is malformed.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file to verify.")
     if path.suffix == ".json":
-        raise UsageError(f"{path} is no model. Name the model that the certificate is about, and the certificate with "
-                         "--certificate where it does not lie beside it.")  # fmt: skip
+        raise UsageError(
+            f"{path} is not a model. Name the model that the certificate is about, and the certificate with "
+            "--certificate where it does not lie beside it."
+        )
     if evidence is not None and not os.path.lexists(evidence):
         raise UsageError(f"{evidence}: no such evidence file.")
     if (identity is None) != (issuer is None):

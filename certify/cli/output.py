@@ -21,7 +21,7 @@ def json_option(command: F) -> F:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """Print one JSON object; infinities and NaN are no JSON and raise ValueError."""
+    """Print one JSON object; infinities and NaN are not valid JSON and raise ValueError."""
     click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 

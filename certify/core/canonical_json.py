@@ -23,15 +23,16 @@ def parse_canonical(content: bytes, what: str) -> Any:
     Raises:
         CertificateError: not JSON, not canonical, or nested too deeply.
     """
+    subject = what[:1].upper() + what[1:]
     try:
         values = json.loads(content, parse_int=_integer)
         canonical = rfc8785.dumps(values)
     except (ValueError, RecursionError) as error:
-        raise CertificateError(f"{what.capitalize()} is no canonical JSON: {str(error)[:200]}.") from error
+        raise CertificateError(f"{subject} is not canonical JSON: {str(error)[:200]}.") from error
     if canonical != content:
-        raise CertificateError(f"{what.capitalize()} is not in canonical form (RFC 8785).")
+        raise CertificateError(f"{subject} is not in canonical form (RFC 8785).")
     if _deeper(values, MAX_DEPTH):
-        raise CertificateError(f"{what.capitalize()} is nested more than {MAX_DEPTH} levels deep.")
+        raise CertificateError(f"{subject} is nested more than {MAX_DEPTH} levels deep.")
     return values
 
 

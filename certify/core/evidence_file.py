@@ -93,7 +93,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
         except UsageError as error:
             raise CertificateError(str(error)) from error
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise CertificateError(f"{place}, is no record of evidence: {error}") from error
+            raise CertificateError(f"{place}, is not a record of evidence: {error}") from error
     if header is None:
         raise CertificateError(f"{name}: has no header.")
     return Evidence(header, *(tuple(records[kind]) for kind in _RECORDS))

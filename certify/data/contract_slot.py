@@ -48,5 +48,5 @@ def contract_in(model: ModelFile) -> Preprocess | None:
         raise ModelError(f"{path} carries {len(stored)} preprocessing contracts; give the right contract as a file.")
     values = parse_canonical(stored[0], f"the preprocessing contract of {path}")
     if not isinstance(values, dict):
-        raise ModelError(f"{path}: its preprocessing contract is no JSON object.")
+        raise ModelError(f"{path}: its preprocessing contract is not a JSON object.")
     return Preprocess.from_json(values, f"preprocessing contract of {path}")

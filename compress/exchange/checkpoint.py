@@ -132,7 +132,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{beside}: is no readable record of a model's structure ({error}).") from error
     if not isinstance(record, dict) or set(record) != RECORD_KEYS or record["format"] != FORMAT:
-        raise ModelError(f"{beside}: is no record of a model's structure of format {FORMAT}.")
+        raise ModelError(f"{beside}: is not a record of a model's structure of format {FORMAT}.")
     if not all(isinstance(record[key], dict) for key in ("replaced", "sizes", "shared", "extra")):
         raise ModelError(f"{beside}: is malformed; save the model again.")
     return record

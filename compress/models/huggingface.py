@@ -164,7 +164,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: can't be read as JSON ({error}).") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path}: is no JSON object.")
+        raise ModelError(f"{path}: is not a JSON object.")
     return values
 
 

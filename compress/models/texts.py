@@ -151,7 +151,7 @@ def _row(line: str, kind: str, where: str) -> tuple[str, str]:
         row = json.loads(line)
         label, text = row["label"], row["text"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: is no JSON object with label and text.") from error
+        raise DataError(f"{where}: is not a JSON object with label and text.") from error
     if not isinstance(text, str) or not text.strip() or not isinstance(label, str | int) or isinstance(label, bool):
         raise DataError(f"{where}: label should be a name or a number and text a text.")
     return str(label), text.strip()

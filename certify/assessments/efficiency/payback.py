@@ -51,7 +51,7 @@ def payback(
 
     Raises:
         CertificateError: an estimate in the lineage is malformed.
-        UsageError: the intensity is no number from 0 on.
+        UsageError: the intensity is not a number of at least 0.
     """
     spent = None if lineage is None else compression_energy(lineage)
     joules = {"spent": spent, **{arm: Figures.of(estimates).energy_j(arm) for arm in ARMS}}
@@ -140,7 +140,7 @@ def carbon(energy: Estimate, intensity_g_per_kwh: float) -> Estimate:
         intensity_g_per_kwh: grams of CO2 equivalent for a kilowatt-hour.
 
     Raises:
-        UsageError: the intensity is no number from 0 on.
+        UsageError: the intensity is not a number of at least 0.
         ValueError: the energy is in another unit.
     """
     if not 0 <= intensity_g_per_kwh < math.inf:

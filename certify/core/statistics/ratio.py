@@ -39,7 +39,7 @@ def check_windows(windows: Iterable[Window]) -> None:
     """Refuse windows that can't have been measured.
 
     Raises:
-        CertificateError: a window without inferences, or with a time or an energy that is no finite number.
+        CertificateError: a window without inferences, or with a time or an energy that is not a finite number.
     """
     for window in windows:
         times = (window.start_s, window.duration_s, window.cpu_s)

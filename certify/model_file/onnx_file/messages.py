@@ -17,7 +17,7 @@ def parse_model(path: Path) -> onnx.ModelProto:
     """Read an ONNX file; bytes in other files stay there.
 
     Raises:
-        ModelError: the file can't be read or is no ONNX model.
+        ModelError: the file cannot be read or is not an ONNX model.
     """
     try:
         content = path.read_bytes()
@@ -30,15 +30,15 @@ def parse_bytes(content: bytes, path: Path) -> onnx.ModelProto:
     """Parse the bytes of an ONNX file.
 
     Raises:
-        ModelError: they are no ONNX model.
+        ModelError: they are not an ONNX model.
     """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
     except (DecodeError, ValueError) as error:
-        raise ModelError(f"{path} is damaged or no ONNX model: {error}.") from error
+        raise ModelError(f"{path} is damaged or not an ONNX model: {error}.") from error
     if not model.HasField("graph"):
-        raise ModelError(f"{path} is damaged or no ONNX model: it holds no graph.")
+        raise ModelError(f"{path} is damaged or not an ONNX model: it holds no graph.")
     return model
 
 

@@ -138,7 +138,7 @@ def find(stream: BinaryIO, path: Path) -> Entry | None:
 def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Walk the top-level fields; give (start, end, content) of each metadata entry."""
     size = os.fstat(stream.fileno()).st_size
-    damaged = ModelError(f"{path} is damaged or no ONNX model: its protobuf fields do not add up.")
+    damaged = ModelError(f"{path} is damaged or not an ONNX model: its protobuf fields do not add up.")
     while (start := stream.tell()) < size:
         tag = _varint(stream)
         if tag is None or tag >> 3 == 0:

@@ -61,7 +61,7 @@ def external_bytes(tensor: onnx.TensorProto, folder: Path | None) -> ExternalByt
         folder: the model's folder; null where the model came from nowhere on disk.
 
     Raises:
-        ModelError: the place is missing or malformed, leaves the folder, or is no plain file.
+        ModelError: the place is missing or malformed, leaves the folder, or is not a regular file.
     """
     if folder is None:
         raise ModelError(f"Tensor '{tensor.name}' lies in another file, but the model's folder is not known.")

@@ -67,7 +67,7 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
         weights: whether its external tensors are brought inside; they are checked either way.
 
     Raises:
-        ModelError: the file is missing, damaged, no ONNX model, or its external data can't be read or lies outside
+        ModelError: the file is missing, damaged, not an ONNX model, or its external data can't be read or lies outside
             the model's folder.
     """
     if not path.is_file():

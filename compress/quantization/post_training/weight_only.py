@@ -113,7 +113,7 @@ def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodePro
         elif node.name in settings.keep_nodes:
             continue
         elif len(graph.tensors[node.input[1]].dims) != 2 or attributes(node).get("transA", 0):
-            declined.append(Declined(node.name, "its operands are no plain matrices"))
+            declined.append(Declined(node.name, "its operands are not plain matrices"))
         else:
             found.append(node)
     declined += [Declined(f"{count} {kind}", ONLY_PRODUCTS) for kind, count in others.items()]

@@ -82,7 +82,7 @@ def test_normalise_changes_no_output_when_the_model_runs(
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x09"])
 def test_normalise_refuses_when_the_file_is_no_model(tmp_path: Path, content: bytes, make_contract: Contract) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(ModelError, match="no ONNX model"):
+    with pytest.raises(ModelError, match="not an ONNX model"):
         normalise(tmp_path / "m.onnx", tmp_path / "out.onnx", make_contract())
     assert not (tmp_path / "out.onnx").exists()
 

@@ -198,7 +198,7 @@ def test_verify_refuses_when_there_is_nothing_to_verify(normalised: Path, folder
         verify(normalised)
     with pytest.raises(UsageError, match="no such file"):
         verify(tmp_path / "absent.onnx")
-    with pytest.raises(UsageError, match="is no model"):
+    with pytest.raises(UsageError, match="is not a model"):
         verify(folder / "certificate.json")
     with pytest.raises(UsageError, match="evidence"):
         verify(folder / "model.onnx", evidence=tmp_path / "absent.jsonl")

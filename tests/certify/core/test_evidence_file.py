@@ -92,7 +92,7 @@ def test_evidence_is_refused_when_any_field_is_left_out(evidence: Evidence) -> N
 
 def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) -> None:
     content = evidence_bytes(evidence).replace(b'":', b'": ', 1)
-    with pytest.raises(CertificateError, match="line 1, is no record of evidence: not canonical"):
+    with pytest.raises(CertificateError, match="line 1, is not a record of evidence: not canonical"):
         parse_evidence(content)
 
 

@@ -87,7 +87,7 @@ def test_classes_stand_in_the_order_of_the_models_outputs(
         ("toy.txt", GOOD, UsageError, "texts come as .tsv or .jsonl"),
         ("toy.tsv", "", DataError, "holds no texts"),
         ("toy.tsv", GOOD + "pos good\n", DataError, "toy.tsv, line 5: is not a label, a tab and a text"),
-        ("toy.jsonl", '{"label": 1}', DataError, "line 1: is no JSON object with label and text"),
+        ("toy.jsonl", '{"label": 1}', DataError, "line 1: is not a JSON object with label and text"),
         ("toy.jsonl", '{"label": true, "text": "a"}', DataError, "label should be a name or a number"),
     ],
 )

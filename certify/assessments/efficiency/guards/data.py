@@ -116,7 +116,7 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     broken = [arm for arm, value in zip(ARMS, finite, strict=True) if not value]
     return check(
         not broken and margins,
-        f"Outputs that are no finite numbers: {', '.join(broken) or ('none' if margins else 'in the margins')}",
+        f"Outputs that are not finite numbers: {', '.join(broken) or ('none' if margins else 'in the margins')}",
         "a model that gives NaN or infinity is broken",
     )
 
