@@ -37,7 +37,7 @@ class Preprocess(abc.ABC):
     """
 
     kind: ClassVar[str]
-    """As a contract states it; one that states none is of pictures."""
+    """As a contract states it; one that states none is of images."""
     output_name: str
     reading: str
     dtype: str
