@@ -13,7 +13,7 @@ from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
 from certify.present.numbers import interval, quantity, rounded
-from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
+from certify.present.rows import NAMES, ROWS, Cell, cell, change_cell, compared, marked
 from certify.present.wording import attempts
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def single(figures: Mapping[str, Estimate]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for name, stem, _ in ROWS:
-        figure = figures.get(f"{stem}_candidate")
+        figure = figures.get(stem("candidate"))
         if figure is not None:
             table.add_row(marked(name, figure), two_lines(cell(figure, stem)))
     return table
@@ -61,10 +61,9 @@ def several(comparison: Comparison) -> Table:
         if axes.is_ratio:
             cells = [change_cell(figure, None, None) for figure in figures]
         else:
-            cells = [
-                cell(figure, stem) for figure, stem in zip(figures, ("energy_j", "accuracy", "duration_s"), strict=True)
-            ]
-        cells.append(cell(entry.estimate("bytes_candidate"), "bytes"))
+            stems = (NAMES.energy_j, NAMES.accuracy, NAMES.duration_s)
+            cells = [cell(figure, stem) for figure, stem in zip(figures, stems, strict=True)]
+        cells.append(cell(entry.estimate(NAMES.bytes("candidate")), NAMES.bytes))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
         table.add_row(name, entry.claims.text, *(two_lines(part) for part in cells), key)
     return table

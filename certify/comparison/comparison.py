@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.comparison.comparability import same_baseline, why_not_comparable
 from certify.comparison.entry import Entry, read_entry
 from certify.core.errors import UsageError
@@ -35,8 +36,9 @@ class Axes:
     is_ratio: bool
 
 
-RATIOS = Axes("energy_ratio", "relative_loss_percent", "duration_ratio", True)
-ABSOLUTE = Axes("energy_j_candidate", "accuracy_candidate", "duration_s_candidate", False)
+NAMES = EfficiencyClaims.names
+RATIOS = Axes(NAMES.energy_ratio, NAMES.relative_loss_percent, NAMES.duration_ratio, True)
+ABSOLUTE = Axes(NAMES.energy_j("candidate"), NAMES.accuracy("candidate"), NAMES.duration_s("candidate"), False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,7 +94,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
         best = {entry.name for entry in self.best()}
-        names = ("energy_ratio", "relative_loss_percent", "energy_j_candidate", "accuracy_candidate", "duration_ratio")
+        names = (RATIOS.energy, RATIOS.accuracy, ABSOLUTE.energy, ABSOLUTE.accuracy, RATIOS.time)
         return {
             "compared_by": {"energy": self.axes.energy, "accuracy": self.axes.accuracy},
             "models": [

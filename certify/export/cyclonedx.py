@@ -232,7 +232,7 @@ def _metric(name: str, estimate: Estimate) -> dict[str, Any]:
 
 def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
     """One inference of the candidate, and what the making of it took."""
-    if (inference := source.claims.figures.get("energy_j_candidate")) is not None:
+    if (inference := source.claims.figures.energy_j("candidate")) is not None:
         yield _consumption("inference", signed_fields(inference), "one inference, gross")
     lineage = source.lineage or {}
     baseline = lineage.get("baseline", {})

@@ -21,23 +21,17 @@ from certify.present.numbers import interval, quantity, significant
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+NAMES = EfficiencyClaims.names
+
 LIBRARIES = {"onnx": "onnx", "pt2": "pytorch"}
 """Library that runs the file, by its ending."""
 
 UNITS = {"1": "", "1/s": "/s"}
-INDEX = {
-    "accuracy_candidate": "accuracy",
-    "agreement": "agreement",
-    "relative_loss_percent": "relative_loss_percent",
-    "energy_ratio": "energy_ratio",
-    "energy_j_candidate": "energy_j",
-    "duration_ratio": "duration_ratio",
-    "latency_p50_s_candidate": "latency_p50_s",
-    "macs_candidate": "macs",
-    "parameters_candidate": "parameters",
-    "bytes_candidate": "bytes",
-}
-"""Estimates that are about this model, with the names under which they enter the model-index."""
+INDEX = (
+    NAMES.accuracy, NAMES.agreement, NAMES.relative_loss_percent, NAMES.energy_ratio, NAMES.energy_j,
+    NAMES.duration_ratio, NAMES.latency_p50_s, NAMES.macs, NAMES.parameters, NAMES.bytes,
+)  # fmt: skip
+"""Estimates that are about this model; those of a model are named without it in the model-index."""
 
 HELD = (
     "subject.*.name", "subject.*.digest.sha256", "leanmark", "created", "model.name", "edition.name", "outcome",
@@ -74,7 +68,8 @@ def _task(claims: EfficiencyClaims) -> str:
 def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
-    for name, metric in INDEX.items():
+    for metric in INDEX:
+        name = metric("candidate") if callable(metric) else metric
         estimate = claims.figures.get(name)
         if estimate is None:
             continue
@@ -83,7 +78,7 @@ def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
             dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
             dataset_name=clean(claims.data.name),
             dataset_split="test",
-            metric_type=metric,
+            metric_type=str(metric),
             metric_name=levelled(name, estimate),
             metric_value=number(estimate.value),
         )

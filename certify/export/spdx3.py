@@ -132,7 +132,7 @@ class _Document:
     def _energy(self) -> Any:
         """Joules of one inference, and of the passes; the profile has no place for an interval or a method."""
         spdx, lineage = self._spdx, self._source.lineage or {}
-        energy = self._claims.figures.get("energy_j_candidate")
+        energy = self._claims.figures.energy_j("candidate")
         inference = [] if energy is None else [energy.value]
         spent = [row["energy_j"] for row in lineage.get("rows", ())]
         passes = [] if None in spent else [joules["value"] for joules in spent]  # a part would pass for the whole

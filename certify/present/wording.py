@@ -72,7 +72,7 @@ def tested_on(claims: EfficiencyClaims) -> str:
 
 def _different(claims: EfficiencyClaims) -> int:
     """Test samples, of which repeated ones count once."""
-    repeated = claims.figures.get("duplicate_samples")
+    repeated = claims.figures.duplicate_samples
     return claims.data.test_samples - (0 if repeated is None else round(repeated.value))
 
 
@@ -90,7 +90,9 @@ def date(claims: EfficiencyClaims) -> str:
 
 def accuracies(claims: EfficiencyClaims) -> str:
     """Accuracy before and after."""
-    before, after = (percent(100 * claims.figures[f"accuracy_{arm}"].value) for arm in ("baseline", "candidate"))
+    before, after = (
+        percent(100 * claims.figures[claims.names.accuracy(arm)].value) for arm in ("baseline", "candidate")
+    )
     return f"top-1 {before} before, {after} after"
 
 
@@ -143,11 +145,11 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"
     if shares := _counted(claims):
         yield "Multiply-adds", shares
-    before, after = claims.pair("energy_yardstick")
+    before, after = claims.pair(claims.names.energy_yardstick)
     if before is not None and after is not None:
         own, original = (f"{significant(multiple.value, 2)}×" for multiple in (after, before))
         yield "Yardstick", f"{own} a ResNet-50's energy (baseline {original})"
-    if smallest := claims.figures.get("smallest_detectable_saving"):
+    if smallest := claims.figures.smallest_detectable_saving:
         share = smallest.value if smallest.unit == "%" else 100 * smallest.value
         yield "Resolution", f"a saving of {percent(share, 'up')} can be told from none"
     yield "Attempts", attempts(claims)
@@ -164,7 +166,7 @@ def _counted(claims: EfficiencyClaims) -> str | None:
     """How much was counted, where that is not all; None where it is."""
     parts = [
         f"{percent(100 * share.value)} of the {arm}'s operators"
-        for arm, share in zip(("baseline", "candidate"), claims.pair("counted_share"), strict=True)
+        for arm, share in zip(("baseline", "candidate"), claims.pair(claims.names.counted_share), strict=True)
         if share is not None
     ]
     return f"not stated: counted were {' and '.join(parts)}" if parts else None

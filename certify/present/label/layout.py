@@ -81,7 +81,7 @@ def _graded(claims: EfficiencyClaims) -> Iterator[str]:
     if (accuracy := accuracy_of(claims)) is not None:
         yield from _headline(accuracy, CLAIM_LEFT, RIGHT - CLAIM_LEFT, wording.accuracies(claims))
     yield text("energy saved, in decibels, with its 95 % interval", LEFT, SCALE_TOP - 26, 17, REGULAR, QUIET)
-    ratio = claims.figures["energy_ratio"]
+    ratio = claims.figures[claims.names.energy_ratio]
     yield from draw_scale(ratio, SCALE_TOP, LEFT + 34, RIGHT - 34, claims.unmetered)
     yield text(shorten(wording.graded(claims), 19, INNER, bold=True), LEFT, SCALE_TOP + 106, 19, BOLD)
 
