@@ -10,7 +10,7 @@ from certify.core.evidence import MeterFacts
 from certify.core.text import clean
 from certify.present.headline import accuracy_of, energy_of
 from certify.present.numbers import percent, rounded, significant
-from certify.present.statements import line
+from certify.present.statements import figure, headline_figures, line
 
 LEVELS = {
     "wall": "Metered at the wall socket",
@@ -83,7 +83,7 @@ def test_data(claims: EfficiencyClaims) -> str:
     return clean(f"{named}; {repeated:,} repeated samples do not count" if repeated else named)
 
 
-def date(claims: EfficiencyClaims) -> str:
+def date(claims: Claims) -> str:
     """Day of measuring."""
     return clean(claims.created[:10])
 
@@ -120,6 +120,16 @@ def _meter(meter: MeterFacts) -> str:
 def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
     """What the figures depend on, and what further statements say: name and value."""
     return (*circumstances(claims), *((_heading(one), line(one)) for one in others))
+
+
+def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
+    """What a statement of any assessment says, and further ones beside it: name and value."""
+    sentences = (("Refused", claims.reasons), ("Note", claims.notes), ("Not proved", claims.limits))
+    return (
+        *((clean(words), figure(estimate)) for words, estimate in headline_figures(claims)),
+        *((name, clean(one)) for name, said in sentences for one in said),
+        *((_heading(one), line(one)) for one in others),
+    )
 
 
 def _heading(claims: Claims) -> str:
