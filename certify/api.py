@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.facts import baseline_name
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME, Certificate
@@ -76,9 +77,9 @@ class Result:
 
     def __repr__(self) -> str:
         verdict = f"grade {self.grade.text}" if self.grade.letter else f"not graded: {' '.join(self.grade.reasons)}"
-        ratio = self.profile.estimates.get("energy_ratio")
-        loss = self.profile.estimates.get("relative_loss_percent")
-        return f"Result({verdict}; energy ratio {ratio}; relative accuracy loss {loss}; {self.model})"
+        figures = Figures.of(self.profile.estimates)
+        told = f"energy ratio {figures.energy_ratio}; relative accuracy loss {figures.relative_loss_percent}"
+        return f"Result({verdict}; {told}; {self.model})"
 
     def _repr_html_(self) -> str:
         return f"{self.certificate._repr_svg_()}<p><code>{html.escape(str(self.model))}</code></p>"

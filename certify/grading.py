@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from certify.assessments.registry import assessments
+from certify.assessments.registry import sealed_assessment
 from certify.attest.certificate import Certificate
 from certify.attest.issue import Stated
 from certify.attest.issue import issue as issue_statement
@@ -53,7 +53,7 @@ def issue(
     }
     stated = Stated(model_name, lineage, companions, fields)
     edition = edition or evidence.header.edition
-    return issue_statement(assessments()["efficiency"], candidate_normalised, evidence, edition, signer, out, stated)
+    return issue_statement(sealed_assessment(), candidate_normalised, evidence, edition, signer, out, stated)
 
 
 def _reference(first: Certificate) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.assessments.profile import Profile
 from certify.core.estimate import Estimate
@@ -43,6 +44,11 @@ class WorkloadProfile:
         """``candidate``, the model, and ``baseline`` where it was measured against another."""
         return tuple(arm for arm in reversed(ARMS) if arm in self.evidence.header.models)
 
+    @property
+    def figures(self) -> Figures:
+        """The profile's estimates by their typed names."""
+        return Figures.of(self.profile.estimates)
+
     def windows(self, arm: str) -> list[Window]:
         """Windows of the main run of one model."""
         return self.evidence.run("main").of(arm)
@@ -54,12 +60,11 @@ class WorkloadProfile:
 
     def nodes(self, arm: str) -> tuple[NodeCost, ...]:
         """The nodes on which one model spends most time, with their share of its joules."""
-        return node_costs(self.evidence, arm, self.profile.estimates.get(f"energy_j_{arm}"))
+        return node_costs(self.evidence, arm, self.figures.energy_j(arm))
 
     def per_sample(self, arm: str) -> Estimate | None:
         """Joules a sample, or seconds where there is no meter; None where neither was measured."""
-        estimates = self.profile.estimates
-        cost = estimates.get(f"energy_j_{arm}") or estimates.get(f"duration_s_{arm}")
+        cost = self.figures.energy_j(arm) or self.figures.duration_s(arm)
         return None if cost is None else cost.scaled(1 / self.batch)
 
     def to_json(self) -> dict[str, Any]:
@@ -134,7 +139,7 @@ class Profiled:
     def __repr__(self) -> str:
         lines = []
         for workload in self.workloads:
-            cost, pace = workload.per_sample(ARMS[1]), workload.profile.estimates.get("energy_ratio")
+            cost, pace = workload.per_sample(ARMS[1]), workload.figures.energy_ratio
             ratio = "" if pace is None else f"; energy ratio {pace}"
             lines.append(f"  {workload.runtime}, batch {workload.batch}: {cost} a sample{ratio}")
         return "\n".join([f"Profiled({self.model}", *lines, ")"])

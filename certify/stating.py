@@ -66,6 +66,5 @@ def state(
     if (model.parent / LABEL_SVG_NAME).is_file():
         with contextlib.suppress(CertificateError, NotDerivedError):  # what does not hold is not drawn
             certificate, found = require_derived(model, ignoring=("label", "label_picture"))
-            if certificate.assessment.sealed:
-                write_label(certificate, model.parent, found.certificates[1:])
+            write_label(certificate, model.parent, found.certificates[1:])
     return issued

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from certify.assessments.assessment import Assessment
-from certify.core.errors import CertificateError
+from certify.core.errors import CertificateError, UsageError
 from certify.core.registry import Registry
 
 ASSESSMENTS = Registry(
@@ -26,6 +26,11 @@ def _surveyed() -> tuple[Mapping[str, Assessment], Mapping[str, str]]:
 def _made(name: str) -> Assessment:
     made: Assessment = ASSESSMENTS.make(name)
     ASSESSMENTS.check_name(name, made.name)
+    if made.sealed and name not in ASSESSMENTS.own:
+        raise UsageError(
+            f"The assessment {name} seals its statement, but a model's file has room for one, which is that of "
+            "leanmark's own assessment. Set 'sealed' to False: the statement then lies beside the model."
+        )
     return made
 
 
@@ -37,6 +42,12 @@ def assessments() -> Mapping[str, Assessment]:
         'efficiency'
     """
     return _surveyed()[0]
+
+
+def sealed_assessment() -> Assessment:
+    """The assessment whose statement is sealed into a model's file; there is one."""
+    (found,) = (one for one in assessments().values() if one.sealed)
+    return found
 
 
 def assessment_of(predicate_type: object) -> Assessment:

@@ -11,7 +11,7 @@ from certify.cli.tables import comparison, single, two_lines
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
 from certify.present.numbers import percent, quantity
-from certify.present.rows import Cell, cell, change_cell
+from certify.present.rows import NAMES, Cell, cell, change_cell
 from certify.profiled import Profiled, WorkloadProfile
 
 MODEL = "candidate"
@@ -57,18 +57,18 @@ def sweep(result: Profiled) -> Table:
 
 
 def _figures(workload: WorkloadProfile, compared: bool) -> dict[str, Cell]:
-    estimates, per_sample = workload.profile.estimates, workload.per_sample(MODEL)
+    estimates, per_sample = workload.figures, workload.per_sample(MODEL)
     metered = per_sample is not None and per_sample.unit == "J"
     figures = {
-        "energy per\ninference": cell(estimates.get(f"energy_j_{MODEL}"), "energy_j"),
-        "energy per\nsample": cell(per_sample if metered else None, "energy_j"),
-        "latency\np50": cell(estimates.get(f"latency_p50_s_{MODEL}"), "latency_p50_s"),
-        "samples\nper s": cell(_plain(estimates.get(f"throughput_per_s_{MODEL}")), "throughput"),
-        "peak\nmemory": cell(estimates.get(f"peak_memory_bytes_{MODEL}"), "peak_memory_bytes"),
-        "accuracy": cell(estimates.get(f"accuracy_{MODEL}"), "accuracy"),
+        "energy per\ninference": cell(estimates.energy_j(MODEL), NAMES.energy_j),
+        "energy per\nsample": cell(per_sample if metered else None, NAMES.energy_j),
+        "latency\np50": cell(estimates.latency_p50_s(MODEL), NAMES.latency_p50_s),
+        "samples\nper s": cell(_plain(estimates.throughput_per_s(MODEL)), ""),
+        "peak\nmemory": cell(estimates.peak_memory_bytes(MODEL), NAMES.peak_memory_bytes),
+        "accuracy": cell(estimates.accuracy(MODEL), NAMES.accuracy),
     }
     if compared:
-        figures["energy\nratio"] = change_cell(estimates.get("energy_ratio"), None, None)
+        figures["energy\nratio"] = change_cell(estimates.energy_ratio, None, None)
     return figures
 
 
@@ -86,7 +86,7 @@ def nodes(workload: WorkloadProfile, arm: str) -> Table:
 
 
 def _smallest(result: Profiled) -> Iterator[Text]:
-    known = [workload.profile.estimates.get("smallest_detectable_saving") for workload in result.workloads]
+    known = [workload.figures.smallest_detectable_saving for workload in result.workloads]
     found = [estimate.value for estimate in known if estimate is not None]
     if found:
         smallest = percent(100 * max(found), "up")
@@ -94,7 +94,7 @@ def _smallest(result: Profiled) -> Iterator[Text]:
 
 
 def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
-    energy = workload.profile.estimates.get(f"energy_j_{MODEL}")
+    energy = workload.figures.energy_j(MODEL)
     return None if energy is None else energy.evidence
 
 

@@ -13,7 +13,8 @@ from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
 from certify.present.numbers import interval, quantity, rounded
-from certify.present.rows import ROWS, Cell, cell, change_cell, compared, marked
+from certify.present.rows import NAMES, ROWS, Cell, cell, change_cell, compared, marked
+from certify.present.statements import figure
 from certify.present.wording import attempts
 
 if TYPE_CHECKING:
@@ -41,30 +42,33 @@ def single(figures: Mapping[str, Estimate]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for name, stem, _ in ROWS:
-        figure = figures.get(f"{stem}_candidate")
-        if figure is not None:
-            table.add_row(marked(name, figure), two_lines(cell(figure, stem)))
+        if (found := figures.get(stem("candidate"))) is not None:
+            table.add_row(marked(name, found), two_lines(cell(found, stem)))
     return table
 
 
 def several(comparison: Comparison) -> Table:
     """Certified models by number; a star marks each that no other beats."""
     axes, best = comparison.axes, {entry.name for entry in comparison.best()}
+    headlines = comparison.entries[0].claims.headlines
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("")
-    table.add_column("grade")
-    for heading in _SEVERAL[axes.is_ratio]:
+    table.add_column("grade" if axes else "outcome")
+    for heading in headlines.values() if axes is None else _SEVERAL[axes.is_ratio]:
         table.add_column(heading, justify="right")
     table.add_column("key")
     for number, entry in enumerate(comparison.entries, start=1):
-        figures = [entry.estimate(name) for name in (axes.energy, axes.accuracy, axes.time)]
-        if axes.is_ratio:
-            cells = [change_cell(figure, None, None) for figure in figures]
+        names = headlines if axes is None else (axes.energy, axes.accuracy, axes.time)
+        figures = [entry.estimate(name) for name in names]
+        if axes is None:
+            cells = [Cell("" if one is None else figure(one)) for one in figures]
+        elif axes.is_ratio:
+            cells = [change_cell(one, None, None) for one in figures]
         else:
-            cells = [
-                cell(figure, stem) for figure, stem in zip(figures, ("energy_j", "accuracy", "duration_s"), strict=True)
-            ]
-        cells.append(cell(entry.estimate("bytes_candidate"), "bytes"))
+            stems = (NAMES.energy_j, NAMES.accuracy, NAMES.duration_s)
+            cells = [cell(one, stem) for one, stem in zip(figures, stems, strict=True)]
+        if axes is not None:
+            cells.append(cell(entry.estimate(NAMES.bytes("candidate")), NAMES.bytes))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
         table.add_row(name, entry.claims.text, *(two_lines(part) for part in cells), key)
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from certify.assessments.claims import Claims
 from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.core.evidence import MeterFacts
 
@@ -23,19 +24,26 @@ _WORKLOAD = (
 _DEVICE = ("processor", "accelerator", "processors_allowed", "architecture", "virtualisation", "system")
 
 
-def why_not_comparable(one: EfficiencyClaims, other: EfficiencyClaims) -> list[str]:
-    """Reasons why the figures of two certificates say nothing about each other; empty where they can be compared."""
+def why_not_comparable(one: Claims, other: Claims) -> list[str]:
+    """Reasons why the figures of two statements say nothing about each other; empty where they can be compared."""
+    if one.assessment != other.assessment:
+        return [f"other assessment ({one.assessment}; {other.assessment})"]
+    reasons, hint = [], ""
+    if isinstance(one, EfficiencyClaims) and isinstance(other, EfficiencyClaims):
+        reasons, hint = _otherwise_measured(one, other), ", for which leanmark regrade exists"
+    if one.edition != other.edition:
+        reasons.append(f"other edition ({one.edition.name}; {other.edition.name}){hint}")
+    return reasons
+
+
+def _otherwise_measured(one: EfficiencyClaims, other: EfficiencyClaims) -> list[str]:
     reasons = []
     if one.data.test_digest != other.data.test_digest:
         names = [f"{data.name}, {data.test_samples} samples" for data in (one.data, other.data)]
         reasons.append(f"other test data ({names[0]}; {names[1]})")
     reasons += _differing("workload", vars(one.workload), vars(other.workload), _WORKLOAD)
     reasons += _method(one.meter, other.meter)
-    reasons += _differing("device", one.device, other.device, _DEVICE)
-    if one.edition != other.edition:
-        names = [claims.edition.name for claims in (one, other)]
-        reasons.append(f"other edition ({names[0]}; {names[1]}), for which leanmark regrade exists")
-    return reasons
+    return [*reasons, *_differing("device", one.device, other.device, _DEVICE)]
 
 
 def same_baseline(one: EfficiencyClaims, other: EfficiencyClaims) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.comparison.comparability import same_baseline, why_not_comparable
 from certify.comparison.entry import Entry, read_entry
 from certify.core.errors import UsageError
@@ -35,8 +36,9 @@ class Axes:
     is_ratio: bool
 
 
-RATIOS = Axes("energy_ratio", "relative_loss_percent", "duration_ratio", True)
-ABSOLUTE = Axes("energy_j_candidate", "accuracy_candidate", "duration_s_candidate", False)
+NAMES = EfficiencyClaims.names
+RATIOS = Axes(NAMES.energy_ratio, NAMES.relative_loss_percent, NAMES.duration_ratio, True)
+ABSOLUTE = Axes(NAMES.energy_j("candidate"), NAMES.accuracy("candidate"), NAMES.duration_s("candidate"), False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,17 +47,20 @@ class Comparison:
 
     Attributes:
         entries: in the order in which they were given.
-        axes: ratios where all have one baseline, else absolute figures.
+        axes: ratios where all have one baseline, else absolute figures; None for statements of another assessment,
+            whose figures stand beside each other and are not ranked.
     """
 
     entries: tuple[Entry, ...]
-    axes: Axes
+    axes: Axes | None
 
     def place(self, entry: Entry) -> tuple[Estimate, Estimate] | None:
         """Energy and loss (in percent) of an entry, less is better; None for a refusal or where one is missing.
 
         Absolute accuracy is turned into what it falls short of 100 %.
         """
+        if self.axes is None:
+            return None
         energy, accuracy = entry.estimate(self.axes.energy), entry.estimate(self.axes.accuracy)
         if entry.claims.refused or energy is None or accuracy is None:
             return None
@@ -87,14 +92,15 @@ class Comparison:
         ]
         if not points:
             raise UsageError("None of these models has a letter with energy and accuracy, so there is nothing to plot.")
-        return pareto_plot(points, is_ratio=self.axes.is_ratio)
+        return pareto_plot(points, is_ratio=self.axes == RATIOS)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
         best = {entry.name for entry in self.best()}
-        names = ("energy_ratio", "relative_loss_percent", "energy_j_candidate", "accuracy_candidate", "duration_ratio")
+        names = (RATIOS.energy, RATIOS.accuracy, ABSOLUTE.energy, ABSOLUTE.accuracy, RATIOS.time)
+        axes = self.axes
         return {
-            "compared_by": {"energy": self.axes.energy, "accuracy": self.axes.accuracy},
+            "compared_by": {} if axes is None else {"energy": axes.energy, "accuracy": axes.accuracy},
             "models": [
                 {
                     "path": entry.name,
@@ -103,7 +109,11 @@ class Comparison:
                     "certificate": entry.claims.digest,
                     "trusted": entry.trusted,
                     "on_pareto_front": entry.name in best,
-                    **{name: found.to_json() for name in names if (found := entry.estimate(name)) is not None},
+                    **{
+                        name: found.to_json()
+                        for name in (names if axes else entry.claims.headlines)
+                        if (found := entry.estimate(name)) is not None
+                    },
                 }
                 for entry in self.entries
             ],
@@ -133,15 +143,13 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
             f"A comparison needs two or more different files, found {', '.join(map(str, paths)) or 'none'}."
         )
     entries = tuple(read_entry(path, keys) for path in paths)
-    _refuse_unlike(entries)
-    one = all(same_baseline(entries[0].claims, entry.claims) for entry in entries)
-    return Comparison(entries, RATIOS if one else ABSOLUTE)
-
-
-def _refuse_unlike(entries: Sequence[Entry]) -> None:
     for one, other in combinations(entries, 2):
         if reasons := why_not_comparable(one.claims, other.claims):
             raise UsageError(f"{one.name} and {other.name} can't be compared: {'; '.join(reasons)}.")
+    measured = [entry.claims for entry in entries if isinstance(entry.claims, EfficiencyClaims)]
+    if not measured:
+        return Comparison(entries, None)
+    return Comparison(entries, RATIOS if all(same_baseline(measured[0], one) for one in measured) else ABSOLUTE)
 
 
 def _beats(one: tuple[Estimate, Estimate], other: tuple[Estimate, Estimate]) -> bool:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.assessments.claims import Claims
 from certify.attest.verify import require_derived
 from certify.core.estimate import Estimate
 from certify.core.text import clean
-from certify.present.statements import of_efficiency
 
 if TYPE_CHECKING:
     from certify.attest.keys import PublicKey
@@ -28,7 +27,7 @@ class Entry:
     """
 
     name: str
-    claims: EfficiencyClaims
+    claims: Claims
     trusted: bool
 
     def estimate(self, name: str) -> Estimate | None:
@@ -45,4 +44,4 @@ def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -
         NotDerivedError: there is no evidence that its figures follow from.
     """
     certificate, verification = require_derived(path, trust=trust)
-    return Entry(clean(path), of_efficiency(certificate), verification.trusted)
+    return Entry(clean(path), certificate.claims, verification.trusted)

@@ -13,6 +13,7 @@ from certify.attest.certificate import Certificate
 from certify.attest.trust import trusted
 from certify.attest.verify import verify
 from certify.comparison.comparability import same_baseline, why_not_comparable
+from certify.comparison.comparison import ABSOLUTE, RATIOS
 from certify.comparison.requirement import Requirement
 from certify.core import exit_codes
 from certify.core.errors import CertificateError, UsageError
@@ -175,9 +176,10 @@ def _worse(now: EfficiencyClaims, then: EfficiencyClaims) -> Iterator[str]:
     common = same_baseline(now, then)
     if common and LETTERS.index(now.grade.letter) > LETTERS.index(then.grade.letter):
         yield f"The grade is {now.text}; the earlier one was {then.text}."
-    names = ("energy_ratio", "relative_loss_percent") if common else ("energy_j_candidate", "accuracy_candidate")
-    for name in names:
-        yield from _shown_worse(name, (now.figures, then.figures), more_is_better=name == "accuracy_candidate")
+    axes = RATIOS if common else ABSOLUTE
+    for name in (axes.energy, axes.accuracy):
+        better = not axes.is_ratio and name == axes.accuracy
+        yield from _shown_worse(name, (now.figures, then.figures), more_is_better=better)
 
 
 def _shown_worse(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
-from certify.core.observations import Kind, Observed, mapping
+from certify.core.observed import Kind, Observed, mapping
 from certify.core.windows import Run, Window
 
 ARMS = ("baseline", "candidate")
@@ -196,6 +196,11 @@ class Observation:
         """Record an observation of a kind."""
         return cls(observed.NAME, observed.values())
 
+    @classmethod
+    def by_arm(cls, kind: type[Observed], observed: Mapping[str, Observed]) -> Observation:
+        """Record observations of one kind, of each arm its own."""
+        return cls(kind.NAME, {arm: one.values() for arm, one in observed.items()})
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -239,6 +244,10 @@ class Evidence:
             CertificateError: a recorded value is of the wrong type.
         """
         return kind.read(self.observation(kind.NAME) or {})
+
+    def observed_of(self, kind: type[Kind], arm: str) -> Kind | None:
+        """The observation of a kind of one model; None where nothing, or too little, was recorded."""
+        return kind.read(mapping(self.observation(kind.NAME), arm) or {})
 
     def observed_by_arm(self, kind: type[Kind]) -> tuple[Kind | None, ...] | None:
         """The observations of a kind of both models, None for one that tells too little; None where one is absent."""

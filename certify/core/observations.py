@@ -1,154 +1,12 @@
-"""What was recorded once for a guard to judge: a class for each kind that has fixed fields.
-
-Measuring writes them and judging reads them. What they hold in evidence is anybody's, so that every field is checked.
-"""
+"""Observations of data, of what the models take and give, and of their answers; each a class with fixed fields."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from certify.core.errors import CertificateError
-from certify.core.windows import LARGEST
-
-Kind = TypeVar("Kind", bound="Observed")
-
-
-def anything(values: Mapping[str, Any], key: str) -> Any:
-    """A recorded value, whatever it is; None where it is absent."""
-    return values.get(key)
-
-
-def number(values: Mapping[str, Any], key: str) -> float | None:
-    """A recorded number; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
-    return float(value)
-
-
-def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
-    """A recorded mapping; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = None if values is None else values.get(key)
-    if value is not None and not isinstance(value, Mapping):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
-    return value
-
-
-def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
-    """A recorded list; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is not None and not isinstance(value, list | tuple):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
-    return None if value is None else list(value)
-
-
-def text(values: Mapping[str, Any], key: str) -> str | None:
-    """A recorded text; None where it is absent or null.
-
-    Raises:
-        CertificateError: it is something else.
-    """
-    value = values.get(key)
-    if value is not None and not isinstance(value, str):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a text, found {value!r}.")
-    return value
-
-
-Reader = Callable[[Mapping[str, Any], str], Any]
-REQUIRED: dict[str, Reader] = {"float": number, "list[Any]": sequence, "Mapping[str, Any]": mapping}
-"""How fields are read that an observation can't do without, by their type."""
-READERS: dict[str, Reader] = {**REQUIRED, "float | None": number, "list[Any] | None": sequence, "str | None": text}
-
-
-class Observed:
-    """An observation of a kind; ``NAME`` is the one that it has in evidence."""
-
-    NAME: ClassVar[str]
-
-    def values(self) -> dict[str, Any]:
-        """Its plain JSON values."""
-        return dict(vars(self))
-
-    @classmethod
-    def read(cls: type[Kind], values: Mapping[str, Any]) -> Kind | None:
-        """Read recorded values; None where one that is required is absent or null.
-
-        Raises:
-            CertificateError: a value is of the wrong type.
-        """
-        types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
-        found = {name: READERS.get(kind, anything)(values, name) for name, kind in types.items()}
-        absent = any(found[name] is None and kind in REQUIRED for name, kind in types.items())
-        return None if absent else cls(**found)
-
-
-@dataclass(frozen=True)
-class PowerCheck(Observed):
-    """Joules of a counter, and joules of power that was integrated in the same windows."""
-
-    NAME = "power_check"
-    counter_j: float
-    integrated_j: float
-
-
-@dataclass(frozen=True)
-class SessionFacts(Observed):
-    """How the sessions of a model were set up, and which providers really ran it; by arm.
-
-    Attributes:
-        providers: None where that is not known.
-        elsewhere: names of some nodes that ran on another device.
-    """
-
-    NAME = "sessions"
-    graph_optimization: Any = None
-    threads: float | None = None
-    providers: list[Any] | None = None
-    spinning: Any = None
-    precision: Any = None
-    pinned: Any = None
-    sha256: Any = None
-    elsewhere: list[Any] | None = None
-
-
-@dataclass(frozen=True)
-class QuantizedOperators(Observed):
-    """Operators of a model that are meant to run quantized, and those that do; by arm.
-
-    Attributes:
-        unfused: names of those that do not.
-    """
-
-    NAME = "quantization"
-    intended: float
-    fused: float
-    unfused: list[Any] | None = None
-
-
-@dataclass(frozen=True)
-class MaskedChannels(Observed):
-    """Output channels of a model that hold nothing but zeros; by arm."""
-
-    NAME = "zero_channels"
-    channels: Any
-    zero: Any
-    share: float
+from certify.core.observed import Counts, Observed
 
 
 @dataclass(frozen=True)
@@ -167,6 +25,15 @@ class Interface(Observed):
     outputs: float
     scored: float
     graph_outputs: float
+
+
+@dataclass(frozen=True)
+class FiniteOutputs(Observed):
+    """Whether all outputs for the test samples were finite numbers, and the width of the scored one; by arm."""
+
+    NAME = "outputs"
+    finite: Any
+    width: float | None = None
 
 
 @dataclass(frozen=True)
@@ -296,6 +163,21 @@ class FreshScores(Observed):
         """Share of the samples that a model got right."""
         only = self.only_baseline if arm == "baseline" else self.only_candidate
         return (self.both + only) / self.samples
+
+
+@dataclass(frozen=True)
+class Overlap(Counts):
+    """Samples of the second part that also stand in the first, by both parts; None where a part is not there."""
+
+    NAME = "overlap"
+
+
+@dataclass(frozen=True)
+class ClassNames(Observed):
+    """What the classes of the data are called, from class 0 on."""
+
+    NAME = "classes"
+    names: list[Any]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 HELP: dict[str, tuple[str, ...]] = {
     "sidecar_checks": ("certify.present.label.sidecars:check_label",),
-    "drawings": ("certify.present.label.sidecars:drawing_of",),
+    "drawings": ("certify.present.label.sidecars:label_of",),
     "renderers": ("certify.present.label.png:renderer",),
 }
 """What upper floors do for lower ones, by kind, so that no import points upwards: ``sidecar_checks`` take a

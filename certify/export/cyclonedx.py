@@ -54,7 +54,7 @@ def write(source: ExportSource) -> str:
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
-    claims, model = source.claims, _model(source)
+    claims, model = source.measured, _model(source)
     tool = Component(name="leanmark", type=ComponentType.APPLICATION, version=claims.leanmark)
     metadata = BomMetaData(component=model, timestamp=datetime.fromisoformat(claims.created[:19] + "+00:00"))
     metadata.tools.components.add(tool)
@@ -83,7 +83,7 @@ def _check(text: str) -> None:
 def _model(source: ExportSource) -> Component:
     from cyclonedx.model.component import Component, ComponentType
 
-    claims = source.claims
+    claims = source.measured
     return Component(
         name=claims.model,
         type=ComponentType.MACHINE_LEARNING_MODEL,
@@ -106,7 +106,7 @@ def _verdict(claims: EfficiencyClaims) -> str:
 def _references(source: ExportSource) -> Iterator[ExternalReference]:
     from cyclonedx.model import ExternalReference, ExternalReferenceType, XsUri
 
-    claims = source.claims
+    claims = source.measured
     files = [
         ("certificate.json", ExternalReferenceType.ATTESTATION, claims.digest),
         ("evidence.jsonl", ExternalReferenceType.EVIDENCE, claims.evidence_digest),
@@ -123,7 +123,7 @@ def _properties(source: ExportSource) -> Iterator[Property]:
     """What a reader must not miss and CycloneDX has no place for."""
     from cyclonedx.model import Property
 
-    claims, grade = source.claims, source.claims.grade
+    claims, grade = source.measured, source.measured.grade
     values: dict[str, Any] = {
         "edition:digest": claims.edition.digest,
         "grade:letter": grade.letter,
@@ -158,14 +158,14 @@ def _pedigree(source: ExportSource) -> Pedigree:
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType, Pedigree
 
-    baseline = source.claims.baseline
+    baseline = source.measured.baseline
     facts = {
         "content_digest": baseline.content_digest,
         "preprocess": json.dumps(baseline.preprocess, sort_keys=True),
         "contracts_differ": "none declared" if baseline.contracts_differ is None else baseline.contracts_differ,
     }
     ancestor = Component(
-        name=f"{source.claims.model} (baseline)",
+        name=f"{source.measured.model} (baseline)",
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="baseline",
         description=baseline.origin,
@@ -192,7 +192,7 @@ def _sha256(digest: str) -> Any:
 
 
 def _model_card(source: ExportSource) -> dict[str, Any]:
-    claims = source.claims
+    claims = source.measured
     limits = [*claims.grade.reasons, *claims.grade.notes]
     if claims.meter is not None and claims.unmetered:
         limits.insert(0, unmetered_sentence(claims.meter))
@@ -232,7 +232,7 @@ def _metric(name: str, estimate: Estimate) -> dict[str, Any]:
 
 def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
     """One inference of the candidate, and what the making of it took."""
-    if (inference := source.claims.figures.get("energy_j_candidate")) is not None:
+    if (inference := source.measured.figures.energy_j("candidate")) is not None:
         yield _consumption("inference", signed_fields(inference), "one inference, gross")
     lineage = source.lineage or {}
     baseline = lineage.get("baseline", {})

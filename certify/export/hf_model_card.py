@@ -21,23 +21,17 @@ from certify.present.numbers import interval, quantity, significant
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+NAMES = EfficiencyClaims.names
+
 LIBRARIES = {"onnx": "onnx", "pt2": "pytorch"}
 """Library that runs the file, by its ending."""
 
 UNITS = {"1": "", "1/s": "/s"}
-INDEX = {
-    "accuracy_candidate": "accuracy",
-    "agreement": "agreement",
-    "relative_loss_percent": "relative_loss_percent",
-    "energy_ratio": "energy_ratio",
-    "energy_j_candidate": "energy_j",
-    "duration_ratio": "duration_ratio",
-    "latency_p50_s_candidate": "latency_p50_s",
-    "macs_candidate": "macs",
-    "parameters_candidate": "parameters",
-    "bytes_candidate": "bytes",
-}
-"""Estimates that are about this model, with the names under which they enter the model-index."""
+INDEX = (
+    NAMES.accuracy, NAMES.agreement, NAMES.relative_loss_percent, NAMES.energy_ratio, NAMES.energy_j,
+    NAMES.duration_ratio, NAMES.latency_p50_s, NAMES.macs, NAMES.parameters, NAMES.bytes,
+)  # fmt: skip
+"""Estimates that are about this model; those of a model are named without it in the model-index."""
 
 HELD = (
     "subject.*.name", "subject.*.digest.sha256", "leanmark", "created", "model.name", "edition.name", "outcome",
@@ -60,11 +54,17 @@ def write(source: ExportSource) -> str:
     metadata = ModelCardData(
         model_name=clean(source.claims.model),
         library_name=LIBRARIES.get(source.subject.rpartition(".")[2]),
-        pipeline_tag=_task(source.claims),
-        tags=["leanmark", "energy-efficiency"],
-        eval_results=list(_results(source.claims)),
+        **_described(source.claims),
     )
     return f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n" + "\n".join(_body(source)) + "\n"
+
+
+def _described(claims: Claims) -> dict[str, Any]:
+    """What an efficiency certificate says of task and results; nothing of another statement."""
+    if not isinstance(claims, EfficiencyClaims):
+        return {"tags": ["leanmark"]}
+    tags = ["leanmark", "energy-efficiency"]
+    return {"pipeline_tag": _task(claims), "tags": tags, "eval_results": list(_results(claims))}
 
 
 def _task(claims: EfficiencyClaims) -> str:
@@ -74,7 +74,8 @@ def _task(claims: EfficiencyClaims) -> str:
 def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
-    for name, metric in INDEX.items():
+    for metric in INDEX:
+        name = metric("candidate") if callable(metric) else metric
         estimate = claims.figures.get(name)
         if estimate is None:
             continue
@@ -83,7 +84,7 @@ def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
             dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
             dataset_name=clean(claims.data.name),
             dataset_split="test",
-            metric_type=metric,
+            metric_type=str(metric),
             metric_name=levelled(name, estimate),
             metric_value=number(estimate.value),
         )
@@ -91,17 +92,25 @@ def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
 
 def _body(source: ExportSource) -> Iterator[str]:
     claims = source.claims
-    guards = [f"- {safe(one.name)}: **{safe(one.outcome)}**. {safe(one.sentence)}" for one in claims.findings]
     yield f"# {safe(claims.model)}"
     yield ""
+    if isinstance(claims, EfficiencyClaims):
+        yield from _graded(claims)
+    else:
+        yield from _statement(claims)
+    for other in source.others:
+        yield from _section(safe(other.claims.title), _statement(other.claims))
+    if isinstance(claims, EfficiencyClaims):
+        yield from _section("To be known", [f"- {safe(note)}" for note in claims.grade.notes])
+    yield from _section("Check it", _check(source))
+
+
+def _graded(claims: EfficiencyClaims) -> Iterator[str]:
+    guards = [f"- {safe(one.name)}: **{safe(one.outcome)}**. {safe(one.sentence)}" for one in claims.findings]
     yield from _verdict(claims)
     yield from _section("Figures", _figures(claims))
     yield from _section("How it was measured", _circumstances(claims))
     yield from _section("Guards", guards)
-    for other in source.others:
-        yield from _section(safe(other.claims.title), _statement(other.claims))
-    yield from _section("To be known", [f"- {safe(note)}" for note in claims.grade.notes])
-    yield from _section("Check it", _check(source))
 
 
 def _section(title: str, lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
@@ -176,12 +185,8 @@ def _plain(value: Any) -> str:
 
 
 def _check(source: ExportSource) -> Iterator[str]:
-    claims, signer = source.claims, source.claims.signer
-    files = {
-        source.subject: source.file_digest,
-        "certificate.json": claims.digest,
-        "evidence.jsonl": claims.evidence_digest,
-    }
+    signer = source.claims.signer
+    files = {source.subject: source.file_digest, **source.files}
     command = f"leanmark verify {source.subject}"
     yield f"This page repeats a signed certificate. `{command}` checks the certificate itself."
     yield ""

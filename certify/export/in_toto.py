@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from certify.export.source import ExportSource
+from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.export.source import ExportSource, Further
 from certify.export.wording import signed_fields
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ RESULTS = {"pass": "passed_tests", "unknown": "warned_tests", "fail": "failed_te
 """Where a guard's outcome stands: what nobody can know is a warning."""
 
 HELD = (
-    "subject", "model", "grade", "outcome", "edition", "profile.guards.*.name", "profile.guards.*.outcome",
+    "subject", "model", "grade", "result", "outcome", "edition", "profile.guards.*.name", "profile.guards.*.outcome",
     "evidence.sha256", "lineage.sha256", "companions", "baseline.file_digest", "baseline.origin", "data", "workload",
     "workload_digest", "preprocess", "device", "meter",
 )  # fmt: skip
@@ -61,9 +62,12 @@ def _tests(source: ExportSource) -> dict[str, list[str]]:
     tests: dict[str, list[str]] = {name: [] for name in RESULTS.values()}
     for finding in claims.findings:
         tests[RESULTS[finding.outcome]].append(finding.name)
-    tests["failed_tests" if claims.refused else "passed_tests"].append(GRADE_TEST)
-    metered = claims.meter is not None and not claims.unmetered
-    tests["passed_tests" if metered else "warned_tests"].append(METER_TEST)
+    tests["failed_tests" if claims.refused else "passed_tests"].append(
+        GRADE_TEST if isinstance(claims, EfficiencyClaims) else STATEMENT_TEST
+    )
+    if isinstance(claims, EfficiencyClaims):
+        metered = claims.meter is not None and not claims.unmetered
+        tests["passed_tests" if metered else "warned_tests"].append(METER_TEST)
     for other in source.others:
         name = other.claims.assessment
         for finding in other.claims.findings:
@@ -77,8 +81,11 @@ def _subject(source: ExportSource) -> ResourceDescriptor:
 
     claims = source.claims
     digest = {"sha256": source.file_digest, "leanmarkContent": source.content_digest}
-    grade = {**claims.grade.to_json(), "text": claims.text}
-    annotations = {"model": {"name": claims.model, "metadata": claims.model_metadata}, "grade": grade}
+    annotations: dict[str, Any] = {"model": {"name": claims.model, "metadata": claims.model_metadata}}
+    if isinstance(claims, EfficiencyClaims):
+        annotations["grade"] = {**claims.grade.to_json(), "text": claims.text}
+    else:
+        annotations["result"] = Further(claims, source.envelope).to_json()
     return ResourceDescriptor(name=source.subject, digest=digest, annotations=annotations)
 
 
@@ -87,8 +94,9 @@ def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
     claims = source.claims
+    own, evidence = source.files
     yield ResourceDescriptor(
-        name="certificate.json", digest={"sha256": claims.digest}, content=source.envelope, media_type=ENVELOPE_TYPE
+        name=own, digest={"sha256": claims.digest}, content=source.envelope, media_type=ENVELOPE_TYPE
     )
     for other in source.others:
         yield ResourceDescriptor(
@@ -99,11 +107,18 @@ def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
             annotations=other.to_json(),
         )
     yield _digested(f"edition {claims.edition.name}", claims.edition.digest)
-    yield _digested("evidence.jsonl", claims.evidence_digest)
+    yield _digested(evidence, claims.evidence_digest)
     if claims.lineage_digest is not None:
         yield _digested("lineage.json", claims.lineage_digest)
     for name, digest in claims.companions.items():
         yield _digested(name, digest)
+    if isinstance(claims, EfficiencyClaims):
+        yield from _circumstances(claims)
+
+
+def _circumstances(claims: EfficiencyClaims) -> Iterator[ResourceDescriptor]:
+    from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+
     yield _digested("baseline", claims.baseline.file_digest, {"origin": claims.baseline.origin})
     yield _digested("test samples", claims.data.test_digest, claims.data.to_json())
     yield _digested("workload", claims.workload_digest, signed_fields(claims.workload))

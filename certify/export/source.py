@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.assessments.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
-from certify.present.statements import of_efficiency
+from certify.present.statements import measured_claims
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -68,13 +68,30 @@ class ExportSource:
         others: further statements about the model.
     """
 
-    claims: EfficiencyClaims
+    claims: Claims
     subject: str
     file_digest: str
     content_digest: str
     envelope: bytes
     lineage: Mapping[str, Any] | None = None
     others: tuple[Further, ...] = ()
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Digests of the certificate and of its evidence, by their names beside the model."""
+        own = Further(self.claims, self.envelope).name
+        measured = isinstance(self.claims, EfficiencyClaims)
+        names = ("certificate.json", "evidence.jsonl") if measured else (own, own.replace(".json", ".evidence.jsonl"))
+        return dict(zip(names, (self.claims.digest, self.claims.evidence_digest), strict=True))
+
+    @property
+    def measured(self) -> EfficiencyClaims:
+        """The claims of an efficiency certificate, for a format that has no place for other statements.
+
+        Raises:
+            CertificateError: it is a statement of another assessment.
+        """
+        return measured_claims(self.claims)
 
     @classmethod
     def of(
@@ -86,7 +103,7 @@ class ExportSource:
         """Read a certificate.
 
         Args:
-            certificate: of efficiency.
+            certificate: of efficiency, or the statement that stands for the whole.
             lineage: content of the lineage that the statement binds.
             others: further statements about the same model.
 
@@ -95,7 +112,7 @@ class ExportSource:
         """
         digests = certificate.subject_digest
         return cls(
-            of_efficiency(certificate),
+            certificate.claims,
             certificate.subject_name,
             digests["sha256"],
             digests["leanmarkContent"],

@@ -45,7 +45,7 @@ def write(source: ExportSource) -> str:
     document.relate(model, "descendantOf", [document.baseline()])
     document.relate(model, "testedOn", [document.dataset()])
     document.relate(model, "hasEvidence", list(document.sidecars()))
-    for name, part in _circumstances(source.claims).items():
+    for name, part in _circumstances(source.measured).items():
         document.annotate(model, name, part)
     for other in source.others:
         document.annotate(model, f"statement-{other.claims.assessment}", other.to_json())
@@ -71,7 +71,7 @@ class _Document:
     def __init__(self, spdx: Any, source: ExportSource) -> None:
         self._spdx = spdx
         self._source = source
-        self._claims = claims = source.claims
+        self._claims = claims = source.measured
         self.elements: list[Any] = []
         self._created = datetime.fromisoformat(claims.created[:19] + "+00:00")
         self._creation = spdx.CreationInfo(specVersion=SPEC, created=self._created)
@@ -132,7 +132,7 @@ class _Document:
     def _energy(self) -> Any:
         """Joules of one inference, and of the passes; the profile has no place for an interval or a method."""
         spdx, lineage = self._spdx, self._source.lineage or {}
-        energy = self._claims.figures.get("energy_j_candidate")
+        energy = self._claims.figures.energy_j("candidate")
         inference = [] if energy is None else [energy.value]
         spent = [row["energy_j"] for row in lineage.get("rows", ())]
         passes = [] if None in spent else [joules["value"] for joules in spent]  # a part would pass for the whole

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from certify.core.errors import MeasureError
 from certify.core.measuring_rules import MeasuringRules
-from certify.core.observations import SessionFacts
+from certify.core.run_observations import SessionFacts
 from certify.core.surroundings import WorkerSurroundings
 from certify.measure import libraries
 from certify.measure.model_under_test import Subject, open_worker, session_facts

@@ -11,28 +11,27 @@ pairs as they follow each other.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import importlib.metadata
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from certify.core.errors import MeasureError
-from certify.core.evidence import ARMS, Evidence, Header, Latencies, ModelFacts, Observation, Prediction, Workload
+from certify.core.evidence import ARMS, Evidence, Latencies, Observation
 from certify.core.measuring_rules import MeasuringRules
+from certify.core.observations import FiniteOutputs
 from certify.core.progress import Progress, Silent
+from certify.core.run_observations import NodeCosts, PeakMemory, WorkerProcesses
 from certify.core.surroundings import stated_libraries
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
-from certify.measure import meters, observe, recognition, runs, runtimes
+from certify.measure import meters, observe, recognition, runs
 from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
+from certify.measure.header import Measured, header, now
 from certify.measure.host import Host
 from certify.measure.inputs import InputStatistics, save_samples
-from certify.measure.machine import describe
 from certify.measure.meters.base import Meter
 from certify.measure.model_under_test import Subject, subject
 from certify.measure.nodes import node_costs
@@ -52,18 +51,6 @@ ALONE = "measured alone, compared with nothing"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a measurement gave beside its windows; libraries as the header states them."""
-
-    attempt: int
-    workload: Workload
-    latencies: tuple[Latencies, ...]
-    predictions: tuple[Prediction, ...]
-    observations: tuple[Observation, ...]
-    libraries: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Finish:
     """What is measured of one model after the windows.
 
@@ -78,7 +65,7 @@ class Finish:
     latencies: Latencies
     peak_memory: int
     predicted: Predicted | None
-    node_costs: Mapping[str, Any] | None
+    node_costs: NodeCosts | None
     recognition: Recognition | None = None
 
 
@@ -192,11 +179,11 @@ def _run(
     predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
     observations = (
         *graphs,
-        Observation("workers", {"pids": workers.pids, "blocks_a_start": blocks}),
+        Observation.of(WorkerProcesses(workers.pids, blocks)),
         observe.sessions(workers.sessions, costs, plan.runtime),
         observe.surroundings(workers.surroundings),
-        Observation("peak_memory", {name: found.peak_memory for name, found in finished.items()}),
-        *([Observation("node_costs", costs)] if costs else []),
+        Observation.of(PeakMemory({name: found.peak_memory for name, found in finished.items()})),
+        *([Observation.by_arm(NodeCosts, costs)] if costs else []),
         *(_compared(bench, subjects, dataset, predicted) if compares else observe.scored(dataset, predicted)),
         *recognition.observations({name: one.recognition for name, one in finished.items()}, plan.salt),
         *_fresh(dataset, fresh, finished),
@@ -212,7 +199,7 @@ def _compared(
 ) -> Iterator[Observation]:
     """What is recorded of two models only, for the guards over a comparison."""
     widths = {arm: found.width for arm, found in predicted.items()}
-    yield Observation("outputs", {arm: {"finite": True, "width": width} for arm, width in widths.items()})
+    yield Observation.by_arm(FiniteOutputs, {arm: FiniteOutputs(True, width) for arm, width in widths.items()})
     yield observe.interfaces(subjects, widths, bench.plan.batch)
     yield from observe.power_check(bench.recorder.run("main").windows)
     yield from observe.data(dataset)
@@ -254,57 +241,3 @@ def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> Inpu
     for other in others:
         first = first.worse(other)
     return first
-
-
-def header(
-    plan: Plan,
-    rules: MeasuringRules,
-    choice: meters.Choice,
-    dataset: Dataset,
-    models: Mapping[str, ModelFacts],
-    found: Measured,
-    created: str,
-    origin: str,
-) -> Header:
-    """Circumstances of a measurement."""
-    return Header(
-        created=created,
-        leanmark=_version(),
-        edition=rules.edition,
-        seed=plan.seed,
-        attempt=found.attempt,
-        baseline_origin=origin,
-        device={**describe(), **runtimes.get(found.workload.runtime).accelerator()},
-        data=_data_facts(dataset, plan.metric),
-        workload=found.workload,
-        meter=choice.facts(),
-        models=models,
-        time_limit_s=plan.time_limit_s,
-        wanted_half_width=plan.wanted_half_width,
-        libraries=found.libraries,
-    )
-
-
-def now() -> str:
-    """UTC time as the header has it."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
-    declared = get_metric(metric)
-    return {
-        "name": dataset.name,
-        "spec": dataset.spec,
-        "test_samples": len(dataset.test),
-        "test_digest": dataset.test_digest(),
-        "classes": len(dataset.classes),
-        "metric": declared.name,
-        **({} if declared.code is None else {"metric_code": declared.code}),
-    }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("leanmark")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

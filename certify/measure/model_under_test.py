@@ -10,7 +10,7 @@ from typing import Any
 from certify.core.errors import MeasureError
 from certify.core.evidence import ModelFacts
 from certify.core.files import sha256_file
-from certify.core.observations import SessionFacts
+from certify.core.run_observations import SessionFacts
 from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
 from certify.measure.inputs import input_part

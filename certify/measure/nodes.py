@@ -7,9 +7,10 @@ itself. It tells shares of time; joules by node are these shares of the joules o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
+from certify.core.run_observations import NodeCosts, ProfiledNode
 from certify.measure import runtimes
 from certify.measure.arms import Arm
 from certify.measure.model_under_test import open_worker
@@ -22,29 +23,23 @@ MOST_INFERENCES = 100
 SHOWN = 10
 
 
-def node_costs(bench: Bench, arm: Arm) -> Mapping[str, Any] | None:
-    """Shares of time of the most expensive nodes; None where the runtime keeps no profile.
-
-    Returns:
-        ``inferences`` that were profiled; ``count`` of nodes; ``nodes``: the ten most expensive, in descending order,
-        each with its ``name`` in the optimised graph, its ``operator`` and its ``share`` of the time in nodes (0 to 1);
-        ``rest``: the share of all others; ``places``: the providers that ran them.
-    """
+def node_costs(bench: Bench, arm: Arm) -> NodeCosts | None:
+    """Shares of time of the most expensive nodes; None where the runtime keeps no profile."""
     if not runtimes.get(arm.runtime).times_nodes:
         return None
     inferences = max(1, min(MOST_INFERENCES, math.ceil(PROFILED_S / arm.inference_s)))
     with open_worker(arm.model, arm.runtime, arm.threads, arm.batch, arm.name, profile=True) as worker:
         found = worker.nodes(inferences, 2 * inferences * arm.inference_s)
-    return {"inferences": inferences, **shares(found), "places": places(found)} if found else None
+    return replace(shares(found), inferences=inferences, places=places(found)) if found else None
 
 
-def shares(nodes: Sequence[NodeRun]) -> dict[str, Any]:
+def shares(nodes: Sequence[NodeRun]) -> NodeCosts:
     """The most expensive nodes of a profile that holds at least one, and what is left for the others."""
     total = math.fsum(node.duration_s for node in nodes)
     ordered = sorted(nodes, key=lambda node: (-node.duration_s, node.name))
     costly = [
-        {"name": node.name, "operator": node.operator, "share": node.duration_s / total if total else 0.0}
+        ProfiledNode(node.duration_s / total if total else 0.0, node.name, node.operator).values()
         for node in ordered[:SHOWN]
     ]
     rest = math.fsum(node.duration_s for node in ordered[SHOWN:]) / total if total else 0.0
-    return {"count": len(nodes), "nodes": costly, "rest": rest}
+    return NodeCosts(costly, count=len(nodes), rest=rest)

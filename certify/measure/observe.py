@@ -9,16 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.evidence import Observation
-from certify.core.observations import (
-    Contracts,
-    Interface,
-    MaskedChannels,
-    NearDuplicates,
-    PowerCheck,
-    QuantizedOperators,
-    Scored,
-    SessionFacts,
-)
+from certify.core.observations import ClassNames, Contracts, Interface, NearDuplicates, Overlap, Scored
+from certify.core.run_observations import MaskedChannels, NodeCosts, PowerCheck, QuantizedOperators, SessionFacts
 from certify.core.surroundings import WorkerSurroundings
 from certify.core.windows import Window
 from certify.data.constant_answers import constant_answers
@@ -42,16 +34,16 @@ def graphs(subjects: Iterable[Subject], runtime: str, threads: int, folder: Path
 
     Left out, so that their guard does not know, are quantized models of whose graph the runtime tells nothing.
     """
-    fused: dict[str, Any] = {}
-    zeros: dict[str, Any] = {}
+    fused: dict[str, QuantizedOperators] = {}
+    zeros: dict[str, MaskedChannels] = {}
     for subject in subjects:
         with open_model(subject.path) as model:
             found = model.zero_channels()
             result = _quantization(model, subject, runtime, threads, folder)
-        zeros[subject.arm] = MaskedChannels(found.channels, found.zero, found.share).values()
+        zeros[subject.arm] = MaskedChannels(found.channels, found.zero, found.share)
         if result is not None:
-            fused[subject.arm] = QuantizedOperators(result.intended, result.fused, list(result.unfused)).values()
-    return [Observation(QuantizedOperators.NAME, fused), Observation(MaskedChannels.NAME, zeros)]
+            fused[subject.arm] = QuantizedOperators(result.intended, result.fused, list(result.unfused))
+    return [Observation.by_arm(QuantizedOperators, fused), Observation.by_arm(MaskedChannels, zeros)]
 
 
 def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int, folder: Path) -> Quantization | None:
@@ -74,7 +66,7 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
     return None if integer is None else model.quantization(None, integer)
 
 
-def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, Mapping[str, Any]], runtime: str) -> Observation:
+def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, NodeCosts], runtime: str) -> Observation:
     """How the sessions were set up, and on which devices the nodes of each model really ran.
 
     A session that lists several providers may use them all or not: the profile of its nodes tells. ``providers`` then
@@ -83,7 +75,7 @@ def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, Mapping[str,
 
     Args:
         found: by arm, as they were set up.
-        costs: what was profiled by arm, with ``places``.
+        costs: what was profiled, by arm.
         runtime: adapter.
     """
     adapter = runtimes.get(runtime)
@@ -94,15 +86,15 @@ def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, Mapping[str,
 
 def surroundings(found: Mapping[str, WorkerSurroundings]) -> Observation:
     """In what surroundings the workers of each arm ran."""
-    return Observation(WorkerSurroundings.NAME, {arm: one.values() for arm, one in found.items()})
+    return Observation.by_arm(WorkerSurroundings, found)
 
 
-def _placed(session: SessionFacts, costs: Mapping[str, Any] | None, runtime: Runtime) -> SessionFacts:
+def _placed(session: SessionFacts, costs: NodeCosts | None, runtime: Runtime) -> SessionFacts:
     if len(session.providers or ()) == 1:
         return session
-    if costs is None:
+    if costs is None or costs.places is None:
         return replace(session, providers=None)
-    places = costs["places"]
+    places = costs.places
     others = sorted(set(places) - runtime.own_providers)
     asked = [runtime.provider] if len(others) < len(places) else []
     elsewhere = [name for other in others for name in places[other]["names"]]
@@ -126,9 +118,9 @@ def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: in
     for subject in subjects:
         contract, width = subject.preprocess, widths[subject.arm]
         scored = len(contract.class_map or range(width))
-        face = Interface(list(contract.port_shape(batch)), width, scored, _graph_outputs(subject.path))
-        faces[subject.arm] = face.values()
-    return Observation(Interface.NAME, faces)
+        shape, outputs = list(contract.port_shape(batch)), _graph_outputs(subject.path)
+        faces[subject.arm] = Interface(shape, width, scored, outputs)
+    return Observation.by_arm(Interface, faces)
 
 
 def contracts(subjects: Iterable[Subject], declared: str | None) -> Observation:
@@ -144,11 +136,11 @@ def _graph_outputs(path: Path) -> int:
 
 def data(dataset: Dataset) -> list[Observation]:
     """Samples that stand in two parts of the data (None where a part is not there), or nearly so; names of classes."""
-    near = {pair: found.values() for pair, found in near_duplicates(dataset).items()}
+    near = near_duplicates(dataset)
     return [
-        Observation("overlap", dict(overlap(dataset))),
-        *([Observation(NearDuplicates.NAME, near)] if near else []),
-        Observation("classes", {"names": list(dataset.classes)}),
+        Observation.of(Overlap(overlap(dataset))),
+        *([Observation.by_arm(NearDuplicates, near)] if near else []),
+        Observation.of(ClassNames(list(dataset.classes))),
     ]
 
 

@@ -35,14 +35,14 @@ def energy_of(claims: EfficiencyClaims) -> Headline | None:
     """The headline about energy; None for a refusal."""
     if claims.refused:
         return None
-    return energy_headline(claims.figures["energy_ratio"], claims.grade.upper_ratio)
+    return energy_headline(claims.figures[claims.names.energy_ratio], claims.grade.upper_ratio)
 
 
 def accuracy_of(claims: EfficiencyClaims) -> Headline | None:
     """The headline about accuracy; None for a refusal."""
     if claims.refused:
         return None
-    loss = claims.figures["relative_loss_percent"]
+    loss = claims.figures[claims.names.relative_loss_percent]
     return accuracy_headline(loss, claims.grade.loss_percent, "score" if claims.scored else "accuracy")
 
 

@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.present.numbers import ends, factor, interval, percent, quantity
 
+NAMES = EfficiencyClaims.names
+
 ROWS = (
-    ("accuracy (top-1)", "accuracy", "relative_loss_percent"),
-    ("declared score", "score", "relative_loss_percent"),
-    ("energy per inference", "energy_j", "energy_ratio"),
-    ("time per inference", "duration_s", "duration_ratio"),
-    ("throughput", "throughput_per_s", None),
-    ("latency p50", "latency_p50_s", None),
-    ("latency p90", "latency_p90_s", None),
-    ("latency p99", "latency_p99_s", None),
-    ("MACs", "macs", "macs_ratio"),
-    ("bytes moved", "bytes_moved", "bytes_moved_ratio"),
-    ("parameters", "parameters", None),
-    ("file size", "bytes", "bytes_ratio"),
-    ("peak memory", "peak_memory_bytes", None),
+    ("accuracy (top-1)", NAMES.accuracy, NAMES.relative_loss_percent),
+    ("declared score", NAMES.score, NAMES.relative_loss_percent),
+    ("energy per inference", NAMES.energy_j, NAMES.energy_ratio),
+    ("time per inference", NAMES.duration_s, NAMES.duration_ratio),
+    ("throughput", NAMES.throughput_per_s, None),
+    ("latency p50", NAMES.latency_p50_s, None),
+    ("latency p90", NAMES.latency_p90_s, None),
+    ("latency p99", NAMES.latency_p99_s, None),
+    ("MACs", NAMES.macs, NAMES.macs_ratio),
+    ("bytes moved", NAMES.bytes_moved, NAMES.bytes_moved_ratio),
+    ("parameters", NAMES.parameters, None),
+    ("file size", NAMES.bytes, NAMES.bytes_ratio),
+    ("peak memory", NAMES.peak_memory_bytes, None),
 )
 """Name of the row, stem of its estimates (``_baseline`` and ``_candidate`` follow), name of the estimate of change."""
 
-UNITS = {
-    "score": "", "throughput_per_s": "/s", "macs": "", "bytes_moved": "B", "parameters": "", "bytes": "B",
-    "peak_memory_bytes": "B",
+UNITS: dict[str, str] = {
+    NAMES.score: "", NAMES.throughput_per_s: "/s", NAMES.macs: "", NAMES.bytes_moved: "B", NAMES.parameters: "",
+    NAMES.bytes: "B", NAMES.peak_memory_bytes: "B",
 }  # fmt: skip
 
 
@@ -56,9 +59,9 @@ def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
     """One row for each kind of figure; a row without any figure is left out."""
     rows = []
     for name, stem, change in ROWS:
-        before, after = figures.get(f"{stem}_baseline"), figures.get(f"{stem}_candidate")
+        before, after = figures.get(stem("baseline")), figures.get(stem("candidate"))
         if before is not None or after is not None:
-            if stem == "accuracy" and "score_baseline" in figures:
+            if stem == NAMES.accuracy and NAMES.score("baseline") in figures:
                 change = None  # the loss is that of the declared score
             changed = change_cell(figures.get(change or ""), before, after)
             rows.append(FigureRow(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
@@ -75,7 +78,7 @@ def cell(estimate: Estimate | None, stem: str) -> Cell:
     """One figure of a row, formatted as its stem requires."""
     if estimate is None:
         return Cell()
-    if stem == "accuracy":
+    if stem == NAMES.accuracy:
         return accuracy_cell(estimate)
     unit = UNITS.get(stem, estimate.unit)
     return Cell(quantity(estimate.value, unit), interval(estimate, unit))

@@ -21,7 +21,15 @@ def of_efficiency(certificate: Certificate) -> EfficiencyClaims:
     Raises:
         CertificateError: it is a statement of another assessment, or a claim is malformed.
     """
-    claims = certificate.claims
+    return measured_claims(certificate.claims)
+
+
+def measured_claims(claims: Claims) -> EfficiencyClaims:
+    """The same claims, known to be those of an efficiency certificate.
+
+    Raises:
+        CertificateError: they are those of another assessment.
+    """
     if not isinstance(claims, EfficiencyClaims):
         raise CertificateError(f"This is a statement of {claims.assessment}; an efficiency certificate is needed here.")
     return claims

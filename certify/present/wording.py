@@ -10,7 +10,7 @@ from certify.core.evidence import MeterFacts
 from certify.core.text import clean
 from certify.present.headline import accuracy_of, energy_of
 from certify.present.numbers import percent, rounded, significant
-from certify.present.statements import line
+from certify.present.statements import figure, headline_figures, line
 
 LEVELS = {
     "wall": "Metered at the wall socket",
@@ -72,7 +72,7 @@ def tested_on(claims: EfficiencyClaims) -> str:
 
 def _different(claims: EfficiencyClaims) -> int:
     """Test samples, of which repeated ones count once."""
-    repeated = claims.figures.get("duplicate_samples")
+    repeated = claims.figures.duplicate_samples
     return claims.data.test_samples - (0 if repeated is None else round(repeated.value))
 
 
@@ -83,14 +83,16 @@ def test_data(claims: EfficiencyClaims) -> str:
     return clean(f"{named}; {repeated:,} repeated samples do not count" if repeated else named)
 
 
-def date(claims: EfficiencyClaims) -> str:
+def date(claims: Claims) -> str:
     """Day of measuring."""
     return clean(claims.created[:10])
 
 
 def accuracies(claims: EfficiencyClaims) -> str:
     """Accuracy before and after."""
-    before, after = (percent(100 * claims.figures[f"accuracy_{arm}"].value) for arm in ("baseline", "candidate"))
+    before, after = (
+        percent(100 * claims.figures[claims.names.accuracy(arm)].value) for arm in ("baseline", "candidate")
+    )
     return f"top-1 {before} before, {after} after"
 
 
@@ -120,6 +122,16 @@ def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str,
     return (*circumstances(claims), *((_heading(one), line(one)) for one in others))
 
 
+def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
+    """What a statement of any assessment says, and further ones beside it: name and value."""
+    sentences = (("Refused", claims.reasons), ("Note", claims.notes), ("Not proved", claims.limits))
+    return (
+        *((clean(words), figure(estimate)) for words, estimate in headline_figures(claims)),
+        *((name, clean(one)) for name, said in sentences for one in said),
+        *((_heading(one), line(one)) for one in others),
+    )
+
+
 def _heading(claims: Claims) -> str:
     """Name of an assessment as the head of a row; a title would be too long."""
     return clean(claims.assessment.replace("-", " ").replace("_", " ").capitalize())
@@ -143,11 +155,11 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"
     if shares := _counted(claims):
         yield "Multiply-adds", shares
-    before, after = claims.pair("energy_yardstick")
+    before, after = claims.pair(claims.names.energy_yardstick)
     if before is not None and after is not None:
         own, original = (f"{significant(multiple.value, 2)}×" for multiple in (after, before))
         yield "Yardstick", f"{own} a ResNet-50's energy (baseline {original})"
-    if smallest := claims.figures.get("smallest_detectable_saving"):
+    if smallest := claims.figures.smallest_detectable_saving:
         share = smallest.value if smallest.unit == "%" else 100 * smallest.value
         yield "Resolution", f"a saving of {percent(share, 'up')} can be told from none"
     yield "Attempts", attempts(claims)
@@ -164,7 +176,7 @@ def _counted(claims: EfficiencyClaims) -> str | None:
     """How much was counted, where that is not all; None where it is."""
     parts = [
         f"{percent(100 * share.value)} of the {arm}'s operators"
-        for arm, share in zip(("baseline", "candidate"), claims.pair("counted_share"), strict=True)
+        for arm, share in zip(("baseline", "candidate"), claims.pair(claims.names.counted_share), strict=True)
         if share is not None
     ]
     return f"not stated: counted were {' and '.join(parts)}" if parts else None

@@ -13,6 +13,7 @@ from torch import nn
 from certify.api import Result, certify
 from certify.assessments.efficiency.accuracy import accuracy_estimates
 from certify.assessments.efficiency.edition import load_edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.profile import Profile
 from certify.attest.certificate import EVIDENCE_NAME
@@ -258,4 +259,4 @@ def _certify(
 def _loss(evidence: Path, confidence: float) -> Estimate | None:
     edition = load_edition()
     edition = replace(edition, plan=replace(edition.plan, confidence=confidence))
-    return accuracy_estimates(read_evidence(evidence), edition).get("relative_loss_percent")
+    return accuracy_estimates(read_evidence(evidence), edition).get(Figures.relative_loss_percent)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from certify.assessments.claims import Claims, common_claims, presenting
+from certify.assessments.efficiency.figures import Figures, Stem
 from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate
 from certify.core.evidence import MeterFacts, Workload
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from certify.assessments.assessment import Assessment
 
 UNMETERED = ("modelled", "proxy")
-HEADLINES = {"energy_ratio": "energy ratio", "relative_loss_percent": "relative accuracy loss"}
+HEADLINES = {Figures.energy_ratio: "energy ratio", Figures.relative_loss_percent: "relative accuracy loss"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class EfficiencyClaims(Claims):
     """What an efficiency certificate says.
 
     Attributes:
+        names: of all figures.
         grade: the letter, or the reasons why there is none.
         workload: how the models were run.
         workload_digest: of the workload's canonical JSON.
@@ -104,6 +106,9 @@ class EfficiencyClaims(Claims):
         regrade_of: the earlier certificate of a regrade; None for a measurement of its own.
     """
 
+    names: ClassVar[type[Figures]] = Figures
+
+    figures: Figures
     grade: Grade
     workload: Workload
     workload_digest: str
@@ -125,11 +130,11 @@ class EfficiencyClaims(Claims):
     @property
     def scored(self) -> bool:
         """Whether a declared score was graded rather than top-1 accuracy."""
-        return "score_baseline" in self.figures
+        return self.figures.score("baseline") is not None
 
-    def pair(self, stem: str) -> tuple[Estimate | None, Estimate | None]:
+    def pair(self, stem: Stem) -> tuple[Estimate | None, Estimate | None]:
         """A figure of the baseline and of the candidate, by the part of its name that both share."""
-        return self.figures.get(f"{stem}_baseline"), self.figures.get(f"{stem}_candidate")
+        return self.figures.get(stem("baseline")), self.figures.get(stem("candidate"))
 
 
 def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], digest: str) -> EfficiencyClaims:
@@ -142,7 +147,7 @@ def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], dige
     with presenting("claims"):
         meter, regrade = predicate["meter"], predicate.get("regrade_of")
         return EfficiencyClaims(
-            **common,
+            **{**common, "figures": Figures.of(common["figures"])},
             grade=Grade.from_json(predicate["grade"]),
             workload=Workload(**predicate["workload"]),
             workload_digest=predicate["workload_digest"],

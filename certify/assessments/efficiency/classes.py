@@ -20,6 +20,7 @@ from certify.assessments.efficiency.figures import Figures
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
+from certify.core.observations import ClassNames
 from certify.core.statistics.proportions import Interval, PairedTable, difference_interval, wilson_interval
 
 SIGNED_CLASSES = 10
@@ -135,9 +136,9 @@ def _mcnemar(tables: Sequence[PairedTable]) -> npt.NDArray[np.float64]:
 
 
 def _names(evidence: Evidence) -> dict[int, str]:
-    observed = evidence.observation("classes") or {}
-    names = observed.get("names", [])
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    observed = evidence.observed(ClassNames)
+    names = [] if observed is None else observed.names
+    if not all(isinstance(name, str) for name in names):
         raise CertificateError("Evidence: the names of the classes should be a list of texts.")
     return {label: name[:LONGEST_NAME] for label, name in enumerate(names)}
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from certify.assessments.assessment import Surroundings
 from certify.assessments.efficiency.contracts import contract_checks
-from certify.core.errors import LeanmarkError, ModelError
+from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence
 from certify.core.files import sha256_file
 from certify.core.finding import Finding
+from certify.core.observed import mapping
+from certify.core.run_observations import MaskedChannels, QuantizedOperators
 from certify.data.contract_slot import contract_in
 from certify.data.dataset import samples_digest
 from certify.data.preprocess import Preprocess
@@ -196,7 +198,9 @@ def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Findi
 
 
 def _observed(facts: FileFacts, arm: str, evidence: Evidence) -> Iterator[tuple[str, float, Any]]:
-    zeros, quantized = (_of_arm(evidence.observation(name), arm) for name in ("zero_channels", "quantization"))
+    zeros, quantized = (
+        mapping(evidence.observation(kind.NAME), arm) or {} for kind in (MaskedChannels, QuantizedOperators)
+    )
     yield "channels", facts.zeros.channels, zeros.get("channels")
     yield "channels of zeros", facts.zeros.zero, zeros.get("zero")
     yield "share of zero channels", facts.zeros.share, zeros.get("share")
@@ -205,10 +209,3 @@ def _observed(facts: FileFacts, arm: str, evidence: Evidence) -> Iterator[tuple[
         model = evidence.header.models[arm]
         yield "share of counted operators", facts.counts.counted_share, model.counted_share
         yield "share of work that the data decide", facts.counts.varying_share, model.varying_share
-
-
-def _of_arm(observed: Mapping[str, Any] | None, arm: str) -> Mapping[str, Any]:
-    values = {} if observed is None else observed.get(arm, {})
-    if not isinstance(values, Mapping):
-        raise ModelError(f"What was observed of the {arm} should be a mapping, found {values!r}.")
-    return values

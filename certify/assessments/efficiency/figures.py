@@ -25,18 +25,26 @@ class Figure:
         return self._name if figures is None else figures.get(self._name)
 
 
+class Stem(str):
+    """What the names of a figure of both models begin with; called with an arm, the name."""
+
+    def __call__(self, arm: str) -> str:
+        """The name of the figure of an arm."""
+        return f"{self}_{arm}"
+
+
 class ArmFigure:
     """A figure of each model, called with its arm."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._stem = Stem(name)
 
     @overload
-    def __get__(self, figures: None, owner: type) -> Callable[[str], str]: ...
+    def __get__(self, figures: None, owner: type) -> Stem: ...
     @overload
     def __get__(self, figures: Figures, owner: type) -> Callable[[str], Estimate | None]: ...
-    def __get__(self, figures: Figures | None, owner: type) -> Callable[[str], str | Estimate | None]:
-        return lambda arm: f"{self._name}_{arm}" if figures is None else figures.get(f"{self._name}_{arm}")
+    def __get__(self, figures: Figures | None, owner: type) -> Stem | Callable[[str], Estimate | None]:
+        return self._stem if figures is None else lambda arm: figures.get(self._stem(arm))
 
 
 class Figures(dict[str, Estimate]):

@@ -13,7 +13,7 @@ from typing import Any
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel, weakest
 from certify.core.evidence import Evidence
-from certify.core.observations import mapping, number, sequence
+from certify.core.run_observations import NodeCosts, ProfiledNode
 
 NODE_METHOD = "share of time in the runtime's profile, times the joules of an inference"
 
@@ -51,16 +51,15 @@ def node_costs(evidence: Evidence, arm: str, energy: Estimate | None) -> tuple[N
     Raises:
         CertificateError: a record is malformed.
     """
-    recorded = mapping(evidence.observation("node_costs"), arm)
-    nodes = sequence(recorded, "nodes") if recorded is not None else None
-    return tuple(_cost(node, energy) for node in nodes or ())
+    recorded = evidence.observed_of(NodeCosts, arm)
+    return tuple(_cost(node, energy) for node in (recorded.nodes if recorded else ()))
 
 
 def _cost(node: Any, energy: Estimate | None) -> NodeCost:
-    share = number(node, "share") if isinstance(node, Mapping) else None
-    if share is None or not 0 <= share <= 1:
+    found = ProfiledNode.read(node) if isinstance(node, Mapping) else None
+    if found is None or not 0 <= found.share <= 1:
         raise CertificateError(f"Evidence: a node of node_costs needs a share between 0 and 1, found {node!r}.")
-    return NodeCost(str(node.get("name", "")), str(node.get("operator", "")), share, _share_of(energy, share))
+    return NodeCost(str(found.name), str(found.operator), found.share, _share_of(energy, found.share))
 
 
 def _share_of(energy: Estimate | None, share: float) -> Estimate | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from certify.assessments.efficiency.figures import Figures
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
-from certify.core.observations import number
+from certify.core.run_observations import PeakMemory
 
 RATIOS = {
     Figures.macs: Figures.macs_ratio,
@@ -17,7 +17,7 @@ RATIOS = {
 
 def size_estimates(evidence: Evidence) -> dict[str, Estimate]:
     """Counts of the models and their ratios candidate / baseline; what was not counted in full is left out."""
-    memory = evidence.observation("peak_memory") or {}
+    memory = evidence.observed(PeakMemory) or PeakMemory({})
     estimates: dict[str, Estimate] = {}
     for arm in evidence.arms:
         facts = evidence.header.models[arm]
@@ -33,7 +33,7 @@ def size_estimates(evidence: Evidence) -> dict[str, Estimate]:
             estimates[Figures.counted_share(arm)] = Estimate.exact(facts.counted_share, "1", method)
         estimates[Figures.parameters(arm)] = Estimate.exact(facts.parameters, "1", "elements of all weights")
         estimates[Figures.bytes(arm)] = Estimate.exact(facts.bytes, "B", "size of the file that ran")
-        if (peak := number(memory, arm)) is not None:
+        if (peak := memory.counts.get(arm)) is not None:
             estimates[Figures.peak_memory_bytes(arm)] = Estimate.exact(peak, "B", "peak resident memory of the worker")
     for count, ratio in RATIOS.items():
         above, below = (estimates.get(count(arm)) for arm in ("candidate", "baseline"))

@@ -30,11 +30,11 @@ SHORT_DIGITS = 16
 """First digits of the certificate's digest, enough to compare by eye."""
 
 
-def draw(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
+def draw(claims: Claims, others: Sequence[Claims] = ()) -> str:
     """The label of a certificate, or of a refusal; equal input gives equal text.
 
     Args:
-        claims: of the efficiency certificate.
+        claims: of the efficiency certificate, or of another statement that stands for the whole.
         others: of further statements about the same model, a row each.
 
     Returns:
@@ -44,7 +44,7 @@ def draw(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
         CertificateError: a claim is malformed.
     """
     with presenting("a label"):
-        return _label(claims, others)
+        return _label(claims, others) if isinstance(claims, EfficiencyClaims) else _stated(claims, others)
 
 
 def _label(claims: EfficiencyClaims, others: Sequence[Claims]) -> str:
@@ -54,7 +54,7 @@ def _label(claims: EfficiencyClaims, others: Sequence[Claims]) -> str:
     height = math.ceil(max(table_bottom, certificate_bottom)) + 40
     body = [
         box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),
-        *_header(claims),
+        *_header(claims, f"{'modelled' if claims.unmetered else 'measured'} saving of a neural network"),
         *(_refusal(claims) if claims.grade.letter is None else _graded(claims)),
         *strip,
         *table,
@@ -63,10 +63,26 @@ def _label(claims: EfficiencyClaims, others: Sequence[Claims]) -> str:
     return document(WIDTH, height, wording.title(claims), wording.description(claims, others), body)
 
 
-def _header(claims: EfficiencyClaims) -> Iterator[str]:
-    kind = "modelled" if claims.unmetered else "measured"
+def _stated(claims: Claims, others: Sequence[Claims]) -> str:
+    """The label of a statement of any other assessment: its outcome, and a row for each figure and sentence."""
+    rows = wording.stated(claims, others)
+    table, table_bottom = _table(rows, HEADLINES_TOP + 92)
+    certificate, certificate_bottom = _certificate(claims.digest, HEADLINES_TOP + 70)
+    height = math.ceil(max(table_bottom, certificate_bottom)) + 40
+    body = [
+        box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),
+        *_header(claims, clean(claims.title)),
+        text(shorten(clean(claims.text), 40, INNER, bold=True), LEFT, HEADLINES_TOP + 36, 40, BLACK),
+        *table,
+        *certificate,
+    ]
+    told = ". ".join(" ".join(row) for row in rows)
+    return document(WIDTH, height, clean(f"{claims.title} of {claims.model}: {claims.text}"), told, body)
+
+
+def _header(claims: Claims, subject: str) -> Iterator[str]:
     yield text("leanmark", LEFT, 62, 34, BLACK)
-    yield text(f"{kind} saving of a neural network", LEFT + 184, 62, 19, REGULAR, QUIET)
+    yield text(shorten(subject, 19, 360), LEFT + 184, 62, 19, REGULAR, QUIET)
     yield text(f"edition {clean(claims.edition.name)}", RIGHT, 48, 19, BOLD, anchor="end")
     yield text(wording.date(claims), RIGHT, 72, 19, REGULAR, QUIET, anchor="end")
     yield rule(LEFT, RIGHT, 90, 3)
@@ -81,7 +97,7 @@ def _graded(claims: EfficiencyClaims) -> Iterator[str]:
     if (accuracy := accuracy_of(claims)) is not None:
         yield from _headline(accuracy, CLAIM_LEFT, RIGHT - CLAIM_LEFT, wording.accuracies(claims))
     yield text("energy saved, in decibels, with its 95 % interval", LEFT, SCALE_TOP - 26, 17, REGULAR, QUIET)
-    ratio = claims.figures["energy_ratio"]
+    ratio = claims.figures[claims.names.energy_ratio]
     yield from draw_scale(ratio, SCALE_TOP, LEFT + 34, RIGHT - 34, claims.unmetered)
     yield text(shorten(wording.graded(claims), 19, INNER, bold=True), LEFT, SCALE_TOP + 106, 19, BOLD)
 

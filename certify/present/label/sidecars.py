@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.certificate import LABEL_PNG_NAME, LABEL_SVG_NAME, Certificate
 from certify.attest.checks_sidecars import beside
 from certify.core.errors import LeanmarkError
@@ -12,17 +13,17 @@ from certify.core.files import write_bytes, write_text
 from certify.core.finding import Finding
 from certify.present.label.layout import draw
 from certify.present.label.png import can_render, drawing, render, renderer
-from certify.present.statements import of_efficiency
 
 
 def label_of(certificate: Certificate, others: Sequence[Certificate] = ()) -> str:
-    """Draw the label of an efficiency certificate as SVG, with a row for each further statement."""
-    return draw(of_efficiency(certificate), [other.claims for other in others])
+    """Draw the label of a certificate as SVG, with a row for each further statement."""
+    return draw(certificate.claims, [other.claims for other in others])
 
 
-def drawing_of(certificate: Certificate) -> str | None:
-    """Draw what a notebook shows of a statement; None where there is no drawing of its kind."""
-    return label_of(certificate) if certificate.assessment.sealed else None
+def _renderer(certificate: Certificate) -> str | None:
+    """What drew the label; None where the statement does not say, so that it must be what is drawn here."""
+    claims = certificate.claims
+    return claims.renderer if isinstance(claims, EfficiencyClaims) else None
 
 
 def write_label(certificate: Certificate, folder: Path, others: Sequence[Certificate] = ()) -> None:
@@ -35,11 +36,6 @@ def write_label(certificate: Certificate, folder: Path, others: Sequence[Certifi
 
 def check_label(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterator[Finding]:
     """Check that the label beside a model is that of its certificate and of the statements beside it."""
-    if not certificate.assessment.sealed:
-        for name in (LABEL_SVG_NAME, LABEL_PNG_NAME):
-            if (path := beside(name, folders)) is not None:
-                yield Finding("label", "fail", f"{path} is a label, but there is no certificate that it could show.")
-        return
     yield _check_svg(certificate, beside(LABEL_SVG_NAME, folders), others)
     yield _check_png(certificate, beside(LABEL_PNG_NAME, folders), others)
 
@@ -48,7 +44,7 @@ def _check_svg(certificate: Certificate, path: Path | None, others: Sequence[Cer
     if path is None:
         return Finding("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
     try:
-        used = of_efficiency(certificate).renderer.partition(",")[0]
+        used = (_renderer(certificate) or drawing()).partition(",")[0]
         if used != drawing():
             sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
             return Finding("label", "note", sentence)
@@ -70,7 +66,7 @@ def _check_png(certificate: Certificate, path: Path | None, others: Sequence[Cer
     if path is None:
         return Finding("label_picture", "skipped", f"{LABEL_PNG_NAME} does not lie beside the file.")
     try:
-        used = of_efficiency(certificate).renderer
+        used = _renderer(certificate) or renderer()
         if used != renderer():
             return Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
         known = [render(label_of(certificate, further)) for further in ((others, ()) if others else ((),))]

@@ -122,7 +122,7 @@ def _spent(row: Mapping[str, Any]) -> Estimate | None:
 
 
 def _rows(claims: EfficiencyClaims, stages: Stages) -> tuple[BillRow, ...]:
-    before, after = claims.pair("energy_j")
+    before, after = claims.pair(claims.names.energy_j)
     inference = {0: before, len(stages) - 1: after}
     return tuple(_row(name, row, inference.get(place)) for place, (name, row) in enumerate(stages))
 

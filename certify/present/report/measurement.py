@@ -13,14 +13,14 @@ from certify.present.charts.intervals import IntervalRow, intervals_chart
 from certify.present.charts.windows import blocks_chart, windows_chart
 from certify.present.numbers import ends, factor, percent
 from certify.present.report.sections import Figure, Section, figures
-from certify.present.rows import Cell, FigureRow, accuracy_cell, cell, compared
+from certify.present.rows import NAMES, Cell, FigureRow, accuracy_cell, cell, compared
 
 _FURTHER = (
-    ("energy above idle", "energy_net_j"), ("multiple of the yardstick", "energy_yardstick"),
+    ("energy above idle", NAMES.energy_net_j), ("multiple of the yardstick", NAMES.energy_yardstick),
 )  # fmt: skip
 _RATIOS = (
-    ("energy", "energy_ratio"), ("time", "duration_ratio"), ("MACs", "macs_ratio"), ("file size", "bytes_ratio"),
-    ("parameters", "parameters_ratio"), ("null run", "null_ratio"),
+    ("energy", NAMES.energy_ratio), ("time", NAMES.duration_ratio), ("MACs", NAMES.macs_ratio),
+    ("file size", NAMES.bytes_ratio), ("parameters", NAMES.parameters_ratio), ("null run", NAMES.null_ratio),
 )  # fmt: skip
 
 
@@ -48,10 +48,10 @@ def intervals_section(claims: EfficiencyClaims) -> Section:
     ratios = [IntervalRow(name, ratio, _ratio(ratio)) for name, ratio in known]
     shares = [
         _accuracy(arm, share)
-        for arm, share in zip(("baseline", "candidate"), claims.pair("accuracy"), strict=True)
+        for arm, share in zip(("baseline", "candidate"), claims.pair(NAMES.accuracy), strict=True)
         if share is not None
     ]
-    loss = claims.figures.get("relative_loss_percent")
+    loss = claims.figures.relative_loss_percent
     losses = [] if loss is None else [IntervalRow("relative loss", loss, _interval(loss, "%"))]
     charts = figures(
         (
@@ -99,10 +99,10 @@ def windows_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | N
     charts = figures(
         (windows_chart(evidence), "An inference in every window"),
         (
-            blocks_chart(evidence, claims.figures.get("energy_ratio"), claims.figures.get("null_ratio")),
+            blocks_chart(evidence, claims.figures.energy_ratio, claims.figures.null_ratio),
             "The ratio in every block",
         ),
     )
-    smallest = claims.figures.get("smallest_detectable_saving")
+    smallest = claims.figures.smallest_detectable_saving
     resolution = None if smallest is None else percent(100 * smallest.value, "up")
     return Section("windows", "Windows over time", Windows(resolution, charts)) if charts else None

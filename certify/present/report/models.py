@@ -72,7 +72,7 @@ def _row(loss: ClassLoss, reach: float, is_worse: bool) -> ClassRow:
 
 def nodes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
     """The operators that take most of the time of each model; None where no profile was recorded."""
-    pairs = zip(("baseline", "candidate"), claims.pair("energy_j"), strict=True)
+    pairs = zip(("baseline", "candidate"), claims.pair(claims.names.energy_j), strict=True)
     costs = {arm: node_costs(evidence, arm, energy) for arm, energy in pairs}
     charts = figures(*((_nodes(arm, nodes), f"The most expensive of the {arm}") for arm, nodes in costs.items()))
     return Section("nodes", "Operators", charts) if charts else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from certify.assessments.claims import presenting
+from certify.assessments.claims import Claims, presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.files import write_text
 from certify.core.text import clean, printable
@@ -27,7 +27,6 @@ from certify.present.report.sections import Section
 from certify.present.report.sidecars import Sidecars, read_sidecars
 from certify.present.report.statement import statement_section
 from certify.present.report.trust import guards_section, settings_section, verify_section
-from certify.present.statements import of_efficiency
 
 
 def report(
@@ -65,32 +64,51 @@ def page(sidecars: Sidecars) -> str:
     Raises:
         CertificateError: the certificate lacks something that the report shows.
     """
-    claims, others = of_efficiency(sidecars.certificate), [other.claims for other in sidecars.others]
+    claims, others = sidecars.certificate.claims, [other.claims for other in sidecars.others]
     css = style()
     with presenting("a report"):
+        if isinstance(claims, EfficiencyClaims):
+            told, sections = _measured(claims), _sections(claims, sidecars)
+        else:
+            told, sections = {"measured": False, "title": clean(claims.title)}, _stated_sections(claims, sidecars)
         return _template_environment().get_template("report.html.j2").render(
             claims=claims,
             model=clean(claims.model),
-            title=wording.title(claims),
-            tested_on=wording.tested_on(claims),
             date=wording.date(claims),
-            energy_source=wording.energy_source(claims),
-            energy_source_detail=wording.energy_source_detail(claims),
-            headlines=(energy_of(claims), accuracy_of(claims)),
+            **told,
             label=Markup(draw(claims, others)),
-            sections=[section for section in _sections(claims, sidecars) if section is not None],
+            sections=[section for section in sections if section is not None],
             style=Markup(css),
             style_digest=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         )  # fmt: skip
 
 
+def _measured(claims: EfficiencyClaims) -> dict[str, object]:
+    """What only an efficiency certificate says above the sections."""
+    return {
+        "measured": True,
+        "title": wording.title(claims),
+        "tested_on": wording.tested_on(claims),
+        "energy_source": wording.energy_source(claims),
+        "energy_source_detail": wording.energy_source_detail(claims),
+        "headlines": (energy_of(claims), accuracy_of(claims)),
+    }
+
+
+def _stated_sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | None]:
+    yield statement_section(claims)
+    yield from (statement_section(other.claims) for other in sidecars.others)
+    yield verify_section(claims, sidecars)
+
+
 def _sections(claims: EfficiencyClaims, sidecars: Sidecars) -> Iterator[Section | None]:
     yield figures_section(claims)
     yield intervals_section(claims)
-    yield windows_section(claims, sidecars.evidence)
-    yield classes_section(claims, sidecars.evidence)
+    evidence = sidecars.evidence
+    yield None if evidence is None else windows_section(claims, evidence)
+    yield None if evidence is None else classes_section(claims, evidence)
     yield lineage_section(claims, sidecars.lineage)
-    yield nodes_section(claims, sidecars.evidence)
+    yield None if evidence is None else nodes_section(claims, evidence)
     yield guards_section(claims)
     yield from (statement_section(other.claims) for other in sidecars.others)
     yield settings_section(claims)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.certificate import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.attest.verification import Signature
 from certify.attest.verify import require_derived
@@ -16,7 +17,6 @@ from certify.core.errors import CertificateError, NotDerivedError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.schema import validate
-from certify.present.statements import of_efficiency
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Sidecars:
 
     Attributes:
         certificate: the certificate.
-        evidence: what its figures follow from.
+        evidence: what the figures of an efficiency certificate follow from; None for another statement.
         lineage: None where it does not lie beside the model, or the certificate names none.
         signatures: the good ones, the maker's first; which of them to trust is for the reader to decide.
         others: further statements about the model.
     """
 
     certificate: Certificate
-    evidence: Evidence
+    evidence: Evidence | None
     lineage: Mapping[str, Any] | None
     signatures: tuple[Signature, ...] = ()
     others: tuple[Certificate, ...] = ()
@@ -57,7 +57,9 @@ def read_sidecars(
     """
     path = Path(path)
     verified, verification = require_derived(path, certificate, evidence)
-    claims = of_efficiency(verified)
+    claims = verified.claims
+    if not isinstance(claims, EfficiencyClaims):
+        return Sidecars(verified, None, None, verification.signatures, verification.certificates[1:])
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     candidates = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     records = _bound(candidates, claims.evidence_digest)

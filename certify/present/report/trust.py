@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from certify.assessments.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.verification import Signature
 from certify.core.evidence import MeterFacts
@@ -89,7 +90,7 @@ class Instructions:
     digests: tuple[tuple[str, str | None], ...]
 
 
-def verify_section(claims: EfficiencyClaims, sidecars: Sidecars) -> Section:
+def verify_section(claims: Claims, sidecars: Sidecars) -> Section:
     """Commands and digests."""
     name = str(sidecars.certificate.statement["subject"][0]["name"])
     digests = (

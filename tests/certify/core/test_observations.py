@@ -5,10 +5,19 @@ from typing import Any
 
 import pytest
 
-from certify.core import observations
+from certify.core import observations, run_observations
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence, Observation
-from certify.core.observations import Inputs, Interface, Observed, PowerCheck, QuantizedOperators, Scored, SessionFacts
+from certify.core.observations import ClassNames, FiniteOutputs, Inputs, Interface, Overlap, Scored
+from certify.core.observed import Counts, Observed
+from certify.core.run_observations import (
+    NodeCosts,
+    PeakMemory,
+    PowerCheck,
+    QuantizedOperators,
+    SessionFacts,
+    WorkerProcesses,
+)
 
 WRITTEN: list[Observed] = [
     PowerCheck(10.0, 11.0),
@@ -17,6 +26,10 @@ WRITTEN: list[Observed] = [
     Interface([1, 3, 32, 32], 4, 4, 1),
     Inputs(8, 0.5, 8, 0.1, None, 20.0),
     Scored(9, 10),
+    FiniteOutputs(True, 10),
+    ClassNames(["cat", "dog"]),
+    WorkerProcesses({"baseline": [1, 2], "candidate": 3}, 2),
+    NodeCosts([{"name": "conv", "operator": "Conv", "share": 0.5}], 8, 1, 0.5, {"CPU": {"nodes": 1, "names": []}}),
 ]
 
 
@@ -27,15 +40,25 @@ def test_observation_reads_back_the_same_when_written(observed: Observed) -> Non
     assert type(observed).read({**written.values, "of a later version": 1}) == observed
 
 
+@pytest.mark.parametrize(
+    "counts", [Overlap({"train/test": 3, "validation/test": None}), PeakMemory({"candidate": 4e8})]
+)
+def test_counts_read_back_the_same_when_written(counts: Counts) -> None:
+    assert Observation.of(counts).values == counts.counts
+    assert type(counts).read(counts.values()) == counts
+
+
 def test_every_kind_has_a_name_of_its_own() -> None:
-    kinds = [kind for kind in vars(observations).values() if isinstance(kind, type) and issubclass(kind, Observed)]
-    names = [kind.NAME for kind in kinds if kind is not Observed]
+    found = [*vars(observations).values(), *vars(run_observations).values()]
+    kinds = {kind for kind in found if isinstance(kind, type) and issubclass(kind, Observed) and hasattr(kind, "NAME")}
+    names = [kind.NAME for kind in kinds]
     assert len(set(names)) == len(names) >= len(WRITTEN)
 
 
 @pytest.mark.parametrize("values", [{}, {"counter_j": 1.0}, {"counter_j": 1.0, "integrated_j": None}])
 def test_observation_is_none_when_it_tells_too_little(values: dict[str, Any]) -> None:
     assert PowerCheck.read(values) is None
+    assert Overlap.read({}) is None
 
 
 @pytest.mark.parametrize(
@@ -47,6 +70,10 @@ def test_observation_is_none_when_it_tells_too_little(values: dict[str, Any]) ->
         (QuantizedOperators, {"intended": 1, "fused": 1, "unfused": "conv1"}),
         (SessionFacts, {"threads": []}),
         (Interface, {"input": 3}),
+        (Overlap, {"train/test": "0"}),
+        (ClassNames, {"names": "cat"}),
+        (WorkerProcesses, {"pids": [1]}),
+        (NodeCosts, {"nodes": [], "places": 1}),
     ],
 )
 def test_observation_is_refused_when_a_value_has_the_wrong_type(kind: type[Observed], values: dict[str, Any]) -> None:

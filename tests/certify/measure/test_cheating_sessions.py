@@ -15,7 +15,7 @@ from PIL import Image
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import GUARDS, Answer
 from certify.core.evidence import Workload
-from certify.core.observations import SessionFacts
+from certify.core.run_observations import NodeCosts, SessionFacts
 from certify.data import load
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
@@ -84,7 +84,10 @@ def test_one_device_fails_alone_when_nodes_fall_back(court: Any, monkeypatch: py
     for arm, path in (("baseline", court.pair.baseline), ("candidate", court.pair.candidate)):
         session = runtime.open(path, replace(options, profile=True))
         session.run(session.prepare(contract.batch(court.pair.dataset.test, [0])))
-        facts[arm], costs[arm] = SessionFacts.read(session.facts()), {"places": observe.places(session.nodes())}
+        facts[arm], costs[arm] = (
+            SessionFacts.read(session.facts()),
+            NodeCosts([], places=observe.places(session.nodes())),
+        )
     told = dict(observe.sessions(facts, costs, "elsewhere").values)
     workload = Workload(RUNTIME, "1", runtime.provider, 1, 2, 2)
     assert court.outcomes({"sessions": told}, workload=workload) == {"one_device": "fail"}

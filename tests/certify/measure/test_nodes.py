@@ -21,15 +21,16 @@ def _nodes(seconds: list[float]) -> list[NodeRun]:
 @given(SECONDS.filter(lambda seconds: sum(seconds) > 1e-9))
 def test_shares_make_up_the_whole(seconds: list[float]) -> None:
     found = shares(_nodes(seconds))
-    assert sum(node["share"] for node in found["nodes"]) + found["rest"] == pytest.approx(1)
-    assert found["count"] == len(seconds)
+    assert found.rest is not None
+    assert sum(node["share"] for node in found.nodes) + found.rest == pytest.approx(1)
+    assert found.count == len(seconds)
 
 
 def test_the_dearest_stand_first_and_the_others_are_summed() -> None:
     found = shares(_nodes([float(value) for value in range(1, 13)]))
-    assert [node["name"] for node in found["nodes"]] == [f"n{number}" for number in range(11, 1, -1)]
-    assert len(found["nodes"]) == SHOWN
-    assert found["rest"] == pytest.approx((1 + 2) / 78)
+    assert [node["name"] for node in found.nodes] == [f"n{number}" for number in range(11, 1, -1)]
+    assert len(found.nodes) == SHOWN
+    assert found.rest == pytest.approx((1 + 2) / 78)
 
 
 def test_no_worker_is_started_when_the_runtime_times_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:

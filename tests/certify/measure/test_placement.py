@@ -11,7 +11,7 @@ import pytest
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import SessionFacts
+from certify.core.run_observations import NodeCosts, SessionFacts
 from certify.measure import observe
 from certify.measure.model_under_test import subject
 from certify.measure.runtimes.accelerators import nvidia
@@ -27,9 +27,9 @@ def _node(name: str, provider: str, shapes_only: bool = False) -> NodeRun:
 def _judged(
     make_evidence: Callable[..., Evidence], edition: Edition, runtime: str, provider: str, *nodes: NodeRun
 ) -> tuple[str, str]:
-    costs: dict[str, Any] = {"baseline": {"places": observe.places([_node("a", provider)])}}
+    costs = {"baseline": NodeCosts([], places=observe.places([_node("a", provider)]))}
     if nodes:
-        costs["candidate"] = {"places": observe.places(nodes)}
+        costs["candidate"] = NodeCosts([], places=observe.places(nodes))
     found = {arm: SessionFacts(providers=[provider, CPU]) for arm in ARMS}
     evidence = make_evidence()
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider=provider))

@@ -10,7 +10,7 @@ import pytest
 
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.errors import ModelError, UsageError
-from certify.core.observations import SessionFacts
+from certify.core.run_observations import SessionFacts
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import session_settings, subject

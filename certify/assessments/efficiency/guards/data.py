@@ -8,15 +8,16 @@ from collections.abc import Iterable
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import Inputs, NearDuplicates, mapping, number
+from certify.core.observations import FiniteOutputs, Inputs, NearDuplicates, Overlap
+from certify.core.observed import number
 from certify.core.statistics.proportions import wilson_interval
 
 
 @comparing
 def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
     """No test sample was seen in training, calibration or validation, nor one that is nearly the same."""
-    observed = evidence.observation("overlap") or {}
-    pairs = {name: number(observed, name) for name in observed if "test" in name.split("/")}
+    observed = evidence.observed(Overlap) or Overlap({})
+    pairs = {name: count for name, count in observed.counts.items() if "test" in name.split("/")}
     shared = {name: count for name, count in pairs.items() if count}
     if shared:
         told = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
@@ -57,8 +58,8 @@ def _limit(edition: Edition) -> float:
 
 def _near(evidence: Evidence) -> dict[str, NearDuplicates]:
     """Near duplicates among the test samples, by both parts."""
-    observed = evidence.observation(NearDuplicates.NAME) or {}
-    found = {name: NearDuplicates.read(mapping(observed, name) or {}) for name in observed}
+    names = evidence.observation(NearDuplicates.NAME) or {}
+    found = {name: evidence.observed_of(NearDuplicates, name) for name in names}
     return {name: one for name, one in found.items() if one is not None and one.samples > 0 and one.among > 0}
 
 
@@ -108,8 +109,7 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     """Neither model gave NaN or infinity."""
-    observed = evidence.observation("outputs")
-    finite = [values.get("finite") for arm in ARMS if (values := mapping(observed, arm)) is not None]
+    finite = [one.finite for one in evidence.observed_by_arm(FiniteOutputs) or () if one is not None]
     if len(finite) < len(ARMS) or not all(isinstance(value, bool) for value in finite):
         return unknown("The outputs were not looked at")
     margins = all(math.isfinite(p.baseline_margin + p.candidate_margin) for p in evidence.predictions)

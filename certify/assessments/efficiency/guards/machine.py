@@ -5,7 +5,7 @@ from __future__ import annotations
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, host_values, mean, percent, unknown
 from certify.core.evidence import Evidence
-from certify.core.observations import mapping
+from certify.core.run_observations import WorkerProcesses
 
 
 def no_throttling(evidence: Evidence, edition: Edition) -> Answer:
@@ -77,15 +77,17 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
     """Each arm ran in a process of its own, and the one that waited did not spin."""
-    pids = mapping(evidence.observation("workers"), "pids")
+    workers = evidence.observed(WorkerProcesses)
     main = evidence.run("main")
     idle = host_values(main.windows, "idle_workers_cpu_s")
-    if pids is None or not {"baseline", "candidate"} <= set(pids) or idle is None:
+    if workers is None or not {"baseline", "candidate"} <= set(workers.pids) or idle is None:
         return unknown("It was not recorded which process ran each model, or what the waiting ones did")
-    processes_of = [{str(pid) for pid in (told if isinstance(told, list) else [told])} for told in pids.values()]
+    processes_of = [
+        {str(pid) for pid in (told if isinstance(told, list) else [told])} for told in workers.pids.values()
+    ]
     shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
     share = sum(idle) / main.duration_s
-    processes = "Models shared a process" if shared else f"{len(pids)} arms ran in processes of their own"
+    processes = "Models shared a process" if shared else f"{len(workers.pids)} arms ran in processes of their own"
     return check(
         not shared and share <= edition.thresholds.idle_workers_cpu_share,
         f"{processes}, and waiting workers used {1000 * share:.3g} ms of processor time per second "

@@ -9,7 +9,8 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
 from certify.core.evidence import Evidence
-from certify.core.observations import PowerCheck, number
+from certify.core.observed import number
+from certify.core.run_observations import PowerCheck
 from certify.core.windows import Window
 
 

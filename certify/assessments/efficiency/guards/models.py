@@ -5,7 +5,8 @@ from __future__ import annotations
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import Interface, MaskedChannels, QuantizedOperators, SessionFacts
+from certify.core.observations import Interface
+from certify.core.run_observations import MaskedChannels, QuantizedOperators, SessionFacts
 
 
 @comparing

@@ -11,7 +11,8 @@ from certify.assessments.efficiency.guards.runtime import on_accelerator, runtim
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import SessionFacts, number
+from certify.core.observed import number
+from certify.core.run_observations import SessionFacts
 from certify.core.statistics.batch_means import Series
 from certify.core.statistics.blocks import blocks_needed
 from certify.core.statistics.ratio import (

@@ -8,7 +8,7 @@ from typing import Any
 from certify.assessments.efficiency.guards.result import mean
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
-from certify.core.observations import mapping, sequence
+from certify.core.observed import mapping, sequence
 from certify.core.windows import LARGEST
 
 ON_PROCESSOR = frozenset({"onnxruntime-cpu", "openvino"})

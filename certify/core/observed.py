@@ -1,0 +1,124 @@
+"""The form of what was recorded once for a guard to judge, and how its values are read.
+
+Measuring writes observations and judging reads them. What they hold in evidence is anybody's, so that every field is
+checked. The kinds stand in certify.core.observations and certify.core.run_observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+from certify.core.errors import CertificateError
+from certify.core.windows import LARGEST
+
+Kind = TypeVar("Kind", bound="Observed")
+Numbers = TypeVar("Numbers", bound="Counts")
+
+
+def anything(values: Mapping[str, Any], key: str) -> Any:
+    """A recorded value, whatever it is; None where it is absent."""
+    return values.get(key)
+
+
+def number(values: Mapping[str, Any], key: str) -> float | None:
+    """A recorded number; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
+    return float(value)
+
+
+def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
+    """A recorded mapping; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = None if values is None else values.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
+    return value
+
+
+def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
+    """A recorded list; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not isinstance(value, list | tuple):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
+    return None if value is None else list(value)
+
+
+def text(values: Mapping[str, Any], key: str) -> str | None:
+    """A recorded text; None where it is absent or null.
+
+    Raises:
+        CertificateError: it is something else.
+    """
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise CertificateError(f"Evidence: '{key}' of an observation should be a text, found {value!r}.")
+    return value
+
+
+Reader = Callable[[Mapping[str, Any], str], Any]
+REQUIRED: dict[str, Reader] = {"float": number, "list[Any]": sequence, "Mapping[str, Any]": mapping}
+"""How fields are read that an observation can't do without, by their type."""
+READERS: dict[str, Reader] = {
+    **REQUIRED,
+    **{f"{kind} | None": reader for kind, reader in REQUIRED.items()},
+    "str | None": text,
+}
+
+
+class Observed:
+    """An observation of a kind; ``NAME`` is the one that it has in evidence."""
+
+    NAME: ClassVar[str]
+
+    def values(self) -> dict[str, Any]:
+        """Its plain JSON values."""
+        return dict(vars(self))
+
+    @classmethod
+    def read(cls: type[Kind], values: Mapping[str, Any]) -> Kind | None:
+        """Read recorded values; None where one that is required is absent or null.
+
+        Raises:
+            CertificateError: a value is of the wrong type.
+        """
+        types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
+        found = {name: READERS.get(kind, anything)(values, name) for name, kind in types.items()}
+        absent = any(found[name] is None and kind in REQUIRED for name, kind in types.items())
+        return None if absent else cls(**found)
+
+
+@dataclass(frozen=True)
+class Counts(Observed):
+    """Numbers by name, None for one that is not known."""
+
+    counts: Mapping[str, float | None]
+
+    def values(self) -> dict[str, Any]:
+        """Its plain JSON values: the numbers themselves."""
+        return dict(self.counts)
+
+    @classmethod
+    def read(cls: type[Numbers], values: Mapping[str, Any]) -> Numbers | None:
+        """Read recorded numbers; None where there are none.
+
+        Raises:
+            CertificateError: a value is neither a number nor null.
+        """
+        return cls({name: number(values, name) for name in values}) if values else None
