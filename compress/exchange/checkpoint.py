@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from compress.models import torchvision, weights
 from compress.models.built import ModelSource
 from compress.models.factories import names
 from compress.models.huggingface import FACTORY as HUGGING_FACE
+from compress.models.plain import plain_copy
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding, take_apart
 
 CHECKPOINT = "model.safetensors"
@@ -100,7 +100,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     """
     path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     record = read_record(path)
-    into = _fresh(record["source"], path) if into is None else copy.deepcopy(into)
+    into = _fresh(record["source"], path) if into is None else plain_copy(into)
     if files.sha256_file(path) != record["weights_sha256"]:
         raise ModelError(f"{path}: is not the file that {structure_path(path).name} belongs to; save both again.")
     try:
@@ -114,7 +114,8 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     if record["rounding"] is not None:
         into = _rounded(into, record["rounding"], path)
     _set_tensors(into, state, path)
-    return into.eval()
+    into.eval()
+    return into
 
 
 def read_record(path: Path) -> dict[str, Any]:

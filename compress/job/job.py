@@ -181,7 +181,7 @@ class Job:
         if source is None or source == self._source:
             return module
         self._source = source
-        return source.instantiate(self._context.seed).eval()
+        return source.instantiate(self._context.seed)
 
     def _onnx_passes(self, path: Path, size: ModelStats) -> tuple[Path, ModelStats]:
         for number, applied in enumerate(self._recipe.passes):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from certify.core.errors import ModelError, UsageError
@@ -18,6 +16,8 @@ from certify.data.contract_slot import stored_contract
 from compress.core.model_stats import state_digest
 from compress.models import catalog
 from compress.models.built import BuiltModel, ModelSource
+from compress.models.plain import plain_copy
+from compress.models.probe import probe
 from compress.models.tokens import as_classifier, token_input
 
 
@@ -98,13 +98,15 @@ def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, 
         request.model, len(dataset.classes), request.weights, dataset.class_map, request.seed, progress
     )
     weights = None if request.weights is None else Path(request.weights)
+    contract = contract or _stated_contract(built, dataset)
+    _require_outputs(request.model, probe(built.model, contract.noise(2), request.model), contract, dataset)
     digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
     return OriginalModel(
         spec=request.model,
         origin=built.origin,
         weights=request.weights,
         digest=digest,
-        preprocess=contract or _stated_contract(built, dataset),
+        preprocess=contract,
         module=built.model,
         built=built,
     )
@@ -137,19 +139,22 @@ def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None
         )
     if request.weights is not None:
         raise UsageError("A module is used with the weights that it has; load others into it before.")
-    kind = f"{type(request.model).__module__}:{type(request.model).__qualname__}"
-    module = as_classifier(copy.deepcopy(request.model).cpu().eval())
+    own = plain_copy(request.model)
+    module, kind = as_classifier(own), f"{type(own).__module__}:{type(own).__qualname__}"
     takes = token_input(module)
     if contract is None and takes is not None:
         contract = takes.contract(dataset)
-    if contract is None:
-        plain = default_preprocess(dataset)
-        with torch.no_grad():
-            outputs = module(torch.zeros(plain.input_shape(1)))
-        classes = len(dataset.classes)
-        if outputs.shape[-1] != classes and dataset.class_map is None:
-            raise ModelError(f"{kind} has {outputs.shape[-1]} outputs and the data {classes} classes; fit its head.")
-        mapped = dataset.class_map if outputs.shape[-1] != classes else None
-        contract = default_preprocess(dataset, class_map=mapped)
-    origin = f"the module {type(request.model).__qualname__}, with the weights that it was given with"
-    return OriginalModel(kind, origin, None, state_digest(module), contract, module=module)
+    tried = contract or default_preprocess(dataset)
+    outputs = probe(module, tried.noise(2), kind)
+    if contract is None and outputs != len(dataset.classes):
+        tried = default_preprocess(dataset, class_map=dataset.class_map)
+    _require_outputs(kind, outputs, tried, dataset)
+    origin = f"the module {type(own).__qualname__}, with the weights that it was given with"
+    return OriginalModel(kind, origin, None, state_digest(module), tried, module=module)
+
+
+def _require_outputs(kind: str, outputs: int, contract: Preprocess, dataset: Dataset) -> None:
+    classes = len(dataset.classes)
+    fits = outputs == classes if contract.class_map is None else outputs > max(contract.class_map)
+    if not fits:
+        raise ModelError(f"{kind} has {outputs} output(s) and the data {classes} classes; fit its head.")

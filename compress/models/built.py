@@ -13,7 +13,10 @@ from torch import nn
 from certify.core.errors import ModelError
 from certify.data import TokenInput
 from certify.data.contract import Interpolation
+from compress.core.foreign_code import MODEL_FAILURES
 from compress.models.factories import import_factory
+from compress.models.plain import plain
+from compress.models.probe import describe_with_place
 from compress.models.tokens import as_classifier, token_input
 
 
@@ -31,12 +34,16 @@ class ModelSource:
     kwargs: Mapping[str, Any]
     classes: int
 
-    def instantiate(self, seed: int = 0) -> nn.Module:
-        """Build the model with random weights; torch's global generator is left as it was.
+    def instantiate(self, seed: int = 0, *, folded: bool = True) -> nn.Module:
+        """Build the model with random weights, in evaluation mode; torch's global generator is left as it was.
+
+        Args:
+            seed: of the weights.
+            folded: see :func:`compress.models.plain.plain`.
 
         Raises:
             UsageError: the factory does not exist.
-            ModelError: it gave no ``nn.Module``.
+            ModelError: it needs other arguments, fails, or gives something else than a plain ``nn.Module``.
         """
         function = import_factory(self.factory)
         arguments = dict(self.kwargs)
@@ -44,10 +51,23 @@ class ModelSource:
             arguments["num_classes"] = self.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = function(**arguments)
+            model = self._call(function, arguments)
         if not isinstance(model, nn.Module):
             raise ModelError(f"{self.factory} gave a {type(model).__name__}; a model factory returns an nn.Module.")
-        return as_classifier(model)
+        return as_classifier(plain(model, folded=folded))
+
+    def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        try:
+            inspect.signature(function).bind(**arguments)
+        except TypeError as error:
+            raise ModelError(
+                f"{self.factory} is called with num_classes alone, where it takes that, and needs more ({error}); "
+                "give a function that builds the model without further arguments."
+            ) from error
+        try:
+            return function(**arguments)
+        except MODEL_FAILURES as error:
+            raise ModelError(f"{self.factory} gives no model ({describe_with_place(error)}).") from error
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from compress.models import huggingface, timm, torchvision
 from compress.models import weights as weight_files
 from compress.models.built import BuiltModel, ModelSource
 from compress.models.factories import LIST_HINT, names
+from compress.models.plain import fold_weights
 
 
 def build(
@@ -58,7 +59,7 @@ def build(
     else:
         raise unknown_name("model", spec, names(), LIST_HINT)
     if weights is None:
-        model = source.instantiate(seed).eval()
+        model = source.instantiate(seed)
         origin = f"random weights, seed {seed}"
         return BuiltModel(model, spec, source, pretrained=False, origin=origin, input_size=_least_size(source))
     return _with_weights(spec, source, weights, class_map, seed, progress or Silent())
@@ -96,15 +97,16 @@ def _with_weights(
         source = ModelSource(source.factory, {**source.kwargs, "transform_input": True}, source.classes)
     state = {k: v for k, v in loaded.state.items() if not k.startswith(torchvision.AUXILIARY_HEADS.get(name, ("\0",)))}
 
-    model = source.instantiate(seed).eval()
+    model = source.instantiate(seed, folded=False)
     head = _head_if_any(model, source.classes)
     outputs = len(state[f"{head}.weight"]) if f"{head}.weight" in state else source.classes
     mapped = outputs != source.classes and class_map is not None and max(class_map) < outputs
     if mapped:
         source = ModelSource(source.factory, source.kwargs, outputs)
-        model = source.instantiate(seed).eval()
+        model = source.instantiate(seed, folded=False)
     new_head = outputs != source.classes
     weight_files.fit(model, state, loaded.name, leave_out=(f"{head}.weight", f"{head}.bias") if new_head else ())
+    fold_weights(model)
     of_timm = source.factory == timm.FACTORY
     stated = (
         timm.preprocessing(source.kwargs["model_name"]) if of_timm else torchvision.preprocessing(loaded.transforms)

@@ -105,7 +105,7 @@ def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed:
     mapped = labels != classes and class_map is not None and max(class_map) < labels
     arguments = {"config": dict(folder.config)} | ({} if folder.pooling is None else {"pooling": folder.pooling})
     source = ModelSource(FACTORY, arguments, labels if mapped else classes)
-    model = source.instantiate(seed).eval()
+    model = source.instantiate(seed)
     tokenizer = folder.path / TOKENIZER
     if isinstance(model, TokenClassifier) and tokenizer.is_file():
         model.takes = replace(model.takes, tokenizer=sha256_file(tokenizer))

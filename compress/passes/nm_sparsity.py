@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from compress import pruning, training
 from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import PassRecord, PassTags
 from compress.training.recovery import RecoveryTraining
 
@@ -49,7 +49,7 @@ class NmSparsity(RecoveryTraining):
             UsageError: there are no train or validation samples.
             ModelError: the loss is not finite.
         """
-        sparse = copy.deepcopy(model).cpu().eval()
+        sparse = eval_copy(model)
         if context.target.name not in PROFITS and not self.force:
             return sparse, PassRecord.refused(
                 f"the target {context.target.name} has no kernels that skip zeros, so nothing would be saved "

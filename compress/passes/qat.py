@@ -10,6 +10,7 @@ from pydantic import Field
 from certify.core.errors import ModelError
 from compress import exchange, pruning
 from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord, PassTags
 from compress.quantization import aware_training
 from compress.quantization.integer_pass import IntegerPass
@@ -71,7 +72,7 @@ class Qat(IntegerPass, RecoveryTraining):
             UsageError: there are no train, validation or calibration samples, or ``keep_layers`` names no layer.
             ModelError: the model can't be exported, its file would compute something else, or the loss is not finite.
         """
-        given = copy.deepcopy(model).cpu().eval()
+        given = eval_copy(model)
         if isinstance(given, aware_training.FakeQuantModel):
             return given, PassRecord.refused("it is trained with rounding already")
         network = copy.deepcopy(given)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import nn
 
+from compress.core.foreign_code import MODEL_FAILURES
 from compress.core.pass_protocol import Declined
 from compress.pruning.chains import find_chains
 from compress.pruning.channels import KEPT
 from compress.pruning.embedding import EmbeddingUnclear, embedding_group
-from compress.pruning.equivalence import TRACE_FAILURES, verified_groups
+from compress.pruning.equivalence import verified_groups
 from compress.pruning.groups import LAYERS, Group, Kept, add_sparsity_gradient
 from compress.pruning.heads import Unit, attentions, head_group, loosen
 from compress.pruning.rules import PruningRules
@@ -205,5 +206,5 @@ def _same_without_data(model: nn.Module, count: Callable[[nn.Module], int]) -> b
     try:
         with torch.device("meta"):
             return count(copy.deepcopy(model).to("meta")) == count(model)
-    except TRACE_FAILURES:
+    except MODEL_FAILURES:
         return False

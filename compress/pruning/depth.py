@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
 from compress.core.forward_hooks import ForwardHook, attach_hooks
 from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
@@ -28,7 +28,7 @@ def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples:
         UsageError: there are test samples only.
     """
     sample = context.sample(1)
-    shallow = copy.deepcopy(model).cpu().eval()
+    shallow = eval_copy(model)
     original = count_macs(context.teacher or model, sample)
     if (left := count_macs(shallow, sample)) <= macs * original:
         return shallow, PassRecord.refused(f"it has {left / original:.3f} of the original's multiply-adds already")
@@ -46,7 +46,7 @@ def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples:
             left = count_macs(shallow, sample)
             bar.advance(1, f"{left / original:.2f} of the multiply-adds")
     if left > macs * original:
-        return copy.deepcopy(model).cpu().eval(), PassRecord.refused(
+        return eval_copy(model), PassRecord.refused(
             f"{macs:g} of the multiply-adds can't be reached, only {left / original:.3f}, by dropping all of "
             f"its {len(blocks)} blocks that give what they take in shape"
         )

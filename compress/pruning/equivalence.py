@@ -9,22 +9,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from compress.core.foreign_code import MODEL_FAILURES, describe_error, eval_copy
 from compress.pruning.groups import Group, Kept
 from compress.pruning.masking import NotComparable, lively, masked
 
 Candidate = TypeVar("Candidate")
-
-TRACE_FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What is raised on an architecture that a tracing does not understand, or by layers that no longer fit together."""
 
 OF_EFFECT, OF_OUTPUT = 1e-2, 1e-5
 """Largest difference between removing and masking, as shares of what masking changes and of the outputs; rounding alone
@@ -42,13 +31,14 @@ def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> 
         original: what it was made from.
         sample: (2, ...): batch norms need two to train.
     """
-    training = copy.deepcopy(pruned).train()
+    training = copy.deepcopy(pruned)
+    training.train()
     try:
         with torch.no_grad():
             outputs = pruned(sample)
             training(sample)
-            wanted = copy.deepcopy(original).cpu().eval()(sample).shape
-    except TRACE_FAILURES as error:
+            wanted = eval_copy(original)(sample).shape
+    except MODEL_FAILURES as error:
         return f"its forward pass fails once channels are removed ({describe_error(error)})"
     if outputs.shape != wanted:
         return f"its output changes its shape from {tuple(wanted)} to {tuple(outputs.shape)} once channels are removed"
@@ -68,7 +58,7 @@ def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: to
         cut: removes channels of the model that it is given, in place.
         sample: (2, ...) to compare on.
     """
-    original = copy.deepcopy(model).cpu().eval()
+    original = eval_copy(model)
     lively(original, sample)
     pruned = copy.deepcopy(original)
     cut(pruned)
@@ -85,11 +75,6 @@ def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: to
         f"removing its channels is not the same as masking them: outputs differ by {difference:.2g} where masking "
         f"changes them by {effect:.2g}"
     )
-
-
-def describe_error(error: Exception) -> str:
-    """Type and message of an error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 def verified_groups(model: nn.Module, sample: torch.Tensor, groups: Sequence[Group]) -> list[Group]:
@@ -131,7 +116,7 @@ def outputs_match(sample: torch.Tensor, wanted: nn.Module, other: nn.Module) -> 
         expected = wanted(sample)
         try:
             found = other(sample)
-        except TRACE_FAILURES:
+        except MODEL_FAILURES:
             return False  # what was cut does not fit together, which is what is asked here
     same_shape = isinstance(found, torch.Tensor) and found.shape == expected.shape
     return same_shape and bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())

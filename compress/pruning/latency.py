@@ -7,7 +7,6 @@ al., "NetAdapt", ECCV 2018, arXiv 1804.03230, measures in the loop for the same 
 
 from __future__ import annotations
 
-import copy
 import statistics
 import tempfile
 import time
@@ -27,6 +26,7 @@ from certify.core.feeding import by_input
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.data import Preprocess
 from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import PassRecord
 from compress.exchange.onnx_export import export
 
@@ -168,7 +168,7 @@ def prune_to_latency(
     """
     sample = context.sample(1)
     with torch.no_grad():
-        classes = copy.deepcopy(model).cpu().eval()(sample).shape[1]
+        classes = eval_copy(model)(sample).shape[1]
     stopwatch = Stopwatch(context.teacher or model, context.preprocess, sample.numpy(), classes)
     refused: list[str] = []
 
@@ -190,7 +190,7 @@ def prune_to_latency(
         tried.append(Trial(chosen.macs_share, reached))
     shown = ", ".join(f"{trial.time_share} at {trial.macs_share:.3f} of the multiply-adds" for trial in tried)
     why = f"{wanted:g} of the time can't be reached; measured: {shown or 'nothing'}"
-    return copy.deepcopy(model).cpu().eval(), PassRecord.refused("; ".join([why, *refused]))
+    return eval_copy(model), PassRecord.refused("; ".join([why, *refused]))
 
 
 def _between(least: float, most: float, tried: Sequence[Trial], wanted: float) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import nn
 
 from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.pruning.channels import find_head
 
@@ -26,7 +26,7 @@ def factorize(
         energy: share of the squared singular values that each factor keeps.
         least_saving: share of a layer's multiply-adds that must be saved for it to be replaced.
     """
-    factored = copy.deepcopy(model).cpu().eval()
+    factored = eval_copy(model)
     head = find_head(factored, context.sample(1))
     layers = {path: m for path, m in factored.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     done: dict[str, list[int]] = {}
@@ -42,7 +42,7 @@ def factorize(
                 setattr(factored.get_submodule(parent), name, nn.Sequential(*found))
                 done[path] = [int(factor.weight.shape[0]) for factor in found[:-1]]
     if not done:
-        return copy.deepcopy(model).cpu().eval(), PassRecord.refused(
+        return eval_copy(model), PassRecord.refused(
             f"no layer becomes cheaper by {least_saving:g} when its factors keep {energy:g} of the energy"
         )
     return factored, PassRecord({"ranks": done}, tuple(declined))

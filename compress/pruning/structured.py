@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +10,12 @@ import torch
 from torch import nn
 
 from compress.core.context import PassContext
+from compress.core.foreign_code import MODEL_FAILURES, describe_error, eval_copy
 from compress.core.model_stats import count_macs, count_parameters
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.pruning.blocks import BlockPruner, block_penalty
 from compress.pruning.channels import ChannelPruner, count_by_layers, find_head, find_layers, group_penalty, multiple_of
-from compress.pruning.equivalence import TRACE_FAILURES, describe_error, why_broken, why_inexact
+from compress.pruning.equivalence import why_broken, why_inexact
 from compress.pruning.heads import Unit, has_attention
 from compress.pruning.importance import FROM_DATA, Estimator
 from compress.pruning.latency import prune_to_latency
@@ -121,7 +121,7 @@ def _prune_by_count(
         across = [Declined("channels across blocks", why) for why in reasons]
         no_limit = [] if enforceable() else [Declined("time limit", NO_LIMIT)]
         return pruned, PassRecord(record.done, (*record.declined, *across, *no_limit))
-    return copy.deepcopy(model).cpu().eval(), PassRecord.refused("; ".join(reasons))
+    return eval_copy(model), PassRecord.refused("; ".join(reasons))
 
 
 class _Attempt:
@@ -139,7 +139,7 @@ class _Attempt:
         Raises:
             NotThisWay: the architecture does not allow it, or takes too long.
         """
-        pruned = copy.deepcopy(model).cpu().eval()
+        pruned = eval_copy(model)
         with torch.random.fork_rng(devices=[]), self._context.progress.task("Pruning") as bar:
             torch.manual_seed(self._context.seed)
             try:
@@ -148,11 +148,11 @@ class _Attempt:
                 record = self._prune(pruned, bar.advance)
             except LimitExceeded as error:
                 raise NotThisWay(f"{WAYS[self._way]} {error}") from error
-            except TRACE_FAILURES as error:
+            except MODEL_FAILURES as error:
                 why = f"{WAYS[self._way]} could not work through this architecture ({describe_error(error)})"
                 raise NotThisWay(why) from error
         if not record.changed:
-            return copy.deepcopy(model).cpu().eval(), record
+            return eval_copy(model), record
         if why := why_broken(pruned, model, self._context.sample(2)):
             raise NotThisWay(why)
         return pruned, record

@@ -17,6 +17,7 @@ from certify.core.errors import DataError
 from certify.core.folders import cache_folder
 from certify.core.progress import Progress, Silent
 from certify.data import Dataset, Preprocess, Split
+from compress.core.foreign_code import eval_copy
 from compress.models import weights
 from compress.models.built import BuiltModel
 from compress.training.recovery import FLIPPED_FROM
@@ -60,7 +61,7 @@ def trained_baseline(
         ModelError: training does not converge.
     """
     if not built.needs_training:
-        return copy.deepcopy(built.model).eval(), built.origin, False, None
+        return eval_copy(built.model), built.origin, False, None
     if dataset.train is None or dataset.validation is None:
         raise DataError(
             f"{built.spec} has no trained classifier for data '{dataset.name}', which has no train and validation "
@@ -77,7 +78,8 @@ def trained_baseline(
         origin = _take(path, model)
         if origin is not None:
             shown.say(f"The baseline {built.spec} was trained in an earlier run and is taken from {path}.")
-            return model.eval(), origin, True, None
+            model.eval()
+            return model, origin, True, None
         shown.say(f"The kept baseline {path} is damaged; it is trained again.")
 
     deadline = None if max_train_time is None else time.monotonic() + max_train_time

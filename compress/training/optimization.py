@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import nn
 
 from certify.core.errors import ModelError, UsageError
 from certify.core.suggest import unknown_name
+from compress.core.foreign_code import eval_copy
 from compress.training import distributed
 from compress.training.data import UNLABELLED, on_device
 from compress.training.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
@@ -146,10 +146,11 @@ class Run:
         hooks: Hooks = NO_HOOKS,
     ) -> None:
         self.features: FeatureLoss | None = None
+        model.eval()
         if teacher is not None and sample is not None and config.features != "none":
-            self.features = _on(device, FeatureLoss(config.features, model.eval(), teacher, sample))
+            self.features = _on(device, FeatureLoss(config.features, model, teacher, sample))
         self.model = _on(device, model)
-        self.teacher = None if teacher is None else copy.deepcopy(teacher).to(device).eval().requires_grad_(False)
+        self.teacher = None if teacher is None else eval_copy(teacher).to(device).requires_grad_(False)
         self.config, self.device, self.hooks = config, device, hooks
         self.columns = None if class_map is None else torch.tensor(class_map, device=device)
         adapters = () if self.features is None else tuple(self.features.parameters())

@@ -1,0 +1,141 @@
+"""Forward passes on two samples before any work: does the model run on the data, and does it classify?"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from certify.core.errors import ModelError
+from compress.core.foreign_code import MODEL_FAILURES, describe_error
+
+COUPLED = 1e-3
+"""Difference of a sample's outputs alone and beside another, as a share of the largest, that is no rounding."""
+
+
+def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
+    """Number of a classifier's outputs.
+
+    Args:
+        model: in evaluation mode; left as it is.
+        samples: (2, ...) as the preprocessing contract makes them.
+        name: of the model, for errors.
+
+    Raises:
+        ModelError: it does not run on the samples, or gives something else than finite logits (n, classes), each row
+            a function of its own sample; the sentence says what was found.
+    """
+    both = torch.from_numpy(samples)
+    alone, beside = _logits(model, both[:1], name), _logits(model, both, name)
+    if alone.ndim == 1 and beside.ndim == 2:
+        raise ModelError(
+            f"{name} drops the batch dimension of a single sample: it gives {tuple(alone.shape)} for one and "
+            f"{tuple(beside.shape)} for two; name the dimensions that its squeeze() removes."
+        )
+    for given, count in ((alone, 1), (beside, 2)):
+        if given.ndim != 2 or len(given) != count:
+            raise ModelError(
+                f"{name} gives {tuple(given.shape)} for {count} sample(s), where a classifier gives ({count}, classes) "
+                "for any batch; give a model that ends in one logit per class."
+            )
+    if not bool(torch.isfinite(beside).all()):
+        raise ModelError(f"{name} gives outputs that are not finite (NaN or infinite); look at its weights.")
+    largest = float(beside.abs().max())
+    if float((alone - beside[:1]).abs().max()) > COUPLED * largest:
+        again = _logits(model, both[:1], name)
+        by_chance = float((alone - again).abs().max()) > COUPLED * largest
+        raise ModelError(f"{name} {_why_coupled(model, by_chance)}, so that no file can agree with it.")
+    return beside.shape[1]
+
+
+def _logits(model: nn.Module, samples: torch.Tensor, name: str) -> torch.Tensor:
+    try:
+        with torch.no_grad():
+            given = model(samples)
+    except MODEL_FAILURES as error:
+        raise ModelError(_why_failed(model, samples, name, error)) from error
+    if not isinstance(given, torch.Tensor):
+        raise ModelError(
+            f"{name} gives {_describe(given)}, where a classifier gives one tensor of logits (n, classes); wrap it so "
+            "that forward returns the logits alone."
+        )
+    if not given.is_floating_point():
+        raise ModelError(f"{name} gives {given.dtype}, where a classifier gives logits in floating point.")
+    return given.float()
+
+
+def _describe(given: object) -> str:
+    if isinstance(given, Mapping):
+        return f"a {type(given).__name__} ({', '.join(map(str, given))})"
+    return f"a {type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple | list) else ''}"
+
+
+def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseException) -> str:
+    """One sentence on a forward pass that failed, from the number of inputs and the layer that it failed at."""
+    needed = _needed(model)
+    if len(needed) > 1:
+        inputs = f"{len(needed)} inputs ({', '.join(needed)})"
+        return f"{name} takes {inputs}, and a classifier takes one; wrap it in a module whose forward takes one."
+    shape = " x ".join(map(str, samples.shape[1:]))
+    path, layer, given = _last_layer(model, samples)
+    takes = getattr(layer, "in_channels", None) if given is not None and given.ndim > 2 else None
+    if takes is not None and given is not None and given.shape[1] != takes:
+        return (
+            f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} channel(s) and gets "
+            f"{given.shape[1]}; give a preprocessing contract with the colour that it takes (L for grey), or fit it."
+        )
+    features = getattr(layer, "in_features", None)
+    if features is not None and given is not None and given.shape[-1] != features:
+        return (
+            f"{name} does not take samples of {shape}: its layer '{path}' takes {features} features and gets "
+            f"{given.shape[-1]}; give a preprocessing contract with the size that it was made for, or fit it."
+        )
+    return f"{name} fails on a sample of {shape}, {samples.dtype} ({describe_with_place(error)}); fit it to the data."
+
+
+def describe_with_place(error: BaseException) -> str:
+    """An error in one line, with the file and the line of it that raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{describe_error(error)}, {Path(last.filename).name}:{last.lineno}"
+
+
+def _needed(model: nn.Module) -> list[str]:
+    """Names of the inputs without which forward can't be called."""
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in free]
+
+
+def _last_layer(model: nn.Module, samples: torch.Tensor) -> tuple[str, nn.Module | None, torch.Tensor | None]:
+    """The last layer that a failing forward pass comes to, and its input."""
+    last: tuple[str, nn.Module | None, torch.Tensor | None] = ("", None, None)
+
+    def note(path: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            nonlocal last
+            if inputs and isinstance(inputs[0], torch.Tensor):
+                last = (path, module, inputs[0])
+
+        return hook
+
+    with contextlib.ExitStack() as hooks, contextlib.suppress(*MODEL_FAILURES), torch.no_grad():
+        for path, module in model.named_modules():
+            hooks.enter_context(module.register_forward_pre_hook(note(path)))
+        model(samples)
+    return last
+
+
+def _why_coupled(model: nn.Module, by_chance: bool) -> str:
+    if by_chance:
+        return "gives other outputs each time for the same sample, in evaluation mode too"
+    for path, norm in model.named_modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is None:
+            return f"has a batch norm without running statistics, '{path}': outputs depend on the rest of the batch"
+    return "gives outputs for a sample that depend on the rest of the batch"

@@ -1,0 +1,165 @@
+"""The two doors of a torch model, by name and as a module: each is tried on a sample before any work."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import prune, weight_norm
+from torch.nn.utils.parametrizations import spectral_norm
+
+from certify.core.errors import ModelError
+from certify.core.progress import Silent
+from compress.exchange import checkpoint
+from compress.job.original import Request, find_original
+from compress.testing.networks import CLASSES
+
+
+class Net(nn.Module):
+    """A small classifier whose forward pass ends in what a test wants."""
+
+    def __init__(self, end=None, channels=3):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(channels, 8, 3, 2), nn.BatchNorm2d(8), nn.Linear(8, CLASSES)
+        self.end = end or (lambda net, x, features: net.head(features))
+
+    def forward(self, x):
+        return self.end(self, x, self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+class TwoInputs(Net):
+    def forward(self, left, right):
+        return super().forward(left + right)
+
+
+class SilentTrain(Net):
+    """Keeps its batch norm in evaluation mode, by a ``train`` that returns nothing."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+
+
+def fixed_size():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 64 * 64, CLASSES))
+
+
+def without_statistics():
+    return nn.Sequential(Net(lambda net, x, f: x).conv, nn.BatchNorm2d(8, track_running_stats=False), *pooled(8))
+
+
+def pooled(width):
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, CLASSES)
+
+
+REFUSED = {
+    "two inputs": (TwoInputs, r"takes 2 inputs \(left, right\)"),
+    "a dict": (lambda: Net(lambda net, x, f: {"logits": net.head(f), "box": f}), r"gives a dict \(logits, box\)"),
+    "a tuple": (lambda: Net(lambda net, x, f: (net.head(f), f)), "gives a tuple of 2"),
+    "nothing": (lambda: Net(lambda net, x, f: None), "gives a NoneType"),
+    "classes": (lambda: Net(lambda net, x, f: net.head(f).argmax(1)), "gives torch.int64"),
+    "maps": (lambda: Net(lambda net, x, f: x), r"gives \(1, 3, 32, 32\) for 1 sample"),
+    "no batch": (lambda: Net(lambda net, x, f: net.head(f).squeeze()), "drops the batch dimension"),
+    "batch of one": (lambda: Net(lambda net, x, f: net.head(f).view(1, -1)), r"gives \(1, 8\) for 2 sample"),
+    "one output": (lambda: Net(lambda net, x, f: net.head(f)[:, :1]), r"has 1 output\(s\) and the data 4 classes"),
+    "not finite": (lambda: Net(lambda net, x, f: net.head(f) / 0), "not finite"),
+    "by chance": (lambda: Net(lambda net, x, f: net.head(F.dropout(f, 0.5))), "other outputs each time"),
+    "the batch": (lambda: Net(lambda net, x, f: net.head(f) + x.mean(0)[0, 0, 0]), "depend on the rest of the batch"),
+    "no statistics": (without_statistics, "batch norm without running statistics, '1'"),
+    "one channel": (lambda: Net(channels=1), r"layer 'conv' takes 1 channel\(s\) and gets 3"),
+    "other size": (fixed_size, "layer '2' takes 16384 features and gets 4096"),
+    "a failure": (lambda: Net(lambda net, x, f: net.absent), r"AttributeError.*'absent'.*\.py:\d+"),
+    "TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), *pooled(4))), "is TorchScript"),
+    "a lazy layer": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)), "lazy module"),
+}
+TAKEN = {
+    "silent train": SilentTrain,
+    "half": lambda: Net().half(),
+    "double": lambda: Net().double(),
+    "compiled": lambda: torch.compile(Net()),
+    "compiled inside": lambda: nn.Sequential(torch.compile(nn.Conv2d(3, 8, 3)), *pooled(8)),
+    "data parallel": lambda: nn.DataParallel(Net()),
+}
+
+
+def named(make, monkeypatch):
+    """The name by which a factory is found."""
+    factory = importlib.util.module_from_spec(importlib.util.spec_from_loader("factory_of_a_test", None))
+    factory.make = make
+    monkeypatch.setitem(sys.modules, "factory_of_a_test", factory)
+    return "factory_of_a_test:make"
+
+
+@pytest.fixture(params=["name", "module"])
+def door(request, dataset, monkeypatch):
+    """Both ways in: a factory by name, and the module itself."""
+
+    def enter(make):
+        given = named(make, monkeypatch) if request.param == "name" else make()
+        return find_original(Request(given), dataset, Silent()).module
+
+    return enter
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_torch_model_is_refused_in_one_sentence_when_it_can_not_serve(kind, door):
+    make, sentence = REFUSED[kind]
+    with pytest.raises(ModelError, match=sentence) as raised:
+        door(make)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_torch_model_is_taken_plain_when_it_is_wrapped_or_of_another_type(kind, door):
+    taken = door(TAKEN[kind])
+    assert not taken.training and taken(torch.zeros(2, 3, 32, 32)).dtype == torch.float32
+    assert "_orig_mod" not in str(taken) and type(taken) in (Net, SilentTrain, nn.Sequential)
+
+
+def masked(layer):
+    prune.l1_unstructured(layer, "weight", amount=0.5)
+    return layer
+
+
+@pytest.mark.parametrize("change", [weight_norm, spectral_norm, masked, nn.utils.spectral_norm])
+def test_computed_weights_are_folded_without_a_change_of_outputs(change, dataset, tmp_path):
+    given = nn.Sequential(change(nn.Conv2d(3, 8, 3)), nn.ReLU(), *pooled(8))
+    given(torch.ones(1, 3, 32, 32))
+    given.eval()
+    before = set(given.state_dict())
+    original = find_original(Request(given), dataset, Silent()).module
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(original(images), given(images), atol=1e-6)
+    assert list(original.state_dict()) == ["0.bias", "0.weight", "4.weight", "4.bias"]
+    assert set(given.state_dict()) == before  # the user's module stays as it was
+    checkpoint.save(tmp_path / "model.safetensors", original, None, original=original)
+    assert torch.equal(checkpoint.load(tmp_path / "model.safetensors", into=given)(images), original(images))
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda config: Net(), "needs more.*'config'"),
+        (lambda: 1 / 0, r"gives no model \(ZeroDivisionError.*test_original.py:\d+"),
+        (lambda: (Net(), None), "gave a tuple"),
+    ],
+)
+def test_factory_is_refused_in_one_sentence_when_it_gives_no_model(make, sentence, dataset, monkeypatch):
+    with pytest.raises(ModelError, match=sentence):
+        find_original(Request(named(make, monkeypatch)), dataset, Silent())
+
+
+def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_folded(dataset, tmp_path, monkeypatch):
+    def make():
+        return nn.Sequential(spectral_norm(nn.Conv2d(3, 8, 3)), *pooled(8))
+
+    trained = make().eval()
+    torch.save(trained.state_dict(), tmp_path / "own.pth")
+    request = Request(named(make, monkeypatch), str(tmp_path / "own.pth"))
+    found = find_original(request, dataset, Silent()).module
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(found(images), trained(images), atol=1e-6) and "0.weight" in found.state_dict()
