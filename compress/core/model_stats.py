@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,7 +19,7 @@ from certify.data.preprocess import Preprocess
 from certify.data.scoring import Scores, score
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
-from compress.core import onnx_file
+from compress.core import onnx_file, onnx_session
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,15 @@ def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, 
     """What an ONNX file, run in ONNX Runtime, makes of each sample of a split.
 
     Raises:
-        ModelError: its outputs do not fit the data, or are not finite.
+        ModelError: ONNX Runtime can't load or run it, its outputs do not fit the data, or are not finite.
     """
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_session.session(path)
     outputs = []
     size = session.get_inputs()[0].shape[0]
     step = size if isinstance(size, int) else batch
     for begin in range(0, len(split), step):
         wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch is filled up
-        outputs.append(session.run([preprocess.output_name], preprocess.feed(split, wanted))[0])
+        outputs += onnx_session.run(session, [preprocess.output_name], preprocess.feed(split, wanted))
     return score(np.concatenate(outputs)[: len(split)], split.labels, preprocess.class_map, classes)
 
 

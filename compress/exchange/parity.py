@@ -13,6 +13,7 @@ from torch import nn
 
 from certify.core.errors import ModelError
 from certify.core.feeding import by_input
+from compress.core import onnx_session
 
 MAX_RELATIVE_DIFFERENCE = 1e-3
 """Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for
@@ -85,27 +86,12 @@ def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
     Raises:
         ModelError: ONNX Runtime refuses the file or an input; the sentence holds what it says.
     """
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    refusals = (
-        states.Fail,
-        states.InvalidArgument,
-        states.InvalidGraph,
-        states.InvalidProtobuf,
-        states.NoSuchFile,
-        states.NotImplemented,
-        states.RuntimeException,
-    )
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnx_session.session(path)
         names = [port.name for port in session.get_inputs()]
-        parts = [session.run(None, by_input(names, part))[0] for part in (samples[:1], samples[1:])]
-    except refusals as error:
-        raise ModelError(f"{path.name}: ONNX Runtime can't run it ({str(error).splitlines()[0]}).") from error
+        parts = [onnx_session.run(session, None, by_input(names, part))[0] for part in (samples[:1], samples[1:])]
+    except ModelError as error:
+        raise ModelError(f"{path.name}: {error}") from error
     outputs: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32)
     return outputs
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from certify.core.errors import ModelError
 from certify.core.suggest import unknown_name
-from compress.core import onnx_file
+from compress.core import onnx_file, onnx_session
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
@@ -20,7 +20,6 @@ Feed = Mapping[str, Array]
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights, whose cost is what quantization is for."""
 MOST_DB = 1000.0
-PROVIDERS = ("CPUExecutionProvider",)
 
 
 class Graph:
@@ -37,7 +36,7 @@ class Graph:
         self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self.outputs = {value.name for value in model.graph.output}
         for node in self.nodes:  # what branches and loops read counts as leaving the graph
-            self.outputs |= {name for each in node.attribute for name in _captured(each)}
+            self.outputs.update(*map(names_read, subgraphs(node)))
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
@@ -102,16 +101,48 @@ class Graph:
         return kind is not None and name not in self.tensors and kind.elem_type in floats
 
 
-def _captured(attribute: onnx.AttributeProto) -> set[str]:
-    """Names that the nodes of a subgraph read."""
-    names: set[str] = set()
-    for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-        for node in graph.node:
-            names.update(node.input)
-            for each in node.attribute:
-                names |= _captured(each)
-        names.update(value.name for value in graph.output)
-    return names
+def names_read(graph: onnx.GraphProto) -> set[str]:
+    """Names of values that a graph's nodes, those of its branches and loops, or its outputs read."""
+    names = {value.name for value in graph.output}
+    return names.union(*map(reads, graph.node))
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The branches or the body of a node of control flow."""
+    return [graph for a in node.attribute for graph in (*((a.g,) if a.HasField("g") else ()), *a.graphs)]
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """Names of values that a node reads, those that its branches or its body read among them."""
+    return [*node.input, *(name for inner in subgraphs(node) for name in sorted(names_read(inner)))]
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Bring nodes behind those whose values they or their branches read, in place; what is in order stays as it is."""
+    nodes = [copy.deepcopy(node) for node in graph.node]
+    makers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    waits = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
+    followers: dict[int, list[int]] = {}
+    for index, before in enumerate(waits):
+        for each in before:
+            followers.setdefault(each, []).append(index)
+    ready = [index for index, before in enumerate(waits) if not before]
+    del graph.node[:]
+    while ready:
+        index = heapq.heappop(ready)
+        graph.node.append(nodes[index])
+        for follower in followers.get(index, ()):
+            waits[follower].discard(index)
+            if not waits[follower]:
+                heapq.heappush(ready, follower)
+
+
+def drop_unread(graph: onnx.GraphProto) -> None:
+    """Take out the initializers that nothing reads, in place."""
+    read = names_read(graph)
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
 
 
 def require_nodes(graph: Graph, names: Iterable[str]) -> None:
@@ -159,44 +190,6 @@ def count_types(graph: onnx.GraphProto) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime and its tools raise on a model that they can't work with."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
-
-    return (
-        states.Fail, states.InvalidArgument, states.InvalidGraph, states.NotImplemented, states.RuntimeException,
-        onnx.checker.ValidationError, ValueError, RuntimeError,
-    )  # fmt: skip
-
-
-def session(model: onnx.ModelProto | Path) -> Any:
-    """A session on the CPU.
-
-    Raises:
-        ModelError: ONNX Runtime can't load the model.
-    """
-    return _running(str(model), {}) if isinstance(model, Path) else _running(*onnx_file.split(model))
-
-
-def _running(model: onnx.ModelProto | str, weights: onnx_file.Weights) -> Any:
-    """A session of a file, or of a model with those constants that it lacks."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone; what the graph still holds unused is no news
-    values = onnx_file.runtime_values(weights)
-    if values:  # what comes after this level lays weights out anew and holds each of them three times
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.add_external_initializers(list(values), list(values.values()))
-    try:
-        given = model if isinstance(model, str) else model.SerializeToString()
-        running = onnxruntime.InferenceSession(given, options, providers=list(PROVIDERS))
-    except failures() as error:
-        raise ModelError(f"ONNX Runtime can't load the model: {error}") from error
-    running.leanmark_values = values  # it reads them where they are
-    return running
-
-
 def probe(
     model: onnx.ModelProto,
     outputs: Sequence[str],
@@ -224,14 +217,10 @@ def probe(
     probed.graph.initializer.extend(tensors)
     del probed.graph.output[:]
     probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    running = _running(probed, weights)
+    running = onnx_session.opened(probed, weights)
     del probed
     for feed in feeds:
-        try:
-            found = running.run(list(outputs), dict(feed))
-        except failures() as error:
-            raise ModelError(f"ONNX Runtime can't run the model: {error}") from error
-        yield dict(zip(outputs, found, strict=True))
+        yield dict(zip(outputs, onnx_session.run(running, outputs, feed), strict=True))
 
 
 def signal_to_noise_db(wanted: Array, found: Array) -> float:

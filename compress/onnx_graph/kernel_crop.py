@@ -13,6 +13,7 @@ import onnx
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.pass_protocol import PassRecord
+from compress.onnx_graph.graph import drop_unread
 from compress.onnx_graph.spatial_means import drop_idle_means
 
 
@@ -42,7 +43,7 @@ def crop_kernels(path: Path, folder: Path | None) -> tuple[Path, PassRecord]:
     idle = drop_idle_means(loaded)
     if not trimmed and not idle:
         return path, PassRecord.refused("every kernel tap meets real values, and every mean several")
-    _drop_unused(loaded.graph)
+    drop_unread(loaded.graph)
     written = (folder or path.parent) / f"{path.stem}.trimmed.onnx"
     onnx_file.save(loaded, written)
     return written, PassRecord({"weights_removed": taps, "kernels": trimmed, "means": idle})
@@ -137,17 +138,11 @@ def _cut(
     return weight.shape, smaller.shape
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-
-
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Inferred shapes by name; 0 for a dimension that is not fixed."""
+    """Inferred shapes by name; 0 for a dimension that is not fixed. Values of unknown rank are left out."""
     graph = model.graph
     return {
         value.name: tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
         for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
     }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import onnx
 
+from compress.onnx_graph.graph import drop_unread, subgraphs
+
 
 def means_as_pools(model: onnx.ModelProto) -> int:
     """Turn each ReduceMean over height and width into a GlobalAveragePool, in place.
@@ -38,9 +40,7 @@ def means_as_pools(model: onnx.ModelProto) -> int:
         for offset, new in enumerate(made):
             model.graph.node.insert(index + offset, new)
         turned += 1
-    used = {name for node in model.graph.node for name in node.input}
-    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
-        model.graph.initializer.remove(tensor)  # the axes, which runtimes would warn of
+    drop_unread(model.graph)  # the axes, which runtimes would warn of
     return turned
 
 
@@ -82,6 +82,8 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
         for index, name in enumerate(node.input):
             if name == old:
                 node.input[index] = new
+        for inner in subgraphs(node):
+            _rename(inner, old, new)
 
 
 def _is_spatial(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, onnx.TensorProto]) -> bool:

@@ -2,7 +2,9 @@
 
 Weights are brought inside, or into one file beside where they are too many. What tells about the machine that exported
 the file (documentation strings with stack traces, source paths) is dropped: the certificate would otherwise bind, and
-publish, somebody's folder names. What is computed stays as it was.
+publish, somebody's folder names. Weights are not listed as inputs (as files before IR version 4 had to), and shapes
+that an editor left stale inside the graph are dropped: both mislead whoever works on the file. What is computed
+stays as it was.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from certify.model_file.onnx_file.external_data import SMALL_BYTES, fits_inside,
 from certify.model_file.onnx_file.messages import messages, refuse_unknown_fields
 from certify.model_file.onnx_file.weights_file import write_weights
 from certify.model_file.onnx_graph.external_bytes import is_external
+from certify.model_file.onnx_graph.shapes import output_shapes
 
 PREPROCESS_KEY = "leanmark.preprocess"
 OWN_PREFIX = "leanmark."
+WEIGHTS_NEED_NO_INPUT = 4
+"""IR version from which on a weight need not be listed as an input: https://onnx.ai/onnx/repo-docs/IR.html."""
 
 _EXPORTER_KEYS = ("pkg.torch", "pkg.onnxscript", "namespace")
 _SOURCE_PATH = re.compile(r"(^|[\s\"'(=])(/|~/|[A-Za-z]:[\\/])[^\s\"']*[\\/]|\.py\b")
@@ -45,6 +50,7 @@ def write_normal_form(model: onnx.ModelProto, folder: Path, target: Path, contra
     inline_external(model, folder, largest_weight=None if inside else SMALL_BYTES)
     for message in messages(model):
         _strip(message)
+    _restate_ports(model)
     _replace_own_metadata(model, contract)
     if not inside:
         write_weights(model, folder, target)
@@ -52,18 +58,43 @@ def write_normal_form(model: onnx.ModelProto, folder: Path, target: Path, contra
 
 
 def _strip(message: Message) -> None:
-    """Drop documentation strings and what an exporter noted about its source code."""
+    """Drop documentation strings, stated shapes of inner values, and what an exporter noted about its source code."""
     fields = message.DESCRIPTOR.fields_by_name
     if isinstance(message, onnx.TensorProto) and not is_external(message):
         message.ClearField("data_location")  # "default" said aloud
     if "doc_string" in fields:
         message.ClearField("doc_string")
+    if "value_info" in fields:
+        message.ClearField("value_info")
     if "metadata_props" in fields and not isinstance(message, onnx.ModelProto):
         entries = getattr(message, "metadata_props")  # noqa: B009  (Message itself declares no fields)
         for index in reversed(range(len(entries))):
             entry = entries[index]
             if entry.key.startswith(_EXPORTER_KEYS) or _SOURCE_PATH.search(entry.value):
                 del entries[index]
+
+
+def _restate_ports(model: onnx.ModelProto) -> None:
+    """Leave weights out of the inputs, and state the outputs' shapes where the file states none or stale ones."""
+    graph = model.graph
+    weights = {tensor.name for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))}
+    for index in reversed(range(len(graph.input))):
+        if graph.input[index].name in weights:
+            del graph.input[index]
+    model.ir_version = max(model.ir_version, WEIGHTS_NEED_NO_INPUT)
+    found = output_shapes(model)
+    for value in graph.output:
+        stated = value.type.tensor_type
+        if value.name in found and not (stated.HasField("shape") and _agree(stated.shape, found[value.name])):
+            stated.shape.CopyFrom(found[value.name])
+
+
+def _agree(one: onnx.TensorShapeProto, other: onnx.TensorShapeProto) -> bool:
+    """Whether two shapes can be those of one value: a dimension without a number fits any."""
+    pairs = zip(one.dim, other.dim, strict=False)
+    return len(one.dim) == len(other.dim) and all(
+        a.dim_value == b.dim_value for a, b in pairs if a.HasField("dim_value") and b.HasField("dim_value")
+    )
 
 
 def _replace_own_metadata(model: onnx.ModelProto, contract: bytes) -> None:

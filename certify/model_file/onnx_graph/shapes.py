@@ -108,6 +108,20 @@ def constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
             yield onnx.TensorProto(name=node.output[0], dims=tensor.dims, data_type=tensor.data_type)
 
 
+def output_shapes(model: onnx.ModelProto) -> dict[str, onnx.TensorShapeProto]:
+    """What the graph says of its outputs' shapes, whatever the file states; dynamic dimensions stay so."""
+    light = _without_weights(model)
+    del light.graph.value_info[:]
+    for value in light.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        outputs = onnx.shape_inference.infer_shapes(light, data_prop=True).graph.output
+    except onnx.shape_inference.InferenceError:
+        return {}  # whoever needs the shapes says so
+    kinds = {value.name: value.type.tensor_type for value in outputs}
+    return {name: kind.shape for name, kind in kinds.items() if kind.HasField("shape")}
+
+
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which large weights are inputs of known type and shape, so that nothing large is copied."""
     graph = onnx.GraphProto(name=model.graph.name)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import onnx
 
-from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_tensors, over_first_axis, probe, session
+from compress.core.onnx_session import session
+from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_tensors, over_first_axis, probe
 from compress.quantization.post_training.integer_weights import bias_of, integer_weights, shift_bias
 
 ROWS = frozenset({"Gemm", "MatMul"})

@@ -15,8 +15,9 @@ from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.shapes import infer_values
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.onnx_session import failures, reason, session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Graph, count_types, failures, require_nodes, session
+from compress.onnx_graph.graph import Graph, count_types, require_nodes
 from compress.quantization.post_training.prepare import prepared
 
 PRODUCTS = ("Gemm", "MatMul")
@@ -74,7 +75,7 @@ def quantize_dynamic(
                 use_external_data_format=onnx_file.weight_bytes(graph.model) > onnx_file.INLINE_BYTES,
             )
         except failures() as error:
-            raise ModelError(f"ONNX Runtime could not quantize the model: {error}") from error
+            raise ModelError(f"ONNX Runtime could not quantize the model ({reason(error)}).") from error
         session(beside)  # the runtime loads it
         after = Graph(onnx.load(beside))
     remaining = after.weighted()

@@ -15,8 +15,9 @@ import onnx.version_converter
 from certify.core.errors import ModelError
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.onnx_session import failures, reason
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Feed, Graph, failures, opset, probe, require_nodes, signal_to_noise_db
+from compress.onnx_graph.graph import Feed, Graph, opset, probe, require_nodes, signal_to_noise_db, sort_nodes
 from compress.quantization.post_training.calibration import Feeds, observe
 from compress.quantization.post_training.prepare import prepared
 
@@ -123,7 +124,6 @@ def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.M
     Raises:
         ModelError: ONNX Runtime's converter can't work with the model.
     """
-    from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     try:
@@ -133,9 +133,9 @@ def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.M
             copy.deepcopy(model), keep_io_types=True, disable_shape_infer=True, node_block_list=list(kept)
         )
     except failures() as error:
-        raise ModelError(f"ONNX Runtime could not convert the model to 16-bit floats: {error}") from error
+        raise ModelError(f"ONNX Runtime could not convert the model to 16-bit floats ({reason(error)}).") from error
     _drop_doubled(made)
-    ONNXModel(made).topological_sort()
+    sort_nodes(made.graph)
     if kind == "bf16":
         _as_bfloat16(made, model)
     return made

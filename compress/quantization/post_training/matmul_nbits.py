@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from compress.onnx_graph.graph import Graph, attributes
+from compress.onnx_graph.graph import Graph, attributes, drop_unread
 from compress.quantization.post_training.blockwise import Blocks
 
 DOMAIN = "com.microsoft"
@@ -56,10 +56,7 @@ def finish(model: onnx.ModelProto) -> None:
     """Declare the operator's domain, and drop constants that nothing reads any more."""
     if all(entry.domain != DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    drop_unread(model.graph)
 
 
 def _nibbles(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.version_converter
 
 from certify.core.errors import ModelError
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
-from compress.onnx_graph.graph import failures, opset
+from compress.core.onnx_session import failures, reason
+from compress.onnx_graph.graph import attributes, opset
 from compress.onnx_graph.spatial_means import means_as_pools
 
-OPSET = 13
-"""From here on DequantizeLinear takes a scale for each channel."""
+OPSETS = (13, 26)
+"""From the first on DequantizeLinear takes a scale for each channel; beyond the second ONNX Runtime 1.32 has no kernels
+for QuantizeLinear."""
+RESIZED_ALIKE = 10
+"""Up to here Upsample and Resize have one rule for coordinates, and onnx knows no way to a later Resize."""
+KEPT_ASIDE = "leanmark.resize"
 
 
 def prepared(source: Path, folder: Path) -> onnx.ModelProto:
@@ -30,13 +36,17 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    # a damaged file, or one with weights outside of its folder, is refused here, with a clear sentence
-    large = onnx_file.weight_bytes(load_model(source)) > onnx_file.INLINE_BYTES
+    loaded = load_model(source)  # a damaged file, or one with weights outside of its folder, is refused here
+    large = onnx_file.weight_bytes(loaded) > onnx_file.INLINE_BYTES
     with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
-        written = Path(scratch) / "prepared.onnx"
+        written, given = Path(scratch) / "prepared.onnx", source
+        if not OPSETS[0] <= opset(loaded) <= OPSETS[1]:
+            given = Path(scratch) / "converted.onnx"
+            onnx_file.save(_converted(loaded, source.name, large=large), given)
+        del loaded
         try:
             quant_pre_process(
-                str(source),
+                str(given),
                 str(written),
                 skip_symbolic_shape=True,
                 save_as_external_data=large,
@@ -44,27 +54,52 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
                 external_data_location=f"{written.name}{onnx_file.SUFFIX}",
             )
         except failures() as error:
-            raise ModelError(f"ONNX Runtime could not prepare {source.name} for quantization: {error}") from error
+            raise ModelError(f"ONNX Runtime could not prepare {source.name} ({reason(error)}).") from error
         model = onnx.load(written)
-    older = opset(model) < OPSET
-    if older and large:
-        raise ModelError(
-            f"{source.name} has operator set {opset(model)} and more than {onnx_file.INLINE_BYTES:,} bytes of weights, "
-            f"with which it can't be converted; export it with operator set {OPSET} or later."
-        )
-    if older:
-        try:
-            model = onnx.version_converter.convert_version(model, OPSET)
-        except failures() as error:
-            raise ModelError(f"{source.name} could not be brought to operator set {OPSET}: {error}") from error
     _name_all(model.graph)
-    if means_as_pools(model) or older:
+    if means_as_pools(model):
         onnx_file.infer_shapes(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     values = [value for value in model.graph.value_info if value.name not in constants]
     del model.graph.value_info[:]
     model.graph.value_info.extend(values)  # without constants, whose shapes may change
     return model
+
+
+def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelProto:
+    """The model at the nearest operator set that the passes know; the given one is changed."""
+    version, wanted = opset(model), min(max(opset(model), OPSETS[0]), OPSETS[1])
+    advice = f"{name} has operator set {version}; export it with one from {OPSETS[0]} to {OPSETS[1]}"
+    if large:
+        raise ModelError(f"{advice}, as more than {onnx_file.INLINE_BYTES:,} bytes of weights can't be converted.")
+    resizing = [n for n in model.graph.node if version <= RESIZED_ALIKE and n.op_type in ("Resize", "Upsample")]
+    for node in resizing:
+        node.domain = KEPT_ASIDE
+    model.opset_import.add(domain=KEPT_ASIDE, version=1)
+    try:
+        made = onnx.version_converter.convert_version(model, wanted)
+    except failures() as error:
+        raise ModelError(f"{advice}, as it can't be converted to {wanted} ({reason(error)}).") from error
+    for node in made.graph.node:
+        if node.domain == KEPT_ASIDE:
+            _write_resize(made.graph, node)
+    kept = [entry for entry in made.opset_import if entry.domain != KEPT_ASIDE]
+    del made.opset_import[:]
+    made.opset_import.extend(kept)
+    return made
+
+
+def _write_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """Write an Upsample, or a Resize of operator set 10, as a later Resize that computes the same, in place."""
+    given = attributes(node)
+    scales = node.input[1] if len(node.input) > 1 else f"{node.output[0]}.scales"
+    if "scales" in given:  # up to operator set 8
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(given["scales"], dtype=np.float32), scales))
+    rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    made = onnx.helper.make_node(
+        "Resize", [node.input[0], "", scales], node.output, node.name, mode=given.get("mode", b"nearest"), **rule
+    )
+    node.CopyFrom(made)
 
 
 def _name_all(graph: onnx.GraphProto) -> None:

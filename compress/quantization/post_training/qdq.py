@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from certify.core.errors import ModelError
+from compress.core.onnx_session import failures, reason
 from compress.core.targets import Target
-from compress.onnx_graph.graph import COMPUTE, Graph, failures
+from compress.onnx_graph.graph import COMPUTE, Graph, reads, sort_nodes
 
 Operators = Literal["auto", "all", "weights"]
 
@@ -133,14 +134,14 @@ def quantized(
             options,
         )
         quantizer.quantize_model()
-        quantizer.model.topological_sort()
     except failures() as error:
-        raise ModelError(f"ONNX Runtime could not quantize the model: {error}") from error
+        raise ModelError(f"ONNX Runtime could not quantize the model ({reason(error)}).") from error
     # copied, because a message gives memory back as a whole only: the floats that are gone from it would stay
     made = onnx.ModelProto()
     made.CopyFrom(quantizer.model.model)
     _round_before_blocks(made.graph)
     _leave_outputs_float(made.graph)
+    sort_nodes(made.graph)
     return made
 
 
@@ -184,7 +185,7 @@ def _leave_outputs_float(graph: onnx.GraphProto) -> None:
 def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        for name in node.input:
+        for name in reads(node):
             readers.setdefault(name, []).append(node)
     return readers
 

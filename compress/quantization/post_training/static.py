@@ -11,8 +11,9 @@ import onnx
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Graph, count_types, require_nodes, session
+from compress.onnx_graph.graph import Graph, count_types, require_nodes
 from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
 from compress.quantization.post_training.sensitivity import fewest_kept

@@ -11,8 +11,9 @@ import onnx
 
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Array, Graph, attributes, require_nodes, session, signal_to_noise_db
+from compress.onnx_graph.graph import Array, Graph, attributes, require_nodes, signal_to_noise_db
 from compress.quantization.post_training.blockwise import (
     Blocks,
     RoundingMethod,

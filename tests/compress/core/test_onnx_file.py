@@ -16,9 +16,9 @@ from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.model_stats import of_file
+from compress.core.onnx_session import session
 from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
-from compress.onnx_graph.graph import session
 from compress.passes.half import Half
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.onnx_graph.graph import Graph, session
+from compress.core.onnx_session import session
+from compress.onnx_graph.graph import Graph
 from compress.quantization.post_training.blockwise import (
     round_half_quadratic,
     round_nearest,

@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from certify.core.errors import ModelError
+from compress.core.onnx_session import session
 from compress.core.targets import TARGETS
-from compress.onnx_graph.graph import Graph, probe, session, signal_to_noise_db
+from compress.onnx_graph.graph import Graph, probe, signal_to_noise_db
 from compress.quantization.post_training.bias_correction import correct_biases, correctable, mean_inputs, own_biases
 from compress.quantization.post_training.calibration import observe
 from compress.quantization.post_training.equalization import equalize

@@ -1,0 +1,80 @@
+"""ONNX Runtime on the CPU: sessions and runs whose refusals are one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.checker
+import onnx.shape_inference
+
+from certify.core.errors import ModelError
+from compress.core import onnx_file
+
+PROVIDERS = ("CPUExecutionProvider",)
+FATAL_ALONE = 4
+"""Severity from which ONNX Runtime logs: what it refuses is raised as well, and said in our own words."""
+_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ .*?\) |Load model from .*? failed:")
+"""Codes, places in its source code and the file's own name, which say nothing to a user."""
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime and its tools raise on a model that they can't work with."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    return (
+        states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf, states.NoSuchFile,
+        states.NotImplemented, states.RuntimeException, onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError, AssertionError, ValueError, RuntimeError,
+    )  # fmt: skip
+
+
+def reason(error: Exception) -> str:
+    """What an error of ONNX Runtime or of its tools says, on one line, without what only its authors understand."""
+    return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
+
+
+def session(model: onnx.ModelProto | Path) -> Any:
+    """A session on the CPU of a file, or of a model in memory.
+
+    Raises:
+        ModelError: ONNX Runtime can't load the model.
+    """
+    return opened(str(model), {}) if isinstance(model, Path) else opened(*onnx_file.split(model))
+
+
+def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights) -> Any:
+    """The same of a file's name, or of a model with those constants that it lacks."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL_ALONE
+    values = onnx_file.runtime_values(weights)
+    if values:  # what comes after this level lays weights out anew and holds each of them three times
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.add_external_initializers(list(values), list(values.values()))
+    try:
+        given = model if isinstance(model, str) else model.SerializeToString()
+        running = onnxruntime.InferenceSession(given, options, providers=list(PROVIDERS))
+    except failures() as error:
+        raise ModelError(f"ONNX Runtime can't load the model ({reason(error)}).") from error
+    running.leanmark_values = values  # it reads them where they are
+    return running
+
+
+def run(running: Any, outputs: Sequence[str] | None, feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The outputs of a session for one feed, all where ``outputs`` is None.
+
+    Raises:
+        ModelError: ONNX Runtime can't run the model.
+    """
+    try:
+        found: list[npt.NDArray[Any]] = running.run(None if outputs is None else list(outputs), dict(feed))
+    except failures() as error:
+        raise ModelError(f"ONNX Runtime can't run the model ({reason(error)}).") from error
+    return [np.asarray(each) for each in found]
