@@ -137,6 +137,10 @@ class Assessment(Protocol):
         """Names and free texts of a predicate that people read, by what they are; none may pass for another."""
         return {"model's name": predicate["model"]["name"]}
 
+    def where(self, predicate: Mapping[str, Any]) -> str:
+        """Where the outcome holds, such as on a class of devices; empty where it holds everywhere."""
+        return ""
+
     def is_repeat(self, first: Any, second: Any) -> bool:
         """Whether two sets of records are one measurement."""
         return bool(first == second)

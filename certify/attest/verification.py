@@ -196,4 +196,5 @@ def _what(certificate: Certificate) -> str:
     if certificate.outcome_text == REFUSED:
         refusal = f"refused ({'; '.join(certificate.result['reasons'])}), {edition}"
         return refusal if certificate.assessment.sealed else f"{kind} {refusal}"
-    return f"{kind} {certificate.outcome_text}, {edition}"
+    where = certificate.assessment.where(certificate.predicate)
+    return f"{kind} {certificate.outcome_text}{where and f' on {where}'}, {edition}"

@@ -54,7 +54,7 @@ def print_result(result: Result, as_json: bool, carbon_intensity: float | None =
     claims = of_efficiency(result.certificate)
     spent = [part for part in (payback_lines(paid),) if part is not None]
     tested = f"Test data: {test_data(claims)}."
-    parts = (comparison(claims.figures), verdict(claims.grade), measured(claims), tested)
+    parts = (comparison(claims.figures), verdict(claims.grade, claims.device_class), measured(claims), tested)
     print_rich(*parts, *spent, files(result.files))
 
 

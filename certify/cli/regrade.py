@@ -65,6 +65,6 @@ def _show(found: Regrade, out: Path | None) -> None:
     first = of_efficiency(certificate)
     place = () if out is None else (str(out),)
     print_rich(
-        f"Edition {first.edition.name}, as certified:", verdict(first.grade),
+        f"Edition {first.edition.name}, as certified:", verdict(first.grade, first.device_class),
         f"Edition {found.edition}:", verdict(found.grade), *place,
     )  # fmt: skip

@@ -81,13 +81,13 @@ _SEVERAL = {
 """Headings by whether figures are changes against one common baseline."""
 
 
-def verdict(grade: Grade) -> Text:
-    """The grade in one line, followed by the reasons of a refusal or the notes."""
+def verdict(grade: Grade, where: str = "") -> Text:
+    """The grade in one line, with the devices on which it holds; then the reasons of a refusal, or the notes."""
     if grade.letter is None:
         text = Text("Not graded", style="bold red")
         lines = grade.reasons
     else:
-        text = Text(f"Grade {grade.text}", style="bold")
+        text = Text(f"Grade {grade.text}" + (f" on {clean(where)}" if where else ""), style="bold")
         if grade.score_db is not None:
             text.append(
                 f"  (score {rounded(grade.score_db, 1)} dB; {grade.point_letter} at the measured point)", "not bold"

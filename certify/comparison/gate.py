@@ -144,7 +144,7 @@ def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) 
         yield f"No grade was given: {' '.join(grade.reasons)}"
         return
     if gate.at_least is not None and LETTERS.index(grade.letter) > LETTERS.index(gate.at_least):
-        yield f"The grade is {grade.text}; at least {gate.at_least} was asked."
+        yield f"The grade is {claims.text_on_device}; at least {gate.at_least} was asked."
     lost, limit = grade.loss_percent, gate.max_loss_percent
     if limit is not None and (lost is None or lost > limit):
         shown = "unknown size" if lost is None else f"up to {lost:.3g} %"

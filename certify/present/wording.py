@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from certify.assessments.claims import Claims
 from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
+from certify.assessments.efficiency.device_class import threads
 from certify.core.evidence import MeterFacts
 from certify.core.text import clean
 from certify.present.headline import accuracy_of, energy_of
@@ -30,6 +31,8 @@ SCOPES = {
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
 
 
+SCOPE = "inference only; embodied emissions, cooling and water are not included"
+
 SELF_DECLARED = "Self-declared measurement by its maker"
 """What a label says of who measured: it is drawn from the certificate alone, which its maker signed."""
 
@@ -50,10 +53,15 @@ def graded(claims: EfficiencyClaims) -> str:
     return clean(f"{scored}grade {claims.text}{measured}")
 
 
+def holds_on(claims: EfficiencyClaims) -> str:
+    """On what class of devices the letter, or the saving, was measured and holds."""
+    return clean(f"on {claims.device_class}")
+
+
 def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
     """Everything that the label shows, for a screen reader."""
     parts = [headline.sentence() for headline in (energy_of(claims), accuracy_of(claims)) if headline]
-    parts += [] if claims.refused else [graded(claims)]
+    parts += [] if claims.refused else [f"{graded(claims)} {holds_on(claims)}"]
     parts += [
         SELF_DECLARED,
         *map(clean, claims.grade.reasons),
@@ -146,6 +154,7 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Test data", f"{_different(claims):,} samples of {claims.data.name}, {test_data(claims)}"
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
+    yield "Scope", SCOPE
     if claims.scored:
         code = claims.data.further.get("metric_code")
         source = "" if code is None else f" (source sha256 {str(code)[:16]})"
@@ -194,8 +203,5 @@ def _device(claims: EfficiencyClaims) -> str:
 
 def _workload(claims: EfficiencyClaims) -> str:
     workload = claims.workload
-    threads = f"{workload.candidate_threads} thread{'' if workload.candidate_threads == 1 else 's'}"
-    if workload.threads != workload.candidate_threads:
-        threads += f" (baseline {workload.threads})"
-    parts = [f"batch {workload.batch}", threads, f"{workload.runtime} {workload.runtime_version}"]
+    parts = [f"batch {workload.batch}", threads(vars(workload)), f"{workload.runtime} {workload.runtime_version}"]
     return ", ".join(parts if workload.precision == "as in the model" else [*parts, workload.precision])

@@ -9,6 +9,7 @@ from typing import Any
 from certify.assessments.agreement import Agreement
 from certify.assessments.assessment import Assessment, Surroundings, Version
 from certify.assessments.efficiency.claims import EfficiencyClaims, efficiency_claims
+from certify.assessments.efficiency.device_class import device_class
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.facts import check_facts
 from certify.assessments.efficiency.grade import Grade, grade
@@ -107,6 +108,10 @@ class Efficiency(Assessment):
             **{f"workload's {name}": workload[name] for name in ("runtime", "runtime_version", "provider")},
         }
         return {**super().texts(predicate), **{what: text for what, text in found.items() if isinstance(text, str)}}
+
+    def where(self, predicate: Mapping[str, Any]) -> str:
+        """On what class of devices the letter holds."""
+        return device_class(predicate["device"], predicate["workload"])
 
     def is_repeat(self, first: Evidence, second: Evidence) -> bool:
         """Whether both hold the same windows."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from certify.assessments.claims import Claims, common_claims, presenting
+from certify.assessments.efficiency.device_class import device_class
 from certify.assessments.efficiency.figures import Figures, Stem
 from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate
@@ -126,6 +127,16 @@ class EfficiencyClaims(Claims):
     def unmetered(self) -> bool:
         """Whether energy comes from a model or a stand-in rather than from a meter."""
         return self.meter is not None and self.meter.level in UNMETERED
+
+    @property
+    def device_class(self) -> str:
+        """On what class of devices the letter holds."""
+        return device_class(self.device, vars(self.workload))
+
+    @property
+    def text_on_device(self) -> str:
+        """The letter with the class of devices on which it holds; of a refusal, the word alone."""
+        return self.text if self.refused else f"{self.text} on {self.device_class}"
 
     @property
     def scored(self) -> bool:

@@ -1,4 +1,4 @@
-"""A badge for a README: the saving and who says so, on one line; a letter is no badge."""
+"""A badge for a README: the saving, on what class of devices, and who says so, on one line; a letter is no badge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.present.headline import energy_of
 from certify.present.svg import BOLD, INK, PAPER, QUIET, REGULAR, document, element, text
 from certify.present.text import width
-from certify.present.wording import description, title
+from certify.present.wording import description, holds_on, title
 
 HEIGHT, SIZE, SPACE, RADIUS = 24, 13, 9, 5
 NAME = "leanmark"
@@ -50,4 +50,4 @@ def _statement(claims: EfficiencyClaims) -> list[tuple[str, str, str, int]]:
     if energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]
     saving = f"{energy.figure} {energy.meaning}" + (" (modelled)" if claims.unmetered else "")
-    return [(saving, INK, PAPER, BOLD), (SELF_DECLARED, QUIET, PAPER, REGULAR)]
+    return [(saving, INK, PAPER, BOLD), (holds_on(claims), INK, PAPER, REGULAR), (SELF_DECLARED, QUIET, PAPER, REGULAR)]

@@ -21,7 +21,7 @@ INNER = RIGHT - LEFT
 
 HEADLINES_TOP, CLAIM_LEFT, FIGURE_SIZE = 188, 424, 76
 SCALE_TOP = 392
-PANEL_BOTTOM = 512
+PANEL_BOTTOM = 536
 STRIP_TOP = PANEL_BOTTOM + 22
 TABLE_SIZE, LINE_PITCH, ROW_GAP = 17, 23, 7
 VALUE_LEFT, VALUE_RIGHT = 184, 590
@@ -100,6 +100,7 @@ def _graded(claims: EfficiencyClaims) -> Iterator[str]:
     ratio = claims.figures[claims.names.energy_ratio]
     yield from draw_scale(ratio, SCALE_TOP, LEFT + 34, RIGHT - 34, claims.unmetered)
     yield text(shorten(wording.graded(claims), 19, INNER, bold=True), LEFT, SCALE_TOP + 106, 19, BOLD)
+    yield text(shorten(wording.holds_on(claims), 17, INNER), LEFT, SCALE_TOP + 132, 17)
 
 
 def _headline(headline: Headline, left: float, room: float, closing: str | None) -> Iterator[str]:

@@ -62,7 +62,7 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
     }
     assert verification.valid and verification.trusted and verification.derived and not verification.refused
     assert verification.exit_code == 0
-    assert "valid: grade" in str(verification)
+    assert "valid: grade D on made up, 2 threads, edition 2026" in str(verification)
     assert json.loads(json.dumps(verification.to_json()))["valid"] is True
 
 

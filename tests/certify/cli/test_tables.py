@@ -81,8 +81,8 @@ def test_single_shows_one_column_when_there_is_one_model() -> None:
 
 
 def test_verdict_shows_letter_and_notes_when_graded() -> None:
-    text = drawn(verdict(Grade("C", True, 6.13, 0.243, 0.88, (), ("The energy is modelled.",), "B")))
-    assert "Grade C~  (score 6.1 dB; B at the measured point)" in text
+    text = drawn(verdict(Grade("C", True, 6.13, 0.243, 0.88, (), ("The energy is modelled.",), "B"), "a Xeon\x1b[31m"))
+    assert "Grade C~ on a Xeon [31m  (score 6.1 dB; B at the measured point)" in text
     assert "- The energy is modelled." in text
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from certify.assessments.efficiency.device_class import on_accelerator
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.meter import windows_too_short
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
-from certify.assessments.efficiency.guards.runtime import on_accelerator, runtime_fault
+from certify.assessments.efficiency.guards.runtime import runtime_fault
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import ARMS, Evidence
@@ -98,7 +99,8 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
     costs = _cost_by_threads(evidence.run("settings").of("baseline"))
     if len(sessions) < len(ARMS) or threads not in costs:
         return unknown("The baseline's settings were not recorded")
-    alone = number(evidence.header.device, "processors_allowed") == 1 or on_accelerator(evidence)
+    head = evidence.header
+    alone = number(head.device, "processors_allowed") == 1 or on_accelerator(head.device, head.workload.runtime)
     if len(costs) == 1 and not alone:
         return unknown(f"The baseline was tried with {threads} threads only")
     if any(session.graph_optimization != "all" for session in sessions):

@@ -11,9 +11,6 @@ from certify.core.evidence import Evidence
 from certify.core.observed import mapping, sequence
 from certify.core.windows import LARGEST
 
-ON_PROCESSOR = frozenset({"onnxruntime-cpu", "openvino"})
-"""Runtimes of leanmark's that compute on the processor, whatever a device is said to hold."""
-
 
 def runtime_fault(evidence: Evidence) -> str | None:
     """Why the workload's runtime is not the cheapest of those that were tried; None where it is, or was named.
@@ -31,11 +28,6 @@ def runtime_fault(evidence: Evidence) -> str | None:
     if best is not None and used in least and least[used] <= least[best]:
         return None
     return f"The models ran on {used}, while the cheapest of the runtimes that were tried for the baseline is {best}."
-
-
-def on_accelerator(evidence: Evidence) -> bool:
-    """Whether an accelerator computed, so that the number of threads of the processor hardly matters."""
-    return evidence.header.workload.runtime not in ON_PROCESSOR and bool(evidence.header.device.get("accelerator"))
 
 
 def _least(name: str, costs: Mapping[str, Any]) -> float:

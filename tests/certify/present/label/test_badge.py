@@ -29,20 +29,23 @@ def texts(svg: str) -> list[str]:
 
 
 def test_badge_shows_saving_marked_and_no_letter_when_energy_is_modelled(predicate: Make) -> None:
-    assert texts(badge(predicate(), DIGEST)) == ["leanmark", "4.2× less energy (modelled)", "self-declared"]
+    assert texts(badge(predicate(), DIGEST)) == [
+        "leanmark", "4.2× less energy (modelled)", "on Xeon 8581C, 2 threads", "self-declared",
+    ]  # fmt: skip
 
 
 def test_badge_has_no_mark_when_energy_is_metered(predicate: Make) -> None:
     assert texts(badge(predicate(letter="A", level="counter"), DIGEST)) == [
         "leanmark",
         "4.2× less energy",
+        "on Xeon 8581C, 2 threads",
         "self-declared",
     ]
 
 
 def test_badge_says_more_energy_when_model_became_dearer(predicate: Make) -> None:
     made = badge(predicate(letter="G", level="counter", ratio=(1.31, 1.25, 1.365)), DIGEST)
-    assert texts(made) == ["leanmark", "1.31× more energy", "self-declared"]
+    assert texts(made) == ["leanmark", "1.31× more energy", "on Xeon 8581C, 2 threads", "self-declared"]
 
 
 def test_badge_claims_nothing_when_refused(predicate: Make) -> None:
