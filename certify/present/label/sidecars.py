@@ -16,6 +16,7 @@ from certify.core.finding import Finding
 from certify.present.label.layout import draw
 from certify.present.label.png import can_render, drawing, render, renderer
 
+NOT_COMPARED = "may show an assessment that is not installed, so it was not compared."
 SIGNERS_WORDS = "is in its signer's words, and others follow. Draw it again."
 
 
@@ -60,8 +61,8 @@ def _check_svg(certificate: Certificate, path: Path | None, others: Sequence[Cer
     if certificate.derived and _holds(path, label_of(replace(certificate, derived={}), others).encode()):
         return Finding("label", "note", f"{path} {SIGNERS_WORDS}")
     if not _holds(path, drawn):
-        if unknown := [other for other in others if isinstance(other.assessment, NotInstalled)]:
-            return Finding("label", "skipped", f"It may show {unknown[0].assessment.name}, which is not installed.")
+        if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
+            return Finding("label", "skipped", f"{path} {NOT_COMPARED}")
         return Finding("label", "fail", f"{path} is not the label of this certificate.")
     return Finding("label", "pass", f"{LABEL_SVG_NAME} is the label of this certificate.")
 
@@ -85,7 +86,7 @@ def _check_png(certificate: Certificate, path: Path | None, others: Sequence[Cer
     if certificate.derived and _holds(path, render(label_of(replace(certificate, derived={}), others))):
         return Finding("label_picture", "note", f"{path} {SIGNERS_WORDS}")
     if not _holds(path, known[0]):
-        if any(isinstance(other.assessment, NotInstalled) for other in others):
-            return Finding("label_picture", "skipped", "It may show an assessment that is not installed.")
+        if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
+            return Finding("label_picture", "skipped", f"{path} {NOT_COMPARED}")
         return Finding("label_picture", "fail", f"{path} is not the label of this certificate.")
     return Finding("label_picture", "pass", f"{LABEL_PNG_NAME} is the label of this certificate.")
