@@ -76,6 +76,7 @@ coverage: .venv/zoo.stamp ## take every architecture of the zoo all the way, a t
 fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT=10000 SEED=0 RESUME=folder]; hours at the full count
 	@$(BIN)/python tests/fuzz/tampering.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0) \
 	  $(if $(RESUME),--resume '$(RESUME)/tampering.jsonl')
+	@$(BIN)/python tests/fuzz/findings.py
 	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0) \
 	  $(if $(RESUME),--resume '$(RESUME)/hostile.jsonl')
 

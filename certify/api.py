@@ -27,7 +27,7 @@ from certify.data.contract_slot import normalise, stored_contract
 from certify.grading import issue
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
-from certify.measure.windows import MeasurementStopped, window_line
+from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, window_line
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
 from certify.present.report import report
@@ -229,12 +229,12 @@ def _keeping_windows(folder: Path) -> Iterator[None]:
     path = folder / PARTIAL_NAME
     try:
         yield
-    except MeasurementStopped as stopped:
+    except (MeasurementStopped, MeasurementInterrupted) as stopped:
         if not stopped.windows:
             raise
         write_bytes(path, b"".join(window_line(window) for window in stopped.windows))
         sentence = f"{stopped} The {len(stopped.windows)} windows that were finished are kept in {path}."
-        raise MeasurementStopped(sentence, stopped.windows) from stopped
+        raise type(stopped)(sentence.lstrip(), stopped.windows) from stopped
     path.unlink(missing_ok=True)  # of an earlier measurement that stopped
 
 

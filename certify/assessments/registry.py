@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from certify.assessments.assessment import Assessment
+from certify.assessments.not_installed import NotInstalled
 from certify.core.errors import CertificateError, UsageError
 from certify.core.registry import Registry
 
@@ -50,8 +51,8 @@ def sealed_assessment() -> Assessment:
     return found
 
 
-def assessment_of(predicate_type: object) -> Assessment:
-    """The assessment that a type of predicate belongs to.
+def assessment_of(predicate_type: object, may_be_unknown: bool = False) -> Assessment:
+    """The assessment that a type of predicate belongs to, or one that stands for it where it may be unknown.
 
     Raises:
         CertificateError: none that can be used here knows it.
@@ -62,7 +63,10 @@ def assessment_of(predicate_type: object) -> Assessment:
             return assessment
     known = ", ".join(kind for assessment in usable.values() for kind in assessment.versions)
     broken = "".join(f" {why}" for why in unusable.values())
-    raise CertificateError(
+    why = (
         f"The statement is of type {str(predicate_type)[:200]!r}; known are {known}. A newer leanmark, or the package "
         f"of its assessment, may know it.{broken}"
     )
+    if may_be_unknown and isinstance(predicate_type, str):
+        return NotInstalled(predicate_type, why)  # type: ignore[abstract]  # nothing else is asked of it
+    raise CertificateError(why)

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from certify.assessments.assessment import NOT_DERIVABLE, profile_of
+from certify.assessments.not_installed import NotInstalled
 from certify.assessments.outcome import Edition
 from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
 from certify.attest.certificate import EVIDENCE_NAME, Certificate
 from certify.attest.checks_records import find_evidence, load_edition, read_records
-from certify.attest.countersignature import EVIDENCE_SUFFIX, countersignature_files, read_countersignature
+from certify.attest.countersignature import (
+    EVIDENCE_SUFFIX,
+    countersignature_files,
+    fresh_data_of,
+    read_countersignature,
+)
 from certify.attest.keys import PublicKey
 from certify.attest.statements import records_path, statement_path
 from certify.attest.verification import Verification
@@ -172,6 +178,8 @@ def _audit(verification: Verification, places: Sequence[Path]) -> Audit:
         if not verification.valid:
             raise CertificateError(verification.verdict)
         raise NotDerivedError(f"{path}: {source}. An audit derives everything from the evidence; name it (--evidence).")
+    if isinstance(signed.assessment, NotInstalled):
+        raise NotDerivedError(f"{path}: {signed.assessment.why}")
     records, checks = read_records(signed, source)
     edition, known = load_edition(signed)
     failed = [check.sentence for check in (*checks, known) if check.outcome == "fail"]
@@ -218,7 +226,8 @@ def _countersignatures(main: Audit) -> Iterator[Finding]:
             {figure["name"]: figure["outcome"] for figure in figures}
             for figures in (stated["figures"], [figure.to_json() for figure in found.figures])
         ]
-        if outcomes[0] == outcomes[1] and found.text == stated["grade"]["found"]:
+        fresh = stated["fresh_data"] == fresh_data_of(assessment.repeated(second))
+        if outcomes[0] == outcomes[1] and found.text == stated["grade"]["found"] and fresh:
             yield Finding(name, "pass", f"{who} follows from both measurements: {found.verdict}")
         else:
             yield Finding(name, "fail", f"{who} does not follow from the two measurements: {found.verdict}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,13 @@ class Certificate:
 
     Attributes:
         content: canonical JSON of the signed envelope, the bytes of ``certificate.json``.
+        may_be_unknown: whether it may belong to an assessment that is not installed.
+        derived: fields of the predicate that are shown as they follow from the records, not in their signer's words.
     """
 
     content: bytes
+    may_be_unknown: bool = False
+    derived: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         _ = self.statement
@@ -71,7 +75,7 @@ class Certificate:
     @cached_property
     def statement(self) -> Mapping[str, Any]:
         """The in-toto statement, checked against its schema."""
-        return parse_statement(self.envelope.payload)
+        return parse_statement(self.envelope.payload, self.may_be_unknown)
 
     @property
     def predicate(self) -> Mapping[str, Any]:
@@ -98,7 +102,12 @@ class Certificate:
     @cached_property
     def assessment(self) -> Assessment:
         """The assessment that the statement belongs to."""
-        return assessment_of(self.statement["predicateType"])
+        return assessment_of(self.statement["predicateType"], self.may_be_unknown)
+
+    @cached_property
+    def shown(self) -> Mapping[str, Any]:
+        """The predicate as people read it."""
+        return {**self.predicate, **self.derived}
 
     @cached_property
     def claims(self) -> Claims:
@@ -107,7 +116,7 @@ class Certificate:
         Raises:
             CertificateError: something that may be printed is malformed.
         """
-        return self.assessment.claims(self.predicate, self.digest)
+        return self.assessment.claims(self.shown, self.digest)
 
     def require(self, assessment: str) -> None:
         """Make sure that the statement belongs to an assessment.
@@ -127,7 +136,7 @@ class Certificate:
     @property
     def outcome_text(self) -> str:
         """The outcome as it is printed: a letter, a claim, or ``refused``."""
-        return REFUSED if self.predicate["outcome"] == REFUSED else str(self.result["text"])
+        return REFUSED if self.shown["outcome"] == REFUSED else str(self.shown[self.assessment.result]["text"])
 
     @property
     def digest(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import rfc8785
 
 from certify.assessments.assessment import NOT_DERIVABLE, profile_of
 from certify.assessments.claims import REFUSED
+from certify.assessments.not_installed import NotInstalled
 from certify.assessments.outcome import Edition
-from certify.assessments.profile import Profile
 from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
 from certify.attest.certificate import Certificate
-from certify.core.errors import LeanmarkError
+from certify.core.errors import LeanmarkError, NotDerivedError
 from certify.core.finding import Finding, FindingOutcome
 
 MAX_EVIDENCE_BYTES = 128 << 20
@@ -28,6 +28,8 @@ def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
     stated = certificate.predicate["edition"]
     try:
         edition = certificate.assessment.load_edition(stated["name"])
+    except NotDerivedError as error:
+        return None, Finding("edition_digest", "skipped", str(error))
     except LeanmarkError as error:
         return None, Finding("edition_digest", "fail", f"{error} A newer leanmark may know it.")
     if edition.digest != stated["digest"]:
@@ -66,6 +68,8 @@ def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, lis
     try:
         records = certificate.assessment.parse(content, str(source))
         return records, [*checks, _header_check(certificate, records)]
+    except NotDerivedError as error:
+        return None, [*checks, Finding("evidence_header_matches", "skipped", str(error))]
     except NOT_DERIVABLE as error:
         return None, [*checks, Finding("evidence_header_matches", "fail", str(error))]
 
@@ -84,40 +88,45 @@ def _header_check(certificate: Certificate, records: Any) -> Finding:
 
 def check_derivation(
     certificate: Certificate, records: Any, edition: Edition | None, source: Path | str
-) -> Iterator[Finding]:
-    """Derive the profile from the records, and the outcome from it (from the signed one where records are missing)."""
-    assessment = certificate.assessment
-    if isinstance(source, str):
-        yield Finding("profile_follows", "skipped", f"{source}, so the figures were not derived again.")
-    elif records is None:
-        yield Finding("profile_follows", "skipped", "There is no evidence to derive it from.")
-    elif edition is None:
-        yield Finding("profile_follows", "skipped", "The edition is not known here.")
+) -> tuple[list[Finding], Mapping[str, Any]]:
+    """Derive the profile from the records, and the outcome from it (from the signed one where records are missing).
+
+    Returns:
+        The findings, and those fields of the predicate that were signed in other words than follow, as they follow.
+    """
+    missing = f"{source}, so the figures were not derived again." if isinstance(source, str) else ""
     if edition is None:
-        yield Finding("outcome_follows", "skipped", "The edition is not known here.")
-        return
+        why = missing or "The edition is not known here."
+        if isinstance(certificate.assessment, NotInstalled):
+            why = certificate.assessment.why
+        return [Finding(name, "skipped", why) for name in ("profile_follows", "outcome_follows")], {}
+    found: list[Finding] = []
+    words: dict[str, Any] = {}
+    if records is None:
+        found.append(Finding("profile_follows", "skipped", missing or "There is no evidence to derive it from."))
     try:
         profile = signed = certificate.profile
         if records is not None:
-            profile = profile_of(assessment, records, edition)
+            profile = profile_of(certificate.assessment, records, edition)
     except NOT_DERIVABLE as error:
-        yield Finding("profile_follows", "fail", f"No profile follows from the evidence: {error}")
-        return
+        return [*found, Finding("profile_follows", "fail", f"No profile follows from the evidence: {error}")], {}
     if records is not None:
         rows = [*compare_figures(signed, profile), *compare_guards(signed, profile)]
-        yield _follows("profile_follows", "Every figure and guard follows from the evidence", rows)
-    yield _outcome_check(certificate, profile, edition, "signed profile" if records is None else "evidence")
-
-
-def _outcome_check(certificate: Certificate, profile: Profile, edition: Edition, source: str) -> Finding:
+        found.append(_follows("profile_follows", "Every figure and guard follows from the evidence", rows))
+        words["profile"] = profile.to_json()
+    what = "signed profile" if records is None else "evidence"
     try:
         derived = certificate.assessment.outcome(profile, edition)
         rows = list(compare_outcomes(certificate.result, derived.to_json()))
     except NOT_DERIVABLE as error:
-        return Finding("outcome_follows", "fail", f"No outcome follows from the profile: {error}")
+        return [*found, Finding("outcome_follows", "fail", f"No outcome follows from the profile: {error}")], {}
     if derived.refused != (certificate.outcome_text == REFUSED):
-        return Finding("outcome_follows", "fail", f"What follows from the {source} is {derived.text}.")
-    return _follows("outcome_follows", f"The outcome {derived.text} follows from the {source}", rows)
+        sentence = f"What follows from the {what} is {derived.text}."
+        return [*found, Finding("outcome_follows", "fail", sentence)], {}
+    found.append(_follows("outcome_follows", f"The outcome {derived.text} follows from the {what}", rows))
+    words[certificate.assessment.result] = derived.to_json()
+    outcomes = {one.outcome for one in found}
+    return found, words if "note" in outcomes and "fail" not in outcomes else {}
 
 
 def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Finding:
@@ -127,5 +136,5 @@ def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Finding:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         return Finding(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
     outcome: FindingOutcome = "note" if reworded else "pass"
-    words = f", though other words were signed for {', '.join(reworded)}" if reworded else ""
+    words = f"; other words were signed for {', '.join(reworded)}, and those that follow are shown" if reworded else ""
     return Finding(name, outcome, f"{sentence}{words}.")

@@ -138,9 +138,16 @@ def _predicate(
         "differs": differs,
         "figures": [] if remeasured is None else [figure.to_json() for figure in remeasured.agreement.figures],
         "device": repeated.get("device"),
+        "fresh_data": fresh_data_of(repeated),
         "evidence": None if records is None else {"sha256": hashlib.sha256(records).hexdigest(), "bytes": len(records)},
         "remark": remark,
     }
+
+
+def fresh_data_of(repeated: Mapping[str, Any]) -> str | None:
+    """Data that the maker has not seen and that were scored, as records say it: ``no``, or a specification."""
+    fresh: str | None = repeated.get("data", {}).get("fresh")
+    return fresh
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,11 @@ class Countersignature:
     @property
     def sentence(self) -> str:
         """What its signer says."""
-        how = "derived it again from the evidence" if self.checked == "cross-checked" else "measured it again"
+        how = "derived it again from the evidence"
+        if self.checked == "reproduced":
+            fresh = self.signed.predicate["fresh_data"]
+            scored = f"with fresh data ({fresh})" if fresh not in (None, "no") else "without fresh data"
+            how = f"measured it again {scored}"
         if self.agrees:
             return f"{how} and agrees"
         return f"{how} and DISAGREES: {', '.join(self.signed.predicate['differs'])}"

@@ -96,8 +96,8 @@ def build_statement(
     return content
 
 
-def parse_statement(payload: bytes) -> dict[str, Any]:
-    """Read a statement of any released version, in the form of the newest.
+def parse_statement(payload: bytes, may_be_unknown: bool = False) -> dict[str, Any]:
+    """Read a statement of any released version, in the form of the newest; of an unknown type, where that may be.
 
     Raises:
         CertificateError: it is not canonical JSON, of a type that is not known, or does not fit its schema.
@@ -106,7 +106,7 @@ def parse_statement(payload: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CertificateError("The statement is not a JSON object.")
     statement: dict[str, Any] = values
-    version = statement_version(statement)
+    version = statement_version(statement, may_be_unknown)
     validate(statement, version.schema, version.package)
     while version.upgrade is not None:
         statement = version.upgrade(statement)
@@ -116,11 +116,11 @@ def parse_statement(payload: bytes) -> dict[str, Any]:
     return statement
 
 
-def statement_version(statement: Mapping[str, Any]) -> Version:
+def statement_version(statement: Mapping[str, Any], may_be_unknown: bool = False) -> Version:
     """The released form that a statement says it has.
 
     Raises:
         CertificateError: it is none that this installation knows.
     """
     kind = statement.get("predicateType")
-    return assessment_of(kind).versions[str(kind)]
+    return assessment_of(kind, may_be_unknown).versions[str(kind)]

@@ -140,8 +140,8 @@ class Verification:
         certificate = self.certificate
         if certificate is None:  # for the type checker: valid implies a certificate
             return ""
-        words = [f"valid: {_what(certificate)}", self.vouched_for]
-        words += [_what(one.certificate) for one in self.others if one.certificate is not None]
+        words = [f"valid: {_what(certificate, self.name)}", self.vouched_for]
+        words += [_what(one.certificate, one.name) for one in self.others if one.certificate is not None]
         if not self.derived:
             words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
         if not self.trusted:
@@ -164,7 +164,7 @@ class Verification:
             if certificate is None
             else {
                 "sha256": certificate.digest,
-                certificate.assessment.result: certificate.result,
+                certificate.assessment.result: certificate.shown[certificate.assessment.result],
                 "edition": certificate.predicate["edition"]["name"],
                 "created": certificate.predicate["created"],
                 "key_id": certificate.signer.key_id,
@@ -188,13 +188,13 @@ class Verification:
         return f"Verification({self.verdict})"
 
 
-def _what(certificate: Certificate) -> str:
+def _what(certificate: Certificate, name: str) -> str:
     """The outcome of a statement in a few words."""
     result = certificate.assessment.result
     edition = f"edition {certificate.predicate['edition']['name']}"
-    kind = result if certificate.assessment.sealed else certificate.assessment.name
+    kind = result if certificate.assessment.sealed else name
     if certificate.outcome_text == REFUSED:
-        refusal = f"refused ({'; '.join(certificate.result['reasons'])}), {edition}"
+        refusal = f"refused ({'; '.join(certificate.shown[result]['reasons'])}), {edition}"
         return refusal if certificate.assessment.sealed else f"{kind} {refusal}"
     where = certificate.assessment.where(certificate.predicate)
     return f"{kind} {certificate.outcome_text}{where and f' on {where}'}, {edition}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from certify.assessments.assessment import NOT_DERIVABLE, Surroundings
+from certify.assessments.not_installed import NOTHING, NotInstalled
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names
@@ -117,8 +119,10 @@ def _verify_statement(model: ModelFile, file: Path, folders: Sequence[Path], sto
         content = read_certificate(file)
     except LeanmarkError as error:
         return Verification(model.path, (Finding("statement", "fail", str(error)),), None, name=name)
-    found = _verify(model, content, [], [records_path(file)], folders, store)
+    found = _verify(model, content, [], [records_path(file)], folders, store, may_be_unknown=True)
     assessment = None if found.certificate is None else found.certificate.assessment
+    if isinstance(assessment, NotInstalled):
+        return replace(found, name=name)
     if assessment is not None and (assessment.sealed or assessment.name != file.stem):
         sentence = f"{file.name} holds a statement of {assessment.name}, which does not belong there."
         found = replace(found, checks=(*found.checks, Finding("statement_name", "fail", sentence)))
@@ -132,6 +136,7 @@ def _verify(
     places: Sequence[Path],
     folders: Sequence[Path],
     store: TrustStore,
+    may_be_unknown: bool = False,
 ) -> Verification:
     """Verify one statement about a model.
 
@@ -142,8 +147,9 @@ def _verify(
         places: where its records may lie.
         folders: where further files may lie.
         store: whose signatures count.
+        may_be_unknown: whether it may belong to an assessment that is not installed.
     """
-    read, readable = (None, []) if content is None else _read(content)
+    read, readable = (None, []) if content is None else _read(content, may_be_unknown)
     if read is None:
         return Verification(model.path, (*checks, *readable), None)
     signatures: list[Signature] = []
@@ -152,7 +158,9 @@ def _verify(
     for some_checks, some_signatures in (check_maker(read, store), of_others):
         found += some_checks
         signatures += some_signatures
-    found += _check_files(model, read, places, folders, store)
+    of_files, derived = _check_files(model, read, places, folders, store)
+    found += of_files
+    read = replace(read, derived=derived) if derived else read
     return Verification(model.path, tuple(found), read, tuple(signatures), read.assessment.name)
 
 
@@ -162,28 +170,25 @@ def _check_files(
     places: Sequence[Path],
     folders: Sequence[Path],
     store: TrustStore,
-) -> Iterator[Finding]:
-    of_model = list(check_model(model, read))
-    yield from of_model
-    intact = all(check.outcome != "fail" for check in of_model if check.name == "content_digest")
-    edition, check = load_edition(read)
-    yield check
-    yield check_created(read)
-    yield check_names(read)
+) -> tuple[list[Finding], Mapping[str, Any]]:
+    """Check all that follows from files, and say what is shown in other words than were signed."""
+    found = list(check_model(model, read))
+    intact = all(check.outcome != "fail" for check in found if check.name == "content_digest")
+    edition, known = load_edition(read)
     source = find_evidence(places)
-    records, checks = read_records(read, source)
-    yield from checks
-    yield from check_derivation(read, records, edition, source)
+    records, of_records = read_records(read, source)
+    derivation, derived = check_derivation(read, records, edition, source)
+    found += [known, check_created(read), check_names(read), *of_records, *derivation]
     around = Surroundings(
         read.predicate, read.subject_name, read.subject_digest, model if intact else None, records, folders,
         store.meters,
     )  # fmt: skip
     try:
-        yield from read.assessment.checks(around)
+        found += read.assessment.checks(around)
     except NOT_DERIVABLE as error:
-        yield Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}")
-    yield check_lineage(read, beside(LINEAGE_NAME, folders))
-    yield check_companions(read, folders)
+        found.append(Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}"))
+    found += [check_lineage(read, beside(LINEAGE_NAME, folders)), check_companions(read, folders)]
+    return found, NOTHING if isinstance(read.assessment, NotInstalled) else derived
 
 
 def require_derived(
@@ -263,7 +268,7 @@ def _locate(model: ModelFile, named: Path | None, stated: bool) -> tuple[bytes |
     return (sidecar if sealed is None else sealed), checks
 
 
-def _read(content: bytes) -> tuple[Certificate | None, list[Finding]]:
+def _read(content: bytes, may_be_unknown: bool) -> tuple[Certificate | None, list[Finding]]:
     """Envelope and schema; no certificate where it can't be read."""
     try:
         envelope = parse_envelope(content)
@@ -271,8 +276,8 @@ def _read(content: bytes) -> tuple[Certificate | None, list[Finding]]:
         return None, [Finding("envelope_canonical", "fail", str(error))]
     checks = [Finding("envelope_canonical", "pass", "The envelope is its own canonical form.")]
     try:
-        certificate = Certificate(content)
-        version = statement_version(json.loads(envelope.payload))
+        certificate = Certificate(content, may_be_unknown)
+        version = statement_version(json.loads(envelope.payload), may_be_unknown)
     except CertificateError as error:
         return None, [*checks, Finding("schema", "fail", str(error))]
     return certificate, [*checks, Finding("schema", "pass", f"The statement fits {version.schema}.")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from certify.cli.command import Command
-from certify.cli.output import json_option, print_json
+from certify.cli.output import bars, json_option, print_json
+from certify.cli.plan import plan_options, take_plan
 
 if TYPE_CHECKING:
     from certify.attest.audit import Audit
@@ -21,46 +22,63 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     example="""\
 leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep remeasured.jsonl
 leanmark countersign graded/model.onnx --remeasured remeasured.jsonl
+leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data imagefolder:new-photos
 """,
 )
 @click.argument("file", type=FILE)
 @click.option("--evidence", type=FILE, help="The maker's evidence [evidence.jsonl beside FILE].")
 @click.option("--remeasured", type=FILE, help="Evidence of your own measurement, from leanmark audit --keep.")
+@click.option("--data", help="Measure again here first: data specification of the same test samples.")
+@click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too with --data.")
 @click.option("--key", type=FILE, help="Private key to sign with [your own].")
 @click.option("--remark", help="A sentence for people.")
 @click.option("--sigstore", is_flag=True, help="Sign the maker's statement as its maker, by your identity, keyless.")
+@plan_options
 @json_option
 def command(
     file: Path,
     evidence: Path | None,
     remeasured: Path | None,
+    data: str | None,
+    fresh_data: str | None,
     key: Path | None,
     remark: str | None,
     sigstore: bool,
     as_json: bool,
+    **arguments: Any,
 ) -> None:
     """Sign what you found about FILE's certificate, as somebody else than its maker.
 
-    Everything is derived again first. You then vouch for cross-checked; with --remeasured, for reproduced; or you sign
-    that you disagree, and on what. The statement lies in countersignatures/ beside FILE, and leanmark verify shows it.
+    Everything is derived again first. You then vouch for cross-checked; with --remeasured or --data, for reproduced; or
+    you sign that you disagree, and on what. The statement says whether data were scored that the maker has not seen. It
+    lies in countersignatures/ beside FILE, and leanmark verify shows it.
     """
     from certify.attest.audit import audit
 
+    if remeasured is not None and data is not None:
+        raise click.UsageError("--data measures again here, and --remeasured is a measurement; give one of them.")
+    if fresh_data is not None and data is None:
+        raise click.UsageError("--fresh-data are scored in a new measurement; add --data.")
+    plan = take_plan(arguments)
     found = audit(file, evidence=evidence)
     if sigstore:
-        if remeasured or key or remark:
+        if remeasured or data or key or remark:
             raise click.UsageError(
-                "--sigstore signs the maker's own statement; it takes no --remeasured, --key, --remark."
+                "--sigstore signs the maker's own statement; it takes no --remeasured, --data, --key, --remark."
             )
         _sign_keyless(found, as_json)
         return
     from certify.attest.countersignature import Countersignature, Remeasured, countersign
     from certify.attest.keys import load_or_create, load_private
 
-    again = None
-    if remeasured is not None:
-        assessment = found.certificate.assessment
+    again, records, assessment = None, None, found.certificate.assessment
+    if data is not None:
+        from certify.remeasure import remeasure
+
+        records = remeasure(file, found.certificate, data, plan, bars(), fresh_data)
+    elif remeasured is not None:
         records = assessment.parse(remeasured.read_bytes(), str(remeasured))
+    if records is not None:
         again = Remeasured(records, assessment.agreement(found.evidence, records, found.edition))
     signer = load_or_create() if key is None else load_private(key)
     statement, written = countersign(found, signer, again, remark)

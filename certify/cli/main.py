@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import functools
 import importlib
+import signal
 import sys
+import threading
 import traceback
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, NoReturn
@@ -137,22 +139,24 @@ class Program(click.Group):
         return command.get_short_help_str(limit) if command else ""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and end with its exit code."""
+        """Run the command and end with its exit code; SIGTERM stops it as Ctrl-C does."""
+        if threading.current_thread() is threading.main_thread():  # no other may set a handler
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except LeanmarkError as error:
-            _fail(ctx, error, str(error), error.exit_code)
+            _fail(ctx, error, f"Error: {error}", error.exit_code)
         except ModuleNotFoundError as error:
             missing = _missing_extra(ctx.invoked_subcommand or "", error)
             if missing is None:
                 raise
-            _fail(ctx, error, str(missing), missing.exit_code)
+            _fail(ctx, error, f"Error: {missing}", missing.exit_code)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader went away; click ends quietly
-            _fail(ctx, error, _os_sentence(error), 2 if error.errno in _USER_ERRNO else 1)
+            _fail(ctx, error, f"Error: {_os_sentence(error)}", 2 if error.errno in _USER_ERRNO else 1)
         except KeyboardInterrupt as error:
-            _fail(ctx, error, None, STOPPED)
+            _fail(ctx, error, f"Stopped. {error}".strip(), STOPPED)
 
 
 _USER_ERRNO = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
@@ -177,11 +181,11 @@ def one_line(sentence: str) -> str:
     return clean(sentence)
 
 
-def _fail(ctx: click.Context, error: BaseException, sentence: str | None, exit_code: int) -> NoReturn:
-    """Say what went wrong and leave; ``sentence`` is None where the user stopped the run himself."""
+def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: int) -> NoReturn:
+    """Say what went wrong and leave."""
     if ctx.params["debug"]:
         traceback.print_exception(error, file=sys.stderr)
-    click.echo("Stopped." if sentence is None else f"Error: {one_line(sentence)}", err=True)
+    click.echo(one_line(sentence), err=True)
     ctx.exit(exit_code)
 
 

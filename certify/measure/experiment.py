@@ -42,7 +42,7 @@ from certify.measure.recognition import Recognition, Scorer, look, score_shuffle
 from certify.measure.runs import Bench
 from certify.measure.runtime_choice import make_workload, settle
 from certify.measure.runtimes.base import Runtime
-from certify.measure.windows import MeasurementStopped, Recorder
+from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
 from certify.model_file.onnx_file.onnx_file import OnnxFile
 
@@ -132,6 +132,7 @@ def open_bench(plan: Plan, rules: MeasuringRules, choice: meters.Choice, progres
 
     Raises:
         MeasurementStopped: for any MeasureError inside the ``with`` block, with the windows that were finished.
+        MeasurementInterrupted: likewise for a KeyboardInterrupt.
     """
     with tempfile.TemporaryDirectory(prefix="leanmark-") as name:
         folder = Path(name)
@@ -140,6 +141,8 @@ def open_bench(plan: Plan, rules: MeasuringRules, choice: meters.Choice, progres
             yield Bench(plan, rules, recorder, progress or Silent(), folder, choice.meter)
         except MeasureError as error:
             raise MeasurementStopped(str(error), recorder.windows()) from error
+        except KeyboardInterrupt as error:
+            raise MeasurementInterrupted("", recorder.windows()) from error
 
 
 def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None = None) -> meters.Choice:

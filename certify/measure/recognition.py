@@ -76,7 +76,7 @@ def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) 
     found = scorer.predict(replace(dataset, test=dataset.test.subset(order)), metric)
     places = np.argsort(np.array(order))
     declared = None if found.declared is None else found.declared[places]
-    return Predicted(found.top1[places], found.margin[places], found.width, declared)
+    return replace(found, top1=found.top1[places], margin=found.margin[places], declared=declared)
 
 
 def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> Recognition:

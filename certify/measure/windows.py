@@ -35,6 +35,14 @@ class MeasurementStopped(MeasureError):
         self.windows = tuple(windows)
 
 
+class MeasurementInterrupted(KeyboardInterrupt):
+    """A measurement that its user ended, by Ctrl-C or SIGTERM; ``windows`` are those that had been finished."""
+
+    def __init__(self, message: str, windows: Iterable[Window]) -> None:
+        super().__init__(message)
+        self.windows = tuple(windows)
+
+
 @dataclass(frozen=True)
 class Running:
     """A warm worker.

@@ -15,7 +15,7 @@ from PIL import Image
 
 import certify
 from certify.core.errors import DataError, ModelError, UsageError
-from certify.measure.windows import MeasurementStopped
+from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
 
 CLASSES, SIDE = 4, 32
 QUICK = certify.Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
@@ -162,14 +162,15 @@ def test_profile_measures_a_sealed_file_alone_with_its_own_contract(
 
 
 @pytest.mark.parametrize("finished", [2, 0])
+@pytest.mark.parametrize("kind", [MeasurementStopped, MeasurementInterrupted])
 def test_finished_windows_are_kept_when_a_measurement_stops(
-    theirs: Path, tmp_path: Path, monkeypatch, evidence, finished: int
+    theirs: Path, tmp_path: Path, monkeypatch, evidence, finished: int, kind: type
 ) -> None:
     def stopping(*files, **settings):
-        raise MeasurementStopped("The worker of the candidate was killed by SIGKILL.", evidence.windows[:finished])
+        raise kind("The worker of the candidate was killed by SIGKILL.", evidence.windows[:finished])
 
     monkeypatch.setattr("certify.api.measure", stopping)
-    with pytest.raises(MeasurementStopped, match="SIGKILL") as stopped:
+    with pytest.raises(kind, match="SIGKILL") as stopped:
         certify.certify(
             theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}",
             preprocess=theirs / "contract.yaml", out=tmp_path / "out", plan=QUICK,

@@ -1,4 +1,4 @@
-"""Disable each finding over forged or withheld evidence in turn, and show that it alone refuses its forgeries.
+"""Disable each finding in turn over evidence that is forged or withheld, and show that it alone refuses it.
 
     python tests/fuzz/findings.py
 
@@ -10,10 +10,11 @@ finding disabled. Exits with 1 if a forgery is accepted as it stands, or refused
 from __future__ import annotations
 
 import datetime
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "certify" / "efficiency")]
 
+from forged_answers import FURTHER, by_knobs  # noqa: E402
 from forgeries import FORGERIES, Forgery  # type: ignore[import-not-found]  # noqa: E402
 from graded import fixtures, own_folders  # type: ignore[import-not-found]  # noqa: E402
 
@@ -34,6 +36,14 @@ from certify.core.evidence import Evidence  # noqa: E402
 from certify.core.finding import Finding  # noqa: E402
 from certify.data.contract_slot import normalise  # noqa: E402
 from certify.data.dataset import samples_digest  # noqa: E402
+
+IN_FILES = {
+    "quantization_fused": ("_observed_check",),
+    "channels_removed": ("_observed_check",),
+    "cost_counted": ("_observed_check",),
+    "same_contract": ("contract_checks",),
+}
+"""Checks of verify that find the same forgery in the files, by finding; these are disabled with it."""
 
 Switch = Callable[[], AbstractContextManager[Any]]
 
@@ -67,16 +77,19 @@ class Forger:
         normalise(folder / "foreign.onnx", self._model, self._papers.contract())
         self.key: SigningKey = generate(folder / "keys" / "k.key")
 
-    def honest(self, level: str = "counter") -> Evidence:
-        """What an honest measurement would have recorded."""
+    def honest(self, level: str = "counter", **knobs: Any) -> Evidence:
+        """What an honest measurement would have recorded, or what another would with some knobs turned."""
         facts = self._papers.facts_of(self._model)
-        predictions = self._synthetic.make_evidence().predictions
+        predictions = self._synthetic.make_evidence(**knobs).predictions
         digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
         data = {"name": "mnist5k", "spec": "mnist5k", "test_samples": len(predictions), "test_digest": digest,
                 "classes": 10}  # fmt: skip
-        header = {"models": {"baseline": facts, "candidate": facts}, "data": data}
-        observed = self._synthetic.observed_in(self._model, self._model)
-        evidence: Evidence = self._synthetic.make_evidence(header=header, observations=observed, level=level)
+        models = {"baseline": facts, "candidate": facts}
+        for arm, other in knobs.get("header", {}).get("models", {}).items():
+            models[arm] = replace(facts, varying_share=other.varying_share, varying=other.varying)
+        observed = {**self._synthetic.observed_in(self._model, self._model), **knobs.pop("observations", {})}
+        header = {**knobs.pop("header", {}), "models": models, "data": data}
+        evidence: Evidence = self._synthetic.make_evidence(header=header, observations=observed, level=level, **knobs)
         return evidence
 
     def sign(self, out: Path, evidence: Evidence) -> Path:
@@ -90,8 +103,12 @@ class Forger:
 
 
 def cases(forger: Forger) -> Iterator[Case]:
-    for forgery in FORGERIES:
-        yield Case(forgery.finding, forgery.what, _signed(forger, forgery), _passing_guard(forgery.finding))
+    for forgery in (*FORGERIES, *FURTHER):
+        make = _signed(forger, forgery.finding, functools.partial(_forged, forger, forgery))
+        yield Case(forgery.finding, forgery.what, make, _passing_guard(forgery.finding))
+    for name, what, knobs in by_knobs({forgery.finding for forgery in (*FORGERIES, *FURTHER)}):
+        make = _signed(forger, name, functools.partial(forger.honest, **knobs))
+        yield Case(name, what, make, _passing_guard(name, *IN_FILES.get(name, ())))
     yield Case("derived", "no evidence at all", _without_evidence(forger), _believed)
     yield Case("created", "a measurement in the year 2126", _changed(forger, _later), _passing("check_created"))
     yield Case("baseline_facts", "a baseline of ten times the multiply-adds", _changed(forger, _larger_baseline),
@@ -108,18 +125,32 @@ def _passing(name: str) -> Switch:
     return lambda: mock.patch.object(sys.modules["certify.attest.verify"], name, _pass)
 
 
-def _passing_guard(name: str) -> Switch:
-    return lambda: mock.patch.dict(GUARDS, {name: lambda evidence, edition: Answer("pass", "It is disabled.")})
+def _passing_guard(name: str, *checks: str) -> Switch:
+    @contextmanager
+    def switch() -> Iterator[None]:
+        disabled = {name: lambda evidence, edition: Answer("pass", "It is disabled.")}
+        with mock.patch.dict(GUARDS, disabled), ExitStack() as stack:
+            for check in checks:
+                nothing = _pass if check.startswith("_") else lambda *_: ()
+                stack.enter_context(mock.patch.object(facts, check, nothing))
+            yield
+
+    return switch
 
 
 def _believed() -> AbstractContextManager[Any]:
     return mock.patch.object(Verification, "derived", True)
 
 
-def _signed(forger: Forger, forgery: Forgery) -> Callable[[Path], Path]:
+def _forged(forger: Forger, forgery: Forgery) -> Evidence:
+    forged: Evidence = forgery.forge(forger.honest(forgery.level))
+    return forged
+
+
+def _signed(forger: Forger, finding: str, evidence: Callable[[], Evidence]) -> Callable[[Path], Path]:
     def make(out: Path) -> Path:
-        with _passing_guard(forgery.finding)():
-            return forger.sign(out, forgery.forge(forger.honest(forgery.level)))
+        with _passing_guard(finding)():
+            return forger.sign(out, evidence())
 
     return make
 
@@ -179,11 +210,11 @@ def table(findings: frozenset[str] | None = None) -> Iterator[tuple[Case, bool, 
 def main() -> None:
     """Print the table."""
     wrong = 0
-    print(f"{'finding':22}{'forgery':52}{'as it stands':14}with the finding disabled")
+    print(f"{'finding':26}{'forgery':64}{'as it stands':14}with the finding disabled")
     for case, standing, disabled, _ in table():
         wrong += standing or not disabled
         told = ["accepted" if accepted else "refused" for accepted in (standing, disabled)]
-        print(f"{case.finding:22}{case.what:52}{told[0]:14}{told[1]}", flush=True)
+        print(f"{case.finding:26}{case.what:64}{told[0]:14}{told[1]}", flush=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.assessments.not_installed import NotInstalled
 from certify.attest.certificate import LABEL_PNG_NAME, LABEL_SVG_NAME, Certificate
 from certify.attest.checks_sidecars import beside
 from certify.core.errors import LeanmarkError
@@ -13,6 +15,9 @@ from certify.core.files import write_bytes, write_text
 from certify.core.finding import Finding
 from certify.present.label.layout import draw
 from certify.present.label.png import can_render, drawing, render, renderer
+
+NOT_COMPARED = "may show an assessment that is not installed, so it was not compared."
+SIGNERS_WORDS = "is in its signer's words, and others follow. Draw it again."
 
 
 def label_of(certificate: Certificate, others: Sequence[Certificate] = ()) -> str:
@@ -53,7 +58,11 @@ def _check_svg(certificate: Certificate, path: Path | None, others: Sequence[Cer
         return Finding("label", "fail", f"No label can be drawn from the certificate: {error}")
     if _holds(path, bare) and bare != drawn:
         return Finding("label", "note", f"{path} lacks the statements beside the model. Draw it again.")
+    if certificate.derived and _holds(path, label_of(replace(certificate, derived={}), others).encode()):
+        return Finding("label", "note", f"{path} {SIGNERS_WORDS}")
     if not _holds(path, drawn):
+        if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
+            return Finding("label", "skipped", f"{path} {NOT_COMPARED}")
         return Finding("label", "fail", f"{path} is not the label of this certificate.")
     return Finding("label", "pass", f"{LABEL_SVG_NAME} is the label of this certificate.")
 
@@ -74,6 +83,10 @@ def _check_png(certificate: Certificate, path: Path | None, others: Sequence[Cer
         return Finding("label_picture", "fail", f"No label can be drawn from the certificate: {error}")
     if others and _holds(path, known[-1]):
         return Finding("label_picture", "note", f"{path} lacks the statements beside the model. Draw it again.")
+    if certificate.derived and _holds(path, render(label_of(replace(certificate, derived={}), others))):
+        return Finding("label_picture", "note", f"{path} {SIGNERS_WORDS}")
     if not _holds(path, known[0]):
+        if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
+            return Finding("label_picture", "skipped", f"{path} {NOT_COMPARED}")
         return Finding("label_picture", "fail", f"{path} is not the label of this certificate.")
     return Finding("label_picture", "pass", f"{LABEL_PNG_NAME} is the label of this certificate.")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -111,6 +112,15 @@ def test_system_error_is_one_sentence_when_raised(run, number, code, words) -> N
 
 def test_stop_says_so_when_user_presses_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]
     result = run(raising(KeyboardInterrupt()))
+    assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
+
+
+def test_sigterm_stops_as_ctrl_c_does(run) -> None:  # type: ignore[no-untyped-def]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        result = run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
 
 

@@ -167,3 +167,14 @@ def test_holds_on_fresh_alone_judges_what_the_maker_has_not_seen(
     graded = grade(derive(changed, edition), edition)
     assert (graded.letter is None) == (outcome == "fail")
     assert any("the maker has not seen" in note for note in graded.notes) == (values is None)
+
+
+@pytest.mark.parametrize(("stated", "scored"), [("no", True), ("imagefolder:new", False)])
+def test_holds_on_fresh_fails_when_the_certificate_states_other_data_than_were_scored(
+    stated: str, scored: bool, evidence: Evidence, make_evidence: Callable[..., Evidence], edition: Edition
+) -> None:
+    observed = {} if scored else {"fresh_data": None}
+    data = {**evidence.header.data, "fresh": stated}
+    changed = make_evidence(header={"data": data}, observations=observed)
+    found = {one.name: one.sentence for one in judge_guards(changed, edition) if one.outcome != "pass"}
+    assert list(found) == ["holds_on_fresh"] and repr(stated) in found["holds_on_fresh"]

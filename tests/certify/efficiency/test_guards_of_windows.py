@@ -22,6 +22,10 @@ def tripped(evidence: Evidence, edition: Edition) -> dict[str, str]:
     return {result.name: result.outcome for result in judge_guards(evidence, edition) if result.outcome != "pass"}
 
 
+def _sentence(evidence: Evidence, name: str, edition: Edition) -> str:
+    return next(result.sentence for result in judge_guards(evidence, edition) if result.name == name)
+
+
 def change_window(evidence: Evidence, index: int, **values: Any) -> Evidence:
     windows = list(evidence.windows)
     windows[index] = dataclasses.replace(windows[index], **values)
@@ -42,6 +46,7 @@ def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidenc
     stopped = {"package-0_before_uj": before, "package-0_after_uj": before}
     still = change_window(evidence, index, energy_j=0.0, reading=stopped)
     assert tripped(still, edition) == {"counter_moved": "fail"}
+    assert _sentence(still, "joules_not_modelled", edition).startswith("1 of 92 windows hold no joules")
     assert "energy_ratio" not in derive(still, edition).estimates
 
 

@@ -21,7 +21,7 @@ from certify.measure.arms import Workers
 from certify.measure.experiment import measure
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.plan import Plan
-from certify.measure.windows import MeasurementStopped
+from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
 
 SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
 
@@ -201,8 +201,9 @@ def test_no_worker_is_left_when_measuring_is_interrupted(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "run_block", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(MeasurementInterrupted) as stopped:
         _measure(small_pair, edition)
+    assert stopped.value.windows  # of the settings
     assert len(pids) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 

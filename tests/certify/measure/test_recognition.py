@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import recognisers as made
@@ -19,13 +20,14 @@ from certify.core.evidence import Evidence
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Silent
 from certify.core.sample_order import order_seed
+from certify.data.constant_answers import Answers
 from certify.data.dataset import Dataset
-from certify.data.metrics import get_metric
+from certify.data.metrics import Metric, get_metric
 from certify.measure import recognition
 from certify.measure.arms import Arm
 from certify.measure.inputs import save_samples
 from certify.measure.model_under_test import subject
-from certify.measure.predictions import pair
+from certify.measure.predictions import Predicted, pair
 from certify.measure.recognition import Scorer, look, score_shuffled
 
 FINDINGS = ("answers_stable", "same_on_changed", "same_cost_on_changed")
@@ -90,6 +92,19 @@ def letter(evidence: Evidence, edition: Edition) -> str | None:
 
 def disabled(name: str, patch: pytest.MonkeyPatch) -> None:
     patch.setitem(GUARDS, name, lambda evidence, edition: Answer("pass", "It is disabled."))
+
+
+def test_score_shuffled_keeps_the_outputs_that_stand_for_constant_answers(dataset: Dataset) -> None:
+    answers = Answers(1.0, 1)
+
+    class Knowing:
+        def predict(self, data: Dataset, metric: Metric) -> Predicted:
+            return Predicted(data.test.labels, np.arange(len(data.test)) * 1.0, 4, None, answers)
+
+    found = score_shuffled(Knowing(), dataset, "seed", get_metric("top1"))  # type: ignore[arg-type]
+    assert found.answers is answers
+    assert (found.top1 == dataset.test.labels).all() and sorted(found.margin) == list(range(len(dataset.test)))
+    assert list(found.margin) != sorted(found.margin)
 
 
 @pytest.mark.parametrize("batch", [1, 16])

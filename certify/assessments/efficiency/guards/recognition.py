@@ -107,7 +107,9 @@ def same_cost_on_changed(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
     """On data that the maker has not seen the candidate is as good as on the test set, as far as the baseline is."""
-    fresh = evidence.observed(FreshScores)
+    fresh, stated = evidence.observed(FreshScores), evidence.header.data.get("fresh")
+    if stated is not None and (stated == "no") != (fresh is None):
+        return Answer("fail", f"The data scored that the maker has not seen are stated as {stated!r}, and are others.")
     if fresh is None or not evidence.predictions:
         return unknown("No data were scored that the maker has not seen")
     least, limit = edition.thresholds.minimum_fresh_samples, edition.thresholds.fresh_loss

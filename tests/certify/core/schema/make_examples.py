@@ -104,6 +104,7 @@ def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any
         "differs": differs,
         "figures": [figure.to_json() for figure in agreement.figures],
         "device": dict(second.header.device),
+        "fresh_data": second.header.data["fresh"],
         "evidence": {"sha256": hashlib.sha256(records).hexdigest(), "bytes": len(records)},
         "remark": None,
     }
