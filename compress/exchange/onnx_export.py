@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import onnx
 import torch
 from torch import nn
@@ -21,8 +15,10 @@ from certify.core.errors import ModelError
 from certify.core.progress import Progress, Silent
 from certify.data import ImagePreprocess, Preprocess
 from compress.core import onnx_file
+from compress.core.foreign_code import eval_copy
+from compress.exchange.exporter_output import frozen_choice, quiet, reads_values, reason
 from compress.exchange.fake_quant_parity import compare_fake_quant
-from compress.exchange.parity import Parity, Samples, compare, require_finite
+from compress.exchange.parity import Parity, Samples, compare, require_finite, together
 from compress.models.tokens import as_exported
 from compress.quantization.aware_training.export import as_integers
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
@@ -33,6 +29,7 @@ EXAMPLE_BATCH = 2
 """Not 1: the tracer takes a dimension of 1 for a constant."""
 CHECKED_SAMPLES = 8
 EXPORT_FAILURES = (
+    AssertionError,
     torch.onnx.errors.OnnxExporterError,
     ModelError,
     RuntimeError,
@@ -44,11 +41,10 @@ EXPORT_FAILURES = (
     NotImplementedError,
 )
 """What exporters raise on a model that they do not know; kept as the reason for taking the other one."""
-NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
 
 
 class Disagreement(Exception):
-    """An exported file that gives something else than the model."""
+    """An exported file that gives something else than the model, or would for other inputs."""
 
 
 @dataclass(frozen=True)
@@ -89,30 +85,36 @@ def export(
         path: of the file; replaced as a whole.
         classes: outputs that the model must have.
         opset: of the file.
-        samples: (n, ...) as the contract makes them that both are compared on, n at least 2; noise from a fixed seed if
-            None.
+        samples: (n, ...) as the contract makes them that both are compared on beside noise from a fixed seed, n at
+            least 2; real ones tell what noise does not, such as a branch that the file lacks.
         progress: where to say how far it is.
 
     Raises:
         ModelError: outputs of another width or not finite, inputs that the contract does not name, or both exporters
             fail; the sentence says how each did.
     """
-    checked = preprocess.noise(CHECKED_SAMPLES) if samples is None else samples
-    ready = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    _require_classifier(ready, checked, classes)
+    noise = preprocess.noise(CHECKED_SAMPLES)
+    checked = [noise] if samples is None else [noise, samples]
+    ready = eval_copy(model).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for some in checked:
+        _require_classifier(ready, some, classes)
     declined: list[str] = []
+    by_values = False
     with (progress or Silent()).task(f"Exporting {path.name}") as bar:
         for exporter, write in EXPORTERS.items():
             bar.advance(0, note=exporter)
             try:
                 with onnx_file.replacing(path) as written:
-                    with _quiet():
+                    with quiet() as caught:
                         write(_form(ready, preprocess), preprocess, written, opset)
-                    parity = _require_parity(ready, written, checked)
+                    if by_values and (place := frozen_choice(caught)):
+                        raise Disagreement(f"would keep one outcome of a choice by values, {place}; use torch.where")
+                    parity = together([_require_parity(ready, written, some) for some in checked])
             except Disagreement as error:
-                declined.append(f"the {exporter} exporter's file disagrees with it: {error}")
+                declined.append(f"the {exporter} exporter's file {error}")
             except EXPORT_FAILURES as error:
-                declined.append(f"the {exporter} exporter failed: {_first_line(error)}")
+                by_values = by_values or reads_values(error)
+                declined.append(f"the {exporter} exporter failed: {reason(error)}")
             else:
                 return ExportRecord(exporter, opset, parity, "; ".join(declined) or None)
     raise ModelError(f"The model can't be exported to ONNX faithfully ({'; '.join(declined)}).")
@@ -125,10 +127,10 @@ def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
         ModelError: the exporter fails.
     """
     try:
-        with _quiet():
+        with quiet():
             _with_dynamo(model, preprocess, path, OPSET)
     except EXPORT_FAILURES as error:
-        raise ModelError(f"The model can't be exported to ONNX ({_first_line(error)}).") from error
+        raise ModelError(f"The model can't be exported to ONNX ({reason(error)}).") from error
 
 
 def _form(model: nn.Module, preprocess: Preprocess) -> nn.Module:
@@ -207,29 +209,9 @@ def _require_parity(model: nn.Module, path: Path, samples: Samples) -> Parity:
     else:
         parity = compare(model, path, samples)
     if not parity.holds:
-        raise Disagreement(parity)
+        raise Disagreement(f"disagrees with it: {parity}")
     return parity
 
 
 def _weight_bytes(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in click.unstyle(str(error)).splitlines() if line.strip()]  # torch colours its errors
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the exporters print, warn and log; what fails still raises."""
-    levels = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
-    for name in NOISY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ class Parity:
             f"(at most {MAX_RELATIVE_DIFFERENCE:g}), same first class for {self.top1_agreement:.1%} of "
             f"{self.samples} samples (all must be)"
         )
+
+
+def together(parities: Sequence[Parity]) -> Parity:
+    """What several comparisons say of all their samples; each has its own largest output."""
+    count = sum(parity.samples for parity in parities)
+    return Parity(
+        count,
+        max(parity.max_relative_difference for parity in parities),
+        sum(parity.top1_agreement * parity.samples for parity in parities) / count,
+    )
 
 
 def compare(model: nn.Module, path: Path, samples: Samples) -> Parity:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,6 +21,7 @@ from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import ExportRecord, export
+from compress.exchange.parity import Samples
 from compress.job.lineage import BaselineRow, Row
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
@@ -31,6 +33,8 @@ MODEL = "model.onnx"
 BASELINE = "baseline.onnx"
 LINEAGE = "lineage.json"
 
+REAL_SAMPLES = 32
+"""That an exported file is compared with the model on, beside noise."""
 NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
 
 
@@ -219,10 +223,20 @@ class Job:
             return self._workspace.path(step.file), step.notes
         path = self._workspace.path(f"exported_{name}.onnx")
         outputs = self._outputs(module)
-        record = export(module, context.preprocess, path, classes=outputs, progress=context.progress)
+        samples = self._real_samples()
+        record = export(module, context.preprocess, path, classes=outputs, samples=samples, progress=context.progress)
         notes = _export_json(record)
         self._workspace.finish(f"export of the {name}", path, notes=notes)
         return path, notes
+
+    def _real_samples(self) -> Samples | None:
+        """Samples from all over the validation part, or what there is of the others; None where there are not two."""
+        data = self._context.data
+        split = data.validation or data.calibration or data.train
+        if split is None or len(split) < 2:
+            return None
+        spread = np.linspace(0, len(split) - 1, min(REAL_SAMPLES, len(split))).astype(int)
+        return self._context.preprocess.batch(split, spread.tolist())
 
     def _outputs(self, module: nn.Module) -> int:
         """Outputs that the file must have: the data's classes, or all that the class map picks among."""

@@ -49,9 +49,10 @@ def test_export_leaves_the_model_alone(model, preprocess, tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_export_compares_on_the_samples_that_it_is_given(model, preprocess, tmp_path):
+def test_export_compares_on_the_samples_that_it_is_given_beside_noise(model, preprocess, tmp_path):
     samples = np.ones((3, 3, 32, 32), dtype=np.float32)
-    assert export(model, preprocess, tmp_path / "m.onnx", classes=4, samples=samples).parity.samples == 3
+    record = export(model, preprocess, tmp_path / "m.onnx", classes=4, samples=samples)
+    assert record.parity.samples == exporting.CHECKED_SAMPLES + 3
 
 
 def test_export_takes_the_older_exporter_when_the_current_one_disagrees(model, preprocess, tmp_path, monkeypatch):
@@ -63,30 +64,81 @@ def test_export_takes_the_older_exporter_when_the_current_one_disagrees(model, p
     assert run_onnx(tmp_path / "m.onnx", np.zeros((5, 3, 32, 32), dtype=np.float32)).shape == (5, 4)
 
 
-class Untraceable(nn.Module):
-    """A branch that depends on a value: the current exporter refuses it, the older one takes the branch that it saw."""
+class Forward(nn.Module):
+    """A linear classifier of the images' means, with a forward pass that a test chooses."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps) -> None:
         super().__init__()
-        self.head = nn.Linear(3, 4)
+        self.head, self.other, self.steps = nn.Linear(3, 4), nn.Linear(3, 4), steps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        means = x.mean((2, 3))
-        return self.head(means) if means.abs().sum() > 1e-3 else self.head(means - 1000.0)
+        return self.steps(self, x, x.mean((2, 3)))
 
 
-def test_export_fails_with_both_reasons_when_neither_file_agrees(preprocess, tmp_path):
-    words = "faithfully.*dynamo exporter failed.*torchscript exporter's file disagrees"
+def branch(net, x, means):
+    return net.head(means) if x.mean() > 0.5 else net.other(means)
+
+
+def early_exit(net, x, means):
+    for head in (net.head, net.other):
+        scores = head(means)
+        if scores.softmax(1).max().item() > 0.9:
+            break
+    return scores
+
+
+def through_numpy(net, x, means):
+    return net.head(means) * (2.0 if x.detach().numpy().mean() > 0.5 else 1.0)
+
+
+def to_list(net, x, means):
+    return net.head(means) * (2.0 if max(means.flatten().tolist()) > 0.9 else 1.0)
+
+
+@pytest.mark.parametrize("steps", [branch, early_exit, through_numpy, to_list])
+def test_export_refuses_a_choice_by_values_though_noise_never_takes_the_other_side(steps, preprocess, tmp_path, capfd):
+    words = r"dynamo exporter failed: .*torchscript exporter's file would keep one outcome.*test_onnx_export.py:\d+"
     with pytest.raises(ModelError, match=words) as raised:
-        export(Untraceable(), preprocess, tmp_path / "m.onnx", classes=4)
-    assert "\x1b" not in str(raised.value)  # torch colours its errors
-    assert list(tmp_path.iterdir()) == []
+        export(Forward(steps), preprocess, tmp_path / "m.onnx", classes=4)
+    assert "\x1b" not in str(raised.value) and "Next steps" not in str(raised.value)  # torch colours its errors
+    assert list(tmp_path.iterdir()) == [] and capfd.readouterr() == ("", "")
+
+
+def asserted(net, x, means):
+    assert not means.isnan().any()
+    return net.head(means)
+
+
+def test_export_takes_the_older_exporter_when_values_only_fail_an_assertion(preprocess, tmp_path):
+    assert export(Forward(asserted), preprocess, tmp_path / "m.onnx", classes=4).exporter == "torchscript"
+
+
+def brighter(net, x, means):
+    """A choice that no exporter sees, for the model hides it from them."""
+    hidden = torch.jit.is_tracing() or torch.compiler.is_exporting()
+    return net.head(means) if hidden else torch.where(means.mean() > 0.5, net.other(means), net.head(means))
+
+
+def test_export_refuses_a_file_that_agrees_on_noise_and_not_on_real_samples(preprocess, tmp_path):
+    model, bright = Forward(brighter), np.ones((3, 3, 32, 32), dtype=np.float32)
+    assert export(model, preprocess, tmp_path / "m.onnx", classes=4).parity.holds
+    words = "dynamo exporter's file disagrees.*torchscript exporter's file disagrees"
+    with pytest.raises(ModelError, match=words):
+        export(model, preprocess, tmp_path / "other.onnx", classes=4, samples=bright)
+
+
+def test_export_says_what_each_exporter_ran_into_and_prints_nothing(preprocess, tmp_path, capfd):
+    norm = nn.BatchNorm2d(3, track_running_stats=False)
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), norm, nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
+    with pytest.raises(ModelError, match="dynamo exporter.*torchscript exporter failed: AssertionError"):
+        export(model, preprocess, tmp_path / "m.onnx", classes=4)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_export_keeps_an_older_file_when_it_fails(preprocess, tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"older")
     with pytest.raises(ModelError):
-        export(Untraceable(), preprocess, tmp_path / "m.onnx", classes=4)
+        export(Forward(branch), preprocess, tmp_path / "m.onnx", classes=4)
     assert (tmp_path / "m.onnx").read_bytes() == b"older"
 
 
