@@ -48,7 +48,8 @@ def score(
     """Score the outputs of a classifier.
 
     Args:
-        outputs: logits or probabilities, (n, c).
+        outputs: logits or probabilities, (n, c); trailing axes of one value, as a network that ends in a pooling gives,
+            are dropped.
         labels: true classes, (n,).
         class_map: output column of each class; the other columns do not take part. None: column i is class i.
         classes: number of classes of the data; without a class map the outputs must be exactly as many.
@@ -58,6 +59,8 @@ def score(
         ModelError: outputs of the wrong shape or width, or not finite, or the metric gives no score a sample.
     """
     values, truth = np.asarray(outputs), np.asarray(labels, dtype=np.int64)
+    if values.ndim > 2 and set(values.shape[2:]) == {1}:
+        values = values.reshape(values.shape[:2])
     if values.ndim != 2 or len(values) != len(truth):
         raise ModelError(f"The model's output has shape {values.shape}; a classifier gives ({len(truth)}, classes).")
     values = _columns(values, class_map, classes, int(truth.max(initial=1)) + 1).astype(np.float64)

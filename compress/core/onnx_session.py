@@ -19,8 +19,12 @@ from compress.core import onnx_file
 PROVIDERS = ("CPUExecutionProvider",)
 FATAL_ALONE = 4
 """Severity from which ONNX Runtime logs: what it refuses is raised as well, and said in our own words."""
-_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+ .*?\) |Load model from .*? failed:")
-"""Codes, places in its source code and the file's own name, which say nothing to a user."""
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+:? (.*?\) |adapter_lookup: Assertion `false` failed: )|"
+    r"Load model from .*? failed:|This is an invalid model\. (Error: )?|Fatal error: |"
+    r"Non-zero status code returned while running |Status Message: "
+)
+"""Codes, places in its source code, the file's own name and the like, which say nothing to a user."""
 
 
 def failures() -> tuple[type[Exception], ...]:

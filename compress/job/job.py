@@ -19,6 +19,7 @@ from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
+from compress.exchange.admission import admit
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import ExportRecord, export
 from compress.exchange.parity import Samples
@@ -71,6 +72,7 @@ class Job:
         context: data, contract, target and the like; the job adds teacher and workspace.
         workspace: where finished steps lie.
         cache: folder of trained baselines; None for the user's.
+        batch: samples in one measured inference; None where nothing will be measured.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Job:
         context: PassContext,
         workspace: Workspace,
         cache: Path | None,
+        batch: int | None = None,
     ) -> None:
         self._original = original
         self._dataset = dataset
@@ -88,6 +91,7 @@ class Job:
         self._context = replace(context, workspace=workspace.folder)
         self._workspace = workspace
         self._cache = cache
+        self._batch = batch
         self._rows: list[Row] = []
         self._source = original.source
 
@@ -101,6 +105,7 @@ class Job:
 
     def _from_file(self, given: Path) -> JobOutputs:
         baseline = self._normalised(given, BASELINE)
+        admit(baseline, self._context.preprocess, self._context.data, self._batch)
         size = model_stats.of_file(baseline)
         row = BaselineRow(size, self._file_accuracy(baseline), trained_here=False)
         model, _ = self._onnx_passes(baseline, size)

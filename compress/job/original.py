@@ -70,7 +70,7 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
     """
     given = request.preprocess
     contract = given if given is None or isinstance(given, Preprocess) else Preprocess.from_yaml(Path(given))
-    if isinstance(request.model, Path) or str(request.model).endswith(".onnx"):
+    if isinstance(request.model, Path) or str(request.model).lower().endswith(".onnx"):
         return _from_file(Path(request.model), request, contract)
     if isinstance(request.model, str):
         return _from_name(request, dataset, contract, progress)

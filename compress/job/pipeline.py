@@ -167,7 +167,7 @@ def run(
     )
     described = describe_data(dataset)
     workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)
-    made = Job(original, chosen, dataset, context, workspace, cache).make()
+    made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
     return _certify(folder, original, dataset, chosen, made, lineage, plan, workspace, progress)
 
@@ -180,7 +180,7 @@ def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | No
 
 def _folder_name(spec: str) -> str:
     """A folder's name for a model: ``resnet50``, the stem of a file, the last part of another spec."""
-    return Path(spec).stem if spec.endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
+    return Path(spec).stem if spec.lower().endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
 
 
 def _fingerprint(

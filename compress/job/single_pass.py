@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from torch import nn
 from certify.core.errors import UsageError
 from certify.core.progress import Progress, Silent
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
+from certify.data.contract_slot import normalise
+from compress.core.context import PassContext
 from compress.core.pass_protocol import Pass, PassRecord
+from compress.exchange.admission import admit
 from compress.job.context import make_context
 from compress.job.original import Request, find_original
 
@@ -69,5 +73,17 @@ def apply(
     context = make_context(
         original, dataset, target=target, progress=progress, seed=seed, max_train_time=max_train_time
     )
+    if isinstance(given, Path):
+        return _on_file(pass_, given, context)
     made, record = pass_.apply(given, replace(context, teacher=original.module))
     return made, record
+
+
+def _on_file(pass_: Pass, given: Path, context: PassContext) -> tuple[Path, PassRecord]:
+    """Apply a pass to a file's normal form, which is what passes are made for; the new file lies beside the given."""
+    with tempfile.TemporaryDirectory() as scratch:
+        normal = Path(scratch) / given.name
+        normalise(given, normal, context.preprocess)
+        admit(normal, context.preprocess, context.data)
+        made, record = pass_.apply(normal, replace(context, workspace=given.parent))
+    return given if made == normal else made, record

@@ -26,7 +26,8 @@ class QuantizeStatic(IntegerPass, OnnxPass):
 
     Before rounding, outliers behind a LayerNorm are moved into the weights (SmoothQuant) and neighbouring layers can
     be equalised; after it, biases take back the mean error of the rounded weights. Where validation data shows a loss
-    above the budget, the layers that cost most go back to float, as few as will do.
+    above the budget, or the outputs no longer tell samples apart, neighbouring layers are equalised if that helps, and
+    the layers that cost most go back to float, as few as will do; if that is not enough, the pass declines.
 
     Papers: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018 (arXiv 1712.05877); Krishnamoorthi 2018 (arXiv 1806.08342) for scales by channel;
@@ -54,7 +55,7 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     equalize: bool | None = Field(
         default=None,
         description="Whether neighbouring layers without a ReLU6 between them are equalised; by default where "
-        "per_channel is off.",
+        "per_channel is off, or the loss is too large otherwise.",
     )
     smooth: float = Field(
         default=0.5, ge=0, lt=1,

@@ -90,6 +90,12 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
         raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
     _check_texts(model, path)
     _check_external(model, path)
+    ends = [value for value in (*model.graph.input, *model.graph.output) if value.type.HasField("tensor_type")]
+    if unknown := [value.name for value in ends if not value.type.tensor_type.HasField("shape")]:
+        raise ModelError(
+            f"{path} states no shape for {', '.join(unknown)}, and none follows from its graph; export it with the "
+            "shapes of its inputs and outputs."
+        )
     try:
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -243,7 +249,10 @@ def _advice(have: tuple[int | str | None, ...], want: tuple[int, ...]) -> str:
         named = f" (dynamic: {', '.join(dynamic)})" if dynamic else ""
         return f"export the model for a batch of samples, {len(want)} dimensions{named}."
     if isinstance(have[0], int) and have[0] != want[0]:
-        return f"measure with batch {have[0]}, or export the model with a dynamic batch."
+        return (
+            f"measure with batch {have[0]} (--batch, or the workload of a recipe), or export the model with a dynamic "
+            "batch."
+        )
     sizes = "height, width, layout or colour" if len(want) == IMAGE_DIMENSIONS else "length"
     return f"correct {sizes} in the contract."
 

@@ -111,9 +111,9 @@ def quantized(
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
     graph = Graph(model)
     filled = dict(ranges)
-    for node in graph.nodes:
-        if node.op_type in REMOVABLE and node.output[0] in ranges:
-            filled.setdefault(node.input[0], ranges[node.output[0]])
+    for node in reversed(graph.nodes):  # one may follow another
+        if node.op_type in REMOVABLE and node.output[0] in filled:
+            filled.setdefault(node.input[0], filled[node.output[0]])
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in filled.items()}
     options: dict[str, Any] = {
         "ActivationSymmetric": target.symmetric,

@@ -25,7 +25,7 @@ from compress.quantization.post_training.equalization import equalize
 from compress.quantization.post_training.qdq import Operators, observed_names, plan, quantized
 from compress.quantization.post_training.ranges import Calibration
 from compress.quantization.post_training.saturation import Saturation, simulate
-from compress.quantization.post_training.sensitivity import output_noise
+from compress.quantization.post_training.sensitivity import output_noise, outputs
 from compress.quantization.post_training.smoothing import find_sites, smooth
 
 MEANS_FROM = 32
@@ -113,6 +113,8 @@ class Quantizer:
     Attributes:
         notes: what was done before rounding, for the record.
         declined: what was left alone before rounding.
+        judged: whether there are a budget and validation data to judge a loss by.
+        limit: largest :meth:`excess` that is allowed.
     """
 
     def __init__(self, settings: StaticSettings, source: Path, graph: Graph, context: PassContext) -> None:
@@ -123,6 +125,9 @@ class Quantizer:
         self._floats = graph
         self._feeds = Feeds(context, graph.model, settings.samples, settings.batch, settings.asked_by)
         self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), settings.batch, settings.asked_by)
+        budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
+        self.judged = budget is not None and context.data.validation is not None
+        self.limit = budget if budget is not None and self.judged else 0.0
         self.notes: dict[str, Any] = {"calibration_samples": self._feeds.samples}
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
@@ -158,6 +163,17 @@ class Quantizer:
         if settings.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(made), self._means)
         return made
+
+    def excess(self, made: onnx.ModelProto) -> float:
+        """Loss beyond its sampling error, in percent, where it can be judged; infinite for a ruined model.
+
+        A model is ruined where its outputs are further from the float model's than their own mean is.
+        """
+        output = self._context.preprocess.output_name
+        wanted, found = (outputs(model, output, self._few) for model in (self._floats.model, made))
+        if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
+            return math.inf
+        return self.loss(made).shown if self.judged else 0.0
 
     def loss(self, made: onnx.ModelProto) -> Loss:
         """Loss of accuracy against the float file on validation data."""

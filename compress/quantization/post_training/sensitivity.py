@@ -7,7 +7,7 @@ costs, as in Pandey et al. 2023, "A Practical Mixed Precision Algorithm for Post
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -34,11 +34,11 @@ def output_noise(floats: Graph, integers: Graph, output: str, feeds: Sequence[Fe
     """
     weights = integer_weights(integers)
     quantized = {node.name: node for node in integers.nodes}
-    wanted = _outputs(floats.model, output, feeds)
+    wanted = outputs(floats.model, output, feeds)
     for node in floats.weighted():
         if node.name in weights:
             alone = _rounded_alone(floats, integers, quantized[node.name], weights[node.name])
-            yield node.name, signal_to_noise_db(wanted, _outputs(alone, output, feeds))
+            yield node.name, signal_to_noise_db(wanted, outputs(alone, output, feeds))
 
 
 def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
@@ -70,7 +70,8 @@ def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
     return high
 
 
-def _outputs(model: onnx.ModelProto, output: str, feeds: Sequence[Feed]) -> Array:
+def outputs(model: onnx.ModelProto, output: str, feeds: Iterable[Feed]) -> Array:
+    """One output of a model, for all feeds."""
     return np.concatenate([found[output] for found in probe(model, [output], feeds)])
 
 

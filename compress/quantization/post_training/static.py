@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from compress.core.context import PassContext
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, count_types, require_nodes
+from compress.quantization.post_training.equalization import find_pairs
 from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
 from compress.quantization.post_training.sensitivity import fewest_kept
 
 
 def quantize_static(settings: StaticSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Write a quantized file; the given one, declined, where there is nothing to quantize.
+    """Write a quantized file; the given one, declined, where nothing can be quantized or too much would be lost.
 
     Args:
         settings: what is asked for.
@@ -40,8 +42,14 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     kept = _kept(settings, graph, before)
     if not before:
         return path, PassRecord.refused("it has no float layer with weights")
-    quantizer = Quantizer(settings, path, graph, context)
-    made, budget = _within_budget(settings, quantizer, kept, before, context)
+    quantizer = _least_lossy(settings, path, graph, context, kept)
+    made, budget = _within_budget(settings, quantizer, kept, before)
+    if (over := quantizer.excess(made)) > quantizer.limit:
+        lost = "its outputs no longer tell samples apart" if over == math.inf else f"it loses {over:.3g} % or more"
+        return path, PassRecord.refused(
+            f"{lost} on held-out samples with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
+            "allow more with max_float, a larger max_loss, or leave the pass out"
+        )
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:
         onnx_file.save(made, beside)
@@ -78,24 +86,35 @@ def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[s
     return list(dict.fromkeys((*settings.keep_nodes, *ends)))
 
 
+def _least_lossy(
+    settings: StaticSettings, path: Path, graph: Graph, context: PassContext, kept: list[str]
+) -> Quantizer:
+    """What quantizes the model as it is; or equalised, where it otherwise loses too much and then loses less.
+
+    Equalising changes nothing in floats and gives channels of very different range one scale.
+    """
+    plain = Quantizer(settings, path, graph, context)
+    excess = plain.excess(plain.make(kept))
+    if settings.equalize is not None or excess <= plain.limit or not find_pairs(graph)[0]:
+        return plain
+    again = Graph(prepared(path, context.workspace or path.parent))
+    equalised = Quantizer(replace(settings, equalize=True), path, again, context)
+    return equalised if equalised.excess(equalised.make(kept)) < excess else plain
+
+
 def _within_budget(
-    settings: StaticSettings, quantizer: Quantizer, kept: list[str], weighted: list[str], context: PassContext
+    settings: StaticSettings, quantizer: Quantizer, kept: list[str], weighted: list[str]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The quantized model, with as many of the worst layers in floats as the budget asks for.
 
     The second value goes into the record: the loss, and the layers that were left float for it.
     """
-    made = quantizer.make(kept)
-    budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
-    if budget is None or not context.data.validation:
-        return made, {}
-    loss = quantizer.loss(made)
+    made, left = quantizer.make(kept), {}
     most = int(settings.max_float * len(weighted))
-    if loss.shown <= budget or most == 0:
-        return made, {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
-    worst = [name for name in quantizer.worst_first(made) if name not in kept]
-    count = fewest_kept(lambda n: quantizer.loss(quantizer.make([*kept, *worst[:n]])).shown, budget, most)
-    made = quantizer.make([*kept, *worst[:count]])
-    loss = quantizer.loss(made)
-    notes = {"validation_loss_percent": loss.value, "within_budget": loss.shown <= budget}
-    return made, {**notes, "left_float": worst[:count]}
+    if most and quantizer.excess(made) > quantizer.limit:
+        worst = [name for name in quantizer.worst_first(made) if name not in kept]
+        count = fewest_kept(lambda n: quantizer.excess(quantizer.make([*kept, *worst[:n]])), quantizer.limit, most)
+        made, left = quantizer.make([*kept, *worst[:count]]), {"left_float": worst[:count]}
+    if not quantizer.judged:
+        return made, left
+    return made, {"validation_loss_percent": quantizer.loss(made).value, **left}

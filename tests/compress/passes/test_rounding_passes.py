@@ -83,20 +83,25 @@ def test_bfloat16_file_is_valid_and_its_weights_are_the_rounded_ones(onnx_file):
 def test_layers_go_back_to_float_until_the_loss_fits(onnx_file, context, monkeypatch):
     from compress.quantization.post_training import quantizer
 
-    losses = iter([9.0, 9.0, 0.5, 0.5])
-    monkeypatch.setattr(quantizer.Quantizer, "loss", lambda self, made: quantizer.Loss(*[next(losses)] * 2))
+    def loss(self, made):
+        floats = len(Graph(made).weighted())
+        return quantizer.Loss(*[0.5 if floats >= 2 else 9.0] * 2)
+
+    monkeypatch.setattr(quantizer.Quantizer, "loss", loss)
     made, record = QuantizeStatic(samples=16, max_loss=1.0).apply(onnx_file, context)
     assert len(record.done["left_float"]) == record.done["kept_float"] == 2
-    assert record.done["within_budget"]
+    assert record.done["validation_loss_percent"] == 0.5
     assert all("above the budget" in each.why for each in record.declined)
 
 
-def test_budget_that_cannot_be_met_is_said(onnx_file, context, monkeypatch):
+@pytest.mark.parametrize("settings", [{}, {"max_float": 0.0}, {"equalize": True}])
+def test_pass_declines_when_the_budget_cannot_be_met(onnx_file, context, monkeypatch, settings):
     from compress.quantization.post_training import quantizer
 
     monkeypatch.setattr(quantizer.Quantizer, "loss", lambda self, made: quantizer.Loss(9.0, 9.0))
-    _, record = QuantizeStatic(samples=16, max_loss=1.0).apply(onnx_file, context)
-    assert record.done["within_budget"] is False
+    made, record = QuantizeStatic(samples=16, max_loss=1.0, **settings).apply(onnx_file, context)
+    assert made == onnx_file and not record.changed
+    assert "it loses 9 % or more on held-out samples" in record.declined[0].why
 
 
 def test_loss_is_shown_only_beyond_its_sampling_error():

@@ -1,0 +1,61 @@
+"""Trying an ONNX file of the user's once, before any pass works on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from certify.core.errors import ModelError
+from certify.core.feeding import by_input
+from certify.data.preprocess import Preprocess
+from certify.data.scoring import score
+from certify.model_file.onnx_graph.load import check_feedable, inputs, load_model
+from certify.model_file.onnx_graph.operators import CONTRIB_DOMAIN, STANDARD_DOMAINS
+from compress.core import onnx_session
+from compress.core.context import PassData
+
+KNOWN_DOMAINS = STANDARD_DOMAINS | {CONTRIB_DOMAIN, "ai.onnx.ml"}
+
+
+def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = None) -> None:
+    """Refuse a file that the contract does not fit, or that ONNX Runtime does not load and run.
+
+    Args:
+        path: of the file.
+        contract: what it is fed with.
+        data: whose classes its output must fit; one or two of its samples are tried.
+        batch: samples in one measured inference; None for whatever the file is made for.
+
+    Raises:
+        ModelError: the file can't be used; the sentence says why, and what to do.
+    """
+    model = load_model(path, weights=False)
+    stated = next((port.shape[:1] for port in inputs(model) if port.name == contract.input_names[0]), ())
+    fixed = next((size for size in stated if isinstance(size, int)), None)
+    check_feedable(model, contract, batch or fixed or 1)
+    try:
+        session = onnx_session.session(path)
+    except ModelError as error:
+        local = {function.domain for function in model.functions}
+        foreign = sorted({f"{n.domain}:{n.op_type}" for n in model.graph.node if n.domain not in KNOWN_DOMAINS | local})
+        if not foreign:
+            raise ModelError(f"{error} Export it again, or repair it.") from error
+        raise ModelError(
+            f"The model has operators that ONNX Runtime does not have: {', '.join(foreign)}; export it without them."
+        ) from error
+    split = data.validation or data.calibration or data.train
+    for size in (fixed,) if fixed else (1, 2):
+        chosen = np.arange(size) % len(split) if split else np.arange(size)
+        samples = contract.batch(split, chosen) if split else contract.noise(size)
+        labels = split.labels[chosen] if split else np.zeros(size, dtype=np.int64)
+        try:
+            (outputs,) = onnx_session.run(session, [contract.output_name], by_input(contract.input_names, samples))
+            score(outputs, labels, contract.class_map, len(data.classes))
+        except ModelError as error:
+            if size != 2 or fixed:
+                raise
+            raise ModelError(
+                "The model states a free batch and does not hold for two samples; export it with a batch of 1, or so "
+                f"that the batch stays free. {error}"
+            ) from error
