@@ -15,7 +15,7 @@ def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
     if found is not None and found.unread is not None:
         return unknown(f"The baseline was not simplified: {found.unread}")
     if found is None or found.given_cost is None or found.cost is None:
-        reason = "nothing of it was recorded" if found is None or found.failed is None else found.failed
+        reason = "nothing of it was recorded" if found is None or found.failed is None else found.failed.rstrip(".")
         return check(False, "The baseline was not simplified", f"it may be padded: {reason}")
     work, size = found.removed_share, found.removed_bytes_share
     told = ", ".join(map(str, found.removed or ["what nothing reads"]))
