@@ -27,6 +27,7 @@ from certify.data.contract_slot import normalise, stored_contract
 from certify.grading import issue
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.measure.simplify import simplify
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, window_line
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
@@ -250,7 +251,7 @@ def _measure(
     made_here: bool = False,
     contracts_differ: str | None = None,
 ) -> Evidence:
-    """Bring baseline and candidate into the normal form, which is what is measured, and measure them.
+    """Bring baseline and candidate into the normal form, simplify the baseline, and measure what came out.
 
     Whether a model that was not ``made_here`` has seen the test samples can't be known: that the other parts of these
     data do not hold them says nothing about what it was trained on. So those parts are left out of the observation.
@@ -263,6 +264,7 @@ def _measure(
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
+    simplified = simplify(normal[0], contracts[0], dataset, plan, edition.plan, progress)
     models = tuple(zip(normal, contracts, strict=True))
     return measure(
         models,
@@ -271,6 +273,7 @@ def _measure(
         edition.plan,
         baseline_origin=origin,
         contracts_differ=contracts_differ,
+        simplified=simplified,
         progress=progress,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from certify.core.errors import CertificateError, DataError, UsageError
 from certify.core.progress import Progress, Silent
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
+from certify.data.contract_slot import normalise
 from certify.data.metrics import get_metric
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.measure.simplify import simplify
 from certify.model_file.subject import subject_digests
 
 if TYPE_CHECKING:
@@ -69,14 +72,21 @@ def remeasure(
     _require_samples(dataset, certificate)
     if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
         dataset = replace(dataset, train=None, calibration=None, validation=None)
+    rules = load_edition(measuring_edition(predicate)).plan
+    feeding = Preprocess.from_json(predicate["baseline"]["preprocess"])
+    with tempfile.TemporaryDirectory(prefix="leanmark-again-") as folder:
+        again = Path(folder, baseline.name)
+        normalise(baseline, again, feeding)
+        simplified = simplify(again, feeding, dataset, plan, rules, progress)
     return measure(
-        ((baseline, Preprocess.from_json(predicate["baseline"]["preprocess"])), (path, contract)),
+        ((baseline, feeding), (path, contract)),
         dataset,
         plan,
-        load_edition(measuring_edition(predicate)).plan,
+        rules,
         baseline_origin=predicate["baseline"]["origin"],
         contracts_differ=predicate["baseline"]["contracts_differ"],
         fresh=_fresh(fresh_data, dataset, plan, progress),
+        simplified=simplified,
         progress=progress,
     )
 

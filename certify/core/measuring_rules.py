@@ -45,6 +45,10 @@ class MeasuringRules:
     changed_samples: Count
     changed_windows: Count
     changed_window_s: Amount
+    simplified_samples: Count
+    equal_values: Amount
+    equal_outputs: Amount
+    equal_answers: Amount
 
     def window_seconds(self, meter: str | None) -> float:
         """How long a window lasts at least, in seconds, with a meter of that name (None: no meter)."""

@@ -10,6 +10,45 @@ from certify.core.observed import Counts, Observed
 
 
 @dataclass(frozen=True)
+class Simplified(Observed):
+    """What the baseline could do without; the simplified file is the one that was measured.
+
+    Cost is that of one sample in multiply-adds, a written element being taken for ten, of the graph as the runtime
+    loads it; null where the file was not looked at.
+
+    Attributes:
+        given_digest: hex SHA-256 of the file that was given.
+        given_bytes: its size.
+        bytes: size of the file that was measured.
+        given_cost: of the file that was given.
+        cost: of the file that was measured.
+        removed: sentences.
+        unread: why it was not looked at; null where it was.
+        failed: why it could not be; null where it could.
+    """
+
+    NAME = "simplified"
+    given_digest: Any
+    given_bytes: float
+    bytes: float
+    given_cost: float | None = None
+    cost: float | None = None
+    removed: list[Any] | None = None
+    unread: str | None = None
+    failed: str | None = None
+
+    @property
+    def removed_share(self) -> float:
+        """Share of the cost that was removed; 0 where it is not known."""
+        return max(0.0, 1 - self.cost / self.given_cost) if self.given_cost and self.cost is not None else 0.0
+
+    @property
+    def removed_bytes_share(self) -> float:
+        """Share of the bytes that was removed."""
+        return max(0.0, 1 - self.bytes / self.given_bytes) if self.given_bytes else 0.0
+
+
+@dataclass(frozen=True)
 class Interface(Observed):
     """What a model takes and gives; by arm.
 

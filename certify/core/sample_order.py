@@ -16,6 +16,8 @@ ENERGY = "energy"
 SCORING = "scoring"
 AGAIN = "again"
 """Order in which part of the samples is scored a second time."""
+SIMPLIFYING = "simplifying"
+"""Order whose first samples the baseline must answer as before it was simplified."""
 
 
 def fresh_salt() -> str:

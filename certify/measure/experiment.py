@@ -79,6 +79,7 @@ def measure(
     contracts_differ: str | None = None,
     score: bool = True,
     fresh: Dataset | None = None,
+    simplified: Observation | None = None,
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Evidence:
@@ -94,6 +95,7 @@ def measure(
         contracts_differ: why the preprocessing contracts of the two differ, in one sentence; None where they do not.
         score: whether the test samples are scored on a model alone; in a comparison they always are.
         fresh: data whose test part is scored beside the data set's own, which the maker of the models has not seen.
+        simplified: what the baseline could do without (:func:`certify.measure.simplify.simplify`).
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
 
@@ -122,7 +124,8 @@ def measure(
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
     head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec})
     contracts = [observe.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
-    observations = (*settled.observations, *found.observations, *contracts, Observation.of(statistics))
+    told = [*contracts, *([] if simplified is None else [simplified])]
+    observations = (*settled.observations, *found.observations, *told, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
 

@@ -50,6 +50,7 @@ class Thresholds:
     settings_tolerance: Amount
     fused_share: Amount
     zero_channels_excess: Amount
+    baseline_padding: Amount
     baseline_zero_channels: Amount
     constant_inputs_share: Amount
     distinct_inputs: Count

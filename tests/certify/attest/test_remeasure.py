@@ -33,6 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
         return evidence
 
     monkeypatch.setattr("certify.remeasure.measure", measure)
+    monkeypatch.setattr("certify.remeasure.simplify", lambda path, *_: f"{path.name} again")
     monkeypatch.setattr("certify.remeasure.load", lambda *_, **__: calls["dataset"])
     return calls
 
@@ -49,6 +50,7 @@ def test_remeasure_follows_the_certificate_when_all_lies_there(
     assert (asked["plan"].runtime, asked["plan"].batch) == (workload.runtime, workload.batch)
     assert (asked["plan"].threads, asked["plan"].seed) == (1, 3)
     assert asked["rules"].edition == "2026"
+    assert asked["simplified"] == "baseline.onnx again"
     assert asked["baseline_origin"] == found.evidence.header.baseline_origin
 
 

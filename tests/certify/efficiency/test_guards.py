@@ -34,6 +34,7 @@ def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[
 
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
+LEAN = {"given_digest": "aa", "given_bytes": 1000, "bytes": 1000, "given_cost": 1000, "cost": 1000}
 TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
 NONE = {"near": 0, "samples": 1500, "among": 2000, "of": 2000}
 NEAR = {f"{part}/test": NONE for part in ("train", "calibration", "validation", "test")}
@@ -87,6 +88,18 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
         {"observations": {"sessions": two_arms({**SESSION, "threads": 1}, SESSION)}},
         "another number of threads",
     ),
+    (
+        "baseline_not_padded",
+        {"observations": {"simplified": {**LEAN, "cost": 700, "removed": ["3 of 9 Conv"]}}},
+        "30 % less work and 0 % fewer bytes, and that is how it was measured (removed: 3 of 9 Conv)",
+    ),
+    (
+        "baseline_not_padded",
+        {"observations": {"simplified": {**LEAN, "cost": None, "failed": "No such operator."}}},
+        "it may be padded: No such operator.",
+    ),
+    ("baseline_not_padded", {"observations": {"simplified": {**LEAN, "given_cost": None}}}, "nothing of it"),
+    ("baseline_not_padded", {"observations": {"simplified": None}}, "nothing of it was recorded"),
     (
         "quantization_fused",
         {

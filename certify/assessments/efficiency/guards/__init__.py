@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import (
+    baseline,
     counted,
     data,
     machine,
@@ -36,6 +37,7 @@ GUARDS: dict[str, Guard] = {
     "surroundings_clean": surroundings.surroundings_clean,
     "same_runtime": surroundings.same_runtime,
     "baseline_at_best_settings": runs.baseline_at_best_settings,
+    "baseline_not_padded": baseline.baseline_not_padded,
     "quantization_fused": models.quantization_fused,
     "channels_removed": models.channels_removed,
     "one_device": models.one_device,

@@ -1,0 +1,32 @@
+"""The guard over what the baseline could do without."""
+
+from __future__ import annotations
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.core.evidence import Evidence
+from certify.core.observations import Simplified
+
+
+@comparing
+def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
+    """The baseline needs nearly all that it does for its answers; more than that makes any candidate look cheap."""
+    found = evidence.observed(Simplified)
+    if found is not None and found.unread is not None:
+        return unknown(f"The baseline was not simplified: {found.unread}")
+    if found is None or found.given_cost is None or found.cost is None:
+        reason = "nothing of it was recorded" if found is None or found.failed is None else found.failed.rstrip(".")
+        return check(False, "The baseline was not simplified", f"it may be padded: {reason}")
+    work, size = found.removed_share, found.removed_bytes_share
+    told = ", ".join(map(str, found.removed or ["what nothing reads"]))
+    sentence = "Nothing of the baseline could be removed without changing its answers"
+    if found.removed is not None:
+        sentence = (
+            f"The baseline gives the same answers with {percent(work)} less work and {percent(size)} fewer bytes, and "
+            f"that is how it was measured (removed: {told})"
+        )
+    return check(
+        max(work, size) <= edition.thresholds.baseline_padding,
+        sentence,
+        f"it was padded, which flatters every candidate (allowed: {percent(edition.thresholds.baseline_padding)})",
+    )

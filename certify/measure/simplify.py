@@ -1,0 +1,226 @@
+"""The baseline without what it could do without: what is measured is the simplified file.
+
+Who chooses the baseline can pad it: with copies of it whose mean is taken, branches that add next to nothing, kernels
+with borders of zeros, Casts there and back, Loops. Everything here keeps the answers to real samples. What a runtime
+removes by itself when it loads a file is no padding, and a file of which nothing else can be removed stays as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.core.errors import MeasureError, ModelError
+from certify.core.evidence import Observation
+from certify.core.measuring_rules import MeasuringRules
+from certify.core.observations import Simplified
+from certify.core.progress import Progress
+from certify.core.sample_order import SIMPLIFYING, order_seed, ranked
+from certify.data.contract_slot import normalise
+from certify.data.dataset import Dataset
+from certify.data.preprocess import Preprocess
+from certify.measure.client import Worker
+from certify.measure.inputs import save_samples
+from certify.measure.model_under_test import session_settings
+from certify.measure.plan import Plan
+from certify.model_file.model_file import kind_of, open_model
+from certify.model_file.onnx_file.onnx_file import OnnxFile
+from certify.model_file.onnx_graph.branches import branches, without
+from certify.model_file.onnx_graph.control_flow import Counting
+from certify.model_file.onnx_graph.equal_values import (
+    LOOKED_AT,
+    comparable_values,
+    equal_values,
+    looking_at,
+    replaced,
+)
+from certify.model_file.onnx_graph.functions import inlined
+from certify.model_file.onnx_graph.load import load_model
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+from certify.model_file.onnx_graph.trimming import trim_kernels
+from certify.model_file.onnx_graph.unrolling import unroll
+
+RUNTIME = "onnxruntime-cpu"
+LARGEST_BYTES = 1_500_000_000
+"""Of files that are looked at; one message holds 2 GB."""
+LOOKS = 16
+"""Samples on which values are compared."""
+STRICTER = (1.0, 0.1, 0.001)
+"""Shares of the tolerance that are tried in turn, until the answers stay."""
+WORTH = 0.02
+"""Share of the cost or of the bytes that must go for a file to be changed."""
+BRANCHES = 8
+"""Branches that are left out in turn."""
+NAMED = 6
+"""Types of operators that are named."""
+RUN_S = 60.0
+"""Allowed for the samples, beyond what the worker allows by itself."""
+Outputs = npt.NDArray[np.float64]
+TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """A baseline, and real samples to run its variants on."""
+
+    contract: Preprocess
+    batch: int
+    folder: Path
+    samples: Path
+    looks: Path
+    numbers: list[int] = field(default_factory=list)
+
+    def run(self, model: onnx.ModelProto, output: str, samples: Path) -> Outputs:
+        """The output of a model for the samples in a file, (samples, ...)."""
+        with self._worker(model, output) as worker:
+            target = self.folder / "outputs.npy"
+            worker.predict(samples, target, self.batch, RUN_S)
+        made: Outputs = np.load(target).astype(np.float64)
+        return made.reshape(len(made), -1)
+
+    def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """What the runtime makes of a model by itself, its constants folded."""
+        target = self.folder / f"loaded{len(self.numbers)}.onnx"
+        with self._worker(model, self.contract.output_name, target):
+            return load_model(target)
+
+    def cost(self, model: onnx.ModelProto) -> int:
+        """Multiply-adds of one sample's inference, a written element being taken for some."""
+        return Counting(inlined(model), 1).run(self.contract.port_shape(1)[1:]).total
+
+    def _worker(self, model: onnx.ModelProto, output: str, optimised: Path | None = None) -> Worker:
+        self.numbers.append(len(self.numbers))
+        path = self.folder / f"variant{len(self.numbers)}.onnx"
+        onnx.save(model, str(path))
+        shape = self.contract.port_shape(self.batch)
+        settings = session_settings(RUNTIME, 1, self.contract.input_names, output, optimised, shape)
+        return Worker("baseline", path, {**settings, "graph_optimization": "basic"})
+
+
+def simplify(
+    path: Path, contract: Preprocess, dataset: Dataset, plan: Plan, rules: MeasuringRules, progress: Progress
+) -> Observation:
+    """Simplify a baseline's file, in its normal form, in place, where there is something to remove.
+
+    Args:
+        path: of the file.
+        contract: how it is fed.
+        dataset: whose test samples it is run on.
+        plan: gives the batch, and what an audit adds to the order of the samples.
+        rules: of the edition.
+        progress: where to say what is done.
+
+    Returns:
+        What the file cost before and after, and what was removed.
+    """
+    with open_model(path) as model:
+        size, digest = model.size_bytes(), model.file_digest()
+    if kind_of(path) is not OnnxFile or size > LARGEST_BYTES:
+        return Observation.of(Simplified(digest, size, size, unread="files of its kind or size are not looked at"))
+    order = ranked(dataset.test.digests(), order_seed([digest], dataset.test_digest(), plan.salt), SIMPLIFYING)
+    with tempfile.TemporaryDirectory(prefix="leanmark-simplify-") as name:
+        folder = Path(name)
+        bench = _Bench(contract, plan.batch, folder, folder / "samples.npy", folder / "looks.npy")
+        for file, count in ((bench.samples, rules.simplified_samples), (bench.looks, LOOKS)):
+            save_samples(file, dataset.test, order[: max(plan.batch, count)], contract)
+        try:
+            with progress.task("Looking for what the baseline can do without"):
+                lean, found = _leanest(bench, load_model(path), rules, int(digest[:8], 16))
+        except (ModelError, MeasureError) as error:
+            reason = " ".join(str(error).replace(f"{folder}/", "").split())
+            return Observation.of(Simplified(digest, size, size, failed=reason))
+        if lean is not None:
+            onnx.save(lean, str(folder / "lean.onnx"))
+            normalise(folder / "lean.onnx", path, contract)
+    return Observation.of(Simplified(digest, size, path.stat().st_size, **found))
+
+
+def _leanest(
+    bench: _Bench, given: onnx.ModelProto, rules: MeasuringRules, seed: int
+) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
+    """The simplified model, None where it is not worth it; what both cost, and what was removed."""
+    flat = onnx.ModelProto()
+    flat.CopyFrom(inlined(given))
+    loops = unroll(flat.graph)
+    loaded = bench.as_loaded(given)
+    start = bench.as_loaded(flat) if loops else loaded
+    cost = bench.cost(loaded)
+    kinds = comparable_values(start, bench.contract.port_shape(1)[1:])
+    looked_at = bench.run(looking_at(start, list(kinds), seed), LOOKED_AT, bench.looks)
+    answers = _Answers(bench, given)
+    lean, cut = start, list[str]()
+    for share in STRICTER:
+        equal = equal_values(kinds, looked_at, share * rules.equal_values)
+        tried = replaced(start, equal)
+        kernels = trim_kernels(tried)
+        if not equal and not kernels:
+            break
+        tried = bench.as_loaded(tried)
+        if answers.same(tried, rules.equal_outputs, rules):
+            lean, cut = tried, kernels
+            break
+    lean = _without_branches(bench, lean, kinds, answers, rules)
+    left = bench.cost(lean)
+    if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * given.ByteSize():
+        return None, {"given_cost": cost, "cost": cost}
+    trips = [f"{len(loops)} loops of fixed trips"] if loops else []
+    kernels = [f"the borders of {len(cut)} kernels"] if cut else []
+    return lean, {"given_cost": cost, "cost": left, "removed": [*_fewer(start, lean), *trips, *kernels]}
+
+
+def _without_branches(
+    bench: _Bench, lean: onnx.ModelProto, kinds: Mapping[str, tuple[int, ...]], answers: _Answers, rules: MeasuringRules
+) -> onnx.ModelProto:
+    """Leave out branches beside others that the answers do not need; a file is fixed to the batch by it."""
+    for branch in branches(lean.graph)[:BRANCHES]:
+        joined = next((node for node in lean.graph.node if branch.joined in node.output), None)
+        kind = kinds.get(joined.input[branch.place]) if joined is not None else None
+        if kind is None:
+            continue
+        tried = without(lean, branch, (bench.batch, *kind[2:]), kind[0])
+        if bench.cost(tried) < (1 - WORTH) * bench.cost(lean) and answers.same(tried, rules.equal_values, rules):
+            lean = bench.as_loaded(tried)
+    return lean
+
+
+class _Answers:
+    """What a baseline says of the samples; it is run when it is first asked."""
+
+    def __init__(self, bench: _Bench, given: onnx.ModelProto) -> None:
+        self._bench = bench
+        self._given = given
+
+    @functools.cached_property
+    def _before(self) -> Outputs:
+        return self._bench.run(self._given, self._bench.contract.output_name, self._bench.samples)
+
+    def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
+        """Whether another model says the same: the first class, and all outputs up to a common factor.
+
+        Args:
+            lean: the other model.
+            most: what its outputs may leave unexplained, of the spread of the outputs.
+            rules: give the share of the samples that must have the same first class.
+        """
+        before = self._before
+        after = self._bench.run(lean, self._bench.contract.output_name, self._bench.samples)
+        scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
+        error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
+        same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
+        return scale > 0 and error <= most * float(np.std(before)) and same >= rules.equal_answers
+
+
+def _fewer(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:
+    """How many operators of each type are gone."""
+    types = [Counter(n.op_type for n in one.graph.node if n.domain in STANDARD_DOMAINS) for one in (before, after)]
+    gone = (types[0] - types[1]).most_common(NAMED)
+    return [f"{count} of {types[0][name]} {name}" for name, count in gone]

@@ -1,0 +1,151 @@
+"""Values of a graph that are the same, up to a factor, as values that were computed before them.
+
+A copy of a network, a branch that adds next to nothing, an Add that a Sub takes back, a Cast there and back: each ends
+in a value that was there before. Some elements of every value are read while the graph runs on real samples. Those of a
+later value that follow an earlier one of the same shape are then read off the earlier one, and what only led to them is
+gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.model_file.onnx_graph.branches import drop_unused
+from certify.model_file.onnx_graph.data_sized import used
+from certify.model_file.onnx_graph.shapes import infer, shape_of
+
+POINTS = 512
+"""Elements of each value that are read of one sample, some of them more than once."""
+LOOKED_AT = "leanmark.looked_at"
+"""Output of the graph that is looked at."""
+FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
+NO_FACTOR = 1e-3
+"""A factor that is nearer to 1 is left out."""
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier value, and what it is multiplied by."""
+
+    name: str
+    factor: float
+
+
+def comparable_values(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Shape and type of each floating-point value that depends on the input, in the order of the graph.
+
+    Args:
+        model: without functions.
+        sample: shape of one sample without the batch.
+    """
+    types = infer(model, sample).types
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names = [port.name for port in model.graph.input if port.name not in weights]
+    varying = set(names)
+    for node in model.graph.node:
+        if varying.intersection(used(node)):
+            varying.update(node.output)
+            names += node.output
+    known = {name: types[name] for name in names if name in types and types[name].elem_type in FLOATS}
+    return {name: (kind.elem_type, *shape_of(kind)) for name, kind in known.items()}
+
+
+def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.ModelProto:
+    """A graph whose one output holds some elements of each of these values, (1, values x POINTS).
+
+    Which elements follows from a seed, as parts of the value's size, so that no size need be known.
+    """
+    looking = onnx.ModelProto()
+    looking.CopyFrom(model)
+    graph, made = looking.graph, onnx.helper.make_node
+    places = np.random.default_rng(seed).uniform(0, 0.9999, POINTS)
+    constants = {"places": places, "flat": np.array([-1]), "row": np.array([1, -1])}
+    for name, array in constants.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(array, f"leanmark.{name}"))
+    looked = []
+    for number, name in enumerate(names):
+        at = [f"leanmark.{number}.{step}" for step in ("size", "real", "place", "index", "flat", "taken", "float")]
+        graph.node.extend(
+            [
+                made("Size", [name], [at[0]]),
+                made("Cast", [at[0]], [at[1]], to=onnx.TensorProto.DOUBLE),
+                made("Mul", [at[1], "leanmark.places"], [at[2]]),
+                made("Cast", [at[2]], [at[3]], to=onnx.TensorProto.INT64),
+                made("Reshape", [name, "leanmark.flat"], [at[4]]),
+                made("Gather", [at[4], at[3]], [at[5]], axis=0),
+                made("Cast", [at[5]], [at[6]], to=onnx.TensorProto.FLOAT),
+            ]
+        )
+        looked.append(at[6])
+    graph.node.extend(
+        [
+            made("Concat", looked, ["leanmark.all"], axis=0),
+            made("Reshape", ["leanmark.all", "leanmark.row"], [LOOKED_AT]),
+        ]
+    )
+    graph.output.append(onnx.helper.make_tensor_value_info(LOOKED_AT, onnx.TensorProto.FLOAT, None))
+    return looking
+
+
+def equal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array, tolerance: float) -> dict[str, Earlier]:
+    """The values that follow an earlier one.
+
+    Args:
+        kinds: what is compared with what, by value; values in the order of the graph.
+        looked_at: their elements, (samples, values x POINTS).
+        tolerance: root mean square of what the earlier value leaves unexplained, of that of the value about its mean.
+    """
+    values = looked_at.reshape(len(looked_at), len(kinds), -1).transpose(1, 0, 2).reshape(len(kinds), -1)
+    found: dict[str, Earlier] = {}
+    kept: dict[tuple[int, ...], list[tuple[str, Array]]] = {}
+    for (name, kind), row in zip(kinds.items(), values, strict=True):
+        others = kept.setdefault(kind, [])
+        scale = float(np.std(row))
+        match = next(_followed(row, others, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
+        if match is None:
+            others.append((name, row))
+        else:
+            found[name] = match
+    return found
+
+
+def _followed(row: Array, others: list[tuple[str, Array]], most: float) -> Iterator[Earlier]:
+    for name, other in others:
+        square = float(other @ other)
+        factor = float(row @ other) / square if square > 0 else 0.0
+        if factor != 0 and float(np.sqrt(np.mean((row - factor * other) ** 2))) <= most:
+            yield Earlier(name, 1.0 if abs(factor - 1) < NO_FACTOR else factor)
+
+
+def replaced(model: onnx.ModelProto, found: Mapping[str, Earlier]) -> onnx.ModelProto:
+    """A copy of a model that takes values from earlier ones, without what nothing needs any more."""
+    lean = onnx.ModelProto()
+    lean.CopyFrom(model)
+    del lean.graph.value_info[:]
+    types = {name: kind.elem_type for name, kind in infer(model).types.items()}
+    made: list[onnx.NodeProto] = []
+    for node in lean.graph.node:
+        again = [name for name in node.output if name in found]
+        node.output[:] = [f"{name}.replaced" if name in found else name for name in node.output]
+        made.append(node)
+        for name in again:
+            made += _read_off(lean.graph, name, found[name], types.get(name, onnx.TensorProto.FLOAT))
+    del lean.graph.node[:]
+    lean.graph.node.extend(made)
+    drop_unused(lean.graph)
+    return lean
+
+
+def _read_off(graph: onnx.GraphProto, name: str, earlier: Earlier, kind: int) -> list[onnx.NodeProto]:
+    if earlier.factor == 1.0:
+        return [onnx.helper.make_node("Identity", [earlier.name], [name])]
+    factor = np.array(earlier.factor, dtype=onnx.helper.tensor_dtype_to_np_dtype(kind))
+    graph.initializer.append(onnx.numpy_helper.from_array(factor, f"{name}.factor"))
+    return [onnx.helper.make_node("Mul", [earlier.name, f"{name}.factor"], [name])]

@@ -1,0 +1,86 @@
+"""Loops with a fixed number of trips, each put in the place of its trips."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from certify.model_file.onnx_graph.constants import fold_small_constants
+from certify.model_file.onnx_graph.data_sized import subgraphs
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+
+MAX_NODES = 20_000
+"""Nodes that all trips of a Loop may hold together."""
+
+
+def unroll(graph: onnx.GraphProto) -> list[str]:
+    """Replace Loops by their trips, in place; what the data end, or what collects its results, stays.
+
+    Returns:
+        The first output of each Loop that is gone.
+    """
+    known = graph_constants(graph)
+    made: list[onnx.NodeProto] = []
+    gone = []
+    for node in graph.node:
+        for body in subgraphs(node):
+            unroll(body)
+        trips = _trips(node, known)
+        if trips is None:
+            made.append(node)
+            continue
+        gone.append(node.output[0])
+        made += _unrolled(node, subgraphs(node)[0], trips, graph)
+    del graph.node[:]
+    graph.node.extend(made)
+    return gone
+
+
+def graph_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Small constants of a graph, and what cheap operators make of them; the graph stays as it is."""
+    copy = onnx.GraphProto()
+    copy.CopyFrom(graph)
+    return fold_small_constants(copy)
+
+
+def _trips(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> int | None:
+    """How often a Loop runs whatever the data are; None where that is not known, or for any other node."""
+    if node.op_type != "Loop" or node.domain not in STANDARD_DOMAINS or len(node.input) < 3:
+        return None
+    body, trips = subgraphs(node)[0], known.get(node.input[0])
+    starts = not node.input[1] or bool(np.all(known.get(node.input[1], False)))
+    if trips is None or not starts or len(body.output) != len(body.input) - 1 != len(node.output):
+        return None
+    if int(trips.flat[0]) * len(body.node) > MAX_NODES or any(subgraphs(inner) for inner in body.node):
+        return None
+    again = onnx.GraphProto()
+    again.CopyFrom(body)
+    again.initializer.append(onnx.numpy_helper.from_array(np.array(True), body.input[1].name))
+    return int(trips.flat[0]) if np.all(fold_small_constants(again).get(body.output[0].name, False)) else None
+
+
+def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes of all trips; the body's weights go to the graph, once."""
+    prefix = f"{node.output[0]}.trip"
+    weights = {tensor.name: f"{prefix}.{tensor.name}" for tensor in body.initializer}
+    for tensor in body.initializer:
+        graph.initializer.add().CopyFrom(tensor)
+        graph.initializer[-1].name = weights[tensor.name]
+    carried, made = list(node.input[2:]), []
+    for trip in range(trips):
+        number, going = f"{prefix}.{trip}.number", f"{prefix}.{trip}.going"
+        for name, value in ((number, np.int64(trip)), (going, np.bool_(True))):
+            graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+        taken = (number, going, *carried)
+        names = {**weights, **{port.name: name for port, name in zip(body.input, taken, strict=True)}}
+        for inner in body.node:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(inner)
+            names |= {name: f"{prefix}.{trip}.{name}" for name in inner.output if name}
+            copy.input[:] = [names.get(name, name) for name in inner.input]
+            copy.output[:] = [names.get(name, name) for name in inner.output]
+            copy.ClearField("name")  # as often as there are trips
+            made.append(copy)
+        carried = [names.get(port.name, port.name) for port in body.output[1:]]
+    pairs = zip(carried, node.output, strict=True)
+    return made + [onnx.helper.make_node("Identity", [inside], [name]) for inside, name in pairs if name]

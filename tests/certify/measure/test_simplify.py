@@ -1,0 +1,189 @@
+"""Baselines that cost much more than they need: each is simplified before it is measured, and refused for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+import onnxruntime
+import padded
+import pytest
+import recognisers as made
+
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.guards import GUARDS, Answer, judge_guards
+from certify.assessments.efficiency.profile import derive
+from certify.core.evidence import Evidence, Observation
+from certify.core.files import sha256_file
+from certify.core.progress import Silent
+from certify.data.contract_slot import normalise
+from certify.data.dataset import Dataset
+from certify.measure import simplify as simplifying
+from certify.measure.plan import Plan
+from certify.measure.simplify import simplify
+
+Maker = Callable[..., Evidence]
+Simplify = Callable[..., tuple[Observation, Path]]
+DATA = made.textures(0)
+
+
+def _run(bench: Any, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    array = np.load(samples)
+    parts = [array[i : i + bench.batch] for i in range(0, len(array), bench.batch)]
+    outputs = np.concatenate([session.run([output], {"image": part})[0] for part in parts])
+    return outputs.reshape(len(outputs), -1)
+
+
+def _as_loaded(bench: Any, model: onnx.ModelProto) -> onnx.ModelProto:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(bench.folder / "loaded.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return onnx.load(str(bench.folder / "loaded.onnx"))
+
+
+@pytest.fixture
+def simplified(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Simplify:
+    """Simplifies a model, without the processes that a measurement starts for it."""
+    monkeypatch.setattr(simplifying._Bench, "run", _run)
+    monkeypatch.setattr(simplifying._Bench, "as_loaded", _as_loaded)
+
+    def run(model: onnx.ModelProto, data: Dataset = DATA, **plan: Any) -> tuple[Observation, Path]:
+        return simplify_file(model, tmp_path, edition, data, **plan)
+
+    return run
+
+
+def simplify_file(
+    model: onnx.ModelProto, folder: Path, edition: Edition, data: Dataset = DATA, **plan: Any
+) -> tuple[Observation, Path]:
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(folder / "given.onnx"))
+    path = folder / "baseline.onnx"
+    normalise(folder / "given.onnx", path, made.CONTRACT)
+    return simplify(path, made.CONTRACT, data, Plan(**plan), edition.plan, Silent()), path
+
+
+def outcomes(observed: Observation, make_evidence: Maker, edition: Edition) -> dict[str, str]:
+    evidence = make_evidence(observations={observed.name: observed.values})
+    return {one.name: one.outcome for one in judge_guards(evidence, edition) if one.outcome != "pass"}
+
+
+@pytest.mark.parametrize("padding", padded.PADDED)
+def test_baseline_not_padded_fails_alone_when_the_baseline_has(
+    padding: str, simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    observed, path = simplified(padded.PADDED[padding]())
+    found = observed.values
+    assert found["cost"] <= 1.35 * 4_523_560  # of the honest net, see below; less what a gate or a Concat leaves
+    assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
+    refused = grade(derive(make_evidence(observations={observed.name: found}), edition), edition)
+    assert refused.letter is None and "padded" in " ".join(refused.reasons)
+    with mock.patch.dict(GUARDS, {"baseline_not_padded": lambda evidence, edition: Answer("pass", "It is disabled.")}):
+        assert outcomes(observed, make_evidence, edition) == {}
+    before, after = (onnxruntime.InferenceSession(str(one)) for one in (path.with_name("given.onnx"), path))
+    images = made.CONTRACT.batch(DATA.test, list(range(64)))
+    answers = [
+        [session.run(None, {"image": image[None]})[0].argmax() for image in images] for session in (before, after)
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_file_stays_as_it_is_when_nothing_can_be_removed(
+    simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    observed, path = simplified(made.net())
+    assert observed.values["given_digest"] == sha256_file(path)
+    assert (observed.values["given_cost"], observed.values["cost"]) == (4_523_560, 4_523_560)
+    assert observed.values["removed"] is None
+    assert outcomes(observed, make_evidence, edition) == {}
+
+
+def test_simplified_file_stays_as_it_is_when_it_is_simplified_again(simplified: Simplify) -> None:
+    _, path = simplified(padded.branch())
+    observed, again = simplified(onnx.load(str(path)))
+    assert observed.values["removed"] is None and observed.values["given_digest"] == sha256_file(again)
+
+
+def test_branch_stays_when_the_answers_need_it(simplified: Simplify) -> None:
+    """Half of the filters in each of two branches, one Concat behind them."""
+    graph = made.Graph()
+    kernels = made.filters(4)
+    for i, part in enumerate((kernels[:32], kernels[32:])):
+        graph.node("Conv", ["image", graph.put(f"w{i}", part)], f"c{i}", pads=[3] * 4)
+        graph.node("Relu", [f"c{i}"], f"r{i}")
+    graph.node("Concat", ["r0", "r1"], "both", axis=1)
+    graph.node("GlobalAveragePool", ["both"], "pool")
+    graph.node("Flatten", ["pool"], "flat")
+    reading = np.repeat(np.eye(4, dtype=np.float32), 16, axis=1)
+    graph.node("Gemm", ["flat", graph.put("r", reading)], "classes", transB=1)
+    observed, _ = simplified(graph.model())
+    assert observed.values["removed"] is None
+
+
+def test_copies_stay_when_they_answer_otherwise(simplified: Simplify) -> None:
+    """What differs by more than the edition calls equal is an ensemble, and no finding's business."""
+    observed, _ = simplified(padded.copies(3, noise=0.2))
+    assert observed.values["removed"] is None and observed.values["cost"] == 3 * 4_523_560 + 40
+
+
+def test_padding_is_found_when_the_batch_is_larger_and_fixed(simplified: Simplify) -> None:
+    graph = made.Graph()
+    made.add_net(graph, 4, output="y0", prefix="a.")
+    made.add_net(graph, 4, output="y1", prefix="b.")
+    graph.node("Add", ["y0", "y1"], "classes")
+    observed, _ = simplified(graph.model(batch=4), batch=4)
+    assert observed.values["cost"] < 0.51 * observed.values["given_cost"]
+
+
+def test_workers_find_the_same_when_a_measurement_simplifies(tmp_path: Path, edition: Edition) -> None:
+    observed, path = simplify_file(padded.copies(), tmp_path, edition)
+    assert observed.values["cost"] == 4_523_560 and observed.values["bytes"] == path.stat().st_size
+    assert "7 of 8 Conv" in observed.values["removed"]
+
+
+def test_finding_fails_when_the_baseline_cannot_be_run(tmp_path: Path, make_evidence: Maker, edition: Edition) -> None:
+    model = made.net()
+    model.graph.node[0].input[0] = "flat"  # no order of the operators would do
+    onnx.save(model, str(tmp_path / "baseline.onnx"))
+    with mock.patch.object(simplifying, "load_model", return_value=model):
+        observed = simplify(tmp_path / "baseline.onnx", made.CONTRACT, DATA, Plan(), edition.plan, Silent())
+    assert str(tmp_path) not in observed.values["failed"]
+    assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.19, {}), (0.21, {"baseline_not_padded": "fail"})])
+@pytest.mark.parametrize("what", ["cost", "bytes"])
+def test_baseline_not_padded_allows_a_fifth(
+    what: str, share: float, outcome: dict[str, str], make_evidence: Maker, edition: Edition
+) -> None:
+    values = {"given_digest": "aa", "given_bytes": 1000, "bytes": 1000, "given_cost": 1000, "cost": 1000}
+    told = Observation("simplified", {**values, what: 1000 * (1 - share), "removed": ["2 of 9 Conv"]})
+    assert outcomes(told, make_evidence, edition) == outcome
+
+
+def test_baseline_not_padded_is_unknown_when_files_are_not_looked_at(
+    tmp_path: Path, edition: Edition, make_evidence: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simplifying, "LARGEST_BYTES", 1000)
+    observed, path = simplify_file(padded.unread(), tmp_path, edition)
+    assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "unknown"}
+    assert observed.values["given_digest"] == sha256_file(path)
+
+
+def test_plan_chooses_the_samples_when_an_audit_salts_them(simplified: Simplify, edition: Edition) -> None:
+    seen = []
+    real = simplifying.ranked
+    with mock.patch.object(simplifying, "ranked", side_effect=lambda *a: seen.append(real(*a)) or seen[-1]):
+        for salt in ("", "ab", "ab"):
+            simplified(made.net(), salt=salt)
+    assert seen[0] != seen[1] == seen[2]
