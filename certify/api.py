@@ -23,7 +23,7 @@ from certify.core.folders import state_folder
 from certify.core.progress import Progress, Silent
 from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
-from certify.data.contract_slot import normalise, stored_contract
+from certify.data.contract_slot import contract_of, normalise
 from certify.grading import issue
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
@@ -138,8 +138,8 @@ def certify(
     """
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
-    contract = _contract(candidate, preprocess)
-    contracts = _contract(baseline, baseline_preprocess, default=contract), contract
+    contract = contract_of(candidate, preprocess)
+    contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or load_or_create()
     origin = origin or _origin(baseline)
@@ -216,8 +216,8 @@ def profile(
         LeanmarkError: as :func:`certify` does.
     """
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
-    contract = _contract(sources[-1], preprocess)
-    contracts = [*(_contract(other, None, default=contract) for other in sources[:-1]), contract]
+    contract = contract_of(sources[-1], preprocess)
+    contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
     plans = [plan or Plan()] if plan is None or isinstance(plan, Plan) else list(plan)
     folder = None if out is None else Path(out)
     with _keeping_windows(folder or state_folder()):
@@ -288,23 +288,6 @@ def _require_plain(texts: Mapping[str, str]) -> None:
     """Refuse before the measurement what could not be signed after it."""
     if (found := first_look_alike(texts)) is not None:
         raise UsageError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
-
-
-def _contract(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
-    """The preprocessing contract of a model: the given one, the one in the file, or the default; never a guess."""
-    if isinstance(given, Preprocess):
-        return given
-    if given is not None:
-        contract: Preprocess | None = Preprocess.from_yaml(Path(given))
-    else:
-        contract = stored_contract(model) or default
-    if contract is None:
-        raise UsageError(
-            f"{model} carries no preprocessing contract, and none was given; say how pictures become its input with "
-            "--preprocess FILE.yaml (input size, colours, mean, std, resize, crop). A wrong guess costs points of "
-            "accuracy and looks like a bad model, so none is made."
-        )
-    return contract
 
 
 def _written(out: Path, *models: str) -> dict[str, Path]:

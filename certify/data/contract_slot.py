@@ -7,7 +7,7 @@ from pathlib import Path
 import rfc8785
 
 from certify.core.canonical_json import parse_canonical
-from certify.core.errors import ModelError
+from certify.core.errors import ModelError, UsageError
 from certify.data.preprocess import Preprocess
 from certify.model_file.model_file import ModelFile, open_model
 
@@ -50,3 +50,24 @@ def contract_in(model: ModelFile) -> Preprocess | None:
     if not isinstance(values, dict):
         raise ModelError(f"{path}: its preprocessing contract is not a JSON object.")
     return Preprocess.from_json(values, f"preprocessing contract of {path}")
+
+
+def contract_of(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
+    """The preprocessing contract of a model: the given one, the one in the file, or the default; never a guess.
+
+    Raises:
+        UsageError: there is none of them.
+    """
+    if isinstance(given, Preprocess):
+        return given
+    if given is not None:
+        contract: Preprocess | None = Preprocess.from_yaml(Path(given))
+    else:
+        contract = stored_contract(model) or default
+    if contract is None:
+        raise UsageError(
+            f"{model} carries no preprocessing contract, and none was given; say how images become its input with "
+            "--preprocess FILE.yaml (input size, colours, mean, std, resize, crop). A wrong guess costs points of "
+            "accuracy and looks like a bad model, so none is made."
+        )
+    return contract

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import onnx
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.pass_protocol import PassRecord
-from compress.onnx_graph.graph import drop_unread
+from compress.onnx_graph.graph import Graph, attributes, drop_unread
 from compress.onnx_graph.spatial_means import drop_idle_means
 
 
@@ -29,12 +28,12 @@ def crop_kernels(path: Path, folder: Path | None) -> tuple[Path, PassRecord]:
     """
     loaded = load_model(path)
     onnx_file.infer_shapes(loaded)
-    shapes = _shapes(loaded)
-    weights = _weights(loaded.graph)
+    graph = Graph(loaded)
+    weights = _weights(graph)
     trimmed: dict[str, list[str]] = {}
     taps = 0
     for node in loaded.graph.node:
-        if node.op_type != "Conv" or (found := _axes(node, weights.get(node.input[1]), shapes)) is None:
+        if node.op_type != "Conv" or (found := _axes(node, weights.get(node.input[1]), graph)) is None:
             continue
         if any(axis.first > 0 or axis.last < axis.size - 1 for axis in found):
             before, after = _cut(node, loaded.graph, weights[node.input[1]], found)
@@ -68,33 +67,27 @@ class _Weight:
     index: int
 
 
-def _weights(graph: onnx.GraphProto) -> dict[str, _Weight]:
+def _weights(graph: Graph) -> dict[str, _Weight]:
     """Weights by the name that a convolution has for them."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    found = {}
-    for node in graph.node:
+    tensors, found = graph.tensors, {}
+    for node in graph.nodes:
         if node.op_type == "Conv" and node.input[1] in tensors:
             found[node.input[1]] = _Weight(tensors[node.input[1]], node, 1)
-        if node.op_type == "DequantizeLinear" and node.input[0] in tensors and len(readers[node.output[0]]) == 1:
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors and graph.only_consumer(node.output[0]):
             found[node.output[0]] = _Weight(tensors[node.input[0]], node, 0)
     return found
 
 
-def _axes(node: onnx.NodeProto, weight: _Weight | None, shapes: Mapping[str, tuple[int, ...]]) -> list[_Axis] | None:
+def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_Axis] | None:
     """The spatial axes of a convolution, or None where a size is not known or its kernel can't be cut."""
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    taken, given = shapes.get(node.input[0]), shapes.get(node.output[0])
-    if weight is None or taken is None or given is None or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+    told, taken, given = attributes(node), graph.shape(node.input[0]), graph.shape(node.output[0])
+    if weight is None or taken is None or given is None or told.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
     kernel = tuple(weight.tensor.dims)
     spatial = len(kernel) - 2
-    strides = attributes.get("strides", [1] * spatial)
-    dilations = attributes.get("dilations", [1] * spatial)
-    pads = attributes.get("pads", [0] * 2 * spatial)
+    strides = told.get("strides", [1] * spatial)
+    dilations = told.get("dilations", [1] * spatial)
+    pads = told.get("pads", [0] * 2 * spatial)
     axes = [
         live_taps(kernel[i + 2], taken[i + 2], given[i + 2], strides[i], pads[i], pads[i + spatial])
         for i in range(spatial)
@@ -136,13 +129,3 @@ def _cut(
     del node.attribute[:]
     node.attribute.extend([*kept, sizes, onnx.helper.make_attribute("pads", pads)])
     return weight.shape, smaller.shape
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Inferred shapes by name; 0 for a dimension that is not fixed. Values of unknown rank are left out."""
-    graph = model.graph
-    return {
-        value.name: tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-    }

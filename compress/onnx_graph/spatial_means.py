@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import onnx
 
-from compress.onnx_graph.graph import drop_unread, subgraphs
+from compress.onnx_graph.graph import Graph, attributes, drop_unread, subgraphs
 
 
 def means_as_pools(model: onnx.ModelProto) -> int:
@@ -21,17 +19,11 @@ def means_as_pools(model: onnx.ModelProto) -> int:
     Returns:
         How many were turned.
     """
-    ranks = {
-        value.name: len(value.type.tensor_type.shape.dim)
-        for value in (*model.graph.input, *model.graph.value_info)
-        if value.type.tensor_type.HasField("shape")
-    }
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    turned = 0
+    graph, turned = Graph(model), 0
     for index, node in reversed(list(enumerate(model.graph.node))):
-        if node.op_type != "ReduceMean" or not _is_spatial(node, ranks, constants):
+        if node.op_type != "ReduceMean" or not _is_spatial(node, graph):
             continue
-        keeps = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        keeps = attributes(node).get("keepdims", 1)
         pooled = node.output[0] if keeps else f"{node.output[0]}.pooled"
         made = [onnx.helper.make_node("GlobalAveragePool", node.input[:1], [pooled], f"{node.name}.pool")]
         if not keeps:
@@ -53,22 +45,14 @@ def drop_idle_means(model: onnx.ModelProto) -> list[str]:
     Returns:
         Names of the nodes.
     """
-    shapes = {
-        value.name: [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim]
-        for value in (*model.graph.input, *model.graph.value_info)
-    }
-    ranks = {name: len(shape) for name, shape in shapes.items()}
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    outputs = {value.name for value in model.graph.output}
-    dropped = []
+    graph, dropped = Graph(model), []
+    outputs = {value.name for value in model.graph.output}  # what branches read is renamed there too
     for index, node in reversed(list(enumerate(model.graph.node))):
-        mean = node.op_type == "GlobalAveragePool" or (
-            node.op_type == "ReduceMean" and _is_spatial(node, ranks, constants)
-        )
-        if not mean or shapes.get(node.input[0], [])[2:] != [1, 1] or node.output[0] in outputs:
+        mean = node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and _is_spatial(node, graph))
+        if not mean or (graph.shape(node.input[0]) or ())[2:] != (1, 1) or node.output[0] in outputs:
             continue
         model.graph.node.remove(node)
-        if next((a.i for a in node.attribute if a.name == "keepdims"), 1):
+        if attributes(node).get("keepdims", 1):
             _rename(model.graph, node.output[0], node.input[0])
         else:
             flat = onnx.helper.make_node("Flatten", node.input[:1], node.output[:1], f"{node.name}.flatten", axis=1)
@@ -86,9 +70,10 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
             _rename(inner, old, new)
 
 
-def _is_spatial(node: onnx.NodeProto, ranks: Mapping[str, int], constants: Mapping[str, onnx.TensorProto]) -> bool:
+def _is_spatial(node: onnx.NodeProto, graph: Graph) -> bool:
     """Whether a mean goes over exactly the last two of four axes."""
-    axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), None)
-    if axes is None and len(node.input) > 1 and node.input[1] in constants:
-        axes = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
-    return ranks.get(node.input[0]) == 4 and axes is not None and sorted(axis % 4 for axis in axes) == [2, 3]
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.input) > 1:
+        axes = graph.constant(node.input[1])
+    rank = len(graph.shape(node.input[0]) or ())
+    return rank == 4 and axes is not None and sorted(axis % 4 for axis in axes) == [2, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -97,19 +98,10 @@ class Qat(IntegerPass, RecoveryTraining):
 
         It is compared with its file before the training, so that none is spent on what can't be exported.
         """
-        settings = aware_training.FakeQuantSettings(
-            asked_by=self.name,
-            target=self._target(context),
-            operators=self.operators,
-            per_channel=self.per_channel,
-            samples=self.samples,
-            calibration=self.calibration,
-            percentile=self.percentile,
-            learn_zeros=self.learn_zeros,
-            keep_layers=self.keep_layers,
-            keep_first=self.keep_first,
-            keep_last=self.keep_last,
-        )
+        own = ("asked_by", "target")
+        names = (field.name for field in fields(aware_training.FakeQuantSettings) if field.name not in own)
+        shared = {name: getattr(self, name) for name in names}
+        settings = aware_training.FakeQuantSettings(asked_by=self.name, target=self._target(context), **shared)
         rounded, found, declined = aware_training.fake_quantized(
             settings, network, context, lambda marked, path: exchange.write_once(marked, context.preprocess, path)
         )

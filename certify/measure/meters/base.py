@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
@@ -88,3 +88,14 @@ class Meter(Protocol):
         Raises:
             MeasureError: it can't be read any more, or no window was begun.
         """
+
+
+def facts_of(
+    meter: Meter,
+    method: str,
+    refused: Mapping[str, str],
+    parameters: Mapping[str, Any],
+    relative_error: float | None = None,
+) -> MeterFacts:
+    """What the evidence says about a meter, in the order of its fields."""
+    return MeterFacts(meter.name, meter.level.value, meter.scope, method, relative_error, dict(refused), parameters)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from certify.core.errors import UsageError
 from certify.core.estimate import EvidenceLevel, weakest
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Meter, Reading, Usage
+from certify.measure.meters.base import Meter, Reading, Usage, facts_of
 
 PLUS = "+"
 CHECKED = ("counter_j", "integrated_j")
@@ -56,15 +56,9 @@ class Sum:
         """What the evidence says about it; the parts' parameters stand behind their names."""
         parts = [part.facts({}) for part in self.parts]
         errors = [part.relative_error for part in parts if part.relative_error is not None]
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method="; ".join(f"{part.name}: {part.method}" for part in parts),
-            relative_error=max(errors, default=None),
-            refused=dict(refused),
-            parameters={f"{part.name}.{key}": value for part in parts for key, value in part.parameters.items()},
-        )
+        method = "; ".join(f"{part.name}: {part.method}" for part in parts)
+        parameters = {f"{part.name}.{key}": value for part in parts for key, value in part.parameters.items()}
+        return facts_of(self, method, refused, parameters, max(errors, default=None))
 
     def start(self) -> None:
         """Begin the window of every part."""

@@ -23,9 +23,10 @@ from pathlib import Path
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage, not_started
+from certify.measure.meters.base import facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
 from certify.measure.meters.hwmon_sensors import HWMON, Sensor, choose, find
+from certify.measure.meters.opened import Opened
 from certify.measure.meters.sampling import SampledPower
 
 POLL_S = 0.1
@@ -33,7 +34,7 @@ STILL_S = 0.5
 """Longer than a chip waits between two steps of its energy counter, at its usual settings."""
 
 
-class Hwmon:
+class Hwmon(Opened["Counters | SampledPower"]):
     """The board's own sensors.
 
     Args:
@@ -57,7 +58,6 @@ class Hwmon:
         self._hwmon = root / HWMON
         self._pause = pause
         self._sensors: list[Sensor] = []
-        self._source: Counters | SampledPower | None = None
 
     @classmethod
     def of(cls, argument: str) -> Hwmon:
@@ -73,14 +73,6 @@ class Hwmon:
     def scope(self) -> str:
         """Module or board, by the sensors that were found."""
         return " + ".join(sorted({sensor.scope for sensor in self._sensors})) or "module or board"
-
-    def unavailable(self) -> str | None:
-        """Why no sensor can be read, or None."""
-        try:
-            self._source = self._open()
-        except MeasureError as error:
-            return str(error)
-        return None
 
     def _open(self) -> Counters | SampledPower:
         try:
@@ -115,31 +107,13 @@ class Hwmon:
         names = ", ".join(sensor.name for sensor in self._sensors)
         counted = isinstance(self._source, Counters)
         how = "energy counters" if counted else f"power every {POLL_S} s, trapezoid rule"
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method=f"{how}, of {names}",
-            relative_error=None,
-            refused=dict(refused),
-            parameters={
-                "drivers": sorted({sensor.driver for sensor in self._sensors}),
-                "sensors_named_by_the_user": bool(self._wanted),
-                "poll_s": POLL_S,
-            },
-        )
-
-    def start(self) -> None:
-        """Read the counters, or begin to sample."""
-        if self._source is None:
-            self._source = self._open()
-        self._source.start()
-
-    def stop(self, usage: Usage) -> Reading:
-        """Read the counters again, or integrate the samples."""
-        if self._source is None:
-            raise not_started(self.name)
-        return self._source.stop()
+        method = f"{how}, of {names}"
+        parameters = {
+            "drivers": sorted({sensor.driver for sensor in self._sensors}),
+            "sensors_named_by_the_user": bool(self._wanted),
+            "poll_s": POLL_S,
+        }
+        return facts_of(self, method, refused, parameters)
 
     def _power_w(self) -> float:
         try:

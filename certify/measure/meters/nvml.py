@@ -28,7 +28,7 @@ from typing import Any
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.base import Reading, Usage, facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
 from certify.measure.meters.sampling import SampledPower
 
@@ -172,20 +172,14 @@ class Nvml:
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """What the evidence says about it."""
         sampled = f"{self._power} power every {POLL_S} s, trapezoid rule"
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method=sampled if self._counters is None else "total energy counter",
-            relative_error=None,
-            refused=dict(refused),
-            parameters={
-                "board": _text(self._library.nvmlDeviceGetName(self._device)),
-                "driver": _text(self._library.nvmlSystemGetDriverVersion()),
-                "power": self._power,
-                "poll_s": POLL_S,
-            },
-        )
+        method = sampled if self._counters is None else "total energy counter"
+        parameters = {
+            "board": _text(self._library.nvmlDeviceGetName(self._device)),
+            "driver": _text(self._library.nvmlSystemGetDriverVersion()),
+            "power": self._power,
+            "poll_s": POLL_S,
+        }
+        return facts_of(self, method, refused, parameters)
 
     def start(self) -> None:
         """Read the counter and begin to sample power."""

@@ -24,8 +24,9 @@ from typing import Protocol
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.base import facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.opened import Opened
 from certify.measure.meters.perf_event import PerfEvent
 
 SOURCE = "sys/bus/event_source/devices/power"
@@ -45,7 +46,7 @@ class Event(Protocol):
         """Its count."""
 
 
-class RaplPerf:
+class RaplPerf(Opened[Counters]):
     """The package's counters as performance events.
 
     Args:
@@ -70,25 +71,16 @@ class RaplPerf:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
-        self._source = root / SOURCE
+        self._events_at = root / SOURCE
         self._open_event = open_event
         self._pause = pause
         self._clock = clock
-        self._counters: Counters | None = None
         self._still: list[str] = []
 
-    def unavailable(self) -> str | None:
-        """Why the events can't be counted, or None."""
-        try:
-            self._counters = self._open()
-        except MeasureError as error:
-            return str(error)
-        return None
-
     def _open(self) -> Counters:
-        if not (self._source / "events/energy-pkg").is_file():
+        if not (self._events_at / "events/energy-pkg").is_file():
             raise MeasureError(
-                f"perf: {self._source} has no event energy-pkg (virtual machine, container, or a processor without "
+                f"perf: {self._events_at} has no event energy-pkg (virtual machine, container, or a processor without "
                 f"RAPL). {HINT}, or run on bare metal."
             )
         try:
@@ -113,35 +105,15 @@ class RaplPerf:
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """What the evidence says about it."""
         names = ", ".join(counter.name for counter in self._ready().counters)
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method=f"sum of the performance events energy-pkg and energy-ram: {names}",
-            relative_error=None,
-            refused=dict(refused),
-            parameters={"left_out_for_standing_still": self._still},
-        )
-
-    def start(self) -> None:
-        """Read the counts; see :meth:`certify.measure.meters.base.Meter.start`."""
-        self._ready().start()
-
-    def stop(self, usage: Usage) -> Reading:
-        """Read the counts again; see :meth:`certify.measure.meters.base.Meter.stop`."""
-        return self._ready().stop()
-
-    def _ready(self) -> Counters:
-        if self._counters is None:
-            self._counters = self._open()
-        return self._counters
+        method = f"sum of the performance events energy-pkg and energy-ram: {names}"
+        return facts_of(self, method, refused, {"left_out_for_standing_still": self._still})
 
     def _events(self) -> tuple[Counter, ...]:
-        kind = int(_text(self._source / "type"))
+        kind = int(_text(self._events_at / "type"))
         found = []
         for processor in self._processors():
             for event, ending in EVENTS.items():
-                file = self._source / "events" / event
+                file = self._events_at / "events" / event
                 if not file.is_file():
                     continue
                 if (unit := _text(file.with_name(f"{event}.unit"))) != "Joules":
@@ -155,7 +127,7 @@ class RaplPerf:
         """The first processor of each set of counters."""
         one_set = any(vendor in _text(self._root / "proc/cpuinfo") for vendor in ONE_SET)
         first: dict[tuple[str, str], int] = {}
-        for number in _numbers(_text(self._source / "cpumask")):
+        for number in _numbers(_text(self._events_at / "cpumask")):
             topology = self._root / f"sys/devices/system/cpu/cpu{number}/topology"
             die = topology / "die_id"
             has_own = not one_set and die.is_file()  # kernels before 5.2 know no dies

@@ -25,8 +25,9 @@ from pathlib import Path
 from certify.core.errors import MeasureError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage
+from certify.measure.meters.base import facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.opened import Opened
 
 POWERCAP = "sys/class/powercap"
 PREFIX = "intel-rapl:"
@@ -36,7 +37,7 @@ STILL_S = 0.05
 HINT = "Use --meter vcpu-watts for a modelled figure"
 
 
-class RaplPowercap:
+class RaplPowercap(Opened[Counters]):
     """The powercap counters.
 
     Args:
@@ -61,16 +62,7 @@ class RaplPowercap:
         self._powercap = root / POWERCAP
         self._pause = pause
         self._clock = clock
-        self._counters: Counters | None = None
         self._still: list[str] = []
-
-    def unavailable(self) -> str | None:
-        """Why the counters can't be read, or None."""
-        try:
-            self._counters = self._open()
-        except MeasureError as error:
-            return str(error)
-        return None
 
     def _open(self) -> Counters:
         if not self._powercap.is_dir():
@@ -103,28 +95,8 @@ class RaplPowercap:
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """What the evidence says about it."""
         counters = self._ready()
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method=f"sum of the counters {', '.join(c.name for c in counters.counters)}, modulo their ranges",
-            relative_error=None,
-            refused=dict(refused),
-            parameters={**counters.ranges(), "left_out_for_standing_still": self._still},
-        )
-
-    def start(self) -> None:
-        """Read the counters; see :meth:`certify.measure.meters.base.Meter.start`."""
-        self._ready().start()
-
-    def stop(self, usage: Usage) -> Reading:
-        """Read the counters again; see :meth:`certify.measure.meters.base.Meter.stop`."""
-        return self._ready().stop()
-
-    def _ready(self) -> Counters:
-        if self._counters is None:
-            self._counters = self._open()
-        return self._counters
+        method = f"sum of the counters {', '.join(c.name for c in counters.counters)}, modulo their ranges"
+        return facts_of(self, method, refused, {**counters.ranges(), "left_out_for_standing_still": self._still})
 
 
 def _zones(powercap: Path) -> tuple[Counter, ...]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 from certify.core.vcpu_model import coefficients, modelled_energy_j
-from certify.measure.meters.base import Reading, Usage, not_started
+from certify.measure.meters.base import Reading, Usage, facts_of, not_started
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 """Set by Azure on all of its virtual machines; the vendor string alone also stands on Hyper-V at home."""
@@ -59,24 +59,18 @@ class VcpuWatts:
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
         """What the evidence says about it."""
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method="CPU time times published watts per vCPU, idle power of all vCPUs included",
-            relative_error=self._data["relative_error"],
-            refused=dict(refused),
-            parameters={
-                "idle_w": self._row["idle_w"] * self._vcpus,
-                "idle_w_per_vcpu": self._row["idle_w"],
-                "full_w_per_vcpu": self._row["full_w"],
-                "vcpus": self._vcpus,
-                "provider": self.provider,
-                "source": self._data["source"],
-                "url": self._data["url"],
-                "date": self._data["date"],
-            },
-        )
+        method = "CPU time times published watts per vCPU, idle power of all vCPUs included"
+        parameters = {
+            "idle_w": self._row["idle_w"] * self._vcpus,
+            "idle_w_per_vcpu": self._row["idle_w"],
+            "full_w_per_vcpu": self._row["full_w"],
+            "vcpus": self._vcpus,
+            "provider": self.provider,
+            "source": self._data["source"],
+            "url": self._data["url"],
+            "date": self._data["date"],
+        }
+        return facts_of(self, method, refused, parameters, self._data["relative_error"])
 
     def start(self) -> None:
         """Nothing to read before."""

@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from certify.core.errors import LeanmarkError, MeasureError, MissingExtra
+from certify.core.errors import MeasureError, MissingExtra
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
-from certify.measure.meters.base import Reading, Usage, not_started
+from certify.measure.meters.base import facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
+from certify.measure.meters.opened import Opened
 from certify.measure.meters.sampling import SampledPower
 
 POLL_S = 0.1
@@ -69,7 +70,7 @@ APPLE = Kind(
 )
 
 
-class Zeus:
+class Zeus(Opened["Counters | SampledPower"]):
     """One device of zeus.
 
     Args:
@@ -96,20 +97,11 @@ class Zeus:
         self.scope = self._kind.scope
         self.devices = self._kind.devices
         self._failures: tuple[type[Exception], ...] = ()
-        self._source: Counters | SampledPower | None = None
 
     @property
     def level(self) -> EvidenceLevel:
         """As zeus comes by the figure; sampled where AMD's counter is not plausible."""
         return EvidenceLevel.SAMPLED if isinstance(self._source, SampledPower) else self._kind.level
-
-    def unavailable(self) -> str | None:
-        """Why zeus can't read a device here, or None."""
-        try:
-            self._source = self._open()
-        except LeanmarkError as error:
-            return str(error)
-        return None
 
     def _open(self) -> Counters | SampledPower:
         try:
@@ -169,24 +161,5 @@ class Zeus:
         """What the evidence says about it."""
         sampled = isinstance(self._source, SampledPower)
         how = f"power every {POLL_S} s, trapezoid rule," if sampled else "cumulative energy"
-        return MeterFacts(
-            name=self.name,
-            level=self.level.value,
-            scope=self.scope,
-            method=f"{how} of the {self._kind.called}, by zeus",
-            relative_error=None,
-            refused=dict(refused),
-            parameters={"zeus": str(self._load("zeus").__version__), "poll_s": POLL_S},
-        )
-
-    def start(self) -> None:
-        """Read the counter, or begin to sample power."""
-        if self._source is None:
-            self._source = self._open()
-        self._source.start()
-
-    def stop(self, usage: Usage) -> Reading:
-        """Read the counter again, or integrate the samples."""
-        if self._source is None:
-            raise not_started(self.name)
-        return self._source.stop()
+        method = f"{how} of the {self._kind.called}, by zeus"
+        return facts_of(self, method, refused, {"zeus": str(self._load("zeus").__version__), "poll_s": POLL_S})

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.assessments.efficiency.guards.result import NOT_READ, Answer, check, comparing, metered, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
 from certify.core.evidence import Evidence
 from certify.core.observed import number
@@ -18,7 +18,7 @@ def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
     """Every window read more than 0 J of its own: not of a counter that stands still, nor of a recording."""
     meter = evidence.header.meter
     if meter is None or not evidence.windows:
-        return unknown("No energy meter was read")
+        return NOT_READ
     if meter.name.startswith(PLAYED_BACK):
         return check(False, f"The joules are a recording's ({meter.name})", "they were not drawn in this measurement")
     still = [window for window in evidence.windows if window.energy_j is None or window.energy_j <= 0]
@@ -31,10 +31,9 @@ def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
 
 def counter_monotonic(evidence: Evidence, edition: Edition) -> Answer:
     """No counter ever stepped back, inside a window or from one to the next, but where it starts again from 0."""
-    meter = evidence.header.meter
-    read = [window for window in evidence.windows if window.energy_j is not None]
-    if meter is None or not read:
-        return unknown("No energy meter was read")
+    meter, read = metered(evidence)
+    if meter is None:
+        return NOT_READ
     back = sum(window.energy_j is not None and window.energy_j < 0 for window in read)
     for zone, unit in _counters(read):
         if number(meter.parameters, f"{zone}_range_{unit}") is None:

@@ -14,7 +14,17 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
+from certify.assessments.efficiency.guards.result import (
+    NOT_READ,
+    Answer,
+    check,
+    check_none,
+    comparing,
+    mean,
+    metered,
+    percent,
+    unknown,
+)
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence
@@ -49,8 +59,7 @@ def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
         f"{len(overlapping)} windows begin before the end of the one before{_first(overlapping)}": bool(overlapping),
         f"{len(displaced)} windows ran in another order than their blocks{_first(displaced)}": bool(displaced),
     }
-    found = [meaning for meaning, is_fault in faults.items() if is_fault]
-    return check(not found, f"Times of {len(windows)} windows", "; ".join(found))
+    return check_none(faults, f"Times of {len(windows)} windows")
 
 
 def _place(window: Window) -> tuple[int, int, int]:
@@ -90,9 +99,7 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Answer:
         f"{len(excess)} windows hold more CPU time than their threads can use{_first(excess)}": bool(excess),
         f"hardly any CPU time was used by {', '.join(idle)}": bool(idle),
     }
-    found = [meaning for meaning, is_fault in faults.items() if is_fault]
-    sentence = f"CPU times of {len(evidence.windows)} windows, against their threads and durations"
-    return check(not found, sentence, "; ".join(found))
+    return check_none(faults, f"CPU times of {len(evidence.windows)} windows, against their threads and durations")
 
 
 def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
@@ -142,7 +149,7 @@ def meter_known(evidence: Evidence, edition: Edition) -> Answer:
     """The meter's level, scope, method, error and constants are those of a meter of its name."""
     meter = evidence.header.meter
     if meter is None:
-        return unknown("No energy meter was read")
+        return NOT_READ
     if (wrong := fault(meter, evidence.header.device)) is not None:
         return Answer("fail", f"{wrong[0].upper()}{wrong[1:]}: the joules are not those of the meter that is named.")
     if is_plug_in(meter):
@@ -153,10 +160,9 @@ def meter_known(evidence: Evidence, edition: Edition) -> Answer:
 
 def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
     """Joules are what the meter's readings, or its model, give."""
-    meter = evidence.header.meter
-    read = [window for window in evidence.windows if window.energy_j is not None]
-    if meter is None or not read:
-        return unknown("No energy meter was read")
+    meter, read = metered(evidence)
+    if meter is None:
+        return NOT_READ
     derived = [(window, window.energy_j or 0.0, joules_from_readings(meter, window)) for window in read]
     missing = [window for window, _, joules in derived if joules is None]
     if missing:
@@ -176,10 +182,9 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
 
 def joules_not_modelled(evidence: Evidence, edition: Edition) -> Answer:
     """Joules that count as metered are not a linear function of time and CPU time, as a model's are."""
-    meter = evidence.header.meter
-    read = [window for window in evidence.windows if window.energy_j is not None]
-    if meter is None or not read:
-        return unknown("No energy meter was read")
+    meter, read = metered(evidence)
+    if meter is None:
+        return NOT_READ
     if counted_level(meter).rank >= EvidenceLevel.MODELLED.rank:
         return Answer("pass", f"The joules are stated to be {meter.level}.")
     if len(read) < FEWEST_WINDOWS:

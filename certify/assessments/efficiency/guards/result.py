@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from certify.assessments.efficiency.edition import Edition
-from certify.core.evidence import Evidence
+from certify.core.evidence import Evidence, MeterFacts
 from certify.core.windows import Window
 
 Outcome = Literal["pass", "fail", "unknown"]
@@ -40,6 +40,21 @@ def check(holds: bool, sentence: str, meaning: str) -> Answer:
 def unknown(sentence: str) -> Answer:
     """Nothing that the guard could judge was recorded."""
     return Answer("unknown", f"{sentence}.")
+
+
+def check_none(faults: Mapping[str, bool], sentence: str) -> Answer:
+    """Pass with what was looked at, or fail with the faults, by their meaning, that are there."""
+    found = [meaning for meaning, is_fault in faults.items() if is_fault]
+    return check(not found, sentence, "; ".join(found))
+
+
+NOT_READ = unknown("No energy meter was read")
+
+
+def metered(evidence: Evidence) -> tuple[MeterFacts | None, list[Window]]:
+    """The meter with the windows that it read; no meter where it read none."""
+    read = [window for window in evidence.windows if window.energy_j is not None]
+    return (evidence.header.meter if read else None), read
 
 
 def host_values(windows: Iterable[Window], name: str) -> list[float] | None:

@@ -7,7 +7,7 @@ import math
 from certify.assessments.efficiency.device_class import on_accelerator
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.meter import windows_too_short
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, check_none, comparing, mean, percent, unknown
 from certify.assessments.efficiency.guards.runtime import runtime_fault
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
@@ -41,8 +41,7 @@ def enough_windows(evidence: Evidence, edition: Edition) -> Answer:
         f"{short} windows are too short for the meter": short > 0,
         **_departure(ratios, evidence, edition),
     }
-    found = [meaning for meaning, is_fault in faults.items() if is_fault]
-    return check(not found, sentence, "; ".join(found))
+    return check_none(faults, sentence)
 
 
 def _width_reached(ratios: Series | None, evidence: Evidence, edition: Edition) -> str:
