@@ -10,6 +10,7 @@ from typing import Any
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.finding import Finding
+from certify.core.observations import Contracts
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.data.tokens import TokenPreprocess
@@ -93,7 +94,7 @@ def contract_checks(baseline: ModelFile | None, predicate: Mapping[str, Any], re
     name = "contracts_match"
     stated = predicate["baseline"]["preprocess"]
     if records is not None:
-        recorded = records.observation("contracts") or {}
+        recorded = records.observation(Contracts.NAME) or {}
         if recorded.get("candidate") != predicate["preprocess"]:
             yield Finding(name, "fail", "The certificate states another preprocessing contract than was measured with.")
             return

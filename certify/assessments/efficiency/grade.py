@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.guards import GUARDS
 from certify.assessments.efficiency.notes import loss_notes, unshown_margins
 from certify.assessments.profile import Profile
@@ -87,8 +88,8 @@ class Grade:
 
 def grade(profile: Profile, edition: Edition) -> Grade:
     """Grade a profile by an edition's rules."""
-    ratio = profile.estimates.get("energy_ratio")
-    loss = profile.estimates.get("relative_loss_percent")
+    figures = Figures.of(profile.estimates)
+    ratio, loss = figures.energy_ratio, figures.relative_loss_percent
     if ratio is not None and (ratio.evidence is EvidenceLevel.PROXY or not math.isfinite(ratio.high)):
         ratio = None
     bias = _null_bias(profile)
@@ -120,7 +121,7 @@ def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float
 
 def _null_bias(profile: Profile) -> float:
     """How far the null run's ratio lies from 1, where its interval excludes 1; else 0."""
-    null = profile.estimates.get("null_ratio")
+    null = Figures.of(profile.estimates).null_ratio
     return 0.0 if null is None or null.low <= 1 <= null.high else abs(null.value - 1)
 
 

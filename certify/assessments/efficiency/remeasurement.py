@@ -22,6 +22,7 @@ from scipy.special import ndtr
 from certify.assessments.agreement import Agreement, AgreementOutcome, FigureTest
 from certify.assessments.assessment import NOT_DERIVABLE
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards.recognition import holds_on_fresh
 from certify.assessments.efficiency.profile import derive
@@ -63,8 +64,8 @@ def _compare(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
     profiles = derive(first, edition), derive(second, edition)
     samples = _paired(first.samples, second.samples)
     figures = [_accuracy_test(arm, samples, profiles, edition) for arm in ARMS]
-    if any("energy_ratio" in profile.estimates for profile in profiles):
-        figures.append(_ratio_test("energy_ratio", profiles, _obstacle(first, second, profiles), edition))
+    if any(Figures.energy_ratio in profile.estimates for profile in profiles):
+        figures.append(_ratio_test(Figures.energy_ratio, profiles, _obstacle(first, second, profiles), edition))
     if (fresh := second.observed(FreshScores)) is not None:
         figures.append(_fresh_test(fresh, second, profiles, edition))
     changed = {
@@ -109,7 +110,7 @@ def _top1(sample: Prediction, arm: str) -> int:
 def _accuracy_test(
     arm: str, samples: Sequence[tuple[Prediction, Prediction]], profiles: tuple[Profile, Profile], edition: Edition
 ) -> FigureTest:
-    name = f"accuracy_{arm}"
+    name = Figures.accuracy(arm)
     right = [np.array([_top1(pair[run], arm) == pair[run].label for pair in samples]) for run in (0, 1)]
     table = PairedTable.from_correct(right[0], right[1])
     interval = difference_interval(table, edition.plan.confidence)
@@ -129,7 +130,7 @@ def _fresh_test(
 ) -> FigureTest:
     """Whether the candidate is as good on data that its maker has not seen, as far as the baseline is."""
     finding = holds_on_fresh(second, edition)
-    certified, n = profiles[0].estimates["accuracy_candidate"], int(fresh.samples)
+    certified, n = profiles[0].estimates[Figures.accuracy("candidate")], int(fresh.samples)
     right = round(fresh.accuracy("candidate") * n) if n else 0
     interval = wilson_interval(right, max(1, n), edition.plan.confidence)
     value = right / max(1, n)
