@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
-from torch.jit import TracerWarning  # type: ignore[attr-defined]
+from torch.jit._trace import TracerWarning
 
 NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo", "torch.fx")
 LONGEST = 300

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from compress.pruning.heads import loosen as loosen
     from compress.pruning.low_rank import factorize as factorize
     from compress.pruning.nm_sparsity import pattern_masks as pattern_masks
-    from compress.pruning.structured import PruneSettings as PruneSettings
+    from compress.pruning.rules import PruneSettings as PruneSettings
     from compress.pruning.structured import prune as prune
 
 
@@ -22,6 +22,7 @@ __getattr__, __dir__ = door(
         "heads": ("loosen",),
         "low_rank": ("factorize",),
         "nm_sparsity": ("pattern_masks",),
-        "structured": ("PruneSettings", "prune"),
+        "rules": ("PruneSettings",),
+        "structured": ("prune",),
     },
 )

@@ -13,7 +13,7 @@ from torch import nn
 from compress.core.foreign_code import MODEL_FAILURES
 from compress.core.pass_protocol import Declined
 from compress.pruning.chains import find_chains
-from compress.pruning.channels import KEPT
+from compress.pruning.channels import HEAD, KEPT
 from compress.pruning.embedding import EmbeddingUnclear, embedding_group
 from compress.pruning.equivalence import verified_groups
 from compress.pruning.groups import LAYERS, Group, Kept, add_sparsity_gradient
@@ -181,7 +181,7 @@ class BlockPruner:
         makers = {cut.path for group in self.groups for cut in group.cuts if cut.dim == 0}
         for name, module in self.model.named_modules():
             if module is self.rules.head:
-                yield Declined(name, "the head keeps its outputs, which are the classes")
+                yield Declined(name, HEAD)
             elif isinstance(module, LAYERS) and name not in makers and name not in self._refused:
                 yield Declined(name, "its outputs are read outside of its block")
         for group in self.groups:

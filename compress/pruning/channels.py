@@ -16,11 +16,31 @@ from compress.core.forward_hooks import attach_hooks
 from compress.core.pass_protocol import Declined
 from compress.pruning.importance import measure, reindex
 from compress.pruning.rules import PruningRules
+from compress.pruning.tracing import with_gradients
 
 PERCENT = 100
 KEPT = "it was to keep its channels"
+HEAD = "the head keeps its outputs, which are the classes"
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+class _InstanceNormPruner(tp.function.InstanceNormPruner):  # type: ignore[misc]
+    """Takes an instance norm's statistics along with its channels, where it keeps any."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
+        """Remove channels in place; their numbers are ``idxs``."""
+        kept = sorted(set(range(layer.num_features)) - set(idxs))  # type: ignore[arg-type]
+        if layer.running_mean is not None:
+            layer.running_mean, layer.running_var = layer.running_mean[kept], layer.running_var[kept]  # type: ignore[index]
+        pruned: nn.Module = super().prune_out_channels(layer, idxs)
+        return pruned
+
+    prune_in_channels = prune_out_channels
+
+
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+OWN_PRUNERS = dict.fromkeys(INSTANCE_NORMS, _InstanceNormPruner())
 
 
 def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
@@ -93,16 +113,18 @@ def group_penalty(
     Raises:
         whatever torch-pruning raises on an architecture that it does not understand.
     """
-    pruner = tp.pruner.GroupNormPruner(
-        model,
-        sample,
-        importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer=None),
-        reg=strength,
-        ignored_layers=[] if head is None else [head],
-        in_channel_groups={},
-        out_channel_groups={},
-        num_heads={},
-    )
+    with with_gradients(model):
+        pruner = tp.pruner.GroupNormPruner(
+            model,
+            sample,
+            importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer=None),
+            reg=strength,
+            ignored_layers=[] if head is None else [head],
+            in_channel_groups={},
+            out_channel_groups={},
+            num_heads={},
+            customized_pruners=OWN_PRUNERS,
+        )
     return lambda: pruner.regularize(model)
 
 
@@ -126,21 +148,23 @@ class ChannelPruner:
         self._whole = [rules.head, *(model.get_submodule(name) for name in rules.keep)]
         self.last_percent = int(rules.most * PERCENT)
         self.percent = 0
-        self._pruner = tp.pruner.BasePruner(
-            model,
-            sample,
-            importance=measure(rules.importance),
-            global_pruning=rules.scope != "local",
-            isomorphic=rules.scope == "isomorphic",
-            pruning_ratio=1.0,
-            iterative_steps=PERCENT,  # step i aims at i percent
-            max_pruning_ratio=rules.most,
-            ignored_layers=self._whole,
-            round_to=rules.multiple,
-            in_channel_groups={},  # the defaults are dicts that all instances would share
-            out_channel_groups={},
-            num_heads={},
-        )
+        with with_gradients(model):
+            self._pruner = tp.pruner.BasePruner(
+                model,
+                sample,
+                importance=measure(rules.importance),
+                global_pruning=rules.scope != "local",
+                isomorphic=rules.scope == "isomorphic",
+                pruning_ratio=1.0,
+                iterative_steps=PERCENT,  # step i aims at i percent
+                max_pruning_ratio=rules.most,
+                ignored_layers=self._whole,
+                round_to=rules.multiple,
+                in_channel_groups={},  # the defaults are dicts that all instances would share
+                out_channel_groups={},
+                num_heads={},
+                customized_pruners=OWN_PRUNERS,
+            )
         self._names = {module: name for name, module in model.named_modules()}
         self._groups = self._find_groups()
 
@@ -167,17 +191,18 @@ class ChannelPruner:
         Returns:
             What is left.
         """
-        left = self.left()
-        while left > wanted and self.percent < self.last_percent:
-            self.percent = self._next_percent(left, wanted)
-            self._pruner.current_step = self.percent - 1  # step() adds one
-            for group in self._pruner.step(interactive=True):
-                group.prune()
-                reindex(group)
-                left = self.left()
-                if left <= wanted:
-                    break
-        return left
+        with with_gradients(self.model):  # what is cut becomes a new parameter, which may be frozen again
+            left = self.left()
+            while left > wanted and self.percent < self.last_percent:
+                self.percent = self._next_percent(left, wanted)
+                self._pruner.current_step = self.percent - 1  # step() adds one
+                for group in self._pruner.step(interactive=True):
+                    group.prune()
+                    reindex(group)
+                    left = self.left()
+                    if left <= wanted:
+                        break
+            return left
 
     def _next_percent(self, left: int, wanted: int) -> int:
         """Half the way to the ratio at which the goal would be met if what is counted went with its square."""
@@ -204,7 +229,7 @@ class ChannelPruner:
         """
         for name, width in widths.items():
             if name == self._names[self.rules.head]:
-                yield Declined(name, "the head keeps its outputs, which are the classes")
+                yield Declined(name, HEAD)
             elif name in self.rules.keep:
                 yield Declined(name, KEPT)
             elif name not in self._groups:

@@ -12,6 +12,8 @@ from certify.core.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.pruning.heads import Unit
+
 Importance = Literal[
     "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
 ]
@@ -61,3 +63,46 @@ class PruningRules:
     most: float
     count: Callable[[nn.Module], int]
     keep: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """What structured pruning is asked for; the fields are those of the pass StructuredPrune.
+
+    Attributes:
+        asked_by: name of the pass, for errors.
+        macs: share of the original's multiply-adds to be left, or None.
+        parameters: share of its parameters, or None.
+        latency: share of its time, or None.
+        attention: what attention loses: ``heads``, ``head_dims`` or None.
+        embedding: whether the width between the blocks of a transformer is pruned.
+        importance: how units are scored (:mod:`compress.pruning.importance`).
+        scope: ``local``, ``global`` or ``isomorphic``.
+        steps: rounds of pruning.
+        recover_epochs: of training between two rounds.
+        sparsify_epochs: of sparse learning before the first.
+        sparsify: strength of its penalty.
+        round_to: multiple that widths are kept at; None for one that suits the target.
+        keep_layers: patterns of layers that keep their outputs.
+        max_ratio: largest share of its units that a layer loses.
+        time_limit_s: for the tracing and for each round.
+        batches: of 64 samples that an importance is estimated on.
+    """
+
+    asked_by: str
+    macs: float | None
+    parameters: float | None
+    latency: float | None
+    attention: Unit | None
+    embedding: bool
+    importance: str
+    scope: str
+    steps: int
+    recover_epochs: int
+    sparsify_epochs: int
+    sparsify: float
+    round_to: int | None
+    keep_layers: tuple[str, ...]
+    max_ratio: float
+    time_limit_s: float
+    batches: int

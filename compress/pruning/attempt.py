@@ -1,0 +1,264 @@
+"""One attempt to prune a model to its target: traced as a whole, or inside of its blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.core.context import PassContext
+from compress.core.foreign_code import MODEL_FAILURES, describe_error, eval_copy
+from compress.core.model_stats import count_macs, count_parameters
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.pruning.blocks import BlockPruner, block_penalty
+from compress.pruning.channels import (
+    HEAD,
+    LAYERS,
+    ChannelPruner,
+    count_by_layers,
+    find_head,
+    find_layers,
+    group_penalty,
+    multiple_of,
+)
+from compress.pruning.equivalence import why_broken, why_inexact
+from compress.pruning.importance import FROM_DATA, Estimator
+from compress.pruning.limits import LimitExceeded, limits
+from compress.pruning.rules import PruneSettings, PruningRules
+from compress.pruning.tracing import buffers_as_parameters, with_gradients
+from compress.training.optimization import Hooks
+
+Pruner = ChannelPruner | BlockPruner
+Teach = Callable[..., object]
+"""Trains a model in place: ``teach(model, context, hooks, **schedule)``."""
+
+DEFAULT_MACS = 0.5
+SPARSIFY_LR = 0.01
+"""Of sparse learning, by SGD: Adam would divide the pull by its own size."""
+NEAR = 0.9
+"""Share of the target below which a model is smaller than asked; a smaller multiple of channels is tried first."""
+TRACE_S, TRACE_S_PER_LAYER = 5.0, 1.0
+"""Longest first tracing: a network of few layers that takes longer is one whose groups grow without bound."""
+WAYS = {"channels": "torch-pruning", "buffers": "torch-pruning", "blocks": "pruning inside of blocks"}
+
+
+class NotThisWay(Exception):
+    """A model can't be pruned the way that was tried."""
+
+
+class Unreached(NotThisWay):
+    """The target can't be reached the way that was tried.
+
+    Args:
+        record: of the model, unchanged.
+        left: share of what is counted that would be left.
+    """
+
+    def __init__(self, record: PassRecord, left: float) -> None:
+        super().__init__(record.declined[0].why)
+        self.record, self.left = record, left
+
+
+def _most_common(declined: list[Declined]) -> str:
+    """The most common reason why layers lose nothing, with the first layer that has it."""
+    layers = [each for each in declined if each.why != HEAD]
+    whys = Counter(each.why for each in layers).most_common(1)
+    if not whys:
+        return "it has no layer but the head"
+    why, count = whys[0]
+    first = next(each.what for each in layers if each.why == why)
+    return f"{why} ({count} of {len(layers)} layers, such as '{first}')"
+
+
+class Attempt:
+    """Pruning one way.
+
+    Args:
+        settings: what is asked for.
+        way: by a trace of the whole model (``channels``), one with its constants (``buffers``), or inside of its
+            ``blocks``.
+        context: the shares refer to its teacher, where it has one.
+        teach: trains a model in place.
+    """
+
+    def __init__(self, settings: PruneSettings, way: str, context: PassContext, teach: Teach) -> None:
+        self._settings, self._way, self._context, self._teach = settings, way, context, teach
+        self._sample = context.sample(1)
+        self._what = "multiply-adds" if settings.parameters is None else "parameters"
+        self._share = settings.parameters or settings.macs or DEFAULT_MACS
+        self._key = f"{'parameters' if settings.parameters else 'macs'}_share"
+        self._multiple: int | None = settings.round_to
+        self._form = buffers_as_parameters if way == "buffers" else contextlib.nullcontext
+
+    def prune(self, model: nn.Module) -> tuple[nn.Module, PassRecord]:
+        """Prune a copy, or give an unchanged one with the reason why the target can't be reached.
+
+        Raises:
+            NotThisWay: the architecture does not allow it, or takes too long.
+        """
+        task = self._context.progress.task("Pruning")
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), task as bar:
+            warnings.simplefilter("ignore")  # torch-pruning warns of what is proven here
+            torch.manual_seed(self._context.seed)
+            try:
+                if self._way != "blocks" and (why := self._why_inexact(eval_copy(model))):
+                    raise NotThisWay(why)
+                pruned, record = self._nearest(model, bar.advance)
+            except LimitExceeded as error:
+                raise NotThisWay(f"{WAYS[self._way]} {error}") from error
+            except MODEL_FAILURES as error:
+                why = f"{WAYS[self._way]} could not work through this architecture ({describe_error(error)})"
+                raise NotThisWay(why) from error
+        if not record.changed:
+            return eval_copy(model), record
+        if why := why_broken(pruned, model, self._context.sample(2)):
+            raise NotThisWay(why)
+        return pruned, record
+
+    def _count(self, model: nn.Module) -> int:
+        if self._settings.parameters is not None:
+            return count_parameters(model)
+        return count_macs(model, self._sample.to(next(model.parameters()).device))
+
+    def _why_inexact(self, model: nn.Module) -> str:
+        """Why the groups that a trace finds are not to be trusted, or an empty string."""
+
+        def cut(copied: nn.Module) -> None:
+            if (pruner := self._pruner(copied, "magnitude_l2")) is not None:
+                pruner.prune_to(int(self._share * pruner.left()))
+
+        layers = sum(isinstance(module, LAYERS) for module in model.modules())
+        with limits(min(self._settings.time_limit_s, TRACE_S + TRACE_S_PER_LAYER * layers)), self._form(model):
+            return why_inexact(model, cut, self._context.sample(2))
+
+    def _nearest(self, model: nn.Module, advance: Callable[..., None]) -> tuple[nn.Module, PassRecord]:
+        """Prune copies in ever smaller multiples of channels until one is near the target; the nearest.
+
+        Raises:
+            Unreached: none meets it.
+        """
+        settings, found, missed = self._settings, [], None
+        fixed = settings.round_to or settings.sparsify_epochs or settings.recover_epochs
+        while True:
+            pruned = eval_copy(model)
+            torch.manual_seed(self._context.seed)
+            try:
+                with self._form(pruned):
+                    record = self._prune(pruned, advance)
+            except Unreached as error:
+                missed = error
+            else:
+                if not record.changed:
+                    return pruned, record
+                found.append((record.done[self._key], pruned, record))
+            near = found and found[-1][0] >= NEAR * self._share
+            if near or fixed or (self._multiple or 1) == 1:
+                break
+            self._multiple = (self._multiple or 1) // 2
+        if not found:
+            raise missed or NotThisWay("it has no channels")
+        left, pruned, record = max(found, key=lambda each: each[0])
+        return pruned, PassRecord(record.done, (*record.declined, *self._overshoot(left, record)))
+
+    def _overshoot(self, left: float, record: PassRecord) -> list[Declined]:
+        if left >= NEAR * self._share:
+            return []
+        why = (
+            f"{left:.3f} of the {self._what} are left where {self._share:g} was asked: channels that depend on each "
+            f"other go together, in multiples of {record.done['round_to']}, and one step less misses the target"
+        )
+        self._context.progress.say(f"{self._settings.asked_by}: {why}.")
+        return [Declined("the target", why)]
+
+    def _prune(self, model: nn.Module, advance: Callable[..., None]) -> PassRecord:
+        settings, share = self._settings, self._share
+        if settings.sparsify_epochs:
+            sparsify(settings, self._way, model, self._context, self._teach)
+        with limits(settings.time_limit_s):
+            original, before = self._count(self._context.teacher or model), self._count(model)
+            if before <= share * original:
+                return PassRecord.refused(f"it has {before / original:.3f} of the original's {self._what} already")
+            pruner = self._pruner(model, settings.importance)
+        if pruner is None:
+            return PassRecord.refused("it has no convolution or linear layer")
+        widths = pruner.widths()
+        left = self._rounds(pruner, share * original, advance)
+        after = pruner.widths()
+        if left > share * original:
+            declined = list(pruner.left_out(after))
+            why = f"no channel can be removed: {_most_common(declined)}"
+            if left < before:
+                why = (
+                    f"{share:g} of the {self._what} can't be reached, only {left / original:.3f}, with at most "
+                    f"{settings.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}"
+                )
+            raise Unreached(PassRecord.refused(why, declined), left / original)
+        done: dict[str, Any] = {
+            self._key: left / original,
+            "way": "channels" if self._way == "buffers" else self._way,
+            "ratio": pruner.ratio,
+            "round_to": pruner.rules.multiple,
+            "channels_before": sum(widths.values()),
+            "channels_after": sum(after.values()),
+            "layers": {name: [widths[name], after[name]] for name in widths if after[name] != widths[name]},
+        }
+        return PassRecord(done, tuple(pruner.left_out(after)))
+
+    def _pruner(self, model: nn.Module, importance: str) -> Pruner | None:
+        """What removes channels of the model; None where it has no layer that has any."""
+        settings, sample = self._settings, self._sample
+        head = find_head(model, sample)
+        if head is None:
+            return None
+        by_layers = self._way != "blocks" and settings.parameters is None
+        self._multiple = self._multiple or multiple_of(model, head, self._context.target.channel_multiple)
+        rules = PruningRules(
+            head=head,
+            importance=importance,
+            scope=settings.scope,
+            multiple=self._multiple,
+            most=settings.max_ratio,
+            count=count_by_layers(model, sample, self._count) if by_layers else self._count,
+            keep=find_layers(model, settings.keep_layers),
+        )
+        if self._way != "blocks":
+            return ChannelPruner(model, sample, rules)
+        return BlockPruner(model, sample, rules, attention=settings.attention, embedding=settings.embedding)
+
+    def _rounds(self, pruner: Pruner, wanted: float, advance: Callable[..., None]) -> int:
+        """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
+        settings, context = self._settings, self._context
+        from_data = settings.importance in FROM_DATA
+        estimator = Estimator(settings.importance, context, settings.batches, settings.asked_by) if from_data else None
+        before = left = pruner.left()
+        # the norms of what lies inside of blocks do not change while nothing is learnt between the rounds
+        steps = settings.steps if estimator or settings.recover_epochs or not pruner.separate else 1
+        for step in range(1, steps + 1):
+            if estimator is not None:
+                with with_gradients(pruner.model):
+                    estimator.estimate(pruner.model)
+            with limits(settings.time_limit_s):
+                left = pruner.prune_to(int((wanted / before) ** (step / steps) * before))
+            if estimator is not None:
+                estimator.clear(pruner.model)
+            advance(1 / steps, f"{left / before:.2f} left")
+            if settings.recover_epochs and step < steps:
+                self._teach(pruner.model, context, None, epochs=settings.recover_epochs)
+        return left
+
+
+def sparsify(settings: PruneSettings, way: str, model: nn.Module, context: PassContext, teach: Teach) -> None:
+    """Train in place with a penalty on the norm of each group, most on the weakest: section 3.3 of DepGraph."""
+    sample = context.sample(1)
+    with limits(settings.time_limit_s):
+        if way == "channels":
+            penalty = group_penalty(model, sample, find_head(model, sample), settings.sparsify)
+        else:
+            penalty = block_penalty(model, sample, settings.sparsify)
+    schedule = {"epochs": settings.sparsify_epochs, "optimizer": "sgd", "lr": SPARSIFY_LR, "keep": "last"}
+    teach(model, context, Hooks(adjust=penalty), **schedule)
