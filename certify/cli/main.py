@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import functools
 import importlib
+import io
 import signal
 import sys
 import threading
 import traceback
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import click
 
 from certify.cli.command import write_example
-from certify.core.errors import LeanmarkError, MissingExtra
+from certify.core.errors import LeanmarkError, MissingExtra, UsageError
 from certify.core.suggest import unknown_name
 
 MAKER_GROUP = "leanmark.commands"
@@ -123,10 +125,12 @@ class Program(click.Group):
         """Find the command that the first argument names.
 
         Raises:
-            UsageError: there is none of that name; the nearest is named.
+            UsageError: there is none of that name; the nearest is named. Or a maker's command has no working folder.
         """
         if not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             raise unknown_name("command", args[0], self.list_commands(ctx), "See leanmark --help.")
+        if args[0] in makers():
+            _require_working_folder()
         return super().resolve_command(ctx, args)
 
     def _what(self, ctx: click.Context, name: str, limit: int) -> str:
@@ -142,6 +146,8 @@ class Program(click.Group):
         """Run the command and end with its exit code; SIGTERM stops it as Ctrl-C does."""
         if threading.current_thread() is threading.main_thread():  # no other may set a handler
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding still gets all the text
         try:
             return super().invoke(ctx)
         except LeanmarkError as error:
@@ -151,12 +157,29 @@ class Program(click.Group):
             if missing is None:
                 raise
             _fail(ctx, error, f"Error: {missing}", missing.exit_code)
+        except ImportError as error:
+            if not any(kind in str(error) for kind in (".so", ".dylib", "DLL")):
+                raise
+            _fail(ctx, error, f"Error: a library cannot be loaded ({error}); {NO_MEMORY}", 2)
+        except MemoryError as error:
+            _fail(ctx, error, f"Error: There is not enough memory; {NO_MEMORY}", 2)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader went away; click ends quietly
             _fail(ctx, error, f"Error: {_os_sentence(error)}", 2 if error.errno in _USER_ERRNO else 1)
         except KeyboardInterrupt as error:
             _fail(ctx, error, f"Stopped. {error}".strip(), STOPPED)
+
+
+NO_MEMORY = "raise the memory limit (ulimit -v), free some memory, or install the library again."
+
+
+def _require_working_folder() -> None:
+    """Refuse a folder that was removed, in which torch's libraries end the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("The working folder does not exist any more; change to another one.") from error
 
 
 _USER_ERRNO = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS)

@@ -194,9 +194,20 @@ def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[
     """Make a data set of parts that were given; what is missing is carved out of train.
 
     Without names the classes are numbered up to the largest label of train, or of test where there is no train.
+
+    Raises:
+        DataError: no names, and a class below the largest has no sample: labels that count from 1, or leave some out.
+            A test part alone may lack classes, but for the first.
     """
     whole = complete(parts, seed)
     known = parts.get("train", parts["test"]).labels
+    seen = np.unique(np.concatenate([split.labels for split in parts.values()]))
+    absent = np.setdiff1d(np.arange(seen.max()), seen)
+    if classes is None and len(absent) and ("train" in parts or absent[0] == 0):
+        raise DataError(
+            f"Data '{name}': labels run from {seen.min()} to {seen.max()} and class {absent[0]} has no sample; number "
+            "the classes from 0 without gaps, or name them all in 'classes'."
+        )
     names = classes or tuple(str(k) for k in range(int(known.max(initial=0)) + 1))
     return _dataset(name, spec, names, whole)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}
 )
 PART_FOLDERS = ("train", "val", "test")
+AT_ONCE = 64
+"""Pictures that a thread reads between two steps of the bar."""
 WIDE_MODES = ("I", "F")
 """Pillow's modes of more than 8 bits a channel begin so; converting them to RGB clips to white without a word."""
 
@@ -122,7 +126,8 @@ def load_folder(
         published: see :func:`certify.data.partition.complete`.
 
     Raises:
-        DataError: a missing folder, one class or none, a class without pictures, or an empty file.
+        DataError: a missing folder, one class or none, a class without pictures, an empty file, or one that does not
+            decode.
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; give one with train/ and val/, one folder a class in each.")
@@ -185,9 +190,26 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _digest(splits: dict[str, Split], progress: Progress) -> None:
-    """Digest all files under a bar: cutting and comparing need the digests, and reading large folders takes time."""
-    with progress.task("Reading pictures", total=sum(len(split) for split in splits.values())) as task:
+    """Digest and decode all files under a bar: cutting and comparing need the digests, and reading takes time.
+
+    A picture that does not decode is found here, before anything is trained or measured. Decoders release Python's
+    lock, so that several pictures are read at once.
+
+    Raises:
+        DataError: one does not decode; the first is named.
+    """
+
+    def read(split: Split, rows: range) -> int:
+        for i in rows:
+            split.digest(i)
+            split.image(i)
+        return len(rows)
+
+    with (
+        progress.task("Reading pictures", total=sum(len(split) for split in splits.values())) as task,
+        ThreadPoolExecutor() as pool,
+    ):
         for split in splits.values():
-            for i in range(len(split)):
-                split.digest(i)
-                task.advance()
+            rows = range(len(split))
+            for done in pool.map(read, itertools.repeat(split), (rows[k : k + AT_ONCE] for k in rows[::AT_ONCE])):
+                task.advance(done)

@@ -65,7 +65,7 @@ def _table(parameters: tuple[Parameter, ...]) -> Table:
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for heading in ("parameter", "type", "default", "bounds", "meaning"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for each in parameters:
         default = "chosen by the pass" if each.default is None else str(each.default)
         table.add_row(each.name, each.kind, default, each.bounds, each.description)

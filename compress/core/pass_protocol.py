@@ -102,6 +102,11 @@ class Pass(BaseModel, abc.ABC):
             The new model, of the same kind, and what was done and declined.
         """
 
+    @property
+    def brings_data(self) -> bool:
+        """Whether it learns from data of its own, which must not hold the job's test samples."""
+        return False
+
     def config(self) -> dict[str, Any]:
         """Every parameter, defaults included, as JSON values."""
         return self.model_dump(mode="json")

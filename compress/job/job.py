@@ -68,7 +68,7 @@ class Job:
     Args:
         original: see :func:`compress.job.original.find_original`.
         recipe: what to do.
-        dataset: what the baseline is trained on; kept under a name to which the digest of the test part belongs.
+        dataset: what the baseline is trained on.
         context: data, contract, target and the like; the job adds teacher and workspace.
         workspace: where finished steps lie.
         cache: folder of trained baselines; None for the user's.

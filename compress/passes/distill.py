@@ -76,6 +76,11 @@ class Distill(RecoveryTraining):
         default=None, description="Data specification; its train images are learnt from by the teacher's answers alone."
     )
 
+    @property
+    def brings_data(self) -> bool:
+        """See :attr:`Pass.brings_data`."""
+        return self.unlabelled is not None
+
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.
 

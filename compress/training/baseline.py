@@ -128,7 +128,6 @@ def _key(
         "start": start.hexdigest(),
         "train": _digest(dataset.train),
         "validation": _digest(dataset.validation),
-        "test": dataset.test_digest(),
         "preprocess": preprocess.digest(),
         "config": asdict(config),
         "seed": seed,

@@ -45,9 +45,11 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     quantizer = _least_lossy(settings, path, graph, context, kept)
     made, budget = _within_budget(settings, quantizer, kept, before)
     if (over := quantizer.excess(made)) > quantizer.limit:
-        lost = "its outputs no longer tell samples apart" if over == math.inf else f"it loses {over:.3g} % or more"
+        lost = (
+            "its outputs no longer tell samples apart" if over == math.inf else f"it loses {over:.3g} % of its accuracy"
+        )
         return path, PassRecord.refused(
-            f"{lost} on held-out samples with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
+            f"{lost} with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
             "allow more with max_float, a larger max_loss, or leave the pass out"
         )
     written = folder / f"{path.stem}.int8.onnx"

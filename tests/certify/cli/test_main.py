@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from certify.cli import main as program
 from certify.cli.main import REFEREE, main
+from certify.cli.output import print_rich
 from certify.core.errors import LeanmarkError, MeasureError, UsageError
 
 
@@ -108,6 +110,57 @@ def test_system_error_is_one_sentence_when_raised(run, number, code, words) -> N
     result = run(raising(OSError(number, os.strerror(number), "out/model.onnx")))
     assert result.exit_code == code
     assert result.stderr.startswith(f"Error: {words}")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "can't be loaded (libtorch_cpu.so"),
+        (ImportError("DLL load failed while importing _C"), "can't be loaded (DLL load failed"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_memory_is_named_when_a_library_or_an_array_finds_none(run, error, words) -> None:  # type: ignore[no-untyped-def]
+    result = run(raising(error))
+    assert result.exit_code == 2
+    assert words in result.stderr and "memory limit" in result.stderr
+
+
+def test_import_error_of_our_own_is_not_hidden(run) -> None:  # type: ignore[no-untyped-def]
+    assert isinstance(run(raising(ImportError("cannot import name 'x' from 'certify'"))).exception, ImportError)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that somebody works in")
+def test_makers_command_is_refused_when_the_working_folder_is_gone(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = CliRunner().invoke(main, ["passes"])
+    assert result.exit_code == 2
+    assert result.stderr == "Error: The working folder does not exist any more; change to another one.\n"
+    assert CliRunner().invoke(main, ["meters"]).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["passes", "structured_prune"], ["passes", "distill"], ["--help"]])
+def test_output_is_readable_when_the_terminal_knows_ascii_alone(arguments) -> None:  # type: ignore[no-untyped-def]
+    code = f"from certify.cli.main import main; main({arguments})"
+    surroundings = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings)
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.isascii() and "\\u2026" not in done.stdout
+
+
+def test_text_is_escaped_when_the_terminal_cannot_show_it(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", written)
+    command = click.Command("passes", callback=lambda: print_rich("Bild \u00e4"))
+    monkeypatch.setattr(program.Program, "get_command", lambda *_: command)
+    with pytest.raises(SystemExit):
+        main(["passes"])
+    written.flush()
+    assert written.buffer.getvalue() == b"Bild \\xe4\n"
 
 
 def test_stop_says_so_when_user_presses_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]

@@ -258,3 +258,39 @@ def test_mnist5k_is_refused_when_its_file_is_damaged(monkeypatch: pytest.MonkeyP
         path.write_bytes(content)
         with pytest.raises(DataError, match="mnist_5k.csv.gz"):
             load("mnist5k")
+
+
+GAPS = {
+    "from 1": [1, 2, 3],
+    "from 2": [2, 3],
+    "with a gap": [0, 1, 3],
+    "of one class alone": [4],
+}
+
+
+@pytest.mark.parametrize("case", GAPS)
+def test_labels_are_refused_when_a_class_below_the_largest_has_no_sample(tmp_path: Path, case: str) -> None:
+    values = toy(60)
+    values["y"] = np.resize(GAPS[case], 60)
+    lowest = next(k for k in range(9) if k not in GAPS[case])
+    sentence = f"labels run from {GAPS[case][0]} to {GAPS[case][-1]} and class {lowest} has no sample; number"
+    with pytest.raises(DataError, match=sentence):
+        load(f"npz:{saved(tmp_path / 'gaps.npz', **values)}")
+    with pytest.raises(DataError, match=sentence):
+        from_mapping({"train": (values["x"], values["y"]), "test": values}, "mine", "pkg:mine", 0)
+    named = load(f"npz:{saved(tmp_path / 'named.npz', **values, classes=np.array(list('abcde')))}")
+    assert named.classes == tuple("abcde")
+
+
+def test_classes_may_lack_samples_when_a_test_part_stands_alone(tmp_path: Path) -> None:
+    values = {**toy(60), "y": np.resize([0, 3, 5], 60)}
+    assert len(load(f"npz:test={saved(tmp_path / 'test.npz', **values)}").classes) == 6
+    values["y"] = np.resize([1, 3, 5], 60)
+    with pytest.raises(DataError, match="from 1 to 5 and class 0 has no sample"):
+        load(f"npz:test={saved(tmp_path / 'shifted.npz', **values)}")
+
+
+def test_class_may_lack_samples_in_test_when_train_has_some(tmp_path: Path) -> None:
+    train, test = saved(tmp_path / "a.npz", **toy(80)), {**toy(40, seed=1)}
+    test["y"] = np.resize([1, 3], 40)
+    assert len(load(f"npz:train={train},test={saved(tmp_path / 'b.npz', **test)}").classes) == 4

@@ -173,18 +173,20 @@ def test_imagefolder_names_the_file_when_it_is_empty(tmp_path: Path) -> None:
         load(f"imagefolder:{root}")
 
 
-def test_image_names_the_file_when_it_does_not_decode(tmp_path: Path) -> None:
-    root = tree(tmp_path, {"val": 2}, side=64)
-    whole = (root / "val/dog/001.png").read_bytes()
-    (root / "val/dog/001.png").write_bytes(whole[: len(whole) // 2])
-    data = load(f"imagefolder:{root}")
-    with pytest.raises(DataError, match="001.png: does not decode"):
-        data.test.image(3)
-    (root / "val/dog/001.png").write_bytes(b"not a picture at all")
-    with pytest.raises(DataError, match="001.png: does not decode"):
-        data.test.image(3)
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.0])
+def test_data_is_refused_while_it_is_read_when_a_file_does_not_decode(tmp_path: Path, part: str, kept: float) -> None:
+    root = tree(tmp_path, {"train": 100, "val": 3, "test": 3}, side=64)
+    damaged = root / part / "dog/001.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: int(kept * len(whole))] or b"not a picture at all")
     with pytest.raises(DataError, match="001.png: does not decode"):
         load(f"imagefolder:{root}")
+    damaged.write_bytes(whole)
+    data = load(f"imagefolder:{root}")
+    damaged.write_bytes(b"not a picture at all")
+    with pytest.raises(DataError, match="001.png: does not decode"):
+        [split.image(i) for split in data.parts.values() for i in range(len(split))]
 
 
 def test_image_is_refused_when_it_has_16_bits_a_channel(tmp_path: Path) -> None:

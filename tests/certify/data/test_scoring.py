@@ -65,7 +65,8 @@ def test_score_is_refused_when_an_output_is_not_finite(value: float) -> None:
         ((4, 10), (1, 2), 3, "class map has 2 entries and the data 3 classes"),
         ((4, 10), (1, 2), None, "class map has 2 entries and the data 3 classes"),
         ((4,), None, None, r"shape \(4,\)"),
-        ((4, 3, 1, 1), None, None, r"shape \(4, 3, 1, 1\)"),
+        ((4, 3, 1, 2), None, None, r"shape \(4, 3, 1, 2\)"),
+        ((4, 3, 0), None, None, r"shape \(4, 3, 0\)"),
         ((3, 3), None, None, r"gives \(4, classes\)"),
     ],
 )
@@ -74,6 +75,12 @@ def test_score_is_refused_with_both_widths_when_the_outputs_do_not_fit(
 ) -> None:
     with pytest.raises(ModelError, match=words):
         score(np.ones(shape), [0, 1, 2, 0], class_map, classes)
+
+
+@pytest.mark.parametrize("axes", [(1,), (1, 1), (1, 1, 1)])
+def test_score_reads_outputs_when_further_axes_hold_one_value(axes: tuple[int, ...]) -> None:
+    outputs = np.eye(3)[[0, 1, 2, 1]]
+    assert score(outputs.reshape(4, 3, *axes), [0, 1, 2, 0]).correct.tolist() == [True, True, True, False]
 
 
 def test_score_accepts_wider_outputs_when_the_number_of_classes_is_not_given() -> None:

@@ -21,8 +21,10 @@ from compress import load
 from compress.core.model_stats import count_macs, state_digest
 from compress.job import pipeline, recipe
 from compress.job.workspace import FOLDER
+from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.space_to_depth import SpaceToDepth
 
 QUICK = Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
 SMALL = recipe.parse(
@@ -154,6 +156,39 @@ def test_stopped_and_uninterrupted_jobs_make_the_same_file(model, dataset, tmp_p
             pipeline.run(model, **arguments, out=tmp_path / name)
     first, second = (sha256_file(candidate) for candidate, _ in stopped)
     assert first == second
+
+
+def _parts(data, **changed):
+    return replace(data, **{part: getattr(data, part).subset(rows) for part, rows in changed.items()})
+
+
+@pytest.mark.parametrize(
+    ("changed", "unlabelled", "goes_on"),
+    [
+        ({"test": range(1, 64)}, False, True),
+        ({"test": range(40)}, True, False),
+        ({"train": range(1, 128)}, False, False),
+        ({"validation": range(40)}, False, False),
+        ({"calibration": range(40)}, False, False),
+    ],
+)
+def test_finished_passes_are_kept_when_only_data_that_they_never_saw_differ(
+    onnx_file, dataset, tmp_path, stopped, monkeypatch, changed, unlabelled, goes_on
+):
+    monkeypatch.setattr(SpaceToDepth, "brings_data", unlabelled)
+    chosen = recipe.parse("name: one\npasses:\n  - space_to_depth: {}\n", "one.yaml")
+    contract, heard = default_preprocess(dataset), Heard()
+    for data in (dataset, _parts(dataset, **changed)):
+        with pytest.raises(MeasureError, match="stopped"):
+            pipeline.run(onnx_file, chosen, data, out=tmp_path / "out", preprocess=contract, plan=QUICK, progress=heard)
+    assert goes_on == ("space_to_depth: done in an earlier run, continuing after it." in heard.said)
+    lineages = [json.loads(given["lineage"].read_text()) for _, given in stopped]
+    counted = lineages[1]["data"]["counts"]
+    assert all(counted[part] == len(rows) for part, rows in changed.items())
+
+
+def test_distill_says_that_it_brings_data_when_it_learns_from_unlabelled_samples():
+    assert Distill(unlabelled="mnist5k").brings_data and not Distill().brings_data
 
 
 def test_job_starts_anew_when_the_seed_differs(model, dataset, tmp_path, stopped):

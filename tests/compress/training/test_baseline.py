@@ -47,6 +47,12 @@ def test_baseline_is_trained_named_and_kept_for_the_next_run(built, dataset, tmp
     assert evaluate(again, dataset.test, default_preprocess(dataset)).accuracy > 0.9 and not again.training
 
 
+def test_baseline_is_taken_from_an_earlier_run_when_the_test_part_alone_differs(built, dataset, tmp_path):
+    _make(built, dataset, tmp_path)
+    mended = replace(dataset, test=dataset.test.subset(range(40)))
+    assert _make(built, mended, tmp_path)[2]
+
+
 @pytest.mark.parametrize("change", ["seed", "config", "data", "preprocess", "start"])
 def test_baseline_is_trained_again_when_anything_it_depends_on_changes(built, dataset, tmp_path, change):
     _make(built, dataset, tmp_path)
