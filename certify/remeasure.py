@@ -16,7 +16,7 @@ from certify.core.progress import Progress, Silent
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise
-from certify.data.metrics import get_metric
+from certify.data.metrics import get_metric, is_own
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
@@ -96,7 +96,8 @@ def _fresh(data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: P
     if data is None:
         return None
     fresh = load(data, seed=plan.seed, progress=progress)
-    if fresh.classes != dataset.classes:
+    numbers = fresh.test.targets is not None and dataset.test.targets is not None
+    if fresh.classes != dataset.classes and not numbers:
         raise DataError(
             f"The fresh data {fresh.spec} have the classes {', '.join(fresh.classes[:5])}, and the certified ones "
             f"{', '.join(dataset.classes[:5])}; give data of the same classes in the same order (--fresh-data)."
@@ -107,7 +108,7 @@ def _fresh(data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: P
 def _metric(data: Mapping[str, Any], plan: Plan) -> str:
     """The certified metric, which a stranger's certificate may not choose from all the code that is installed here."""
     certified: str = data.get("metric", plan.metric)
-    if ":" in certified and certified != plan.metric:
+    if not is_own(certified) and certified != plan.metric:
         raise UsageError(
             f"The certificate is about the metric '{certified}', which is code, your own or its maker's. Look at it, "
             f"then say so with --metric {certified}."
@@ -128,7 +129,8 @@ def _short(digest: str | None) -> str:
 def _require_samples(dataset: Dataset, certificate: Certificate) -> None:
     """Refuse other samples before the work rather than after it."""
     stated = certificate.predicate["data"]
-    if dataset.test_digest() != stated["test_digest"]:
+    targets = dataset.test.targets
+    if (dataset.test_digest(), targets and targets.digest()) != (stated["test_digest"], stated.get("targets")):
         raise CertificateError(
             f"The test part of {dataset.spec} ({len(dataset.test)} samples) is not the one that was certified "
             f"({stated['test_samples']} samples of {stated['spec']}). Give the same data (--data)."

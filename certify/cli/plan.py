@@ -28,7 +28,7 @@ _FLAGS: tuple[tuple[str, str, type, str], ...] = (
     ("runtime", "runtime", str, f"Runtime that runs the models: {RUNTIME_NAMES}; {OF_OTHERS} [onnxruntime-cpu]."),
     ("meter", "meter", str, f"Energy meter; {OF_OTHERS} [the best own one that leanmark meters shows as usable]."),
     ("seed", "seed", int, "Seed of every random choice [0]."),
-    ("metric", "metric", str, f"What is graded: top1 or top5; {OF_OTHERS} [top1]."),
+    ("metric", "metric", str, f"What is graded: top1, top5 or regression:SCALE; {OF_OTHERS} [top1]."),
 )
 
 

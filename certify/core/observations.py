@@ -238,6 +238,18 @@ class NearDuplicates(Observed):
 
 
 @dataclass(frozen=True)
+class TargetValues(Observed):
+    """Numbers that were to be predicted.
+
+    Attributes:
+        numbers: the different ones, ascending; the label of a sample is the place of its own.
+    """
+
+    NAME = "targets"
+    numbers: list[Any]
+
+
+@dataclass(frozen=True)
 class ConstantAnswers(Observed):
     """Scores by a declared metric of somebody else's for answers that do not look at the input.
 

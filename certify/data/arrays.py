@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from certify.core.errors import DataError, MissingExtra
 from certify.core.suggest import unknown_name
-from certify.data.dataset import Dataset, Image, Split, input_size
+from certify.data.dataset import Dataset, Image, Split, Targets, input_size
 from certify.data.partition import FIXED_SEED, carve, complete, share
 from certify.data.sequences import TOKEN_ARRAYS, token_split
 
@@ -87,7 +87,7 @@ def array_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
 
     Args:
         x: pictures, uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3).
-        y: labels from 0 on, any integer type, (n,).
+        y: labels from 0 on, any integer type, (n,); or numbers to predict, any type of float.
         where: what an error names, such as the file.
 
     Raises:
@@ -100,8 +100,14 @@ def array_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
         pixels = pixels[..., 0]
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3) or 0 in pixels.shape[1:]:
         raise DataError(f"{where}: x has shape {pixels.shape}; give (n, h, w), (n, h, w, 1) or (n, h, w, 3).")
+    targets = None
+    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
+        if not np.isfinite(labels).all():
+            raise DataError(f"{where}: y holds numbers that are not finite; leave those samples out.")
+        values, labels = np.unique(labels.astype(np.float64), return_inverse=True)
+        targets = Targets(values)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{where}: y is {labels.dtype} of shape {labels.shape}; give integers of shape (n,).")
+        raise DataError(f"{where}: y is {labels.dtype} of shape {labels.shape}; give integers or floats of shape (n,).")
     if len(pixels) != len(labels):
         raise DataError(f"{where}: x has {len(pixels)} pictures and y {len(labels)} labels; give one label a picture.")
     if len(labels) == 0:
@@ -109,7 +115,7 @@ def array_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= MAX_CLASSES:
         raise DataError(f"{where}: y runs from {low} to {high}; labels count the classes from 0 to {MAX_CLASSES - 1}.")
-    return Split(ArraySource(np.ascontiguousarray(pixels)), labels.astype(np.int64))
+    return Split(ArraySource(np.ascontiguousarray(pixels)), labels.astype(np.int64), targets=targets)
 
 
 def load_npz(rest: str, spec: str, seed: int) -> Dataset:
@@ -200,15 +206,15 @@ def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[
             A test part alone may lack classes, but for the first.
     """
     whole = complete(parts, seed)
-    known = parts.get("train", parts["test"]).labels
-    seen = np.unique(np.concatenate([split.labels for split in parts.values()]))
+    known = [part for part in parts.values() if part.targets is not None] or [parts.get("train", parts["test"])]
+    seen = np.unique(np.concatenate([part.labels for part in parts.values()]))
     absent = np.setdiff1d(np.arange(seen.max()), seen)
-    if classes is None and len(absent) and ("train" in parts or absent[0] == 0):
+    if classes is None and known[0].targets is None and len(absent) and ("train" in parts or absent[0] == 0):
         raise DataError(
             f"Data '{name}': labels run from {seen.min()} to {seen.max()} and class {absent[0]} has no sample; number "
             "the classes from 0 without gaps, or name them all in 'classes'."
         )
-    names = classes or tuple(str(k) for k in range(int(known.max(initial=0)) + 1))
+    names = classes or tuple(str(k) for k in range(max(int(part.labels.max(initial=0)) for part in known) + 1))
     return _dataset(name, spec, names, whole)
 
 

@@ -52,7 +52,7 @@ def changed_split(split: Split, indices: Indices, seed: str) -> Split | None:
     if split.kind != "image":
         return None
     chosen = split.subset(indices)
-    return Split(ChangedSource(chosen, seed), chosen.labels)
+    return Split(ChangedSource(chosen, seed), chosen.labels, targets=chosen.targets)
 
 
 def changed(image: Image, kind: str, rng: np.random.Generator) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -65,6 +65,23 @@ class TokenSource(Source, Protocol):
         """One sample without filling at its end: tokens, mask and segments, (3, tokens)."""
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Numbers that a model is to predict; a sample's label is the place of its own.
+
+    Attributes:
+        values: the different ones, ascending, float64 (m,).
+        scale: an answer as far from its number, or further, is worth nothing; None until a metric declares it.
+    """
+
+    values: npt.NDArray[np.float64]
+    scale: float | None = None
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the values."""
+        return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()
+
+
 class Split:
     """One part of a data set, of pictures or of text; pictures are decoded when they are asked for.
 
@@ -72,9 +89,13 @@ class Split:
         source: where the samples come from.
         labels: index of the true class of each sample of this split, (n,).
         rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
+        targets: numbers that labels stand for; None where they stand for classes.
     """
 
-    def __init__(self, source: Source, labels: Indices, rows: Indices | None = None) -> None:
+    def __init__(
+        self, source: Source, labels: Indices, rows: Indices | None = None, targets: Targets | None = None
+    ) -> None:
+        self.targets = targets
         self.labels: Labels = np.asarray(labels, dtype=np.int64)
         self._source = source
         self._rows: Labels = np.arange(len(self.labels)) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -134,12 +155,27 @@ class Split:
     def subset(self, indices: Indices) -> Split:
         """A split of the samples at ``indices``, in that order; nothing is copied."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return Split(self._source, self.labels[chosen], self._rows[chosen])
+        return Split(self._source, self.labels[chosen], self._rows[chosen], self.targets)
+
+    def scaled(self, scale: float | None) -> Split:
+        """The same split, whose numbers are judged on a scale.
+
+        Raises:
+            DataError: it holds classes and a scale is given, or numbers and none is.
+        """
+        if (self.targets is None) != (scale is None):
+            raise DataError(
+                "The data hold numbers to predict; grade them by --metric regression:SCALE, or give integers."
+                if scale is None
+                else "The metric is for numbers to predict, and the data hold classes; give y as floats."
+            )
+        targets = None if self.targets is None else replace(self.targets, scale=scale)
+        return Split(self._source, self.labels, self._rows, targets)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set for classification, cut into parts.
+    """A data set for classification, or of numbers to predict (``test.targets``), cut into parts.
 
     Attributes:
         name: short name for tables and the certificate.

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from certify.core.errors import ModelError, UsageError
 from certify.core.registry import Registry
 from certify.data.dataset import Labels
+from certify.data.regression import scale_of
 
 TOP1 = "top1"
 FIVE = 5
@@ -51,7 +52,7 @@ class Metric:
     """A declared metric.
 
     Attributes:
-        name: ``top1``, ``top5`` or ``package.module:function``, however it was declared.
+        name: ``top1``, ``top5``, ``regression:SCALE`` or ``package.module:function``, however it was declared.
         function: what scores.
         code: hex SHA-256 of the source of a metric that is not of this package, otherwise None.
     """
@@ -113,8 +114,17 @@ METRICS = Registry(
     "metric",
     "leanmark.metrics",
     {TOP1: f"{__name__}:top1", "top5": f"{__name__}:top5"},
-    "One of your own is named as package.module:function.",
+    "Numbers are graded by regression:SCALE. One of your own is named as package.module:function.",
 )
+
+
+def is_own(name: str) -> bool:
+    """Whether a metric is leanmark's, and no code of somebody else's.
+
+    Raises:
+        UsageError: it is one for numbers, without a scale.
+    """
+    return name in METRICS.own or scale_of(name) is not None
 
 
 def get_metric(name: str) -> Metric:
@@ -127,6 +137,8 @@ def get_metric(name: str) -> Metric:
         >>> get_metric("top1").scores(np.array([[0.1, 0.9]]), np.array([1])).tolist()
         [1.0]
     """
+    if scale_of(name) is not None:  # numbers are not scored by class, see certify.data.scoring
+        return Metric(name, top1)
     function = METRICS.load(name)
     return Metric(METRICS.place(name), function, None if name in METRICS.own else _code(name, function))
 

@@ -42,11 +42,12 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
     for i, digest in enumerate(split.digests()):
         groups[digest].append(i)
     ranked = sorted(groups, key=lambda digest: hashlib.sha256(f"{seed}/{purpose}/{digest}".encode()).digest())
-    wanted = dict(enumerate(apportion(np.bincount(split.labels), min(count, len(split)))))
+    labels = split.labels if split.targets is None else np.zeros_like(split.labels)  # numbers are no classes
+    wanted = dict(enumerate(apportion(np.bincount(labels), min(count, len(split)))))
     taken = []
     for digest in ranked:
         members = groups[digest]
-        label = int(split.labels[members[0]])
+        label = int(labels[members[0]])
         if len(members) <= wanted[label]:
             wanted[label] -= len(members)
             taken += members

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import ModelError
-from certify.data.dataset import Labels
+from certify.data.dataset import Labels, Targets
 from certify.data.metrics import TOP1, Metric
+from certify.data.regression import closeness
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,31 @@ def score(
     if metric is None or metric.name == TOP1:
         return Scores(top1, margin, top1 == truth)
     return Scores(top1, margin, top1 == truth, metric.scores(values, truth), values)
+
+
+def score_numbers(outputs: npt.NDArray[Any], labels: Labels, targets: Targets) -> Scores:
+    """Score the outputs of a model that predicts a number.
+
+    An answer within the scale counts as right. ``top1`` is then the label, otherwise the next label; ``margin`` is the
+    size of the answer.
+
+    Args:
+        outputs: one number a sample, (n, 1).
+        labels: places of the true numbers, (n,).
+        targets: the numbers, with a scale.
+
+    Raises:
+        ModelError: outputs of another shape, or not finite.
+    """
+    values = np.asarray(outputs, dtype=np.float64)
+    if values.shape != (len(labels), 1) or targets.scale is None:
+        raise ModelError(f"The model's output has shape {values.shape}; numbers are predicted as ({len(labels)}, 1).")
+    if not np.isfinite(values).all():
+        raise ModelError("The model's output is not finite for some samples, so it can't be scored.")
+    declared = closeness(values[:, 0], targets.values[labels], targets.scale)
+    right = declared > 0
+    top1 = np.where(right, labels, (labels + 1) % len(targets.values)).astype(np.int64)
+    return Scores(top1, np.abs(values[:, 0]), right, declared)
 
 
 def _columns(

@@ -26,6 +26,7 @@ from certify.core.surroundings import stated_libraries
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
+from certify.data.regression import scale_of
 from certify.measure import meters, observe, recognition, runs
 from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
@@ -110,6 +111,9 @@ def measure(
         MeasurementStopped: a worker or the meter failed; ``windows`` holds what had been finished.
     """
     get_metric(plan.metric)  # an unknown name ends here, before anything is measured
+    scale = scale_of(plan.metric)
+    dataset = replace(dataset, test=dataset.test.scaled(scale))
+    fresh = fresh if fresh is None else replace(fresh, test=fresh.test.scaled(scale))
     by_arm = dict(zip(ARMS[-len(models) :], models, strict=True))
     settled = settle(plan, rules, by_arm, dataset, progress, available_meters)
     plan, runtime = settled.plan, settled.runtime

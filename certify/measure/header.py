@@ -71,6 +71,7 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
         "test_digest": dataset.test_digest(),
         "classes": len(dataset.classes),
         "metric": declared.name,
+        **({} if dataset.test.targets is None else {"targets": dataset.test.targets.digest()}),
         **({} if declared.code is None else {"metric_code": declared.code}),
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.evidence import Observation
-from certify.core.observations import ClassNames, Contracts, Interface, NearDuplicates, Overlap, Scored
+from certify.core.observations import ClassNames, Contracts, Interface, NearDuplicates, Overlap, Scored, TargetValues
 from certify.core.run_observations import MaskedChannels, NodeCosts, PowerCheck, QuantizedOperators, SessionFacts
 from certify.core.surroundings import WorkerSurroundings
 from certify.core.windows import Window
@@ -154,7 +154,9 @@ def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Obs
 
 
 def constants(dataset: Dataset, metric: Metric, predicted: Mapping[str, Predicted]) -> list[Observation]:
-    """What a declared metric of somebody else's gives for constant answers."""
+    """What a declared metric of somebody else's gives for constant answers; numbers that were to be predicted."""
+    if dataset.test.targets is not None:
+        return [Observation.of(TargetValues(dataset.test.targets.values.tolist()))]
     if metric.code is None:
         return []
     answers = {arm: found.answers for arm, found in predicted.items()}

@@ -29,8 +29,8 @@ class Plan:
         yardstick: whether the yardstick is measured too.
         salt: enters the order of the samples, beside the digests of both files and of the data; an audit draws it
             afresh (certify.core.sample_order).
-        metric: what is graded: ``top1``, ``top5``, a registered name or ``package.module:function`` (see
-            certify.data.metrics).
+        metric: what is graded: ``top1``, ``top5``, ``regression:SCALE``, a registered name or
+            ``package.module:function`` (see certify.data.metrics).
 
     Raises:
         UsageError: a value is out of its range.

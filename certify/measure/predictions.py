@@ -14,7 +14,7 @@ from certify.core.progress import Progress
 from certify.data.constant_answers import Answers
 from certify.data.dataset import Dataset
 from certify.data.metrics import Metric
-from certify.data.scoring import Scores, score
+from certify.data.scoring import Scores, score, score_numbers
 from certify.measure.inputs import parts, save_samples
 from certify.measure.model_under_test import Subject
 from certify.measure.windows import Running
@@ -74,7 +74,11 @@ def predict(
             running.worker.predict(samples, outputs, batch, expected_s)
             values = np.load(outputs)
             try:
-                scored = score(values, test.labels[indices], contract.class_map, len(dataset.classes), metric)
+                labels = test.labels[indices]
+                if test.targets is not None:
+                    scored = score_numbers(values, labels, test.targets)
+                else:
+                    scored = score(values, labels, contract.class_map, len(dataset.classes), metric)
             except ModelError as error:
                 raise ModelError(f"{subject.path} ({subject.arm}): {error}") from error
             if scored.outputs is not None:

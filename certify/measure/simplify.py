@@ -204,7 +204,7 @@ class _Answers:
         return self._bench.run(self._given, self._bench.contract.output_name, self._bench.samples)
 
     def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
-        """Whether another model says the same: the first class, and all outputs up to a common factor.
+        """Whether another model says the same: the first class, and all outputs up to a common factor; or the number.
 
         Args:
             lean: the other model.
@@ -214,6 +214,8 @@ class _Answers:
         before = self._before
         after = self._bench.run(lean, self._bench.contract.output_name, self._bench.samples)
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
+        if before.shape[1] == 1:  # a number, of which every factor counts
+            scale = 1.0
         error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
         same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
         return scale > 0 and error <= most * float(np.std(before)) and same >= rules.equal_answers

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from certify.core.errors import ModelError, UsageError
+from certify.core.errors import DataError, ModelError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Preprocess, default_preprocess
@@ -67,7 +67,13 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
     Raises:
         UsageError: an unknown name, weights for a model that can't take them, or an ONNX file without a contract.
         ModelError: the model can't be built, or its outputs do not fit the data.
+        DataError: the data hold numbers, and no classes.
     """
+    if dataset.test.targets is not None:
+        raise DataError(
+            f"The data {dataset.spec} hold numbers to predict, and compress works on classifiers; grade models of "
+            "numbers with leanmark certify --metric regression:SCALE."
+        )
     given = request.preprocess
     contract = given if given is None or isinstance(given, Preprocess) else Preprocess.from_yaml(Path(given))
     if isinstance(request.model, Path) or str(request.model).lower().endswith(".onnx"):

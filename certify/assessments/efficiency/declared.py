@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
-from certify.core.observations import ConstantAnswers
+from certify.core.observations import ConstantAnswers, TargetValues
 from certify.core.windows import LARGEST
-from certify.data.metrics import FIVE, METRICS, TOP1
+from certify.data.dataset import Targets
+from certify.data.metrics import FIVE, TOP1, is_own
+from certify.data.regression import best_constant, closeness, scale_of
 
 Values = npt.NDArray[np.float64]
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -86,7 +88,10 @@ def declared_scores(evidence: Evidence) -> Declared | None:
         raise CertificateError(f"Evidence: the scores by {metric} are too few, or hold a number that cannot be one.")
     values = np.array(known, dtype=np.float64).reshape(-1, 2)
     labels = evidence.labels()
-    constant = _commonest_five(labels) if metric in METRICS.own else _best(evidence, labels)
+    if (scale := scale_of(metric)) is not None:
+        constant = _best_number(evidence, labels, scale)
+    else:
+        constant = _commonest_five(labels) if is_own(metric) else _best(evidence, labels)
     return Declared(metric, values[:, 0], values[:, 1], constant)
 
 
@@ -103,10 +108,13 @@ def _faults(declared: Declared, evidence: Evidence) -> Iterator[str]:
     scores = np.concatenate([declared.baseline, declared.candidate, *constant])
     if scores.min() < -TOLERANCE or scores.max() > 1 + TOLERANCE:
         yield f"gave scores from {scores.min():.6g} to {scores.max():.6g}, and they must lie between 0 and 1"
-    if declared.metric in METRICS.own:
+    if is_own(declared.metric):
         right = np.array([[p.baseline_top1 == p.label, p.candidate_top1 == p.label] for p in evidence.samples])
         given = np.column_stack([declared.baseline, declared.candidate])
-        if not np.isin(given, (0.0, 1.0)).all() or (given < right).any():
+        numbers = scale_of(declared.metric) is not None
+        if numbers and declared.constant is None:
+            yield "is for numbers, and those that were to be predicted are not the ones that the certificate states"
+        if ((given > 0) != right).any() if numbers else not np.isin(given, (0.0, 1.0)).all() or (given < right).any():
             yield "gave scores that do not follow from what the models put first"
         return
     code = evidence.header.data.get("metric_code")
@@ -121,6 +129,17 @@ def _commonest_five(labels: npt.NDArray[np.int64]) -> Constant:
     classes, counts = np.unique(labels, return_counts=True)
     named = classes[np.argsort(-counts, kind="stable")[:FIVE]]
     return Constant("the five commonest classes", np.isin(labels, named).astype(np.float64))
+
+
+def _best_number(evidence: Evidence, labels: npt.NDArray[np.int64], scale: float) -> Constant | None:
+    """The best constant answer to numbers; None where they were not recorded as they are stated."""
+    recorded = evidence.observed(TargetValues)
+    values = Targets(np.array([] if recorded is None else _row(recorded.numbers), dtype=np.float64))
+    if values.digest() != evidence.header.data.get("targets") or labels.max() >= len(values.values):
+        return None
+    truth = values.values[labels]
+    best = best_constant(truth, scale)
+    return Constant(f"{best:.6g}", closeness(best, truth, scale))
 
 
 def _best(evidence: Evidence, labels: npt.NDArray[np.int64]) -> Constant | None:

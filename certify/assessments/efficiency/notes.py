@@ -10,6 +10,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.margin import needed_samples, next_letter
 from certify.core.estimate import Estimate
+from certify.data.regression import scale_of
 
 SHOWN_DIGITS = 2
 
@@ -32,6 +33,8 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
     notes = [f"{lost}; a further {unshown:.3g} % could not be ruled out."]
     if declared is not None:
         notes.append(f"The loss is of a declared metric, not of top-1 ({declared.method}).")
+        if (scale := scale_of(declared.method.partition(": ")[0])) is not None:
+            notes.append(f"An answer within {scale:g} of the number counts as right, and stands for top-1.")
     if needed is not None:
         margin = f"{edition.grading.stated_loss_percent:g} %"
         notes.append(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -15,9 +16,13 @@ from certify.attest.audit import audit
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
+from certify.data.arrays import ArraySource
+from certify.data.dataset import Split, Targets
 from certify.data.preprocess import Preprocess
 from certify.measure.plan import Plan
 from certify.remeasure import remeasure
+
+SAMPLES = Split(ArraySource(np.zeros((1500, 1, 1), np.uint8)), [0] * 1500)
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
     """What was asked of the measurement, which measures nothing here; and the data that it is given."""
     evidence = certified_evidence()
     digest = evidence.header.data["test_digest"]
-    calls: dict[str, Any] = {"dataset": SimpleNamespace(test_digest=lambda: digest, spec="mnist5k", test=range(1500))}
+    calls: dict[str, Any] = {"dataset": SimpleNamespace(test_digest=lambda: digest, spec="mnist5k", test=SAMPLES)}
 
     def measure(*arguments: Any, **named: Any) -> Evidence:
         names = ("models", "data", "plan", "rules")
@@ -103,3 +108,16 @@ def test_remeasure_refuses_before_the_work_when_files_or_samples_are_others(
     with pytest.raises(UsageError, match=r"baseline\.onnx is missing"):
         remeasure(model, certificate, "mnist5k")
     assert "plan" not in asked
+
+
+def test_remeasure_refuses_the_same_samples_when_their_numbers_are_others(
+    folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Certificate.read(folder / "certificate.json")
+    asked["dataset"].test = Split(ArraySource(np.zeros((2, 1, 1), np.uint8)), [0, 1], targets=Targets(np.arange(2.0)))
+    with pytest.raises(CertificateError, match="not the one that was certified"):
+        remeasure(folder / "model.onnx", certificate, "mnist5k")
+    monkeypatch.setitem(certificate.predicate["data"], "targets", asked["dataset"].test.targets.digest())
+    monkeypatch.setitem(certificate.predicate["data"], "metric", "regression:2")
+    remeasure(folder / "model.onnx", certificate, "mnist5k")
+    assert asked["plan"].metric == "regression:2"

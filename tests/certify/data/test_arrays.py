@@ -96,7 +96,7 @@ def test_npz_shared_by_train_and_test_is_found_when_separation_is_required(tmp_p
         ({**toy(), "x": toy()["x"].reshape(100, -1)}, r"x has shape \(100, 64\)"),
         ({**toy(), "x": np.zeros((100, 3, 8, 8), dtype=np.uint8)}, r"x has shape \(100, 3, 8, 8\)"),
         ({**toy(), "x": np.zeros((100, 0, 8), dtype=np.uint8)}, r"x has shape \(100, 0, 8\)"),
-        ({**toy(), "y": toy()["y"].astype(np.float64)}, "y is float64"),
+        ({**toy(), "y": toy()["y"].astype(np.complex128)}, "y is complex128"),
         ({**toy(), "y": toy()["y"][:, None]}, r"of shape \(100, 1\)"),
         ({**toy(), "y": toy()["y"][1:]}, "100 pictures and y 99 labels"),
         ({**toy(), "y": toy()["y"] - 1}, "y runs from -1 to 2"),

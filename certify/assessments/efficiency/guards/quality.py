@@ -13,6 +13,7 @@ from certify.core.evidence import Evidence
 from certify.core.statistics.means import mean_interval
 from certify.core.statistics.proportions import PairedTable, ratio_interval, wilson_interval
 from certify.data.metrics import TOP1
+from certify.data.regression import scale_of
 
 
 @comparing
@@ -33,6 +34,8 @@ def top1_kept(evidence: Evidence, edition: Edition) -> Answer:
         return unknown("No test sample was scored")
     if declared_metric(evidence) == TOP1:
         return Answer("pass", "Top-1 accuracy is what is graded.")
+    if scale_of(declared_metric(evidence)) is not None:
+        return Answer("pass", "Numbers are predicted, which have no top-1 accuracy.")
     labels = evidence.labels()
     baseline, candidate = (np.array(_top1(evidence, arm)) == labels for arm in ("baseline", "candidate"))
     table = PairedTable.from_correct(baseline, candidate)
@@ -61,10 +64,10 @@ def candidate_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
 def _beats_constant(evidence: Evidence, arm: str, edition: Edition, meaning: str) -> Answer:
     if not evidence.samples:
         return unknown("No test sample was scored")
-    told = [_by_top1(evidence, arm, edition)]
     declared = declared_scores(evidence)
-    if declared is not None:
-        told += _by_metric(declared, arm, edition)
+    told = [] if declared is None else list(_by_metric(declared, arm, edition))
+    if not told or scale_of(declared_metric(evidence)) is None:  # numbers have no commonest class
+        told.insert(0, _by_top1(evidence, arm, edition))
     return check(all(better for better, _ in told), "; ".join(sentence for _, sentence in told), meaning)
 
 

@@ -1,0 +1,66 @@
+"""Numbers to predict: the metric ``regression:SCALE``.
+
+An answer is worth 1 - min(1, |error| / scale): the absolute error, cut off at a scale that the maker declares, so that
+a sample's score lies between 0 and 1 as every metric's does. It is leanmark's own choice, no standard; its best
+constant answer is found exactly, since the mean score is linear between the numbers and bends upwards elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import UsageError
+
+PREFIX = "regression:"
+
+Values = npt.NDArray[np.float64]
+
+
+def scale_of(metric: str) -> float | None:
+    """The scale that a metric's name declares; None where it is another metric.
+
+    Raises:
+        UsageError: the scale is not a number above 0.
+
+    Example:
+        >>> scale_of("regression:0.5"), scale_of("top1")
+        (0.5, None)
+    """
+    if not metric.startswith(PREFIX):
+        return None
+    try:
+        scale = float(metric.removeprefix(PREFIX))
+    except ValueError:
+        scale = math.nan
+    if not 0 < scale < math.inf:
+        raise UsageError(f"The metric '{metric}' has no scale; write regression:SCALE with a number above 0.")
+    return scale
+
+
+def closeness(answers: Values | float, truth: Values, scale: float) -> Values:
+    """What answers are worth, from 0 to 1.
+
+    Example:
+        >>> closeness(np.array([1.0, 1.5, 9.0]), np.array([1.0, 1.0, 1.0]), 2.0).tolist()
+        [1.0, 0.75, 0.0]
+    """
+    return np.asarray(1 - np.minimum(1, np.abs(answers - truth) / scale), dtype=np.float64)
+
+
+def best_constant(truth: Values, scale: float) -> float:
+    """The one answer with the highest mean score on numbers (n,): one of them, by sums over those within the scale.
+
+    Example:
+        >>> best_constant(np.array([0.0, 10.0, 11.0]), 5.0)
+        10.0
+    """
+    numbers = np.sort(truth)
+    before = np.concatenate([[0.0], np.cumsum(numbers)])
+    low, high = np.searchsorted(numbers, numbers - scale), np.searchsorted(numbers, numbers + scale, side="right")
+    place = np.arange(len(numbers))
+    below = (place - low) * numbers - (before[place] - before[low])
+    above = (before[high] - before[place]) - (high - place) * numbers
+    return float(numbers[np.argmax((high - low) - (below + above) / scale)])
