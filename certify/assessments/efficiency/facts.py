@@ -139,9 +139,8 @@ def _origin_check(facts: FileFacts | None, stated: Mapping[str, Any], name: str)
     if facts.published != stated["published"]:
         found = facts.published or "no published network"
         return Finding("baseline_origin", "fail", f"{name} has the weights of {found}, not those that are certified.")
-    if facts.published is None:
-        return Finding("baseline_origin", "note", f"The baseline is {GIVEN}; its weights are in no table. {said}")
-    return Finding("baseline_origin", "pass", f"{name} has the weights of {facts.published}. {said}")
+    whose = f"{GIVEN}, and those of no network that is known" if facts.published is None else f"those of {facts.published}"
+    return Finding("baseline_origin", "pass", f"The weights of {name} are {whose}. {said}")
 
 
 def _counted(counts: Counts | None, size: int | None) -> dict[str, float | None]:
