@@ -139,7 +139,7 @@ def _origin_check(facts: FileFacts | None, stated: Mapping[str, Any], name: str)
     if facts.published != stated["published"]:
         found = facts.published or "no published network"
         return Finding("baseline_origin", "fail", f"{name} has the weights of {found}, not those that are certified.")
-    whose = f"{GIVEN}, and those of no network that is known" if facts.published is None else f"those of {facts.published}"
+    whose = f"{GIVEN}, of no network in the table" if facts.published is None else f"those of {facts.published}"
     return Finding("baseline_origin", "pass", f"The weights of {name} are {whose}. {said}")
 
 
