@@ -27,7 +27,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--baseline", type=FILE, required=True, help="The untouched original, in its own precision.")
 @click.option("--data", required=True, help="Data specification, such as imagefolder:PATH or npz:PATH.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
-@click.option("--origin", default=None, help="Where the baseline comes from, in one sentence, for the certificate.")
+@click.option("--origin", default=None, help="Where the baseline comes from, in one sentence, shown as your words.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the grade.")
 @plan_options
 @preprocess_options

@@ -72,6 +72,7 @@ class ModelFacts:
         bytes_moved: bytes that compute operators read and write for one sample, null where not all are known.
         varying_share: share (0 to 1) of the work that depends on what the model is fed; 1 where nothing bounds it.
         varying: types of the operators that make it so.
+        published: the published network whose weights it has; null where it has none that is known.
     """
 
     file_digest: str
@@ -84,6 +85,7 @@ class ModelFacts:
     bytes_moved: int | None = None
     varying_share: float = 0.0
     varying: tuple[str, ...] = ()
+    published: str | None = None
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def _pedigree(source: ExportSource) -> Pedigree:
         name=f"{source.measured.model} (baseline)",
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="baseline",
-        description=baseline.origin,
+        description=baseline.said,
         hashes=[_sha256(baseline.file_digest)],
         properties=[Property(name=f"leanmark:{name}", value=value) for name, value in facts.items()],
     )

@@ -164,7 +164,7 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[str]:
     parts: dict[str, Any] = {
         "Measured": claims.created,
         "By": f"leanmark {claims.leanmark}",
-        "Baseline": claims.baseline.origin,
+        "Baseline": claims.baseline.said,
         "Test data": claims.data.to_json(),
         "Device": claims.device,
         "Workload": signed_fields(claims.workload),

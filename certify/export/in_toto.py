@@ -119,7 +119,7 @@ def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
 def _circumstances(claims: EfficiencyClaims) -> Iterator[ResourceDescriptor]:
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
-    yield _digested("baseline", claims.baseline.file_digest, {"origin": claims.baseline.origin})
+    yield _digested("baseline", claims.baseline.file_digest, {"origin": claims.baseline.said})
     yield _digested("test samples", claims.data.test_digest, claims.data.to_json())
     yield _digested("workload", claims.workload_digest, signed_fields(claims.workload))
     yield ResourceDescriptor(name="preprocessing contract", annotations=dict(claims.preprocess))

@@ -162,7 +162,7 @@ class _Document:
             "baseline",
             baseline.file_digest,
             name="baseline",
-            summary=baseline.origin,
+            summary=baseline.said,
             comment=f"{_content(baseline.content_digest)}; {_contracts(baseline)}",
             verifiedUsing=self._sha256(baseline.file_digest),
             software_primaryPurpose=self._spdx.software_SoftwarePurpose.model,

@@ -80,6 +80,7 @@ def _facts(model: ModelFile, preprocess: Preprocess) -> ModelFacts:
         bytes_moved=counts.bytes_moved,
         varying_share=counts.varying_share,
         varying=counts.varying,
+        published=model.published(),
     )
 
 

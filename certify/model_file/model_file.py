@@ -79,6 +79,9 @@ class ModelFile(Protocol):
     def zero_channels(self) -> ZeroChannels:
         """Channels that compute nothing."""
 
+    def published(self) -> str | None:
+        """Which published network its weights are; None where none, or where files of its kind are not looked at."""
+
     def ports(self) -> tuple[Sequence[Port], Sequence[Port]] | None:
         """Inputs and outputs as a runtime addresses them; None where the file does not name them."""
 

@@ -159,7 +159,10 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         code = claims.data.further.get("metric_code")
         source = "" if code is None else f" (source sha256 {str(code)[:16]})"
         yield "Graded on", f"the score {claims.data.metric}{source}, not top-1 accuracy"
-    yield "Baseline", claims.baseline.origin
+    yield "Baseline", claims.baseline.known
+    yield "Its maker says", claims.baseline.origin
+    if claims.baseline.removed is not None:
+        yield "Simplified", f"the baseline was {claims.baseline.removed}"
     if claims.baseline.contracts_differ is not None:
         yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"
     if shares := _counted(claims):

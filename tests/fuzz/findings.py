@@ -113,6 +113,8 @@ def cases(forger: Forger) -> Iterator[Case]:
     yield Case("created", "a measurement in the year 2126", _changed(forger, _later), _passing("check_created"))
     yield Case("baseline_facts", "a baseline of ten times the multiply-adds", _changed(forger, _larger_baseline),
                lambda: mock.patch.object(facts, "_baseline_check", _pass))  # fmt: skip
+    yield Case("baseline_origin", "the weights of a network that it is not", _changed(forger, _renowned),
+               lambda: mock.patch.object(facts, "_origin_check", _pass))  # fmt: skip
     yield Case("observed_facts", "zero channels of the candidate left out", _changed(forger, _fewer_zeros),
                lambda: mock.patch.object(facts, "_observed_check", _pass))  # fmt: skip
 
@@ -176,6 +178,12 @@ def _later(evidence: Evidence) -> Evidence:
 def _larger_baseline(evidence: Evidence) -> Evidence:
     models = dict(evidence.header.models)
     models["baseline"] = replace(models["baseline"], macs=10 * models["baseline"].macs)
+    return replace(evidence, header=replace(evidence.header, models=models))
+
+
+def _renowned(evidence: Evidence) -> Evidence:
+    models = dict(evidence.header.models)
+    models["baseline"] = replace(models["baseline"], published="EfficientNet-Lite0")
     return replace(evidence, header=replace(evidence.header, models=models))
 
 

@@ -9,8 +9,10 @@ from graded import own_folders
 
 from certify.assessments.efficiency.guards import GUARDS
 
-FILE_CHECKS = {"derived", "created", "baseline_facts", "observed_facts"}
-SLICE = frozenset({*FILE_CHECKS, "windows_vary", "metric_bound", "holds_on_fresh", "cost_counted"})
+FILE_CHECKS = {"derived", "created", "baseline_facts", "baseline_origin", "observed_facts"}
+SLICE = frozenset(
+    {*FILE_CHECKS, "windows_vary", "metric_bound", "holds_on_fresh", "cost_counted", "baseline_not_padded"}
+)
 
 
 def test_every_finding_has_a_forgery(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.core.finding import Finding
-from certify.core.observations import Contracts
+from certify.core.observations import Contracts, Simplified
 
 PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 
@@ -71,6 +71,8 @@ class Efficiency(Assessment):
                 "file_digest": baseline.file_digest,
                 "content_digest": baseline.content_digest,
                 "origin": header.baseline_origin,
+                "published": baseline.published,
+                "simplified": _simplified(records.observed(Simplified)),
                 "preprocess": contracts.get("baseline"),
                 "contracts_differ": contracts.get("declared"),
             },
@@ -124,3 +126,11 @@ class Efficiency(Assessment):
     def claims(self, predicate: Mapping[str, Any], digest: str) -> EfficiencyClaims:
         """Say what may be printed of an efficiency certificate."""
         return efficiency_claims(self, predicate, digest)
+
+
+def _simplified(found: Simplified | None) -> Mapping[str, Any] | None:
+    """What was removed from the baseline before it was measured; None where nothing was."""
+    if found is None or found.removed is None:
+        return None
+    shares = {"work_share": found.removed_share, "bytes_share": found.removed_bytes_share}
+    return {"given_digest": found.given_digest, "removed": [str(one) for one in found.removed], **shares}

@@ -13,6 +13,7 @@ from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate
 from certify.core.evidence import MeterFacts, Workload
 from certify.data.public_sets import OWN, public_name
+from certify.model_file.onnx_graph.published_weights import GIVEN
 
 if TYPE_CHECKING:
     from certify.assessments.assessment import Assessment
@@ -67,6 +68,8 @@ class BaselineClaim:
         file_digest: hex SHA-256 of its bytes.
         content_digest: hex digest of what it says.
         origin: where it comes from, in its maker's words.
+        published: the published network whose weights it has; None where it has none that is known.
+        simplified: what was removed from the file that was given; None where it was measured as it was given.
         preprocess: its preprocessing contract.
         contracts_differ: why that differs from the certified model's; None where it was not declared.
     """
@@ -74,8 +77,29 @@ class BaselineClaim:
     file_digest: str
     content_digest: str
     origin: str
+    published: str | None
+    simplified: Mapping[str, Any] | None
     preprocess: Mapping[str, Any]
     contracts_differ: str | None
+
+    @property
+    def known(self) -> str:
+        """The published network that it is, or that it is what the maker gave."""
+        return self.published or GIVEN
+
+    @property
+    def said(self) -> str:
+        """What is known of where it comes from, and what its maker says of it."""
+        return f"{self.known}; its maker says: {self.origin}"
+
+    @property
+    def removed(self) -> str | None:
+        """How much less it is than the file that was given; None where it is that file."""
+        if self.simplified is None:
+            return None
+        work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
+        told = ", ".join(self.simplified["removed"]) or "what nothing reads"
+        return f"measured without {work} of its work and {size} of its bytes: {told}"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from certify.data.preprocess import Preprocess
 from certify.data.public_sets import OWN, public_name
 from certify.model_file.model_file import ModelFile, kind_of, open_model
 from certify.model_file.onnx_graph.counts import Counts
+from certify.model_file.onnx_graph.published_weights import GIVEN
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels
 
 UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, AttributeError)
@@ -39,12 +40,14 @@ class FileFacts:
         bytes: its size, weights beside it included.
         zeros: channels of zeros.
         intended: operators that are meant to run on integers.
+        published: the published network whose weights it has.
     """
 
     counts: Counts | None
     bytes: int
     zeros: ZeroChannels
     intended: int
+    published: str | None
 
 
 def read_facts(model: ModelFile) -> FileFacts:
@@ -55,7 +58,8 @@ def read_facts(model: ModelFile) -> FileFacts:
     """
     contract = contract_in(model)
     counts = None if contract is None else model.counts(contract)
-    return FileFacts(counts, model.size_bytes(), model.zero_channels(), model.quantization(None).intended)
+    intended = model.quantization(None).intended
+    return FileFacts(counts, model.size_bytes(), model.zero_channels(), intended, model.published())
 
 
 def baseline_name(path: str | Path) -> str:
@@ -88,6 +92,7 @@ def check_facts(around: Surroundings) -> Iterator[Finding]:
         return
     yield from contracts
     yield _baseline_check(found.get("baseline"), around, name, beside)
+    yield _origin_check(found.get("baseline"), around.predicate["baseline"], name)
     if around.records is None:
         yield Finding("observed_facts", "skipped", "There is no evidence to compare with the files.")
         return
@@ -124,6 +129,18 @@ def _baseline_check(facts: FileFacts | None, around: Surroundings, name: str, be
             return Finding("baseline_facts", "fail", f"{name} is as signed, but not the baseline that was measured.")
         return Finding("baseline_facts", "skipped", f"{name} does not lie beside the file, or is another.")
     return _compared("baseline_facts", _counted(facts.counts, facts.bytes), "baseline", name, around)
+
+
+def _origin_check(facts: FileFacts | None, stated: Mapping[str, Any], name: str) -> Finding:
+    """Whether the baseline has the weights of the published network that the certificate names."""
+    said = f"The maker says: {stated['origin']}"
+    if facts is None:
+        return Finding("baseline_origin", "skipped", f"The weights of {name} were not looked at. {said}")
+    if facts.published != stated["published"]:
+        found = facts.published or "no published network"
+        return Finding("baseline_origin", "fail", f"{name} has the weights of {found}, not those that are certified.")
+    whose = f"{GIVEN}, of no network in the table" if facts.published is None else f"those of {facts.published}"
+    return Finding("baseline_origin", "pass", f"The weights of {name} are {whose}. {said}")
 
 
 def _counted(counts: Counts | None, size: int | None) -> dict[str, float | None]:

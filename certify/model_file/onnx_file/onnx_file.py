@@ -29,6 +29,7 @@ from certify.model_file.onnx_graph.load import (
     outputs,
     sample_shape,
 )
+from certify.model_file.onnx_graph.published_weights import published_name
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels, zero_channels
 
 
@@ -159,6 +160,10 @@ class OnnxFile:
     def zero_channels(self) -> ZeroChannels:
         """Channels that compute nothing."""
         return zero_channels(self._light, self.path.parent)
+
+    def published(self) -> str | None:
+        """Which published network its weights are."""
+        return published_name(self.model, self.path.parent)
 
     def ports(self) -> tuple[Sequence[Port], Sequence[Port]] | None:
         """Inputs and outputs of the graph."""

@@ -49,7 +49,8 @@ def _trips(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> int | None:
         return None
     body, trips = subgraphs(node)[0], known.get(node.input[0])
     starts = not node.input[1] or bool(np.all(known.get(node.input[1], False)))
-    if trips is None or not starts or len(body.output) != len(body.input) - 1 != len(node.output):
+    carries = len(body.output) - 1 == len(body.input) - 2 == len(node.output)
+    if trips is None or not starts or not carries:
         return None
     if int(trips.flat[0]) * len(body.node) > MAX_NODES or any(subgraphs(inner) for inner in body.node):
         return None
@@ -68,7 +69,7 @@ def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: on
         graph.initializer[-1].name = weights[tensor.name]
     carried, made = list(node.input[2:]), []
     for trip in range(trips):
-        number, going = f"{prefix}.{trip}.number", f"{prefix}.{trip}.going"
+        number, going = f"{prefix}{trip}.number", f"{prefix}{trip}.going"  # no name of the body has this form
         for name, value in ((number, np.int64(trip)), (going, np.bool_(True))):
             graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
         taken = (number, going, *carried)

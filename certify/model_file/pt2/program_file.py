@@ -87,6 +87,9 @@ class ProgramFile:
         """Multiply-adds and parameters, from the shapes that the exporter stored."""
         return facts.count_exported(self.program)
 
+    def published(self) -> None:
+        """Programs are not looked at."""
+
     def zero_channels(self) -> ZeroChannels:
         """Channels that compute nothing."""
         return weights.exported_zero_channels(self.program)

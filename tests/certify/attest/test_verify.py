@@ -51,6 +51,7 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
                 "names_of_one_script",
                 "contracts_match",
                 "baseline_facts",
+                "baseline_origin",
                 "observed_facts",
                 "lineage_digest",
                 "companions",

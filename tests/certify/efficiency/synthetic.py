@@ -62,7 +62,7 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
         "baseline": {"channels": 26560, "zero": 12, "share": 12 / 26560},
         "candidate": {"channels": 13280, "zero": 0, "share": 0.0},
     },
-    "simplified": {"given_digest": "aa", "given_bytes": 1000, "bytes": 1000, "given_cost": 1000, "cost": 1000},
+    "simplified": {"given_digest": "aa" * 32, "given_bytes": 1000, "bytes": 1000, "given_cost": 1000, "cost": 1000},
     "overlap": {"train/test": 0, "calibration/test": 0, "validation/test": 0, "train/validation": 0},
     "near_duplicates": {
         f"{part}/test": {"near": 2, "samples": 2000, "among": 10000, "of": 50000}

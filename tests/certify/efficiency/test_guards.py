@@ -34,7 +34,7 @@ def two_arms(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[
 
 SESSION = {"graph_optimization": "all", "threads": 2, "providers": ["CPUExecutionProvider"], "spinning": True}
 INPUTS = {"std": 0.9, "distinct": 64, "constant_share": 0.0, "neighbour_correlation": 0.9}
-LEAN = {"given_digest": "aa", "given_bytes": 1000, "bytes": 1000, "given_cost": 1000, "cost": 1000}
+LEAN = {"given_digest": "aa" * 32, "given_bytes": 1000, "bytes": 1000, "given_cost": 1000, "cost": 1000}
 TOKENS = {**INPUTS, "neighbour_correlation": None, "repetition": 90.0}
 NONE = {"near": 0, "samples": 1500, "among": 2000, "of": 2000}
 NEAR = {f"{part}/test": NONE for part in ("train", "calibration", "validation", "test")}

@@ -86,6 +86,8 @@ def make_predicate(
             "file_digest": DIGEST,
             "content_digest": DIGEST,
             "origin": "trained here on mnist5k, seed 0",
+            "published": None,
+            "simplified": None,
             "preprocess": {},
             "contracts_differ": None,
         },

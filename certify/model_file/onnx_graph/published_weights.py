@@ -1,0 +1,112 @@
+"""Networks whose weights everybody can get, by digests of their weights.
+
+Exporters fold the normalisation behind a layer into its weights, which multiplies each output channel by a number of
+its own. So each channel is divided by its largest element before it is rounded and digested. What folding rounds moves
+a few numbers over the edge of a step, so that the digests are of short pieces, of which most must be the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.core.yaml_document import parse_document
+from certify.model_file.onnx_graph.constants import array_of
+from certify.model_file.onnx_graph.functions import inlined
+from certify.model_file.onnx_graph.operators import attribute, compute_of
+
+TABLE = Path(__file__).with_name("published_weights.yaml")
+GIVEN = "as given by the maker"
+STEP = 0.01
+"""To which elements are rounded, the largest of their channel being 1."""
+PIECE = 1024
+"""Elements that are digested together; folding moves one in 250,000 over the edge of a step."""
+DIGEST_BYTES = 2
+SAME_PIECES = 0.8
+"""Share of the pieces of a tensor that must be the same."""
+SAME_WEIGHTS = 0.95
+"""Share of the published weights that a file must hold, and of its own weights that these must be."""
+
+Matrix = npt.NDArray[Any]
+
+
+class Print(NamedTuple):
+    """The digests of the pieces of a weight, and its shape as a matrix, the output channels first."""
+
+    shape: tuple[int, int]
+    pieces: bytes
+
+    def same(self, other: Print) -> bool:
+        """Whether they are of one weight, whatever its channels were multiplied by."""
+        if self.shape != other.shape or len(self.pieces) != len(other.pieces):
+            return False
+        pairs = [np.frombuffer(one.pieces, np.uint16) for one in (self, other)]
+        return float(np.mean(pairs[0] == pairs[1])) >= SAME_PIECES
+
+
+def print_of(matrix: Matrix) -> Print:
+    """Digest a weight, (output channels, all else)."""
+    real = matrix.astype(np.float64)
+    largest = np.take_along_axis(real, np.abs(real).argmax(axis=1)[:, None], axis=1)
+    scaled = np.divide(real, largest, out=np.zeros_like(real), where=largest != 0)
+    steps = np.rint(scaled / STEP).astype("<i2").reshape(-1)
+    pieces = (steps[i : i + PIECE].tobytes() for i in range(0, len(steps), PIECE))
+    digests = b"".join(hashlib.sha256(piece).digest()[:DIGEST_BYTES] for piece in pieces)
+    return Print((matrix.shape[0], matrix.shape[1]), digests)
+
+
+@functools.cache
+def published() -> Mapping[str, tuple[Print, ...]]:
+    """What is known, by name."""
+    rows = parse_document(TABLE.read_bytes(), TABLE.name).values
+    return {str(name): tuple(_read(one) for one in prints) for name, prints in rows.items()}
+
+
+def _read(row: Any) -> Print:
+    return Print((int(row[0]), int(row[1])), base64.b64decode(row[2]))
+
+
+def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | None:
+    """Which published network the weights of a model are, other names and folded scales aside; None where none.
+
+    Args:
+        model: with its weights, or with some in files.
+        folder: where those files lie.
+    """
+    known = {one.shape for prints in published().values() for one in prints}
+    own = [(matrix.size, matrix.shape, matrix) for matrix in _weights(model, folder)]
+    total = sum(size for size, _, _ in own)
+    prints = [print_of(matrix) for _, shape, matrix in own if shape in known]
+    for name, table in published().items():
+        same = [one.shape[0] * one.shape[1] for one in table if any(one.same(other) for other in prints)]
+        if sum(same) >= SAME_WEIGHTS * max(total, sum(one.shape[0] * one.shape[1] for one in table)):
+            return name
+    return None
+
+
+def _weights(model: onnx.ModelProto, folder: Path | None) -> Iterator[Matrix]:
+    """The weights of all multiplying operators as matrices, each once."""
+    flat = inlined(model).graph
+    tensors = {tensor.name: tensor for tensor in flat.initializer}
+    constants = [node for node in flat.node if node.op_type == "Constant" and node.attribute]
+    tensors |= {node.output[0]: node.attribute[0].t for node in constants}
+    seen: set[str] = set()
+    for node in flat.node:
+        compute = compute_of(node)
+        name = "" if compute is None else node.input[compute.weight]
+        tensor = tensors.get(name)
+        if compute is None or tensor is None or name in seen or len(tensor.dims) < 2:
+            continue
+        seen.add(name)
+        array = array_of(tensor, folder)
+        across = compute.kind == "conv_transpose" or (compute.kind == "gemm" and not attribute(node, "transB", 0))
+        array = np.moveaxis(array, -1, 0) if compute.kind == "matmul" else np.swapaxes(array, 0, int(across))
+        yield array.reshape(array.shape[0], -1)
