@@ -11,7 +11,7 @@ import functools
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,6 @@ class _Bench:
     folder: Path
     samples: Path
     looks: Path
-    numbers: list[int] = field(default_factory=list)
 
     def run(self, model: onnx.ModelProto, output: str, samples: Path) -> Outputs:
         """The output of a model for the samples in a file, (samples, ...)."""
@@ -89,7 +88,7 @@ class _Bench:
 
     def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """What the runtime makes of a model by itself, its constants folded."""
-        target = self.folder / f"loaded{len(self.numbers)}.onnx"
+        target = self._place() / "loaded.onnx"
         with self._worker(model, self.contract.output_name, target):
             return load_model(target)
 
@@ -98,12 +97,14 @@ class _Bench:
         return Counting(inlined(model), 1).run(self.contract.port_shape(1)[1:]).total
 
     def _worker(self, model: onnx.ModelProto, output: str, optimised: Path | None = None) -> Worker:
-        self.numbers.append(len(self.numbers))
-        path = self.folder / f"variant{len(self.numbers)}.onnx"
+        path = self._place() / "variant.onnx"
         onnx.save(model, str(path))
         shape = self.contract.port_shape(self.batch)
         settings = session_settings(RUNTIME, 1, self.contract.input_names, output, optimised, shape)
         return Worker("baseline", path, {**settings, "graph_optimization": "basic"})
+
+    def _place(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="", dir=self.folder))
 
 
 def simplify(
