@@ -51,13 +51,15 @@ def print_result(
         return
     from certify.cli.tables import comparison, files, measured, payback_lines, verdict
     from certify.present.statements import of_efficiency
-    from certify.present.wording import test_data
+    from certify.present.wording import BETTER_RUNTIME, savings, test_data
 
     claims = of_efficiency(result.certificate)
+    saved = savings(claims)
+    runtime = [] if saved is None else [f"{BETTER_RUNTIME} for the untouched original: {saved}."]
     spent = [part for part in (payback_lines(paid),) if part is not None]
     tested = f"Test data: {test_data(claims)}."
     parts = (comparison(claims.figures), verdict(claims.grade, claims.device_class), measured(claims), tested)
-    print_rich(*parts, *spent, files(result.files))
+    print_rich(*parts, *runtime, *spent, files(result.files))
 
 
 def carbon_option(command: F) -> F:

@@ -32,6 +32,7 @@ SCOPES = {
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
 
 
+BETTER_RUNTIME = "Better runtime"
 SCOPE = "inference only; embodied emissions, cooling and water are not included"
 
 SELF_DECLARED = "Self-declared measurement by its maker"
@@ -155,8 +156,10 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Test data", f"{_different(claims):,} samples of {claims.data.name}, {test_data(claims)}"
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
+    if claims.workload.candidate_runtime:
+        yield "Baseline ran", _runtime(claims.workload.of("baseline"))
     if saved := savings(claims):
-        yield "Runtimes", saved
+        yield BETTER_RUNTIME, saved
     yield "Scope", SCOPE
     if claims.scored:
         code = claims.data.further.get("metric_code")
@@ -209,8 +212,7 @@ def _device(claims: EfficiencyClaims) -> str:
 
 def _workload(claims: EfficiencyClaims) -> str:
     workload = claims.workload
-    used = [_runtime(workload.of(arm)) for arm in ("candidate", *(["baseline"] if workload.candidate_runtime else []))]
-    return ", ".join([f"batch {workload.batch}", threads(vars(workload)), "; baseline ".join(used)])
+    return ", ".join([f"batch {workload.batch}", threads(vars(workload)), _runtime(workload.of("candidate"))])
 
 
 def _runtime(workload: Workload) -> str:
@@ -223,8 +225,7 @@ def savings(claims: EfficiencyClaims) -> str | None:
     runtime, own = (claims.figures.get(f"{name}_saving") for name in ("runtime", "compression"))
     if runtime is None or own is None:
         return None
-    of_original = f"a better runtime alone saves {_share(runtime)} of the original's energy"
-    return f"{of_original}, compression {_share(own)} of the rest"
+    return f"saves {_share(runtime)} alone; compression {_share(own)} of the rest"
 
 
 def _share(saving: Estimate) -> str:
