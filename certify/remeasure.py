@@ -12,6 +12,7 @@ from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.facts import baseline_name, measuring_edition
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, DataError, UsageError
+from certify.core.evidence import DEFAULT_RUNTIME
 from certify.core.progress import Progress, Silent
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
@@ -19,6 +20,7 @@ from certify.data.contract_slot import normalise
 from certify.data.metrics import get_metric, is_own
 from certify.measure.experiment import measure
 from certify.measure.plan import Plan
+from certify.measure.runtimes import AUTO
 from certify.measure.simplify import simplify
 from certify.model_file.subject import subject_digests
 
@@ -66,7 +68,7 @@ def remeasure(
     contract = Preprocess.from_json(predicate["preprocess"])
     workload, plan = predicate["workload"], plan or Plan()
     metric = _metric(predicate["data"], plan)
-    plan = replace(plan, runtime=workload["runtime"], batch=workload["batch"], metric=metric, salt=fresh_salt())
+    plan = replace(plan, **_runtime(workload), batch=workload["batch"], metric=metric, salt=fresh_salt())
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_samples(dataset, certificate)
@@ -89,6 +91,14 @@ def remeasure(
         simplified=simplified,
         progress=progress,
     )
+
+
+def _runtime(workload: Mapping[str, Any]) -> dict[str, Any]:
+    """The certified runtime; where each model chose its own, both are tried again, with the default one."""
+    if not workload["candidate_runtime"]:
+        return {"runtime": workload["runtime"]}
+    names = (DEFAULT_RUNTIME, workload["runtime"], workload["candidate_runtime"]["runtime"])
+    return {"runtime": AUTO, "among": tuple(dict.fromkeys(names))}
 
 
 def _fresh(data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: Progress) -> Dataset | None:

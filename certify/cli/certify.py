@@ -37,7 +37,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @json_option
 def command(
     candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, carbon_intensity: float | None,
-    as_json: bool, **arguments: Any,
+    embodied: float | None, as_json: bool, **arguments: Any,
 ) -> None:  # fmt: skip
     """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
 
@@ -58,5 +58,5 @@ def command(
         progress=bars(),
         **{name: value for name, value in arguments.items() if value is not None},
     )
-    print_result(result, as_json, carbon_intensity)
+    print_result(result, as_json, carbon_intensity, embodied)
     click.get_current_context().exit(exit_codes.NO if result.grade.letter is None else exit_codes.DONE)

@@ -27,6 +27,7 @@ def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, 
 
     Each is verified first. Models can be compared that were measured on the same test data, with the same workload, by
     the same method and on the same device, under one edition; others are refused with the reason (exit code 2).
+    Certificates of one model from several machines stand side by side, and the worst letter is named.
     """
     from certify.comparison import compare
 

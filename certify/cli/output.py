@@ -36,35 +36,43 @@ def print_rich(*parts: object) -> None:
         console.print(part)
 
 
-def print_result(result: Result, as_json: bool, carbon_intensity: float | None = None) -> None:
+def print_result(
+    result: Result, as_json: bool, carbon_intensity: float | None = None, embodied: float | None = None
+) -> None:
     """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are."""
     from certify.assessments.efficiency.payback import payback
     from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
     path = result.files.get(LINEAGE_NAME)
     lineage = None if path is None else read_lineage(path)
-    paid = payback(result.profile.estimates, lineage, carbon_intensity)
+    paid = payback(result.profile.estimates, lineage, carbon_intensity, embodied)
     if as_json:
         print_json({**result.to_json(), "payback": paid.to_json()})
         return
     from certify.cli.tables import comparison, files, measured, payback_lines, verdict
     from certify.present.statements import of_efficiency
-    from certify.present.wording import test_data
+    from certify.present.wording import BETTER_RUNTIME, savings, test_data
 
     claims = of_efficiency(result.certificate)
+    saved = savings(claims)
+    runtime = [] if saved is None else [f"{BETTER_RUNTIME} for the untouched original: {saved}."]
     spent = [part for part in (payback_lines(paid),) if part is not None]
     tested = f"Test data: {test_data(claims)}."
     parts = (comparison(claims.figures), verdict(claims.grade, claims.device_class), measured(claims), tested)
-    print_rich(*parts, *spent, files(result.files))
+    print_rich(*parts, *runtime, *spent, files(result.files))
 
 
 def carbon_option(command: F) -> F:
-    """Add ``--carbon-intensity``, which fills the argument ``carbon_intensity``; it never enters a grade."""
+    """Add ``--carbon-intensity`` and ``--embodied``, which fill arguments of these names and never enter a grade."""
+    grams = click.FloatRange(min=0)
+    command = click.option(
+        "--embodied", type=grams, metavar="GRAMS",
+        help="CO2 equivalent of making the hardware, for one inference, to add to the SCI [not included].",
+    )(command)  # fmt: skip
     return click.option(
-        "--carbon-intensity",
-        type=click.FloatRange(min=0),
-        help="Grams of CO2 equivalent for a kWh, to print grams too; not part of the grade.",
-    )(command)
+        "--carbon-intensity", type=grams, metavar="GRAMS",
+        help="CO2 equivalent of a kWh, to print grams and the SCI (ISO/IEC 21031) too; not part of the grade.",
+    )(command)  # fmt: skip
 
 
 def bars() -> Progress:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certify.cli.command import Command
-from certify.cli.output import json_option, print_json
+from certify.cli.output import carbon_option, json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -17,18 +17,27 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page [report.html beside FILE].")
+@click.option("--beside", type=FILE, multiple=True, help="The same model, certified on another machine.")
+@carbon_option
 @json_option
-def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
+def command(
+    file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, beside: tuple[Path, ...],
+    carbon_intensity: float | None, embodied: float | None, as_json: bool,
+) -> None:  # fmt: skip
     """Write everything that is known about FILE, a certified model, as one HTML page.
 
     The page holds all it needs, asks for nothing from anywhere, and runs no script: label, figures with intervals,
     windows over time, classes, passes, guards, and how to check it. FILE is verified first; nothing is drawn from one
-    that is not valid (exit code 1), or whose figures do not follow from evidence (5).
+    that is not valid (exit code 1), or whose figures do not follow from evidence (5). With --beside, certificates of
+    the same model from other machines stand side by side, and the worst letter is marked.
     """
     from certify.present.report import report
 
     path = out or file.parent / "report.html"
-    report(file, certificate=certificate, evidence=evidence, out=path)
+    report(
+        file, certificate=certificate, evidence=evidence, out=path, beside=beside, carbon_intensity=carbon_intensity,
+        embodied=embodied,
+    )  # fmt: skip
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from certify.assessments.efficiency.grade import Grade
-from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.estimate import Estimate
 from certify.core.text import clean
-from certify.present.numbers import interval, quantity, rounded
+from certify.present.carbon import carbon_sentences, payback_sentences
+from certify.present.numbers import rounded
 from certify.present.rows import NAMES, ROWS, Cell, cell, change_cell, compared, marked
 from certify.present.statements import figure
 from certify.present.wording import attempts
@@ -48,7 +49,8 @@ def single(figures: Mapping[str, Estimate]) -> Table:
 
 
 def several(comparison: Comparison) -> Table:
-    """Certified models by number; a star marks each that no other beats."""
+    """Certified models by number; a star marks each that no other beats, and of one model the worst letter is named."""
+    worst = comparison.worst()
     axes, best = comparison.axes, {entry.name for entry in comparison.best()}
     headlines = comparison.entries[0].claims.headlines
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
@@ -57,6 +59,8 @@ def several(comparison: Comparison) -> Table:
     for heading in headlines.values() if axes is None else _SEVERAL[axes.is_ratio]:
         table.add_column(heading, justify="right")
     table.add_column("key")
+    if comparison.one_model:
+        table.add_column("device")
     for number, entry in enumerate(comparison.entries, start=1):
         names = headlines if axes is None else (axes.energy, axes.accuracy, axes.time)
         figures = [entry.estimate(name) for name in names]
@@ -70,7 +74,9 @@ def several(comparison: Comparison) -> Table:
         if axes is not None:
             cells.append(cell(entry.estimate(NAMES.bytes("candidate")), NAMES.bytes))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"
-        table.add_row(name, entry.claims.text, *(two_lines(part) for part in cells), key)
+        grade = f"{entry.claims.text}{' worst' if entry is worst else ''}"
+        device = [clean(entry.device_class)] if comparison.one_model else []
+        table.add_row(name, grade, *(two_lines(part) for part in cells), key, *device)
     return table
 
 
@@ -105,25 +111,9 @@ def measured(claims: EfficiencyClaims) -> Text:
 
 
 def payback_lines(payback: Payback) -> Text | None:
-    """Cost of compressing, when it is paid back, and grams of CO2 if an intensity is given; None for nothing."""
-    lines = []
-    if payback.spent is not None:
-        lines.append(f"Compressing took {_words(payback.spent)}.")
-    if payback.inferences is not None:
-        lines.append(f"That is saved again after {_words(payback.inferences)} inferences.")
-    if payback.carbon:
-        purposes = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
-        grams = [f"{_words(payback.carbon[name])} {what}" for name, what in purposes.items() if name in payback.carbon]
-        lines.append(f"At the intensity given, CO2 equivalent: {', '.join(grams)}.")
+    """Cost of compressing, when it is paid back, and carbon if an intensity is given; None for nothing."""
+    lines = [*payback_sentences(payback), *carbon_sentences(payback)]
     return Text("\n".join(lines)) if lines else None
-
-
-def _words(estimate: Estimate) -> str:
-    """``about 3.4 k (3.1 to 3.9)``; modelled figures say so."""
-    unit = "" if estimate.unit == "1" else estimate.unit
-    modelled = "modelled " if estimate.evidence is EvidenceLevel.MODELLED else ""
-    ends = interval(estimate, unit)
-    return f"{modelled}{quantity(estimate.value, unit)}" + (f" ({ends})" if ends else "")
 
 
 def files(paths: Mapping[str, Path]) -> Table:

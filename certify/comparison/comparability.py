@@ -18,6 +18,7 @@ _WORKLOAD = (
     "spinning",
     "precision",
     "library_versions",
+    "candidate_runtime",
 )
 """Thread numbers are left out: a guard requires that each model runs at the number at which it is cheapest."""
 

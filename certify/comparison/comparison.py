@@ -14,6 +14,7 @@ from certify.comparison.entry import Entry, read_entry
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.present.charts.pareto import Point, pareto_plot
+from certify.present.machines import why_not_one_job, worst
 
 if TYPE_CHECKING:
     from certify.attest.keys import PublicKey
@@ -49,10 +50,18 @@ class Comparison:
         entries: in the order in which they were given.
         axes: ratios where all have one baseline, else absolute figures; None for statements of another assessment,
             whose figures stand beside each other and are not ranked.
+        one_model: whether all are certificates of one model file, from machines that can't be compared otherwise.
     """
 
     entries: tuple[Entry, ...]
     axes: Axes | None
+    one_model: bool = False
+
+    def worst(self) -> Entry | None:
+        """Of certificates of one model file, the one with the worst letter; None of several models."""
+        measured = [entry.claims for entry in self.entries if isinstance(entry.claims, EfficiencyClaims)]
+        found = worst(measured) if self.one_model else None
+        return next((entry for entry in self.entries if entry.claims is found), None)
 
     def place(self, entry: Entry) -> tuple[Estimate, Estimate] | None:
         """Energy and loss (in percent) of an entry, less is better; None for a refusal or where one is missing.
@@ -69,8 +78,10 @@ class Comparison:
     def best(self) -> tuple[Entry, ...]:
         """Entries that no other beats in both energy and loss, by their point estimates (the Pareto front).
 
-        Where intervals overlap, another measurement may change the order.
+        Where intervals overlap, another measurement may change the order. Machines do not beat each other.
         """
+        if self.one_model:
+            return ()
         placed = [(entry, place) for entry in self.entries if (place := self.place(entry)) is not None]
         return tuple(
             entry
@@ -96,7 +107,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
-        best = {entry.name for entry in self.best()}
+        best, worst = {entry.name for entry in self.best()}, self.worst()
         names = (RATIOS.energy, RATIOS.accuracy, ABSOLUTE.energy, ABSOLUTE.accuracy, RATIOS.time)
         axes = self.axes
         return {
@@ -106,6 +117,8 @@ class Comparison:
                     "path": entry.name,
                     "model": entry.claims.model,
                     "grade": entry.claims.text,
+                    "device_class": entry.device_class,
+                    "worst": entry is worst,
                     "certificate": entry.claims.digest,
                     "trusted": entry.trusted,
                     "on_pareto_front": entry.name in best,
@@ -143,13 +156,27 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
             f"A comparison needs two or more different files, found {', '.join(map(str, paths)) or 'none'}."
         )
     entries = tuple(read_entry(path, keys) for path in paths)
-    for one, other in combinations(entries, 2):
-        if reasons := why_not_comparable(one.claims, other.claims):
-            raise UsageError(f"{one.name} and {other.name} can't be compared: {'; '.join(reasons)}.")
+    one_model = _on_several_machines(entries)
     measured = [entry.claims for entry in entries if isinstance(entry.claims, EfficiencyClaims)]
     if not measured:
         return Comparison(entries, None)
-    return Comparison(entries, RATIOS if all(same_baseline(measured[0], one) for one in measured) else ABSOLUTE)
+    one = all(same_baseline(measured[0], claims) for claims in measured)
+    return Comparison(entries, RATIOS if one else ABSOLUTE, one_model)
+
+
+def _on_several_machines(entries: Sequence[Entry]) -> bool:
+    """Whether these are certificates of one model file that other machines, runtimes or meters set apart.
+
+    Raises:
+        UsageError: they are of several models, or jobs, that can't be compared.
+    """
+    unlike = False
+    for one, other in combinations(entries, 2):
+        if reasons := why_not_comparable(one.claims, other.claims):
+            if one.content != other.content or why_not_one_job(one.claims, other.claims):
+                raise UsageError(f"{one.name} and {other.name} can't be compared: {'; '.join(reasons)}.")
+            unlike = True
+    return unlike and len({entry.content for entry in entries}) == 1
 
 
 def _beats(one: tuple[Estimate, Estimate], other: tuple[Estimate, Estimate]) -> bool:

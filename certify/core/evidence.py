@@ -21,7 +21,13 @@ from certify.core.windows import Run, Window
 
 ARMS = ("baseline", "candidate")
 """The two models that are compared; a model that is measured alone is the candidate, so that its figures have the same
-names. Further arms of single windows: ``baseline_again`` (null run), ``yardstick``."""
+names. Further arms of single windows: ``baseline_again`` (null run), ``baseline_default`` (at the default runtime),
+``yardstick``."""
+
+DEFAULT_RUNTIME = "onnxruntime-cpu"
+"""The runtime of a measurement that names none."""
+PER_ARM = ("runtime", "runtime_version", "provider", "precision")
+"""Fields of a workload that differ where each model runs on a runtime of its own."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Workload:
     """How the models are run; everything that changes the figures and is not the model or the machine.
 
     Attributes:
-        runtime: name of the runtime adapter, such as ``onnxruntime-cpu``.
+        runtime: name of the baseline's runtime adapter, such as ``onnxruntime-cpu``.
         runtime_version: version of the library behind it.
         provider: execution provider or device that was asked for.
         batch: samples in one inference.
@@ -39,6 +45,8 @@ class Workload:
         spinning: whether pool threads spin while they wait for work.
         precision: numeric precision forced by the runtime, or ``as in the model``.
         library_versions: versions of all libraries that compute, by name.
+        candidate_runtime: those of :data:`PER_ARM` of the candidate, where ``--runtime auto`` chose another runtime for
+            it; empty where both ran on one.
     """
 
     runtime: str
@@ -51,6 +59,13 @@ class Workload:
     spinning: bool = True
     precision: str = "as in the model"
     library_versions: Mapping[str, str] = field(default_factory=dict)
+    candidate_runtime: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, arm: str) -> Workload:
+        """The workload as one model ran it."""
+        own = self.candidate_runtime if arm == "candidate" else {}
+        known = {name: own[name] for name in PER_ARM if name in own}
+        return Workload(**{**vars(self), "candidate_runtime": {}, **known})
 
     def digest(self) -> str:
         """Hex SHA-256 of the canonical JSON of all fields."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from certify.core.observed import Counts, Observed
+from certify.core.observed import Counts, Observed, mapping
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,30 @@ class PowerCheck(Observed):
     NAME = "power_check"
     counter_j: float
     integrated_j: float
+
+
+@dataclass(frozen=True)
+class RuntimeChoice(Observed):
+    """What ``--runtime auto`` tried for each model, from one list of runtimes and precisions.
+
+    Attributes:
+        unit: of the costs, ``J`` or ``s``.
+        costs: of an inference, one value a window, by arm, runtime and number of threads.
+        left_out: why a runtime of the list has no costs, by arm and runtime.
+    """
+
+    NAME = "runtime_choice"
+    unit: Any
+    costs: Mapping[str, Any]
+    left_out: Mapping[str, Any]
+
+    def tried(self, arm: str) -> set[str]:
+        """The list that a model chose from, runtimes that could not run it included."""
+        return {*self.ran(arm), *(mapping(self.left_out, arm) or {})}
+
+    def ran(self, arm: str) -> Mapping[str, Any]:
+        """Costs by runtime of those that could run a model."""
+        return mapping(self.costs, arm) or {}
 
 
 @dataclass(frozen=True)

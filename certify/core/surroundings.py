@@ -27,6 +27,7 @@ OWN_LIBRARIES = {
     "onnxruntime-cuda": "onnxruntime/",
     "onnxruntime-tensorrt": "onnxruntime/",
     "openvino": "openvino/",
+    "openvino-bf16": "openvino/",
     "torch-cuda": "torch/",
 }
 """What the name of a library of each runtime's own begins with."""

@@ -15,7 +15,7 @@ class Window:
     """k inferences in one go, the unit of replication.
 
     Attributes:
-        run: ``settings``, ``null``, ``main`` or ``yardstick``.
+        run: ``settings``, ``null``, ``runtime``, ``main`` or ``yardstick``.
         attempt: 0, or 1 for the one retry of a null run.
         block: number of the block inside its run and attempt, from 0.
         position: place inside the block, from 0.

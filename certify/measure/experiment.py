@@ -41,7 +41,7 @@ from certify.measure.plan import Plan
 from certify.measure.predictions import Predicted, pair
 from certify.measure.recognition import Recognition, Scorer, look, score_shuffled
 from certify.measure.runs import Bench
-from certify.measure.runtime_choice import make_workload, settle
+from certify.measure.runtime_choice import Settled, make_workload, settle
 from certify.measure.runtimes.base import Runtime
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
@@ -116,13 +116,13 @@ def measure(
     fresh = fresh if fresh is None else replace(fresh, test=fresh.test.scaled(scale))
     by_arm = dict(zip(ARMS[-len(models) :], models, strict=True))
     settled = settle(plan, rules, by_arm, dataset, progress, available_meters)
-    plan, runtime = settled.plan, settled.runtime
-    choice = choose_meter(plan, runtime, available_meters)
+    plan = settled.plan
+    choice = choose_meter(plan, settled.runtime, available_meters)
     created = now()
     with open_bench(plan, rules, choice, progress) as bench:
         subjects = [subject(arm, *model, plan.batch, bench.folder) for arm, model in by_arm.items()]
         statistics = save_inputs(subjects, dataset, plan)
-        found = _run(bench, runtime, subjects, dataset, created, score, fresh)
+        found = _run(bench, settled, subjects, dataset, created, score, fresh)
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
@@ -161,7 +161,7 @@ def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None
 
 def _run(
     bench: Bench,
-    runtime: Runtime,
+    settled: Settled,
     subjects: Sequence[Subject],
     dataset: Dataset,
     created: str,
@@ -170,15 +170,19 @@ def _run(
 ) -> Measured:
     """All runs, in their order."""
     plan, compares = bench.plan, len(subjects) > 1
-    yardstick = yardstick_file() if plan.yardstick and runtime.suffix == OnnxFile.suffix else None
-    graphs = observe.graphs(subjects, plan.runtime, plan.threads or 1, bench.folder) if compares else []
-    arms = [runs.choose_threads(bench, model) for model in subjects]
-    workload = make_workload(plan, runtime, arms[0].threads, arms[-1].threads)
+    yardstick = yardstick_file() if plan.yardstick and settled.runtime.suffix == OnnxFile.suffix else None
+    graphs = observe.graphs(subjects, settled.names, plan.threads or 1, bench.folder) if compares else []
+    arms = [runs.choose_threads(bench, model, settled.names[model.arm]) for model in subjects]
+    workload = make_workload(settled, arms[0].threads, arms[-1].threads)
     attempt, blocks = 1, bench.blocks_a_start(arms)
     if compares:
         before, after = (model.identities for model in subjects)
         attempt = count_attempt(before, after, workload, dataset.test_digest(), created)
         runs.null_run(bench, arms[0], blocks)
+    if settled.default is not None:
+        default = runs.choose_threads(bench, subjects[0], settled.default, runs.DEFAULT)
+        described = "The baseline at its best runtime, against the default one"
+        runs.against(bench, runs.RUNTIME, (default, arms[0]), blocks, described)
     with Workers(arms, blocks) as workers:
         runs.main_run(bench, workers)
     if yardstick is not None:
@@ -190,7 +194,7 @@ def _run(
     observations = (
         *graphs,
         Observation.of(WorkerProcesses(workers.pids, blocks)),
-        observe.sessions(workers.sessions, costs, plan.runtime),
+        observe.sessions(workers.sessions, costs, settled.names),
         observe.surroundings(workers.surroundings),
         Observation.of(PeakMemory({name: found.peak_memory for name, found in finished.items()})),
         *([Observation.by_arm(NodeCosts, costs)] if costs else []),

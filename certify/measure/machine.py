@@ -7,8 +7,11 @@ import platform
 from pathlib import Path
 from typing import Any
 
-INTEGER_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
-"""Flags of /proc/cpuinfo that decide how fast integer kernels run."""
+KERNEL_FLAGS = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve", "avx512_bf16", "amx_bf16",
+    "bf16",
+)  # fmt: skip
+"""Flags of /proc/cpuinfo that decide how fast kernels of integers and of bfloat16 run."""
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
@@ -18,8 +21,7 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
     ``integer_dot_product`` tells whether the processor multiplies and adds 8-bit integers into 32 bits in one
     instruction (VNNI on x86, DotProd on ARM); without it, products of some int8 kernels saturate at 16 bits.
     """
-    cpu = _cpuinfo(root)
-    flags = set(cpu.get("flags", cpu.get("Features", "")).split())
+    cpu, flags = _cpuinfo(root), processor_flags(root)
     return {
         "processor": cpu.get("model name", platform.machine()),
         "architecture": platform.machine(),
@@ -29,9 +31,15 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
         "system": platform.system(),
         "kernel": platform.release(),
         "virtualisation": _virtualisation(root, flags),
-        "instructions": sorted(flags.intersection(INTEGER_FLAGS)),
+        "instructions": sorted(flags.intersection(KERNEL_FLAGS)),
         "integer_dot_product": bool(flags & DOT_PRODUCTS),
     }
+
+
+def processor_flags(root: Path = Path("/")) -> set[str]:
+    """What the first processor can do, by the names of /proc/cpuinfo."""
+    cpu = _cpuinfo(root)
+    return set(cpu.get("flags", cpu.get("Features", "")).split())
 
 
 def cores_for(threads: int, root: Path = Path("/")) -> tuple[int, ...]:

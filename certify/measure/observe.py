@@ -29,17 +29,18 @@ NAMED = 3
 """Nodes of each provider whose names are kept."""
 
 
-def graphs(subjects: Iterable[Subject], runtime: str, threads: int, folder: Path) -> list[Observation]:
+def graphs(subjects: Iterable[Subject], names: Mapping[str, str], threads: int, folder: Path) -> list[Observation]:
     """Fused quantization, as the runtime's own graphs tell it, and channels of zeros.
 
-    Left out, so that their guard does not know, are quantized models of whose graph the runtime tells nothing.
+    Left out, so that their guard does not know, are quantized models of whose graph the runtime tells nothing;
+    ``names`` are the runtimes by arm.
     """
     fused: dict[str, QuantizedOperators] = {}
     zeros: dict[str, MaskedChannels] = {}
     for subject in subjects:
         with open_model(subject.path) as model:
             found = model.zero_channels()
-            result = _quantization(model, subject, runtime, threads, folder)
+            result = _quantization(model, subject, names[subject.arm], threads, folder)
         zeros[subject.arm] = MaskedChannels(found.channels, found.zero, found.share)
         if result is not None:
             fused[subject.arm] = QuantizedOperators(result.intended, result.fused, list(result.unfused))
@@ -66,7 +67,9 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
     return None if integer is None else model.quantization(None, integer)
 
 
-def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, NodeCosts], runtime: str) -> Observation:
+def sessions(
+    found: Mapping[str, SessionFacts], costs: Mapping[str, NodeCosts], names: Mapping[str, str]
+) -> Observation:
     """How the sessions were set up, and on which devices the nodes of each model really ran.
 
     A session that lists several providers may use them all or not: the profile of its nodes tells. ``providers`` then
@@ -76,10 +79,11 @@ def sessions(found: Mapping[str, SessionFacts], costs: Mapping[str, NodeCosts], 
     Args:
         found: by arm, as they were set up.
         costs: what was profiled, by arm.
-        runtime: adapter.
+        names: runtimes by arm.
     """
-    adapter = runtimes.get(runtime)
-    placed = {arm: _placed(session, costs.get(arm), adapter).values() for arm, session in found.items()}
+    placed = {
+        arm: _placed(session, costs.get(arm), runtimes.get(names[arm])).values() for arm, session in found.items()
+    }
     told = {arm: {key: value for key, value in one.items() if value is not None} for arm, one in placed.items()}
     return Observation(SessionFacts.NAME, told)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from certify.core.errors import UsageError
+from certify.core.evidence import DEFAULT_RUNTIME
 
 MAX_WINDOW_S = 60.0
 
@@ -20,8 +21,9 @@ class Plan:
         wanted_half_width: half-width of the energy ratio's interval that is aimed at (0.05 is 5 %).
         threads: intra-op threads of both models; None takes for each the number at which it is cheapest.
         batch: samples in one inference.
-        runtime: name of a runtime adapter or ``package.module:Name``, or ``auto`` for the own one that is cheapest for
-            the baseline.
+        runtime: name of a runtime adapter or ``package.module:Name``, or ``auto`` for the own one that is cheapest, for
+            each model.
+        among: names that ``auto`` chooses from; empty for all own ones.
         meter: name of a meter or ``package.module:Name``; None takes the best own one that can be read.
         seed: of every random choice.
         min_blocks: fewer blocks of the null and the main run than the edition's, for trying out: no letter is given
@@ -41,7 +43,8 @@ class Plan:
     wanted_half_width: float = 0.05
     threads: int | None = None
     batch: int = 1
-    runtime: str = "onnxruntime-cpu"
+    runtime: str = DEFAULT_RUNTIME
+    among: tuple[str, ...] = ()
     meter: str | None = None
     seed: int = 0
     min_blocks: int | None = None

@@ -35,6 +35,8 @@ from certify.measure.schedule import WINDOWS_OF_AN_ARM
 from certify.measure.windows import SETTLE_S, Recorder, Running, warm_up
 
 AGAIN = "baseline_again"
+DEFAULT = "baseline_default"
+RUNTIME = "runtime"
 YARDSTICK = "yardstick"
 
 
@@ -97,23 +99,30 @@ class Bench:
         return warm_up(worker, threads, self.window_s, self.rules.longest_window_s)
 
 
-def choose_threads(bench: Bench, model: Subject) -> Arm:
+def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, name: str | None = None) -> Arm:
     """Run a model alone at several thread numbers, and take the one at which it is cheapest.
 
     Cheapest is fewest joules an inference in the mean of its windows, or seconds where no meter is there. A number that
     the user wants is taken, and the others are recorded beside it. On an accelerator one number is tried.
+
+    Args:
+        bench: of the measurement.
+        model: what runs.
+        runtime: adapter, the plan's unless given.
+        name: under which its windows are kept, the model's own unless given.
     """
+    arm, runtime = name or model.arm, runtime or bench.plan.runtime
     plan, count = bench.plan, bench.rules.settings_windows
-    numbers = threads_to_try(plan.threads, "accelerator" in runtimes.get(plan.runtime).accelerator())
+    numbers = threads_to_try(plan.threads, "accelerator" in runtimes.get(runtime).accelerator())
     costs: dict[int, float] = {}
     arms: dict[int, Arm] = {}
-    with bench.progress.task(f"Choosing the number of threads of the {model.arm}", len(numbers) * count) as task:
+    with bench.progress.task(f"Choosing the number of threads of the {arm}", len(numbers) * count) as task:
         for block, threads in enumerate(numbers):
             began_s = time.monotonic()
-            with open_worker(model, plan.runtime, threads, plan.batch) as worker:
+            with open_worker(model, runtime, threads, plan.batch, arm) as worker:
                 running = bench.warm(worker, threads)
                 arms[threads] = Arm(
-                    model.arm, model, plan.runtime, threads, plan.batch, running.inference_s, running.inferences,
+                    arm, model, runtime, threads, plan.batch, running.inference_s, running.inferences,
                     time.monotonic() - began_s,
                 )  # fmt: skip
                 windows = []
@@ -135,27 +144,32 @@ def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
         blocks: for how many blocks workers live, the same as in the main run.
     """
     tolerance = bench.rules.null_tolerance
+    again = replace(baseline, name=AGAIN)
     for attempt in range(bench.rules.null_retries + 1):
-        ratio = null_attempt(bench, baseline, blocks, attempt)
+        described = "Null run: baseline against itself" + (", again" if attempt else "")
+        ratio = against(bench, "null", (baseline, again), blocks, described, attempt)
         if ratio is not None and ratio.low >= 1 - tolerance and ratio.high <= 1 + tolerance:
             return
         found = "" if ratio is None else f": {ratio.low:.3f} to {ratio.high:.3f}"
         bench.progress.say(f"The null run's interval leaves the tolerance{found}.")
 
 
-def null_attempt(bench: Bench, baseline: Arm, blocks: int, attempt: int) -> Estimate | None:
-    """One null run: its ratio, None where no window has a quantity above 0."""
-    count = bench.null_blocks(baseline, blocks)
-    described = "Null run: baseline against itself" + (", again" if attempt else "")
-    order = schedule.blocks((baseline.name, AGAIN), bench.plan.seed + 2 * attempt)
-    with (
-        Workers((baseline, replace(baseline, name=AGAIN)), blocks) as workers,
-        bench.progress.task(described, count * 2 * WINDOWS_OF_AN_ARM) as task,
-    ):
+def against(
+    bench: Bench, run: str, arms: tuple[Arm, Arm], blocks: int, described: str, attempt: int = 0
+) -> Estimate | None:
+    """A run of two arms of the baseline, as long as a null run: the second's ratio to the first.
+
+    Returns:
+        None where a window has no quantity above 0.
+    """
+    first, second = arms
+    count = bench.null_blocks(first, blocks)
+    order = schedule.blocks((first.name, second.name), bench.plan.seed + 2 * attempt)
+    with Workers(arms, blocks) as workers, bench.progress.task(described, count * 2 * WINDOWS_OF_AN_ARM) as task:
         for number in range(count):
-            for _ in run_block(bench, workers, next(order), "null", attempt, number):
+            for _ in run_block(bench, workers, next(order), run, attempt, number):
                 task.advance()
-    ratios = block_log_ratios(bench.recorder.run("null").last, bench.quantity, candidate=AGAIN)
+    ratios = block_log_ratios(bench.recorder.run(run).last, bench.quantity, second.name, first.name)
     return ratio_estimate(ratios, bench.rules, EvidenceLevel.DIRECT)
 
 

@@ -1,8 +1,9 @@
-"""``--runtime auto``: the runtime that is cheapest for the baseline, found on windows of its own.
+"""``--runtime auto``: the runtime and precision that are cheapest for each model, found on windows of their own.
 
-Every runtime of leanmark's that is installed and can run all the models runs some windows of the baseline, at each
-number of threads that is tried; the one with the fewest joules an inference (seconds, where no meter is there) is taken
-for both models.
+Every runtime of leanmark's that is installed runs some windows of each model, at each number of threads that is tried.
+The baseline takes the one with the fewest joules an inference (seconds, where no meter is there) of those that can run
+it; another model takes the cheapest of those that can run the baseline too, so that no model is compared with an
+original that was kept off its runtime. A precision that differs from the file's is a runtime of its own in the list.
 Joules of two devices come from two meters, which can't be compared: so all candidates are on one device, the GPU where
 a runtime there can run the models, else the processor. What was tried, what it took and what was left out is recorded.
 """
@@ -13,18 +14,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from certify.core.errors import MeasureError, ModelError, UsageError
-from certify.core.evidence import Observation, Workload
+from certify.core.evidence import DEFAULT_RUNTIME, PER_ARM, Observation, Workload
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.progress import Progress, Silent
+from certify.core.run_observations import RuntimeChoice
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
 from certify.measure import meters, runtimes
-from certify.measure.client import OPEN_TIMEOUT_S
 from certify.measure.host import Host
 from certify.measure.inputs import save_samples
 from certify.measure.machine import threads_to_try
@@ -47,19 +47,30 @@ Costs = dict[int, list[float]]
 """Joules (or seconds) an inference of each window, by number of threads."""
 
 
+ByArm = dict[str, dict[str, Costs]]
+"""Costs by arm and runtime."""
+
+
 @dataclass(frozen=True)
 class Settled:
-    """The runtime of a measurement.
+    """The runtimes of a measurement.
 
     Attributes:
-        plan: the user's, with the runtime's name as evidence states it.
-        runtime: its adapter.
+        plan: the user's, with the name of the first model's runtime as evidence states it.
+        names: of the runtimes by arm.
+        default: the default runtime, where it can run the baseline and another one is cheaper; None otherwise.
         observations: what was tried; empty where the user named a runtime.
     """
 
     plan: Plan
-    runtime: Runtime
+    names: Mapping[str, str]
+    default: str | None = None
     observations: tuple[Observation, ...] = ()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The adapter of the first model, whose device is that of the other."""
+        return runtimes.get(self.plan.runtime)
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ def settle(
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Settled:
-    """Find the runtime that a plan names, or the cheapest one where it says ``auto``.
+    """Find the runtime that a plan names, or the cheapest one for each model where it says ``auto``.
 
     Args:
         plan: what the user set.
@@ -103,7 +114,8 @@ def settle(
                 raise UsageError(
                     f"{path}: the runtime {plan.runtime} runs {runtime.suffix} files only; name another one."
                 )
-        return Settled(replace(plan, runtime=runtimes.RUNTIMES.place(plan.runtime)), runtime)
+        place = runtimes.RUNTIMES.place(plan.runtime)
+        return Settled(replace(plan, runtime=place), dict.fromkeys(models, place))
     progress = progress or Silent()
     with tempfile.TemporaryDirectory(prefix="leanmark-runtimes-") as name:
         folder = Path(name)
@@ -114,50 +126,72 @@ def settle(
         return _cheapest(_Trial(plan, rules, subjects, folder, progress), available_meters)
 
 
-def make_workload(plan: Plan, runtime: Runtime, threads: int, candidate_threads: int) -> Workload:
+def make_workload(settled: Settled, threads: int, candidate_threads: int) -> Workload:
     """How the models are run, as the evidence has it."""
+    runtime, last = settled.runtime, list(settled.names.values())[-1]
+    other = runtimes.get(last)
+    own = dict(zip(PER_ARM, (last, other.version(), other.provider, other.precision), strict=True))
     return Workload(
-        runtime=plan.runtime,
+        runtime=settled.plan.runtime,
         runtime_version=runtime.version(),
         provider=runtime.provider,
-        batch=plan.batch,
+        batch=settled.plan.batch,
         threads=threads,
         candidate_threads=candidate_threads,
         spinning=runtime.spinning,
         precision=runtime.precision,
-        library_versions=dict(runtime.libraries()),
+        library_versions={**runtime.libraries(), **other.libraries()},
+        candidate_runtime={} if last == settled.plan.runtime else own,
     )
 
 
 def _cheapest(trial: _Trial, available_meters: Sequence[Meter] | None) -> Settled:
-    left_out: dict[str, str] = {}
-    usable = _usable(trial.models, left_out)
+    left_out: dict[str, dict[str, str]] = {model.arm: {} for model in trial.models}
+    usable = _usable(trial, left_out)
     for device in DEVICES:
         names = [name for name, runtime in usable.items() if runtime.device == device]
         try:
             meter = _meter(trial.plan, device, available_meters)
         except MeasureError as error:  # the meter that the user named is none for this device
-            left_out |= dict.fromkeys(names, str(error))
+            _leave_out(left_out, names, str(error))
             continue
         costs = _try_all(trial, names, meter, left_out)
-        if costs:
-            others = [name for name, runtime in usable.items() if runtime.device != device and name not in left_out]
-            left_out |= dict.fromkeys(others, f"Computes on another device than the one that was tried ({device}).")
-            return _settled(trial, costs, left_out, "s" if meter is None else "J")
-    reasons = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        if chosen := _chosen(costs):
+            others = [name for name, runtime in usable.items() if runtime.device != device]
+            _leave_out(left_out, others, f"Computes on another device than the one that was tried ({device}).")
+            return _settled(trial, costs, chosen, left_out, "s" if meter is None else "J")
+    told = dict(reason for reasons in left_out.values() for reason in reasons.items())
+    reasons = " ".join(f"{name}: {reason}" for name, reason in told.items())
     raise MeasureError(f"No runtime that is installed here can run the models. {reasons}")
 
 
-def _usable(models: tuple[Subject, ...], left_out: dict[str, str]) -> dict[str, Runtime]:
+def _leave_out(left_out: dict[str, dict[str, str]], names: Sequence[str], reason: str) -> None:
+    """Note a reason for every model that has none of its own."""
+    for own in left_out.values():
+        own |= {name: reason for name in names if name not in own}
+
+
+def _chosen(costs: ByArm) -> dict[str, str]:
+    """The cheapest runtime by arm, of those that can run the first model too; empty where a model has none."""
+    first, *_ = costs.values()
+    usable = {arm: {name: _least(found) for name, found in own.items() if name in first} for arm, own in costs.items()}
+    return {arm: min(own, key=lambda name: own[name]) for arm, own in usable.items()} if all(usable.values()) else {}
+
+
+def _least(found: Costs) -> float:
+    return min(float(np.mean(values)) for values in found.values())
+
+
+def _usable(trial: _Trial, left_out: dict[str, dict[str, str]]) -> dict[str, Runtime]:
     """Installed runtimes for files of the models' kind, by name; the reason for each other one in ``left_out``."""
     found = {}
-    kinds = {kind_of(model.path).suffix for model in models}
-    for name in runtimes.RUNTIMES.own:
+    kinds = {kind_of(model.path).suffix for model in trial.models}
+    for name in trial.plan.among or runtimes.RUNTIMES.own:
         runtime = runtimes.get(name)
         if kinds != {runtime.suffix}:
-            left_out[name] = f"Runs {runtime.suffix} files only."
+            _leave_out(left_out, [name], f"Runs {runtime.suffix} files only.")
         elif (reason := runtime.unavailable()) is not None:
-            left_out[name] = reason
+            _leave_out(left_out, [name], reason)
         else:
             found[name] = runtime
     return found
@@ -169,17 +203,18 @@ def _meter(plan: Plan, device: str, available: Sequence[Meter] | None) -> Meter 
     return meters.choose(device, available).meter
 
 
-def _try_all(trial: _Trial, names: Sequence[str], meter: Meter | None, left_out: dict[str, str]) -> dict[str, Costs]:
-    """Costs by runtime; one that can't run every model is left out with the reason."""
+def _try_all(trial: _Trial, names: Sequence[str], meter: Meter | None, left_out: dict[str, dict[str, str]]) -> ByArm:
+    """Costs by arm and runtime; one that can't run a model is left out for that one, with the reason."""
     recorder = Recorder(meter, Host(), trial.folder / "windows.jsonl")
     bench = Bench(trial.plan, trial.rules, recorder, trial.progress, trial.folder, meter)
-    found = {}
-    for number, name in enumerate(names):
-        try:
-            found[name] = _try(bench, name, trial.models, number)
-        except (MeasureError, ModelError) as error:
-            left_out[name] = _without_paths(str(error), trial.models)
-    return found
+    costs: ByArm = {model.arm: {} for model in trial.models}
+    for name in names:
+        for model in trial.models:
+            try:
+                costs[model.arm][name] = _try(bench, name, model)
+            except (MeasureError, ModelError) as error:
+                left_out[model.arm][name] = _without_paths(str(error), trial.models)
+    return costs
 
 
 def _without_paths(sentence: str, models: tuple[Subject, ...]) -> str:
@@ -190,23 +225,19 @@ def _without_paths(sentence: str, models: tuple[Subject, ...]) -> str:
     return sentence
 
 
-def _try(bench: Bench, name: str, models: tuple[Subject, ...], number: int) -> Costs:
-    """Run all models once, and some windows of the baseline at each number of threads."""
+def _try(bench: Bench, name: str, model: Subject) -> Costs:
+    """Run some windows of a model at each number of threads."""
     plan, count = bench.plan, bench.rules.settings_windows
-    baseline, *others = models
-    for model in others:
-        with open_worker(model, name, plan.threads or 1, plan.batch) as worker:
-            worker.window(1, OPEN_TIMEOUT_S)
     costs: Costs = {}
     on_accelerator = "accelerator" in runtimes.get(name).accelerator()
     numbers = threads_to_try(None, on_accelerator) if plan.threads is None else (plan.threads,)
-    with bench.progress.task(f"Trying {name} on the {baseline.arm}", len(numbers) * count) as task:
+    with bench.progress.task(f"Trying {name} on the {model.arm}", len(numbers) * count) as task:
         for threads in numbers:
             costs[threads] = []
-            with open_worker(baseline, name, threads, plan.batch) as worker:
+            with open_worker(model, name, threads, plan.batch) as worker:
                 running = bench.warm(worker, threads)
                 for position in range(count):
-                    window = bench.recorder.record(running, (), RUN, 0, number, position)
+                    window = bench.recorder.record(running, (), RUN, 0, 0, position)
                     cost = bench.quantity(window)
                     if cost is None or cost <= 0:
                         raise MeasureError(f"The meter read no energy in a window of {name}.")
@@ -215,16 +246,19 @@ def _try(bench: Bench, name: str, models: tuple[Subject, ...], number: int) -> C
     return costs
 
 
-def _settled(trial: _Trial, costs: dict[str, Costs], left_out: dict[str, str], unit: str) -> Settled:
-    least = {name: min(float(np.mean(values)) for values in found.values()) for name, found in costs.items()}
-    chosen = min(least, key=lambda name: least[name])
-    told = ", ".join(f"{name} {cost:.3g} {unit}" for name, cost in sorted(least.items(), key=lambda item: item[1]))
-    trial.progress.say(f"Runtime: {chosen}, the cheapest for the {trial.models[0].arm} (an inference takes {told}).")
-    values: dict[str, Any] = {
-        "chosen": chosen,
-        "unit": unit,
-        "costs": {name: {str(threads): each for threads, each in found.items()} for name, found in costs.items()},
-        "left_out": left_out,
+def _settled(
+    trial: _Trial, costs: ByArm, chosen: dict[str, str], left_out: dict[str, dict[str, str]], unit: str
+) -> Settled:
+    for arm, own in costs.items():
+        least = sorted((_least(found), name) for name, found in own.items())
+        told = ", ".join(f"{name} {cost:.3g} {unit}" for cost, name in least)
+        trial.progress.say(f"Runtime of the {arm}: {chosen[arm]} (an inference takes {told}).")
+    written = {
+        arm: {name: {str(threads): each for threads, each in found.items()} for name, found in own.items()}
+        for arm, own in costs.items()
     }
-    plan = replace(trial.plan, runtime=chosen)
-    return Settled(plan, runtimes.get(chosen), (Observation("runtime_choice", values),))
+    first = trial.models[0].arm
+    better = len(costs) > 1 and DEFAULT_RUNTIME in costs[first] and chosen[first] != DEFAULT_RUNTIME
+    observed = Observation.of(RuntimeChoice(unit, written, left_out))
+    plan = replace(trial.plan, runtime=chosen[first])
+    return Settled(plan, chosen, DEFAULT_RUNTIME if better else None, (observed,))

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from certify.assessments.claims import Claims
 from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.assessments.efficiency.device_class import threads
-from certify.core.evidence import MeterFacts
+from certify.core.estimate import Estimate
+from certify.core.evidence import MeterFacts, Workload
 from certify.core.text import clean
 from certify.present.headline import accuracy_of, energy_of
-from certify.present.numbers import percent, rounded, significant
+from certify.present.numbers import ends, percent, rounded, significant
 from certify.present.statements import figure, headline_figures, line
 
 LEVELS = {
@@ -31,6 +32,7 @@ SCOPES = {
 NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
 
 
+BETTER_RUNTIME = "Better runtime"
 SCOPE = "inference only; embodied emissions, cooling and water are not included"
 
 SELF_DECLARED = "Self-declared measurement by its maker"
@@ -154,6 +156,10 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Test data", f"{_different(claims):,} samples of {claims.data.name}, {test_data(claims)}"
     yield "Device", _device(claims)
     yield "Workload", _workload(claims)
+    if claims.workload.candidate_runtime:
+        yield "Baseline ran", _runtime(claims.workload.of("baseline"))
+    if saved := savings(claims):
+        yield BETTER_RUNTIME, saved
     yield "Scope", SCOPE
     if claims.scored:
         code = claims.data.further.get("metric_code")
@@ -206,5 +212,22 @@ def _device(claims: EfficiencyClaims) -> str:
 
 def _workload(claims: EfficiencyClaims) -> str:
     workload = claims.workload
-    parts = [f"batch {workload.batch}", threads(vars(workload)), f"{workload.runtime} {workload.runtime_version}"]
-    return ", ".join(parts if workload.precision == "as in the model" else [*parts, workload.precision])
+    return ", ".join([f"batch {workload.batch}", threads(vars(workload)), _runtime(workload.of("candidate"))])
+
+
+def _runtime(workload: Workload) -> str:
+    precision = "" if workload.precision == "as in the model" else f", {workload.precision}"
+    return f"{workload.runtime} {workload.runtime_version}{precision}"
+
+
+def savings(claims: EfficiencyClaims) -> str | None:
+    """What a better runtime alone saves of the original's energy and what compression saves beside it, where known."""
+    runtime, own = (claims.figures.get(f"{name}_saving") for name in ("runtime", "compression"))
+    if runtime is None or own is None:
+        return None
+    return f"saves {_share(runtime)} alone; compression {_share(own)} of the rest"
+
+
+def _share(saving: Estimate) -> str:
+    within = "" if saving.low == saving.high else f" ({ends(100 * saving.low, 100 * saving.high)})"
+    return f"{percent(100 * saving.value)}{within}"

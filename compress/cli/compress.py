@@ -51,7 +51,9 @@ leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
 @carbon_option
 @json_option
-def command(model: str, as_json: bool, carbon_intensity: float | None, **arguments: Any) -> None:
+def command(
+    model: str, as_json: bool, carbon_intensity: float | None, embodied: float | None, **arguments: Any
+) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
 
     MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a folder of Hugging Face's
@@ -72,7 +74,7 @@ def command(model: str, as_json: bool, carbon_intensity: float | None, **argumen
     if as_json:
         print_json(result.to_json())
     else:
-        print_result(result.certified, as_json=False, carbon_intensity=carbon_intensity)
+        print_result(result.certified, as_json=False, carbon_intensity=carbon_intensity, embodied=embodied)
     missed = result.within_budget is False
     if missed and not as_json:
         budget = result.recipe.budget

@@ -89,7 +89,7 @@ def main() -> None:
         arm = runs.choose_threads(bench, yardstick_subject(bench))
         blocks = bench.blocks_a_start((arm, arm))
         for attempt in range(count):
-            ratio = runs.null_attempt(bench, arm, blocks, attempt)
+            ratio = runs.against(bench, "null", (arm, replace(arm, name=runs.AGAIN)), blocks, "Null run", attempt)
             windows = [window for window in bench.recorder.run("null").windows if window.attempt == attempt]
             if ratio is None:
                 print(f"| {attempt + 1} | no energy | | | | | |")

@@ -107,6 +107,7 @@ class Efficiency(Assessment):
             "metric": data.get("metric"),
             **{f"device's {name}": value for name, value in predicate["device"].items()},
             **{f"meter's {name}": meter.get(name) for name in ("name", "scope", "method")},
+            **{f"candidate's {name}": text for name, text in workload["candidate_runtime"].items()},
             **{f"workload's {name}": workload[name] for name in ("runtime", "runtime_version", "provider")},
         }
         return {**super().texts(predicate), **{what: text for what, text in found.items() if isinstance(text, str)}}

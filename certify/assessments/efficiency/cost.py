@@ -11,8 +11,9 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.known_meters import counted_level
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.core.evidence import ARMS, Evidence, MeterFacts
+from certify.core.evidence import ARMS, DEFAULT_RUNTIME, Evidence, MeterFacts
 from certify.core.observed import number
+from certify.core.run_observations import RuntimeChoice
 from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.core.statistics.ratio import (
@@ -43,6 +44,7 @@ def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     energy = _energy(evidence, edition)
     return {
         **energy,
+        **_savings(evidence, energy.get(Figures.energy_ratio), edition),
         **_smallest_difference(energy.get(Figures.null_ratio), evidence, edition),
         **_durations(evidence, edition),
         **_latencies(evidence, edition),
@@ -69,6 +71,25 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
             multiple = quotient_estimate(joules, yardstick, edition.plan.confidence, level)
             found[Figures.energy_yardstick(arm)] = multiple
     return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _savings(evidence: Evidence, ratio: Estimate | None, edition: Edition) -> dict[str, Estimate]:
+    """Where runtimes were chosen: what the untouched original saves by a better one, and what compression adds."""
+    if ratio is None or evidence.observed(RuntimeChoice) is None:
+        return {}
+    found = {Figures.compression_saving: _saving(ratio)}
+    logs = block_log_ratios(evidence.run("runtime").last, candidate="baseline", baseline="baseline_default")
+    against_default = ratio_estimate(logs, edition.plan, ratio.evidence)
+    if evidence.header.workload.runtime == DEFAULT_RUNTIME:
+        found[Figures.runtime_saving] = Estimate.exact(0.0, "1", "the default runtime was the cheapest that was tried")
+    elif against_default is not None:
+        found[Figures.runtime_saving] = _saving(against_default)
+    return found
+
+
+def _saving(ratio: Estimate) -> Estimate:
+    """The share that a ratio leaves."""
+    return replace(ratio, value=1 - ratio.value, low=1 - ratio.high, high=1 - ratio.low)
 
 
 def _smallest_difference(null: Estimate | None, evidence: Evidence, edition: Edition) -> dict[str, Estimate]:

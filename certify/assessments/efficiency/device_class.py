@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-ON_PROCESSOR = frozenset({"onnxruntime-cpu", "openvino"})
+ON_PROCESSOR = frozenset({"onnxruntime-cpu", "openvino", "openvino-bf16"})
 """Runtimes of leanmark's that compute on the processor, whatever a device is said to hold."""
 
 DOT_PRODUCTS = {

@@ -62,6 +62,8 @@ class Figures(dict[str, Estimate]):
 
     energy_ratio = Figure()
     null_ratio = Figure()
+    runtime_saving = Figure()
+    compression_saving = Figure()
     smallest_detectable_saving = Figure()
     duration_ratio = Figure()
     macs_ratio = Figure()

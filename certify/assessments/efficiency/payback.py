@@ -25,22 +25,31 @@ class Payback:
         inferences: after which the saving has paid for what was spent; None where nothing is saved or not known.
         carbon: grams of CO2 equivalent at the intensity that the user gave, by what they are of: ``spent``,
             ``baseline`` and ``candidate`` (of one inference); empty without an intensity.
+        sci: software carbon intensity of one inference, (E * I + M) per R of ISO/IEC 21031, by arm; likewise.
+        embodied_g: M of it, as the user gave it; None where it is not included.
     """
 
     spent: Estimate | None
     saved: Estimate | None
     inferences: Estimate | None
     carbon: Mapping[str, Estimate]
+    sci: Mapping[str, Estimate]
+    embodied_g: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         parts = {"spent": self.spent, "saved": self.saved, "inferences": self.inferences}
         told: dict[str, Any] = {name: None if part is None else part.to_json() for name, part in parts.items()}
-        return {**told, "carbon": {name: grams.to_json() for name, grams in self.carbon.items()}}
+        for name in ("carbon", "sci"):
+            told[name] = {what: grams.to_json() for what, grams in getattr(self, name).items()}
+        return {**told, "embodied_g": self.embodied_g}
 
 
 def payback(
-    estimates: Mapping[str, Estimate], lineage: Mapping[str, Any] | None, intensity_g_per_kwh: float | None = None
+    estimates: Mapping[str, Estimate],
+    lineage: Mapping[str, Any] | None,
+    intensity_g_per_kwh: float | None = None,
+    embodied_g: float | None = None,
 ) -> Payback:
     """Reckon what compressing took and brought.
 
@@ -48,11 +57,17 @@ def payback(
         estimates: of a profile.
         lineage: the content of ``lineage.json``, None where there is none.
         intensity_g_per_kwh: grams of CO2 equivalent for a kilowatt-hour; None for no grams.
+        embodied_g: grams of CO2 equivalent of making the hardware that fall to one inference; None leaves them out.
 
     Raises:
         CertificateError: an estimate in the lineage is malformed.
-        UsageError: the intensity is not a number of at least 0.
+        UsageError: the intensity or the embodied emissions are not a number of at least 0, or come without the other.
     """
+    if embodied_g is not None and (intensity_g_per_kwh is None or not 0 <= embodied_g < math.inf):
+        raise UsageError(
+            f"Embodied emissions of {embodied_g} g were given; they should be a number of grams from 0 on, beside the "
+            "carbon intensity of the energy (--carbon-intensity)."
+        )
     spent = None if lineage is None else compression_energy(lineage)
     joules = {"spent": spent, **{arm: Figures.of(estimates).energy_j(arm) for arm in ARMS}}
     grams = {
@@ -60,7 +75,14 @@ def payback(
         for name, energy in joules.items()
         if energy is not None and intensity_g_per_kwh is not None
     }
-    return Payback(spent, saved_energy(estimates), payback_inferences(spent, estimates), grams)
+    scores = {arm: _sci(grams[arm], embodied_g or 0.0) for arm in ARMS if arm in grams}
+    return Payback(spent, saved_energy(estimates), payback_inferences(spent, estimates), grams, scores, embodied_g)
+
+
+def _sci(operational: Estimate, embodied_g: float) -> Estimate:
+    """Grams of one inference: of its energy, and of the share of the hardware that falls to it."""
+    ends = {name: getattr(operational, name) + embodied_g for name in ("value", "low", "high")}
+    return replace(operational, **ends, method=f"{operational.method}; embodied emissions of {embodied_g:g} g added")
 
 
 def compression_energy(lineage: Mapping[str, Any]) -> Estimate | None:

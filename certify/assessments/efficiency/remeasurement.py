@@ -78,7 +78,7 @@ def _require_same(first: Evidence, second: Evidence) -> None:
     for arm in ARMS:
         if first.header.models[arm].file_digest != second.header.models[arm].file_digest:
             raise CertificateError(f"The new measurement is of another {arm} file than the certified one.")
-    for name in ("runtime", "batch"):
+    for name in ("runtime", "candidate_runtime", "batch"):
         mine, theirs = getattr(second.header.workload, name), getattr(first.header.workload, name)
         if mine != theirs:
             raise CertificateError(f"The new measurement has {name} {mine}, the certified one {theirs}.")

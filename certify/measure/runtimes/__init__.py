@@ -14,6 +14,7 @@ RUNTIMES = Registry(
         "onnxruntime-cuda": "certify.measure.runtimes.onnxruntime_cuda:OnnxRuntimeCuda",
         "onnxruntime-tensorrt": "certify.measure.runtimes.onnxruntime_tensorrt:OnnxRuntimeTensorrt",
         "openvino": "certify.measure.runtimes.openvino_cpu:OpenVino",
+        "openvino-bf16": "certify.measure.runtimes.openvino_cpu:OpenVinoBf16",
         "torch-cuda": "certify.measure.runtimes.torch_cuda:TorchCuda",
     },
     "'auto' takes the cheapest of leanmark's own.",
@@ -21,7 +22,7 @@ RUNTIMES = Registry(
 )
 
 AUTO = "auto"
-"""Stands for the runtime that turns out cheapest for the baseline; see certify.measure.runtime_choice. It tries
+"""Stands for the runtime that turns out cheapest for each model; see certify.measure.runtime_choice. It tries
 leanmark's own: one of somebody else's runs where it is named."""
 
 

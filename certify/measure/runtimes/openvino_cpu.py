@@ -1,7 +1,8 @@
 """OpenVINO on the CPU (https://docs.openvino.ai/2025/openvino-workflow/running-inference.html).
 
-It reads the same ONNX file as ONNX Runtime does. Its precision is pinned to float32 (``INFERENCE_PRECISION_HINT``),
-since on processors with bfloat16 units it would otherwise compute in 16 bits and say nothing; operators that the file
+It reads the same ONNX file as ONNX Runtime does. Its precision is pinned (``INFERENCE_PRECISION_HINT``), since
+on processors with bfloat16 units it would otherwise compute in 16 bits and say nothing: ``openvino`` computes in
+float32, ``openvino-bf16`` in bfloat16, which is a choice of its own for ``--runtime auto``. Operators that the file
 holds quantized run on integers all the same, and which of them do is read from the graph that it executes
 (``runtimePrecision`` of get_runtime_model). One stream, so that one inference has all threads; the threads stay on the
 processors that the workload names. The model is compiled for the very batch that it is fed. There is no level of graph
@@ -18,6 +19,7 @@ from typing import Any
 
 from certify.core.errors import MissingExtra, ModelError
 from certify.core.feeding import by_input
+from certify.measure.machine import processor_flags
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 
 EXTRA = "openvino"
@@ -25,6 +27,8 @@ DEVICE = "CPU"
 MULTIPLYING = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 """Layer types of the executed graph that hold the multiply-adds."""
 INTEGERS = frozenset({"i8", "u8"})
+BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+"""Flags of processors that multiply in bfloat16; without one the library would only imitate it, and be slower."""
 
 
 class OpenVino:
@@ -34,6 +38,7 @@ class OpenVino:
     provider = DEVICE
     suffix = ".onnx"
     precision = "float32 where the model is not quantized"
+    hint = "f32"
     spinning = False
     writes_graph = False
     own_providers = frozenset({DEVICE})
@@ -65,7 +70,7 @@ class OpenVino:
         import openvino as ov
 
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": self.hint,
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": True,
@@ -84,6 +89,21 @@ class OpenVino:
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO can't load it: {' '.join(str(error).split())}") from error
         return OpenVinoSession(ov, compiled, output, options)
+
+
+class OpenVinoBf16(OpenVino):
+    """The same in bfloat16, for processors that have units for it."""
+
+    precision = "bfloat16 where the model is not quantized"
+    hint = "bf16"
+
+    def unavailable(self) -> str | None:
+        """Whether the package is installed and the processor has bfloat16 units."""
+        if (reason := super().unavailable()) is not None or processor_flags() & BFLOAT16_FLAGS:
+            return reason
+        return (
+            "The runtime openvino-bf16 needs a processor with bfloat16 units; use openvino, which computes in float32."
+        )
 
 
 class OpenVinoSession:

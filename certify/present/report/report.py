@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,13 +14,16 @@ from markupsafe import Markup
 
 from certify.assessments.claims import Claims, presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.assessments.efficiency.payback import Payback, payback
 from certify.core.files import write_text
 from certify.core.text import clean, printable
 from certify.present import wording
+from certify.present.carbon import carbon_sentences
 from certify.present.charts.palette import DARK, LIGHT, rules
 from certify.present.headline import accuracy_of, energy_of
 from certify.present.label import draw
 from certify.present.report.lineage import lineage_section
+from certify.present.report.machines import machines_section
 from certify.present.report.measurement import figures_section, intervals_section, windows_section
 from certify.present.report.models import classes_section, nodes_section
 from certify.present.report.sections import Section
@@ -35,6 +38,9 @@ def report(
     certificate: str | Path | None = None,
     evidence: str | Path | None = None,
     out: str | Path | None = None,
+    beside: Iterable[str | Path] = (),
+    carbon_intensity: float | None = None,
+    embodied: float | None = None,
 ) -> str:
     """Everything about a certified model as one HTML page; equal files give equal text.
 
@@ -43,6 +49,9 @@ def report(
         certificate: its certificate; by default the one sealed into the file, else the one beside it.
         evidence: the evidence file; the one beside the model by default.
         out: file to write the page to as well.
+        beside: the same model, as it was certified on other machines; the worst letter is marked.
+        carbon_intensity: grams of CO2 equivalent of a kWh, to print carbon too.
+        embodied: grams of CO2 equivalent of making the hardware, for one inference.
 
     Returns:
         The page.
@@ -52,23 +61,25 @@ def report(
         CertificateError: there is no certificate, or it is not valid.
         NotDerivedError: there is no evidence that it follows from.
     """
-    text = page(read_sidecars(path, certificate, evidence))
+    text = page(read_sidecars(path, certificate, evidence, beside), carbon_intensity, embodied)
     if out is not None:
         write_text(Path(out), text)
     return text
 
 
-def page(sidecars: Sidecars) -> str:
+def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: float | None = None) -> str:
     """The report on a certificate, refusals included; equal sidecar files give equal text.
 
     Raises:
         CertificateError: the certificate lacks something that the report shows.
+        UsageError: the intensity or the embodied emissions are not a number of at least 0.
     """
     claims, others = sidecars.certificate.claims, [other.claims for other in sidecars.others]
     css = style()
     with presenting("a report"):
         if isinstance(claims, EfficiencyClaims):
-            told, sections = _measured(claims), _sections(claims, sidecars)
+            paid = payback(claims.figures, sidecars.lineage, carbon_intensity, embodied)
+            told, sections = _measured(claims), _sections(claims, sidecars, paid)
         else:
             told, sections = {"measured": False, "title": clean(claims.title)}, _stated_sections(claims, sidecars)
         return _template_environment().get_template("report.html.j2").render(
@@ -101,13 +112,16 @@ def _stated_sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | N
     yield verify_section(claims, sidecars)
 
 
-def _sections(claims: EfficiencyClaims, sidecars: Sidecars) -> Iterator[Section | None]:
+def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> Iterator[Section | None]:
     yield figures_section(claims)
+    yield machines_section(claims, [of_efficiency(one) for one in sidecars.beside])
     yield intervals_section(claims)
     evidence = sidecars.evidence
     yield None if evidence is None else windows_section(claims, evidence)
     yield None if evidence is None else classes_section(claims, evidence)
     yield lineage_section(claims, sidecars.lineage)
+    if paid.carbon and not claims.refused:
+        yield Section("carbon", "Carbon, at the intensity given", list(carbon_sentences(paid)))
     yield None if evidence is None else nodes_section(claims, evidence)
     yield guards_section(claims)
     yield from (statement_section(other.claims) for other in sidecars.others)

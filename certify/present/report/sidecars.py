@@ -13,10 +13,11 @@ from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.certificate import EVIDENCE_NAME, LINEAGE_NAME, Certificate
 from certify.attest.verification import Signature
 from certify.attest.verify import require_derived
-from certify.core.errors import CertificateError, NotDerivedError
+from certify.core.errors import CertificateError, NotDerivedError, UsageError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import parse_evidence
 from certify.core.schema import validate
+from certify.present.machines import why_not_one_job
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Sidecars:
         lineage: None where it does not lie beside the model, or the certificate names none.
         signatures: the good ones, the maker's first; which of them to trust is for the reader to decide.
         others: further statements about the model.
+        beside: its certificates from other machines.
     """
 
     certificate: Certificate
@@ -36,12 +38,14 @@ class Sidecars:
     lineage: Mapping[str, Any] | None
     signatures: tuple[Signature, ...] = ()
     others: tuple[Certificate, ...] = ()
+    beside: tuple[Certificate, ...] = ()
 
 
 def read_sidecars(
     path: str | Path,
     certificate: str | Path | None = None,
     evidence: str | Path | None = None,
+    beside: Iterable[str | Path] = (),
 ) -> Sidecars:
     """Verify a certified model and read its sidecar files.
 
@@ -49,15 +53,16 @@ def read_sidecars(
         path: the model's file.
         certificate: as :func:`certify.verify` takes it.
         evidence: likewise.
+        beside: the same model, as it was certified on other machines, with its own sidecar files.
 
     Raises:
-        UsageError: a file that was named does not exist.
+        UsageError: a file that was named does not exist, or one beside it is another model or another job.
         CertificateError: there is no certificate, or something about it is not valid.
         NotDerivedError: there is no evidence that it follows from.
     """
     path = Path(path)
     verified, verification = require_derived(path, certificate, evidence)
-    claims = verified.claims
+    claims, elsewhere = verified.claims, tuple(_elsewhere(Path(file), verified) for file in beside)
     if not isinstance(claims, EfficiencyClaims):
         return Sidecars(verified, None, None, verification.signatures, verification.certificates[1:])
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
@@ -72,7 +77,18 @@ def read_sidecars(
         None if lineage is None else _lineage(lineage),
         verification.signatures,
         verification.certificates[1:],
+        elsewhere,
     )
+
+
+def _elsewhere(path: Path, own: Certificate) -> Certificate:
+    """A certificate of the same model from another machine, verified."""
+    other, _ = require_derived(path)
+    is_same = other.subject_digest.get("leanmarkContent") == own.subject_digest.get("leanmarkContent")
+    reasons = why_not_one_job(own.claims, other.claims) if is_same else ["another model"]
+    if reasons:
+        raise UsageError(f"{path} cannot stand beside the reported file: it is about {', '.join(reasons)}.")
+    return other
 
 
 def _bound(candidates: Iterable[Path], digest: str | None) -> bytes | None:

@@ -59,6 +59,18 @@ def test_remeasure_follows_the_certificate_when_all_lies_there(
     assert asked["baseline_origin"] == found.evidence.header.baseline_origin
 
 
+def test_remeasure_tries_both_runtimes_again_when_each_model_had_chosen_its_own(
+    folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Certificate.read(folder / "certificate.json")
+    workload = certificate.predicate["workload"]
+    monkeypatch.setitem(workload, "runtime", "openvino-bf16")
+    monkeypatch.setitem(workload, "candidate_runtime", {"runtime": "openvino"})
+    remeasure(folder / "model.onnx", certificate, "mnist5k")
+    assert asked["plan"].runtime == "auto"
+    assert asked["plan"].among == ("onnxruntime-cpu", "openvino-bf16", "openvino")
+
+
 def test_remeasure_runs_no_code_that_a_certificate_names_unless_the_user_does(
     folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

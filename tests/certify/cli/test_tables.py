@@ -99,6 +99,7 @@ def test_payback_says_what_was_spent_and_when_it_is_saved_again() -> None:
     assert "Compressing took modelled 3.00 kJ (2.70 to 3.30)." in text
     assert "saved again after modelled 273 k (" in text
     assert "CO2 equivalent: modelled 333 mg" in text
+    assert "(E × I + M) per inference" in text and "are not included" in text
     assert payback_lines(payback({}, None)) is None
 
 

@@ -17,8 +17,11 @@ from certify.attest.certificate import Certificate
 from certify.cli.main import main
 from certify.comparison import compare
 from certify.comparison.comparability import why_not_comparable
+from certify.comparison.comparison import _on_several_machines
+from certify.comparison.entry import read_entry
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import MeterFacts, ModelFacts, Workload
+from certify.present.machines import why_not_one_job, worst
 from certify.present.statements import of_efficiency
 
 Make = Callable[..., Any]
@@ -114,9 +117,40 @@ def test_compare_asks_for_two_files_when_there_are_not(paths: tuple[str, ...]) -
 def test_compare_refuses_with_reason_when_models_are_unlike(
     certify_small: Make, frugal: Any, header: dict[str, Any], knobs: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(UsageError) as caught:
-        compare(frugal.path, certify_small(header=header, **knobs).path)
+    other = certify_small(header=header, **knobs).path
+    assert reason in "; ".join(why_not_comparable(claims_of(frugal.path), claims_of(other)))
+    with pytest.raises(UsageError) as caught:  # as if it were another file
+        _on_several_machines([read_entry(frugal.path), replace(read_entry(other), content="another")])
     assert reason in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(certify_small: Make) -> Any:
+    """The model of the others on another machine, where it saves less."""
+    device = {"processor": "AMD EPYC 9R14", "instructions": ["avx512_vnni"], "processors_allowed": 2}
+    return certify_small(header={"device": device}, ratio=0.6, seed=6)
+
+
+def test_one_model_stands_side_by_side_when_machines_differ(frugal: Any, elsewhere: Any, refused: Any) -> None:
+    comparison = compare(frugal.path, elsewhere.path, refused.path)
+    worst = comparison.worst()
+    assert comparison.one_model and comparison.best() == ()
+    assert worst is not None and worst.name == str(elsewhere.path)
+    assert [one["worst"] for one in comparison.to_json()["models"]] == [False, True, False]
+    done = CliRunner().invoke(main, ["compare", str(frugal.path), str(elsewhere.path)], env={"COLUMNS": "200"})
+    assert "worst" in done.stdout and "AMD EPYC 9R14 (AVX512-VNNI), 2 threads" in done.stdout
+
+
+def test_no_letter_is_the_worst_when_machines_are_alike_or_all_refused(frugal: Any, exact: Any, refused: Any) -> None:
+    assert compare(frugal.path, exact.path).worst() is None
+    assert worst([claims_of(refused.path)]) is None
+
+
+def test_one_model_is_refused_when_the_jobs_differ(certify_small: Make, elsewhere: Any) -> None:
+    other = certify_small(header={"workload": replace(WORKLOAD, batch=8)})
+    assert why_not_one_job(claims_of(elsewhere.path), claims_of(other.path)) == ["another batch"]
+    with pytest.raises(UsageError, match="batch 1; 8"):
+        compare(elsewhere.path, other.path)
 
 
 def claims_of(path: Path) -> EfficiencyClaims:
@@ -162,10 +196,10 @@ def test_compare_prints_json_alone_when_asked(frugal: Any, exact: Any) -> None:
 
 
 def test_compare_ends_with_two_and_reason_when_models_are_unlike(frugal: Any, certify_small: Make) -> None:
-    other = certify_small(header={"device": {"processor": "another", "processors_allowed": 2}})
+    other = certify_small(header={"workload": replace(WORKLOAD, batch=8)})
     done = CliRunner().invoke(main, ["compare", str(frugal.path), str(other.path)])
     assert done.exit_code == 2
-    assert "can't be compared: other device" in done.stderr
+    assert "can't be compared: other workload (batch 1; 8)" in done.stderr
 
 
 def test_plot_refuses_when_no_model_has_a_letter(refused: Any, certify_small: Make) -> None:

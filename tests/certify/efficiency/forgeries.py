@@ -102,6 +102,12 @@ def _many_threads(evidence: Evidence) -> Evidence:
     return replace(busy, header=header, observations=tuple(observed))
 
 
+def _own_precision(evidence: Evidence) -> Evidence:
+    """A candidate in another precision than the baseline, which was given no choice."""
+    workload = replace(evidence.header.workload, candidate_runtime={"precision": "bfloat16"})
+    return replace(evidence, header=replace(evidence.header, workload=workload))
+
+
 def _no_processors(evidence: Evidence) -> Evidence:
     """The machine's facts without the number of processors, so that any number of vCPUs would do."""
     device = {name: value for name, value in evidence.header.device.items() if name != "processors_allowed"}
@@ -200,4 +206,6 @@ FORGERIES = (
     Forgery("same_runtime", "a baseline on another build of the runtime", "counter",
             _surroundings("baseline", libraries={"onnxruntime/capi/onnxruntime_pybind11_state.so": "ff" * 32}),
             "differ"),
+    Forgery("same_choices", "a candidate on a runtime that nothing was chosen by", "counter",
+            _own_precision, "no choice"),
 )  # fmt: skip

@@ -58,6 +58,15 @@ def facts(baseline: dict[str, Any], candidate: dict[str, Any]) -> dict[str, Mode
             two_arms(baseline, candidate).items()}  # fmt: skip
 
 
+UNLIKE_LISTS = {
+    "unit": "J",
+    "costs": {
+        "baseline": {"onnxruntime-cpu": {"2": [1.0]}},
+        "candidate": {"onnxruntime-cpu": {"2": [1.0]}, "openvino": {"2": [2.0]}},
+    },
+    "left_out": {"baseline": {}, "candidate": {}},
+}
+
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
 CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("counter_agrees_with_power", {"observations": {"power_check": {"counter_j": 50.0, "integrated_j": 100.0}}}, "-50"),
@@ -149,6 +158,7 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("same_runtime", {"header": {"libraries": {}}}, "the certificate states others"),
     ("same_runtime", {"header": {"workload": OPENVINO}}, "the runtime's own library is not among them"),
+    ("same_choices", {"observations": {"runtime_choice": UNLIKE_LISTS}}, "the lists differ"),
     ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
     ("test_unseen", {"observations": {"near_duplicates": {**NEAR, "train/test": COPIES}}}, "900 of 1500 train/test"),
     ("test_unseen", {"observations": {"near_duplicates": {**NEAR, "train/test": FEW}}}, "20 of 2000 train/test"),
@@ -308,7 +318,7 @@ def test_guards_never_crash_when_evidence_is_empty(evidence: Evidence, edition: 
     empty = dataclasses.replace(evidence, windows=(), latencies=(), predictions=(), observations=())
     found = outcomes(empty, edition)
     passed = {name for name, outcome in found.items() if outcome == "pass"}
-    assert passed == {"meter_known", "energy_above_idle", "cost_counted", "metric_bound"}
+    assert passed == {"meter_known", "energy_above_idle", "cost_counted", "metric_bound", "same_choices"}
     assert grade(derive(empty, edition), edition).letter is None
 
 

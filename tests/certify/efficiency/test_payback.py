@@ -84,7 +84,14 @@ def test_payback_tells_grams_only_when_an_intensity_is_given() -> None:
 def test_payback_is_empty_when_there_is_neither_lineage_nor_energy() -> None:
     nothing = payback({}, None)
     assert (nothing.spent, nothing.saved, nothing.inferences, nothing.carbon) == (None, None, None, {})
-    assert nothing.to_json() == {"spent": None, "saved": None, "inferences": None, "carbon": {}}
+    assert nothing.to_json() == {
+        "spent": None,
+        "saved": None,
+        "inferences": None,
+        "carbon": {},
+        "sci": {},
+        "embodied_g": None,
+    }
 
 
 @given(st.floats(1.0, 1e6), st.floats(0.01, 0.99), st.floats(0.01, 0.98))
@@ -102,6 +109,22 @@ def test_carbon_is_energy_times_the_given_intensity() -> None:
     assert (grams.value, grams.low, grams.high) == pytest.approx((400.0, 360.0, 440.0))
     assert (grams.unit, grams.evidence) == ("g", COUNTER)
     assert "400 g" in grams.method
+
+
+def test_sci_adds_embodied_grams_to_those_of_the_energy() -> None:
+    bare, full = payback(PROFILE, None, 400.0), payback(PROFILE, None, 400.0, 0.5)
+    assert bare.embodied_g is None
+    assert {arm: score.value for arm, score in bare.sci.items()} == {"baseline": bare.carbon["baseline"].value}
+    for arm, score in full.sci.items():
+        assert score.value == pytest.approx(bare.carbon[arm].value + 0.5)
+        assert score.low == pytest.approx(bare.carbon[arm].low + 0.5)
+    assert full.to_json()["embodied_g"] == 0.5 and full.to_json()["sci"].keys() == {"baseline"}
+
+
+@pytest.mark.parametrize(("intensity", "embodied"), [(None, 1.0), (400.0, -1.0), (400.0, float("inf"))])
+def test_sci_refuses_embodied_grams_without_sense(intensity: float | None, embodied: float) -> None:
+    with pytest.raises(UsageError, match="carbon-intensity"):
+        payback(PROFILE, None, intensity, embodied)
 
 
 @pytest.mark.parametrize("intensity", [-1.0, math.inf, math.nan])

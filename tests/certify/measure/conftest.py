@@ -186,7 +186,7 @@ class Court:
 def _look(path: Path, contract: Preprocess, folder: Path, arm: str, width: int = 4) -> dict[str, Any]:
     """Everything that a measurement observes of one file, by name."""
     model = subject(arm, path, contract, 1, folder)
-    graphs = observe.graphs([model], RUNTIME, 1, folder)
+    graphs = observe.graphs([model], {arm: RUNTIME}, 1, folder)
     found = [*graphs, observe.interfaces([model], {arm: width}, 1)]
     return {observation.name: observation.values[arm] for observation in found}
 

@@ -39,7 +39,7 @@ def sessions(pair: Any, threads: tuple[int, int], graph_optimization: tuple[str,
         settings = session_settings(RUNTIME, count, pair.contract.input_names, pair.contract.output_name)
         with Worker(arm, path, {**settings, "graph_optimization": level}) as worker:
             facts[arm] = session_facts(worker)
-    return dict(observe.sessions(facts, {}, RUNTIME).values)
+    return dict(observe.sessions(facts, {}, dict.fromkeys(facts, RUNTIME)).values)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_one_device_fails_alone_when_nodes_fall_back(court: Any, monkeypatch: py
             SessionFacts.read(session.facts()),
             NodeCosts([], places=observe.places(session.nodes())),
         )
-    told = dict(observe.sessions(facts, costs, "elsewhere").values)
+    told = dict(observe.sessions(facts, costs, dict.fromkeys(facts, "elsewhere")).values)
     workload = Workload(RUNTIME, "1", runtime.provider, 1, 2, 2)
     assert court.outcomes({"sessions": told}, workload=workload) == {"one_device": "fail"}
     assert told["candidate"]["elsewhere"]

@@ -14,13 +14,15 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import MeasureError, ModelError
 from certify.core.estimate import EvidenceLevel
-from certify.core.evidence import Evidence, MeterFacts
+from certify.core.evidence import Evidence, MeterFacts, Observation
 from certify.core.evidence_file import evidence_bytes, parse_evidence
-from certify.measure import client, runs
+from certify.core.run_observations import RuntimeChoice
+from certify.measure import client, experiment, runs
 from certify.measure.arms import Workers
 from certify.measure.experiment import measure
 from certify.measure.meters.base import Reading, Usage
 from certify.measure.plan import Plan
+from certify.measure.runtime_choice import Settled
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
 
 SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
@@ -57,6 +59,28 @@ def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edit
     for run in ("null", "main"):
         sizes = {(w.arm, w.inferences) for w in measured.windows if w.run == run}
         assert len(sizes) == len({arm for arm, _ in sizes}) == 2  # a window's size never changes within a run
+
+
+def test_each_model_runs_and_is_scored_on_its_own_runtime_when_they_chose_differently(
+    small_pair, edition: Edition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path))
+    names = {"baseline": "openvino", "candidate": "onnxruntime-cpu"}
+    costs = {arm: {name: {"1": [1.0 + (name != best)]} for name in names.values()} for arm, best in names.items()}
+    observed = Observation.of(RuntimeChoice("J", costs, {"baseline": {}, "candidate": {}}))
+    plan = replace(SHORT, runtime="openvino")
+    monkeypatch.setattr(experiment, "settle", lambda *_: Settled(plan, names, "onnxruntime-cpu", (observed,)))
+    measured = _measure(small_pair, edition)
+    sessions = measured.observation("sessions")
+    assert sessions["baseline"]["precision"] == "f32" and sessions["candidate"]["precision"] == "as in the model"
+    assert measured.run("runtime").arms in (("baseline_default", "baseline"), ("baseline", "baseline_default"))
+    assert measured.header.workload.of("candidate").provider == "CPUExecutionProvider"
+    profile = derive(parse_evidence(evidence_bytes(measured)), edition)
+    judged = {finding.name: finding.outcome for finding in profile.guards}
+    names_of = ("same_runtime", "same_choices", "one_device", "windows_in_order", "sessions_isolated")
+    assert {name: judged[name] for name in names_of} == dict.fromkeys(names_of, "pass")
+    assert -2 < profile.estimates["runtime_saving"].value < 1
 
 
 def test_evidence_reads_back_the_same_when_written(measured: Evidence) -> None:

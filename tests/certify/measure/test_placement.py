@@ -34,7 +34,9 @@ def _judged(
     evidence = make_evidence()
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider=provider))
     kept = [o for o in evidence.observations if o.name != "sessions"]
-    evidence = replace(evidence, header=header, observations=(*kept, observe.sessions(found, costs, runtime)))
+    evidence = replace(
+        evidence, header=header, observations=(*kept, observe.sessions(found, costs, dict.fromkeys(ARMS, runtime)))
+    )
     finding = one_device(evidence, edition)
     return finding.outcome, finding.sentence
 
@@ -82,7 +84,7 @@ def test_quantization_is_unknown_when_the_runtime_writes_no_graph_and_a_model_is
 
     monkeypatch.setattr(observe, "Worker", Opened)
     both = [subject(arm, getattr(small_pair, arm), small_pair.contract, 1, tmp_path) for arm in ARMS]
-    seen = observe.graphs(both, "onnxruntime-tensorrt", 1, tmp_path)[0]
+    seen = observe.graphs(both, dict.fromkeys(ARMS, "onnxruntime-tensorrt"), 1, tmp_path)[0]
     assert seen.values == {"baseline": {"intended": 0, "fused": 0, "unfused": []}}
     evidence = make_evidence()
     kept = [o for o in evidence.observations if o.name != "quantization"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,9 +50,14 @@ class FakeRuntime:
         return {"accelerator": "a fake one"} if self.device == "cuda" else {}
 
 
+def _cost(known: dict[str, Any], name: str, arm: str) -> Any:
+    cost = known[name][1]
+    return cost[arm] if isinstance(cost, dict) else cost
+
+
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Runtimes and what they take, in place of workers: {name: (runtime, seconds or an error)}."""
+    """Runtimes and what they take, in place of workers: {name: (runtime, seconds or an error, also by arm)}."""
     known: dict[str, Any] = {}
 
     class FakeWorker:
@@ -62,14 +68,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return
 
     @contextmanager
-    def opened(model: Any, name: str, threads: int, batch: int) -> Iterator[FakeWorker]:
-        cost = known[name][1]
+    def opened(model: Any, name: str, threads: int, batch: int, arm: str = "") -> Iterator[FakeWorker]:
+        cost = _cost(known, name, model.arm)
         if isinstance(cost, Exception):
             raise cost
         yield FakeWorker(name, model.arm, threads)
 
     def record(recorder: Any, running: Any, waiting: Any, run: str, attempt: int, block: int, position: int) -> Window:
-        cost = known[running.worker.name][1] / running.threads
+        cost = _cost(known, running.worker.name, running.worker.arm) / running.threads
         return Window(run, attempt, block, position, "baseline", running.threads, 1, 0.0, cost, cost, None)
 
     monkeypatch.setattr(runtimes.RUNTIMES, "own", known)
@@ -86,14 +92,48 @@ def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair,
     said = Said()
     settled = _settle(small_pair, edition, available_meters=[], progress=said)
     assert settled.plan == replace(AUTO, runtime="fast") and settled.runtime is bench["fast"][0]
+    assert settled.names == {"baseline": "fast", "candidate": "fast"} and settled.default is None
     (observation,) = settled.observations
     count = edition.plan.settings_windows
     assert observation.name == "runtime_choice"
+    costs = {"slow": {"1": [2.0] * count}, "fast": {"1": [1.0] * count}}
     assert observation.values == {
-        "chosen": "fast", "unit": "s", "costs": {"slow": {"1": [2.0] * count}, "fast": {"1": [1.0] * count}},
-        "left_out": {},
+        "unit": "s", "costs": {"baseline": costs, "candidate": costs}, "left_out": {"baseline": {}, "candidate": {}},
     }  # fmt: skip
-    assert said.sentences == ["Runtime: fast, the cheapest for the baseline (an inference takes fast 1 s, slow 2 s)."]
+    assert said.sentences == [
+        f"Runtime of the {arm}: fast (an inference takes fast 1 s, slow 2 s)." for arm in ("baseline", "candidate")
+    ]
+
+
+def test_each_model_takes_its_own_cheapest_and_the_default_is_kept_to_compare(bench, small_pair, edition) -> None:
+    bench["onnxruntime-cpu"] = FakeRuntime(), {"baseline": 3.0, "candidate": 1.0}
+    bench["half"] = FakeRuntime(), {"baseline": 2.0, "candidate": 2.0}
+    settled = _settle(small_pair, edition, available_meters=[])
+    assert settled.names == {"baseline": "half", "candidate": "onnxruntime-cpu"}
+    assert settled.default == "onnxruntime-cpu" and settled.plan.runtime == "half"
+
+
+def test_candidate_may_not_take_a_runtime_that_the_baseline_can_not(bench, small_pair, edition) -> None:
+    bench["both"] = FakeRuntime(), 2.0
+    bench["one"] = FakeRuntime(), {"baseline": ModelError("no kernel."), "candidate": 1.0}
+    settled = _settle(small_pair, edition, available_meters=[])
+    assert settled.names == {"baseline": "both", "candidate": "both"}
+    assert settled.observations[0].values["left_out"] == {"baseline": {"one": "no kernel."}, "candidate": {}}
+
+
+def test_baseline_takes_a_runtime_that_the_candidate_can_not(bench, small_pair, edition) -> None:
+    bench["both"] = FakeRuntime(), 2.0
+    bench["one"] = FakeRuntime(), {"baseline": 1.0, "candidate": ModelError("no kernel.")}
+    settled = _settle(small_pair, edition, available_meters=[])
+    assert settled.names == {"baseline": "one", "candidate": "both"}
+
+
+def test_auto_tries_only_those_that_the_plan_names(bench, small_pair, edition) -> None:
+    bench["fast"] = FakeRuntime(), 1.0
+    bench["slow"] = FakeRuntime(), 2.0
+    settled = _settle(small_pair, edition, replace(AUTO, among=("slow",)), available_meters=[])
+    assert settled.plan.runtime == "slow"
+    assert set(settled.observations[0].values["costs"]["baseline"]) == {"slow"}
 
 
 def test_each_runtime_counts_at_its_best_thread_number(
@@ -102,9 +142,8 @@ def test_each_runtime_counts_at_its_best_thread_number(
     monkeypatch.setattr(machine, "thread_numbers", lambda: (1, 2))
     bench["one"] = FakeRuntime(), 2.0
     settled = _settle(small_pair, edition, replace(AUTO, threads=None), available_meters=[])
-    assert {threads: set(values) for threads, values in settled.observations[0].values["costs"]["one"].items()} == {
-        "1": {2.0}, "2": {1.0},
-    }  # fmt: skip
+    costs = settled.observations[0].values["costs"]["baseline"]["one"]
+    assert {threads: set(values) for threads, values in costs.items()} == {"1": {2.0}, "2": {1.0}}
 
 
 def test_one_thread_number_is_tried_when_an_accelerator_computes(
@@ -113,7 +152,7 @@ def test_one_thread_number_is_tried_when_an_accelerator_computes(
     monkeypatch.setattr(machine, "thread_numbers", lambda: (1, 2))
     bench["gpu"] = FakeRuntime("cuda"), 2.0
     settled = _settle(small_pair, edition, replace(AUTO, threads=None), available_meters=[])
-    assert set(settled.observations[0].values["costs"]["gpu"]) == {"1"}
+    assert set(settled.observations[0].values["costs"]["baseline"]["gpu"]) == {"1"}
 
 
 @pytest.mark.parametrize(("device", "wanted", "tried"), [("cpu", None, [1, 2]), ("cuda", None, [1]), ("cuda", 2, [2])])
@@ -143,38 +182,42 @@ def test_runtime_is_left_out_with_the_reason_when_it_can_not_run_them(
     bench["broken"] = FakeRuntime(), error
     bench["absent"] = FakeRuntime(reason="Install it."), 0.1
     bench["works"] = FakeRuntime(), 2.0
-    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
-    assert values["chosen"] == "works"
-    assert values["left_out"] == {"broken": str(error), "absent": "Install it."}
+    settled = _settle(small_pair, edition, available_meters=[])
+    assert settled.plan.runtime == "works"
+    left_out = {"broken": str(error), "absent": "Install it."}
+    assert settled.observations[0].values["left_out"] == {"baseline": left_out, "candidate": left_out}
 
 
 def test_reason_names_no_folder_when_a_runtime_is_left_out(bench, small_pair, edition: Edition) -> None:
     bench["broken"] = FakeRuntime(), ModelError(f"{small_pair.candidate.resolve()}: can't be loaded.")
     bench["works"] = FakeRuntime(), 2.0
     values = _settle(small_pair, edition, available_meters=[]).observations[0].values
-    assert values["left_out"] == {"broken": "the candidate: can't be loaded."}
+    assert values["left_out"]["candidate"] == {"broken": "the candidate: can't be loaded."}
 
 
 def test_runtime_is_left_out_when_the_meter_read_nothing(bench, small_pair, edition: Edition) -> None:
     bench["still"] = FakeRuntime(), 0.0
     bench["works"] = FakeRuntime(), 2.0
     values = _settle(small_pair, edition, available_meters=[]).observations[0].values
-    assert values["chosen"] == "works" and "read no energy" in values["left_out"]["still"]
+    assert set(values["costs"]["baseline"]) == {"works"}
+    assert "read no energy" in values["left_out"]["baseline"]["still"]
 
 
 def test_joules_of_two_devices_are_never_compared(bench, small_pair, edition: Edition) -> None:
     bench["processor"] = FakeRuntime(), 0.001
     bench["gpu"] = FakeRuntime("cuda"), 5.0
-    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
-    assert values["chosen"] == "gpu" and set(values["costs"]) == {"gpu"}
-    assert "another device" in values["left_out"]["processor"]
+    settled = _settle(small_pair, edition, available_meters=[])
+    values = settled.observations[0].values
+    assert settled.plan.runtime == "gpu" and set(values["costs"]["baseline"]) == {"gpu"}
+    assert "another device" in values["left_out"]["baseline"]["processor"]
 
 
 def test_processor_is_taken_when_no_runtime_of_the_gpu_works(bench, small_pair, edition: Edition) -> None:
     bench["gpu"] = FakeRuntime("cuda"), ModelError("no driver.")
     bench["processor"] = FakeRuntime(), 1.0
-    values = _settle(small_pair, edition, available_meters=[]).observations[0].values
-    assert values["chosen"] == "processor" and values["left_out"] == {"gpu": "no driver."}
+    settled = _settle(small_pair, edition, available_meters=[])
+    assert settled.plan.runtime == "processor"
+    assert settled.observations[0].values["left_out"]["baseline"] == {"gpu": "no driver."}
 
 
 def test_error_gives_every_reason_when_no_runtime_works(bench, small_pair, edition: Edition) -> None:
@@ -187,24 +230,45 @@ def test_error_gives_every_reason_when_no_runtime_works(bench, small_pair, editi
 def test_named_runtime_is_taken_without_trying_when_it_is_installed(small_pair, edition: Edition) -> None:
     settled = _settle(small_pair, edition, Plan())
     assert settled.plan == Plan() and settled.observations == ()
+    assert settled.names == {"baseline": "onnxruntime-cpu", "candidate": "onnxruntime-cpu"}
     with pytest.raises(UsageError, match="did you mean 'openvino'"):
         _settle(small_pair, edition, Plan(runtime="openvno"))
 
 
 def test_workload_says_versions_and_precision_and_its_digest_holds_them() -> None:
-    made = make_workload(Plan(batch=4), runtimes.get("onnxruntime-cpu"), 1, 2)
+    made = make_workload(Settled(Plan(batch=4), {"candidate": "onnxruntime-cpu"}), 1, 2)
     assert (made.batch, made.threads, made.candidate_threads, made.spinning) == (4, 1, 2, True)
     assert made.library_versions["onnxruntime"] == made.runtime_version
     assert made.digest() != replace(made, library_versions={"onnxruntime": "0"}).digest()
     assert made.digest() != replace(made, precision="f16").digest()
-    assert isinstance(made, Workload)
+    assert isinstance(made, Workload) and made.candidate_runtime == {} and made.of("candidate") == made
+
+
+def test_workload_says_what_differs_for_the_candidate_when_each_took_its_own(bench) -> None:
+    for name, version, precision in (("mine", "1", "as in the model"), ("other", "9", "bfloat16")):
+        runtime = SimpleNamespace(provider=f"part of {name}", precision=precision, spinning=False)
+        runtime.version, runtime.libraries = (lambda told=version: told), (lambda told={name: version}: told)
+        bench[name] = runtime, 1.0
+    names = {"baseline": "mine", "candidate": "other"}
+    made = make_workload(Settled(Plan(runtime="mine"), names), 1, 1)
+    assert (made.of("baseline").runtime, made.of("baseline").precision) == ("mine", "as in the model")
+    ran = made.of("candidate")
+    assert (ran.runtime, ran.runtime_version, ran.provider, ran.precision) == (
+        "other",
+        "9",
+        "part of other",
+        "bfloat16",
+    )
+    assert made.library_versions == {"mine": "1", "other": "9"}
 
 
 def test_auto_measures_real_runtimes_when_they_are_installed(small_pair, edition: Edition, tmp_path: Path) -> None:
     few = replace(edition, plan=replace(edition.plan, settings_windows=2))
-    values = _settle(small_pair, few).observations[0].values
-    assert "onnxruntime-cpu" in values["costs"] and values["unit"] == "J"
-    assert set(values["costs"]) | set(values["left_out"]) == set(runtimes.RUNTIMES.own)
-    assert all(cost > 0 for found in values["costs"].values() for each in found.values() for cost in each)
-    means = {name: sum(found["1"]) / 2 for name, found in values["costs"].items()}
-    assert values["chosen"] == min(means, key=lambda name: means[name])
+    settled = _settle(small_pair, few)
+    values = settled.observations[0].values
+    for arm, costs in values["costs"].items():
+        assert "onnxruntime-cpu" in costs and values["unit"] == "J"
+        assert set(costs) | set(values["left_out"][arm]) == set(runtimes.RUNTIMES.own)
+        assert all(cost > 0 for found in costs.values() for each in found.values() for cost in each)
+        means = {name: sum(found["1"]) / 2 for name, found in costs.items()}
+        assert settled.names[arm] == min(means, key=lambda name: means[name])

@@ -10,10 +10,12 @@ import pytest
 
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.errors import ModelError, UsageError
+from certify.core.evidence import ARMS
 from certify.core.run_observations import SessionFacts
 from certify.measure import observe, runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import session_settings, subject
+from certify.measure.runtimes import openvino_cpu
 from certify.measure.runtimes.base import Session, SessionOptions
 from certify.model_file.onnx_graph.fusion import fused_quantization
 from certify.model_file.onnx_graph.load import load_model
@@ -35,11 +37,24 @@ def test_require_names_the_extra_when_openvino_is_not_installed(monkeypatch: pyt
         runtimes.require("openvino")
 
 
-def _open(path: Path, batch: int = 1, profile: bool = False) -> Session:
+@pytest.mark.parametrize(("flags", "usable"), [({"amx_bf16"}, True), ({"avx512f", "avx512_vnni"}, False)])
+def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch, flags: set[str], usable: bool) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(openvino_cpu, "processor_flags", lambda: flags)
+    reason = runtimes.get("openvino-bf16").unavailable()
+    assert reason is None if usable else "bfloat16 units" in (reason or "")
+
+
+def test_bfloat16_is_what_the_session_says_it_computes_in(small_pair) -> None:
+    session = _open(small_pair.baseline, runtime="openvino-bf16")
+    assert session.facts()["precision"] == "bf16"
+
+
+def _open(path: Path, batch: int = 1, profile: bool = False, runtime: str = "openvino") -> Session:
     pytest.importorskip("openvino")
     cores = (min(os.sched_getaffinity(0)),)
     options = SessionOptions(("image",), "classes", 1, cores, input_shape=(batch, 3, 32, 32), profile=profile)
-    return runtimes.get("openvino").open(path, options)
+    return runtimes.get(runtime).open(path, options)
 
 
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
@@ -111,12 +126,12 @@ def test_guards_read_what_openvino_tells(small_pair, tmp_path: Path, make_eviden
     both = [
         subject(arm, getattr(small_pair, arm), small_pair.contract, 1, tmp_path) for arm in ("baseline", "candidate")
     ]
-    seen = observe.graphs(both, "openvino", 1, tmp_path)
+    seen = observe.graphs(both, dict.fromkeys(ARMS, "openvino"), 1, tmp_path)
     assert seen[0].values["candidate"] == {"intended": 3, "fused": 3, "unfused": []}
     evidence = make_evidence()
     rest = tuple(o for o in evidence.observations if o.name not in ("quantization", "sessions"))
     sessions = observe.sessions(
-        {arm: SessionFacts(providers=["CPU"]) for arm in ("baseline", "candidate")}, {}, "openvino"
+        {arm: SessionFacts(providers=["CPU"]) for arm in ARMS}, {}, dict.fromkeys(ARMS, "openvino")
     )
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider="CPU"))
     evidence = replace(evidence, header=header, observations=(*rest, seen[0], sessions))

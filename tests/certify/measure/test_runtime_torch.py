@@ -116,7 +116,7 @@ def test_facts_of_a_program_are_those_of_its_file(program: Path, torch_contract:
     assert found.facts.file_digest == found.sha256 == sha256_file(program)
     assert found.facts.bytes == program.stat().st_size
     assert found.facts.macs == 32 * 32 * 8 * 27 + 8 * 4 and found.facts.parameters == 8 * 27 + 8 + 8 * 4 + 4
-    seen = {o.name: o.values["candidate"] for o in observe.graphs([found], "torch-cuda", 1, tmp_path)}
+    seen = {o.name: o.values["candidate"] for o in observe.graphs([found], {"candidate": "torch-cuda"}, 1, tmp_path)}
     assert seen["quantization"] == {"intended": 0, "fused": 0, "unfused": []}
     assert seen["zero_channels"]["channels"] == 12
 

@@ -17,6 +17,7 @@ from certify.assessments.efficiency.guards import (
     quality,
     recognition,
     runs,
+    runtime,
     surroundings,
 )
 from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
@@ -36,6 +37,7 @@ GUARDS: dict[str, Guard] = {
     "sessions_isolated": machine.sessions_isolated,
     "surroundings_clean": surroundings.surroundings_clean,
     "same_runtime": surroundings.same_runtime,
+    "same_choices": runtime.same_choices,
     "baseline_at_best_settings": runs.baseline_at_best_settings,
     "baseline_not_padded": baseline.baseline_not_padded,
     "quantization_fused": models.quantization_fused,

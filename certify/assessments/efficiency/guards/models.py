@@ -59,13 +59,15 @@ def one_device(evidence: Evidence, edition: Edition) -> Answer:
     lists = [session.providers for session in sessions if session.providers is not None]
     if len(lists) < len(ARMS):
         return unknown("It was not recorded which provider ran the models")
-    asked = evidence.header.workload.provider
+    asked = [evidence.header.workload.of(arm).provider for arm in ARMS]
+    wanted = list(dict.fromkeys(asked))
     ran = [", ".join(map(str, names)) or "none" for names in lists]
     nodes = [str(name) for session in sessions for name in session.elsewhere or []]
     named = f" (elsewhere: {', '.join(dict.fromkeys(nodes))})" if nodes else ""
     return check(
-        all(names == [asked] for names in lists),
-        f"{asked} was asked for; the baseline ran on {ran[0]}, the candidate on {ran[1]}{named}",
+        all(names == [one] for one, names in zip(asked, lists, strict=True)),
+        f"{' and '.join(wanted)} {'was' if len(wanted) == 1 else 'were'} asked for; "
+        f"the baseline ran on {ran[0]}, the candidate on {ran[1]}{named}",
         "part of the work went to another device, out of the meter's sight",
     )
 

@@ -1,33 +1,56 @@
-"""Whether the runtime that ``auto`` took is the cheapest of those that were tried."""
+"""Whether both models chose their runtimes from one list, and the baseline took the cheapest of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from certify.assessments.efficiency.guards.result import mean
+from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean
 from certify.core.errors import CertificateError
-from certify.core.evidence import Evidence
+from certify.core.evidence import ARMS, Evidence
 from certify.core.observed import mapping, sequence
+from certify.core.run_observations import RuntimeChoice
 from certify.core.windows import LARGEST
 
 
+@comparing
+def same_choices(evidence: Evidence, edition: Edition) -> Answer:
+    """Runtime and precision of both models come from one list, and the candidate's could run the baseline too."""
+    choice = evidence.observed(RuntimeChoice)
+    workload = evidence.header.workload
+    before, after = (workload.of(arm).runtime for arm in ARMS)
+    if choice is None:
+        sentence = f"The baseline ran on {before}, the candidate on {after}, as was asked for"
+        return check(not workload.candidate_runtime, sentence, "no choice was recorded that let them differ")
+    lists = [choice.tried(arm) for arm in ARMS]
+    faults = {
+        "the lists differ": lists[0] != lists[1],
+        "the candidate ran on one that was not tried, or could not run the baseline": not (
+            after in choice.ran("candidate") and after in choice.ran("baseline")
+        ),
+    }
+    found = [meaning for meaning, is_fault in faults.items() if is_fault]
+    sentence = f"Of {len(lists[0])} runtimes and precisions the baseline took {before}, the candidate {after}"
+    return check(not found, sentence, "; ".join(found))
+
+
 def runtime_fault(evidence: Evidence) -> str | None:
-    """Why the workload's runtime is not the cheapest of those that were tried; None where it is, or was named.
+    """Why the baseline's runtime is not the cheapest of those that were tried; None where it is, or was named.
 
     Raises:
         CertificateError: the observation is malformed.
     """
-    observed = evidence.observation("runtime_choice")
-    costs = mapping(observed, "costs")
-    if observed is None or costs is None:
+    choice = evidence.observed(RuntimeChoice)
+    if choice is None:
         return None
+    costs = choice.ran("baseline")
     least = {name: _least(name, mapping(costs, name) or {}) for name in costs}
     used = evidence.header.workload.runtime
     best = min(least, key=lambda name: least[name], default=None)
     if best is not None and used in least and least[used] <= least[best]:
         return None
-    return f"The models ran on {used}, while the cheapest of the runtimes that were tried for the baseline is {best}."
+    return f"The baseline ran on {used}, while the cheapest of the runtimes that were tried for it is {best}."
 
 
 def _least(name: str, costs: Mapping[str, Any]) -> float:

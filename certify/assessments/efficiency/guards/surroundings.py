@@ -41,19 +41,22 @@ def surroundings_clean(evidence: Evidence, edition: Edition) -> Answer:
 
 @comparing
 def same_runtime(evidence: Evidence, edition: Edition) -> Answer:
-    """Both models ran on the same libraries, the runtime's own among them, whose digests the certificate states."""
+    """Both models ran on the same libraries but for their runtimes' own, whose digests the certificate states."""
     observed = _observed(evidence)
     if observed is None:
         return unknown("It was not recorded which libraries the workers had loaded")
     before, after = (one.libraries for one in observed)
     together = {**before, **after}
-    own = OWN_LIBRARIES.get(evidence.header.workload.runtime, "")
+    workload = evidence.header.workload
+    own = [OWN_LIBRARIES.get(workload.of(arm).runtime, "") for arm in ARMS]
     unlike = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
-    alone = sorted([*_foreign(before, after), *_foreign(after, before)])
+    alone = sorted([*_foreign(before, after, own[0]), *_foreign(after, before, own[1])])
     faults = {
         f"{_named(unlike)} differ between the models": bool(unlike),
         f"only one of the models had {_named(alone)} loaded": bool(alone),
-        "the runtime's own library is not among them": not any(name.startswith(own) for name in together),
+        "the runtime's own library is not among them": not all(
+            any(name.startswith(start) for name in loaded) for start, loaded in zip(own, (before, after), strict=True)
+        ),
         "the certificate states others": dict(evidence.header.libraries) != stated_libraries(together),
     }
     found = [meaning for meaning, is_fault in faults.items() if is_fault]
@@ -70,9 +73,9 @@ def _observed(evidence: Evidence) -> tuple[WorkerSurroundings, ...] | None:
     return tuple(known) if len(known) == len(ARMS) else None
 
 
-def _foreign(libraries: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+def _foreign(libraries: Mapping[str, Any], others: Mapping[str, Any], own: str) -> list[str]:
     """Libraries of packages of which the other model had loaded nothing; the system's are loaded as they are needed."""
-    packages = {_package(name) for name in others} | {"system", "python"}
+    packages = {_package(name) for name in others} | {"system", "python", _package(own)}
     return [name for name in libraries if _package(name) not in packages or name not in others and _is_other(name)]
 
 

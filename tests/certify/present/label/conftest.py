@@ -68,6 +68,7 @@ def make_predicate(
             "spinning": True,
             "precision": "as in the model",
             "library_versions": {"onnxruntime": "1.31.1"},
+            "candidate_runtime": {},
         },
         "workload_digest": DIGEST,
         "device": {"processor": "Xeon 8581C", "processors_allowed": 2, "virtualisation": "kvm"},

@@ -62,11 +62,25 @@ def test_draw_shows_the_letter_in_a_sentence_alone_when_graded(predicate: Make) 
         "Xeon 8581C, 2 processors, virtual machine",
         "batch 1, 2 threads, onnxruntime-cpu 1.31.1", "trained here on mnist5k, seed 0",
         "0.021× a ResNet-50's energy (baseline 0.088×)", "a saving of 1.8 % can be told from none",
-        "at least 1 measurement of this pair", "test unseen", DIGEST[:16],
+        "at least 1 measurement of this pair", "test unseen", DIGEST[:16], "on Xeon 8581C, 2 threads",
+        "inference only; embodied emissions, cooling and",
     ],
 )  # fmt: skip
 def test_draw_prints_what_could_be_gamed_when_graded(predicate: Make, fact: str) -> None:
     assert fact in texts(draw(predicate(), DIGEST))
+
+
+def test_draw_says_what_each_model_ran_on_and_what_a_better_runtime_saves(predicate: Make) -> None:
+    values = predicate()
+    own = {"runtime": "openvino-bf16", "runtime_version": "2026.4.1", "provider": "CPU", "precision": "bfloat16"}
+    values["workload"]["candidate_runtime"] = own
+    figures = values["profile"]["estimates"]
+    for name, ends in (("runtime_saving", (0.41, 0.39, 0.43)), ("compression_saving", (0.1, 0.08, 0.12))):
+        figures[name] = {**figures["energy_ratio"], **dict(zip(("value", "low", "high"), ends, strict=True))}
+    shown = " ".join(texts(draw(values, DIGEST)))
+    assert "batch 1, 2 threads, openvino-bf16 2026.4.1, bfloat16" in shown
+    assert "Baseline ran onnxruntime-cpu 1.31.1" in shown
+    assert "saves 41.0 % (39.0 to 43.0) alone; compression 10.0 % (8.0 to 12.0) of the rest" in shown
 
 
 def test_draw_has_no_tilde_and_no_dashes_when_metered(predicate: Make) -> None:

@@ -18,7 +18,7 @@ from certify.api import Result
 from certify.assessments.efficiency.grade import Grade
 from certify.attest.certificate import Certificate
 from certify.cli.main import main
-from certify.core.errors import CertificateError
+from certify.core.errors import CertificateError, UsageError
 from certify.present.report import Sidecars, page, read_sidecars, report
 from certify.present.svg import joined, tag
 
@@ -76,6 +76,7 @@ def test_page_holds_section_and_link_to_it_when_sidecar_files_are_whole(text: st
         "3.3× less energy", "at most 0.6 % lost (95 % interval)", "The passes took 364 J (counter)",
         "−6.90 k (50 %)", "−30.0 points", "+35.0 points", "0 of 10 classes lost more than chance explains",
         "Conv conv", "75.0 % ~", "✓ pass", "null holds", "leanmark verify model.onnx --trust", "self-attested",
+        "grade D on made up, 2 threads", "inference only; embodied",
         "trained here on mnist5k, seed 0", "at least 1 measurement of this pair",
     ],
 )  # fmt: skip
@@ -106,6 +107,26 @@ def test_report_writes_page_beside_model_when_command_is_given_no_place(text: st
     written = Path(json.loads(done.stdout)["report"])
     assert written == graded.parent / "report.html"
     assert written.read_text() == text
+
+
+def test_page_sets_machines_side_by_side_and_marks_the_worst(graded: Path, certify_small: Callable[..., Any]) -> None:
+    other = certify_small(header={"device": {"processor": "AMD EPYC 9R14 96-Core Processor"}}, ratio=0.6, seed=6)
+    shown = Read(report(graded, beside=[other.path])).text
+    assert "The worst letter is F on AMD EPYC 9R14, 2 threads." in shown and "F worst" in shown
+    assert "On several machines" not in Read(report(graded)).text
+
+
+def test_report_refuses_another_job_beside_it(graded: Path, certify_small: Callable[..., Any]) -> None:
+    other = certify_small(samples=1400, both=1380)
+    with pytest.raises(UsageError, match="another test data"):
+        report(graded, beside=[other.path])
+
+
+def test_page_tells_carbon_when_an_intensity_is_given_alone(text: str, graded: Path) -> None:
+    assert "ISO/IEC 21031" not in text
+    assert "embodied emissions (M), are not included" in Read(report(graded, carbon_intensity=400.0)).text
+    full = Read(report(graded, carbon_intensity=400.0, embodied=0.25)).text
+    assert "M = 250 mg, is as given" in full and "250 mg" in full and "none of it is signed" in full
 
 
 def test_page_refers_to_nothing_outside_when_read(text: str) -> None:
