@@ -74,9 +74,14 @@ REFUSED = {
     "the batch": (lambda: Net(lambda net, x, f: net.head(f) + x.mean(0)[0, 0, 0]), "depend on the rest of the batch"),
     "no statistics": (without_statistics, "batch norm without running statistics, '1'"),
     "one channel": (lambda: Net(channels=1), r"layer 'conv' takes 1 channel\(s\) and gets 3"),
-    "other size": (fixed_size, "layer '2' takes 16384 features and gets 4096"),
+    "other size": (fixed_size, r"layer '2' takes 16384 feature\(s\) and gets 4096"),
     "a failure": (lambda: Net(lambda net, x, f: net.absent), r"AttributeError.*'absent'.*\.py:\d+"),
     "TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), *pooled(4))), "is TorchScript"),
+    "channels last": (
+        lambda: Net(lambda net, x, f: net(x.movedim(1, 3))),
+        r"takes 3 channel.*gets 32.*size and layout",
+    ),
+    "integers": (lambda: torch.ao.quantization.quantize_dynamic(Net()), "not a tensor, as in quantized modules"),
     "a lazy layer": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)), "lazy module"),
 }
 TAKEN = {
