@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from certify.core.errors import DataError, ModelError
 from certify.core.progress import Silent
 from certify.data.dataset import Split, Targets
+from compress.core.model_stats import count_macs
 from compress.exchange import checkpoint
 from compress.job.original import Request, find_original
 from compress.testing.networks import CLASSES
@@ -125,6 +126,7 @@ def test_torch_model_is_refused_in_one_sentence_when_it_can_not_serve(kind, door
 def test_torch_model_is_taken_plain_when_it_is_wrapped_or_of_another_type(kind, door):
     taken = door(TAKEN[kind])
     assert not taken.training and taken(torch.zeros(2, 3, 32, 32)).dtype == torch.float32
+    assert count_macs(taken, torch.zeros(1, 3, 32, 32)) > 0
     assert "_orig_mod" not in str(taken) and type(taken) in (Net, SilentTrain, nn.Sequential)
 
 
