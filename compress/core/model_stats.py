@@ -98,7 +98,8 @@ def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
     trained = [p for p in module.parameters() if p.requires_grad]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see the fused kernel of encoder layers
-    module.eval().requires_grad_(False)  # the counter fails over parameters that are handed from module to module
+    module.eval()
+    module.requires_grad_(False)  # the counter fails over parameters that are handed from module to module
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
             module(sample)

@@ -111,3 +111,9 @@ def _refuse_unknown(module: nn.Module) -> None:
             raise ModelError(f"{where} is TorchScript, which passes can't take apart; give the nn.Module it came from.")
         if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():  # type: ignore[misc]
             raise ModelError(f"{where} gets its shape from the first input (a lazy module); run it on one input first.")
+    for name, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise ModelError(
+                f"The model's '{name}' is a {type(value).__name__} and not a tensor, as in quantized modules; give the "
+                "model before it was quantized."
+            )

@@ -85,18 +85,16 @@ def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseE
         return f"{name} takes {inputs}, and a classifier takes one; wrap it in a module whose forward takes one."
     shape = " x ".join(map(str, samples.shape[1:]))
     path, layer, given = _last_layer(model, samples)
-    takes = getattr(layer, "in_channels", None) if given is not None and given.ndim > 2 else None
-    if takes is not None and given is not None and given.shape[1] != takes:
-        return (
-            f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} channel(s) and gets "
-            f"{given.shape[1]}; give a preprocessing contract with the colour that it takes (L for grey), or fit it."
-        )
-    features = getattr(layer, "in_features", None)
-    if features is not None and given is not None and given.shape[-1] != features:
-        return (
-            f"{name} does not take samples of {shape}: its layer '{path}' takes {features} features and gets "
-            f"{given.shape[-1]}; give a preprocessing contract with the size that it was made for, or fit it."
-        )
+    if given is not None:
+        of_channels = hasattr(layer, "in_channels")
+        takes = getattr(layer, "in_channels" if of_channels else "in_features", None)
+        what, gets = ("channel", given.shape[1]) if of_channels else ("feature", given.shape[-1])
+        if takes not in (None, gets):
+            fitting = "colour (L for grey)" if of_channels and gets == samples.shape[1] else "size and layout"
+            return (
+                f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} {what}(s) and gets {gets}; "
+                f"give a preprocessing contract with the {fitting} that it was made for, or fit it to the data."
+            )
     return f"{name} fails on a sample of {shape}, {samples.dtype} ({describe_with_place(error)}); fit it to the data."
 
 

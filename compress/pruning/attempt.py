@@ -43,7 +43,7 @@ SPARSIFY_LR = 0.01
 NEAR = 0.9
 """Share of the target below which a model is smaller than asked; a smaller multiple of channels is tried first."""
 TRACE_S, TRACE_S_PER_LAYER = 5.0, 1.0
-"""Longest first tracing: a network of few layers that takes longer is one whose groups grow without bound."""
+"""Most work of the first tracing: a network of few layers that takes more is one whose groups grow without bound."""
 WAYS = {"channels": "torch-pruning", "buffers": "torch-pruning", "blocks": "pruning inside of blocks"}
 
 
@@ -133,7 +133,7 @@ class Attempt:
                 pruner.prune_to(int(self._share * pruner.left()))
 
         layers = sum(isinstance(module, LAYERS) for module in model.modules())
-        with limits(min(self._settings.time_limit_s, TRACE_S + TRACE_S_PER_LAYER * layers)), self._form(model):
+        with limits(self._settings.time_limit_s, TRACE_S + TRACE_S_PER_LAYER * layers), self._form(model):
             return why_inexact(model, cut, self._context.sample(2))
 
     def _nearest(self, model: nn.Module, advance: Callable[..., None]) -> tuple[nn.Module, PassRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -28,24 +29,27 @@ def enforceable() -> bool:
 
 
 @contextlib.contextmanager
-def limits(seconds: float) -> Iterator[None]:
+def limits(seconds: float, cpu_seconds: float = math.inf) -> Iterator[None]:
     """Raise :class:`LimitExceeded` in the ``with`` block after ``seconds``, where that is :func:`enforceable`.
 
-    On Linux also where the process has grown by more than half of the memory that was free.
+    The same after ``cpu_seconds`` of work, however busy the machine is with something else. On Linux also where the
+    process has grown by more than half of the memory that was free.
     """
     if not enforceable():
         yield
         return
-    began = time.monotonic()
+    began, began_cpu = time.monotonic(), time.process_time()
     largest = _resident() + SHARE * _free()
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         late = time.monotonic() >= began + seconds
-        if late or _resident() > largest:
+        busy = time.process_time() >= began_cpu + cpu_seconds
+        if late or busy or _resident() > largest:
             signal.setitimer(signal.ITIMER_REAL, 0)  # it rings once; what unwinds is not interrupted again
-            raise LimitExceeded(f"took longer than {seconds:g} s" if late else "took more than half of the free memory")
+            over = f"took longer than {seconds if late else cpu_seconds:g} s" if late or busy else None
+            raise LimitExceeded(over or "took more than half of the free memory")
 
-    every = min(LOOK_S, seconds)
+    every = min(LOOK_S, seconds, cpu_seconds)
     before = signal.signal(signal.SIGALRM, on_alarm)
     left, interval = signal.setitimer(signal.ITIMER_REAL, every, every)
     try:

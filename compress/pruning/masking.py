@@ -80,7 +80,8 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
         kept = left.get(f"{path}.weight", ())
         if kept and any(kind.__name__ in ACROSS_CHANNELS for kind in type(norm).__mro__):
             copied.set_submodule(path, OverKept(pruned.get_submodule(path), kept[-1], _channel_axis(norm)))
-    return copied.eval()
+    copied.eval()
+    return copied
 
 
 class OverKept(nn.Module):

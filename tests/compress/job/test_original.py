@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from certify.core.errors import DataError, ModelError
 from certify.core.progress import Silent
 from certify.data.dataset import Split, Targets
+from compress.core.model_stats import count_macs
 from compress.exchange import checkpoint
 from compress.job.original import Request, find_original
 from compress.testing.networks import CLASSES
@@ -74,9 +75,14 @@ REFUSED = {
     "the batch": (lambda: Net(lambda net, x, f: net.head(f) + x.mean(0)[0, 0, 0]), "depend on the rest of the batch"),
     "no statistics": (without_statistics, "batch norm without running statistics, '1'"),
     "one channel": (lambda: Net(channels=1), r"layer 'conv' takes 1 channel\(s\) and gets 3"),
-    "other size": (fixed_size, "layer '2' takes 16384 features and gets 4096"),
+    "other size": (fixed_size, r"layer '2' takes 16384 feature\(s\) and gets 4096"),
     "a failure": (lambda: Net(lambda net, x, f: net.absent), r"AttributeError.*'absent'.*\.py:\d+"),
     "TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), *pooled(4))), "is TorchScript"),
+    "channels last": (
+        lambda: Net(lambda net, x, f: net(x.movedim(1, 3))),
+        r"takes 3 channel.*gets 32.*size and layout",
+    ),
+    "integers": (lambda: torch.ao.quantization.quantize_dynamic(Net()), "not a tensor, as in quantized modules"),
     "a lazy layer": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)), "lazy module"),
 }
 TAKEN = {
@@ -120,6 +126,7 @@ def test_torch_model_is_refused_in_one_sentence_when_it_can_not_serve(kind, door
 def test_torch_model_is_taken_plain_when_it_is_wrapped_or_of_another_type(kind, door):
     taken = door(TAKEN[kind])
     assert not taken.training and taken(torch.zeros(2, 3, 32, 32)).dtype == torch.float32
+    assert count_macs(taken, torch.zeros(1, 3, 32, 32)) > 0
     assert "_orig_mod" not in str(taken) and type(taken) in (Net, SilentTrain, nn.Sequential)
 
 

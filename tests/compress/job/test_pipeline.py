@@ -19,7 +19,9 @@ from certify.data.contract_slot import normalise
 from certify.measure.plan import Plan
 from compress import load
 from compress.core.model_stats import count_macs, state_digest
+from compress.exchange.onnx_export import CHECKED_SAMPLES
 from compress.job import pipeline, recipe
+from compress.job.job import REAL_SAMPLES
 from compress.job.workspace import FOLDER
 from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
@@ -79,6 +81,7 @@ def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset
     assert set(result.files) == {path.name for path in out.iterdir()}
     lineage = json.loads((out / "lineage.json").read_text())
     validate(lineage, "lineage-1")
+    assert lineage["export"]["parity"]["samples"] == CHECKED_SAMPLES + REAL_SAMPLES  # noise, and validation samples
     rows = lineage["rows"]
     assert [row["pass"] for row in rows] == ["structured_prune", "distill", "quantize_static"]
     assert lineage["baseline"]["model_digest"] == rows[0]["model_digest_in"] == before

@@ -40,6 +40,20 @@ def test_frozen_network_is_pruned_as_the_other_and_stays_frozen(importance, cont
     assert [name for name, p in net.named_parameters() if p.requires_grad] == ["8.weight"]
 
 
+class SilentTrain(nn.Sequential):
+    """Its ``train``, and so its ``eval``, gives nothing back."""
+
+    def train(self, mode=True):
+        super().train(mode)
+
+
+def test_network_is_pruned_though_its_train_gives_nothing_back(context):
+    net = SilentTrain(*stacked(nn.BatchNorm2d(16), nn.BatchNorm2d(32)))
+    net.eval()
+    found, record = pruned_by(context, net)
+    assert record.done["way"] == "channels" and not found.training
+
+
 class Unwatched(nn.Module):
     """A backbone that runs without gradients."""
 
