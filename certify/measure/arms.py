@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -68,7 +69,7 @@ def blocks_a_start(
     starting so often would fill the time limit by itself they live longer.
 
     Args:
-        start_s: to start and warm up the workers of all arms.
+        start_s: to start and warm up the workers of all arms, side by side.
         block_s: of one block's windows.
         least_blocks: of the run.
         time_limit_s: of the run.
@@ -102,13 +103,11 @@ class Workers:
         self._live = contextlib.ExitStack()
         self._running: tuple[Running, ...] = ()
 
-    def for_block(self, number: int, order: Sequence[str]) -> tuple[Running, ...]:
-        """Warm workers for a block, in the order of the arms.
+    def for_block(self, number: int) -> tuple[Running, ...]:
+        """Warm workers for a block, in the order of the arms; new ones are all started at the same time.
 
         Args:
             number: of the block, from 0.
-            order: names of the arms as their windows follow each other; who runs first is started first, so that
-                neither arm always is.
 
         Raises:
             MeasureError: a worker failed, or its session was set up otherwise than the one before.
@@ -116,10 +115,8 @@ class Workers:
         if number % self.blocks == 0:
             self._live.close()
             turn = number // self.blocks
-            started = {
-                arm.name: arm.start(self._live, turn) for arm in sorted(self.arms, key=lambda a: order.index(a.name))
-            }
-            self._running = tuple(started[arm.name] for arm in self.arms)
+            with ThreadPoolExecutor(len(self.arms)) as starting:
+                self._running = tuple(starting.map(lambda arm: arm.start(self._live, turn), self.arms))
             for running in self._running:
                 self._note(running)
         return self._running

@@ -78,7 +78,7 @@ class Bench:
         """For how many blocks the workers of the arms live."""
         block_s = WINDOWS_OF_AN_ARM * sum(arm.inferences * arm.inference_s for arm in arms)
         least = self.least_blocks(self.rules.minimum_blocks)
-        start_s = sum(arm.start_s for arm in arms)
+        start_s = max(arm.start_s for arm in arms)
         return blocks_a_start(start_s, block_s, least, self.plan.time_limit_s, self.rules)
 
     def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
@@ -88,7 +88,7 @@ class Bench:
         """
         time_s = min(self.rules.null_time_s, self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
-        fitting = math.floor(time_s / (windows_s + 2 * baseline.start_s / blocks_a_start))
+        fitting = math.floor(time_s / (windows_s + baseline.start_s / blocks_a_start))
         most = min(fitting, self.rules.largest_null_blocks)
         return self.least_blocks(max(self.rules.null_blocks, most))
 
@@ -200,7 +200,7 @@ def run_block(
     bench: Bench, workers: Workers, order: Sequence[str], run: str, attempt: int, number: int
 ) -> Iterator[Window]:
     """Run the windows of one block, in the order of the arms' names."""
-    live = workers.for_block(number, order)
+    live = workers.for_block(number)
     by_arm = {running.worker.arm: running for running in live}
     for position, name in enumerate(order):
         waiting = [running for running in live if running.worker.arm != name]

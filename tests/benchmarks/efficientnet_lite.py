@@ -46,14 +46,14 @@ def missing() -> str | None:
     return None
 
 
-def pictures() -> tuple[Split, Split, Split]:
+def pictures(calibration: int = CALIBRATION, validation: int = VALIDATION) -> tuple[Split, Split, Split]:
     """Calibration, validation and test pictures."""
     folder = DATA / "imagenet_val"
     with (folder / "labels.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     pixels = np.stack([np.asarray(PIL.Image.open(folder / row["file"]).convert("RGB")) for row in rows])
     labels = np.array([int(row["label"]) for row in rows])
-    ends = (0, CALIBRATION, CALIBRATION + VALIDATION, len(rows))
+    ends = (0, calibration, calibration + validation, len(rows))
     parts = [array_split(pixels[a:b], labels[a:b], "imagenet_val") for a, b in zip(ends, ends[1:], strict=False)]
     return parts[0], parts[1], parts[2]
 

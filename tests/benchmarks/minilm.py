@@ -32,6 +32,7 @@ from compress.core.targets import choose
 from compress.exchange.onnx_export import export
 from compress.job import recipe
 from compress.models import catalog
+from compress.models.built import BuiltModel
 from compress.models.texts import tokenize
 from compress.models.tokens import SentenceClassifier
 from compress.onnx_graph.graph import probe
@@ -122,6 +123,17 @@ def fit_head(model: SentenceClassifier, samples: torch.Tensor, labels: torch.Ten
     optimizer.step(closure)
 
 
+def fitted(folder: Path) -> tuple[BuiltModel, Dataset]:
+    """The encoder with a classifier fitted on the train part, and the texts, whose files are left in the folder."""
+    weights = folder_of(WEIGHTS) / "model"
+    tokenize(write_texts(folder), weights, folder, LENGTH)
+    dataset = load("npz:" + ",".join(f"{part}={folder / part}.npz" for part in PARTS))
+    built = catalog.build(f"hf:{weights}", len(dataset.classes))
+    samples = torch.from_numpy(built.tokens.contract(dataset).batch(dataset.train, range(len(dataset.train))))
+    fit_head(built.model.model, samples, torch.from_numpy(dataset.train.labels))
+    return built, dataset
+
+
 def embeddings(path: Path, dataset: Dataset, contract: object) -> np.ndarray:
     """What goes into the last matrix product of a file for each test sample, (n, width)."""
     model = load_model(path)
@@ -146,15 +158,10 @@ def main() -> None:
     if (sentence := missing()) is not None:
         print(sentence)
         return
-    weights = folder_of(WEIGHTS) / "model"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokenize(write_texts(folder), weights, folder, LENGTH)
-        dataset = load("npz:" + ",".join(f"{part}={folder / part}.npz" for part in PARTS))
-        built = catalog.build(f"hf:{weights}", len(dataset.classes))
+        built, dataset = fitted(folder)
         contract = built.tokens.contract(dataset)
-        samples = torch.from_numpy(contract.batch(dataset.train, range(len(dataset.train))))
-        fit_head(built.model.model, samples, torch.from_numpy(dataset.train.labels))
         if "--sealed" in sys.argv:
             from compress.job.pipeline import run
 

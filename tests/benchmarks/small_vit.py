@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from certify.data import default_preprocess, load
+from certify.data import Dataset, default_preprocess, load
 from compress.core.model_stats import file_scores
 from compress.core.targets import choose
 from compress.exchange.onnx_export import export
@@ -37,14 +37,20 @@ def net(num_classes: int) -> nn.Module:
     )
 
 
+def trained(dataset: Dataset, epochs: int) -> nn.Module:
+    """The network after some epochs on the train part."""
+    torch.manual_seed(0)
+    model = net(len(dataset.classes))
+    train(model, dataset, default_preprocess(dataset), TrainingConfig(**{**vars(CONFIG), "epochs": epochs}))
+    return model
+
+
 def main() -> None:
     """Train, export, quantize by the recipe and plainly, and compare top-1 on the test part."""
     epochs = int(sys.argv[1]) if len(sys.argv) > 1 else EPOCHS
     dataset = load("mnist5k")
     contract, classes = default_preprocess(dataset), len(dataset.classes)
-    torch.manual_seed(0)
-    model = net(classes)
-    train(model, dataset, contract, TrainingConfig(**{**vars(CONFIG), "epochs": epochs}))
+    model = trained(dataset, epochs)
     with tempfile.TemporaryDirectory() as name:
         floats = Path(name, "float.onnx")
         export(model, contract, floats, classes=classes)

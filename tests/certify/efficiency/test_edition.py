@@ -46,7 +46,7 @@ def test_guards_that_may_be_unknown_exist_when_named_by_the_edition() -> None:
         ("rapl-perf", 1.0),
         ("hwmon", 5.0),
         ("zeus", 5.0),
-        ("vcpu-watts", 0.25),
+        ("vcpu-watts", 0.1),
         ("nvml+rapl-powercap", 5.0),
         ("replay:nvml", 5.0),
         ("replay:rapl-perf", 1.0),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
+import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +70,7 @@ def test_workers_live_as_long_as_gives_the_narrowest_interval_for_the_time(start
     assert blocks_a_start(start_s, block_s, 2500, 1e9, EDITION.plan) == best
 
 
-@pytest.mark.parametrize(("window_s", "start_s", "blocks"), [(0.05, 0.2, 40), (1.0, 0.8, 12), (5.0, 2.0, 10)])
+@pytest.mark.parametrize(("window_s", "start_s", "blocks"), [(0.05, 0.2, 40), (1.0, 0.8, 15), (5.0, 2.0, 10)])
 def test_null_run_has_as_many_blocks_as_fit_its_time(
     edition: Edition, tmp_path: Path, window_s: float, start_s: float, blocks: int
 ) -> None:
@@ -80,6 +82,13 @@ def test_null_run_has_as_many_blocks_as_fit_its_time(
     assert edition.plan.null_blocks <= short.null_blocks(arm, 1) < max(blocks, edition.plan.null_blocks + 1)
     few = replace(bench, plan=Plan(min_blocks=3))
     assert few.null_blocks(arm, 1) == 3
+
+
+def test_two_workers_take_as_long_to_start_as_the_slower_one(edition: Edition, tmp_path: Path) -> None:
+    bench = Bench(Plan(), edition.plan, Recorder(None, Host(), tmp_path / "w"), Silent(), tmp_path, None)
+    slow, quick = (Arm("a", None, "onnxruntime-cpu", 1, 1, 0.01, 10, start_s) for start_s in (0.8, 0.5))  # type: ignore[arg-type]
+    assert bench.blocks_a_start((slow, quick)) == bench.blocks_a_start((quick, slow)) == 1  # sqrt(0.8 / 0.4); 2 of 1.3
+    assert bench.blocks_a_start((slow, replace(slow, start_s=0.95))) == 2
 
 
 def _coverage(blocks: int, alive: int, spread: float) -> float:
@@ -134,25 +143,45 @@ def test_workers_are_new_when_their_blocks_are_over() -> None:
     started: list[str] = []
     ended: list[int] = []
     with Workers([_Arm("a", started, ended), _Arm("b", started, ended)], 2) as workers:  # type: ignore[list-item]
-        pids = [tuple(one.worker.pid for one in workers.for_block(number, "abba")) for number in range(5)]
+        pids = [tuple(one.worker.pid for one in workers.for_block(number)) for number in range(5)]
         assert len(ended) == 4  # the old ones are gone before new ones start
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
     assert workers.pids == {"a": [pids[0][0], pids[2][0], pids[4][0]], "b": [pids[0][1], pids[2][1], pids[4][1]]}
     assert sorted(ended) == sorted(itertools.chain(*workers.pids.values()))
 
 
-def test_the_arm_that_runs_first_is_started_first() -> None:
+def test_workers_of_all_arms_start_side_by_side() -> None:
+    both = threading.Barrier(2)  # breaks unless two wait at the same time
+
+    class Meeting(_Arm):
+        def start(self, live: contextlib.ExitStack, turn: int = 0) -> Running:
+            both.wait(timeout=5)
+            return super().start(live, turn)
+
+    with Workers([Meeting("a", [], []), Meeting("b", [], [])], 1) as workers:  # type: ignore[list-item]
+        assert [one.worker.arm for one in workers.for_block(0)] == ["a", "b"]
+
+
+def test_no_worker_is_left_when_one_of_them_does_not_start() -> None:
     started: list[str] = []
-    with Workers([_Arm("a", started, []), _Arm("b", started, [])], 1) as workers:  # type: ignore[list-item]
-        assert [one.worker.arm for one in workers.for_block(0, "baab")] == ["a", "b"]
-        workers.for_block(1, "abba")
-    assert started == ["b", "a", "a", "b"]
+    ended: list[int] = []
+
+    class Broken(_Arm):
+        def start(self, live: contextlib.ExitStack, turn: int = 0) -> Running:
+            while not started:
+                time.sleep(0.001)
+            raise MeasureError("It does not start.")
+
+    with pytest.raises(MeasureError, match="does not start"):  # noqa: SIM117
+        with Workers([Broken("a", [], []), _Arm("b", started, ended)], 1) as workers:  # type: ignore[list-item]
+            workers.for_block(0)
+    assert len(ended) == 1
 
 
 def test_run_stops_when_a_later_session_is_set_up_otherwise() -> None:
     arm = _Arm("a", [], [], threads=2)
     with Workers([arm], 1) as workers:  # type: ignore[list-item]
-        workers.for_block(0, "aa")
+        workers.for_block(0)
         arm.facts["threads"] = 1
         with pytest.raises(MeasureError, match="set up differently"):
-            workers.for_block(1, "aa")
+            workers.for_block(1)

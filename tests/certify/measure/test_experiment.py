@@ -159,8 +159,8 @@ def _send_in_main_run(monkeypatch: pytest.MonkeyPatch, sign: signal.Signals) -> 
     """Let the worker of the candidate get a signal in the second block of the main run."""
     for_block = Workers.for_block
 
-    def sending(self, number, order):
-        running = for_block(self, number, order)
+    def sending(self, number):
+        running = for_block(self, number)
         if number == 1 and [arm.name for arm in self.arms] == ["baseline", "candidate"]:
             os.kill(running[1].worker.pid, sign)
             time.sleep(0.05)
@@ -197,7 +197,7 @@ def test_no_worker_is_left_when_measuring_is_interrupted(
     pids = []
 
     def interrupt(bench, workers, order, *rest):
-        pids.extend(running.worker.pid for running in workers.for_block(0, order))
+        pids.extend(running.worker.pid for running in workers.for_block(0))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "run_block", interrupt)
