@@ -74,8 +74,8 @@ def unshown_margins(
     if needed is None or needed <= loss.n:
         return []
     return [
-        f"At this energy the letter {better} needs a loss of at most {allowed:.2g} %; with {loss.n} images that can't "
-        f"be shown, and about {about(needed)} are needed if the loss is what it seems."
+        f"With about {about(needed)} images this would be {better}, if the loss is what it seems: at this energy "
+        f"{better} needs a loss of at most {allowed:.2g} %, which {loss.n} images can't show."
     ]
 
 
