@@ -57,8 +57,9 @@ FACTORS = [2 ** (step / 4) for step in range(29)]
 WIDE_ENOUGH = 2.0
 FAR = (math.inf, "")
 LOWER = ("distinct_inputs", "input_std", "input_correlation", "input_repetition")
-"""Limits that a pair must not fall below; of those in SHARES, what is missing from 1 is what may be used up."""
+"""Limits that a pair must not fall below; of those in SHARES and RATIOS, the distance from 1 is what may be used up."""
 SHARES = ("fused_share", "baseline_same_on_changed", "least_cpu_share")
+RATIOS = ("latency_factor",)
 NO_LIMITS = ("near_tie", "time_limit_used", "minimum_test_samples", "minimum_fresh_samples", "fresh_loss")
 """What sorts samples or asks for data, and no property of a pair."""
 BY_MACHINE = (
@@ -252,7 +253,8 @@ def margin(name: str, evidence: Evidence, edition: Edition) -> float:
 
 def stricter(edition: Edition, name: str, factor: float) -> Edition:
     limit = getattr(edition.thresholds, name)
-    changed = limit * factor if name in LOWER else 1 - (1 - limit) / factor if name in SHARES else limit / factor
+    least = 1 if name in (*SHARES, *RATIOS) else 0
+    changed = limit * factor if name in LOWER else least + (limit - least) / factor
     return replace(edition, thresholds=replace(edition.thresholds, **{name: changed}))
 
 
