@@ -115,7 +115,7 @@ def _stated_sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | N
 
 def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> Iterator[Section | None]:
     yield figures_section(claims)
-    yield machines_section(claims, [of_efficiency(one) for one in sidecars.beside])
+    yield machines_section(claims, [one.claims for one in sidecars.beside if isinstance(one.claims, EfficiencyClaims)])
     yield intervals_section(claims)
     evidence = sidecars.evidence
     yield None if evidence is None else windows_section(claims, evidence)
