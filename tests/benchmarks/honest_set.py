@@ -67,6 +67,8 @@ BY_MACHINE = (
     "cpu_time_excess", "throttled_time_share", "equal_durations_share",
 )  # fmt: skip
 """Limits that a busy machine comes near to, whatever the pair."""
+OF_MACHINE = ("device_alone", "steal_low", "null_holds", "enough_windows")
+"""Findings that a busy machine fails, or a short run, whatever the pair."""
 
 INT8 = "quantize_static: {calibration: mse, samples: 256}"
 RECOVER = "distill: {epochs: 3, lr: 1e-3, flip: true}"
@@ -266,11 +268,15 @@ def show(rows: dict[str, Row], halves: dict[str, str], edition: Edition) -> None
     """Print the two tables, and the sentence that sums them up."""
     print("| pair | half | letter | at the measured point | refused by | changed samples' share of the time |")
     print("|---|---|---|---|---|---|")
+    wrongly = 0
     for name, one in rows.items():
         share = one.times["look"] / one.times["measure"]
-        reasons = ", ".join(one.failed) or ("the loss" if one.grade.refused else "-")
+        own = [failed for failed in one.failed if failed not in OF_MACHINE]
+        lost = one.grade.loss_percent is None or one.grade.loss_percent > edition.grading.largest_loss_percent
+        reasons = [*own, *(["the loss"] if lost else []), *(["the machine"] if len(own) < len(one.failed) else [])]
+        wrongly += bool(own)
         letters = f"{one.grade.text} | {one.grade.point_letter or '-'}"
-        print(f"| {name} | {halves[name]} | {letters} | {reasons} | {share:.0%} |")
+        print(f"| {name} | {halves[name]} | {letters} | {', '.join(reasons) or '-'} | {share:.0%} |")
     print(
         "\n| limit | its value | nearest in the half that chose | nearest in the half that checks |\n|---|---|---|---|"
     )
@@ -285,7 +291,8 @@ def show(rows: dict[str, Row], halves: dict[str, str], edition: Edition) -> None
         if cells != ["far", "far"]:
             print(f"| `{limit}` | {getattr(edition.thresholds, limit):g} | {' | '.join(cells)} |")
     refused = sum(one.grade.refused for one in rows.values())
-    print(f"\n{refused} of {len(rows)} refused; within a factor of two, in the half that checks: ", end="")
+    print(f"\n{refused} of {len(rows)} refused, {wrongly} by more than the machine; ", end="")
+    print("within a factor of two, in the half that checks: ", end="")
     print(", ".join(near) or "none")
 
 

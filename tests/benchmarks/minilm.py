@@ -50,7 +50,7 @@ TOPICS = {
 """For each class, a package and those of its folders whose docstrings belong to it."""
 PARTS = {"train": 240, "calibration": 50, "validation": 50, "test": 110}
 """Texts of each topic in each part."""
-LENGTH, WORDS = 48, (8, 60)
+LENGTH, WORDS, OPENING = 48, (8, 60), 16
 STEPS, DECAY = 200, 1e-3
 
 
@@ -86,9 +86,14 @@ def texts(topic: str) -> Iterator[str]:
             paragraph = " ".join(inspect.cleandoc(ast.get_docstring(node) or "").split("\n\n")[0].split())
             plain = re.sub(r"[`*]+|:\w+:", "", paragraph)
             least, most = WORDS
-            if least <= len(plain.split()) <= most and ">>>" not in plain and plain not in seen:
-                seen.add(plain)
+            if least <= len(plain.split()) <= most and ">>>" not in plain and opening(plain) not in seen:
+                seen.add(opening(plain))
                 yield plain
+
+
+def opening(text: str) -> str:
+    """By which texts are told apart: two that go on differently after it may be the same tokens."""
+    return " ".join(text.lower().split()[:OPENING])
 
 
 def write_texts(folder: Path) -> list[Path]:
@@ -96,10 +101,10 @@ def write_texts(folder: Path) -> list[Path]:
     found = {topic: list(texts(topic)) for topic in TOPICS}
     counts: dict[str, int] = {}
     for text in (text for each in found.values() for text in each):
-        counts[text] = counts.get(text, 0) + 1
+        counts[opening(text)] = counts.get(opening(text), 0) + 1
     lines: dict[str, list[str]] = {part: [] for part in PARTS}
     for topic, own in found.items():
-        alone = [text for text in own if counts[text] == 1]
+        alone = [text for text in own if counts[opening(text)] == 1]
         order = iter(np.random.default_rng(0).permutation(len(alone))[: sum(PARTS.values())])
         for part, wanted in PARTS.items():
             lines[part] += [f"{topic}\t{alone[next(order)]}" for _ in range(wanted)]
