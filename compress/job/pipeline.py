@@ -198,7 +198,7 @@ def _fingerprint(
         "weights": original.weights,
         "digest": original.digest,
         "preprocess": original.preprocess.to_json(),
-        "recipe": recipe.to_json()["passes"],
+        "recipe": [[each.name, each.version, each.config()] for each in recipe.passes],
         "data": {**data, **parts},
         "seed": context.seed,
         "target": context.target.name,
