@@ -12,7 +12,8 @@ from rich.text import Text
 from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
-from certify.present.numbers import interval, quantity, rounded
+from certify.present.numbers import interval, rounded
+from certify.present.numbers import quantity as quantity
 from certify.present.rows import NAMES, ROWS, Cell, cell, change_cell, compared, marked
 from certify.present.statements import figure
 from certify.present.wording import attempts

@@ -111,7 +111,10 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in recipe_folder().glob("*.yaml")))
 
 
-def load(recipe: str | Path | Recipe | Mapping[str, Any] | Sequence[Any], settings: Sequence[str] = ()) -> Recipe:
+RecipeLike = str | Path | Recipe | Mapping[str, Any] | Sequence[Any]
+
+
+def load(recipe: RecipeLike, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:

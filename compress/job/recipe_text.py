@@ -62,7 +62,8 @@ class RecipeText:
         """The recipe with one value set.
 
         Args:
-            name: ``PASS.PARAMETER``, ``PASS[2].PARAMETER`` for the second pass of that name, or ``budget.KEY``.
+            name: ``PASS.PARAMETER``, ``PASS[2].PARAMETER`` for the second pass of that name, or ``budget.KEY``; where
+                there is one pass alone, ``PARAMETER`` will do.
             value: plain value.
             place: begins the errors about it.
 
@@ -70,6 +71,9 @@ class RecipeText:
             UsageError: the recipe has no such pass, or several of that name.
         """
         head, _, key = name.rpartition(".")
+        items = self.values.get("passes")
+        if not head and isinstance(items, list) and len(items) == 1:
+            head, _ = named_pass(items[0], self.place, 0)
         if not head or not key:
             raise UsageError(f"{place}: {SETTING}.")
         settings = (*self.settings, f"{name}={value}")
