@@ -15,8 +15,9 @@ from certify.assessments.efficiency.facts import baseline_name
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.attest import certificate
-from certify.attest.certificate import LINEAGE_NAME, Certificate
+from certify.attest.certificate import LINEAGE_NAME, Certificate, read_lineage
 from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.lineage import require_same_file, unchanged_beside
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
@@ -120,8 +121,9 @@ def certify(
         origin: where the baseline comes from, in one sentence.
         contracts_differ: why the two preprocessing contracts differ, in one sentence; shown on the label. Without it a
             difference other than the input's size is refused.
-        lineage: ``lineage.json`` of the candidate, if its maker wrote one.
-        companions: further files to bind by digest, by the name that they get in ``out``; not copied.
+        lineage: ``lineage.json`` of the candidate, if its maker wrote one; it also says where the baseline comes from.
+        companions: further files to bind by digest, by the name that they get in ``out``; not copied. None binds those
+            that the lineage names and that lie in ``out``, unchanged.
         model_name: for people; from the lineage or the file's name by default.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; nowhere by default.
@@ -130,8 +132,8 @@ def certify(
         What was written; a refusal is a result too.
 
     Raises:
-        UsageError: no contract was given and the file carries none, an unknown name, or a text for people that mixes
-            scripts.
+        UsageError: no contract was given and the file carries none, an unknown name, a lineage of another file, or a
+            text for people that mixes scripts.
         DataError: the data can't be read or have no test part.
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
@@ -142,14 +144,13 @@ def certify(
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or load_or_create()
-    origin = origin or _origin(baseline)
-    _require_plain(
-        {
-            "model's name": model_name or candidate.stem,
-            "baseline's origin": origin,
-            "reason why the contracts differ": contracts_differ or "",
-        }
-    )
+    made = None if lineage is None else read_lineage(lineage)
+    if lineage is not None and made is not None:
+        model_name, origin = model_name or made["model"]["spec"], origin or made["model"]["origin"]
+        companions = unchanged_beside(made, lineage, out) if companions is None else companions
+    origin, model_name = origin or _origin(baseline), model_name or candidate.stem
+    said = {"model's name": model_name, "baseline's origin": origin}
+    _require_plain({**said, "reason why the contracts differ": contracts_differ or ""})
     out.mkdir(parents=True, exist_ok=True)
     with _keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
         measured_baseline, measured = Path(folder, original), Path(folder, subject_name(candidate))
@@ -162,11 +163,11 @@ def certify(
             constants,
             origin,
             progress,
-            made_here=lineage is not None,
+            made,
             contracts_differ=contracts_differ,
         )
-        made = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
-        beside = {name: out / name for name in made if name.startswith(original)}
+        names = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
+        beside = {name: out / name for name in names if name.startswith(original)}
         for name, path in beside.items():
             copy(Path(folder, name), path)
         certificate = issue(
@@ -177,13 +178,13 @@ def certify(
             {**(companions or {}), **beside},
             out,
             signer,
-            model_name=model_name or candidate.stem,
+            model_name=model_name,
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
     write_label(certificate, out)
     profile = certificate.profile
-    return Result(certificate, profile, grade(profile, constants), _written(out, *made))
+    return Result(certificate, profile, grade(profile, constants), _written(out, *names))
 
 
 def profile(
@@ -248,22 +249,24 @@ def _measure(
     edition: Edition,
     origin: str,
     progress: Progress | None,
-    made_here: bool = False,
+    lineage: Mapping[str, Any] | None = None,
     contracts_differ: str | None = None,
 ) -> Evidence:
     """Bring baseline and candidate into the normal form, simplify the baseline, and measure what came out.
 
-    Whether a model that was not ``made_here`` has seen the test samples can't be known: that the other parts of these
-    data do not hold them says nothing about what it was trained on. So those parts are left out of the observation.
+    Whether a model without a lineage has seen the test samples can't be known: that the other parts of these data do
+    not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
     plan = plan or Plan()
     progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_plain({"data's name": dataset.name})
-    if not made_here:
+    if lineage is None:
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
+    if lineage is not None:
+        require_same_file(lineage, sources[1], normal[1])
     simplified = simplify(normal[0], contracts[0], dataset, plan, edition.plan, progress)
     models = tuple(zip(normal, contracts, strict=True))
     return measure(

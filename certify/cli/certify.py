@@ -32,6 +32,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @plan_options
 @preprocess_options
 @click.option("--baseline-preprocess", type=FILE, help="YAML file for the baseline, where its contract differs.")
+@click.option("--lineage", type=FILE, help="lineage.json that leanmark compress wrote with CANDIDATE.")
 @click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
 @carbon_option
 @json_option

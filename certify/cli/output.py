@@ -37,9 +37,21 @@ def print_rich(*parts: object) -> None:
 
 
 def print_result(
-    result: Result, as_json: bool, carbon_intensity: float | None = None, embodied: float | None = None
+    result: Result,
+    as_json: bool,
+    carbon_intensity: float | None = None,
+    embodied: float | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are."""
+    """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are.
+
+    Args:
+        result: the outcome.
+        as_json: print JSON instead of tables.
+        carbon_intensity: grams of CO2 equivalent for a kWh.
+        embodied: grams of CO2 equivalent of the device itself, for an inference.
+        more: further values of the JSON object.
+    """
     from certify.assessments.efficiency.payback import payback
     from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
@@ -47,7 +59,7 @@ def print_result(
     lineage = None if path is None else read_lineage(path)
     paid = payback(result.profile.estimates, lineage, carbon_intensity, embodied)
     if as_json:
-        print_json({**result.to_json(), "payback": paid.to_json()})
+        print_json({**result.to_json(), "payback": paid.to_json(), **(more or {})})
         return
     from certify.cli.tables import comparison, files, measured, payback_lines, verdict
     from certify.present.statements import of_efficiency

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,16 +21,49 @@ RUNTIME_NAMES = (
 
 OF_OTHERS = "one of another package by its name or package.module:Name"
 
-_FLAGS: tuple[tuple[str, str, type, str], ...] = (
-    ("threads", "threads", int, "Intra-op threads of both models [for each the number at which it is cheapest]."),
-    ("batch", "batch", int, "Samples in one inference [1]."),
-    ("time-limit", "time_limit_s", float, "Seconds for the main run [90]; the fewest blocks are measured anyway."),
-    ("precision", "precision", float, "Half-width of the energy ratio's interval to aim at, in percent [5]."),
+DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smh]?)")
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> float:
+    """Seconds of ``600``, ``90s``, ``10m`` or ``1.5h``."""
+    match = DURATION.fullmatch(text.strip())
+    if match is None or float(match["number"]) == 0:
+        raise click.BadParameter(f"'{text}' is no length of time above 0 such as 600, 90s, 10m or 1.5h.")
+    return float(match["number"]) * SECONDS[match["unit"]]
+
+
+duration.__name__ = "duration"
+
+_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
+    (
+        "threads",
+        "threads",
+        click.IntRange(1, 1024),
+        "Intra-op threads of both models [for each the number at which it is cheapest].",
+    ),
+    ("batch", "batch", click.IntRange(min=1), "Samples in one inference [1]."),
+    (
+        "time-limit",
+        "time_limit_s",
+        duration,
+        "Longest that the main run may take, such as 90, 90s or 2m [90s]; the fewest blocks are measured anyway.",
+    ),
+    (
+        "precision",
+        "precision",
+        click.FloatRange(0, 100, min_open=True, max_open=True),
+        "Half-width of the energy ratio's interval to aim at, in percent [5].",
+    ),
     ("runtime", "runtime", str, f"Runtime that runs the models: {RUNTIME_NAMES}; {OF_OTHERS} [onnxruntime-cpu]."),
     ("meter", "meter", str, f"Energy meter; {OF_OTHERS} [the best own one that leanmark meters shows as usable]."),
-    ("seed", "seed", int, "Seed of every random choice [0]."),
+    ("seed", "seed", click.IntRange(0, 2**31 - 1), "Seed of every random choice [0]."),
     ("metric", "metric", str, f"What is graded: top1, top5 or regression:SCALE; {OF_OTHERS} [top1]."),
 )
+
+
+MEASURING = tuple(name for _, name, _, _ in _FLAGS if name != "seed")
+"""Arguments that these options fill and that say nothing where nothing is measured."""
 
 
 def plan_options(command: F) -> F:
@@ -49,8 +83,12 @@ def plan_options_but(*own: str) -> Callable[[F], F]:
     return add
 
 
-def take_plan(arguments: dict[str, Any]) -> Plan:
+def take_plan(arguments: dict[str, Any], **usual: Any) -> Plan:
     """Take the plan's options out of a command's arguments.
+
+    Args:
+        arguments: the command's, by name.
+        usual: fields of the plan that hold where the user gave none.
 
     Raises:
         UsageError: a value is out of its range, or the runtime is unknown or not installed.
@@ -59,7 +97,7 @@ def take_plan(arguments: dict[str, Any]) -> Plan:
     from certify.measure.plan import Plan
 
     given = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
-    fields = {name: value for name, value in given.items() if value is not None}
+    fields = {**usual, **{name: value for name, value in given.items() if value is not None}}
     if "precision" in fields:
         fields["wanted_half_width"] = fields.pop("precision") / 100
     if "runtime" in fields:

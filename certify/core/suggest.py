@@ -7,6 +7,37 @@ from collections.abc import Iterable
 
 from certify.core.errors import UsageError
 
+CUTOFF = 0.6
+"""Spellings that have less in common than this are different words (``data`` and ``gate``)."""
+SYNONYMS = {
+    "amount": ("macs",),
+    "bench": ("profile",),
+    "benchmark": ("profile",),
+    "check": ("verify",),
+    "config": ("init",),
+    "configure": ("init",),
+    "convert": ("export",),
+    "evaluate": ("profile",),
+    "finetuning": ("finetune",),
+    "grade": ("certify",),
+    "int8": ("quantize_static",),
+    "kd": ("distill",),
+    "learning_rate": ("lr",),
+    "measure": ("profile",),
+    "new": ("init",),
+    "optimize": ("compress",),
+    "prune": ("structured_prune",),
+    "pruning": ("prune", "structured_prune"),
+    "quantization": ("quantize", "quantize_static"),
+    "quantize": ("quantize_static",),
+    "ratio": ("macs",),
+    "sign": ("certify",),
+    "sparsity": ("macs",),
+    "train": ("finetune", "compress"),
+    "wizard": ("init",),
+}
+"""What other tools call the things that leanmark has; a meaning counts before a spelling."""
+
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
     """Build the error for a name that does not exist.
@@ -18,7 +49,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         hint: a closing sentence, such as the command that lists them.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    meant = [n for n in SYNONYMS.get(name.lower(), ()) if n in names]
+    near = meant or difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=CUTOFF)
     sentence = f"Unknown {kind} '{name}'"
     if near:
         nearest = next(n for n in names if n.lower() == near[0])

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from certify.cli.command import Command
-from certify.cli.output import bars, carbon_option, json_option, print_json, print_result
+from certify.cli.output import bars, carbon_option, json_option, print_result
+from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.core import exit_codes
+from certify.core.errors import UsageError
 
-DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smh]?)")
-SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def duration(text: str) -> float:
-    """Seconds of ``600``, ``90s``, ``10m`` or ``1.5h``."""
-    match = DURATION.fullmatch(text.strip())
-    if match is None or float(match["number"]) == 0:
-        raise click.BadParameter(f"'{text}' is no length of time above 0 such as 600, 90s, 10m or 1.5h.")
-    return float(match["number"]) * SECONDS[match["unit"]]
-
-
-duration.__name__ = "duration"
 
 
 @click.command(
@@ -33,6 +21,7 @@ duration.__name__ = "duration"
     example="""\
 leanmark compress resnet18
 leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 2h --out smaller
+leanmark compress resnet18 --set structured_prune.macs=0.4 --dry-run
 """,
 )
 @click.argument("model")
@@ -40,30 +29,67 @@ leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 
 @click.option("--data", default=None, help="Data specification, such as imagefolder:PATH.  [default: mnist5k]")
 @click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: build/MODEL]")
-@click.option("--runtime", default=None, help="What the model is measured with; the recipe's by default.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every choice.")
-@click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may take (10m).")
 @click.option(
-    "--time-limit", type=duration, metavar="TIME", help="Longest that the main measurement may take.  [default: 90s]"
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Over the recipe: structured_prune.macs=0.4; several.",
 )
+@click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may take (10m).")
 @click.option("--preprocess", type=FILE, help="YAML file with the preprocessing contract.")
-@click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Threads of the measured sessions.")
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
+@click.option("--measure/--no-measure", default=True, help="Leave model and lineage in OUT, to be certified later.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
+@plan_options
 @carbon_option
 @json_option
-def command(
-    model: str, as_json: bool, carbon_intensity: float | None, embodied: float | None, **arguments: Any
-) -> None:
+def command(**arguments: Any) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
 
     MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a folder of Hugging Face's
     transformers), package.module:factory, or an ONNX file, to which the recipe's ONNX passes alone are applied. A job
     that was stopped goes on after its last finished pass when it is started again with the same options. Started by
-    torchrun (torchrun --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs.
+    torchrun (torchrun --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs. Batch and
+    runtime are the recipe's unless they are given.
 
-    Exit code 0: graded, within the recipe's budget. 2: wrong usage, or input that cannot be read. 3: no grade was
-    given, or the budget was missed; everything is written all the same.
+    Exit code 0: graded, within the recipe's budget; or made, with --no-measure. 2: wrong usage, or input that cannot be
+    read. 3: no grade was given, or the budget was missed; everything is written all the same.
     """
+    if not arguments["measure"]:
+        refuse_measuring(arguments)
+    carry_out(**arguments)
+
+
+def carry_out(
+    model: str,
+    recipe: Any,
+    settings: tuple[str, ...],
+    measure: bool,
+    dry_run: bool,
+    as_json: bool,
+    carbon_intensity: float | None = None,
+    embodied: float | None = None,
+    **arguments: Any,
+) -> None:
+    """Do the job of ``leanmark compress`` and of the verbs that are short for it, and end with its exit code."""
+    from compress.cli.unmeasured import print_made, print_plan
+    from compress.job import recipe as recipes
+
+    chosen = recipes.load(recipe, settings)
+    workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
+    plan = take_plan(arguments, **workload) if measure else None
+    arguments |= {
+        "recipe": chosen,
+        "plan": plan,
+        "measure": measure,
+        "seed": plan.seed if plan else arguments["seed"] or 0,
+    }
+    if dry_run:
+        from compress.job.dry_run import dry_run as planned
+
+        print_plan(planned(model, progress=bars(), **arguments), as_json)
+        return
     from compress.job.pipeline import run
     from compress.training import distributed
 
@@ -71,10 +97,11 @@ def command(
         if not leads:
             return
         result = run(model, progress=bars(), **arguments)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print_result(result.certified, as_json=False, carbon_intensity=carbon_intensity, embodied=embodied)
+    if result.certified is None:
+        print_made(result, as_json)
+        return
+    more = {"within_budget": result.within_budget, "lineage": result.lineage.to_json()}
+    print_result(result.certified, as_json, carbon_intensity, embodied, more)
     missed = result.within_budget is False
     if missed and not as_json:
         budget = result.recipe.budget
@@ -82,5 +109,19 @@ def command(
             f"\nThe accuracy loss is not shown to be within the recipe's budget of {budget.max_loss_percent:g} % "
             f"(confidence {budget.confidence:g})."
         )
-    refused = result.certified.grade.letter is None
+    refused = result.grade.letter is None
     click.get_current_context().exit(exit_codes.NO if missed or refused else exit_codes.DONE)
+
+
+def refuse_measuring(arguments: dict[str, Any]) -> None:
+    """Take out the options of a measurement that is not made; one that was given is refused.
+
+    Raises:
+        UsageError: an option says how to measure.
+    """
+    for name in (*MEASURING, "carbon_intensity", "embodied"):
+        if arguments.pop(name) is not None:
+            flag = name.removesuffix("_s").replace("_", "-")
+            raise UsageError(
+                f"--{flag} is about measuring, which --no-measure leaves out; give it to leanmark certify."
+            )

@@ -107,6 +107,14 @@ class Pass(BaseModel, abc.ABC):
         """Whether it learns from data of its own, which must not hold the job's test samples."""
         return False
 
+    @property
+    def asked(self) -> Mapping[str, float]:
+        """What it is asked to leave of the original: shares of ``macs``, ``parameters``, ``latency`` or ``bytes``.
+
+        Only what the parameters say by themselves; bytes are those that the bits of a weight ask for.
+        """
+        return {}
+
     def config(self) -> dict[str, Any]:
         """Every parameter, defaults included, as JSON values."""
         return self.model_dump(mode="json")

@@ -172,6 +172,8 @@ class Lineage:
                 "name": self.recipe.name,
                 "digest": self.recipe.digest(),
                 "passes": [p.name for p in self.recipe.passes],
+                "extends": list(self.recipe.extends),
+                "settings": list(self.recipe.settings),
             },
             "seed": self.seed,
             "baseline": self.baseline.to_json(),

@@ -17,35 +17,38 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.profile import Profile
 from certify.attest.certificate import EVIDENCE_NAME
+from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
-from certify.core.files import copy, sha256_file
+from certify.core.files import sha256_file
 from certify.core.progress import Progress, Silent
-from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
-from certify.measure import runtimes
+from certify.data import DEFAULT_SPEC, Dataset, Preprocess, get_metric, load, require_separate
+from certify.measure import meters, runtimes
 from certify.measure.plan import Plan
 from compress.core.context import PassContext
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
 from compress.job.context import make_context
-from compress.job.job import LINEAGE, Job, JobOutputs
+from compress.job.job import LINEAGE, MODEL, Job, JobOutputs
 from compress.job.lineage import Lineage, describe_data
 from compress.job.original import OriginalModel, Request, find_original
-from compress.job.recipe import Recipe
+from compress.job.output import bring, bring_unmeasured, certify_command, folder_of
+from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
 
 
 @dataclass(frozen=True, repr=False)
 class CompressionResult:
-    """A compressed model with its certificate.
+    """A compressed model, with its certificate if it was measured.
 
     Attributes:
         out: folder that everything lies in.
-        certified: certificate, profile and grade (see ``certify.Result``).
+        certified: certificate, profile and grade (see ``certify.Result``); None where nothing was measured.
         lineage: how the model came about.
         recipe: what was asked for.
         loss: relative loss in percent, its interval of the confidence that the recipe asks for; None where no sample
             was scored.
+        files: what was written, by name.
 
     Example:
         >>> import compress
@@ -54,25 +57,36 @@ class CompressionResult:
     """
 
     out: Path
-    certified: Result
+    certified: Result | None
     lineage: Lineage
     recipe: Recipe
     loss: Estimate | None
+    files: Mapping[str, Path]
 
     @property
     def grade(self) -> Grade:
         """The letter, or why there is none."""
-        return self.certified.grade
+        return self.measured().grade
 
     @property
     def profile(self) -> Profile:
         """Every figure with its interval, and every guard."""
-        return self.certified.profile
+        return self.measured().profile
+
+    def measured(self) -> Result:
+        """What the referee found.
+
+        Raises:
+            UsageError: nothing was measured; says with which command it is.
+        """
+        if self.certified is None:
+            raise UsageError(f"The model was not measured; certify it with: {self.certify_command}")
+        return self.certified
 
     @property
-    def files(self) -> Mapping[str, Path]:
-        """What was written, by name."""
-        return self.certified.files
+    def certify_command(self) -> str:
+        """The command that measures, grades and seals what lies in :attr:`out`."""
+        return certify_command(self.out, self.lineage)
 
     @property
     def within_budget(self) -> bool | None:
@@ -81,23 +95,27 @@ class CompressionResult:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
+        files = {"files": {name: str(path) for name, path in self.files.items()}, "certify": self.certify_command}
         return {
-            **self.certified.to_json(),
+            **(files if self.certified is None else self.certified.to_json()),
             "within_budget": self.within_budget,
             "lineage": self.lineage.to_json(),
         }
 
     def __repr__(self) -> str:
         done = ", ".join(row.name for row in self.lineage.rows if row.record["done"]) or "no pass"
-        return f"CompressionResult({self.lineage.model['spec']} after {done}: {self.certified!r})"
+        found = f"not measured; {self.files[MODEL]}" if self.certified is None else repr(self.certified)
+        return f"CompressionResult({self.lineage.model['spec']} after {done}: {found})"
 
     def _repr_html_(self) -> str:
+        if self.certified is None:
+            return f"<p>{html.escape(repr(self))}</p>"
         return f"{self.certified.certificate._repr_svg_()}<p><code>{html.escape(str(self.out))}</code></p>"
 
 
 def run(
     model: str | Path | nn.Module,
-    recipe: str | Path | Recipe = "balanced",
+    recipe: RecipeLike = "balanced",
     data: str | Dataset | None = None,
     weights: str | Path | None = None,
     out: str | Path | None = None,
@@ -110,6 +128,7 @@ def run(
     target: str | None = None,
     cache: Path | None = None,
     plan: Plan | None = None,
+    measure: bool = True,
     progress: Progress | None = None,
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
@@ -117,7 +136,7 @@ def run(
     Args:
         model: name of a torchvision model, ``package.module:factory``, path of an ONNX file, or an ``nn.Module``
             (used with the weights that it has, never trained as a baseline, and left untouched).
-        recipe: name of a shipped recipe, path of a YAML file, or a Recipe.
+        recipe: name of a shipped recipe, path of a YAML file, a Recipe, or the same as a dict or a list of passes.
         data: data specification or data set; ``mnist5k`` by default.
         weights: safetensors or state-dict file, or torchvision's name of weights; None trains the baseline here.
         out: folder for everything; ``build/MODEL`` by default.
@@ -130,6 +149,8 @@ def run(
         target: kind of processor that the model is made for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
         plan: how to measure, in every detail; ``time_limit``, ``threads`` and ``runtime`` then do not count.
+        measure: whether to measure; otherwise ``out`` holds model, baseline and lineage, which ``certify.certify``
+            (``leanmark certify --lineage``) grades later, on another machine too.
         progress: where to show how far it is; nowhere by default.
 
     Returns:
@@ -148,14 +169,15 @@ def run(
         >>> result.grade, result.within_budget  # doctest: +SKIP
     """
     progress = progress or Silent()
-    chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
+    chosen = recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
-    runtimes.check(plan.runtime)  # a name that can't be used is refused before the work, not after it
+    if measure:
+        _check(plan)
     dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
     request = Request(model, None if weights is None else str(weights), preprocess, seed)
     original = find_original(request, dataset, progress)
-    folder = Path(out) if out is not None else Path("build") / _folder_name(original.spec)
+    folder = folder_of(out, original.spec)
     context = make_context(
         original,
         dataset,
@@ -169,18 +191,26 @@ def run(
     workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
+    lineage.write(workspace.path(LINEAGE))
+    if not measure:
+        files = bring_unmeasured(made, workspace.path(LINEAGE), folder)
+        workspace.remove()
+        return CompressionResult(folder, None, lineage, chosen, None, files)
     return _certify(folder, original, dataset, chosen, made, lineage, plan, workspace, progress)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a name that can't be used before the work, not after it."""
+    runtimes.check(plan.runtime)
+    get_metric(plan.metric)
+    if plan.meter is not None and not plan.meter.startswith(meters.RECORD):
+        meters.get(plan.meter)
 
 
 def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | None, threads: int | None) -> Plan:
     workload = recipe.workload
     plan = Plan(threads=threads, batch=workload.batch, runtime=runtime or workload.runtime, seed=seed)
     return plan if time_limit is None else replace(plan, time_limit_s=time_limit)
-
-
-def _folder_name(spec: str) -> str:
-    """A folder's name for a model: ``resnet50``, the stem of a file, the last part of another spec."""
-    return Path(spec).stem if spec.lower().endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
 
 
 def _fingerprint(
@@ -198,7 +228,7 @@ def _fingerprint(
         "weights": original.weights,
         "digest": original.digest,
         "preprocess": original.preprocess.to_json(),
-        "recipe": recipe.to_json()["passes"],
+        "recipe": [[each.name, each.version, each.config()] for each in recipe.passes],
         "data": {**data, **parts},
         "seed": context.seed,
         "target": context.target.name,
@@ -236,7 +266,6 @@ def _certify(
 
     OUT is touched only once the measurement is done, so that until then it holds the whole result of an earlier job.
     """
-    lineage.write(workspace.path(LINEAGE))
     certified = certify(
         made.model,
         baseline=made.baseline,
@@ -251,15 +280,10 @@ def _certify(
         model_name=original.spec,
         progress=progress,
     )
-    for name in (CHECKPOINT, STRUCTURE):
-        if name in made.checkpoint:
-            copy(made.checkpoint[name], folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)  # of an earlier job in this folder
+    files = {**certified.files, **bring(made.checkpoint, folder, of_earlier=(CHECKPOINT, STRUCTURE))}
     workspace.remove()
-    files = {**certified.files, **{name: folder / name for name in made.checkpoint}}
     loss = _loss(certified.files[EVIDENCE_NAME], recipe.budget.confidence)
-    return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss)
+    return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss, files)
 
 
 def _loss(evidence: Path, confidence: float) -> Estimate | None:

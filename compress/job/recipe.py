@@ -1,11 +1,11 @@
-"""Recipes: which passes are applied, in what order, within which budget. Strict YAML."""
+"""Recipes: which passes are applied, in what order, within which budget. Strict YAML, or the same as a dict."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
 from certify.core.validation import validated
-from certify.core.yaml_document import Document, parse_document, read_document
+from certify.core.yaml_document import parse_document, read_document
 from compress import passes
 from compress.core.pass_protocol import Pass, TorchPass
+from compress.job.recipe_text import RecipeText, named_pass, with_settings
 
 MAX_BYTES = 64 * 1024
-SUFFIXES = (".yaml", ".yml")
+SUFFIXES = (".yaml", ".yml", ".json")
+HINT = "A recipe is one of these names or the path of a .yaml file."
 
 
 class Budget(BaseModel):
@@ -44,8 +46,10 @@ class Workload(BaseModel):
 
 
 class _Written(BaseModel):
-    """What stands in a recipe's file."""
+    """What stands in a recipe's file; :mod:`compress.job.recipe_text` resolves the first two."""
 
+    extends: Any = None
+    set: Any = None
     name: str = ""
     description: str = ""
     budget: Budget = Budget()
@@ -63,6 +67,8 @@ class Recipe:
         budget: largest accuracy loss.
         workload: batch and runtime.
         passes: in the order in which they are applied; torch passes stand before ONNX passes.
+        extends: names of the recipes that it rests on, the nearest first.
+        settings: what was set over them, as ``PASS.PARAMETER=VALUE``.
 
     Example:
         >>> [each.name for each in load("int8").passes]
@@ -74,20 +80,23 @@ class Recipe:
     budget: Budget
     workload: Workload
     passes: tuple[Pass, ...]
+    extends: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Every value, defaults included, as JSON."""
+        """Every value, defaults included, as JSON that :func:`load` takes as a recipe."""
         return {
             "name": self.name,
             "description": self.description,
             "budget": self.budget.model_dump(mode="json"),
             "workload": self.workload.model_dump(mode="json"),
-            "passes": [{"pass": p.name, "version": p.version, "config": p.config()} for p in self.passes],
+            "passes": [{passes.written_name(each): each.config()} for each in self.passes],
         }
 
     def digest(self) -> str:
-        """Hex SHA-256 of the canonical JSON of :meth:`to_json`."""
-        return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()
+        """Hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes."""
+        values = {**self.to_json(), "versions": [each.version for each in self.passes]}
+        return hashlib.sha256(rfc8785.dumps(values)).hexdigest()
 
 
 def recipe_folder() -> Path:
@@ -102,18 +111,35 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in recipe_folder().glob("*.yaml")))
 
 
-def load(name: str | Path) -> Recipe:
-    """Read a shipped recipe by name, or any by the path of its YAML file.
+RecipeLike = str | Path | Recipe | Mapping[str, Any] | Sequence[Any]
+
+
+def load(recipe: RecipeLike, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        recipe: name of a shipped one, path of a YAML or JSON file, a dict with a file's keys, a list of passes (each a
+            name, a dict of one name with its parameters, or a configured pass), or a Recipe.
+        settings: what is set over it, such as ``structured_prune.macs=0.4``; a pass that the recipe has twice is named
+            ``structured_prune[2]``.
 
     Raises:
-        UsageError: there is no such recipe, or the file is malformed; names file, line and nearest known key.
+        UsageError: there is no such recipe, or something is malformed; names file, line and nearest known key.
+
+    Example:
+        >>> load("balanced", ["structured_prune.macs=0.4"]).passes[0].macs
+        0.4
+        >>> load({"extends": "int8", "budget": {"max_loss_percent": 0.5}}).budget.max_loss_percent
+        0.5
     """
-    path = Path(name)
-    if path.suffix in SUFFIXES or len(path.parts) > 1:
-        return _recipe(read_document(path, MAX_BYTES), path.stem)
-    if str(name) not in names():
-        raise unknown_name("recipe", str(name), names(), "A recipe is one of these names or the path of a .yaml file.")
-    return _recipe(read_document(recipe_folder() / f"{name}.yaml", MAX_BYTES), str(name))
+    if isinstance(recipe, Recipe):
+        if not settings:
+            return recipe
+        text, name = RecipeText(recipe.to_json(), {(): f"recipe {recipe.name}"}), recipe.name
+        text = replace(text, extends=recipe.extends, settings=recipe.settings)
+    else:
+        text, name = _read(recipe, Path(), ())
+    return _recipe(with_settings(text, settings), name)
 
 
 def parse(text: str, where: str, default_name: str = "recipe") -> Recipe:
@@ -121,45 +147,95 @@ def parse(text: str, where: str, default_name: str = "recipe") -> Recipe:
 
     Args:
         text: YAML.
-        where: file name for the errors.
+        where: file name for the errors; what it extends by path lies beside it.
         default_name: name of a recipe that states none.
 
     Raises:
         UsageError: see :func:`load`.
     """
-    return _recipe(parse_document(text, where), default_name)
+    return _recipe(_extended(RecipeText.of_document(parse_document(text, where)), Path(where).parent, ()), default_name)
 
 
-def _recipe(document: Document, default_name: str) -> Recipe:
-    stated = {key: value for key, value in document.values.items() if value is not None}
-    written = validated(_Written, stated, "the recipe", document.place)
+def _read(recipe: Any, folder: Path, seen: tuple[Any, ...]) -> tuple[RecipeText, str]:
+    """What a recipe says, with what it extends, and the name that it has unless it states another."""
+    if isinstance(recipe, Mapping | list | tuple):
+        values = dict(recipe) if isinstance(recipe, Mapping) else {"passes": list(recipe)}
+        return _extended(RecipeText(values, {(): "recipe"}), folder, seen), "recipe"
+    if not isinstance(recipe, str | Path):
+        raise UsageError(
+            f"A recipe is a name, the path of a YAML file, a dict, a list of passes or a Recipe; got "
+            f"{type(recipe).__name__}."
+        )
+    path = Path(recipe)
+    if path.suffix not in SUFFIXES and len(path.parts) < 2:
+        if str(recipe) not in names():
+            raise unknown_name("recipe", str(recipe), names(), HINT)
+        path = recipe_folder() / f"{recipe}.yaml"
+    else:
+        path = folder / path.expanduser()
+    if path.resolve() in seen:
+        raise UsageError(f"{path}: extends itself; name another recipe under 'extends'.")
+    text = RecipeText.of_document(read_document(path, MAX_BYTES))
+    return _extended(text, path.parent, (*seen, path.resolve())), path.stem
+
+
+def _extended(text: RecipeText, folder: Path, seen: tuple[Any, ...]) -> RecipeText:
+    """A recipe's text with what it extends below it, and what it sets over that."""
+    values = dict(text.values)
+    base, own = values.pop("extends", None), values.pop("set", None)
+    text = replace(text, values=values)
+    if base is not None:
+        if not isinstance(base, str | Path):
+            raise UsageError(f"{text.place('extends')}: extends should be the name of one recipe, found {base!r}.")
+        try:
+            below, _ = _read(base, folder, seen)
+        except UsageError as error:
+            raise UsageError(f"{text.place('extends')}: {error}") from error
+        text = text.over(below, str(base))
+    if own is not None and not isinstance(own, dict):
+        raise UsageError(f"{text.place('set')}: set should be a mapping such as 'structured_prune.macs: 0.4'.")
+    for name, value in (own or {}).items():
+        text = text.with_setting(str(name), value, text.place("set", name))
+    return text
+
+
+def _recipe(text: RecipeText, default_name: str) -> Recipe:
+    stated = {key: value for key, value in text.values.items() if value is not None}
+    items = stated.get("passes")
+    if isinstance(items, list):
+        stated["passes"] = [each.name if isinstance(each, Pass) else each for each in items]
+    written = validated(_Written, stated, "the recipe", text.place)
     return Recipe(
         name=written.name or default_name,
-        description=written.description,
+        description=written.description or ("" if not text.extends else f"The recipe {text.extends[0]}, changed."),
         budget=written.budget,
         workload=written.workload,
-        passes=tuple(_passes(written.passes, document)),
+        passes=tuple(_passes(items or [], text)),
+        extends=text.extends,
+        settings=text.settings,
     )
 
 
-def _passes(items: list[Any], document: Document) -> Iterator[Pass]:
+def _passes(items: list[Any], text: RecipeText) -> Iterator[Pass]:
     """The configured passes; torch passes must stand before ONNX passes."""
     last: Pass | None = None
     for number, item in enumerate(items):
-        place = document.place("passes", number)
-        named = {item: None} if isinstance(item, str) else item
-        if not isinstance(named, dict) or len(named) != 1:
-            raise UsageError(f"{place}: each pass is a name, or one name with its parameters under it.")
-        ((name, config),) = named.items()
-        try:
-            kind = passes.find(name)
-        except UsageError as error:
-            raise UsageError(f"{place}: {error}") from error
-        parameters = {} if config is None else config
-        found = validated(kind, parameters, name, functools.partial(document.place, "passes", number, name))
+        place = text.place("passes", number)
+        found = item if isinstance(item, Pass) else _configured(item, number, text)
         if last is not None and last.stage == "onnx" and found.stage == "torch":
-            raise UsageError(f"{place}: {name} works on the torch model and can't follow {last.name}; put it before.")
+            raise UsageError(
+                f"{place}: {found.name} works on the torch model and can't follow {last.name}; put it before."
+            )
         if isinstance(last, TorchPass) and last.final and found.stage == "torch":
-            raise UsageError(f"{place}: {name} can't work on what {last.name} leaves; put it before.")
+            raise UsageError(f"{place}: {found.name} can't work on what {last.name} leaves; put it before.")
         last = found
         yield found
+
+
+def _configured(item: Any, number: int, text: RecipeText) -> Pass:
+    name, parameters = named_pass(item, text.place, number)
+    try:
+        kind = passes.find(name)
+    except UsageError as error:
+        raise UsageError(f"{text.place('passes', number)}: {error}") from error
+    return validated(kind, parameters, name, functools.partial(text.place, "passes", number, name))

@@ -30,6 +30,7 @@ __all__ = [
     "describe",
     "find",
     "names",
+    "written_name",
 ]
 
 
@@ -84,6 +85,17 @@ def find(name: str) -> type[Pass]:
         raise UsageError(f"{PASSES.place(name)} is not a pass; give a subclass of TorchPass or OnnxPass.")
     PASSES.check_name(name, getattr(found, "name", ""))
     return found
+
+
+def written_name(configured: Pass) -> str:
+    """How a recipe names a pass: by its own name, or ``package.module:Name`` where that is not registered.
+
+    Example:
+        >>> written_name(find("finetune")())
+        'finetune'
+    """
+    kind = type(configured)
+    return configured.name if configured.name in names() else f"{kind.__module__}:{kind.__qualname__}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -42,6 +43,11 @@ class DepthPrune(TorchPass):
     samples: int = Field(
         default=128, ge=2, le=100_000, description="Calibration samples that a block's absence is judged on."
     )
+
+    @property
+    def asked(self) -> Mapping[str, float]:
+        """See :attr:`Pass.asked`."""
+        return {"macs": self.macs}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model that can't be brought to the target comes back unchanged, declined.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -42,6 +43,11 @@ class Half(OnnxPass):
     keep_nodes: tuple[str, ...] = Field(
         default=(), description="Names of nodes of the ONNX graph that stay in 32 bits."
     )
+
+    @property
+    def asked(self) -> Mapping[str, float]:
+        """See :attr:`Pass.asked`."""
+        return {"bytes": 16 / 32}
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -48,6 +49,11 @@ class QuantizeWeights(OnnxPass):
     samples: int = Field(default=128, ge=1, le=100_000, description="Calibration samples that gptq looks at.")
     batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
     keep_nodes: tuple[str, ...] = Field(default=(), description="Names of nodes of the ONNX graph that stay float.")
+
+    @property
+    def asked(self) -> Mapping[str, float]:
+        """See :attr:`Pass.asked`."""
+        return {"bytes": self.bits / 32}
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.

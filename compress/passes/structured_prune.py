@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -133,6 +134,11 @@ class StructuredPrune(TorchPass):
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} are both given; name one target")
         return given if named else {**given, "macs": DEFAULT_MACS}
+
+    @property
+    def asked(self) -> Mapping[str, float]:
+        """See :attr:`Pass.asked`."""
+        return {name: share for name in TARGETS if (share := getattr(self, name)) is not None}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model that can't be pruned to the target comes back unchanged, declined.

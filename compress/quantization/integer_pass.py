@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic import Field
@@ -40,6 +41,11 @@ class IntegerPass(Pass):
     )
     keep_first: bool = Field(default=False, description="Whether the first layer with weights stays float.")
     keep_last: bool = Field(default=False, description="Whether the last layer with weights stays float.")
+
+    @property
+    def asked(self) -> Mapping[str, float]:
+        """See :attr:`Pass.asked`."""
+        return {"bytes": 8 / 32}
 
     def _target(self, context: PassContext) -> Target:
         target = context.target if self.target is None else choose(self.target)

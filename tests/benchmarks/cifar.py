@@ -1,7 +1,7 @@
-"""Trained ResNets for CIFAR-10 and their data, for the recipes ``cifar-resnet56`` and ``cifar-resnet20``.
+"""Trained ResNets for CIFAR-10 and their data, for the recipes ``cifar-resnet56.yaml`` and ``cifar-resnet20.yaml``.
 
     leanmark compress tests.benchmarks.cifar:resnet56 --weights ../shared/data/cifar10/resnet56.safetensors \\
-        --data tests.benchmarks.cifar:data --recipe cifar-resnet56
+        --data tests.benchmarks.cifar:data --recipe tests/benchmarks/cifar-resnet56.yaml
 
 takes an hour or two on two cores, and goes on where it was when it is started again after a stop. Run by itself, this
 file prints what the trained networks reach, and what was made of them in the folder ``build``, or another that it is

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from click.testing import CliRunner
 
 from certify.core.errors import UsageError
+from compress.cli import recipes as command
 from compress.job import recipe
+from compress.passes.finetune import Finetune
 
 MINIMAL = "passes:\n  - quantize_static\n"
 
@@ -14,8 +19,6 @@ def test_shipped_recipes_load_when_named():
     assert set(recipe.names()) == {
         "aggressive",
         "balanced",
-        "cifar-resnet20",
-        "cifar-resnet56",
         "int8",
         "prune",
         "qat",
@@ -111,3 +114,128 @@ def test_recipe_file_is_refused_when_missing_or_large(tmp_path):
 def test_no_torch_pass_can_follow_training_with_rounding():
     with pytest.raises(UsageError, match="line 3: structured_prune can't work on what qat leaves; put it before"):
         recipe.parse("passes:\n  - qat\n  - structured_prune\n", "r.yaml")
+
+
+def test_value_is_set_and_recorded_when_a_setting_names_it():
+    changed = recipe.load("balanced", ["structured_prune.macs=0.4", "budget.max_loss_percent=1"])
+    assert (changed.passes[0].macs, changed.budget.max_loss_percent) == (0.4, 1.0)
+    assert changed.passes[1:] == recipe.load("balanced").passes[1:]
+    assert changed.settings == ("structured_prune.macs=0.4", "budget.max_loss_percent=1")
+    assert recipe.load(recipe.load("balanced"), ["distill.epochs=2"]).passes[1].epochs == 2
+    listed = recipe.load("prune", ["structured_prune.keep_layers=[conv1]", "structured_prune[1].macs=0.3"])
+    assert (listed.passes[0].keep_layers, listed.passes[0].macs) == (("conv1",), 0.3)
+
+
+def test_setting_tells_passes_of_one_name_apart_when_they_are_numbered():
+    changed = recipe.load("aggressive", ["structured_prune[2].macs=0.2"])
+    assert [each.macs for each in changed.passes if each.name == "structured_prune"] == [0.5, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("structured_prune.macs=1.5", "macs of structured_prune should be less than 1, found 1.5."),
+        ("structured_prune.mac=0.4", "Unknown key of structured_prune 'mac'; did you mean 'macs'?"),
+        ("structured_prune.ratio=0.4", "did you mean 'macs'?"),
+        ("structured_prun.macs=0.4", "Unknown pass of this recipe 'structured_prun'; did you mean 'structured_prune'?"),
+        ("distill.epochs=two", "epochs of distill should be a valid integer, found 'two'."),
+        ("distill.epochs=[", "not valid YAML"),
+        ("distill[2].epochs=1", "the recipe has distill 1 times; write distill[1]."),
+        ("macs=0.4", "write PASS.PARAMETER=VALUE"),
+        ("structured_prune.macs", "write PASS.PARAMETER=VALUE"),
+        ("budget.max_los=1", "did you mean 'max_loss_percent'?"),
+    ],
+)
+def test_setting_is_refused_with_its_own_text_when_it_is_wrong(setting, words):
+    with pytest.raises(UsageError) as error:
+        recipe.load("balanced", [setting])
+    assert str(error.value).startswith(f"--set {setting}")
+    assert words in str(error.value)
+
+
+def test_setting_is_refused_when_two_passes_have_the_name():
+    with pytest.raises(UsageError, match=r"write structured_prune\[1\] or structured_prune\[2\]"):
+        recipe.load("aggressive", ["structured_prune.macs=0.2"])
+
+
+def test_recipe_takes_what_it_does_not_say_when_it_extends_another(tmp_path):
+    (tmp_path / "lean.yaml").write_text(
+        "extends: balanced\nbudget: {max_loss_percent: 1}\nset:\n  structured_prune.macs: 0.3\n"
+    )
+    lean = recipe.load(tmp_path / "lean.yaml")
+    balanced = recipe.load("balanced")
+    assert (lean.name, lean.extends, lean.settings) == ("lean", ("balanced",), ("structured_prune.macs=0.3",))
+    assert (lean.budget.max_loss_percent, lean.budget.confidence) == (1.0, balanced.budget.confidence)
+    assert lean.passes[0].macs == 0.3
+    assert lean.passes[1:] == balanced.passes[1:]
+    (tmp_path / "leaner.yaml").write_text("extends: lean.yaml\npasses: [half]\n")
+    leaner = recipe.load(tmp_path / "leaner.yaml")
+    assert leaner.extends == ("lean.yaml", "balanced")
+    assert [each.name for each in leaner.passes] == ["half"]
+    assert leaner.budget == lean.budget
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: balancd\n", "line 1: Unknown recipe 'balancd'; did you mean 'balanced'?"),
+        ("extends: mine.yaml\n", "extends itself"),
+        ("extends: [int8]\n", "line 1: extends should be the name of one recipe"),
+        ("extends: int8\nset: 3\n", "line 2: set should be a mapping"),
+        ("extends: int8\nset:\n  quantize_static.samples: 0\n", "line 3: samples of quantize_static should be greater"),
+        ("extend: int8\npasses: [half]\n", "did you mean 'extends'"),
+    ],
+)
+def test_extending_recipe_is_refused_with_file_and_line_when_malformed(tmp_path, text, words):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        recipe.load(tmp_path / "mine.yaml")
+    assert str(error.value).startswith(str(tmp_path / "mine.yaml"))
+    assert words in str(error.value)
+
+
+def test_dict_and_list_are_recipes_when_given_in_python():
+    made = recipe.load({"passes": [{"distill": {"epochs": 2}}, "quantize_static"]})
+    assert made == recipe.load([{"distill": {"epochs": 2}}, "quantize_static"])
+    assert recipe.load([Finetune(epochs=3), "half"]).passes[0] == Finetune(epochs=3)
+    assert recipe.load({"extends": "int8", "set": {"quantize_static.samples": 8}}).passes[-1].samples == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"pases": ["half"]}, "did you mean 'passes'"),
+        ({"passes": [{"distill": {"epochs": "2"}}]}, "epochs of distill should be a valid integer"),
+        ([], "at least 1 item"),
+        ([3], "each pass is a name"),
+        ([object()], "holds what JSON can't hold"),
+        ({"passes": "half"}, "should be a list"),
+        (3, "A recipe is a name, the path of a YAML file, a dict, a list of passes or a Recipe; got int."),
+    ],
+)
+def test_recipe_is_refused_with_one_sentence_when_python_values_are_wrong(given, words):
+    with pytest.raises(UsageError) as error:
+        recipe.load(given)
+    assert words in str(error.value)
+    assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_printed_recipe_is_the_same_recipe_when_it_is_fed_back(name, tmp_path):
+    printed = CliRunner().invoke(command.command, [name, "--json"], catch_exceptions=False).output
+    (tmp_path / "again.json").write_text(printed)
+    assert recipe.load(tmp_path / "again.json") == recipe.load(name)
+    assert recipe.load(json.loads(printed)).digest() == recipe.load(name).digest()
+
+
+def test_every_pass_is_printed_when_it_has_no_parameters():
+    shown = CliRunner().invoke(command.command, ["balanced"], catch_exceptions=False).output
+    assert [line.rstrip() for line in shown.splitlines() if line[:1].isdigit()] == [
+        "1. structured_prune", "2. distill", "3. trim_kernels: no parameters", "4. space_to_depth: no parameters",
+        "5. quantize_static",
+    ]  # fmt: skip
+
+
+def test_shipped_recipes_name_no_code_that_a_wheel_lacks():
+    for name in recipe.names():
+        assert "tests." not in json.dumps(recipe.load(name).to_json())

@@ -1,0 +1,88 @@
+"""What is printed where nothing was measured: the plan of a job, or what a job made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.output import print_json, print_rich
+from certify.core.estimate import Estimate
+from certify.core.text import clean
+
+if TYPE_CHECKING:
+    from compress.core.model_stats import ModelStats
+    from compress.job.dry_run import JobPlan, PlannedPass
+    from compress.job.pipeline import CompressionResult
+
+SHOWN = {"macs": "MACs", "parameters": "parameters"}
+
+
+def print_plan(plan: JobPlan, as_json: bool) -> None:
+    """Print what a job would do."""
+    if as_json:
+        print_json(plan.to_json())
+        return
+    from certify.cli.tables import single
+
+    counts = ", ".join(f"{count} {part}" for part, count in plan.data["counts"].items() if count)
+    measured = "Nothing would be measured."
+    if plan.measured is not None:
+        measured = "Measured: batch {batch} in {runtime}, for {time_limit_s:g} s or as long as the fewest blocks take."
+        measured = measured.format(**plan.measured)
+    weights = f"{plan.origin}; a baseline is trained first" if plan.trained_here else plan.origin
+    print_rich(
+        _lines(f"{plan.model}: {weights}.", f"Data: {plan.data['name']} ({counts}).", f"Made for: {plan.target}."),
+        single(_figures(plan.size, "candidate")),
+        _lines(*(_line(number, each) for number, each in enumerate(plan.passes, start=1))),
+        _lines(measured, f"Folder: {plan.out}.", "This was a dry run: nothing was trained, measured or written."),
+    )
+
+
+def _line(number: int, planned: PlannedPass) -> str:
+    given = ", ".join(f"{key} {value}" for key, value in planned.config.items()) or "as by default"
+    if planned.left_out is not None:
+        return f"{number}. {planned.name}: left out, {planned.left_out}."
+    asked = ", ".join(_asked(name, value) for name, value in planned.asked.items())
+    return f"{number}. {planned.name} ({given})" + (f": asked for about {asked}." if asked else ".")
+
+
+def _asked(name: str, value: float) -> str:
+    from certify.cli.tables import quantity
+
+    if name == "latency":
+        return f"{value:g} of the original's latency"
+    return quantity(value, "B") if name == "bytes" else f"{quantity(value, '')} {SHOWN[name]}"
+
+
+def print_made(result: CompressionResult, as_json: bool) -> None:
+    """Print what a job made, and the command that certifies it."""
+    if as_json:
+        print_json(result.to_json())
+        return
+    from certify.cli.tables import comparison, files
+
+    baseline, rows = result.lineage.baseline, result.lineage.rows
+    after, accuracy = (rows[-1].facts, rows[-1].validation_accuracy) if rows else (baseline.facts, None)
+    parts = [comparison({**_figures(baseline.facts, "baseline"), **_figures(after, "candidate")})]
+    said = [
+        f"{row.name} left out: {each['why']}."
+        for row in rows
+        if not row.record["done"]
+        for each in row.record["declined"][:1]
+    ]
+    if accuracy is not None and baseline.validation_accuracy is not None:
+        shares = f"{100 * baseline.validation_accuracy:.1f} % before, {100 * accuracy:.1f} % after"
+        said.append(f"Accuracy on validation samples: {shares}.")
+    said.append("Nothing was measured. Certify it, here or where it will run, with:")
+    print_rich(*parts, files(result.files), _lines(*said))
+    click.echo(f"  {clean(result.certify_command)}")
+
+
+def _lines(*sentences: str) -> str:
+    return "\n".join(map(clean, sentences))
+
+
+def _figures(size: ModelStats, arm: str) -> dict[str, Estimate]:
+    units = {"macs": "1", "parameters": "1", "bytes": "B"}
+    return {f"{name}_{arm}": Estimate.exact(getattr(size, name), unit, "count") for name, unit in units.items()}

@@ -1,0 +1,157 @@
+"""What a job would do: the sizes of the original, and what each pass is asked to leave of it. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from certify.core.progress import Progress, Silent
+from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load
+from certify.measure import runtimes
+from certify.measure.plan import Plan
+from compress.core import model_stats
+from compress.core.model_stats import ModelStats
+from compress.core.pass_protocol import Pass
+from compress.core.targets import choose
+from compress.job import recipe as recipes
+from compress.job.job import NOT_TORCH
+from compress.job.lineage import describe_data
+from compress.job.original import OriginalModel, Request, find_original
+from compress.job.output import folder_of
+from compress.job.recipe import Recipe, RecipeLike
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """One pass of a planned job.
+
+    Attributes:
+        name: of the pass.
+        stage: ``torch`` or ``onnx``.
+        config: the parameters that differ from their defaults.
+        asked: what it is asked to leave, by ``macs``, ``parameters``, ``bytes`` or ``latency`` (a share).
+        left_out: why it would not be applied; None where it would be.
+    """
+
+    name: str
+    stage: str
+    config: Mapping[str, Any]
+    asked: Mapping[str, float]
+    left_out: str | None
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What a job would do.
+
+    Attributes:
+        model: as the user named it.
+        origin: where its weights come from, in one sentence.
+        trained_here: whether a baseline would be trained, or taken from an earlier training, first.
+        size: of the original.
+        data: name, spec and number of samples of each part.
+        recipe: what was asked for.
+        target: kind of processor that the model is made for.
+        passes: in order.
+        measured: batch, runtime and time limit of the measurement; None where nothing would be measured.
+        out: folder that everything would lie in.
+    """
+
+    model: str
+    origin: str
+    trained_here: bool
+    size: ModelStats
+    data: Mapping[str, Any]
+    recipe: Recipe
+    target: str
+    passes: tuple[PlannedPass, ...]
+    measured: Mapping[str, Any] | None
+    out: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        size = {name: value for name, value in asdict(self.size).items() if name != "digest"}
+        values = {**vars(self), "size": size, "recipe": self.recipe.to_json(), "out": str(self.out)}
+        return {**values, "passes": [asdict(each) for each in self.passes]}
+
+
+def dry_run(
+    model: str | Path | nn.Module,
+    recipe: RecipeLike = "balanced",
+    data: str | Dataset | None = None,
+    weights: str | Path | None = None,
+    out: str | Path | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+    max_train_time: float | None = None,
+    preprocess: Preprocess | Path | None = None,
+    target: str | None = None,
+    cache: Path | None = None,
+    measure: bool = True,
+    progress: Progress | None = None,
+) -> JobPlan:
+    """Say what :func:`compress.run` would do with the same arguments, without training, measuring or writing.
+
+    Raises:
+        LeanmarkError: as :func:`compress.run` does before its work begins.
+
+    Example:
+        >>> from compress.testing.networks import blobs, network
+        >>> planned = dry_run(network("residual"), [{"structured_prune": {"macs": 0.5}}], blobs())
+        >>> planned.passes[0].asked["macs"] == planned.size.macs / 2
+        True
+    """
+    chosen, progress = recipes.load(recipe), progress or Silent()
+    workload = chosen.workload
+    plan = plan or Plan(batch=workload.batch, runtime=workload.runtime)
+    if measure:
+        runtimes.check(plan.runtime)
+    dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
+    original = find_original(
+        Request(model, None if weights is None else str(weights), preprocess, seed), dataset, progress
+    )
+    size = _size(original)
+    limits = {"batch": plan.batch, "runtime": plan.runtime, "time_limit_s": plan.time_limit_s}
+    described = describe_data(dataset)
+    return JobPlan(
+        model=original.spec,
+        origin=original.origin,
+        trained_here=original.built is not None and original.built.needs_training,
+        size=size,
+        data={name: described[name] for name in ("name", "spec", "counts")},
+        recipe=chosen,
+        target=choose(target).name,
+        passes=_passes(chosen, original, size),
+        measured=limits if measure else None,
+        out=folder_of(out, original.spec),
+    )
+
+
+def _size(original: OriginalModel) -> ModelStats:
+    if original.module is None:
+        assert original.file is not None  # an original has one of the two
+        return model_stats.of_file(original.file)
+    return model_stats.of_module(original.module, torch.from_numpy(original.preprocess.noise(1)))
+
+
+def _passes(recipe: Recipe, original: OriginalModel, size: ModelStats) -> tuple[PlannedPass, ...]:
+    planned = []
+    parameters = 1.0
+    for each in recipe.passes:
+        shares = dict(each.asked)
+        parameters = shares.get("parameters", parameters)
+        if "bytes" in shares:
+            shares["bytes"] *= parameters
+        asked = {name: share * getattr(size, name, 1) for name, share in shares.items()}
+        left_out = NOT_TORCH if original.file is not None and each.stage == "torch" else None
+        planned.append(PlannedPass(each.name, each.stage, _stated(each), asked, left_out))
+    return tuple(planned)
+
+
+def _stated(configured: Pass) -> dict[str, Any]:
+    return configured.model_dump(mode="json", exclude_defaults=True)

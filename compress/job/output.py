@@ -1,0 +1,61 @@
+"""What a job leaves in OUT: its files beside the referee's, or all of them where nothing was measured."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME
+from certify.core.files import copy
+from compress.core import onnx_file
+from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
+from compress.job.job import BASELINE, LINEAGE, MODEL, JobOutputs
+from compress.job.lineage import Lineage
+from compress.job.recipe import Workload
+
+
+def folder_of(out: str | Path | None, spec: str) -> Path:
+    """OUT: the given folder, or ``build/`` and a name for the model.
+
+    Example:
+        >>> folder_of(None, "models/small.onnx").name
+        'small'
+    """
+    if out is not None:
+        return Path(out)
+    return Path("build") / (
+        Path(spec).stem if spec.lower().endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
+    )
+
+
+def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) -> dict[str, Path]:
+    """Copy files into a folder under their names, and remove those that an earlier job alone has written.
+
+    Args:
+        files: by the name that they get.
+        folder: OUT; it exists.
+        of_earlier: names that are removed where this job has not written them.
+    """
+    for name in {*of_earlier} - {*files}:
+        (folder / name).unlink(missing_ok=True)
+    for name, path in files.items():
+        copy(path, folder / name)
+    return {name: folder / name for name in files}
+
+
+def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
+    """Bring models, lineage and checkpoint into a folder; a certificate there is about an earlier model and goes."""
+    models = {part.name: part for path in (made.model, made.baseline) for part in onnx_file.parts(path)}
+    earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, CHECKPOINT, STRUCTURE)
+    return bring({**models, LINEAGE: lineage, **made.checkpoint}, folder, earlier)
+
+
+def certify_command(folder: Path, lineage: Lineage) -> str:
+    """The command that measures, grades and seals what :func:`bring_unmeasured` brought into a folder."""
+    workload, usual = lineage.recipe.workload, Workload()
+    options = [folder / MODEL, "--baseline", folder / BASELINE, "--lineage", folder / LINEAGE]
+    options += ["--data", lineage.data["spec"], "--out", folder]
+    options += [] if workload.batch == usual.batch else ["--batch", workload.batch]
+    options += [] if workload.runtime == usual.runtime else ["--runtime", workload.runtime]
+    return shlex.join(["leanmark", "certify", *map(str, options)])
