@@ -16,7 +16,7 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME, Certificate
-from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.keys import SigningKey, signing_key
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
@@ -141,7 +141,7 @@ def certify(
     contract = contract_of(candidate, preprocess)
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
-    signer = signer or load_or_create()
+    signer = signer or signing_key()
     origin = origin or _origin(baseline)
     _require_plain(
         {
@@ -292,5 +292,5 @@ def _require_plain(texts: Mapping[str, str]) -> None:
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
     sidecars = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
-    names = (*models, *sidecars, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
+    names = (*models, *sidecars, certificate.SIGNER_NAME, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, key_option
 from certify.cli.output import bars, carbon_option, json_option, print_json, print_result
 from certify.core import exit_codes
 
@@ -49,6 +49,7 @@ leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 
 @click.option("--preprocess", type=FILE, help="YAML file with the preprocessing contract.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Threads of the measured sessions.")
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
+@key_option
 @carbon_option
 @json_option
 def command(

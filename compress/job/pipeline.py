@@ -17,6 +17,7 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.profile import Profile
 from certify.attest.certificate import EVIDENCE_NAME
+from certify.attest.keys import SigningKey, signing_key
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import copy, sha256_file
@@ -110,6 +111,7 @@ def run(
     target: str | None = None,
     cache: Path | None = None,
     plan: Plan | None = None,
+    key: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
@@ -130,6 +132,7 @@ def run(
         target: kind of processor that the model is made for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
         plan: how to measure, in every detail; ``time_limit``, ``threads`` and ``runtime`` then do not count.
+        key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
         progress: where to show how far it is; nowhere by default.
 
     Returns:
@@ -151,6 +154,7 @@ def run(
     chosen = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
     runtimes.check(plan.runtime)  # a name that can't be used is refused before the work, not after it
+    signer = signing_key(None if key is None else Path(key))
     dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
     request = Request(model, None if weights is None else str(weights), preprocess, seed)
@@ -169,7 +173,7 @@ def run(
     workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
-    return _certify(folder, original, dataset, chosen, made, lineage, plan, workspace, progress)
+    return _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress)
 
 
 def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | None, threads: int | None) -> Plan:
@@ -229,6 +233,7 @@ def _certify(
     made: JobOutputs,
     lineage: Lineage,
     plan: Plan,
+    signer: SigningKey,
     workspace: Workspace,
     progress: Progress,
 ) -> CompressionResult:
@@ -249,6 +254,7 @@ def _certify(
         lineage=workspace.path(LINEAGE),
         companions=made.checkpoint,
         model_name=original.spec,
+        signer=signer,
         progress=progress,
     )
     for name in (CHECKPOINT, STRUCTURE):
