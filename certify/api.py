@@ -26,6 +26,7 @@ from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of, normalise
 from certify.grading import issue
 from certify.measure.experiment import measure
+from certify.measure.machine import require_measuring
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, window_line
@@ -136,6 +137,7 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
+    require_measuring()
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     contract = contract_of(candidate, preprocess)
@@ -215,6 +217,7 @@ def profile(
     Raises:
         LeanmarkError: as :func:`certify` does.
     """
+    require_measuring()
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
     contract = contract_of(sources[-1], preprocess)
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class ModelPath(click.Path):
         """The path of the model's file."""
         from certify.attest.pack import PACK_SUFFIX, model_in, unpacked
 
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
             return model_in(path)
         if path.suffix.lower() != PACK_SUFFIX or ctx is None:

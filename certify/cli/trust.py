@@ -108,9 +108,11 @@ def list_(as_json: bool) -> None:
     handovers = [{"from": old.key_id, "to": new.key_id} for old, new in store.handovers]
     revoked = [{"key_id": key.key_id, "reason": reason} for key, reason in store.revoked.items()]
     lines = [
-        f"{key['name']}: id {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}\n  key {key['public_key']}"
+        line
         for key in keys
-    ]
+        for line in (f"{key['name']}: id {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}",
+                     f"{key['name']}: key {key['public_key']}")
+    ]  # fmt: skip
     lines += [f"{one['from'][:16]} handed over to {one['to']}" for one in handovers]
     lines += [f"revoked: {one['key_id']} ({one['reason']})" for one in revoked]
     lines += [f"meter {name}: {code}" for name, code in sorted(store.meters.items())]

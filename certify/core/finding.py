@@ -65,7 +65,7 @@ def legend(findings: Iterable[Finding]) -> str:
         '. not checked'
     """
     outcomes = {finding.outcome for finding in findings}
-    return "   ".join(f"{mark} {_LEGEND[name]}" for name, mark in _MARKS.items() if name in outcomes)
+    return ", ".join(f"{mark} {_LEGEND[name]}" for name, mark in _MARKS.items() if name in outcomes)
 
 
 def by_name(findings: Iterable[Finding], name: str) -> Finding | None:

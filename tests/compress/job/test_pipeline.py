@@ -76,7 +76,7 @@ def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset
     assert state_digest(model) == before
     assert {path.name for path in out.iterdir()} == {
         "model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png",
-        "model.safetensors", "model.structure.json",
+        "signer.pub", "model.safetensors", "model.structure.json",
     }  # fmt: skip
     assert set(result.files) == {path.name for path in out.iterdir()}
     lineage = json.loads((out / "lineage.json").read_text())
