@@ -142,7 +142,7 @@ class Program(click.Group):
         try:
             command = self.get_command(ctx, name)
         except MissingExtra as missing:
-            return f"(needs leanmark[{missing.extra}])"
+            return f"(needs the extra '{missing.extra}')"
         return command.get_short_help_str(limit) if command else ""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
