@@ -10,8 +10,10 @@ OUT ?=
 RUNTIME ?=
 MAX_TRAIN_TIME ?=
 
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz mutants rings clean
+.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz mutants rings dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +24,18 @@ setup: .venv/compress.stamp .venv/dev.stamp ## set up .venv with everything (mak
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo 'leanmark needs Python >= 3.10; say which one with PYTHON=/path/to/python3'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress]'
+	@index=''; size='2 to 7 GB, as the index offers torch'; \
+	if nvidia-smi -L >/dev/null 2>&1; then size='about 7 GB, with CUDA'; \
+	elif $(BIN)/python -c 'from urllib.request import urlopen; urlopen("$(CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
+	  index='--extra-index-url $(CPU_INDEX)'; size='about 2 GB, with torch for processors, as no NVIDIA device is seen'; \
+	fi; \
+	echo "Installing leanmark, torch and ONNX Runtime into .venv ($$size); this takes minutes."; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index --editable '.[compress]'
 	@touch $@
 
 .venv/dev.stamp: .venv/compress.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export]'
+	@echo 'Installing what the tests need into .venv (some 100 MB more).'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export]'
 	@touch $@
 
 compress: .venv/compress.stamp ## compress and grade: MODEL=resnet50 [RECIPE DATA WEIGHTS OUT RUNTIME MAX_TRAIN_TIME]
@@ -90,6 +99,13 @@ mutants: .venv/mutants.stamp ## change the arithmetic and list what no test noti
 
 rings: .venv/dev.stamp ## install the base ring and let it judge a file: [PYTHONS='python3.10 python3.13']
 	@$(BIN)/python tests/rings/rings.py $(PYTHONS)
+
+dist: .venv/dev.stamp ## build the source archive and the wheel into dist/, offline
+	@rm -rf dist
+	@$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' >/dev/null
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
+	  --wheel-dir dist dist/*.tar.gz
+	@ls dist
 
 clean: ## remove .venv, build/ and caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME, Certificate, read_lineage
-from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.keys import SigningKey, signing_key
 from certify.attest.lineage import require_same_file, unchanged_beside
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
@@ -27,6 +27,7 @@ from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of, normalise
 from certify.grading import issue
 from certify.measure.experiment import measure
+from certify.measure.machine import require_measuring
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, window_line
@@ -138,12 +139,13 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
+    require_measuring()
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     contract = contract_of(candidate, preprocess)
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
-    signer = signer or load_or_create()
+    signer = signer or signing_key()
     made = None if lineage is None else read_lineage(lineage)
     if lineage is not None and made is not None:
         model_name, origin = model_name or made["model"]["spec"], origin or made["model"]["origin"]
@@ -216,6 +218,7 @@ def profile(
     Raises:
         LeanmarkError: as :func:`certify` does.
     """
+    require_measuring()
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
     contract = contract_of(sources[-1], preprocess)
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
@@ -295,5 +298,5 @@ def _require_plain(texts: Mapping[str, str]) -> None:
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
     sidecars = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
-    names = (*models, *sidecars, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
+    names = (*models, *sidecars, certificate.SIGNER_NAME, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
     return {name: out / name for name in names if (out / name).is_file()}

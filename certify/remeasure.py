@@ -19,6 +19,7 @@ from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise
 from certify.data.metrics import get_metric, is_own
 from certify.measure.experiment import measure
+from certify.measure.machine import require_measuring
 from certify.measure.plan import Plan
 from certify.measure.runtimes import AUTO
 from certify.measure.simplify import simplify
@@ -55,6 +56,7 @@ def remeasure(
         DataError: the data can't be read, or are not the samples that were scored.
         MeasureError: a worker, a meter or the runtime failed.
     """
+    require_measuring()
     certificate.require("efficiency")
     predicate = certificate.predicate
     baseline = path.parent / baseline_name(path)

@@ -9,7 +9,7 @@ from certify.assessments.assessment import NOT_DERIVABLE
 from certify.assessments.registry import assessments
 from certify.attest.certificate import LABEL_SVG_NAME, Certificate
 from certify.attest.issue import Stated, issue
-from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.keys import SigningKey, signing_key
 from certify.attest.verify import require_derived
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 from certify.core.suggest import unknown_name
@@ -58,7 +58,7 @@ def state(
         raise UsageError(f"The records {source} cannot be read: {error.strerror}.") from error
     try:
         parsed = room.parse(content, str(source))
-        issued = issue(room, model, parsed, edition, signer or load_or_create(), model.parent, Stated(name))
+        issued = issue(room, model, parsed, edition, signer or signing_key(), model.parent, Stated(name))
     except NOT_DERIVABLE as error:
         if isinstance(error, LeanmarkError):
             raise

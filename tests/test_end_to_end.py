@@ -45,7 +45,7 @@ def out(home: Path) -> Path:
 def test_out_holds_the_graded_file_and_all_its_papers(out: Path) -> None:
     assert {path.name for path in out.iterdir()} == {
         "model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png",
-        "model.safetensors", "model.structure.json",
+        "signer.pub", "model.safetensors", "model.structure.json",
     }  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_verify_says_valid_to_its_maker_and_untrusted_to_others(home: Path, out:
     "name",
     [
         "model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png", "baseline.onnx",
-        "model.safetensors", "model.structure.json",
+        "signer.pub", "model.safetensors", "model.structure.json",
     ],
 )  # fmt: skip
 def test_verify_says_no_when_one_byte_is_changed(home: Path, out: Path, tmp_path: Path, name: str) -> None:

@@ -26,6 +26,8 @@ from certify.model_file.onnx_file.seal import MAX_CERTIFICATE_BYTES
 CERTIFICATE_NAME = "certificate.json"
 EVIDENCE_NAME = "evidence.jsonl"
 LINEAGE_NAME = "lineage.json"
+SIGNER_NAME = "signer.pub"
+"""The public key that signed. It tells nobody that the key is its owner's: that must come by another way."""
 LABEL_SVG_NAME = "label.svg"
 LABEL_PNG_NAME = "label.png"
 

@@ -6,7 +6,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certify.attest.certificate import LINEAGE_NAME, Certificate
+from certify.attest.certificate import LINEAGE_NAME, SIGNER_NAME, Certificate
+from certify.attest.keys import load_public
+from certify.core.errors import UsageError
 from certify.core.files import sha256_file
 from certify.core.finding import Finding
 
@@ -46,6 +48,19 @@ def check_lineage(certificate: Certificate, path: Path | None) -> Finding:
     if sha256_file(path) != stated["sha256"]:
         return Finding("lineage_digest", "fail", f"{path} is not the lineage that was signed.")
     return Finding("lineage_digest", "pass", f"{LINEAGE_NAME} is the one that was signed.")
+
+
+def check_signer(certificate: Certificate, folders: Sequence[Path]) -> list[Finding]:
+    """Check that the public key beside a certificate is the one that signed it; nothing where there is none."""
+    path = beside(SIGNER_NAME, folders)
+    if path is None or not certificate.assessment.sealed:
+        return []
+    try:
+        same = path.read_bytes() == load_public(path).to_pem() and load_public(path) == certificate.signer
+    except UsageError:
+        same = False
+    sentence = f"{SIGNER_NAME} {'is' if same else 'is not'} the key that the certificate names."
+    return [Finding("signer_key", "pass" if same else "fail", sentence)]
 
 
 def check_companions(certificate: Certificate, folders: Sequence[Path]) -> Finding:

@@ -11,7 +11,14 @@ from typing import Any
 import rfc8785
 
 from certify.assessments.assessment import Assessment, profile_of
-from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_lineage
+from certify.attest.certificate import (
+    CERTIFICATE_NAME,
+    EVIDENCE_NAME,
+    LINEAGE_NAME,
+    SIGNER_NAME,
+    Certificate,
+    read_lineage,
+)
 from certify.attest.envelope import sign
 from certify.attest.keys import SigningKey
 from certify.attest.statement import Binding, build_statement
@@ -51,9 +58,10 @@ def issue(
     """Judge records, sign what follows from them, and write the statement with its records.
 
     An assessment that seals writes ``model.onnx`` (with its weights beside it where they lie outside),
-    ``certificate.json``, ``evidence.jsonl`` and, where there is one, ``lineage.json`` into ``out``, the certificate
-    last; a file that cannot be sealed is copied as it is. Another writes ``statements/NAME.json`` and its records
-    beside the model. Equal input gives equal bytes: the time in the statement is that of the records.
+    ``certificate.json``, ``evidence.jsonl``, the public key as ``signer.pub`` and, where there is one, ``lineage.json``
+    into ``out``, the certificate last; a file that cannot be sealed is copied as it is. Another writes
+    ``statements/NAME.json`` and its records beside the model. Equal input gives equal bytes: the time in the statement
+    is that of the records.
 
     Args:
         assessment: whose records they are.
@@ -105,6 +113,7 @@ def _write_sealed(certificate: Certificate, source: Path, records: bytes, lineag
     with open_model(source) as model:
         model.write_sealed(out / subject_name(source), certificate.content)
     write_bytes(out / EVIDENCE_NAME, records)
+    write_bytes(out / SIGNER_NAME, certificate.signer.to_pem())
     if lineage is not None and lineage.resolve() != (out / LINEAGE_NAME).resolve():
         copy(lineage, out / LINEAGE_NAME)
     write_bytes(out / CERTIFICATE_NAME, certificate.content)

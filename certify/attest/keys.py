@@ -32,9 +32,12 @@ from certify.core.folders import config_folder
 
 PRIVATE_NAME = "signing.key"
 PUBLIC_NAME = "signing.pub"
+VARIABLE = "LEANMARK_SIGNING_KEY"
+"""Environment variable with the private key, for machines that keep no files: its PEM text, or the path of a file."""
 MAX_KEY_BYTES = 64 * 1024
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_KEY_ID = re.compile(r"[0-9a-fA-F]{8,63}")
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,46 @@ class SigningKey:
         return f"SigningKey({self.public.key_id})"
 
 
-def load_or_create(path: Path | None = None) -> SigningKey:
-    """The user's signing key, made on first use.
+def signing_key(path: Path | None = None) -> SigningKey:
+    """The key to sign with: the one named, else that of LEANMARK_SIGNING_KEY, else the user's own, made on first use.
 
     Args:
-        path: of the private key; ``signing.key`` in the configuration folder by default.
+        path: of a private key.
 
     Raises:
-        CertificateError: the key file is malformed, or others may read it.
+        UsageError: the key is malformed, others may read its file, or there is none where the variable CI is set: a
+            key made there would sign once and be lost with the machine.
+
+    Example:
+        >>> signing_key(Path("keys/release.key")).public.key_id  # doctest: +SKIP
+        '32185196056fd0f8...'
     """
-    path = path or config_folder() / PRIVATE_NAME
+    if path is not None or (given := given_key()) is None:
+        return load_private(path) if path is not None else _own_key(config_folder() / PRIVATE_NAME)
+    return given
+
+
+def given_key() -> SigningKey | None:
+    """The key of LEANMARK_SIGNING_KEY; None where it is not set.
+
+    Raises:
+        UsageError: it holds neither a private key nor the path of one.
+    """
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return None
+    if text.startswith("-----BEGIN"):
+        return _parse_private(text.encode(), f"in {VARIABLE}")
+    return load_private(Path(text))
+
+
+def _own_key(path: Path) -> SigningKey:
     if not path.exists():
+        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+            raise UsageError(
+                "There is no signing key, and none is made where CI is set, as it would be lost with this machine. Set "
+                f"{VARIABLE} (its PEM text, or a path), give --key, or run leanmark keygen first."
+            )
         with contextlib.suppress(FileExistsError):  # another process made it in the meantime
             return store_key(new_key(), path)
     return load_private(path)
@@ -113,7 +145,8 @@ def generate(path: Path | None = None, force: bool = False) -> SigningKey:
         return store_key(new_key(), path, force)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists; certificates signed with it would lose their key. Use --force to replace it."
+            f"{path} exists, and its public key is {path.with_suffix('.pub')}. Certificates signed with it would lose "
+            "their key; use --force to replace it."
         ) from None
 
 
@@ -156,26 +189,30 @@ def load_private(path: Path) -> SigningKey:
     """Read a private key.
 
     Raises:
-        CertificateError: others may read the file, or it holds no unencrypted Ed25519 key.
+        UsageError: the file cannot be read, others may read it, or it holds no unencrypted Ed25519 key.
     """
     try:
         with path.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             pem = stream.read(MAX_KEY_BYTES)
     except OSError as error:
-        raise CertificateError(f"The signing key {path} can't be read: {error.strerror}.") from error
+        raise UsageError(f"The signing key {path} can't be read: {error.strerror}.") from error
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise CertificateError(
+        raise UsageError(
             f"The signing key {path} has mode {stat.S_IMODE(mode):04o}, so others may have read it. Make a new one "
             f"with leanmark keygen --force, or run chmod 600 {path} if you know that nobody has."
         )
+    return _parse_private(pem, str(path))
+
+
+def _parse_private(pem: bytes, where: str) -> SigningKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # without the cause, whose text could hold parts of the file
-        raise CertificateError(f"The signing key {path} is no unencrypted PEM private key.") from None
+        # without the cause, whose text could hold parts of the key
+        raise UsageError(f"The signing key {where} is not an unencrypted PEM private key.") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise CertificateError(f"The signing key {path} is no Ed25519 key. Make one with leanmark keygen.")
+        raise UsageError(f"The signing key {where} is not an Ed25519 key. Make one with leanmark keygen.")
     return SigningKey(key)
 
 
@@ -183,8 +220,7 @@ def load_public(source: str | Path | PublicKey) -> PublicKey:
     """A public key from a PEM file or from 64 hexadecimal digits.
 
     Raises:
-        UsageError: the file is absent.
-        CertificateError: it holds no Ed25519 public key.
+        UsageError: the file is absent, or holds no Ed25519 public key.
     """
     if isinstance(source, PublicKey):
         return source
@@ -195,13 +231,19 @@ def load_public(source: str | Path | PublicKey) -> PublicKey:
         with path.open("rb") as stream:
             pem = stream.read(MAX_KEY_BYTES)
     except (OSError, ValueError) as error:
+        if _KEY_ID.fullmatch(str(source)):
+            raise UsageError(
+                f"'{source}' is the beginning of a key's id, which names a key but is not one. The key's 64 "
+                "hexadecimal digits are shown by leanmark verify FILE --json (public_key) and leanmark trust list; "
+                "signer.pub beside the certificate holds the key as a file."
+            ) from error
         raise UsageError(
             f"'{source}' is neither a readable file with a public key nor its 64 hexadecimal digits."
         ) from error
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"{path} holds no PEM public key (a private key is never needed to verify).") from error
+        raise UsageError(f"{path} holds no PEM public key (a private key is never needed to verify).") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise CertificateError(f"{path} holds a public key that is not Ed25519.")
+        raise UsageError(f"{path} holds a public key that is not Ed25519.")
     return PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.attest.certificate import read_certificate
-from certify.attest.keys import PUBLIC_NAME, PublicKey, SigningKey, load_public
+from certify.attest.keys import PUBLIC_NAME, PublicKey, SigningKey, given_key, load_public
 from certify.attest.signed import Signed, read_statement, sign_statement
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import write_text
@@ -73,6 +73,8 @@ class TrustStore:
         if key in known:
             return Standing(True, False, known[key], f"You trust this key ({known[key]}).")
         chain = self._chain(known, key)
+        if chain is None and any(other.hex == key.key_id for other in known):
+            return Standing(False, False, None, "--trust takes the key itself, not its id, which is what you gave.")
         if chain is None:
             return Standing(False, False, None, "You have not said that you trust this key (--trust, or trust add).")
         path = " to ".join(one.key_id[:16] for one in chain)
@@ -211,7 +213,9 @@ def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
     for number, source in enumerate(given, start=1):
         keys[GIVEN if number == 1 else f"{GIVEN} ({number})"] = load_public(source)
     own = config_folder() / PUBLIC_NAME
-    if own.is_file():
+    if (given_signer := given_key()) is not None:
+        keys[OWN] = given_signer.public
+    elif own.is_file():
         keys[OWN] = load_public(own)
     store = replace(store, keys={**keys, **store.keys})
     for statement in statements:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from certify.assessments.claims import REFUSED
 from certify.core import exit_codes
-from certify.core.finding import Finding, by_name
+from certify.core.finding import Finding, by_name, legend
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -182,7 +182,8 @@ class Verification:
         lines = [str(check) for check in self.checks]
         for one in self.others:
             lines += ["", f"{one.name}:", *(str(check) for check in one.checks)]
-        return "\n".join([*lines, self.verdict])
+        told = legend(check for one in (self, *self.others) for check in one.checks)
+        return "\n".join([*lines, "", f"({told})", self.verdict])
 
     def __repr__(self) -> str:
         return f"Verification({self.verdict})"

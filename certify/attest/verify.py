@@ -20,7 +20,7 @@ from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names
 from certify.attest.checks_records import check_derivation, find_evidence, load_edition, read_records
-from certify.attest.checks_sidecars import beside, check_companions, check_created, check_lineage
+from certify.attest.checks_sidecars import beside, check_companions, check_created, check_lineage, check_signer
 from certify.attest.checks_signatures import (
     check_countersignatures,
     check_identity,
@@ -188,6 +188,7 @@ def _check_files(
     except NOT_DERIVABLE as error:
         found.append(Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}"))
     found += [check_lineage(read, beside(LINEAGE_NAME, folders)), check_companions(read, folders)]
+    found += check_signer(read, folders)
     return found, NOTHING if isinstance(read.assessment, NotInstalled) else derived
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath
 from certify.cli.output import bars, json_option, print_json, print_rich
 from certify.cli.plan import plan_options, take_plan
 from certify.core import exit_codes
@@ -30,7 +30,7 @@ leanmark audit graded/model.onnx
 leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep remeasured.jsonl
 """,
 )
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
@@ -38,6 +38,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 @click.option("--data", help="Data specification of the same test samples, for --remeasure.")
 @click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too by --remeasure.")
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
+@click.option("--verbose", is_flag=True, help="Print every figure, guard and check, as signed and as derived.")
 @plan_options
 @json_option
 def command(
@@ -49,14 +50,16 @@ def command(
     data: str | None,
     fresh_data: str | None,
     keep: Path | None,
+    verbose: bool,
     as_json: bool,
     **arguments: Any,
 ) -> None:
     """Derive every interval, guard and the letter of FILE's certificate again from its evidence, and compare.
 
-    --remeasure then measures both models again here and tests the difference: accuracy sample by sample, energy ratio
-    by ratio. Exit code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage. 4: all of
-    it agrees, but is signed by a key that you have not said you trust. 5: the evidence is missing or unreadable.
+    The verdict comes first, then whatever does not follow; --verbose prints all that was compared. --remeasure then
+    measures both models again here and tests the difference: accuracy sample by sample, energy ratio by ratio. Exit
+    code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage. 4: all of it agrees, but
+    is signed by a key that you have not said you trust. 5: the evidence is missing or unreadable.
     """
     from certify.attest.audit import audit
 
@@ -78,7 +81,7 @@ def command(
     if as_json:
         print_json({**found.to_json(), "remeasured": None if agreement is None else agreement.to_json()})
     else:
-        print_rich(*_audit_parts(found), *(() if agreement is None else agreement_parts(agreement)))
+        print_rich(*_audit_parts(found, verbose), *(() if agreement is None else agreement_parts(agreement)))
     confirmed = agreement is None or agreement.agrees
     click.get_current_context().exit(found.exit_code if confirmed else exit_codes.FAILED)
 
@@ -90,31 +93,36 @@ def _keep(evidence: Evidence, place: Path | None) -> None:
         write_evidence(evidence, place)
 
 
-def _audit_parts(found: Audit) -> list[object]:
+def _audit_parts(found: Audit, verbose: bool) -> list[object]:
+    """The verdict, and what it rests on: all of it, or what speaks against it and what a reader should know."""
+    from certify.core.finding import legend
     from certify.core.text import clean
 
-    parts = list(_derived_parts(found))
+    parts = [clean(found.verdict), *_derived_parts(found, verbose)]
     for other in found.others:
-        parts += [clean(f"{other.certificate.claims.title}:"), *_derived_parts(other)]
-    checks = "\n".join(clean(str(check)) for check in found.checks)
-    return [*parts, checks, clean(found.verdict)]
+        derived = list(_derived_parts(other, verbose))
+        parts += [clean(f"{other.certificate.claims.title}:"), *derived] if derived else []
+    checks = [check for check in found.checks if verbose or check.outcome in ("fail", "note")]
+    told = "\n".join([*(clean(str(check)) for check in checks), f"({legend(checks)})"]) if checks else None
+    rest = None if verbose else "Every figure, guard and check: leanmark audit --verbose."
+    return [part for part in (*parts, told, rest) if part is not None]
 
 
-def _derived_parts(found: Audit) -> Iterator[object]:
-    """Figures, guards and outcome of one statement, as signed and as derived."""
+def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:
+    """Figures, guards and outcome of one statement, as signed and as derived: all, or what differs."""
     from certify.core.text import clean
 
     figures = _table("figure", "signed", "derived", "difference")
-    for row in found.figures:
+    for row in (row for row in found.figures if verbose or row.match == "differs"):
         difference = "–" if row.difference is None else f"{row.difference:.1g}"
         figures.add_row(clean(row.name), _estimate(row.signed), _estimate(row.derived), difference, _mark(row.match))
     result = found.certificate.assessment.result
     guards, outcome = (_table(name, "signed", "derived") for name in ("guard", result))
-    for row in found.guards:
+    for row in (row for row in found.guards if verbose or row.match == "differs"):
         guards.add_row(clean(row.name), clean(str(row.signed)), clean(str(row.derived)), _mark(row.match))
-    for row in found.result:
+    for row in (row for row in found.result if verbose or row.match == "differs"):
         outcome.add_row(row.name, _plain(row.signed), _plain(row.derived), _mark(row.match))
-    yield from (figures, guards, outcome)
+    yield from (table for table in (figures, guards, outcome) if table.row_count)
 
 
 def agreement_parts(agreement: Agreement) -> list[object]:

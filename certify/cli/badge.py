@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.label import shown_certificates
 from certify.cli.output import json_option, print_json
 
@@ -14,7 +14,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark badge graded/model.onnx --out badge.svg")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The image [badge.svg beside FILE].")
@@ -29,7 +29,7 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
     from certify.present.label import badge
 
     read, _ = shown_certificates(file, certificate, evidence)
-    path = out or file.parent / "badge.svg"
+    path = out or folder_of(file) / "badge.svg"
     from certify.present.statements import of_efficiency
 
     write_text(path, badge(of_efficiency(read)))

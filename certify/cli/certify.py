@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, key_option
 from certify.cli.output import bars, carbon_option, json_option, print_result
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
@@ -34,23 +34,26 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--baseline-preprocess", type=FILE, help="YAML file for the baseline, where its contract differs.")
 @click.option("--lineage", type=FILE, help="lineage.json that leanmark compress wrote with CANDIDATE.")
 @click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
+@key_option
 @carbon_option
 @json_option
 def command(
-    candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, carbon_intensity: float | None,
-    embodied: float | None, as_json: bool, **arguments: Any,
+    candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, key: Path | None,
+    carbon_intensity: float | None, embodied: float | None, as_json: bool, **arguments: Any,
 ) -> None:  # fmt: skip
     """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
 
     Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
-    evidence.jsonl and the label; a model of over 2 GB has its weights in a .data file beside it.
+    evidence.jsonl, the label and signer.pub; a model of over 2 GB has its weights in a .data file beside it.
 
     Exit code 0: graded. 2: wrong usage, or input that cannot be read. 3: no grade was given; the reasons are printed.
     """
     from certify.api import certify
+    from certify.attest.keys import signing_key
     from certify.data.preprocess import Preprocess
 
     plan, flags = take_plan(arguments), take_flags(arguments)
+    arguments["signer"] = signing_key(key) if key else None
     result = certify(
         candidate,
         preprocess=contract(candidate, preprocess, flags),

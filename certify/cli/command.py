@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
+
+_PACK_FOLDER = "leanmark.pack_folder"
+
+
+class ModelPath(click.Path):
+    """A certified model: its file, the folder that it lies in, or a pack, which is unpacked until the command ends."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path of the model's file."""
+        from certify.attest.pack import PACK_SUFFIX, model_in, unpacked
+
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.is_dir():
+            return model_in(path)
+        if path.suffix.lower() != PACK_SUFFIX or ctx is None:
+            return path
+        ctx.meta[_PACK_FOLDER] = path.parent
+        return ctx.with_resource(unpacked(path))
+
+
+def folder_of(file: Path) -> Path:
+    """Where results about a model go: the folder that it lies in, or that of its pack."""
+    folder: Path = click.get_current_context().meta.get(_PACK_FOLDER, file.parent)
+    return folder
+
+
+key_option = click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Private key to sign with [LEANMARK_SIGNING_KEY, else your own].",
+)
+"""``--key``, which fills the argument ``key``."""
 
 
 class Command(click.Command):

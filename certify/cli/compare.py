@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath
 from certify.cli.output import json_option, print_json, print_rich
 
 if TYPE_CHECKING:
     from certify.comparison import Comparison
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command(cls=Command, example="leanmark compare pruned/model.onnx int8/model.onnx --plot pareto.svg")
-@click.argument("paths", type=FILE, nargs=-1, required=True, metavar="FILE FILE...")
+@click.argument("paths", type=ModelPath(), nargs=-1, required=True, metavar="FILE FILE...")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="IMAGE",
               help="Draw energy against loss, as .svg or .png.")  # fmt: skip

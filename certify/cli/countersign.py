@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, key_option
 from certify.cli.output import bars, json_option, print_json
 from certify.cli.plan import plan_options, take_plan
 
@@ -30,7 +30,7 @@ leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data im
 @click.option("--remeasured", type=FILE, help="Evidence of your own measurement, from leanmark audit --keep.")
 @click.option("--data", help="Measure again here first: data specification of the same test samples.")
 @click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too with --data.")
-@click.option("--key", type=FILE, help="Private key to sign with [your own].")
+@key_option
 @click.option("--remark", help="A sentence for people.")
 @click.option("--sigstore", is_flag=True, help="Sign the maker's statement as its maker, by your identity, keyless.")
 @plan_options
@@ -69,7 +69,7 @@ def command(
         _sign_keyless(found, as_json)
         return
     from certify.attest.countersignature import Countersignature, Remeasured, countersign
-    from certify.attest.keys import load_or_create, load_private
+    from certify.attest.keys import signing_key
 
     again, records, assessment = None, None, found.certificate.assessment
     if data is not None:
@@ -80,7 +80,7 @@ def command(
         records = assessment.parse(remeasured.read_bytes(), str(remeasured))
     if records is not None:
         again = Remeasured(records, assessment.agreement(found.evidence, records, found.edition))
-    signer = load_or_create() if key is None else load_private(key)
+    signer = signing_key(key)
     statement, written = countersign(found, signer, again, remark)
     files = {name: str(path) for name, path in written.items()}
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark export graded/model.onnx --format cyclonedx --out graded/model.cdx.json")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--format", "name", required=True, help="cyclonedx, hf-model-card, in-toto or spdx3.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")

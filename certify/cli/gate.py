@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -16,7 +16,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     cls=Command,
     example="leanmark gate graded/model.onnx --at-least C --max-loss 1 --not-worse-than last.json --trust ours.pub",
 )
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--at-least", metavar="LETTER", help="The worst letter that passes (C~ passes for C).")
 @click.option("--max-loss", "max_loss_percent", type=float, metavar="PERCENT",
               help="Largest loss of accuracy that may not be ruled out: the upper end of its interval.")  # fmt: skip
@@ -50,16 +50,24 @@ def command(
     (your own is), has a letter, and meets the options. So must be the further statements that lie beside FILE; with
     --require, one must be there. With --not-worse-than, FILE must be comparable with the earlier certificate, must not
     have a lower letter (where both have one baseline), and must not be shown to be worse in energy or in accuracy.
+    In GitHub Actions each reason becomes an annotation and a line of the step's summary.
 
     Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
     4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable.
     """
+    from certify.cli.github import annotate
     from certify.comparison import Gate, evaluate_policy
     from certify.comparison.requirement import Requirement
+    from certify.core.errors import LeanmarkError
     from certify.core.text import clean
 
     gate = Gate(at_least, max_loss_percent, metered, any_key, tuple(map(Requirement.parse, require)))
-    result = evaluate_policy(file, gate, not_worse_than=not_worse_than, trust=trust)
+    try:
+        result = evaluate_policy(file, gate, not_worse_than=not_worse_than, trust=trust)
+    except LeanmarkError as error:
+        annotate(file, [str(error)])
+        raise
+    annotate(file, result.reasons, result.verification.verdict)
     if as_json:
         print_json(result.to_json())
     else:

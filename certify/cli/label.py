@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark label graded/model.onnx --out images/resnet50")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(path_type=Path), help="Prefix of the two files [label, beside FILE].")
@@ -39,7 +39,7 @@ def command(
 
     drawing = label_of(*shown_certificates(file, certificate, evidence))
     image = render(drawing, width_px)
-    prefix = out or file.parent / "label"
+    prefix = out or folder_of(file) / "label"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
     write_text(paths["svg"], drawing)
     write_bytes(paths["png"], image)

@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 import click
 
 from certify.cli.command import write_example
+from certify.cli.output import print_json
 from certify.core.errors import LeanmarkError, MissingExtra, UsageError
 from certify.core.suggest import unknown_name
 
@@ -32,6 +33,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 leanmark verify graded/model.onnx
 """
 STOPPED = 130
+AS_JSON = "leanmark.as_json"
 
 
 class Place(NamedTuple):
@@ -52,6 +54,7 @@ REFEREE = {
     "keygen": Place("certify.cli.keygen:command", "Make the key that signs your certificates."),
     "label": Place("certify.cli.label:command", "Draw the label of a certificate again."),
     "meters": Place("certify.cli.meters:command", "List the energy meters, and which one would be used here."),
+    "pack": Place("certify.cli.pack:command", "Put a certified model and all that belongs to it into one file."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
     "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
@@ -139,8 +142,13 @@ class Program(click.Group):
         try:
             command = self.get_command(ctx, name)
         except MissingExtra as missing:
-            return f"(needs leanmark[{missing.extra}])"
+            return f"(needs the extra '{missing.extra}')"
         return command.get_short_help_str(limit) if command else ""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note whether errors are asked for as JSON, which only the command's own options tell."""
+        ctx.meta[AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command and end with its exit code; SIGTERM stops it as Ctrl-C does."""
@@ -152,6 +160,10 @@ class Program(click.Group):
             return super().invoke(ctx)
         except LeanmarkError as error:
             _fail(ctx, error, f"Error: {error}", error.exit_code)
+        except click.ClickException as error:
+            if not ctx.meta[AS_JSON]:
+                raise
+            _fail(ctx, error, error.format_message(), error.exit_code)
         except ModuleNotFoundError as error:
             missing = _missing_extra(ctx.invoked_subcommand or "", error)
             if missing is None:
@@ -208,7 +220,10 @@ def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: in
     """Say what went wrong and leave."""
     if ctx.params["debug"]:
         traceback.print_exception(error, file=sys.stderr)
-    click.echo(one_line(sentence), err=True)
+    if ctx.meta[AS_JSON]:
+        print_json({"error": {"code": exit_code, "message": one_line(sentence.removeprefix("Error: "))}})
+    else:
+        click.echo(one_line(sentence), err=True)
     ctx.exit(exit_code)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, key_option
 from certify.cli.output import json_option, print_json, print_rich
 from certify.core import exit_codes
 
@@ -23,7 +23,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for a new certificate [none].")
-@click.option("--key", type=FILE, help="Private key to sign it with [your own].")
+@key_option
 @json_option
 def command(
     file: Path,
@@ -44,10 +44,10 @@ def command(
     found = regrade(file, edition, certificate, evidence)
     issued = None
     if out is not None:
-        from certify.attest.keys import load_or_create, load_private
+        from certify.attest.keys import signing_key
         from certify.present.label.sidecars import write_label
 
-        issued = issue_regrade(found, out, load_or_create() if key is None else load_private(key))
+        issued = issue_regrade(found, out, signing_key(key))
         write_label(issued, out)
     if as_json:
         print_json({**found.to_json(), "certificate": None if issued is None else issued.digest})

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.output import carbon_option, json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark report graded/model.onnx --out report.html")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page [report.html beside FILE].")
@@ -33,7 +33,7 @@ def command(
     """
     from certify.present.report import report
 
-    path = out or file.parent / "report.html"
+    path = out or folder_of(file) / "report.html"
     report(
         file, certificate=certificate, evidence=evidence, out=path, beside=beside, carbon_intensity=carbon_intensity,
         embodied=embodied,

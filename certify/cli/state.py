@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, key_option
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
@@ -19,7 +19,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--records", type=FILE, required=True, help="Record file of that assessment.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the assessment.")
 @click.option("--name", help="Name of the model, for people [the file's name].")
-@click.option("--key", type=FILE, help="Private key to sign with [your own].")
+@key_option
 @json_option
 def command(
     file: Path, assessment: str, records: Path, edition: str, name: str | None, key: Path | None, as_json: bool
@@ -29,13 +29,12 @@ def command(
     The statement and its records lie in statements/ beside FILE, where leanmark verify, audit, gate, label, report and
     export find them. Exit code 3: it is a refusal; the reasons are printed.
     """
-    from certify.attest.keys import load_private
+    from certify.attest.keys import signing_key
     from certify.attest.statements import statement_path
     from certify.present.statements import line
     from certify.stating import state
 
-    signer = None if key is None else load_private(key)
-    issued = state(file, assessment, records, edition=edition, name=name, signer=signer)
+    issued = state(file, assessment, records, edition=edition, name=name, signer=signing_key(key) if key else None)
     path = statement_path(file.parent, assessment)
     if as_json:
         print_json({"path": str(path), "sha256": issued.digest, issued.assessment.result: dict(issued.result)})

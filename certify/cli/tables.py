@@ -13,8 +13,8 @@ from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate
 from certify.core.text import clean
 from certify.present.carbon import carbon_sentences, payback_sentences
-from certify.present.numbers import rounded
 from certify.present.numbers import quantity as quantity
+from certify.present.numbers import rounded
 from certify.present.rows import NAMES, ROWS, Cell, cell, change_cell, compared, marked
 from certify.present.statements import figure
 from certify.present.wording import attempts

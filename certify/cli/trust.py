@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, write_example
+from certify.cli.command import Command, ModelPath, write_example
 from certify.cli.output import json_option, print_json
 
 EXAMPLE = """\
@@ -16,6 +16,12 @@ leanmark trust add their-key.pub --name acme
 leanmark trust list
 leanmark trust revoke acme --reason "their key was stolen"
 """
+
+
+SAME_SOURCE = (
+    "Warning: this key came with the very certificate that it vouches for, so whoever made one made the other. Compare "
+    "its id with one that you have from its owner by another way, or run leanmark trust remove."
+)
 
 
 class Group(click.Group):
@@ -38,13 +44,16 @@ def command() -> None:
 def add(source: str, name: str | None, as_json: bool) -> None:
     """Trust the key in the file SOURCE.
 
-    SOURCE is a PEM file, or the key's 64 hexadecimal digits. It may also be a file of statements by keys themselves:
-    who names a successor hands the trust over that you have in him; who revokes himself loses it.
+    SOURCE is a PEM file, or the key's 64 hexadecimal digits. It may also be a certificate, a certified model, its
+    folder or its pack; the key is then the one that it names itself, of which you are warned. Or it is a file of
+    statements by keys themselves: a key that names a successor hands over the trust that you have in it; one that
+    revokes itself loses it.
     """
     from certify.attest.trust import load_store, read_key_statements
 
     store = load_store()
-    if _holds_statements(source):
+    certificate = _certificate_of(source)
+    if certificate is None and _holds_statements(source):
         statements = read_key_statements(Path(source))
         for statement in statements:
             store = store.with_statement(statement)
@@ -52,9 +61,12 @@ def add(source: str, name: str | None, as_json: bool) -> None:
         _say(as_json, {"statements": [_statement(one) for one in statements]},
              *(_sentence(_statement(one)) for one in statements))  # fmt: skip
         return
-    key = store.find(source)
-    chosen = name or (Path(source).stem if Path(source).is_file() else key.key_id[:16])
+    key = store.find(source) if certificate is None else certificate.signer
+    vouched = certificate or _certificate_of(str(Path(source).with_name("certificate.json")))
+    chosen = name or (Path(source).stem if certificate is None and Path(source).is_file() else key.key_id[:16])
     store.with_key(chosen, key).save()
+    if vouched is not None and vouched.signer == key:
+        click.echo(SAME_SOURCE, err=True)
     _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust {chosen}, key {key.key_id}.")
 
 
@@ -83,7 +95,8 @@ def meter(code: str, name: str | None, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """Show whom you trust.
 
-    Who handed over to whom, and what was revoked, is shown too.
+    The key is what --trust takes; its id is the key's SHA-256. Who handed over to whom, and what was revoked, is shown
+    too.
     """
     from certify.attest.trust import trusted
 
@@ -94,7 +107,12 @@ def list_(as_json: bool) -> None:
     ]
     handovers = [{"from": old.key_id, "to": new.key_id} for old, new in store.handovers]
     revoked = [{"key_id": key.key_id, "reason": reason} for key, reason in store.revoked.items()]
-    lines = [f"{key['name']}: {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}" for key in keys]
+    lines = [
+        line
+        for key in keys
+        for line in (f"{key['name']}: id {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}",
+                     f"{key['name']}: key {key['public_key']}")
+    ]  # fmt: skip
     lines += [f"{one['from'][:16]} handed over to {one['to']}" for one in handovers]
     lines += [f"revoked: {one['key_id']} ({one['reason']})" for one in revoked]
     lines += [f"meter {name}: {code}" for name, code in sorted(store.meters.items())]
@@ -144,6 +162,31 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
     _say(as_json, {"revoked": [{"key_id": key.key_id, "reason": why} for key, why in revoked.items()]},
          *(f"Key {key.key_id} is revoked ({why}): nothing that it signed counts." for key, why in revoked.items()),
          )  # fmt: skip
+
+
+def _certificate_of(source: str) -> Any:
+    """The certificate that SOURCE is, or that a model, folder or pack of that name holds; None where it is none.
+
+    Raises:
+        CertificateError: its signature is not that of the key that it names.
+    """
+    from certify.attest.certificate import Certificate
+    from certify.core.errors import CertificateError
+    from certify.model_file.model_file import kind_of
+
+    path = Path(source)
+    if not path.exists():
+        return None
+    if path.is_dir() or path.suffix in (kind_of(path).suffix, ".zip"):
+        found = Certificate.read(ModelPath().convert(source, None, click.get_current_context()))
+    else:
+        try:
+            found = Certificate.read(path)
+        except CertificateError:
+            return None  # a key, or statements of keys
+    if not found.envelope.signed_by(found.signer):
+        raise CertificateError(f"{source} bears a signature that is not that of the key it names; nothing was trusted.")
+    return found
 
 
 def _holds_statements(source: str) -> bool:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, ModelPath
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark verify graded/model.onnx --trust their-key.pub")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath())
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")

@@ -26,7 +26,10 @@ class MissingExtra(UsageError):
     """
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an extra that is not installed: pip install 'leanmark[{extra}]'.")
+        super().__init__(
+            f"{what} needs the extra '{extra}', which is not installed. In the clone run: pip install '.[{extra}]', or "
+            f"name the wheel: pip install 'leanmark-VERSION-py3-none-any.whl[{extra}]'."
+        )
         self.extra = extra
 
 

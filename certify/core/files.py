@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        with beside.open("rb") as written:
+        with beside.open("r+b") as written:  # Windows flushes no file that is open for reading alone
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)

@@ -13,7 +13,8 @@ FindingOutcome = Literal["pass", "fail", "unknown", "skipped", "note"]
 SIGNED: tuple[FindingOutcome, ...] = ("pass", "fail", "unknown")
 """Outcomes of findings over records, which are signed; the other two occur only while a file is checked."""
 
-_MARKS = {"pass": "+", "fail": "X", "unknown": "?", "skipped": "-", "note": "!"}
+_MARKS = {"pass": "+", "fail": "X", "unknown": "?", "skipped": ".", "note": "!"}
+_LEGEND = {"pass": "holds", "fail": "FAILED", "unknown": "not recorded", "skipped": "not checked", "note": "to know"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{_MARKS[self.outcome]} {self.name}: {self.sentence}"
+
+
+def legend(findings: Iterable[Finding]) -> str:
+    """What the marks of some findings mean, those that occur.
+
+    Example:
+        >>> legend([Finding("lineage_digest", "skipped", "lineage.json does not lie beside the file.")])
+        '. not checked'
+    """
+    outcomes = {finding.outcome for finding in findings}
+    return ", ".join(f"{mark} {_LEGEND[name]}" for name, mark in _MARKS.items() if name in outcomes)
 
 
 def by_name(findings: Iterable[Finding], name: str) -> Finding | None:

@@ -9,7 +9,6 @@ is there for the honest, and for remeasurements to be compared with.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
@@ -20,6 +19,11 @@ from typing import Any
 from certify.core.errors import MeasureError
 from certify.core.evidence import Workload
 from certify.core.folders import state_folder
+
+try:
+    from fcntl import LOCK_EX, flock
+except ImportError:  # Windows, where nothing is measured
+    flock = None  # type: ignore[assignment]
 
 LOG_NAME = "measurements.jsonl"
 
@@ -45,7 +49,8 @@ def count_attempt(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as log:
-            fcntl.flock(log, fcntl.LOCK_EX)
+            if flock is not None:
+                flock(log, LOCK_EX)
             log.seek(0)
             earlier = sum(_is_of(line, key, path) for line in log)
             log.write(json.dumps({**key, "created": created}).encode() + b"\n")

@@ -57,7 +57,7 @@ class Host:
 
     def __init__(self, root: Path = Path("/"), ticks_per_s: int | None = None) -> None:
         self._root = root
-        self._tick_s = 1.0 / (os.sysconf("SC_CLK_TCK") if ticks_per_s is None else ticks_per_s)
+        self._tick_s = 1.0 / (ticks_per_s or (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100))
         self._throttle_file = _cpu_stat(root)
         cpus = root / "sys/devices/system/cpu"
         self._throttle_counts = tuple(sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")))
@@ -134,7 +134,7 @@ def process_cpu_s(pid: int) -> float | None:
     """CPU seconds of another process, all its threads, or None where it is gone or may not be asked."""
     try:
         return time.clock_gettime(~pid << 3 | PROCESS_CLOCK)
-    except OSError:
+    except (OSError, AttributeError):  # AttributeError: Windows has no such clocks
         return None
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from certify.core.errors import UsageError
 
 KERNEL_FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve", "avx512_bf16", "amx_bf16",
@@ -13,6 +16,32 @@ KERNEL_FLAGS = (
 )  # fmt: skip
 """Flags of /proc/cpuinfo that decide how fast kernels of integers and of bfloat16 run."""
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+def require_measuring() -> None:
+    """Make sure that this system can measure, before any work is done for it.
+
+    Raises:
+        UsageError: it cannot; the sentence says what it can do.
+    """
+    if os.name == "nt":
+        raise UsageError(
+            "Measuring needs Linux, or macOS (there with the extra zeus for joules); on Windows leanmark verifies, "
+            "audits, gates, reports and makes keys. Measure in WSL 2, or on another machine."
+        )
+
+
+def allowed_processors() -> list[int]:
+    """Logical processors that this process may use: all, where the system does not tell (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def pin(cores: Iterable[int]) -> None:
+    """Let this thread, and those that it starts, run on some processors only; nothing where no system call does it."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, set(cores))
 
 
 def describe(root: Path = Path("/")) -> dict[str, Any]:
@@ -26,7 +55,7 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
         "processor": cpu.get("model name", platform.machine()),
         "architecture": platform.machine(),
         "processors": os.cpu_count() or 1,
-        "processors_allowed": len(os.sched_getaffinity(0)),
+        "processors_allowed": len(allowed_processors()),
         "memory_bytes": _memory_bytes(root),
         "system": platform.system(),
         "kernel": platform.release(),
@@ -47,14 +76,14 @@ def cores_for(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
 
     With more threads than processors they are used in turn again.
     """
-    allowed = sorted(os.sched_getaffinity(0))
+    allowed = allowed_processors()
     ordered = sorted(allowed, key=lambda cpu: (_place_among_siblings(cpu, root), cpu))
     return tuple(ordered[i % len(ordered)] for i in range(threads))
 
 
 def thread_numbers() -> tuple[int, ...]:
     """Numbers of threads that are tried for the baseline: 1, half of the allowed processors (from 4 on), all."""
-    allowed = len(os.sched_getaffinity(0))
+    allowed = len(allowed_processors())
     return tuple(sorted({1, allowed, allowed // 2 if allowed >= 4 else 1}))
 
 

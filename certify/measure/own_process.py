@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ _NO_FILES = ("/memfd:", "/dev/", "/SYSV")
 
 def started() -> dict[str, Any]:
     """How this process was started: with the environment of then, not as libraries have changed it since."""
-    entries = Path("/proc/self/environ").read_text(errors="replace").split("\0")
+    entries = (_text("environ") or "\0".join(os.environ)).split("\0")
     return {
         "isolated": bool(sys.flags.isolated and sys.flags.no_site),
         "variables": sorted(entry.partition("=")[0] for entry in entries if entry),
@@ -22,8 +23,28 @@ def started() -> dict[str, Any]:
 
 
 def loaded() -> list[str]:
-    """Paths of the files that are mapped into this process to be run: its shared libraries and the interpreter."""
-    return executables(Path("/proc/self/maps").read_text(errors="replace"))
+    """Paths of the files that are mapped into this process to be run: its shared libraries and the interpreter.
+
+    None where the system has no /proc (macOS), so that their guard does not know.
+    """
+    return executables(_text("maps"))
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size since the process began (VmHWM of proc(5), else getrusage, which counts bytes on macOS)."""
+    for line in _text("status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _text(name: str) -> str:
+    """A file of this process in /proc; empty where there is none."""
+    path = Path("/proc/self", name)
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def executables(maps: str) -> list[str]:

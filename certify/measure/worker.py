@@ -140,10 +140,8 @@ class Worker:
         return {"nodes": [asdict(node) for node in session.nodes()]}
 
     def peak_memory(self) -> dict[str, Any]:
-        """Largest resident size since the process began, in bytes (VmHWM of proc(5))."""
-        status = Path("/proc/self/status").read_text()
-        kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-        return {"bytes": int(kibibytes) * 1024}
+        """Largest resident size since the process began, in bytes."""
+        return {"bytes": own_process.peak_memory_bytes()}
 
     def _opened(self) -> Session:
         if self._session is None:
@@ -152,9 +150,10 @@ class Worker:
 
 
 def _pinned(cores: tuple[int, ...]) -> bool:
-    """Whether every core has a thread of this process that may run nowhere else."""
-    alone = set()
-    for task in Path("/proc/self/task").iterdir():
+    """Whether every core has a thread of this process that may run nowhere else; not where nothing can be pinned."""
+    alone: set[int] = set()
+    tasks = Path("/proc/self/task")
+    for task in tasks.iterdir() if tasks.is_dir() else ():
         allowed = os.sched_getaffinity(int(task.name))
         if len(allowed) == 1:
             alone.update(allowed)

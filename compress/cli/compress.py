@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, key_option
 from certify.cli.output import bars, carbon_option, json_option, print_result
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.core import exit_codes
@@ -42,6 +42,7 @@ leanmark compress resnet18 --set structured_prune.macs=0.4 --dry-run
 @click.option("--measure/--no-measure", default=True, help="Leave model and lineage in OUT, to be certified later.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
 @plan_options
+@key_option
 @carbon_option
 @json_option
 def command(**arguments: Any) -> None:
@@ -86,6 +87,7 @@ def carry_out(
         "seed": plan.seed if plan else arguments["seed"] or 0,
     }
     if dry_run:
+        arguments.pop("key", None)
         from compress.job.dry_run import dry_run as planned
 
         print_plan(planned(model, progress=bars(), **arguments), as_json)
@@ -119,7 +121,7 @@ def refuse_measuring(arguments: dict[str, Any]) -> None:
     Raises:
         UsageError: an option says how to measure.
     """
-    for name in (*MEASURING, "carbon_intensity", "embodied"):
+    for name in (*MEASURING, "carbon_intensity", "embodied", "key"):
         if arguments.pop(name) is not None:
             flag = name.removesuffix("_s").replace("_", "-")
             raise UsageError(

@@ -17,6 +17,7 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.profile import Profile
 from certify.attest.certificate import EVIDENCE_NAME
+from certify.attest.keys import SigningKey, signing_key
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
@@ -129,6 +130,7 @@ def run(
     cache: Path | None = None,
     plan: Plan | None = None,
     measure: bool = True,
+    key: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
@@ -151,6 +153,7 @@ def run(
         plan: how to measure, in every detail; ``time_limit``, ``threads`` and ``runtime`` then do not count.
         measure: whether to measure; otherwise ``out`` holds model, baseline and lineage, which ``certify.certify``
             (``leanmark certify --lineage``) grades later, on another machine too.
+        key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
         progress: where to show how far it is; nowhere by default.
 
     Returns:
@@ -173,6 +176,7 @@ def run(
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
     if measure:
         _check(plan)
+    signer = signing_key(None if key is None else Path(key)) if measure else None
     dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
     request = Request(model, None if weights is None else str(weights), preprocess, seed)
@@ -192,11 +196,11 @@ def run(
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
     lineage.write(workspace.path(LINEAGE))
-    if not measure:
+    if signer is None:
         files = bring_unmeasured(made, workspace.path(LINEAGE), folder)
         workspace.remove()
         return CompressionResult(folder, None, lineage, chosen, None, files)
-    return _certify(folder, original, dataset, chosen, made, lineage, plan, workspace, progress)
+    return _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress)
 
 
 def _check(plan: Plan) -> None:
@@ -259,6 +263,7 @@ def _certify(
     made: JobOutputs,
     lineage: Lineage,
     plan: Plan,
+    signer: SigningKey,
     workspace: Workspace,
     progress: Progress,
 ) -> CompressionResult:
@@ -278,6 +283,7 @@ def _certify(
         lineage=workspace.path(LINEAGE),
         companions=made.checkpoint,
         model_name=original.spec,
+        signer=signer,
         progress=progress,
     )
     files = {**certified.files, **bring(made.checkpoint, folder, of_earlier=(CHECKPOINT, STRUCTURE))}

@@ -102,7 +102,15 @@ def result(theirs: Path, tmp_path_factory: pytest.TempPathFactory):
 
 def test_foreign_pair_gets_all_its_papers(result) -> None:
     out = result.files["model.onnx"].parent
-    names = {"model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "label.svg", "label.png"}
+    names = {
+        "model.onnx",
+        "baseline.onnx",
+        "certificate.json",
+        "evidence.jsonl",
+        "label.svg",
+        "label.png",
+        "signer.pub",
+    }
     assert {path.name for path in out.iterdir()} == names == set(result.files)
     assert json.loads(json.dumps(result.to_json()))["certificate_digest"] == result.certificate.digest
     assert "int8" in result._repr_html_()

@@ -89,7 +89,8 @@ def result(noise: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_pair_gets_its_papers_and_its_weights_beside_it(result: certify.Result) -> None:
     out = result.model.parent
     names = {"model.onnx", "model.onnx.data", "baseline.onnx", "baseline.onnx.data", "certificate.json",
-             "evidence.jsonl", "label.svg", "label.png"}  # fmt: skip
+             "evidence.jsonl", "label.svg", "label.png",
+             "signer.pub"}  # fmt: skip
     assert {path.name for path in out.iterdir()} == names == set(result.files)
     assert result.certificate.predicate["companions"].keys() == {"baseline.onnx", "baseline.onnx.data"}
     estimates = result.profile.estimates

@@ -112,7 +112,7 @@ def test_base_ring_names_the_extra_when_a_command_needs_one(graded: tuple[Path, 
     np.savez(tmp_path / "x.npz", x=samples, y=np.arange(8))
     label, profile = leanmark(None, ("label", graded[0]), ("profile", graded[0], "--data", f"npz:{tmp_path / 'x.npz'}"))
     for (code, output), extra in ((label, "label"), (profile, "measure")):
-        assert code == USAGE and f"pip install 'leanmark[{extra}]'" in output, output
+        assert code == USAGE and f"pip install '.[{extra}]'" in output, output
 
 
 def test_label_and_measure_rings_draw_and_meter(graded: tuple[Path, str], tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ Known lies: all of it is a model. Neither clock frequency nor the kind of instru
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 from certify.core.vcpu_model import coefficients, modelled_energy_j
+from certify.measure.machine import allowed_processors
 from certify.measure.meters.base import Reading, Usage, facts_of, not_started
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
@@ -47,7 +47,7 @@ class VcpuWatts:
     level = EvidenceLevel.MODELLED
 
     def __init__(self, root: Path = Path("/"), vcpus: int | None = None) -> None:
-        self._vcpus = vcpus or len(os.sched_getaffinity(0))
+        self._vcpus = vcpus or len(allowed_processors())
         self._data = coefficients()
         self.provider = _provider(root)
         self._row = self._data["providers"][self.provider]

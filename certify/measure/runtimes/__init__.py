@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from certify.core.errors import UsageError
 from certify.core.registry import Registry
+from certify.measure import machine
 from certify.measure.runtimes.base import Runtime
 
 RUNTIMES = Registry(
@@ -40,8 +41,9 @@ def check(name: str) -> None:
     """Make sure that a name can be used for a measurement here, before any work is done for it.
 
     Raises:
-        UsageError: as :func:`require`; ``auto`` is always fine.
+        UsageError: as :func:`require`; ``auto`` is fine wherever the system can measure.
     """
+    machine.require_measuring()
     if name != AUTO:
         require(name)
 

@@ -9,7 +9,6 @@ are known before the picture is.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -21,6 +20,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from certify.core.errors import ModelError
 from certify.core.feeding import by_input
+from certify.measure import machine
 from certify.measure.runtimes.base import AS_IN_MODEL, Array, NodeRun, SessionOptions
 
 LEVELS = {
@@ -106,7 +106,7 @@ class OnnxRuntime:
                 f"{', '.join(session.get_providers())}; install the driver and the libraries of the GPU."
             )
         # The pool's threads are pinned by the library; this one is the first worker of every inference.
-        os.sched_setaffinity(0, {options.cores[0]})
+        machine.pin(options.cores[:1])
         return self.session(session, options, folder)
 
     def session(

@@ -11,7 +11,6 @@ optimisation to turn off.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from certify.core.errors import MissingExtra, ModelError
 from certify.core.feeding import by_input
+from certify.measure import machine
 from certify.measure.machine import processor_flags
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 
@@ -66,7 +66,7 @@ class OpenVino:
 
     def open(self, path: Path, options: SessionOptions) -> OpenVinoSession:
         """Load a model; see :meth:`certify.measure.runtimes.base.Runtime.open`."""
-        os.sched_setaffinity(0, set(options.cores))  # threads that the library starts inherit it
+        machine.pin(options.cores)  # threads that the library starts inherit it
         import openvino as ov
 
         settings = {

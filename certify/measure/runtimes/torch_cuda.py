@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from certify.core.errors import ModelError
+from certify.measure import machine
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 from certify.model_file.pt2.archive import SUFFIX, Exported, loadable, read_exported
@@ -84,7 +84,7 @@ class TorchCuda:
         """Load a program; see :meth:`certify.measure.runtimes.base.Runtime.open`."""
         import torch
 
-        os.sched_setaffinity(0, {options.cores[0]})
+        machine.pin(options.cores[:1])
         torch.set_num_threads(options.threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -30,7 +30,6 @@ from certify.present.report.sections import Section
 from certify.present.report.sidecars import Sidecars, read_sidecars
 from certify.present.report.statement import statement_section
 from certify.present.report.trust import guards_section, settings_section, verify_section
-from certify.present.statements import of_efficiency
 
 
 def report(

@@ -214,6 +214,7 @@ def reseal(folder: Path, envelope: bytes) -> Path:
     bare.unlink()
     (folder / "certificate.json").write_bytes(envelope)
     (folder / "label.svg").unlink(missing_ok=True)
+    (folder / "signer.pub").unlink(missing_ok=True)
     return model
 
 

@@ -66,7 +66,9 @@ def test_issue_needs_neither_lineage_nor_companions_when_the_file_is_foreign(
     certificate = issue(normalised, certified_evidence(), None, make_contract(), {}, tmp_path, key)
     assert certificate.predicate["lineage"] is None
     assert certificate.predicate["model"]["name"] == "candidate"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["certificate.json", "evidence.jsonl", "model.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "certificate.json", "evidence.jsonl", "model.onnx", "signer.pub",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("knobs", [{"level": None}, {"both": 900}, {"host": {"foreign_cpu_share": 0.5}}])

@@ -17,23 +17,24 @@ from certify.attest.keys import (
     PublicKey,
     SigningKey,
     generate,
-    load_or_create,
     load_private,
     load_public,
+    signing_key,
 )
+from certify.attest.trust import OWN, trusted
 from certify.core.errors import CertificateError, UsageError
 
 
-def test_load_or_create_makes_a_private_file_when_used_first(own_config: Path) -> None:
+def test_signing_key_makes_a_private_file_when_used_first(own_config: Path) -> None:
     previous = os.umask(0)
     try:
-        key = load_or_create()
+        key = signing_key()
     finally:
         os.umask(previous)
     assert stat.S_IMODE((own_config / PRIVATE_NAME).stat().st_mode) == 0o600
     assert stat.S_IMODE(own_config.stat().st_mode) == 0o700
     assert sorted(p.name for p in own_config.iterdir()) == [PRIVATE_NAME, PUBLIC_NAME]
-    assert load_or_create().public == key.public == load_public(own_config / PUBLIC_NAME)
+    assert signing_key().public == key.public == load_public(own_config / PUBLIC_NAME)
 
 
 def test_key_id_is_the_digest_of_the_raw_key_when_asked(key: SigningKey) -> None:
@@ -45,7 +46,7 @@ def test_key_id_is_the_digest_of_the_raw_key_when_asked(key: SigningKey) -> None
 def test_load_private_refuses_when_others_may_read_the_file(tmp_path: Path, mode: int) -> None:
     generate(tmp_path / "k.key")
     (tmp_path / "k.key").chmod(mode)
-    with pytest.raises(CertificateError, match=f"{mode:04o}"):
+    with pytest.raises(UsageError, match=f"{mode:04o}"):
         load_private(tmp_path / "k.key")
 
 
@@ -64,7 +65,7 @@ def test_load_private_refuses_without_telling_the_content_when_the_file_is_malfo
     path = tmp_path / "k.key"
     path.touch(mode=0o600)
     path.write_bytes(b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
-    with pytest.raises(CertificateError) as caught:
+    with pytest.raises(UsageError) as caught:
         load_private(path)
     assert "c2VjcmV0" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -75,16 +76,16 @@ def test_keys_refuse_when_they_are_not_ed25519(tmp_path: Path) -> None:
     path = tmp_path / "k.key"
     path.touch(mode=0o600)
     path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    with pytest.raises(CertificateError, match="Ed25519"):
+    with pytest.raises(UsageError, match="Ed25519"):
         load_private(path)
     path.write_bytes(other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    with pytest.raises(CertificateError, match="Ed25519"):
+    with pytest.raises(UsageError, match="Ed25519"):
         load_public(path)
 
 
 def test_load_public_refuses_when_given_a_private_key_or_nothing(tmp_path: Path) -> None:
     generate(tmp_path / "k.key")
-    with pytest.raises(CertificateError, match="public key"):
+    with pytest.raises(UsageError, match="public key"):
         load_public(tmp_path / "k.key")
     with pytest.raises(UsageError, match="neither"):
         load_public(str(tmp_path / "absent"))
@@ -96,3 +97,42 @@ def test_repr_shows_no_secret_when_a_key_is_printed(key: SigningKey) -> None:
     secret = key.private.private_bytes_raw().hex()
     assert secret not in repr(key)
     assert key.public.key_id in repr(key)
+
+
+def test_signing_key_is_refused_when_ci_is_set_and_there_is_none(
+    own_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(UsageError, match=r"LEANMARK_SIGNING_KEY .* keygen"):
+        signing_key()
+    assert not own_config.exists()
+    made = generate()
+    assert signing_key().public == made.public
+
+
+def test_signing_key_is_that_of_the_environment_when_it_holds_pem_or_a_path(
+    own_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "release.key"
+    key = generate(path).public
+    monkeypatch.setenv("CI", "true")
+    for text in (str(path), path.read_text()):
+        monkeypatch.setenv("LEANMARK_SIGNING_KEY", text)
+        assert signing_key().public == key
+        assert trusted().standing(key).name == OWN
+    other = generate(tmp_path / "other.key")
+    assert signing_key(tmp_path / "other.key").public == other.public
+    assert not own_config.exists()
+
+
+def test_signing_key_is_not_told_when_the_environment_holds_a_damaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEANMARK_SIGNING_KEY", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----")
+    with pytest.raises(UsageError, match="in LEANMARK_SIGNING_KEY") as caught:
+        signing_key()
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_public_key_says_where_the_digits_stand_when_a_short_id_is_given(key: SigningKey) -> None:
+    with pytest.raises(UsageError, match=r"64 hexadecimal digits .*verify FILE --json.*signer\.pub"):
+        load_public(key.public.key_id[:16])
+    assert "--trust takes" in trusted([key.public.key_id]).standing(key.public).sentence

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from certify.attest.certificate import Certificate
-from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.keys import SigningKey, signing_key
 from certify.attest.verify import verify
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
@@ -62,7 +62,7 @@ def test_issue_regrade_names_the_first_certificate_when_written(folder: Path, ke
         "edition": "2026",
         "key_id": key.public.key_id,
     }
-    assert issued.signer == load_or_create().public != key.public
+    assert issued.signer == signing_key().public != key.public
     assert issued.subject_digest == first.subject_digest
     verification = verify(out / "model.onnx")
     assert verification.exit_code == 0 and verification.derived, str(verification)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.keys import SigningKey, load_or_create, load_private, load_public, new_key
+from certify.attest.keys import SigningKey, load_private, load_public, new_key, signing_key
 from certify.attest.rotation import rotate
 from certify.attest.signed import Signed
 from certify.attest.trust import (
@@ -99,7 +99,7 @@ def test_load_store_refuses_when_others_may_write_to_it(own_config: Path) -> Non
 
 def test_trusted_holds_the_own_key_when_there_is_one(key: SigningKey) -> None:
     assert trusted() == TrustStore()
-    own = load_or_create()
+    own = signing_key()
     assert set(trusted([key.public.hex, own.public]).keys.values()) == {own.public, key.public}
     assert trusted().standing(own.public).name == "your own"
 
@@ -120,9 +120,9 @@ def test_read_key_statements_refuses_when_a_statement_was_changed(tmp_path: Path
 
 
 def test_rotate_keeps_the_old_key_when_a_new_one_takes_its_place(own_config: Path) -> None:
-    first = load_or_create()
+    first = signing_key()
     one, two = rotate(), rotate()
-    assert (one.old, two.old, two.new.public) == (first.public, one.new.public, load_or_create().public)
+    assert (one.old, two.old, two.new.public) == (first.public, one.new.public, signing_key().public)
     assert load_private(one.old_path).public == first.public == load_public(one.old_path.with_suffix(".pub"))
     assert {stat.S_IMODE(path.stat().st_mode) for path in own_config.glob("*.key")} == {0o600}
     chain = read_key_statements(two.statements)

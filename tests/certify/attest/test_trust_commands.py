@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
+import rfc8785
 from click.testing import CliRunner, Result
 
 from certify.attest.keys import SigningKey, generate, load_private
@@ -101,3 +103,27 @@ def test_commands_end_with_two_when_used_wrongly(
     result = run(*arguments)
     assert result.exit_code == 2, result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_trust_add_warns_when_the_key_comes_from_what_it_vouches_for(
+    folder: Path, key: SigningKey, pem: Path, tmp_path: Path
+) -> None:
+    (folder / "signer.pub").rename(tmp_path / "signer.pub")
+    assert "Warning" not in run("trust", "add", tmp_path / "signer.pub", "--name", "apart").output
+    shutil.copyfile(tmp_path / "signer.pub", folder / "signer.pub")
+    for source in (folder / "certificate.json", folder / "model.onnx", folder, folder / "signer.pub"):
+        done = run("trust", "add", source, "--name", "maker")
+        assert done.exit_code == 0 and "Warning: this key came with the very certificate" in done.stderr, done.output
+        assert load_store().keys["maker"] == key.public
+    assert key.public.hex in run("trust", "list").stdout
+    assert run("verify", folder).exit_code == 0
+
+
+def test_trust_add_refuses_when_a_certificate_names_a_key_that_did_not_sign_it(folder: Path, key: SigningKey) -> None:
+    envelope = json.loads((folder / "certificate.json").read_bytes())
+    signature = envelope["signatures"][0]["sig"]
+    envelope["signatures"][0]["sig"] = ("B" if signature[0] == "A" else "A") + signature[1:]
+    (folder / "certificate.json").write_bytes(rfc8785.dumps(envelope))
+    done = run("trust", "add", folder / "certificate.json")
+    assert done.exit_code == 1 and "nothing was trusted" in done.stderr
+    assert not load_store().keys

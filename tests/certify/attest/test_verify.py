@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from certify.attest.keys import SigningKey, load_or_create
+from certify.attest.keys import SigningKey, signing_key
 from certify.attest.verify import verify
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
@@ -77,7 +77,7 @@ def test_verify_is_valid_but_not_trusted_when_the_key_is_not_known(folder: Path)
 def test_verify_trusts_the_own_key_when_none_is_given(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, make_papers: Callable[..., Path]
 ) -> None:
-    model = make_papers(tmp_path / "out", normalised, certified_evidence(), load_or_create())
+    model = make_papers(tmp_path / "out", normalised, certified_evidence(), signing_key())
     assert verify(model).exit_code == 0
 
 

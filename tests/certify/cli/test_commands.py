@@ -14,6 +14,7 @@ import certify.core.schema
 from certify.assessments.efficiency.assessment import Efficiency
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.profile import Profile
+from certify.attest.keys import generate
 from certify.attest.verification import Verification
 from certify.core.estimate import Estimate
 from certify.data.images import ImagePreprocess
@@ -56,14 +57,16 @@ def test_certify_passes_on_everything_when_flags_are_given(
     leanmark: Run, onnx_file: Make, asked: dict[str, Any]
 ) -> None:
     candidate, baseline = onnx_file("small.onnx"), onnx_file("original.onnx")
+    key = generate(candidate.with_name("release.key"))
     result = leanmark(
         "certify", candidate, "--baseline", baseline, "--data", "mnist5k", "--out", "out", "--threads", 2, "--batch", 4,
         "--time-limit", 30, "--precision", 2.5, "--seed", 7, "--origin", "from a zoo",
-        "--contracts-differ", "a new camera", *FLAGS,
+        "--contracts-differ", "a new camera", "--key", candidate.with_name("release.key"), *FLAGS,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "Grade C~" in result.stdout
     assert asked.pop("progress") is not None
+    assert asked.pop("signer").public == key.public
     assert asked == {
         "candidate": candidate,
         "baseline": baseline,

@@ -193,7 +193,7 @@ def test_closed_pipe_ends_quietly_when_reader_goes_away() -> None:
 def test_extra_is_named_when_maker_lacks_a_library(run) -> None:  # type: ignore[no-untyped-def]
     result = run(raising(ModuleNotFoundError("No module named 'torch'", name="torch")))
     assert result.exit_code == 2
-    assert "pip install 'leanmark[compress]'" in result.stderr
+    assert "pip install '.[compress]'" in result.stderr
     assert "torch" in result.stderr
 
 
@@ -202,8 +202,8 @@ def test_extra_is_named_when_maker_does_not_even_import(monkeypatch: pytest.Monk
     monkeypatch.setattr(program, "makers", lambda: {"shrink": point})
     result = CliRunner().invoke(main, ["shrink", "x"])
     assert result.exit_code == 2
-    assert "leanmark[compress]" in result.stderr
-    assert "(needs leanmark[compress])" in CliRunner().invoke(main, ["--help"]).output
+    assert "pip install '.[compress]'" in result.stderr
+    assert "(needs the extra 'compress')" in CliRunner().invoke(main, ["--help"]).output
 
 
 def test_missing_module_of_our_own_is_a_bug_when_not_found(run) -> None:  # type: ignore[no-untyped-def]

@@ -203,7 +203,7 @@ def test_export_names_the_extra_when_the_library_is_missing(
         return real(module, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtra, match=r"pip install 'leanmark\[export\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install '\.\[export\]'"):
         export(certificates["graded"], name)
 
 

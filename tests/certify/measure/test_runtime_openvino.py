@@ -33,7 +33,7 @@ def test_require_names_the_extra_when_openvino_is_not_installed(monkeypatch: pyt
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", absent)
-    with pytest.raises(UsageError, match=r"pip install 'leanmark\[openvino\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[openvino\]'"):
         runtimes.require("openvino")
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from certify.attest.keys import generate, load_public
 from certify.core.errors import DataError, MeasureError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Silent
@@ -69,14 +70,24 @@ def stopped(monkeypatch):
     return asked
 
 
+def test_job_is_refused_before_the_work_when_ci_has_no_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match="LEANMARK_SIGNING_KEY"):
+        pipeline.run("resnet18", data="npz:absent.npz", out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset, tmp_path):
     before = state_digest(model)
     out = tmp_path / "out"
-    result = pipeline.run(model, SMALL, dataset, out=out, plan=QUICK)
+    key = generate(tmp_path / "release.key").public
+    result = pipeline.run(model, SMALL, dataset, out=out, plan=QUICK, key=tmp_path / "release.key")
     assert state_digest(model) == before
+    assert result.certified.certificate.signer == key == load_public(out / "signer.pub")
     assert {path.name for path in out.iterdir()} == {
         "model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png",
-        "model.safetensors", "model.structure.json",
+        "signer.pub", "model.safetensors", "model.structure.json",
     }  # fmt: skip
     assert set(result.files) == {path.name for path in out.iterdir()}
     lineage = json.loads((out / "lineage.json").read_text())

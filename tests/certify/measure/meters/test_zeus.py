@@ -127,7 +127,7 @@ def test_refused_with_the_extra_when_zeus_is_not_installed(tmp_path: Path) -> No
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name)
 
-    assert "pip install 'leanmark[zeus]'" in (Zeus(missing, "linux", tmp_path).unavailable() or "")
+    assert "pip install '.[zeus]'" in (Zeus(missing, "linux", tmp_path).unavailable() or "")
 
 
 def test_energy_is_the_packages_when_the_machine_is_apples(tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""One file with a certified model and all that belongs to it, to send and to keep.
+
+A pack is a zip archive without compression, so that equal folders give equal bytes and nothing in it can be larger than
+the pack itself. Reading believes nothing: names are few and plain, each occurs once, and nothing is a link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from certify.attest import countersignature, statements
+from certify.attest.certificate import (
+    CERTIFICATE_NAME,
+    EVIDENCE_NAME,
+    LABEL_PNG_NAME,
+    LABEL_SVG_NAME,
+    LINEAGE_NAME,
+    SIGNER_NAME,
+)
+from certify.attest.keyless import BUNDLE_NAME
+from certify.attest.verify import KEY_STATEMENTS_NAME, require_derived
+from certify.core.errors import CertificateError, UsageError
+from certify.core.files import CHUNK_BYTES, replacing
+from certify.model_file.model_file import kind_of, open_model
+
+PACK_SUFFIX = ".zip"
+MAX_FILES = 1000
+
+_SIDECARS = (
+    CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, KEY_STATEMENTS_NAME,
+    BUNDLE_NAME,
+)  # fmt: skip
+_FOLDERS = (statements.FOLDER, countersignature.FOLDER)
+_NAME = re.compile(rf"((?:{'|'.join(_FOLDERS)})/)?[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MODE = (stat.S_IFREG | 0o644) << 16
+
+
+def model_in(folder: Path) -> Path:
+    """The certified model of a folder: ``model.onnx`` or ``model.pt2``, else the only model beside the baseline.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix == kind_of(path).suffix and path.stem != "baseline"
+    )
+    named = [path for path in found if path.stem == "model"]
+    if len(named or found) == 1:
+        return (named or found)[0]
+    what = f"several models ({', '.join(path.name for path in found[:5])}); name one" if found else (
+        "no model; name the folder that leanmark wrote, or the model's file"
+    )  # fmt: skip
+    raise UsageError(f"The folder {folder} holds {what}.")
+
+
+def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple[str, ...]]:
+    """Put a certified model into one file: model, baseline, certificate, evidence, lineage, statements, label, key.
+
+    Args:
+        folder: that the model lies in, or the model's file.
+        out: the pack; ``FOLDER.zip`` beside the folder by default.
+
+    Returns:
+        The pack, and the names of what it holds.
+
+    Raises:
+        UsageError: there is no model, or ``out`` does not end in ``.zip``.
+        CertificateError: the certificate is not valid, so that nobody is to be sent it.
+        NotDerivedError: the evidence is missing, so that nobody could audit the pack.
+
+    Example:
+        >>> pack("build/resnet50")  # doctest: +SKIP
+        (PosixPath('build/resnet50.zip'), ('baseline.onnx', 'certificate.json', ...))
+    """
+    model = model_in(Path(folder)) if Path(folder).is_dir() else Path(folder)
+    home = model.parent
+    out = home.resolve().with_suffix(PACK_SUFFIX) if out is None else Path(out)
+    if out.suffix.lower() != PACK_SUFFIX:
+        raise UsageError(f"A pack's name ends in {PACK_SUFFIX}, by which leanmark verify knows it, found '{out.name}'.")
+    require_derived(model)
+    files = {path.relative_to(home).as_posix(): path for path in _belonging(model)}
+    if odd := [name for name in files if not _NAME.fullmatch(name)]:
+        raise UsageError(f"A pack holds names of plain letters, digits, '.', '-' and '_', found '{odd[0]}'; rename it.")
+    with replacing(out) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in sorted(files.items()):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system, info.external_attr, info.file_size = 3, _MODE, path.stat().st_size
+            with path.open("rb") as source, archive.open(info, "w") as target:
+                shutil.copyfileobj(source, target, CHUNK_BYTES)
+    return out, tuple(sorted(files))
+
+
+def _belonging(model: Path) -> Iterator[Path]:
+    """A model, its baseline, their weights, and every sidecar file that is there."""
+    for path in (model, model.with_name(f"baseline{model.suffix}")):
+        if path.is_file():
+            with open_model(path) as opened:
+                yield from (path, *opened.weights_files())
+    yield from (path for name in _SIDECARS if (path := model.parent / name).is_file())
+    for name in _FOLDERS:
+        yield from (path for path in sorted((model.parent / name).glob("*")) if path.is_file())
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Unpack into a temporary folder, and give the model's file there.
+
+    Raises:
+        UsageError: the file is not a pack.
+        CertificateError: it holds what ``leanmark pack`` does not write, or is damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{path.stem}-") as place:
+        folder = Path(place).resolve()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _require_plain(archive, path)
+                for info in archive.infolist():
+                    target = folder / info.filename
+                    target.parent.mkdir(exist_ok=True)
+                    with archive.open(info) as source, target.open("xb") as stream:
+                        shutil.copyfileobj(source, stream, CHUNK_BYTES)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise UsageError(f"{path} is not a pack, or is damaged ({error}). Get it again from its maker.") from error
+        yield model_in(folder)
+
+
+def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse whatever could write elsewhere, or more than the pack itself holds.
+
+    Raises:
+        CertificateError: there is such a thing; it is named.
+    """
+    infos = archive.infolist()
+    seen: set[str] = set()
+    wrong = f"more than {MAX_FILES} files" if len(infos) > MAX_FILES else None
+    for info in infos[:MAX_FILES]:
+        if not _NAME.fullmatch(info.orig_filename) or info.orig_filename != info.filename:
+            wrong = f"the name {info.orig_filename!r}"
+        elif info.filename.lower() in seen:
+            wrong = f"the name {info.filename!r} twice"
+        elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            wrong = f"{info.filename!r} as something other than a regular file"
+        elif info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
+            wrong = f"{info.filename!r} compressed or encrypted"
+        seen.add(info.filename.lower())
+    if wrong is None and sum(info.file_size for info in infos) > path.stat().st_size:
+        wrong = "files that are larger together than the pack"
+    if wrong is not None:
+        raise CertificateError(f"{path} holds {wrong}, which leanmark pack does not write, so it is not opened.")

@@ -1,0 +1,59 @@
+"""What a build pipeline reads: errors as JSON, and the annotations of a gate that stopped a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from certify.core.errors import CertificateError
+
+Run = Callable[..., Result]
+Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("verify", "MODEL", "--json"), 1),
+        (("verify", "absent.onnx", "--json"), 2),
+        (("verify", "--json"), 2),
+        (("verify", "MODEL", "--json", "--nonsense"), 2),
+        (("varify", "--json"), 2),
+        (("trust", "remove", "nobody", "--json"), 2),
+        (("gate", "MODEL", "--at-least", "Z", "--json"), 2),
+    ],
+)
+def test_error_is_one_json_object_when_json_was_asked(
+    leanmark: Run, onnx_file: Make, arguments: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path / "config"))
+    model = onnx_file()
+    given = [model if word == "MODEL" else word for word in arguments]
+    done = leanmark(*given)
+    error = json.loads(done.stdout)["error"]
+    assert (done.exit_code, error["code"], done.stderr) == (code, code, "")
+    assert error["message"] and not error["message"].startswith("Error")
+    plain = leanmark(*(word for word in given if word != "--json"))
+    assert (plain.exit_code, plain.stdout) == (code, "") and plain.stderr
+
+
+def test_gate_annotates_each_reason_when_github_runs_it(
+    leanmark: Run, onnx_file: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CertificateError("100 % of <b>it</b>\nis wrong.")
+
+    monkeypatch.setattr("certify.comparison.evaluate_policy", refuse)
+    model, summary = onnx_file(), tmp_path / "summary.md"
+    assert "::" not in leanmark("gate", model).output
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    done = leanmark("gate", model, "--json")
+    assert done.exit_code == 1 and json.loads(done.stdout)["error"]["code"] == 1
+    assert done.stderr == "::error title=leanmark gate::100 %25 of <b>it</b> is wrong.\n"
+    assert summary.read_text().splitlines()[-1] == "- 100 % of \\<b\\>it\\</b\\> is wrong."
