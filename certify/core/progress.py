@@ -1,24 +1,30 @@
-"""Progress bars for everything that takes longer than two seconds."""
+"""Progress bars for everything that takes longer than two seconds, in terminals and notebooks."""
 
 from __future__ import annotations
 
 import contextlib
+import html
+import importlib
+import io
+import os
+import sys
 import time
+import weakref
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol, TextIO
 
-REDRAW_S = 0.2
+from certify.core.redraw import REDRAW_S, moving
 
 
 class Task(Protocol):
     """One bar."""
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Move on by ``steps`` of the total; ``note`` replaces the text at the end of the bar."""
+        """Move on by ``steps`` of the total; ``note`` replaces the text below the description."""
 
 
 class Progress(Protocol):
-    """Where a long job says how far it is. Library calls are silent unless they are given one."""
+    """Where a long job says how far it is."""
 
     def task(self, description: str, total: float | None = None) -> contextlib.AbstractContextManager[Task]:
         """Open a bar for the time of a ``with`` block."""
@@ -45,60 +51,156 @@ class Silent:
         return
 
 
+def shown(progress: Progress | bool | None) -> Progress:
+    """Choose where a library call shows how far it is.
+
+    Args:
+        progress: ``False`` shows nothing, ``True`` shows bars; None shows bars in a notebook or a terminal only.
+
+    Example:
+        >>> from certify.core.progress import shown
+        >>> type(shown(False)).__name__
+        'Silent'
+    """
+    if progress is None or progress is True:
+        bars = Bars()
+        return bars if progress or bars.is_drawn else Silent()
+    return progress or Silent()
+
+
 class Bars:
-    """Progress on the terminal's error stream, drawn with rich; plain lines where there is no terminal."""
+    """Bars in a notebook or on the terminal's error stream; plain lines where there is neither.
+
+    A thread moves them while a step works; it does not live while a window is measured (:mod:`certify.core.redraw`).
+
+    Example:
+        >>> from certify.core.progress import Bars
+        >>> with Bars().task("Scoring", total=10) as task:  # doctest: +SKIP
+        ...     task.advance(5, note="half of it is done")
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            auto_refresh=False,  # no thread that draws while a window is being measured
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
         )
-        self._open = 0
+        from rich.table import Column
+
+        file = _own_stream()
+        if file is not sys.stderr:
+            weakref.finalize(self, file.close)
+        self._console = Console(file=file)
+        self._notebook = _Notebook() if self._console.is_jupyter else None
+        self.is_drawn = self._notebook is not None or self._console.is_terminal
+        fixed = Column(no_wrap=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
+            BarColumn(12, table_column=fixed),
+            TaskProgressColumn(table_column=fixed),
+            TimeElapsedColumn(fixed),
+            TimeRemainingColumn(table_column=fixed),
+            console=self._console,
+            auto_refresh=False,  # the thread is our own, and ends where a window is measured
+            transient=True,
+        )
+        self._open = contextlib.ExitStack()
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        """A bar; when it closes, one line says how long it took."""
+        """Open a bar; when it closes, one line says how long the step took, or that it was stopped."""
         began = time.monotonic()
-        if not self._console.is_terminal:
-            self._console.print(f"{description} ...", highlight=False)
-        elif self._open == 0:
-            self._progress.start()
-        self._open += 1
-        bar = self._progress.add_task(description, total=total, note="")
-        progress = self._progress
-
-        class Bar:
-            note = ""
-            drawn = 0.0
-
-            def advance(self, steps: float = 1, note: str = "") -> None:
-                self.note = note or self.note
-                progress.update(bar, advance=steps, note=self.note)
-                if time.monotonic() - self.drawn > REDRAW_S:
-                    progress.refresh()
-                    self.drawn = time.monotonic()
-
-        running = Bar()
+        if not self.is_drawn:
+            self.say(f"{description} ...")
+        elif not self._progress.tasks:
+            self._start()
+        bar = self._progress.add_task(description, total=total)
+        running = _Bar(self, bar, description)
+        how = "stopped after "
         try:
             yield running
+            how = ""
         finally:
-            self._open -= 1
             self._progress.remove_task(bar)
-            if self._open == 0 and self._console.is_terminal:
-                self._progress.stop()
+            if self.is_drawn:
+                self.draw()
             note = f", {running.note}" if running.note else ""
-            self._console.print(f"{description}: {time.monotonic() - began:.1f} s{note}", highlight=False)
+            self.say(f"{description}: {how}{time.monotonic() - began:.1f} s{note}")
+            if not self._progress.tasks:
+                self._open.close()
 
     def say(self, sentence: str) -> None:
-        """Print one line."""
-        self._console.print(sentence, highlight=False)
+        """Print one line above the bars."""
+        if self._notebook is not None:
+            self._notebook.lines.append(sentence)
+            self.draw()
+        else:
+            self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    def update(self, bar: Any, steps: float, text: str) -> None:
+        """Move a bar on without drawing it."""
+        self._progress.update(bar, advance=steps, description=text)
+
+    def draw(self) -> None:
+        """Draw all open bars as they stand."""
+        if self._notebook is not None:
+            self._notebook.draw(self._progress.tasks)
+        else:
+            self._progress.refresh()
+
+    def _start(self) -> None:
+        if self._notebook is None:
+            self._progress.start()
+            self._open.callback(self._progress.stop)
+        self._open.enter_context(moving(self.draw))
+
+
+class _Bar:
+    def __init__(self, bars: Bars, bar: Any, description: str) -> None:
+        self._bars, self._bar, self._description = bars, bar, description
+        self._drawn, self.note = 0.0, ""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Move on, and draw where the last drawing is old: in a measured run no thread does."""
+        self.note = note or self.note
+        self._bars.update(self._bar, steps, f"{self._description}\n{self.note}".rstrip())
+        if self._bars.is_drawn and time.monotonic() - self._drawn > REDRAW_S:
+            self._bars.draw()
+            self._drawn = time.monotonic()
+
+
+class _Notebook:
+    """One output of a cell that is replaced with each drawing: finished steps as lines, open ones as bars."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._handle: Any = None
+
+    def draw(self, tasks: list[Any]) -> None:
+        """Replace the output; a front end needs no widgets for it."""
+        shown: Any = importlib.import_module("IPython.display")
+        rows = "".join(map(_html_row, tasks))
+        content = shown.HTML(f"<pre>{html.escape(chr(10).join(self.lines))}</pre><table>{rows}</table>")
+        if self._handle is None:
+            self._handle = shown.display(content, display_id=True)
+        else:
+            self._handle.update(content)
+
+
+def _html_row(task: Any) -> str:
+    done = "" if task.total is None else f' value="{task.completed:g}" max="{task.total:g}"'
+    told = html.escape(task.description).replace("\n", "<br>")
+    return f"<tr><td>{told}</td><td><progress{done}></progress></td><td>{task.elapsed or 0:.0f} s</td></tr>"
+
+
+def _own_stream() -> TextIO:
+    """The error stream under a descriptor of its own, which stays when an exporter's output is sent nowhere."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (AttributeError, OSError, io.UnsupportedOperation):
+        return sys.stderr  # replaced by an object without a descriptor
+    return os.fdopen(descriptor, "w", encoding=sys.stderr.encoding, errors="backslashreplace")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from certify.core.errors import MeasureError, ModelError
+from certify.core.redraw import still
 from certify.core.surroundings import WorkerSurroundings
 from certify.measure import libraries, surroundings
 from certify.measure.runtimes.base import NodeRun
@@ -100,10 +101,12 @@ class Worker:
         """Set the array file, (n, ...), whose batches the inferences go through in turn: ``most`` from ``first`` on."""
         self.call("inputs", path=str(path), batch=batch, first=first, most=most)
 
+    @still()
     def window(self, inferences: int, expected_s: float) -> WindowResult:
         """Run a number of inferences in one go."""
         return WindowResult(**self.call("window", expected_s, inferences=inferences))
 
+    @still()
     def latency(self, calls: int, seconds: float) -> list[float]:
         """Wall seconds of single inferences, until there are ``calls`` of them or ``seconds`` are over."""
         taken: list[float] = self.call("latency", seconds, calls=calls, seconds=seconds)["seconds"]
@@ -113,6 +116,7 @@ class Worker:
         """Write the outputs for all samples of an array file to another one, float32 (n, ...)."""
         self.call("predict", expected_s, inputs=str(inputs), outputs=str(outputs), batch=batch)
 
+    @still()
     def nodes(self, inferences: int, expected_s: float) -> list[NodeRun]:
         """What every node took in some inferences and the first one; the session must have been opened to profile.
 

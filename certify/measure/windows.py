@@ -16,6 +16,7 @@ from pathlib import Path
 import rfc8785
 
 from certify.core.errors import MeasureError, ModelError
+from certify.core.redraw import still
 from certify.core.windows import Run, Window
 from certify.measure.client import OPEN_TIMEOUT_S, WindowResult, Worker
 from certify.measure.host import Host, around, cpu_since, process_cpu_s
@@ -116,6 +117,7 @@ class Recorder:
         self._began_s = time.monotonic()
         path.write_bytes(b"")
 
+    @still()
     def record(
         self, running: Running, waiting: Iterable[Running], run: str, attempt: int, block: int, position: int
     ) -> Window:

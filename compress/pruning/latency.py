@@ -23,6 +23,7 @@ from torch import nn
 
 from certify.core.estimate import Estimate
 from certify.core.feeding import by_input
+from certify.core.redraw import still
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.data import Preprocess
 from compress.core.context import PassContext
@@ -113,6 +114,7 @@ def paired(original: Callable[[], object], candidate: Callable[[], object]) -> E
     return replace(quantile_estimate(ratios, 0.5, CONFIDENCE), unit="1", method=METHOD)
 
 
+@still()
 def _timed(call: Callable[[], object], runs: int) -> float:
     began = time.perf_counter()
     for _ in range(runs):

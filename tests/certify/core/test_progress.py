@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import termios
+import threading
+
+import nbclient
+import nbformat
 import pytest
 
-from certify.core.progress import Bars, Silent
+from certify.core.progress import Bars, Silent, shown
+from certify.core.redraw import THREAD, moving, still
 
 
 def test_plain_lines_are_written_when_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +48,91 @@ def test_silent_progress_writes_nothing(capsys: pytest.CaptureFixture[str]) -> N
     silent.say("done")
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_interrupted_task_is_not_told_as_done_when_the_user_stops_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), Bars().task("Calibrating"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.splitlines()[-1].startswith("Calibrating: stopped after ")
+
+
+def test_library_calls_draw_nothing_when_progress_is_false_or_there_is_no_screen() -> None:
+    assert isinstance(shown(False), Silent)
+    assert isinstance(shown(None), Silent)
+    assert isinstance(shown(True), Bars)
+
+
+def on_terminal(script: str, columns: int = 72) -> str:
+    """What a script writes to a terminal of that width."""
+    leader, follower = os.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=follower, stdout=follower, stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)},
+    ) as process:  # fmt: skip
+        os.close(follower)
+        written = b""
+        with contextlib.suppress(OSError):  # the other end was closed
+            while part := os.read(leader, 1 << 16):
+                written += part
+        assert process.wait() == 0
+    os.close(leader)
+    return written.decode()
+
+
+def test_bar_moves_when_the_step_works_and_standard_error_leads_nowhere() -> None:
+    written = on_terminal(
+        "import os, time\n"
+        "from certify.core.progress import Bars\n"
+        "bars = Bars()\n"
+        "with bars.task('Exporting model.onnx') as task:\n"
+        "    task.advance(0, note='dynamo')\n"
+        "    kept = os.dup(2)\n"
+        "    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)\n"
+        "    time.sleep(1.3)\n"
+        "    os.dup2(kept, 2)\n"
+    )
+    assert "0:00:01" in written
+    assert written.count("Exporting model.onnx") >= 5
+
+
+def test_bar_is_readable_when_the_terminal_has_72_columns() -> None:
+    written = on_terminal(
+        "from certify.core.progress import Bars\n"
+        "with Bars().task('Scoring the baseline on 10000 test samples', 10) as task:\n"
+        "    task.advance(5, note='epoch 12, loss 0.123, validation 97.0%')\n"
+    )
+    assert "0:00:00" in written and " 50%" in written
+    assert "epoch 12, loss 0.123, validation 97.0%" in written
+
+
+def test_redraw_thread_lives_when_bars_are_open_and_nothing_is_measured() -> None:
+    def alive() -> bool:
+        return any(thread.name == THREAD for thread in threading.enumerate())
+
+    with moving(lambda: None):
+        assert alive()
+        with still(), still():
+            assert not alive()
+        assert alive()
+        with still(), moving(lambda: None):
+            assert not alive()
+    assert not alive()
+
+
+def test_notebook_draws_moving_bars_when_there_are_no_widgets() -> None:
+    cell = nbformat.v4.new_code_cell(
+        "import time\n"
+        "from certify.core.progress import shown\n"
+        "bars = shown(None)\n"
+        "bars.say('Reading.')\n"
+        "opened = bars.task('Training', 4)\n"
+        "opened.__enter__().advance(3, note='epoch <1>')\n"
+        "time.sleep(1.3)\n"
+    )
+    nbclient.NotebookClient(nbformat.v4.new_notebook(cells=[cell]), timeout=60).execute()
+    (drawn,) = (output["data"]["text/html"] for output in cell["outputs"])
+    assert "Reading." in drawn
+    assert "Training<br>epoch &lt;1&gt;" in drawn
+    assert '<progress value="3" max="4">' in drawn
+    assert "<td>1 s</td>" in drawn

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,10 @@ import pytest
 
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
+from certify.core.redraw import THREAD, moving
 from certify.core.windows import Window
 from certify.measure import windows
-from certify.measure.client import WindowResult
+from certify.measure.client import WindowResult, Worker
 from certify.measure.host import Host
 from certify.measure.windows import Recorder, Running, warm_up, window_line
 
@@ -57,6 +59,31 @@ def test_windows_read_back_as_they_were_recorded(recorder: Recorder) -> None:
     recorded = [*_record(recorder, 3, "null"), *_record(recorder, 2)]
     assert list(recorder.windows()) == recorded
     assert list(recorder.run("main").windows) == recorded[3:]
+
+
+def test_no_thread_redraws_when_a_window_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[tuple[str, bool]] = []
+
+    def note(place: str, result: object = None) -> object:
+        alive.append((place, any(thread.name == THREAD for thread in threading.enumerate())))
+        return result
+
+    monkeypatch.setattr(windows.time, "sleep", lambda seconds: note("settling"))
+    meter = SimpleNamespace(
+        start=lambda: note("start"), stop=lambda usage: note("stop", SimpleNamespace(energy_j=2.0, raw={"a_j": 0.1}))
+    )
+    answers = {"window": {"duration_s": 1.0, "cpu_s": 0.9, "finite": True}, "latency": {"seconds": []}}
+    worker = object.__new__(Worker)
+    worker.arm, worker._process = "baseline", SimpleNamespace(pid=os.getpid())  # type: ignore[assignment]
+    monkeypatch.setattr(worker, "call", lambda command, *_, **__: note(command, answers.get(command, {"nodes": []})))
+    recorder = Recorder(meter, Host(tmp_path), tmp_path / "windows.jsonl")  # type: ignore[arg-type]
+    with moving(lambda: None):
+        note("before")
+        recorder.record(Running(worker, 1, 0.1, 10), (), "main", 0, 0, 0)
+        worker.window(1, 0.1), worker.latency(1, 0.1), worker.nodes(1, 0.1)
+        note("after")
+    measured = [(place, False) for place in ("settling", "start", "window", "stop", "window", "latency", "nodes")]
+    assert alive == [("before", True), *measured, ("after", True)]
 
 
 def test_a_kept_window_is_a_line_of_evidence(recorder: Recorder, evidence: Evidence) -> None:
