@@ -30,7 +30,7 @@ leanmark keygen --revoke revocation.json --reason "the laptop was stolen"
 def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, reason: str, as_json: bool) -> None:
     """Make the Ed25519 key pair that signs your certificates.
 
-    The first certificate makes one by itself; this command is for making it elsewhere or anew, and for taking it back.
+    The first certificate makes one by itself; this command makes one elsewhere, replaces it, or takes it back.
     """
     from certify.attest.keys import PRIVATE_NAME, generate
     from certify.core.folders import config_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from certify.attest.keys import SigningKey, signing_key
+from certify.attest.keys import SigningKey, new_key, signing_key
 from certify.attest.verify import verify
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
@@ -55,6 +55,7 @@ def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: 
                 "observed_facts",
                 "lineage_digest",
                 "companions",
+                "signer_key",
                 "label",
             ],
             "pass",
@@ -227,3 +228,11 @@ def test_verify_opens_the_model_once(folder: Path) -> None:
     model = folder / "model.onnx"
     done = subprocess.run([sys.executable, "-c", OPENED, str(model)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PUBLIC KEY-----"])
+def test_verify_fails_when_the_key_beside_the_certificate_did_not_sign_it(folder: Path, content: bytes | None) -> None:
+    (folder / "signer.pub").write_bytes(new_key().public.to_pem() if content is None else content)
+    assert [check.name for check in verify(folder / "model.onnx").failed] == ["signer_key"]
+    (folder / "signer.pub").unlink()
+    assert verify(folder / "model.onnx").valid
