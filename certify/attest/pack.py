@@ -84,7 +84,7 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     """
     model = model_in(Path(folder)) if Path(folder).is_dir() else Path(folder)
     home = model.parent
-    out = home.resolve().with_suffix(PACK_SUFFIX) if out is None else Path(out)
+    out = Path(f"{home.resolve()}{PACK_SUFFIX}") if out is None else Path(out)
     if out.suffix.lower() != PACK_SUFFIX:
         raise UsageError(f"A pack's name ends in {PACK_SUFFIX}, by which leanmark verify knows it, found '{out.name}'.")
     require_derived(model)
@@ -108,7 +108,8 @@ def _belonging(model: Path) -> Iterator[Path]:
                 yield from (path, *opened.weights_files())
     yield from (path for name in _SIDECARS if (path := model.parent / name).is_file())
     for name in _FOLDERS:
-        yield from (path for path in sorted((model.parent / name).glob("*")) if path.is_file())
+        found = sorted((model.parent / name).glob("*"))
+        yield from (path for path in found if path.is_file() and not path.is_symlink())
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture
 def folder(certified: Path, tmp_path: Path) -> Path:
     """A certified model's folder, with a file that does not belong to it."""
-    copy = Path(shutil.copytree(certified, tmp_path / "graded"))
+    copy = Path(shutil.copytree(certified, tmp_path / "graded.v1"))
     (copy / "notes.txt").write_text("mine")
     return copy
 
@@ -39,7 +39,7 @@ def written(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes], kind: int
 def test_pack_is_judged_like_its_folder_when_it_is_opened(folder: Path, key: SigningKey, tmp_path: Path) -> None:
     made = run("pack", folder)
     assert made.exit_code == 0, made.output
-    path = tmp_path / "graded.zip"
+    path = tmp_path / "graded.v1.zip"
     assert str(path) in made.stdout and "notes.txt" not in made.stdout
     for name in ("baseline.onnx", "certificate.json", "evidence.jsonl", "label.svg", "lineage.json", "model.onnx",
                  "signer.pub"):  # fmt: skip
@@ -50,7 +50,7 @@ def test_pack_is_judged_like_its_folder_when_it_is_opened(folder: Path, key: Sig
     assert run("verify", path, "--strict").exit_code == 4
     assert run("report", path).stdout == f"{tmp_path / 'report.html'}\n"
     assert (tmp_path / "report.html").stat().st_size > 10_000
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["graded.zip", "report.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["graded.v1.zip", "report.html"]
 
 
 def test_pack_has_equal_bytes_when_the_folder_is_equal(folder: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_pack_is_not_made_when_the_folder_could_not_be_audited(folder: Path, tmp
     (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes().replace(b"scores", b"scoreZ"))
     with pytest.raises(CertificateError, match="not valid"):
         pack(folder)
-    assert not (tmp_path / "graded.zip").exists()
+    assert not (tmp_path / "graded.v1.zip").exists()
 
 
 def link(name: str) -> zipfile.ZipInfo:
@@ -143,3 +143,11 @@ def test_folder_stands_for_its_model_when_it_is_named(folder: Path, key: Signing
 def test_folder_is_named_when_it_holds_no_model(tmp_path: Path) -> None:
     done = run("verify", tmp_path, "--json")
     assert done.exit_code == 2 and "no model" in done.stdout
+
+
+def test_pack_leaves_links_out_when_a_folder_holds_some(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    (folder / "countersignatures").mkdir()
+    (folder / "countersignatures" / "notes.txt").symlink_to(secret)
+    assert not any("notes" in name for name in pack(folder)[1])
