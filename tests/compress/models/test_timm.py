@@ -52,5 +52,5 @@ def test_build_names_the_nearest_when_timm_has_no_such_architecture(timm):
 def test_build_names_the_extra_when_timm_is_not_installed(monkeypatch):
     monkeypatch.setattr(timm_models.importlib.util, "find_spec", lambda name: None)
     assert timm_models.names() == []
-    with pytest.raises(MissingExtra, match=r"leanmark\[timm\]"):
+    with pytest.raises(MissingExtra, match=r"'\.\[timm\]'"):
         catalog.build("timm:resnet50d", 10)
