@@ -115,6 +115,9 @@ def given_key() -> SigningKey | None:
         return None
     if text.startswith("-----BEGIN"):
         return _parse_private(text.encode(), f"in {VARIABLE}")
+    if not os.path.isfile(text):  # noqa: PTH113 (a Path raises where the text is no path at all)
+        # without the value, which may be a key in another form
+        raise UsageError(f"{VARIABLE} holds neither the PEM text of a private key nor the path of a file with one.")
     return load_private(Path(text))
 
 
@@ -221,6 +224,10 @@ def load_public(source: str | Path | PublicKey) -> PublicKey:
 
     Raises:
         UsageError: the file is absent, or holds no Ed25519 public key.
+
+    Example:
+        >>> load_public("ab" * 32).key_id[:16]
+        '9a2db2e23f1504cd'
     """
     if isinstance(source, PublicKey):
         return source

@@ -48,6 +48,12 @@ def model_in(folder: Path) -> Path:
 
     Raises:
         UsageError: there is none, or several.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     Path(place, "net.onnx").touch()
+        ...     model_in(Path(place)).name
+        'net.onnx'
     """
     found = sorted(
         path

@@ -12,12 +12,17 @@ _PACK_FOLDER = "leanmark.pack_folder"
 
 
 class ModelPath(click.Path):
-    """A certified model: its file, the folder that it lies in, or a pack, which is unpacked until the command ends."""
+    """A certified model: its file, the folder that it lies in, or a pack, which is unpacked until the command ends.
+
+    Args:
+        packs: whether a pack will do; not where the command writes beside the model.
+    """
 
     name = "file"
 
-    def __init__(self) -> None:
+    def __init__(self, packs: bool = True) -> None:
         super().__init__(exists=True, path_type=Path)
+        self._packs = packs
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path of the model's file."""
@@ -28,6 +33,8 @@ class ModelPath(click.Path):
             return model_in(path)
         if path.suffix.lower() != PACK_SUFFIX or ctx is None:
             return path
+        if not self._packs:
+            self.fail(f"{path} is a pack, and this command writes beside the model; unpack it and name the folder.")
         ctx.meta[_PACK_FOLDER] = path.parent
         return ctx.with_resource(unpacked(path))
 

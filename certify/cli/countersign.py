@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command, key_option
+from certify.cli.command import Command, ModelPath, key_option
 from certify.cli.output import bars, json_option, print_json
 from certify.cli.plan import plan_options, take_plan
 
@@ -25,7 +25,7 @@ leanmark countersign graded/model.onnx --remeasured remeasured.jsonl
 leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data imagefolder:new-photos
 """,
 )
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath(packs=False))
 @click.option("--evidence", type=FILE, help="The maker's evidence [evidence.jsonl beside FILE].")
 @click.option("--remeasured", type=FILE, help="Evidence of your own measurement, from leanmark audit --keep.")
 @click.option("--data", help="Measure again here first: data specification of the same test samples.")

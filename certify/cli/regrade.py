@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, key_option
+from certify.cli.command import Command, ModelPath, key_option
 from certify.cli.output import json_option, print_json, print_rich
 from certify.core import exit_codes
 
@@ -18,7 +18,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark regrade graded/model.onnx --edition 2026")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath(packs=False))
 @click.option("--edition", required=True, help="Edition of the grade.")
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")

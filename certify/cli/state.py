@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, key_option
+from certify.cli.command import Command, ModelPath, key_option
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
@@ -14,7 +14,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark state graded/model.onnx --assessment privacy --records ledger.jsonl")
-@click.argument("file", type=FILE)
+@click.argument("file", type=ModelPath(packs=False))
 @click.option("--assessment", required=True, help="Name of the assessment that the records belong to.")
 @click.option("--records", type=FILE, required=True, help="Record file of that assessment.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the assessment.")

@@ -125,9 +125,14 @@ def test_signing_key_is_that_of_the_environment_when_it_holds_pem_or_a_path(
     assert not own_config.exists()
 
 
-def test_signing_key_is_not_told_when_the_environment_holds_a_damaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LEANMARK_SIGNING_KEY", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----")
-    with pytest.raises(UsageError, match="in LEANMARK_SIGNING_KEY") as caught:
+@pytest.mark.parametrize(
+    "text", ["-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----", "c2VjcmV0", "c2VjcmV0" * 1000]
+)
+def test_signing_key_is_not_told_when_the_environment_holds_a_damaged_one(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("LEANMARK_SIGNING_KEY", text)
+    with pytest.raises(UsageError, match="LEANMARK_SIGNING_KEY") as caught:
         signing_key()
     assert "c2VjcmV0" not in str(caught.value)
 

@@ -53,6 +53,13 @@ def test_pack_is_judged_like_its_folder_when_it_is_opened(folder: Path, key: Sig
     assert sorted(p.name for p in tmp_path.iterdir()) == ["graded.v1.zip", "report.html"]
 
 
+def test_pack_is_refused_when_the_command_writes_beside_the_model(folder: Path, tmp_path: Path) -> None:
+    path, _ = pack(folder)
+    done = run("countersign", path)
+    assert done.exit_code == 2 and "unpack it and name the folder" in done.stderr
+    assert run("countersign", folder).exit_code == 0
+
+
 def test_pack_has_equal_bytes_when_the_folder_is_equal(folder: Path, tmp_path: Path) -> None:
     first, _ = pack(folder, tmp_path / "a.zip")
     other = shutil.copytree(folder, tmp_path / "other", copy_function=shutil.copyfile)
