@@ -69,10 +69,11 @@ def _known(model: str, data: str) -> dict[str, Any] | None:
     from certify.core.callables import FORM
     from certify.core.suggest import unknown_name
     from certify.data import IMAGENET_MEAN, IMAGENET_STD
+    from compress.job.known import contract_of_file, size_of_data
 
     usual: dict[str, Any] = {"layout": "NCHW", "reading": "logits", "dtype": "float32"}
     if model.lower().endswith(".onnx"):
-        return _of_file(Path(model), usual)
+        return contract_of_file(Path(model))
     if model.startswith(("hf:", "timm:")):
         return None
     made = {
@@ -88,47 +89,4 @@ def _known(model: str, data: str) -> dict[str, Any] | None:
         if model not in factories.names():
             raise unknown_name("model", model, factories.names(), factories.LIST_HINT)
         made |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
-    return {**usual, **made, **_size(data)}
-
-
-def _of_file(path: Path, usual: dict[str, Any]) -> dict[str, Any] | None:
-    from certify.data.contract_slot import contract_in
-    from certify.model_file.model_file import open_model
-
-    with open_model(path) as file:
-        if contract_in(file) is not None:
-            return None
-        inputs, outputs = file.ports() or ((), ())
-    known = {
-        name: ports[0].name for name, ports in (("input_name", inputs), ("output_name", outputs)) if len(ports) == 1
-    }
-    shape = inputs[0].shape if len(inputs) == 1 else ()
-    layouts = {"NCHW": shape[1:2] + shape[2:4], "NHWC": shape[3:4] + shape[1:3]} if len(shape) == 4 else {}
-    fitting = {name: sizes for name, sizes in layouts.items() if sizes[0] in (1, 3)}
-    usual = {key: value for key, value in usual.items() if key == "reading"}
-    if len(fitting) == 1:
-        ((layout, (_, height, width)),) = fitting.items()
-        sides = {"height": height, "width": width}
-        known |= {"layout": layout, **{name: side for name, side in sides.items() if isinstance(side, int)}}
-    return {**usual, **known}
-
-
-def _size(data: str) -> dict[str, Any]:
-    """Size and resizing as compress chooses them by itself, from the first image of a folder."""
-    from certify.core.errors import DataError
-    from certify.data import Split
-    from certify.data.dataset import BIG_SIZE, input_size
-    from certify.data.folders import SUFFIXES, FileSource
-    from certify.data.images import BIG_RESIZE
-
-    scheme, _, rest = data.partition(":")
-    if scheme != "imagefolder" or not rest:
-        return {}
-    folder = Path(rest).expanduser()
-    first = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), None)
-    if first is None:
-        raise DataError(f"{folder}: there is no such folder with images; give one with a folder of images a class.")
-    height, width = size = input_size([Split(FileSource([first]), [0])])
-    big = size == BIG_SIZE
-    resizing = {"resize": BIG_RESIZE if big else "exact", "crop": "center" if big else "none"}
-    return {"height": height, "width": width, **resizing}
+    return {**usual, **made, **size_of_data(data)}
