@@ -15,6 +15,7 @@ from compress.core.lazy import door
 
 if TYPE_CHECKING:
     from compress.exchange.checkpoint import load
+    from compress.job.dry_run import JobPlan, dry_run
     from compress.job.pipeline import CompressionResult, run
     from compress.job.recipe import Recipe
     from compress.job.single_pass import apply
@@ -39,6 +40,7 @@ __all__ = [
     "Distill",
     "Finetune",
     "Half",
+    "JobPlan",
     "LeanmarkError",
     "LowRank",
     "MeasureError",
@@ -55,6 +57,7 @@ __all__ = [
     "TrimKernels",
     "UsageError",
     "apply",
+    "dry_run",
     "load",
     "run",
 ]
@@ -63,6 +66,7 @@ __getattr__, __dir__ = door(
     __name__,
     {
         "exchange.checkpoint": ("load",),
+        "job.dry_run": ("JobPlan", "dry_run"),
         "job.pipeline": (
             "CompressionResult",
             "run",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,6 @@ from certify.core.estimate import Estimate
 from certify.core.text import clean
 
 if TYPE_CHECKING:
-    from compress.core.model_stats import ModelStats
     from compress.job.dry_run import JobPlan, PlannedPass
     from compress.job.pipeline import CompressionResult
 
@@ -83,6 +82,6 @@ def _lines(*sentences: str) -> str:
     return "\n".join(map(clean, sentences))
 
 
-def _figures(size: ModelStats, arm: str) -> dict[str, Estimate]:
+def _figures(size: Any, arm: str) -> dict[str, Estimate]:
     units = {"macs": "1", "parameters": "1", "bytes": "B"}
     return {f"{name}_{arm}": Estimate.exact(getattr(size, name), unit, "count") for name, unit in units.items()}

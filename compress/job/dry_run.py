@@ -60,6 +60,11 @@ class JobPlan:
         passes: in order.
         measured: batch, runtime and time limit of the measurement; None where nothing would be measured.
         out: folder that everything would lie in.
+
+    Example:
+        >>> from compress.testing.networks import blobs, network
+        >>> dry_run(network("residual"), ["half"], blobs()).passes[0].stage
+        'onnx'
     """
 
     model: str

@@ -65,11 +65,9 @@ class StructuredPrune(TorchPass):
         default=None, gt=0, lt=1, description="Target parameters as a fraction of the original's, instead of macs."
     )
     latency: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
+        default=None, gt=0, lt=1,
         description="Target latency as a fraction of the original's, measured here, instead of macs.",
-    )
+    )  # fmt: skip
     attention: Attention = Field(
         default="heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
     )
@@ -152,8 +150,8 @@ class StructuredPrune(TorchPass):
 
     def settings(self) -> pruning.PruneSettings:
         """What the engine is asked for."""
-        attention = None if self.attention == "none" else self.attention
-        return pruning.PruneSettings(**{**dict(self), "attention": attention, "asked_by": self.name})
+        own = {"attention": None if self.attention == "none" else self.attention, "asked_by": self.name}
+        return pruning.PruneSettings(**{**dict(self), **own})
 
 
 def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:

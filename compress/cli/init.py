@@ -1,0 +1,92 @@
+"""``leanmark init``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command
+from certify.core.errors import UsageError
+from certify.core.text import clean
+
+RECIPE, CONTRACT = "recipe.yaml", "preprocess.yaml"
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark init resnet18 --data imagefolder:photos
+leanmark init mypackage.nets:make --data npz:photos.npz --out job
+""",
+)
+@click.argument("model")
+@click.option("--data", required=True, help="Data specification, such as imagefolder:PATH.")
+@click.option("--recipe", help="Recipe to begin with.  [default: by the kind of model]")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder.  [default: .]")
+def command(model: str, data: str, recipe: str | None, out: Path) -> None:
+    """Write a commented recipe and preprocessing contract for MODEL and its data, to be edited.
+
+    Of an ONNX file the names and shapes of its ports are read, and of a folder one image; nothing else is opened,
+    trained or downloaded. What cannot be known stands in preprocess.yaml as a line to fill in. Files that exist are not
+    overwritten.
+
+    Exit code 0: written. 2: wrong usage, or input that cannot be read.
+    """
+    from certify.core.files import write_text
+    from compress.job import recipe as recipes
+    from compress.job.templates import contract_template, open_fields, recipe_template
+
+    for path in (out / RECIPE, out / CONTRACT):
+        if path.exists():
+            raise UsageError(f"{path} exists already; choose another folder with --out, or move it away.")
+    chosen = recipes.load(recipe or _recipe(model))
+    known = _known(model, data)
+    files = ["--recipe", str(out / RECIPE)] + ([] if known is None else ["--preprocess", str(out / CONTRACT)])
+    run = shlex.join(["leanmark", "compress", model, "--data", data, *files])
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / RECIPE, recipe_template(chosen, run))
+    click.echo(f"{out / RECIPE}: the recipe {chosen.name}, to edit.")
+    if known is None:
+        click.echo(clean(f"{model} states its preprocessing itself, so there is no contract to write."))
+    else:
+        write_text(out / CONTRACT, contract_template(model, known))
+        missing = ", ".join(open_fields(known))
+        click.echo(f"{out / CONTRACT}: the preprocessing contract" + (f"; fill in {missing}." if missing else "."))
+    click.echo(f"Then see what would be done with:\n  {clean(run)} --dry-run")
+
+
+def _recipe(model: str) -> str:
+    if model.startswith("hf:"):
+        return "transformer"
+    return "int8" if model.lower().endswith(".onnx") else "balanced"
+
+
+def _known(model: str, data: str) -> dict[str, Any] | None:
+    """What is known of the contract; None where the model states all of it itself."""
+    from certify.core.callables import FORM
+    from certify.core.suggest import unknown_name
+    from certify.data import IMAGENET_MEAN, IMAGENET_STD
+    from compress.job.known import contract_of_file, size_of_data
+
+    usual: dict[str, Any] = {"layout": "NCHW", "reading": "logits", "dtype": "float32"}
+    if model.lower().endswith(".onnx"):
+        return contract_of_file(Path(model))
+    if model.startswith(("hf:", "timm:")):
+        return None
+    made = {
+        "input_name": "input",
+        "output_name": "output",
+        "colour": "RGB",
+        "scale": 255.0,
+        "interpolation": "bilinear",
+    }
+    if not FORM.fullmatch(model):
+        from compress.models import factories
+
+        if model not in factories.names():
+            raise unknown_name("model", model, factories.names(), factories.LIST_HINT)
+        made |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    return {**usual, **made, **size_of_data(data)}

@@ -1,0 +1,57 @@
+"""What can be known of a preprocessing contract before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from certify.core.errors import DataError
+from certify.data import Split
+from certify.data.contract_slot import contract_in
+from certify.data.dataset import BIG_SIZE, input_size
+from certify.data.folders import SUFFIXES, FileSource
+from certify.data.images import BIG_RESIZE
+from certify.model_file.model_file import open_model
+
+
+def contract_of_file(path: Path) -> dict[str, Any] | None:
+    """Fields of the contract that an ONNX file's ports tell; None where the file carries a contract.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    with open_model(path) as file:
+        if contract_in(file) is not None:
+            return None
+        inputs, outputs = file.ports() or ((), ())
+    known: dict[str, Any] = {"reading": "logits"}
+    for field, ports in (("input_name", inputs), ("output_name", outputs)):
+        if len(ports) == 1:
+            known[field] = ports[0].name
+    shape = inputs[0].shape if len(inputs) == 1 else ()
+    layouts = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)} if len(shape) == 4 else {}
+    fitting = {name: dimensions for name, dimensions in layouts.items() if shape[dimensions[0]] in (1, 3)}
+    if len(fitting) == 1:
+        ((known["layout"], (_, height, width)),) = fitting.items()
+        sides = {"height": shape[height], "width": shape[width]}
+        known |= {name: side for name, side in sides.items() if isinstance(side, int)}
+    return known
+
+
+def size_of_data(spec: str) -> dict[str, Any]:
+    """Size and resizing that compress chooses by itself, from the first image of a folder; empty for other data.
+
+    Raises:
+        DataError: the folder holds no image, or the first does not decode.
+    """
+    scheme, _, rest = spec.partition(":")
+    if scheme != "imagefolder" or not rest:
+        return {}
+    folder = Path(rest).expanduser()
+    first = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), None)
+    if first is None:
+        raise DataError(f"{folder}: there is no such folder with images; give one with a folder of images a class.")
+    height, width = size = input_size([Split(FileSource([first]), [0])])
+    big = size == BIG_SIZE
+    resizing = {"resize": BIG_RESIZE if big else "exact", "crop": "center" if big else "none"}
+    return {"height": height, "width": width, **resizing}
