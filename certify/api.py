@@ -21,7 +21,7 @@ from certify.attest.lineage import require_same_file, unchanged_beside
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
-from certify.core.progress import Progress, Silent
+from certify.core.progress import Progress, job, shown
 from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of, normalise
@@ -88,6 +88,7 @@ class Result:
         return f"{self.certificate._repr_svg_()}<p><code>{html.escape(str(self.model))}</code></p>"
 
 
+@job("Certifying")
 def certify(
     candidate: str | Path,
     *,
@@ -104,7 +105,7 @@ def certify(
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
     signer: SigningKey | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Result:
     """Measure a candidate against its baseline, grade it, sign the result and seal it into the candidate.
 
@@ -127,7 +128,7 @@ def certify(
             that the lineage names and that lie in ``out``, unchanged.
         model_name: for people; from the lineage or the file's name by default.
         signer: signing key; the user's own, made on first use, by default.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
     Returns:
         What was written; a refusal is a result too.
@@ -164,7 +165,7 @@ def certify(
             plan,
             constants,
             origin,
-            progress,
+            shown(progress),
             made,
             contracts_differ=contracts_differ,
         )
@@ -189,6 +190,7 @@ def certify(
     return Result(certificate, profile, grade(profile, constants), _written(out, *names))
 
 
+@job("Profiling")
 def profile(
     model: str | Path,
     *,
@@ -197,7 +199,7 @@ def profile(
     preprocess: Preprocess | str | Path | None = None,
     plan: Plan | Sequence[Plan] | None = None,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Profiled:
     """Measure a model without grading it.
 
@@ -210,7 +212,7 @@ def profile(
             once for each runtime, at the first batch.
         out: folder for ``profile.json``, ``profile.svg``, ``profile.png`` and the evidence of each workload; None
             writes nothing.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
     Returns:
         The workloads in the order of the plans, with ``_candidate`` for ``model`` and ``_baseline`` for the other.
@@ -225,7 +227,7 @@ def profile(
     plans = [plan or Plan()] if plan is None or isinstance(plan, Plan) else list(plan)
     folder = None if out is None else Path(out)
     with _keeping_windows(folder or state_folder()):
-        return profile_workloads(sources, contracts, data, plans, folder, progress or Silent())
+        return profile_workloads(sources, contracts, data, plans, folder, shown(progress))
 
 
 @contextlib.contextmanager
@@ -251,7 +253,7 @@ def _measure(
     plan: Plan | None,
     edition: Edition,
     origin: str,
-    progress: Progress | None,
+    progress: Progress,
     lineage: Mapping[str, Any] | None = None,
     contracts_differ: str | None = None,
 ) -> Evidence:
@@ -261,7 +263,6 @@ def _measure(
     not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
     plan = plan or Plan()
-    progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_plain({"data's name": dataset.name})
     if lineage is None:

@@ -22,7 +22,7 @@ from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file
-from certify.core.progress import Progress, Silent
+from certify.core.progress import Progress, job, shown
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, get_metric, load, require_separate
 from certify.measure import meters, runtimes
 from certify.measure.plan import Plan
@@ -114,6 +114,7 @@ class CompressionResult:
         return f"{self.certified.certificate._repr_svg_()}<p><code>{html.escape(str(self.out))}</code></p>"
 
 
+@job("Compressing", when_stopped="The same command resumes after the last finished pass.")
 def run(
     model: str | Path | nn.Module,
     recipe: RecipeLike = "balanced",
@@ -131,7 +132,7 @@ def run(
     plan: Plan | None = None,
     measure: bool = True,
     key: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
 
@@ -154,7 +155,7 @@ def run(
         measure: whether to measure; otherwise ``out`` holds model, baseline and lineage, which ``certify.certify``
             (``leanmark certify --lineage``) grades later, on another machine too.
         key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
     Returns:
         The result; a refusal by the referee is one too. A job that is stopped goes on after its last finished pass
@@ -171,7 +172,7 @@ def run(
         >>> result = compress.run("resnet18", recipe="balanced", data="mnist5k")  # doctest: +SKIP
         >>> result.grade, result.within_budget  # doctest: +SKIP
     """
-    progress = progress or Silent()
+    progress = shown(progress)
     chosen = recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
     if measure:
