@@ -34,10 +34,12 @@ from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, 
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
 from certify.present.report import report
+from certify.present.rows import html_table
 from certify.profiling import profile_workloads
 
 if TYPE_CHECKING:
     from certify.assessments.profile import Profile
+    from certify.core.estimate import Estimate
     from certify.core.evidence import Evidence
     from certify.profiled import Profiled
 
@@ -84,8 +86,18 @@ class Result:
         told = f"energy ratio {figures.energy_ratio}; relative accuracy loss {figures.relative_loss_percent}"
         return f"Result({verdict}; {told}; {self.model})"
 
+    @property
+    def energy_ratio(self) -> Estimate | None:
+        """Energy of the candidate over that of the baseline; None where there was no meter."""
+        return Figures.of(self.profile.estimates).energy_ratio
+
+    def to_dataframe(self) -> Any:
+        """Every figure as a row of a ``pandas.DataFrame``; see :meth:`Profile.to_dataframe`."""
+        return self.profile.to_dataframe()
+
     def _repr_html_(self) -> str:
-        return f"{self.certificate._repr_svg_()}<p><code>{html.escape(str(self.model))}</code></p>"
+        table, label = html_table(self.profile.estimates), self.certificate._repr_svg_()
+        return f"{table}{label}<p><code>{html.escape(str(self.model))}</code></p>"
 
 
 @job("Certifying")

@@ -14,6 +14,7 @@ from certify.core.errors import DataError, LeanmarkError, MeasureError, MissingE
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
+    from compress.core.callbacks import TrainingCallback
     from compress.exchange.checkpoint import load
     from compress.job.pipeline import CompressionResult, run
     from compress.job.recipe import Recipe
@@ -52,6 +53,7 @@ __all__ = [
     "Recipe",
     "SpaceToDepth",
     "StructuredPrune",
+    "TrainingCallback",
     "TrimKernels",
     "UsageError",
     "apply",
@@ -62,6 +64,7 @@ __all__ = [
 __getattr__, __dir__ = door(
     __name__,
     {
+        "core.callbacks": ("TrainingCallback",),
         "exchange.checkpoint": ("load",),
         "job.pipeline": (
             "CompressionResult",

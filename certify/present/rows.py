@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.present.numbers import ends, factor, interval, percent, quantity, rounded
+from certify.present.svg import tag
 
 NAMES = EfficiencyClaims.names
 
@@ -92,6 +95,19 @@ def accuracy_cell(estimate: Estimate) -> Cell:
     """A share as a percentage."""
     exact = estimate.low == estimate.high
     return Cell(percent(100 * estimate.value), "" if exact else ends(100 * estimate.low, 100 * estimate.high))
+
+
+def html_table(figures: Mapping[str, Estimate]) -> Markup:
+    """Before, after and change as an HTML table, for a notebook."""
+    head = tag("tr", *(tag("th", heading) for heading in ("", "before", "after", "change")))
+    rows = (
+        tag("tr", tag("th", row.name), *(
+            tag("td", part.figure, Markup("<br>"), tag("small", part.ends)) if part.ends else tag("td", part.figure)
+            for part in (row.before, row.after, row.change)
+        ))
+        for row in compared(figures)
+    )  # fmt: skip
+    return tag("table", head, *rows)
 
 
 def points_cell(difference: Estimate) -> Cell:

@@ -55,8 +55,8 @@ def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: b
         return text
     if keep_end:
         half = (room + width(ELLIPSIS, size, bold)) / 2
-        end = shorten(text[::-1], size, half, bold)[::-1].lstrip(f"{ELLIPSIS} ")
-        return shorten(text, size, room - width(end, size, bold), bold) + end
+        last = shorten(text[::-1], size, half, bold)[::-1].lstrip(f"{ELLIPSIS} ")
+        return shorten(text, size, room - width(last, size, bold), bold) + last
     left = room - width(ELLIPSIS, size, bold)
     for end, character in enumerate(text):
         left -= width(character, size, bold)

@@ -144,6 +144,7 @@ class Job:
                     cache=self._cache,
                     max_train_time=context.max_train_time,
                     progress=context.progress,
+                    callbacks=context.callbacks,
                 )
                 trained, done = True, {"cached": cached}
         row = BaselineRow(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from certify.core.errors import UsageError
 from certify.core.progress import Progress, job, shown
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
 from certify.data.contract_slot import normalise
+from compress.core.callbacks import TrainingCallback
 from compress.core.context import PassContext
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.exchange.admission import admit
@@ -31,6 +33,7 @@ def apply(
     max_train_time: float | None = None,
     target: str | None = None,
     progress: Progress | bool | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> tuple[nn.Module | Path, PassRecord]:
     """Apply one pass to a model; nothing is measured or signed.
 
@@ -45,6 +48,7 @@ def apply(
         max_train_time: seconds that a training may last.
         target: kind of processor that the model is made for; this machine's by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+        callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
 
     Returns:
         The new module, or the path of a new file beside the given one, and what was done and declined.
@@ -72,7 +76,13 @@ def apply(
         kind = "a torch module, or a model by name" if pass_.stage == "torch" else "the path of an ONNX file"
         raise UsageError(f"{pass_.name} works on {kind}; got {original.spec}.")
     context = make_context(
-        original, dataset, target=target, progress=progress, seed=seed, max_train_time=max_train_time
+        original,
+        dataset,
+        target=target,
+        progress=progress,
+        callbacks=callbacks,
+        seed=seed,
+        max_train_time=max_train_time,
     )
     if isinstance(given, Path):
         return _on_file(pass_, given, context)

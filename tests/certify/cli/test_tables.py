@@ -46,7 +46,8 @@ ESTIMATES = {
 def test_comparison_shows_figures_with_units_and_intervals_when_measured() -> None:
     text = drawn(comparison(ESTIMATES))
     for cell in ("98.1 %", "97.3 to 98.7", "14.4 mJ", "3.42 mJ", "3.33 to 3.52", "0.238×", "0.233 to 0.243", "10.2 ms",
-                 "4.09 G", "25.6 M", "102 MB", "12.3 MB", "energy per inference (modelled)", "−0.3 points"):  # fmt: skip
+                 "4.09 G", "25.6 M", "102 MB", "12.3 MB", "energy per inference (modelled)",
+                 "−0.3 points"):  # fmt: skip
         assert cell in text, cell
 
 
