@@ -21,7 +21,7 @@ from certify.attest.lineage import require_same_file, unchanged_beside
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
-from certify.core.progress import Progress, Silent
+from certify.core.progress import Progress, job, shown
 from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of, normalise
@@ -34,10 +34,12 @@ from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, 
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
 from certify.present.report import report
+from certify.present.rows import html_table
 from certify.profiling import profile_workloads
 
 if TYPE_CHECKING:
     from certify.assessments.profile import Profile
+    from certify.core.estimate import Estimate
     from certify.core.evidence import Evidence
     from certify.profiled import Profiled
 
@@ -84,10 +86,21 @@ class Result:
         told = f"energy ratio {figures.energy_ratio}; relative accuracy loss {figures.relative_loss_percent}"
         return f"Result({verdict}; {told}; {self.model})"
 
+    @property
+    def energy_ratio(self) -> Estimate | None:
+        """Energy of the candidate over that of the baseline; None where there was no meter."""
+        return Figures.of(self.profile.estimates).energy_ratio
+
+    def to_dataframe(self) -> Any:
+        """Every figure as a row of a ``pandas.DataFrame``; see :meth:`Profile.to_dataframe`."""
+        return self.profile.to_dataframe()
+
     def _repr_html_(self) -> str:
-        return f"{self.certificate._repr_svg_()}<p><code>{html.escape(str(self.model))}</code></p>"
+        table, label = html_table(self.profile.estimates), self.certificate._repr_svg_()
+        return f"{table}{label}<p><code>{html.escape(str(self.model))}</code></p>"
 
 
+@job("Certifying")
 def certify(
     candidate: str | Path,
     *,
@@ -104,7 +117,7 @@ def certify(
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
     signer: SigningKey | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Result:
     """Measure a candidate against its baseline, grade it, sign the result and seal it into the candidate.
 
@@ -127,7 +140,7 @@ def certify(
             that the lineage names and that lie in ``out``, unchanged.
         model_name: for people; from the lineage or the file's name by default.
         signer: signing key; the user's own, made on first use, by default.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
     Returns:
         What was written; a refusal is a result too.
@@ -164,7 +177,7 @@ def certify(
             plan,
             constants,
             origin,
-            progress,
+            shown(progress),
             made,
             contracts_differ=contracts_differ,
         )
@@ -189,6 +202,7 @@ def certify(
     return Result(certificate, profile, grade(profile, constants), _written(out, *names))
 
 
+@job("Profiling")
 def profile(
     model: str | Path,
     *,
@@ -197,7 +211,7 @@ def profile(
     preprocess: Preprocess | str | Path | None = None,
     plan: Plan | Sequence[Plan] | None = None,
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Profiled:
     """Measure a model without grading it.
 
@@ -210,7 +224,7 @@ def profile(
             once for each runtime, at the first batch.
         out: folder for ``profile.json``, ``profile.svg``, ``profile.png`` and the evidence of each workload; None
             writes nothing.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
     Returns:
         The workloads in the order of the plans, with ``_candidate`` for ``model`` and ``_baseline`` for the other.
@@ -225,7 +239,7 @@ def profile(
     plans = [plan or Plan()] if plan is None or isinstance(plan, Plan) else list(plan)
     folder = None if out is None else Path(out)
     with _keeping_windows(folder or state_folder()):
-        return profile_workloads(sources, contracts, data, plans, folder, progress or Silent())
+        return profile_workloads(sources, contracts, data, plans, folder, shown(progress))
 
 
 @contextlib.contextmanager
@@ -251,7 +265,7 @@ def _measure(
     plan: Plan | None,
     edition: Edition,
     origin: str,
-    progress: Progress | None,
+    progress: Progress,
     lineage: Mapping[str, Any] | None = None,
     contracts_differ: str | None = None,
 ) -> Evidence:
@@ -261,7 +275,6 @@ def _measure(
     not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
     plan = plan or Plan()
-    progress = progress or Silent()
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_plain({"data's name": dataset.name})
     if lineage is None:

@@ -9,11 +9,13 @@ from typing import Any
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.assessments.profile import Profile
+from certify.core.dataframe import dataframe, figure_rows
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence
 from certify.core.windows import Window
 from certify.present.charts.draw import standalone
 from certify.present.charts.workloads import Series, workloads
+from certify.present.rows import html_table
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,8 +146,20 @@ class Profiled:
             lines.append(f"  {workload.runtime}, batch {workload.batch}: {cost} a sample{ratio}")
         return "\n".join([f"Profiled({self.model}", *lines, ")"])
 
+    def to_dataframe(self) -> Any:
+        """Every figure of each workload as a row of a ``pandas.DataFrame``.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return dataframe(
+            {"runtime": one.runtime, "batch": one.batch, **row}
+            for one in self.workloads
+            for row in figure_rows(one.profile.estimates)
+        )
+
     def _repr_html_(self) -> str:
-        return self.plot()
+        return "".join([*(html_table(one.profile.estimates) for one in self.workloads), self.plot()])
 
 
 def _points(workload: WorkloadProfile, arm: str, start: float) -> Iterator[tuple[float, float]]:

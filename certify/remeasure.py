@@ -13,7 +13,7 @@ from certify.assessments.efficiency.facts import baseline_name, measuring_editio
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, DataError, UsageError
 from certify.core.evidence import DEFAULT_RUNTIME
-from certify.core.progress import Progress, Silent
+from certify.core.progress import Progress, job, shown
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import normalise
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from certify.core.evidence import Evidence
 
 
+@job("Measuring again")
 def remeasure(
     path: Path,
     certificate: Certificate,
     data: str | Dataset,
     plan: Plan | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     fresh_data: str | Dataset | None = None,
 ) -> Evidence:
     """Measure a certified file against its baseline again.
@@ -71,7 +72,7 @@ def remeasure(
     workload, plan = predicate["workload"], plan or Plan()
     metric = _metric(predicate["data"], plan)
     plan = replace(plan, **_runtime(workload), batch=workload["batch"], metric=metric, salt=fresh_salt())
-    progress = progress or Silent()
+    progress = shown(progress)
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_samples(dataset, certificate)
     if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known

@@ -14,6 +14,7 @@ from certify.core.errors import DataError, LeanmarkError, MeasureError, MissingE
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
+    from compress.core.callbacks import TrainingCallback
     from compress.exchange.checkpoint import load
     from compress.job.dry_run import JobPlan, dry_run
     from compress.job.pipeline import CompressionResult, run
@@ -54,6 +55,7 @@ __all__ = [
     "Recipe",
     "SpaceToDepth",
     "StructuredPrune",
+    "TrainingCallback",
     "TrimKernels",
     "UsageError",
     "apply",
@@ -65,6 +67,7 @@ __all__ = [
 __getattr__, __dir__ = door(
     __name__,
     {
+        "core.callbacks": ("TrainingCallback",),
         "exchange.checkpoint": ("load",),
         "job.dry_run": ("JobPlan", "dry_run"),
         "job.pipeline": (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from certify.core.dataframe import dataframe, figure_rows
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding, by_name
@@ -27,10 +28,37 @@ class Profile:
         """Look up a guard's finding; None where it was not judged."""
         return by_name(self.guards, name)
 
+    def __getitem__(self, name: str) -> Estimate:
+        """A figure by its name, such as ``profile["energy_ratio"]``."""
+        return self.estimates[name]
+
+    def to_dataframe(self) -> Any:
+        """The figures as a ``pandas.DataFrame``, one a row.
+
+        Raises:
+            UsageError: pandas is not installed.
+
+        Example:
+            >>> from certify.core.estimate import Estimate
+            >>> profile = Profile({"macs_ratio": Estimate.exact(0.5, "1", "count")}, ())
+            >>> profile.to_dataframe()  # doctest: +SKIP
+            >>> float(profile["macs_ratio"])
+            0.5
+        """
+        return dataframe(figure_rows(self.estimates))
+
     def __repr__(self) -> str:
-        lines = [f"  {name}: {estimate}" for name, estimate in self.estimates.items()]
-        lines += [f"  {guard.name}: {guard.outcome}" for guard in self.guards]
-        return "\n".join(["Profile(", *lines, ")"])
+        rows = [("figure", "value", "95 % interval", "unit")]
+        for name, one in self.estimates.items():
+            ends = "" if one.low == one.high else f"{one.low:.4g} to {one.high:.4g}"
+            rows.append((name, f"{one.value:.4g}", ends, "" if one.unit == "1" else one.unit))
+        first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+        lines = [f"{a:<{first}}  {b:>{second}}  {c:>{third}}  {d}".rstrip() for a, b, c, d in rows]
+        passed = sum(guard.outcome == "pass" for guard in self.guards)
+        lines += [
+            f"{guard.name}: {guard.outcome}. {guard.sentence}" for guard in self.guards if guard.outcome != "pass"
+        ]
+        return "\n".join([*lines, f"{passed} of {len(self.guards)} checks passed"])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from certify.cli.command import Command, ModelPath
-from certify.cli.output import bars, json_option, print_json, print_rich
+from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.core import exit_codes
 
@@ -40,6 +40,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
 @click.option("--verbose", is_flag=True, help="Print every figure, guard and check, as signed and as derived.")
 @plan_options
+@quiet_option
 @json_option
 def command(
     file: Path,
@@ -115,7 +116,9 @@ def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:
     figures = _table("figure", "signed", "derived", "difference")
     for row in (row for row in found.figures if verbose or row.match == "differs"):
         difference = "–" if row.difference is None else f"{row.difference:.1g}"
-        figures.add_row(clean(row.name), _estimate(row.signed), _estimate(row.derived), difference, _mark(row.match))
+        signed, derived = _estimate(row.signed), _estimate(row.derived)
+        derived = "the same" if derived == signed else derived
+        figures.add_row(clean(row.name), signed, derived, difference, _mark(row.match))
     result = found.certificate.assessment.result
     guards, outcome = (_table(name, "signed", "derived") for name in ("guard", result))
     for row in (row for row in found.guards if verbose or row.match == "differs"):

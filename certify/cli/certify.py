@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from certify.cli.command import Command, key_option
-from certify.cli.output import bars, carbon_option, json_option, print_result
+from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
 from certify.core import exit_codes
@@ -36,6 +36,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
 @key_option
 @carbon_option
+@quiet_option
 @json_option
 def command(
     candidate: Path, preprocess: Path | None, baseline_preprocess: Path | None, key: Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from certify.cli.command import Command, ModelPath, key_option
-from certify.cli.output import bars, json_option, print_json
+from certify.cli.output import bars, json_option, print_json, quiet_option
 from certify.cli.plan import plan_options, take_plan
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data im
 @click.option("--remark", help="A sentence for people.")
 @click.option("--sigstore", is_flag=True, help="Sign the maker's statement as its maker, by your identity, keyless.")
 @plan_options
+@quiet_option
 @json_option
 def command(
     file: Path,

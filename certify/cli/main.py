@@ -180,6 +180,8 @@ class Program(click.Group):
                 raise  # the reader went away; click ends quietly
             _fail(ctx, error, f"Error: {_os_sentence(error)}", 2 if error.errno in _USER_ERRNO else 1)
         except KeyboardInterrupt as error:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has echoed ^C
             _fail(ctx, error, f"Stopped. {error}".strip(), STOPPED)
 
 

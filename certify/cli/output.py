@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from certify.core.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., object])
+QUIET = "leanmark.quiet"
 
 
 def json_option(command: F) -> F:
@@ -87,8 +88,19 @@ def carbon_option(command: F) -> F:
     )(command)  # fmt: skip
 
 
-def bars() -> Progress:
-    """Progress bars on the error stream."""
-    from certify.core.progress import Bars
+def quiet_option(command: F) -> F:
+    """Add ``--quiet``, which :func:`bars` looks at."""
+    return click.option("--quiet", is_flag=True, expose_value=False, callback=_keep_quiet, help="Show no progress.")(
+        command
+    )
 
-    return Bars()
+
+def _keep_quiet(ctx: click.Context, _: click.Parameter, quiet: bool) -> None:
+    ctx.meta[QUIET] = quiet
+
+
+def bars() -> Progress:
+    """Progress bars on the error stream; none with ``--quiet``."""
+    from certify.core.progress import Bars, Silent
+
+    return Silent() if click.get_current_context().meta.get(QUIET) else Bars()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from certify.cli.command import Command
-from certify.cli.output import bars, json_option, print_json, print_rich
+from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import RUNTIME_NAMES, plan_options_but, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
 from certify.core.errors import UsageError
@@ -34,6 +34,7 @@ leanmark profile small.onnx --data imagefolder:photos --against original.onnx
 @preprocess_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for table, plot and evidence.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="File for the plot, .svg or .png.")
+@quiet_option
 @json_option
 def command(
     model: Path, data: str, against: Path | None, preprocess: Path | None, batch: str, runtime: str | None,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from certify.assessments.efficiency.claims import EfficiencyClaims
@@ -97,8 +98,8 @@ class Comparison:
         """
         best = {entry.name for entry in self.best()}
         points = [
-            Point(entry.name, entry.claims.text, *place, entry.name in best)
-            for entry in self.entries
+            Point(name, entry.claims.text, *place, entry.name in best)
+            for entry, name in zip(self.entries, _distinct([entry.name for entry in self.entries]), strict=True)
             if (place := self.place(entry)) is not None
         ]
         if not points:
@@ -162,6 +163,16 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
         return Comparison(entries, None)
     one = all(same_baseline(measured[0], claims) for claims in measured)
     return Comparison(entries, RATIOS if one else ABSOLUTE, one_model)
+
+
+def _distinct(paths: Sequence[str]) -> list[str]:
+    """Paths without the folders and the file name that all share; ``a/model.onnx`` beside ``b/model.onnx`` is ``a``."""
+    parts = [PurePath(path).parts for path in paths]
+    if len(set(parts)) < 2:
+        return [each[-1] for each in parts]
+    first = len(os.path.commonprefix(parts))
+    last = len(os.path.commonprefix([each[first:][::-1] for each in parts]))
+    return ["/".join(each[first : len(each) - last]) or each[-1] for each in parts]
 
 
 def _on_several_machines(entries: Sequence[Entry]) -> bool:

@@ -72,6 +72,9 @@ class Estimate:
         """The estimate times a known factor of at least 0, in the same unit."""
         return replace(self, value=factor * self.value, low=factor * self.low, high=factor * self.high)
 
+    def __float__(self) -> float:
+        return float(self.value)
+
     def __str__(self) -> str:
         unit = "" if self.unit == "1" else f" {self.unit}"
         if self.low == self.high:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import importlib
 import io
@@ -10,10 +11,13 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Iterator
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, Protocol, TextIO, TypeVar, cast
 
 from certify.core.redraw import REDRAW_S, moving
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Task(Protocol):
@@ -66,6 +70,30 @@ def shown(progress: Progress | bool | None) -> Progress:
         bars = Bars()
         return bars if progress or bars.is_drawn else Silent()
     return progress or Silent()
+
+
+def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function that takes ``progress`` the bars that it asks for, and a bar for its whole time.
+
+    Args:
+        description: of the bar; with it no stretch of the work is blank.
+        when_stopped: said where the user stops it: what the next start does.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            kwargs["progress"] = progress = shown(cast("Progress | bool | None", kwargs.get("progress")))
+            try:
+                with progress.task(description):
+                    return function(*args, **kwargs)
+            except KeyboardInterrupt as error:
+                error.args = (f"{error} {when_stopped}".strip(),)
+                raise
+
+        return run
+
+    return decorate
 
 
 class Bars:

@@ -11,6 +11,7 @@ import math
 from certify.core.estimate import Estimate
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+MINUS = "−"
 _WHOLE = ("B", "")  # what is counted: there is no millibyte
 _WHOLE_BEYOND = 2.0**53  # a double has no decimals left to round
 
@@ -28,11 +29,11 @@ def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
     scale = 10.0**decimals
     scaled = value * scale
     if abs(scaled) >= _WHOLE_BEYOND:
-        return f"{value:.{decimals}f}"
+        return f"{value:.{decimals}f}".replace("-", MINUS)
     if direction != "nearest" and not math.isclose(scaled, round(scaled), rel_tol=1e-9, abs_tol=1e-9):
         scaled = math.ceil(scaled) if direction == "up" else math.floor(scaled)
     written = f"{round(scaled) / scale:.{decimals}f}" if direction != "nearest" else f"{value:.{decimals}f}"
-    return written[1:] if float(written) == 0 and written.startswith("-") else written
+    return written[1:] if float(written) == 0 and written.startswith("-") else written.replace("-", MINUS)
 
 
 def quantity(value: float, unit: str, digits: int = 3) -> str:
@@ -77,6 +78,6 @@ def factor(ratio: float) -> str:
 
 
 def ends(low: float, high: float, decimals: int = 1) -> str:
-    """Both ends of an interval, rounded outward: ``-0.9 to 0.4``."""
+    """Both ends of an interval, rounded outward: ``−0.9 to 0.4``."""
     directions = ((low, "down"), (high, "up"))
     return " to ".join("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in directions)

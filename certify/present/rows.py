@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.present.numbers import ends, factor, interval, percent, quantity
+from certify.present.numbers import ends, factor, interval, percent, quantity, rounded
+from certify.present.svg import tag
 
 NAMES = EfficiencyClaims.names
 
 ROWS = (
-    ("accuracy (top-1)", NAMES.accuracy, NAMES.relative_loss_percent),
+    ("accuracy (top-1)", NAMES.accuracy, NAMES.accuracy_difference_points),
     ("declared score", NAMES.score, NAMES.relative_loss_percent),
     ("energy per inference", NAMES.energy_j, NAMES.energy_ratio),
     ("time per inference", NAMES.duration_s, NAMES.duration_ratio),
@@ -63,7 +66,11 @@ def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
         if before is not None or after is not None:
             if stem == NAMES.accuracy and NAMES.score("baseline") in figures:
                 change = None  # the loss is that of the declared score
-            changed = change_cell(figures.get(change or ""), before, after)
+            found = figures.get(change or "")
+            if found is not None and change == NAMES.accuracy_difference_points:
+                changed = points_cell(found)
+            else:
+                changed = change_cell(found, before, after)
             rows.append(FigureRow(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
     return tuple(rows)
 
@@ -90,6 +97,24 @@ def accuracy_cell(estimate: Estimate) -> Cell:
     return Cell(percent(100 * estimate.value), "" if exact else ends(100 * estimate.low, 100 * estimate.high))
 
 
+def html_table(figures: Mapping[str, Estimate]) -> Markup:
+    """Before, after and change as an HTML table, for a notebook."""
+    head = tag("tr", *(tag("th", heading) for heading in ("", "before", "after", "change")))
+    rows = (
+        tag("tr", tag("th", row.name), *(
+            tag("td", part.figure, Markup("<br>"), tag("small", part.ends)) if part.ends else tag("td", part.figure)
+            for part in (row.before, row.after, row.change)
+        ))
+        for row in compared(figures)
+    )  # fmt: skip
+    return tag("table", head, *rows)
+
+
+def points_cell(difference: Estimate) -> Cell:
+    """A difference of two percentages."""
+    return Cell(f"{rounded(difference.value, 1)} points", ends(difference.low, difference.high))
+
+
 def change_cell(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Cell:
     """The change: the opposite of a loss in percent, otherwise a factor."""
     if change is None:
@@ -97,6 +122,6 @@ def change_cell(change: Estimate | None, before: Estimate | None, after: Estimat
             return Cell()
         return Cell(factor(after.value / before.value))
     if change.unit == "%":
-        return Cell(percent(-change.value), ends(-change.high, -change.low))
+        return Cell(f"{percent(-change.value)} relative", ends(-change.high, -change.low))
     exact = change.low == change.high
     return Cell(factor(change.value), "" if exact else ends(change.low, change.high, 3))

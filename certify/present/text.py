@@ -49,10 +49,14 @@ def _advance(character: str, table: tuple[int, ...]) -> int:
     return _IDEOGRAPH if unicodedata.east_asian_width(character) in ("W", "F") else _OTHER
 
 
-def shorten(text: str, size: float, room: float, bold: bool = False) -> str:
-    """Cut a line at its end so that it is at most ``room`` wide; an ellipsis marks the cut."""
+def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: bool = False) -> str:
+    """Cut a line so that it is at most ``room`` wide, at its end or in its middle; an ellipsis marks the cut."""
     if width(text, size, bold) <= room:
         return text
+    if keep_end:
+        half = (room + width(ELLIPSIS, size, bold)) / 2
+        last = shorten(text[::-1], size, half, bold)[::-1].lstrip(f"{ELLIPSIS} ")
+        return shorten(text, size, room - width(last, size, bold), bold) + last
     left = room - width(ELLIPSIS, size, bold)
     for end, character in enumerate(text):
         left -= width(character, size, bold)

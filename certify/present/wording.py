@@ -72,7 +72,8 @@ def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
     ]
     parts += [f"{name}: {value}" for name, value in rows(claims, others)]
     edition = f"Edition {clean(claims.edition.name)}, {date(claims)}"
-    return ". ".join([*parts, edition, f"Certificate sha256:{claims.digest}"]) + "."
+    parts += [edition, f"Certificate sha256:{claims.digest}"]
+    return " ".join(f"{part.rstrip('.')}." for part in parts)
 
 
 def tested_on(claims: EfficiencyClaims) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from certify.cli.command import Command, key_option
-from certify.cli.output import bars, carbon_option, json_option, print_result
+from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.core import exit_codes
 from certify.core.errors import UsageError
@@ -44,6 +44,7 @@ leanmark compress resnet18 --set structured_prune.macs=0.4 --dry-run
 @plan_options
 @key_option
 @carbon_option
+@quiet_option
 @json_option
 def command(**arguments: Any) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
@@ -86,14 +87,15 @@ def carry_out(
         "measure": measure,
         "seed": plan.seed if plan else arguments["seed"] or 0,
     }
+    with bars().task("Loading PyTorch"):
+        from compress.job.dry_run import dry_run as planned
+        from compress.job.pipeline import run
+        from compress.training import distributed
+
     if dry_run:
         arguments.pop("key", None)
-        from compress.job.dry_run import dry_run as planned
-
         print_plan(planned(model, progress=bars(), **arguments), as_json)
         return
-    from compress.job.pipeline import run
-    from compress.training import distributed
 
     with distributed.process_group() as leads:
         if not leads:

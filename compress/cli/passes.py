@@ -64,9 +64,10 @@ def _table(parameters: tuple[Parameter, ...]) -> Table:
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for heading in ("parameter", "type", "default", "bounds", "meaning"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("parameter", no_wrap=True)
+    table.add_column("meaning", overflow="fold")
     for each in parameters:
         default = "chosen by the pass" if each.default is None else str(each.default)
-        table.add_row(each.name, each.kind, default, each.bounds, each.description)
+        facts = (each.kind, f"default {default}", each.bounds)
+        table.add_row(each.name, f"{each.description}\n({'; '.join(fact for fact in facts if fact)})")
     return table

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from certify.core.errors import UsageError
 from certify.core.progress import Progress, Silent
+from compress.core.callbacks import TrainingCallback
 from compress.core.targets import Target
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class PassContext:
         max_train_time: seconds that one training may last, or None.
         max_loss_percent: the recipe's budget: largest relative loss of accuracy, in percent; None for no limit.
         progress: where the pass says how far it is.
+        callbacks: told of every training, epoch by epoch.
         workspace: folder for new files (ONNX stage); None where there is none.
         test_digests: of the test samples, which a pass that brings data of its own must refuse.
     """
@@ -96,6 +98,7 @@ class PassContext:
     max_train_time: float | None = None
     max_loss_percent: float | None = None
     progress: Progress = field(default_factory=Silent)
+    callbacks: tuple[TrainingCallback, ...] = ()
     workspace: Path | None = None
     test_digests: frozenset[str] = frozenset()
 

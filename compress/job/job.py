@@ -144,6 +144,7 @@ class Job:
                     cache=self._cache,
                     max_train_time=context.max_train_time,
                     progress=context.progress,
+                    callbacks=context.callbacks,
                 )
                 trained, done = True, {"cached": cached}
         row = BaselineRow(
@@ -267,14 +268,18 @@ class Job:
         context = self._context
         if context.data.validation is None:
             return None
-        scores = evaluate(module, context.data.validation, context.preprocess, context.preprocess.class_map)
+        with context.progress.task(f"Scoring on {len(context.data.validation)} validation samples"):
+            scores = evaluate(module, context.data.validation, context.preprocess, context.preprocess.class_map)
         return scores.accuracy
 
     def _file_accuracy(self, path: Path) -> float | None:
         context = self._context
         if context.data.validation is None:
             return None
-        return model_stats.file_accuracy(path, context.data.validation, context.preprocess, len(context.data.classes))
+        with context.progress.task(f"Scoring on {len(context.data.validation)} validation samples"):
+            return model_stats.file_accuracy(
+                path, context.data.validation, context.preprocess, len(context.data.classes)
+            )
 
 
 def _row_of_nothing(applied: Pass, size: ModelStats, accuracy: float | None, record: PassRecord) -> Row:

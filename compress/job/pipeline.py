@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file
-from certify.core.progress import Progress, Silent
+from certify.core.progress import Progress, job, shown
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, get_metric, load, require_separate
 from certify.measure import meters, runtimes
 from certify.measure.plan import Plan
+from compress.core.callbacks import TrainingCallback
 from compress.core.context import PassContext
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
@@ -74,6 +75,15 @@ class CompressionResult:
         """Every figure with its interval, and every guard."""
         return self.measured().profile
 
+    @property
+    def energy_ratio(self) -> Estimate | None:
+        """Energy of the compressed model over that of the original; None where there was no meter."""
+        return self.measured().energy_ratio
+
+    def to_dataframe(self) -> Any:
+        """Every figure as a row of a ``pandas.DataFrame``; see ``certify.Result.to_dataframe``."""
+        return self.measured().to_dataframe()
+
     def measured(self) -> Result:
         """What the referee found.
 
@@ -111,9 +121,10 @@ class CompressionResult:
     def _repr_html_(self) -> str:
         if self.certified is None:
             return f"<p>{html.escape(repr(self))}</p>"
-        return f"{self.certified.certificate._repr_svg_()}<p><code>{html.escape(str(self.out))}</code></p>"
+        return self.certified._repr_html_()
 
 
+@job("Compressing", when_stopped="The same command resumes after the last finished pass.")
 def run(
     model: str | Path | nn.Module,
     recipe: RecipeLike = "balanced",
@@ -131,7 +142,8 @@ def run(
     plan: Plan | None = None,
     measure: bool = True,
     key: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
 
@@ -154,7 +166,8 @@ def run(
         measure: whether to measure; otherwise ``out`` holds model, baseline and lineage, which ``certify.certify``
             (``leanmark certify --lineage``) grades later, on another machine too.
         key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+        callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
 
     Returns:
         The result; a refusal by the referee is one too. A job that is stopped goes on after its last finished pass
@@ -171,7 +184,7 @@ def run(
         >>> result = compress.run("resnet18", recipe="balanced", data="mnist5k")  # doctest: +SKIP
         >>> result.grade, result.within_budget  # doctest: +SKIP
     """
-    progress = progress or Silent()
+    progress = shown(progress)
     chosen = recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
     if measure:
@@ -190,6 +203,7 @@ def run(
         max_train_time=max_train_time,
         max_loss_percent=chosen.budget.max_loss_percent,
         progress=progress,
+        callbacks=callbacks,
     )
     described = describe_data(dataset)
     workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from certify.core.errors import UsageError
-from certify.core.progress import Progress, Silent
+from certify.core.progress import Progress, job, shown
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
 from certify.data.contract_slot import normalise
+from compress.core.callbacks import TrainingCallback
 from compress.core.context import PassContext
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.exchange.admission import admit
@@ -19,6 +21,7 @@ from compress.job.context import make_context
 from compress.job.original import Request, find_original
 
 
+@job("Applying the pass")
 def apply(
     pass_: Pass,
     model: str | Path | nn.Module,
@@ -29,7 +32,8 @@ def apply(
     seed: int = 0,
     max_train_time: float | None = None,
     target: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> tuple[nn.Module | Path, PassRecord]:
     """Apply one pass to a model; nothing is measured or signed.
 
@@ -43,7 +47,8 @@ def apply(
         seed: of every random choice.
         max_train_time: seconds that a training may last.
         target: kind of processor that the model is made for; this machine's by default.
-        progress: where to show how far it is; nowhere by default.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+        callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
 
     Returns:
         The new module, or the path of a new file beside the given one, and what was done and declined.
@@ -61,7 +66,7 @@ def apply(
         >>> 0.4 < record.done["macs_share"] <= 0.5
         True
     """
-    progress = progress or Silent()
+    progress = shown(progress)
     dataset = load(data or DEFAULT_SPEC, seed=seed, progress=progress)
     require_separate(dataset)
     request = Request(model, None if weights is None else str(weights), preprocess, seed)
@@ -71,7 +76,13 @@ def apply(
         kind = "a torch module, or a model by name" if pass_.stage == "torch" else "the path of an ONNX file"
         raise UsageError(f"{pass_.name} works on {kind}; got {original.spec}.")
     context = make_context(
-        original, dataset, target=target, progress=progress, seed=seed, max_train_time=max_train_time
+        original,
+        dataset,
+        target=target,
+        progress=progress,
+        callbacks=callbacks,
+        seed=seed,
+        max_train_time=max_train_time,
     )
     if isinstance(given, Path):
         return _on_file(pass_, given, context)

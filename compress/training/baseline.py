@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from certify.core.errors import DataError
 from certify.core.folders import cache_folder
 from certify.core.progress import Progress, Silent
 from certify.data import Dataset, Preprocess, Split
+from compress.core.callbacks import TrainingCallback
 from compress.core.foreign_code import eval_copy
 from compress.models import weights
 from compress.models.built import BuiltModel
@@ -38,6 +40,7 @@ def trained_baseline(
     cache: Path | None = None,
     max_train_time: float | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
     config: TrainingConfig | None = None,
 ) -> tuple[nn.Module, str, bool, TrainingResult | None]:
     """Give the model that everything is compared with, trained if it is not yet.
@@ -50,6 +53,7 @@ def trained_baseline(
         cache: folder of kept baselines; the user's cache folder where it is None.
         max_train_time: seconds of training at most; None for as long as it takes.
         progress: where to say how far it is.
+        callbacks: told of the training, epoch by epoch.
         config: how to train; by default made for small data sets, milder for weights with a new classifier.
 
     Returns:
@@ -92,6 +96,7 @@ def trained_baseline(
         seed=seed,
         deadline=deadline,
         progress=shown,
+        callbacks=callbacks,
         description=f"Training the baseline {built.spec} on {dataset.name}",
         resume=path.with_suffix(".training"),
     )

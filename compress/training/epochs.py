@@ -75,12 +75,21 @@ class Epochs:
         validate: tells what the model, as it is now, reaches on validation data; None where another process leads.
         bar: moved on with every batch.
         seed: of what is drawn in a step; each epoch, and each process in it, has its own numbers.
+        told: called after each epoch with its number and its figures.
     """
 
     def __init__(
-        self, run: Run, batches: Batches, validate: Callable[[], EpochScore] | None, bar: Bar, seed: int
+        self,
+        run: Run,
+        batches: Batches,
+        validate: Callable[[], EpochScore] | None,
+        bar: Bar,
+        seed: int,
+        told: Callable[[int, Mapping[str, float]], None],
     ) -> None:
         self._run, self._batches, self._validate, self._bar, self._seed = run, batches, validate, bar, seed
+        self._told = told
+        self._figures: dict[str, float] = {}
         self._state = _State()
 
     def finish(self, deadline: float | None, resume: Path | None) -> TrainingResult:
@@ -102,6 +111,7 @@ class Epochs:
         while run.done < run.steps and not out_of_time:
             out_of_time = self._epoch(deadline, began)
             state.seconds = time.monotonic() - began
+            self._told(state.epoch, {**self._figures, "seconds": state.seconds})
             if resume is not None and state.seconds - kept_at >= KEPT_AFTER_S:
                 self._keep(resume, key)
                 kept_at = state.seconds
@@ -117,14 +127,16 @@ class Epochs:
         torch.manual_seed(_drawn(self._seed, state.epoch, distributed.rank()))
         run.model.train()
         best = f", validation {state.best[0]:.1%}" if state.kept else ""
+        losses = []
         for images, labels in self._batches:
-            loss = run.step(images, labels)
+            losses.append(loss := run.step(images, labels))
             self._bar.advance(1, note=f"epoch {state.epoch}, loss {loss:.3f}{best}")
             if deadline is not None:
                 out_of_time, run.steps = distributed.broadcast(self._time_left(deadline, began))
             if out_of_time or run.done >= run.steps:
                 break
         reached = distributed.broadcast(state.best if self._validate is None else self._validate())
+        self._figures = {"loss": sum(losses) / len(losses), "validation_accuracy": reached[0]}
         if reached > state.best or run.config.keep == "last":
             state.best, state.best_epoch = reached, state.epoch
             state.kept = {key: value.detach().clone() for key, value in run.model.state_dict().items()}

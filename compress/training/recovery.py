@@ -77,6 +77,7 @@ class RecoveryTraining(TorchPass):
             seed=context.seed,
             deadline=context.deadline(),
             progress=context.progress,
+            callbacks=context.callbacks,
             device=context.device,
             description=description,
             hooks=hooks or training.NO_HOOKS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import nn
 from certify.core.errors import DataError, ModelError, UsageError
 from certify.core.progress import Progress, Silent
 from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split, score
+from compress.core.callbacks import TrainingCallback
 from compress.training import distributed
 from compress.training.data import Batches, Loader, loader, on_device
 from compress.training.epochs import Epochs, EpochScore, TrainingResult
@@ -51,6 +52,7 @@ def train(
     seed: int = 0,
     deadline: float | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
     device: torch.device | str | None = None,
     description: str = "Training",
     resume: Path | None = None,
@@ -74,6 +76,7 @@ def train(
         seed: of order, augmentation and dropout.
         deadline: reading of ``time.monotonic`` after which no further batch is begun.
         progress: where to say how far it is.
+        callbacks: told of the training, epoch by epoch.
         device: to train on; one GPU if there is one, else the CPU. Of several processes that torchrun has started each
             has its own GPU, and they share every batch (see :mod:`compress.training.distributed`).
         description: of the bar.
@@ -94,7 +97,7 @@ def train(
     validation = dataset.validation
     job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, str(place), hooks)
     with distributed.on_every_rank(_learn, replace(job, device=place.type, hooks=hooks.followed())):
-        result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description)
+        result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description, callbacks)
     model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
     return result
@@ -106,6 +109,7 @@ def _learn(
     resume: Path | None = None,
     progress: Progress | None = None,
     description: str = "",
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> TrainingResult:
     """Train the model of a job; the lead alone validates, keeps a file and shows how far it is."""
     config, place = job.config, torch.device(job.device)
@@ -115,7 +119,18 @@ def _learn(
     with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:
         sample = torch.from_numpy(job.preprocess.batch(job.split, [0]))
         run = Run(job.model, job.teacher, config, job.preprocess.class_map, place, steps, sample, job.hooks)
-        return Epochs(run, Batches(batches, more), validate, bar, job.seed).finish(job.deadline, resume)
+        for each in callbacks:
+            each.on_train_begin(description, config.epochs)
+
+        def told(epoch: int, figures: Mapping[str, float]) -> None:
+            for each in callbacks:
+                each.on_epoch_end(description, epoch, figures)
+
+        result = Epochs(run, Batches(batches, more), validate, bar, job.seed, told).finish(job.deadline, resume)
+        done = ("epochs_done", "best_epoch", "validation_accuracy", "seconds")
+        for each in callbacks:
+            each.on_train_end(description, {name: getattr(result, name) for name in done})
+        return result
 
 
 @torch.inference_mode()

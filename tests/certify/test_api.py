@@ -113,7 +113,11 @@ def test_foreign_pair_gets_all_its_papers(result) -> None:
     }
     assert {path.name for path in out.iterdir()} == names == set(result.files)
     assert json.loads(json.dumps(result.to_json()))["certificate_digest"] == result.certificate.digest
-    assert "int8" in result._repr_html_()
+    shown = result._repr_html_()
+    assert "int8" in shown and "<svg" in shown
+    assert shown.startswith("<table>") and "energy per inference" in shown
+    assert result.energy_ratio is None or float(result.energy_ratio) == result.energy_ratio.value
+    assert len(result.to_dataframe()) == len(result.profile.estimates)
 
 
 def test_foreign_pair_is_refused_when_windows_and_samples_are_too_few(result) -> None:
@@ -166,6 +170,7 @@ def test_profile_measures_a_sealed_file_alone_with_its_own_contract(
                                                                     "profile.png"}  # fmt: skip
     assert json.loads((tmp_path / "out" / "profile.json").read_text()) == json.loads(json.dumps(profiled.to_json()))
     assert "batch 4" in repr(profiled) and "<svg" in profiled._repr_html_()
+    assert profiled._repr_html_().startswith("<table>") and set(profiled.to_dataframe()["batch"]) == {1, 4}
     assert not (tmp_path / "state").exists()  # no attempt at a grade
 
 

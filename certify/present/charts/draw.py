@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from certify.present.charts.palette import LIGHT, rules
 from certify.present.charts.scale import Scale
-from certify.present.numbers import quantity
+from certify.present.numbers import MINUS, quantity
 from certify.present.svg import FONTS, joined, tag
 from certify.present.text import shorten
 
@@ -23,11 +23,11 @@ Ink = str
 
 def words(
     content: str, x: float, y: float, *, ink: Ink = "ink", anchor: str | None = None, bold: bool = False,
-    room: float = math.inf,
+    room: float = math.inf, keep_end: bool = False,
 ) -> Markup:  # fmt: skip
-    """A line of text with its baseline at y, cut off where it is wider than ``room``."""
+    """A line of text with its baseline at y, cut where it is wider than ``room``."""
     return tag(
-        "text", shorten(content, SIZE, room, bold), x=x, y=y, class_=f"f-{ink}", text_anchor=anchor,
+        "text", shorten(content, SIZE, room, bold, keep_end), x=x, y=y, class_=f"f-{ink}", text_anchor=anchor,
         font_weight=700 if bold else None,
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ def left_axis(axis: Scale, left: float, right: float, form: Callable[[float], st
 
 def number(value: float) -> str:
     """A tick without trailing zeros."""
-    return f"{value:.6g}" if abs(value) < 1e6 else quantity(value, "")
+    return f"{value:.6g}".replace("-", MINUS) if abs(value) < 1e6 else quantity(value, "")
 
 
 def unit(name: str, digits: int = 2) -> Callable[[float], str]:
@@ -89,7 +89,7 @@ def unit(name: str, digits: int = 2) -> Callable[[float], str]:
 
     def form(value: float) -> str:
         figure, _, suffix = quantity(value, name, digits + 1).partition(" ")
-        return f"{float(figure):g} {suffix}".rstrip()
+        return f"{float(figure.replace(MINUS, '-')):g} {suffix}".rstrip().replace("-", MINUS)
 
     return form
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -26,6 +26,7 @@ from certify.present.svg import joined, tag
 from certify.present.text import width
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 66, 700, 44, 404
+PITCH = SIZE + 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def pareto_plot(points: Sequence[Point], *, is_ratio: bool) -> str:
     return standalone(chart(
         "pareto", "Models by energy and loss of accuracy", f"{spoken}. Lower left is better.", BOTTOM + 64,
         left_axis(y, LEFT, RIGHT, number), bottom_axis(x, TOP, BOTTOM, number if is_ratio else unit("J")),
-        _front([one for one in points if one.on_front], x, y), *(_point(one, x, y) for one in points),
+        _front([one for one in points if one.on_front], x, y), *_points(points, x, y),
         words(f"{energy_title}{' (modelled, not metered)' if modelled else ''}; 95 % intervals", (LEFT + RIGHT) / 2,
               BOTTOM + 42, anchor="middle"),
         words(loss_title, 8, 22),
@@ -76,7 +77,23 @@ def _ends(estimate: Estimate) -> tuple[float, ...]:
     return estimate.low, estimate.value, estimate.high
 
 
-def _point(one: Point, x: Scale, y: Scale) -> Markup:
+def _points(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:
+    """The models, each with its name where no earlier name stands."""
+    taken: list[tuple[float, float, float]] = []
+    for one in points:
+        across, down = x.place(one.energy.value), y.place(one.loss.value)
+        long = width(f"{one.grade}  {one.name}", SIZE, bold=one.on_front)
+        left = across + 10 if across + 12 + long <= RIGHT else across - 10 - long
+        rows = (down - 8 + PITCH * step for step in sorted(range(-len(points), len(points) + 1), key=abs))
+        free = (row for row in rows if TOP <= row <= BOTTOM and not any(
+            abs(row - other) < PITCH and left < end and start < left + long for start, end, other in taken
+        ))  # fmt: skip
+        row = next(free, down - 8)
+        taken.append((left, left + long, row))
+        yield _point(one, x, y, row)
+
+
+def _point(one: Point, x: Scale, y: Scale, row: float) -> Markup:
     across, down = x.place(one.energy.value), y.place(one.loss.value)
     ink, label = "after" if one.on_front else "before", f"{one.grade}  {one.name}"
     inside = across + 12 + width(label, SIZE, bold=one.on_front) <= RIGHT
@@ -85,7 +102,7 @@ def _point(one: Point, x: Scale, y: Scale) -> Markup:
         line(across, y.place(one.loss.low), across, y.place(one.loss.high), ink=ink, stroke=2.0),
         marks([(across, down)], ink=ink, square=one.on_front, size=10),
         None if one.on_front else marks([(across, down)], ink="paper", size=5),
-        words(label, across + (10 if inside else -10), down - 8, bold=one.on_front,
+        words(label, across + (10 if inside else -10), row, bold=one.on_front,
               anchor=None if inside else "end", room=RIGHT - LEFT),
     )  # fmt: skip
 

@@ -73,11 +73,13 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, times 2 and 5 where there is room; linear ticks on less than a decade."""
+    """Powers of ten, times 2 and 5, times 3, or alone, by what fits; linear ticks on less than a decade."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1.0, 2.0, 5.0), (1.0,)):
+    for factors in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         found = [factor * 10.0**decade for decade in decades for factor in factors]
         found = [value for value in found if low <= value <= high]
         if 3 <= len(found) <= most:
             return found
-    return found[:: math.ceil(len(found) / most)] if len(found) > most else _ticks(low, high, most)
+    if len(found) > most:
+        return found[:: math.ceil(len(found) / most)]
+    return found if high >= 10 * low and len(found) > 1 else _ticks(low, high, most)

@@ -74,11 +74,11 @@ def _ratio(estimate: Estimate) -> str:
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
-    return f"{ends(estimate.low, estimate.high).replace(' to ', ' – ')} {unit}".replace("-", "−")
+    return f"{ends(estimate.low, estimate.high).replace(' to ', ' – ')} {unit}"
 
 
 def _percent(value: float) -> str:
-    return number(value).replace("-", "−")
+    return number(value)
 
 
 def _accuracy(arm: str, share: Estimate) -> IntervalRow:

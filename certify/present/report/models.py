@@ -13,7 +13,7 @@ from certify.assessments.efficiency.nodes import NodeCost, node_costs
 from certify.core.evidence import Evidence
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.intervals import interval_cell
-from certify.present.numbers import ends, percent, quantity
+from certify.present.numbers import MINUS, ends, percent, quantity
 from certify.present.report.sections import Section, figures
 
 SHOWN = 20
@@ -63,7 +63,7 @@ def _row(loss: ClassLoss, reach: float, is_worse: bool) -> ClassRow:
         samples=change.n,
         before=percent(100 * loss.baseline.value),
         after=percent(100 * loss.candidate.value),
-        change=f"{change.value:+.1f} ({ends(change.low, change.high)})".replace("-", "−"),
+        change=f"{change.value:+.1f} ({ends(change.low, change.high)})".replace("-", MINUS),
         interval=interval_cell(change, reach),
         p=f"{loss.p.value:.2g}",
         is_worse=is_worse,

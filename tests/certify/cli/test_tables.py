@@ -25,6 +25,7 @@ def modelled(value: float, low: float, high: float, unit: str) -> Estimate:
 ESTIMATES = {
     "accuracy_baseline": Estimate(0.981, 0.973, 0.987, "1", 1500, "test"),
     "accuracy_candidate": Estimate(0.978, 0.969, 0.984, "1", 1500, "test"),
+    "accuracy_difference_points": Estimate(-0.3, -0.88, 0.4, "%", 1500, "test"),
     "relative_loss_percent": Estimate(0.31, -0.4, 0.88, "%", 1500, "test"),
     "energy_j_baseline": modelled(0.0144, 0.0141, 0.0147, "J"),
     "energy_j_candidate": modelled(0.00342, 0.003331, 0.003512, "J"),
@@ -45,13 +46,14 @@ ESTIMATES = {
 def test_comparison_shows_figures_with_units_and_intervals_when_measured() -> None:
     text = drawn(comparison(ESTIMATES))
     for cell in ("98.1 %", "97.3 to 98.7", "14.4 mJ", "3.42 mJ", "3.33 to 3.52", "0.238×", "0.233 to 0.243", "10.2 ms",
-                 "4.09 G", "25.6 M", "102 MB", "12.3 MB", "energy per inference (modelled)", "-0.3 %"):  # fmt: skip
+                 "4.09 G", "25.6 M", "102 MB", "12.3 MB", "energy per inference (modelled)",
+                 "−0.3 points"):  # fmt: skip
         assert cell in text, cell
 
 
 def test_comparison_rounds_interval_outward_when_it_is_cut() -> None:
     text = drawn(comparison({"energy_ratio": modelled(0.5, 0.4999, 0.5001, "1"), **ESTIMATES}))
-    assert "-0.9 to 0.4" in text  # the loss's interval, -0.4 to 0.88, turned round
+    assert "−0.9 to 0.4" in text
 
 
 def test_comparison_leaves_row_out_when_nothing_was_measured() -> None:
@@ -106,8 +108,8 @@ def test_payback_says_what_was_spent_and_when_it_is_saved_again() -> None:
 def test_comparison_keeps_a_declared_loss_off_the_accuracy_when_there_is_one() -> None:
     scores = {f"score_{arm}": Estimate(0.9, 0.89, 0.91, "1", 1500, "test") for arm in ("baseline", "candidate")}
     rows = {line.split("  ")[0].strip(): line for line in drawn(comparison({**ESTIMATES, **scores})).splitlines()}
-    assert "-0.3 %" in rows["declared score"]
-    assert "-0.3 %" not in rows["accuracy (top-1)"]
+    assert "−0.3 % relative" in rows["declared score"]
+    assert "−0.3" not in rows["accuracy (top-1)"]
 
 
 def test_verdict_shows_no_escape_sequences_when_a_class_is_named_with_them() -> None:

@@ -17,7 +17,7 @@ from certify.attest.certificate import Certificate
 from certify.cli.main import main
 from certify.comparison import compare
 from certify.comparison.comparability import why_not_comparable
-from certify.comparison.comparison import _on_several_machines
+from certify.comparison.comparison import _distinct, _on_several_machines
 from certify.comparison.entry import read_entry
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import MeterFacts, ModelFacts, Workload
@@ -207,3 +207,16 @@ def test_plot_refuses_when_no_model_has_a_letter(refused: Any, certify_small: Ma
     assert comparison._repr_svg_() is None
     with pytest.raises(UsageError, match="nothing to plot"):
         comparison.plot()
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["build/a/model.onnx", "build/b/model.onnx"], ["a", "b"]),
+        (["a/model.onnx", "b/other.onnx"], ["a/model.onnx", "b/other.onnx"]),
+        (["a/x/model.onnx", "a/model.onnx"], ["x", "model.onnx"]),
+        (["/w/model.onnx"], ["model.onnx"]),
+    ],
+)
+def test_plotted_names_leave_out_what_all_paths_share(paths: list[str], names: list[str]) -> None:
+    assert _distinct(paths) == names

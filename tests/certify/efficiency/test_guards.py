@@ -69,7 +69,7 @@ UNLIKE_LISTS = {
 
 # Knobs of the builder that trip exactly one guard, each: (guard, knobs, words of its sentence).
 CHEATS: list[tuple[str, dict[str, Any], str]] = [
-    ("counter_agrees_with_power", {"observations": {"power_check": {"counter_j": 50.0, "integrated_j": 100.0}}}, "-50"),
+    ("counter_agrees_with_power", {"observations": {"power_check": {"counter_j": 50.0, "integrated_j": 100.0}}}, "−50"),
     ("no_throttling", {"host": {"thermal_throttles": 2.0}}, "40 of 40 windows"),
     ("device_alone", {"host": {"foreign_cpu_share": 0.4}}, "40 %"),
     ("steal_low", {"host": {"steal_share": 0.3}}, "30 %"),

@@ -68,7 +68,7 @@ def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
     return check(
         abs(difference) <= edition.thresholds.power_tolerance,
         f"The counter told {found.counter_j:.4g} J where integrated power told {found.integrated_j:.4g} J "
-        f"({100 * difference:+.3g} %; allowed {percent(edition.thresholds.power_tolerance)})",
+        f"({percent(difference, '+')}; allowed {percent(edition.thresholds.power_tolerance)})",
         "one of the two is wrong",
     )
 

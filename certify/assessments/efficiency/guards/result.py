@@ -70,6 +70,6 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(items) / len(items)
 
 
-def percent(share: float) -> str:
-    """A share (0 to 1) as text in percent."""
-    return f"{100 * share:.3g} %"
+def percent(share: float, sign: str = "-") -> str:
+    """A share (0 to 1) as text in percent; ``+`` writes the sign of a gain too."""
+    return f"{100 * share:{sign}.3g} %".replace("-", "−")

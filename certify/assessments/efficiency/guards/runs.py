@@ -49,7 +49,7 @@ def _width_reached(ratios: Series | None, evidence: Evidence, edition: Edition) 
     if ratio is None:
         return ""
     reached, wanted = ratio.high / ratio.value - 1, evidence.header.wanted_half_width
-    return f", and the ratio is known to +-{percent(reached)} where +-{percent(wanted)} was wanted"
+    return f", and the ratio is known to ±{percent(reached)} where ±{percent(wanted)} was wanted"
 
 
 def _departure(ratios: Series | None, evidence: Evidence, edition: Edition) -> dict[str, bool]:
@@ -80,7 +80,7 @@ def null_holds(evidence: Evidence, edition: Edition) -> Answer:
     attempts, tolerance = evidence.run("null").attempts, edition.plan.null_tolerance
     sentence = (
         f"The baseline against itself gave {ratio.value:.4f}, interval {ratio.low:.4f} to {ratio.high:.4f} "
-        f"(allowed 1 +- {percent(tolerance)}), in attempt {attempts}"
+        f"(allowed 1 ± {percent(tolerance)}), in attempt {attempts}"
     )
     within = 1 - tolerance <= ratio.low and ratio.high <= 1 + tolerance
     return check(

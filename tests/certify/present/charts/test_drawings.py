@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
@@ -10,12 +11,14 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.profile import derive
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
-from certify.present.charts.bars import Bar, bars_chart
-from certify.present.charts.draw import standalone
+from certify.present.charts.bars import LEFT, Bar, bars_chart
+from certify.present.charts.draw import SIZE, standalone
 from certify.present.charts.intervals import IntervalRow, intervals_chart
 from certify.present.charts.palette import DARK, LIGHT
+from certify.present.charts.pareto import Point, pareto_plot
 from certify.present.charts.waterfall import Step, waterfall_chart
 from certify.present.charts.windows import blocks_chart, windows_chart
+from certify.present.text import width
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -110,3 +113,22 @@ def luminance(colour: str) -> float:
 def test_palette_can_be_read_on_its_paper_when_contrast_is_computed(palette: dict[str, str], name: str) -> None:
     one, other = sorted((luminance(palette[name]), luminance(palette["paper"])))
     assert (other + 0.05) / (one + 0.05) >= 4.5
+
+
+def test_bars_keep_the_ends_of_their_names_when_these_are_long() -> None:
+    bars = [Bar(f"QLinearConv node_Conv_of_the_block_{number}", 1.0, "1 %") for number in (101, 102)]
+    names = [text for text in texts(bars_chart("b", "Title", bars)) if "…" in text]
+    assert [name[-4:] for name in names] == ["_101", "_102"]
+    assert all(name.startswith("QLinear") and width(name, SIZE) <= LEFT - 10 for name in names)
+
+
+def test_pareto_plot_writes_no_name_over_another_when_models_are_near() -> None:
+    near = [
+        Point(f"model-{number}", "B", *(Estimate.exact(value + number / 1000, "1", "") for value in (0.5, 1.0)), True)
+        for number in range(4)
+    ]
+    far = Point("other", "C", Estimate.exact(0.9, "1", ""), Estimate.exact(3.0, "1", ""), False)
+    root = ElementTree.fromstring(pareto_plot([*near, far], is_ratio=True))
+    rows = sorted(float(each.get("y", 0)) for each in root.iter() if "model-" in (each.text or "") and each.get("y"))
+    assert len(rows) == 4
+    assert all(after - before >= SIZE for before, after in itertools.pairwise(rows))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -53,3 +54,11 @@ def test_place_stays_on_axis_when_value_has_no_end() -> None:
 )
 def test_ticks_are_round_when_axis_is(axis: Scale, ticks: list[float]) -> None:
     assert axis.ticks(5) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize("values", [(2.65e-3, 0.2), (0.4, 31.0), (3e-6, 4e-4), (9.0, 110.0)])
+def test_log_ticks_stand_all_along_the_data_when_it_spans_a_decade_or_two(values: tuple[float, float]) -> None:
+    axis = scale(values, 0, 100, logarithmic=True)
+    places = [0, *(axis.place(tick) for tick in axis.ticks(5)), 100]
+    assert len(places) >= 4
+    assert max(after - before for before, after in itertools.pairwise(places)) <= 55

@@ -1,0 +1,28 @@
+"""Figures as a pandas DataFrame; pandas is loaded only when one is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from certify.core.errors import UsageError
+from certify.core.estimate import Estimate
+
+
+def dataframe(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """A ``pandas.DataFrame`` of rows.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        pandas: Any = importlib.import_module("pandas")
+    except ModuleNotFoundError as error:
+        raise UsageError("to_dataframe() needs pandas, which is not installed: pip install pandas.") from error
+    return pandas.DataFrame(list(rows))
+
+
+def figure_rows(estimates: Mapping[str, Estimate]) -> list[dict[str, Any]]:
+    """A row for each figure: its name, value, interval, unit, number of observations, evidence level and method."""
+    return [{"figure": name, **vars(one), "evidence": one.evidence.value} for name, one in estimates.items()]
