@@ -65,11 +65,11 @@ def _sizes(values: Mapping[str, Any]) -> Stated:
     if values.get("do_center_crop") and cut:
         height, width = (cut["height"], cut["width"]) if isinstance(cut, dict) else (cut, cut)
         shorter = min(scaled.values()) if isinstance(scaled, dict) else scaled
-        return {"resize": shorter or "exact", "input_size": (height, width)}
+        return {"resize": shorter or "exact", "input_size": (int(height), int(width))}
     if not values.get("do_resize", True) or not scaled:
         return {}
     side = next(iter(scaled.values())) if isinstance(scaled, dict) and len(scaled) == 1 else scaled
     height, width = (side["height"], side["width"]) if isinstance(side, dict) else (side, side)
     if share and height < CONVNEXT_CROPS_BELOW:
-        return {"resize": int(height / share), "input_size": (height, width)}
-    return {"resize": "exact", "input_size": (height, width)}
+        return {"resize": int(height / share), "input_size": (int(height), int(width))}
+    return {"resize": "exact", "input_size": (int(height), int(width))}

@@ -39,9 +39,9 @@ def cache(tmp_path, monkeypatch):
 def cached(cache: Path, name: str) -> Path:
     """The folder of a model in a cache, as the library lays it out."""
     folder = cache / f"models--{name.replace('/', '--')}"
-    (folder / "refs").mkdir(parents=True)
+    (folder / "refs").mkdir(parents=True, exist_ok=True)
     (folder / "refs" / "main").write_text(COMMIT)
-    (folder / "snapshots" / COMMIT).mkdir(parents=True)
+    (folder / "snapshots" / COMMIT).mkdir(parents=True, exist_ok=True)
     return folder / "snapshots" / COMMIT
 
 
