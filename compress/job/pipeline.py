@@ -52,9 +52,7 @@ class CompressionResult:
         files: what was written, by name.
 
     Example:
-        >>> import compress
-        >>> result = compress.run("resnet18")  # doctest: +SKIP
-        >>> result.files["model.onnx"], result.loss  # doctest: +SKIP
+        >>> compress.run("resnet18").files["model.onnx"]  # doctest: +SKIP
     """
 
     out: Path
@@ -147,8 +145,8 @@ def run(
         seed: of every random choice.
         max_train_time: seconds that one training may last.
         time_limit: seconds that the main run of the measurement may last.
-        preprocess: preprocessing contract, or some of its fields as a dict or YAML file, torchvision's transforms, timm's
-            data config or an image processor; your own weights need mean and std, the first line shows all the rest.
+        preprocess: preprocessing contract, or some of its fields as a dict or YAML file, torchvision's transforms,
+            timm's data config or an image processor; your own weights need mean and std, the rest has defaults.
         threads: threads of the measured sessions; by default those at which each model is cheapest.
         target: kind of processor that the model is made for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
