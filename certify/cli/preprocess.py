@@ -85,9 +85,7 @@ def contract(model: Path, preprocess: Path | None, flags: dict[str, Any]) -> Pre
     """
     from certify.data.preprocess import Preprocess
 
-    given = {name: value for name, value in flags.items() if value is not None}
-    if preprocess is not None and given:
-        raise UsageError(f"--preprocess and {_flag(next(iter(given)))} were both given; use the file or the flags.")
+    given = _given(preprocess, flags)
     if preprocess is not None:
         return Preprocess.from_yaml(preprocess)
     if not given:
@@ -98,7 +96,23 @@ def contract(model: Path, preprocess: Path | None, flags: dict[str, Any]) -> Pre
             f"A preprocessing contract by flags needs every one of them, and {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing; nothing is guessed."
         )
-    return Preprocess.from_json({**_ports(model, given), **_fields(given)}, "preprocessing flags")
+    return Preprocess.from_json({"reading": "logits", **_ports(model, given), **_fields(given)}, "preprocessing flags")
+
+
+def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, Any] | None:
+    """What was stated of a contract whose other fields have defaults: the file, or fields by name.
+
+    Raises:
+        UsageError: both a file and flags were given.
+    """
+    return preprocess or _fields(_given(preprocess, flags)) or None
+
+
+def _given(preprocess: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in flags.items() if value is not None}
+    if preprocess is not None and given:
+        raise UsageError(f"--preprocess and {_flag(next(iter(given)))} were both given; use the file or the flags.")
+    return given
 
 
 def take_flags(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +125,10 @@ def _flag(field: str) -> str:
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
-    fields = {"reading": "logits", **given}
-    fields["height"], fields["width"] = fields.pop("input_size")
-    if fields["resize"] == "none":
+    fields = dict(given)
+    if "input_size" in fields:
+        fields["height"], fields["width"] = fields.pop("input_size")
+    if fields.get("resize") == "none":
         fields["resize"] = None
     return fields
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,21 @@ import click
 from certify.cli.command import Command, key_option
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
+from certify.cli.preprocess import contract, preprocess_options, stated, take_flags
 from certify.core import exit_codes
 from certify.core.errors import UsageError
+from certify.core.yaml_document import parse_document
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+ARGUMENT = re.compile(r"(^|,)\s*([A-Za-z_]\w*)\s*=")
+
+
+def model_arguments(text: str) -> dict[str, Any]:
+    """Arguments of a factory from ``width=2,depth=[3, 4]``, or a mapping in YAML or JSON."""
+    pairs = text if text.lstrip().startswith("{") else "{" + ARGUMENT.sub(r"\1\2: ", text) + "}"
+    return parse_document(pairs, "--model-args").values
+
+
+model_arguments.__name__ = "arguments"
 
 
 @click.command(
@@ -22,11 +34,18 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 leanmark compress resnet18
 leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 2h --out smaller
 leanmark compress resnet18 --set structured_prune.macs=0.4 --dry-run
+leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafnet.pth \\
+    --data imagefolder:photos --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
 """,
 )
 @click.argument("model")
+@click.option(
+    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What the factory takes; also YAML or JSON."
+)
 @click.option("--recipe", default="balanced", show_default=True, help="Name of a recipe, or a YAML file.")
-@click.option("--data", default=None, help="Data specification, such as imagefolder:PATH.  [default: mnist5k]")
+@click.option(
+    "--data", default=None, help="Data specification, such as imagefolder:PATH; mnist5k where no weights are given."
+)
 @click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: build/MODEL]")
 @click.option(
@@ -37,7 +56,7 @@ leanmark compress resnet18 --set structured_prune.macs=0.4 --dry-run
     help="Over the recipe: structured_prune.macs=0.4; several.",
 )
 @click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may take (10m).")
-@click.option("--preprocess", type=FILE, help="YAML file with the preprocessing contract.")
+@preprocess_options
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
 @click.option("--measure/--no-measure", default=True, help="Leave model and lineage in OUT, to be certified later.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
@@ -50,10 +69,11 @@ def command(**arguments: Any) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
 
     MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a folder of Hugging Face's
-    transformers), package.module:factory, or an ONNX file, to which the recipe's ONNX passes alone are applied. A job
-    that was stopped goes on after its last finished pass when it is started again with the same options. Started by
-    torchrun (torchrun --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs. Batch and
-    runtime are the recipe's unless they are given.
+    transformers) or ORG/NAME of the Hub, package.module:factory, or an ONNX file, to which the recipe's ONNX passes
+    alone are applied. A factory, and weights of your own, need --data, --mean and --std. A job that was stopped goes on
+    after its last finished pass when it is started again with the same options. Started by torchrun (torchrun
+    --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs. Batch and runtime are the
+    recipe's unless they are given.
 
     Exit code 0: graded, within the recipe's budget; or made, with --no-measure. 2: wrong usage, or input that cannot be
     read. 3: no grade was given, or the budget was missed; everything is written all the same.
@@ -69,6 +89,7 @@ def carry_out(
     settings: tuple[str, ...],
     measure: bool,
     dry_run: bool,
+    preprocess: Path | None,
     as_json: bool,
     carbon_intensity: float | None = None,
     embodied: float | None = None,
@@ -79,6 +100,8 @@ def carry_out(
     from compress.job import recipe as recipes
 
     chosen = recipes.load(recipe, settings)
+    flags, is_file = take_flags(arguments), model.lower().endswith(".onnx") and Path(model).is_file()
+    arguments["preprocess"] = contract(Path(model), preprocess, flags) if is_file else stated(preprocess, flags)
     workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
     plan = take_plan(arguments, **workload) if measure else None
     arguments |= {

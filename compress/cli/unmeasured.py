@@ -31,7 +31,8 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
         measured = measured.format(**plan.measured)
     weights = f"{plan.origin}; a baseline is trained first" if plan.trained_here else plan.origin
     print_rich(
-        _lines(f"{plan.model}: {weights}.", f"Data: {plan.data['name']} ({counts}).", f"Made for: {plan.target}."),
+        _lines(f"{plan.model}: {weights}.", f"Data: {plan.data['name']} ({counts})."),
+        _lines(f"Preprocessing: {plan.preprocess}.", f"Made for: {plan.target}."),
         single(_figures(plan.size, "candidate")),
         _lines(*(_line(number, each) for number, each in enumerate(plan.passes, start=1))),
         _lines(measured, f"Folder: {plan.out}.", "This was a dry run: nothing was trained, measured or written."),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from certify.core.progress import Progress, Silent
-from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load
+from certify.data import Dataset, Preprocess, load
 from certify.measure import runtimes
 from certify.measure.plan import Plan
 from compress.core import model_stats
@@ -23,6 +23,7 @@ from compress.job.job import NOT_TORCH
 from compress.job.lineage import describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.output import folder_of
+from compress.job.preprocessing import describe
 from compress.job.recipe import Recipe, RecipeLike
 
 
@@ -54,6 +55,7 @@ class JobPlan:
         origin: where its weights come from, in one sentence.
         trained_here: whether a baseline would be trained, or taken from an earlier training, first.
         size: of the original.
+        preprocess: how images become its input, and who states what of that.
         data: name, spec and number of samples of each part.
         recipe: what was asked for.
         target: kind of processor that the model is made for.
@@ -71,6 +73,7 @@ class JobPlan:
     origin: str
     trained_here: bool
     size: ModelStats
+    preprocess: str
     data: Mapping[str, Any]
     recipe: Recipe
     target: str
@@ -94,11 +97,12 @@ def dry_run(
     plan: Plan | None = None,
     seed: int = 0,
     max_train_time: float | None = None,
-    preprocess: Preprocess | Path | None = None,
+    preprocess: Preprocess | Path | Mapping[str, Any] | object | None = None,
     target: str | None = None,
     cache: Path | None = None,
     measure: bool = True,
     progress: Progress | None = None,
+    model_args: Mapping[str, Any] | None = None,
 ) -> JobPlan:
     """Say what :func:`compress.run` would do with the same arguments, without training, measuring or writing.
 
@@ -107,7 +111,9 @@ def dry_run(
 
     Example:
         >>> from compress.testing.networks import blobs, network
-        >>> planned = dry_run(network("residual"), [{"structured_prune": {"macs": 0.5}}], blobs())
+        >>> pixels = {"mean": [0.5] * 3, "std": [0.5] * 3}
+        >>> asked = [{"structured_prune": {"macs": 0.5}}]
+        >>> planned = dry_run(network("residual"), asked, blobs(), preprocess=pixels)
         >>> planned.passes[0].asked["macs"] == planned.size.macs / 2
         True
     """
@@ -116,18 +122,18 @@ def dry_run(
     plan = plan or Plan(batch=workload.batch, runtime=workload.runtime)
     if measure:
         runtimes.check(plan.runtime)
-    dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
-    original = find_original(
-        Request(model, None if weights is None else str(weights), preprocess, seed), dataset, progress
-    )
+    request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
+    dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
+    original = find_original(request, dataset, progress)
     size = _size(original)
     limits = {"batch": plan.batch, "runtime": plan.runtime, "time_limit_s": plan.time_limit_s}
     described = describe_data(dataset)
     return JobPlan(
-        model=original.spec,
+        model=original.described,
         origin=original.origin,
         trained_here=original.built is not None and original.built.needs_training,
         size=size,
+        preprocess=f"{describe(original.preprocess)} ({original.stated})",
         data={name: described[name] for name in ("name", "spec", "counts")},
         recipe=chosen,
         target=choose(target).name,

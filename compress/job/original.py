@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from torch import nn
 from certify.core.errors import DataError, ModelError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
-from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Preprocess, default_preprocess
+from certify.data import DEFAULT_SPEC, Dataset, Preprocess, TokenInput
 from certify.data.contract_slot import stored_contract
 from compress.core.model_stats import state_digest
-from compress.models import catalog
+from compress.job.lineage import describe_data
+from compress.job.preprocessing import NOTHING, Stated, carried_by, describe, image_contract, of_built, read_stated
+from compress.models import catalog, huggingface
 from compress.models.built import BuiltModel, ModelSource
 from compress.models.plain import plain_copy
 from compress.models.probe import probe
@@ -31,9 +35,11 @@ class OriginalModel:
         weights: file or name of the weights, or None.
         digest: hex SHA-256 of weights or file, for telling jobs apart; None where a name says all.
         preprocess: its preprocessing contract.
+        stated: who states what of the contract, in words.
         module: the torch module; None for an ONNX file.
         file: the ONNX file; None for a module.
         built: what built a named model (see compress.models.catalog); None otherwise.
+        arguments: what the user gave to the factory.
     """
 
     spec: str
@@ -41,9 +47,17 @@ class OriginalModel:
     weights: str | None
     digest: str | None
     preprocess: Preprocess
+    stated: str
     module: nn.Module | None = None
     file: Path | None = None
     built: BuiltModel | None = None
+    arguments: Mapping[str, Any] | None = None
+
+    @property
+    def described(self) -> str:
+        """The spec with the arguments that the user gave to the factory: ``nets:leaf(width=2)``."""
+        given = ", ".join(f"{name}={value}" for name, value in (self.arguments or {}).items())
+        return f"{self.spec}({given})" if given else self.spec
 
     @property
     def source(self) -> ModelSource | None:
@@ -53,12 +67,45 @@ class OriginalModel:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for about the model."""
+    """What the user asked for about the model.
+
+    Attributes:
+        model: name, path of an ONNX file, or module.
+        weights: file or name of weights.
+        preprocess: see :func:`compress.job.preprocessing.read_stated`.
+        seed: of random weights.
+        arguments: of the model's factory.
+    """
 
     model: Any
     weights: str | None = None
-    preprocess: Preprocess | Path | None = None
+    preprocess: object = None
     seed: int = 0
+    arguments: Mapping[str, Any] | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the model is an ONNX file."""
+        return isinstance(self.model, Path) or str(self.model).lower().endswith(".onnx")
+
+    def data(self, given: Any) -> Any:
+        """The data that were asked for; a default there is only for an architecture that is trained here.
+
+        Raises:
+            UsageError: none were given with a model or weights of the user's own, or there is no such model.
+        """
+        if given is not None:
+            return given
+        by_name = isinstance(self.model, str) and not self.is_file and not huggingface.takes(self.model)
+        architecture = by_name and catalog.is_architecture(self.model)
+        if architecture and self.weights is None:
+            return DEFAULT_SPEC
+        whose = "with weights" if architecture else "of your own"
+        name = self.model if isinstance(self.model, str | Path) else type(self.model).__qualname__
+        raise UsageError(
+            f"{name} is a model {whose}, for which there are no default data. Say which it was trained for with "
+            "--data, such as --data imagefolder:PATH, in Python data=."
+        )
 
 
 def find_original(request: Request, dataset: Dataset, progress: Progress) -> OriginalModel:
@@ -74,37 +121,53 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
             f"The data {dataset.spec} hold numbers to predict, and compress works on classifiers; grade models of "
             "numbers with leanmark certify --metric regression:SCALE."
         )
-    given = request.preprocess
-    contract = given if given is None or isinstance(given, Preprocess) else Preprocess.from_yaml(Path(given))
-    if isinstance(request.model, Path) or str(request.model).lower().endswith(".onnx"):
-        return _from_file(Path(request.model), request, contract)
+    if request.arguments and (request.is_file or not isinstance(request.model, str)):
+        raise UsageError("Model arguments are for a factory by name; build the module with them, or leave them out.")
+    try:
+        json.dumps(request.arguments)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Model arguments should be JSON values, which a checkpoint can hold ({error}).") from error
+    given = read_stated(request.preprocess)
+    if request.is_file:
+        return _from_file(Path(request.model), request, given)
     if isinstance(request.model, str):
-        return _from_name(request, dataset, contract, progress)
-    return _from_module(request, dataset, contract)
+        return _from_name(request, dataset, given, progress)
+    return _from_module(request, dataset, given)
 
 
-def _from_file(path: Path, request: Request, contract: Preprocess | None) -> OriginalModel:
+def _from_file(path: Path, request: Request, given: Stated | Preprocess) -> OriginalModel:
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file with weights of its own; leave the weights out.")
     if not path.is_file():
         raise ModelError(f"{path}: no such ONNX file.")
-    contract = contract or stored_contract(path)
+    contract: Preprocess | None = given if isinstance(given, Preprocess) else None
+    stated = "as given"
+    if isinstance(given, Stated):
+        contract, stated = stored_contract(path), "from the file"
+        if given.fields:
+            carried = {} if contract is None else contract.to_json()
+            contract = Preprocess.from_json({**carried, **given.fields}, given.place())
+            stated = f"{', '.join(given.fields)} {given.by}{', the rest from the file' if carried else ''}"
     if contract is None:
         raise UsageError(
             f"{path} carries no preprocessing contract, and none was given; say how images become its input with "
             "--preprocess FILE.yaml."
         )
     return OriginalModel(
-        str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, file=path
+        str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, stated, file=path
     )
 
 
-def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, progress: Progress) -> OriginalModel:
+def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, progress: Progress) -> OriginalModel:
+    classes = len(dataset.classes)
     built = catalog.build(
-        request.model, len(dataset.classes), request.weights, dataset.class_map, request.seed, progress
+        request.model, classes, request.weights, dataset.class_map, request.seed, progress, request.arguments
     )
     weights = None if request.weights is None else Path(request.weights)
-    contract = contract or _stated_contract(built, dataset)
+    class_map = dataset.class_map if built.uses_class_map else None
+    trained_here = not built.pretrained and (huggingface.takes(request.model) or catalog.is_architecture(request.model))
+    own = None if trained_here else request.model
+    contract, stated = _contract(built.tokens, dataset, given, of_built(built), class_map, own)
     _require_outputs(request.model, probe(built.model, contract.noise(2), request.model), contract, dataset)
     digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
     return OriginalModel(
@@ -113,32 +176,32 @@ def _from_name(request: Request, dataset: Dataset, contract: Preprocess | None, 
         weights=request.weights,
         digest=digest,
         preprocess=contract,
+        stated=stated,
         module=built.model,
         built=built,
+        arguments=request.arguments,
     )
 
 
-def _stated_contract(built: BuiltModel, dataset: Dataset) -> Preprocess:
-    """The contract that the data suggests, with what the weights or the architecture state instead of it."""
-    if built.tokens is not None:
-        return built.tokens.contract(dataset)
-    class_map = dataset.class_map if built.uses_class_map else None
-    contract = default_preprocess(dataset, built.mean or IMAGENET_MEAN, built.std or IMAGENET_STD, class_map=class_map)
-    if built.interpolation is not None:
-        contract = replace(contract, interpolation=built.interpolation)
-    if built.input_size is None or (built.resize is None and _covers(dataset.input_size, built.input_size)):
-        return contract
-    height, width = built.input_size
-    if built.resize is None:
-        return replace(contract, height=height, width=width, resize="exact", crop="none")
-    return replace(contract, height=height, width=width, resize=built.resize, crop="center")
+def _contract(
+    tokens: TokenInput | None,
+    dataset: Dataset,
+    given: Stated | Preprocess,
+    carried: Stated,
+    class_map: tuple[int, ...] | None,
+    own: str | None,
+) -> tuple[Preprocess, str]:
+    """The contract of a torch model, and who states what of it."""
+    if isinstance(given, Preprocess):
+        return given, "as given"
+    if tokens is not None:
+        if given is not NOTHING:
+            raise UsageError("A model of text takes a preprocessing contract of the kind tokens, or none.")
+        return tokens.contract(dataset), "from the model and the data"
+    return image_contract(dataset, given, carried, class_map, own=own)
 
 
-def _covers(size: tuple[int, ...], least: tuple[int, int]) -> bool:
-    return size[0] >= least[0] and size[1] >= least[1]
-
-
-def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None) -> OriginalModel:
+def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess) -> OriginalModel:
     if not isinstance(request.model, nn.Module):
         raise UsageError(
             f"A model is a name, the path of an .onnx file or an nn.Module; got {type(request.model).__name__}."
@@ -147,16 +210,14 @@ def _from_module(request: Request, dataset: Dataset, contract: Preprocess | None
         raise UsageError("A module is used with the weights that it has; load others into it before.")
     own = plain_copy(request.model)
     module, kind = as_classifier(own), f"{type(own).__module__}:{type(own).__qualname__}"
-    takes = token_input(module)
-    if contract is None and takes is not None:
-        contract = takes.contract(dataset)
-    tried = contract or default_preprocess(dataset)
-    outputs = probe(module, tried.noise(2), kind)
-    if contract is None and outputs != len(dataset.classes):
-        tried = default_preprocess(dataset, class_map=dataset.class_map)
-    _require_outputs(kind, outputs, tried, dataset)
+    asked = (token_input(module), dataset, given, carried_by(own))
+    contract, stated = _contract(*asked, None, kind)
+    outputs = probe(module, contract.noise(2), kind)
+    if not isinstance(given, Preprocess) and outputs != len(dataset.classes):
+        contract, stated = _contract(*asked, dataset.class_map, kind)
+    _require_outputs(kind, outputs, contract, dataset)
     origin = f"the module {type(own).__qualname__}, with the weights that it was given with"
-    return OriginalModel(kind, origin, None, state_digest(module), tried, module=module)
+    return OriginalModel(kind, origin, None, state_digest(module), contract, stated, module=module)
 
 
 def _require_outputs(kind: str, outputs: int, contract: Preprocess, dataset: Dataset) -> None:
@@ -164,3 +225,12 @@ def _require_outputs(kind: str, outputs: int, contract: Preprocess, dataset: Dat
     fits = outputs == classes if contract.class_map is None else outputs > max(contract.class_map)
     if not fits:
         raise ModelError(f"{kind} has {outputs} output(s) and the data {classes} classes; fit its head.")
+
+
+def first_line(original: OriginalModel, dataset: Dataset, recipe: str, folder: Path) -> str:
+    """What a job begins with: model, weights, data with the sizes of their parts, preprocessing, recipe, folder."""
+    parts = ", ".join(f"{part} {count:,}" for part, count in describe_data(dataset)["counts"].items())
+    return (
+        f"{original.described} ({original.origin}) on {dataset.spec} ({parts}); preprocessing: "
+        f"{describe(original.preprocess)} ({original.stated}); recipe {recipe}; folder {folder}."
+    )

@@ -23,7 +23,7 @@ from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file
 from certify.core.progress import Progress, job, shown
-from certify.data import DEFAULT_SPEC, Dataset, Preprocess, get_metric, load, require_separate
+from certify.data import Dataset, Preprocess, get_metric, load, require_separate
 from certify.measure import meters, runtimes
 from certify.measure.plan import Plan
 from compress.core.callbacks import TrainingCallback
@@ -33,7 +33,7 @@ from compress.job import recipe as recipes
 from compress.job.context import make_context
 from compress.job.job import LINEAGE, MODEL, Job, JobOutputs
 from compress.job.lineage import Lineage, describe_data
-from compress.job.original import OriginalModel, Request, find_original
+from compress.job.original import OriginalModel, Request, find_original, first_line
 from compress.job.output import bring, bring_unmeasured, certify_command, folder_of
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
@@ -53,9 +53,7 @@ class CompressionResult:
         files: what was written, by name.
 
     Example:
-        >>> import compress
-        >>> result = compress.run("resnet18")  # doctest: +SKIP
-        >>> result.files["model.onnx"], result.loss  # doctest: +SKIP
+        >>> compress.run("resnet18").files["model.onnx"]  # doctest: +SKIP
     """
 
     out: Path
@@ -135,7 +133,7 @@ def run(
     seed: int = 0,
     max_train_time: float | None = None,
     time_limit: float | None = None,
-    preprocess: Preprocess | Path | None = None,
+    preprocess: Preprocess | Path | Mapping[str, Any] | object | None = None,
     threads: int | None = None,
     target: str | None = None,
     cache: Path | None = None,
@@ -144,6 +142,7 @@ def run(
     key: str | Path | None = None,
     progress: Progress | bool | None = None,
     callbacks: Sequence[TrainingCallback] = (),
+    model_args: Mapping[str, Any] | None = None,
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
 
@@ -151,14 +150,15 @@ def run(
         model: name of a torchvision model, ``package.module:factory``, path of an ONNX file, or an ``nn.Module``
             (used with the weights that it has, never trained as a baseline, and left untouched).
         recipe: name of a shipped recipe, path of a YAML file, a Recipe, or the same as a dict or a list of passes.
-        data: data specification or data set; ``mnist5k`` by default.
+        data: data specification or data set; ``mnist5k`` by default for an architecture that is trained here.
         weights: safetensors or state-dict file, or torchvision's name of weights; None trains the baseline here.
         out: folder for everything; ``build/MODEL`` by default.
         runtime: what the model is measured with; the recipe's by default.
         seed: of every random choice.
         max_train_time: seconds that one training may last.
         time_limit: seconds that the main run of the measurement may last.
-        preprocess: preprocessing contract, or a YAML file with one; by default that of the file or of the data.
+        preprocess: preprocessing contract, or some of its fields as a dict or YAML file, torchvision's transforms,
+            timm's data config or an image processor; your own weights need mean and std, the rest has defaults.
         threads: threads of the measured sessions; by default those at which each model is cheapest.
         target: kind of processor that the model is made for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
@@ -168,6 +168,7 @@ def run(
         key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
         callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
+        model_args: what the factory is called with, besides the number of classes.
 
     Returns:
         The result; a refusal by the referee is one too. A job that is stopped goes on after its last finished pass
@@ -190,11 +191,12 @@ def run(
     if measure:
         _check(plan)
     signer = signing_key(None if key is None else Path(key)) if measure else None
-    dataset = load(data or DEFAULT_SPEC, seed=seed, cache=cache, progress=progress)
+    request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
+    dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
-    request = Request(model, None if weights is None else str(weights), preprocess, seed)
     original = find_original(request, dataset, progress)
     folder = folder_of(out, original.spec)
+    progress.say(first_line(original, dataset, chosen.name, folder))
     context = make_context(
         original,
         dataset,
@@ -242,7 +244,7 @@ def _fingerprint(
     unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
     return {
-        "model": original.spec,
+        "model": original.described,
         "weights": original.weights,
         "digest": original.digest,
         "preprocess": original.preprocess.to_json(),
@@ -258,7 +260,7 @@ def _fingerprint(
 
 def _lineage(original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, made: JobOutputs) -> Lineage:
     return Lineage(
-        model={"spec": original.spec, "origin": made.origin, "weights": original.weights},
+        model={"spec": original.described, "origin": made.origin, "weights": original.weights},
         data=data,
         recipe=recipe,
         seed=seed,
@@ -296,7 +298,7 @@ def _certify(
         origin=made.origin,
         lineage=workspace.path(LINEAGE),
         companions=made.checkpoint,
-        model_name=original.spec,
+        model_name=original.described,
         signer=signer,
         progress=progress,
     )

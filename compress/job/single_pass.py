@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from certify.core.errors import UsageError
 from certify.core.progress import Progress, job, shown
-from certify.data import DEFAULT_SPEC, Dataset, Preprocess, load, require_separate
+from certify.data import Dataset, Preprocess, load, require_separate
 from certify.data.contract_slot import normalise
 from compress.core.callbacks import TrainingCallback
 from compress.core.context import PassContext
@@ -28,12 +29,13 @@ def apply(
     data: str | Dataset | None = None,
     *,
     weights: str | Path | None = None,
-    preprocess: Preprocess | Path | None = None,
+    preprocess: Preprocess | Path | Mapping[str, Any] | object | None = None,
     seed: int = 0,
     max_train_time: float | None = None,
     target: str | None = None,
     progress: Progress | bool | None = None,
     callbacks: Sequence[TrainingCallback] = (),
+    model_args: Mapping[str, Any] | None = None,
 ) -> tuple[nn.Module | Path, PassRecord]:
     """Apply one pass to a model; nothing is measured or signed.
 
@@ -41,14 +43,15 @@ def apply(
         pass_: what to do.
         model: name of a torchvision model, ``package.module:factory``, or an ``nn.Module`` for a pass on torch
             modules; path of an ONNX file for a pass on files. It is left as it is, and is the pass's teacher.
-        data: data specification or data set; ``mnist5k`` by default. The pass does not see its test part.
+        data: data specification or data set, as for :func:`compress.run`. The pass does not see its test part.
         weights: safetensors or state-dict file, or torchvision's name of weights.
-        preprocess: preprocessing contract, or a YAML file with one; by default that of the file or of the data.
+        preprocess: preprocessing contract or some of its fields, as for :func:`compress.run`.
         seed: of every random choice.
         max_train_time: seconds that a training may last.
         target: kind of processor that the model is made for; this machine's by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
         callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
+        model_args: what the factory is called with, besides the number of classes.
 
     Returns:
         The new module, or the path of a new file beside the given one, and what was done and declined.
@@ -62,14 +65,15 @@ def apply(
         >>> import compress
         >>> from compress.testing.networks import blobs, network
         >>> half = compress.StructuredPrune(macs=0.5, round_to=1)
-        >>> pruned, record = compress.apply(half, network("residual"), blobs())
+        >>> pixels = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+        >>> pruned, record = compress.apply(half, network("residual"), blobs(), preprocess=pixels)
         >>> 0.4 < record.done["macs_share"] <= 0.5
         True
     """
     progress = shown(progress)
-    dataset = load(data or DEFAULT_SPEC, seed=seed, progress=progress)
+    request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
+    dataset = load(request.data(data), seed=seed, progress=progress)
     require_separate(dataset)
-    request = Request(model, None if weights is None else str(weights), preprocess, seed)
     original = find_original(request, dataset, progress)
     given = original.module if pass_.stage == "torch" else original.file
     if given is None:

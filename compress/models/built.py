@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -48,7 +48,7 @@ class ModelSource:
         function = import_factory(self.factory)
         arguments = dict(self.kwargs)
         if _takes(function, "num_classes"):
-            arguments["num_classes"] = self.classes
+            arguments.setdefault("num_classes", self.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = self._call(function, arguments)
@@ -61,8 +61,9 @@ class ModelSource:
             inspect.signature(function).bind(**arguments)
         except TypeError as error:
             raise ModelError(
-                f"{self.factory} is called with num_classes alone, where it takes that, and needs more ({error}); "
-                "give a function that builds the model without further arguments."
+                f"{self.factory} was called with {', '.join(arguments) or 'no arguments'}, and that does not fit "
+                f"({error}); its parameters are {inspect.signature(function)}. State what it needs with --model-args "
+                "NAME=VALUE,NAME=VALUE, in Python model_args."
             ) from error
         try:
             return function(**arguments)
@@ -84,10 +85,12 @@ class BuiltModel:
         new_head: whether the classifier was replaced, so that it has to be fine-tuned.
         input_size: (H, W) that its weights were trained for; without weights the least that the architecture takes
             where that is more than 32 pixels; None where any will do.
-        resize: shorter side before the centre crop, if the weights state it.
+        resize: shorter side before the centre crop, or ``exact`` for straight to ``input_size``, if the weights state
+            it.
         mean: of the input, if the weights state it (units of 0 to 1, RGB).
         std: of the input, likewise.
         interpolation: of the resizing, if the weights state it.
+        stated_by: who says what the input of these very weights is, in words; None where nobody does.
         digest: hex SHA-256 of the files that the spec names; None where the spec and the weights say all.
     """
 
@@ -99,10 +102,11 @@ class BuiltModel:
     uses_class_map: bool = False
     new_head: bool = False
     input_size: tuple[int, int] | None = None
-    resize: int | None = None
+    resize: int | Literal["exact"] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: Interpolation | None = None
+    stated_by: str | None = None
     digest: str | None = None
 
     @property

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from certify.core.callables import FORM
 from certify.core.errors import ModelError, UsageError
+from certify.core.files import sha256_file
 from certify.core.progress import Progress, Silent
-from certify.core.suggest import unknown_name
-from compress.models import huggingface, timm, torchvision
+from compress.models import hub, huggingface, image_input, timm, torchvision
 from compress.models import weights as weight_files
 from compress.models.built import BuiltModel, ModelSource
-from compress.models.factories import LIST_HINT, names
+from compress.models.factories import names, unknown_model
 from compress.models.plain import fold_weights
+from compress.models.weight_keys import matched
 
 
 def build(
@@ -25,6 +28,7 @@ def build(
     class_map: Sequence[int] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> BuiltModel:
     """Build a model whose outputs follow the data.
 
@@ -32,37 +36,65 @@ def build(
     them; otherwise the classifier's last layer is new and has to be trained.
 
     Args:
-        spec: a torchvision name, ``timm:NAME``, ``hf:PATH`` (see :mod:`compress.models.huggingface`), or
-            ``package.module:factory`` (called with ``num_classes`` if it takes that).
+        spec: a torchvision name, ``timm:NAME``, ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME`` (see
+            :mod:`compress.models.huggingface`), or ``package.module:factory`` (called with ``num_classes`` if it takes
+            that).
         classes: of the data.
         weights: a safetensors file, a torch state dict that loads with ``weights_only``, or one of torchvision's
             names for the weights of this model (``DEFAULT``, ``IMAGENET1K_V2``); None for random ones.
         class_map: output column of an ImageNet classifier for each class of the data.
         seed: of random weights.
         progress: where a download says how far it is.
+        arguments: what the factory is called with besides, as JSON values.
 
     Raises:
         UsageError: an unknown model or unknown weights; the nearest is named.
         ModelError: weights that can't be read or fetched, do not fit, or hold NaN.
     """
-    if spec.startswith(huggingface.PREFIX):
-        if weights is not None:
-            raise UsageError(f"{spec} holds its own weights; leave WEIGHTS out.")
-        return huggingface.build(spec, classes, class_map, seed)
-    name = spec.removeprefix(f"{torchvision.FACTORY}:")
-    if name in names():
-        source = ModelSource(f"{torchvision.FACTORY}:{name}", torchvision.arguments(name), classes)
-    elif spec.startswith(timm.PREFIX):
-        source = ModelSource(timm.FACTORY, timm.arguments(spec), classes)
-    elif FORM.fullmatch(spec):
-        source = ModelSource(spec, {}, classes)
-    else:
-        raise unknown_name("model", spec, names(), LIST_HINT)
+    shown = progress or Silent()
+    if huggingface.takes(spec):
+        for given, what in ((weights, "weights"), (arguments, "model arguments")):
+            if given:
+                raise UsageError(f"{spec} holds its own weights and configuration; leave the {what} out.")
+        folder = huggingface.find(spec, shown)
+        config = timm.published(folder)
+        if config is None:
+            return huggingface.build(spec, folder, classes, class_map, seed)
+        source = source_of(f"{timm.PREFIX}{config['architecture']}", classes, config.get("model_args"))
+        built = _with_weights(spec, source, folder / hub.WEIGHTS, class_map, seed, shown)
+        stated = image_input.of_timm(config["pretrained_cfg"])
+        return replace(built, **stated, stated_by="the folder's config.json", digest=sha256_file(folder / hub.WEIGHTS))
+    source = source_of(spec, classes, arguments)
     if weights is None:
         model = source.instantiate(seed)
         origin = f"random weights, seed {seed}"
         return BuiltModel(model, spec, source, pretrained=False, origin=origin, input_size=_least_size(source))
-    return _with_weights(spec, source, weights, class_map, seed, progress or Silent())
+    return _with_weights(spec, source, weights, class_map, seed, shown)
+
+
+def source_of(spec: str, classes: int, arguments: Mapping[str, Any] | None = None) -> ModelSource:
+    """How the model of a name is built; nothing is imported for ``package.module:factory``.
+
+    Raises:
+        UsageError: no such name; the sentence says the right spelling or the nearest name.
+    """
+    name, given = spec.removeprefix(f"{torchvision.FACTORY}:"), arguments or {}
+    if name in names():
+        return ModelSource(f"{torchvision.FACTORY}:{name}", {**torchvision.arguments(name), **given}, classes)
+    if spec.startswith(timm.PREFIX):
+        return ModelSource(timm.FACTORY, {**timm.arguments(spec), **given}, classes)
+    if FORM.fullmatch(spec) and Path(spec.partition(":")[0]).suffix != ".py":
+        return ModelSource(spec, dict(given), classes)
+    raise unknown_model(spec)
+
+
+def is_architecture(spec: str) -> bool:
+    """Whether a name says an architecture of torchvision's or timm's and nothing of the user's own.
+
+    Raises:
+        UsageError: it names no model; the sentence says the right spelling or the nearest name.
+    """
+    return not huggingface.takes(spec) and source_of(spec, 0).factory.startswith((torchvision.FACTORY, timm.FACTORY))
 
 
 def head_of(model: nn.Module, outputs: int) -> str:
@@ -95,9 +127,9 @@ def _with_weights(
     loaded = weight_files.load(weights, name if of_torchvision else None, progress)
     if loaded.transforms is not None and name in torchvision.AUXILIARY_HEADS:
         source = ModelSource(source.factory, {**source.kwargs, "transform_input": True}, source.classes)
-    state = {k: v for k, v in loaded.state.items() if not k.startswith(torchvision.AUXILIARY_HEADS.get(name, ("\0",)))}
-
     model = source.instantiate(seed, folded=False)
+    state = matched(loaded.state, model.state_dict().keys(), loaded.name, progress)
+    state = {k: v for k, v in state.items() if not k.startswith(torchvision.AUXILIARY_HEADS.get(name, ("\0",)))}
     head = _head_if_any(model, source.classes)
     outputs = len(state[f"{head}.weight"]) if f"{head}.weight" in state else source.classes
     mapped = outputs != source.classes and class_map is not None and max(class_map) < outputs
@@ -107,11 +139,11 @@ def _with_weights(
     new_head = outputs != source.classes
     weight_files.fit(model, state, loaded.name, leave_out=(f"{head}.weight", f"{head}.bias") if new_head else ())
     fold_weights(model)
-    of_timm = source.factory == timm.FACTORY
-    stated = (
-        timm.preprocessing(source.kwargs["model_name"]) if of_timm else torchvision.preprocessing(loaded.transforms)
-    )
-    stated.setdefault("input_size", _least_size(source))
+    stated: dict[str, Any] = {"input_size": _least_size(source)}
+    if source.factory == timm.FACTORY:
+        stated = timm.preprocessing(source.kwargs["model_name"])
+    elif loaded.transforms is not None:
+        stated = image_input.of_torchvision(loaded.transforms) | {"stated_by": f"the transforms of {loaded.name}"}
     return BuiltModel(model, spec, source, True, loaded.origin, mapped, new_head, **stated)
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from certify.core.callables import import_callable
+from certify.core.callables import FORM, import_callable, importing_from_here
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
 from compress.models import timm, torchvision
 
 LIST_HINT = "List them with: leanmark models"
+FORMS = (
+    "A model is a name that leanmark models lists, package.module:factory, hf:FOLDER, ORG/NAME of the Hugging Face "
+    "Hub, or an .onnx file."
+)
+WEIGHT_FILES = (".bin", ".ckpt", ".pt", ".pt2", ".pth", ".safetensors", ".tar")
 
 
 def names(pattern: str | None = None) -> list[str]:
@@ -25,6 +35,38 @@ def names(pattern: str | None = None) -> list[str]:
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
     return [name for name in known if fnmatch.fnmatch(name, pattern.lower())]
+
+
+def unknown_model(spec: str) -> UsageError:
+    """The error for what is no model, with the right spelling where a path, a dotted name or weights were given."""
+    path, _, name = spec.partition(":")
+    if Path(path).suffix == ".py":
+        parts = [part for part in Path(path).with_suffix("").parts if part != "."]
+        found = name or _only_definition(Path(path))
+        return UsageError(
+            f"Model '{spec}' is the path of a Python file; write {'.'.join(parts)}:{found}, and run it in the folder "
+            f"that holds {parts[0]}."
+        )
+    if Path(spec).suffix in WEIGHT_FILES:
+        return UsageError(
+            f"Model '{spec}' is a file of weights; name the model that they belong to: "
+            f"package.module:factory --weights {spec}"
+        )
+    module, dot, name = spec.rpartition(".")
+    with importing_from_here():
+        if dot and FORM.fullmatch(f"{module}:{name}") and importlib.util.find_spec(module.split(".")[0]):
+            return UsageError(f"Model '{spec}' has a dot before its last name; write {module}:{name}.")
+    return unknown_name("model", spec, names(), FORMS)
+
+
+def _only_definition(path: Path) -> str:
+    """The one public class or function of a file, or what stands for it; nothing is run."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return "FACTORY"
+    defined = [one.name for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name[0] != "_"]
+    return defined[0] if len(defined) == 1 else "FACTORY"
 
 
 def import_factory(factory: str) -> Callable[..., Any]:

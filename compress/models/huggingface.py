@@ -1,8 +1,8 @@
-"""Hugging Face's classifiers of text and images from a local folder: ``hf:PATH``.
+"""Hugging Face's classifiers of text and images: ``hf:PATH`` of a folder, or ``ORG/NAME`` of the Hub.
 
 Wolf et al. 2020, "Transformers: State-of-the-Art Natural Language Processing"
 (https://huggingface.co/docs/transformers). The folder holds ``config.json`` and ``model.safetensors``; no pickle is
-read, no code that a folder brings is run, and nothing is fetched. Folders of sentence-transformers
+read, and no code that a folder brings is run. Folders of sentence-transformers
 (https://sbert.net), which hold an encoder without a classifier, get a linear one on the pooled sentence.
 """
 
@@ -23,14 +23,19 @@ from torch import nn
 
 from certify.core.errors import MissingExtra, ModelError
 from certify.core.files import sha256_file
+from certify.core.progress import Progress
 from certify.core.suggest import unknown_name
+from compress.models import hub, image_input
 from compress.models import weights as weight_files
 from compress.models.built import BuiltModel, ModelSource
+from compress.models.factories import WEIGHT_FILES
 from compress.models.tokens import SentenceClassifier, TokenClassifier
 
 PREFIX = "hf:"
+FILE_SUFFIXES = (".onnx", ".py", *WEIGHT_FILES)
+"""Endings of ``a/b`` by which it is a file, and no model of the Hub."""
 FACTORY = "compress.models.huggingface:classifier"
-CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG = "config.json"
 TOKENIZER, IMAGES, POOLING = "tokenizer.json", "preprocessor_config.json", "1_Pooling/config.json"
 POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 """Pooling of sentence-transformers that is known here."""
@@ -38,9 +43,6 @@ LEFT_OUT = ("_name_or_path", "auto_map", "dtype", "id2label", "label2id", "torch
 """Keys of a config that do not make the architecture: origin, code of the folder's own, and names of classes."""
 ATTENTION = "eager"
 """Written out as matrix products and softmax, which exporters, counters and pruning read."""
-RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of the filters that a contract has too."""
-
 UNLOADABLE = (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError)
 """What transformers raises on a folder that it can't load."""
 SHOWN = 300
@@ -87,11 +89,29 @@ def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None 
     return model if pooling is None else SentenceClassifier(model, pooling, num_classes)
 
 
-def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed: int = 0) -> BuiltModel:
+def takes(spec: str) -> bool:
+    """Whether a model's name is a folder's or one of the Hub."""
+    return spec.startswith(PREFIX) or (hub.ID.fullmatch(spec) is not None and Path(spec).suffix not in FILE_SUFFIXES)
+
+
+def find(spec: str, progress: Progress) -> Path:
+    """The folder of ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME``; a folder that is there goes before the Hub.
+
+    Raises:
+        MissingExtra: huggingface_hub is not installed.
+        ModelError: the Hub's model is neither in the cache nor can be downloaded.
+    """
+    name = spec.removeprefix(PREFIX)
+    path = Path(name).expanduser()
+    return path if path.exists() or hub.ID.fullmatch(name) is None else hub.fetched(name, progress)
+
+
+def build(spec: str, path: Path, classes: int, class_map: Sequence[int] | None = None, seed: int = 0) -> BuiltModel:
     """Build the model of a folder; see :func:`compress.models.catalog.build`.
 
     Args:
-        spec: ``hf:PATH``.
+        spec: as the user named it.
+        path: its folder, see :func:`find`.
         classes: of the data.
         class_map: output column of its classifier for each class of the data.
         seed: of weights that the folder does not hold.
@@ -100,7 +120,7 @@ def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed:
         MissingExtra: transformers is not installed.
         ModelError: the folder can't be read, or holds something else.
     """
-    folder = _read(Path(spec.removeprefix(PREFIX)).expanduser())
+    folder = _read(path)
     labels = folder.labels or classes
     mapped = labels != classes and class_map is not None and max(class_map) < labels
     arguments = {"config": dict(folder.config)} | ({} if folder.pooling is None else {"pooling": folder.pooling})
@@ -115,8 +135,9 @@ def build(spec: str, classes: int, class_map: Sequence[int] | None = None, seed:
         origin = f"random weights, seed {seed}"
         return BuiltModel(model, spec, source, pretrained=False, origin=origin, digest=digest, **stated)
     new_head = _load(folder, model.model, source.classes)  # type: ignore[arg-type]  # wrapped by instantiate
-    origin = f"weights from the folder {folder.path.resolve().name} (SHA-256 {digest[:12]})"
-    weight_files.require_finite(weight_files.LoadedWeights(model.state_dict(), str(folder.path), origin))
+    whose = f"from the folder {path.resolve().name}" if Path(spec.removeprefix(PREFIX)).expanduser() == path else ""
+    origin = f"weights {whose or f'of {spec.removeprefix(PREFIX)} at {path.name[:12]}'} (SHA-256 {digest[:12]})"
+    weight_files.require_finite(model.state_dict(), str(folder.path))
     return BuiltModel(model, spec, source, True, origin, mapped, new_head, digest=digest, **stated)
 
 
@@ -132,11 +153,11 @@ def _read(path: Path) -> Folder:
     values = _json(path / CONFIG)
     if not isinstance(values.get("model_type"), str):
         raise ModelError(f"{path / CONFIG}: does not say its model_type; give a folder of Hugging Face's transformers.")
-    weights = (path / WEIGHTS).is_file() or (path / SHARDS).is_file()
+    weights = (path / hub.WEIGHTS).is_file() or (path / hub.SHARDS).is_file()
     others = [other.name for other in sorted(path.glob("*.bin"))]
     if not weights and others:
         raise ModelError(
-            f"{path}: holds its weights as {others[0]}, a pickle, which is not read; save them as {WEIGHTS} "
+            f"{path}: holds its weights as {others[0]}, a pickle, which is not read; save them as {hub.WEIGHTS} "
             "(save_pretrained does)."
         )
     names = values.get("architectures") or [""]
@@ -160,7 +181,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: there is no such file; hf:PATH is a folder with {CONFIG} and {WEIGHTS}.") from error
+        raise ModelError(
+            f"{path}: there is no such file; hf:PATH is a folder with {CONFIG} and {hub.WEIGHTS}."
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: can't be read as JSON ({error}).") from error
     if not isinstance(values, dict):
@@ -249,24 +272,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _images(folder: Folder) -> dict[str, Any]:
-    """What a folder says about the images that the model takes, as BuiltModel has it.
-
-    A folder that scales to one size and cuts another one out of it is read as scaling the shorter side, as DeiT is
-    evaluated (Touvron et al. 2021, arXiv 2012.12877).
-    """
+    """What a folder says about the images that the model takes, as BuiltModel has it."""
     side = folder.config.get("image_size")
     size = (side, side) if isinstance(side, int) else tuple(side) if side else None
     stated: dict[str, Any] = {"input_size": size}
     if not (folder.path / IMAGES).is_file():
         return stated
-    values = _json(folder.path / IMAGES)
-    if values.get("do_normalize", True) and "image_mean" in values:
-        stated |= {"mean": tuple(values["image_mean"]), "std": tuple(values["image_std"])}
-    if values.get("resample") in RESAMPLING:
-        stated["interpolation"] = RESAMPLING[values["resample"]]
-    if values.get("do_center_crop"):
-        scaled, cut = values.get("size"), values.get("crop_size")
-        shorter = min(scaled.values()) if isinstance(scaled, dict) else scaled
-        height, width = (cut["height"], cut["width"]) if isinstance(cut, dict) else (cut, cut)
-        stated |= {"resize": shorter, "input_size": (height, width)}
-    return stated
+    try:
+        stated |= image_input.of_processor(_json(folder.path / IMAGES))
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise ModelError(f"{folder.path / IMAGES}: is not a processor of images ({error!r}).") from error
+    return stated | ({"stated_by": IMAGES} if "mean" in stated else {})

@@ -7,15 +7,16 @@ from it; weights are files, as for every other model.
 from __future__ import annotations
 
 import importlib.util
+import json
+from pathlib import Path
 from typing import Any
 
 from certify.core.errors import MissingExtra
 from certify.core.suggest import unknown_name
+from compress.models import image_input
 
 PREFIX = "timm:"
 FACTORY = "timm:create_model"
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-"""Those of timm's that a preprocessing contract has too."""
 HINT = f"List them with: leanmark models '{PREFIX}*'"
 
 
@@ -51,21 +52,18 @@ def least_size(name: str) -> tuple[int, int] | None:
 
 
 def preprocessing(name: str) -> dict[str, Any]:
-    """What timm says about the images that its own weights of an architecture take.
+    """What timm says about the images that its own weights of an architecture take; see image_input."""
+    return image_input.of_timm(_stated(name).to_dict())
 
-    Returns:
-        ``input_size``, ``resize``, ``mean``, ``std`` and ``interpolation``, as BuiltModel has them.
-    """
-    stated = _stated(name)
-    _, height, width = stated.input_size
-    known = stated.interpolation in INTERPOLATIONS
-    return {
-        "input_size": (height, width),
-        "resize": int(height / stated.crop_pct),
-        "mean": tuple(stated.mean),
-        "std": tuple(stated.std),
-        "interpolation": stated.interpolation if known else None,
-    }
+
+def published(folder: Path) -> dict[str, Any] | None:
+    """The config of a folder that timm saved (``architecture``, ``pretrained_cfg``); None where it is another's."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = isinstance(config, dict) and "architecture" in config and isinstance(config.get("pretrained_cfg"), dict)
+    return config if known else None
 
 
 def _stated(name: str) -> Any:

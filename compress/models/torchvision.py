@@ -30,16 +30,3 @@ def least_size(name: str) -> tuple[int, int] | None:
     stated = torchvision.models.get_model_weights(name)
     height, width = min(weights.meta["min_size"] for weights in stated)
     return (height, width) if max(height, width) > ALWAYS_FITS else None
-
-
-def preprocessing(transforms: Any) -> dict[str, Any]:
-    """What the evaluation transforms of weights say about the input, as BuiltModel has it; nothing for None."""
-    if transforms is None:
-        return {}
-    return {
-        "input_size": (transforms.crop_size[0], transforms.crop_size[0]),
-        "resize": transforms.resize_size[0],
-        "mean": tuple(transforms.mean),
-        "std": tuple(transforms.std),
-        "interpolation": transforms.interpolation.value,
-    }

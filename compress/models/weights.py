@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import pickletools
 import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +27,12 @@ from certify.core.errors import ModelError
 from certify.core.progress import Progress
 from certify.core.suggest import unknown_name
 from certify.data.downloads import Remote, fetch
+from compress.models.weight_keys import State, current_key, first_few
 
-SHOWN_KEYS = 5
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""What data-parallel training, torch.compile and training frameworks put before every key."""
-STATE_KEYS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
-"""Where a training checkpoint keeps the weights beside its other contents."""
+IN_TORCHSCRIPT = "/constants.pkl"
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
 
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
-
-State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,32 +62,28 @@ def load(weights: str | Path, model_name: str | None, progress: Progress) -> Loa
 
     Raises:
         UsageError: neither a file nor a name of weights for this model.
-        ModelError: not readable, or NaN in it.
+        ModelError: not readable.
         DataError: torchvision's could not be downloaded.
     """
     path = Path(weights).expanduser()
     if path.is_file():
         digest = files.sha256_file(path)
-        loaded = LoadedWeights(read(path), str(path), f"weights from {path.name} (SHA-256 {digest[:12]})")
-    elif model_name is not None and len(path.parts) == 1 and path.suffix not in (".safetensors", ".pth", ".pt"):
-        loaded = _from_torchvision(str(weights), model_name, progress)
-    else:
-        raise ModelError(f"{path}: there is no such file of weights; give a safetensors file or a state dict.")
-    require_finite(loaded)
-    return loaded
+        return LoadedWeights(read(path), str(path), f"weights from {path.name} (SHA-256 {digest[:12]})")
+    if model_name is not None and len(path.parts) == 1 and path.suffix not in (".safetensors", ".pth", ".pt", ".ckpt"):
+        return _from_torchvision(str(weights), model_name, progress)
+    raise ModelError(f"{path}: there is no such file of weights; give a safetensors file or a state dict.")
 
 
 def read(path: Path) -> State:
-    """Read a safetensors file or a torch state dict; prefixes that wrappers add are taken off.
+    """Read every tensor of a safetensors file or a torch checkpoint.
+
+    Tensors of dicts within dicts are named by the keys that lead to them, with dots between; what is not a tensor is
+    left out. :func:`compress.models.weight_keys.matched` finds a model's own among them.
 
     Raises:
-        ModelError: missing, damaged, no state dict, or a pickle that would run code.
+        ModelError: missing, damaged, without tensors, TorchScript, or a pickle that would run code.
     """
-    state = _read_safetensors(path) if path.suffix == ".safetensors" or _is_safetensors(path) else _read_torch(path)
-    for prefix in WRAPPERS:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    return _read_safetensors(path) if path.suffix == ".safetensors" or _is_safetensors(path) else _read_torch(path)
 
 
 def write(tensors: State, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -119,7 +112,8 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
         leave_out: keys that are neither expected nor loaded (a classifier for other classes).
 
     Raises:
-        ModelError: keys are missing, unexpected or of another shape; the first few of each are named.
+        ModelError: keys are missing, unexpected or of another shape (the first few of each are named), or a value is
+            NaN or infinite.
     """
     wanted = {key: value for key, value in model.state_dict().items() if key not in leave_out}
     given = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
@@ -133,14 +127,11 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
         if key in given and given[key].shape != wanted[key].shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    found = "; ".join(f"{len(keys)} {kind}: {_first(keys)}" for kind, keys in kinds.items() if keys)
+    found = "; ".join(f"{len(keys)} {kind}: {first_few(keys)}" for kind, keys in kinds.items() if keys)
     if found:
         raise ModelError(f"{name} does not fit the model ({found}); give weights of this architecture.")
+    require_finite(given, name)
     model.load_state_dict(given, strict=False)
-
-
-def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")
 
 
 def _shape(tensor: torch.Tensor) -> str:
@@ -149,7 +140,7 @@ def _shape(tensor: torch.Tensor) -> str:
 
 def _current_keys(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> State:
     """Keys as the model has them; torchvision's DenseNet files still have dots from before torch 0.4 (``norm.1``)."""
-    renamed = {key: re.sub(r"\.(norm|relu|conv)\.(\d)\.", r".\1\2.", key) for key in state if key not in wanted}
+    renamed = {key: current_key(key) for key in state if key not in wanted}
     return {renamed[key] if renamed.get(key) in wanted else key: value for key, value in state.items()}
 
 
@@ -169,36 +160,83 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_torch(path: Path) -> State:
+    if _is_torchscript(path):
+        raise ModelError(
+            f"{path}: is TorchScript, which passes cannot take apart. Save its weights with "
+            f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth') and give them with the nn.Module "
+            "that it was made from."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's protocol; what can't be loaded safely is refused anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path}: is a pickled object that could run code when it is loaded; "
-            "save its state_dict() as safetensors and give that."
+            f"{path}: holds {_unsafe(path)}, which is not loaded, as a pickle can run any code. If you trust the "
+            "file, load it in Python with torch.load(..., weights_only=False), and save the state_dict() or give the "
+            "module itself to compress.run."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: can't be read as weights ({str(error).splitlines()[0]}).") from error
-    for key in STATE_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    state = dict(_tensors(content))
+    if not state:
         raise ModelError(f"{path}: holds no state dict (tensors by name); save the model's state_dict().")
-    return {str(key): value for key, value in content.items()}
+    return state
 
 
-def require_finite(loaded: LoadedWeights) -> None:
+def _tensors(content: object, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors of dicts within dicts, by the keys that lead to them."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(value, torch.Tensor):
+            yield f"{prefix}{key}", value
+        else:
+            yield from _tensors(value, f"{prefix}{key}.")
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(IN_TORCHSCRIPT) for name in archive.namelist())
+
+
+def _unsafe(path: Path) -> str:
+    """The classes and functions for which a checkpoint is refused, in words."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (RuntimeError, ValueError, pickle.UnpicklingError):  # a pickle without torch's zip file around it
+        names = [name for name in _globals(path.read_bytes()) if name.split(".")[0] not in ("torch", "collections")]
+    return f"objects of {first_few(names)}" if names else "pickled objects"
+
+
+def _globals(content: bytes) -> Iterator[str]:
+    """Full names of what a pickle would import; nothing is run."""
+    texts: list[str] = []
+    with contextlib.suppress(ValueError):  # damaged further on
+        for operation, argument, _ in pickletools.genops(content):
+            if operation.name == "GLOBAL":
+                yield str(argument).replace(" ", ".")
+            elif operation.name == "STACK_GLOBAL":
+                yield ".".join(texts[-2:])
+            elif isinstance(argument, str):
+                texts.append(argument)
+
+
+def require_finite(state: Mapping[str, torch.Tensor], name: str) -> None:
     """Refuse weights that hold NaN or infinity.
+
+    Args:
+        state: tensors by key.
+        name: of the weights, for the error.
 
     Raises:
         ModelError: the sentence names the first tensor that does.
     """
-    for key, tensor in loaded.state.items():
+    for key, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             count = int((~torch.isfinite(tensor)).sum())
             raise ModelError(
-                f"{loaded.name}: tensor '{key}' has {count} value(s) of {tensor.numel()} that are NaN or infinite; "
+                f"{name}: tensor '{key}' has {count} value(s) of {tensor.numel()} that are NaN or infinite; "
                 "the weights are broken, give others."
             )
 

@@ -123,7 +123,9 @@ def job(model: object, dataset: Dataset, folder: Path, plan: Plan, passes: tuple
 
 def of_cifar(factory: Callable[[], nn.Module], *passes: str, **settings: int) -> Pair:
     def make(folder: Path, plan: Plan) -> object:
-        return job(cifar.published(factory), images(), folder, replace(plan, **settings), passes)
+        dataset = images()
+        contract = default_preprocess(dataset)
+        return job(cifar.published(factory), dataset, folder, replace(plan, **settings), passes, preprocess=contract)
 
     return Pair(make, cifar_missing)
 
@@ -181,7 +183,10 @@ def digits(model: str, name: str) -> Pair:
 
 def vit(folder: Path, plan: Plan) -> object:
     dataset = load("mnist5k")
-    return compress.run(small_vit.trained(dataset, 10), "transformer", dataset, out=folder, plan=plan)
+    contract = default_preprocess(dataset)
+    return compress.run(
+        small_vit.trained(dataset, 10), "transformer", dataset, out=folder, plan=plan, preprocess=contract
+    )
 
 
 def pairs(python: str | None) -> dict[str, Pair]:

@@ -80,7 +80,7 @@ def test_length_of_time_is_refused_when_malformed(text):
         (("resnet18", "--recipe", "balancd"), "did you mean 'balanced'"),
         (("resnet18", "--data", "mnist5"), "did you mean 'mnist5k'"),
         (("resnet18", "--target", "cpu-vni"), "did you mean 'cpu-vnni'"),
-        (("resnet18", "--weights", "absent.safetensors"), "absent.safetensors"),
+        (("resnet18", "--data", "mnist5k", "--weights", "absent.safetensors"), "absent.safetensors"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(arguments, words, tmp_path, monkeypatch):

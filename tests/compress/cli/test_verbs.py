@@ -151,7 +151,7 @@ def test_dry_run_says_what_each_pass_is_asked_for_and_writes_nothing(model, norm
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     passes = [{"structured_prune": {"parameters": 0.5}}, {"distill": {"epochs": 2}}, "quantize_static"]
-    plan = dry_run(model, passes, dataset)
+    plan = dry_run(model, passes, dataset, preprocess=default_preprocess(dataset))
     prune, distill, quantize = plan.passes
     assert prune.asked == {"parameters": plan.size.parameters / 2}
     assert (distill.asked, distill.config) == ({}, {"epochs": 2})

@@ -22,6 +22,8 @@ from compress.exchange import checkpoint
 from compress.job.original import Request, find_original
 from compress.testing.networks import CLASSES
 
+PIXELS = {"mean": [0.5] * 3, "std": [0.5] * 3}
+
 
 class Net(nn.Module):
     """A small classifier whose forward pass ends in what a test wants."""
@@ -109,7 +111,7 @@ def door(request, dataset, monkeypatch):
 
     def enter(make):
         given = named(make, monkeypatch) if request.param == "name" else make()
-        return find_original(Request(given), dataset, Silent()).module
+        return find_original(Request(given, preprocess=PIXELS), dataset, Silent()).module
 
     return enter
 
@@ -141,7 +143,7 @@ def test_computed_weights_are_folded_without_a_change_of_outputs(change, dataset
     given(torch.ones(1, 3, 32, 32))
     given.eval()
     before = set(given.state_dict())
-    original = find_original(Request(given), dataset, Silent()).module
+    original = find_original(Request(given, preprocess=PIXELS), dataset, Silent()).module
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(original(images), given(images), atol=1e-6)
     assert list(original.state_dict()) == ["0.bias", "0.weight", "4.weight", "4.bias"]
@@ -153,14 +155,14 @@ def test_computed_weights_are_folded_without_a_change_of_outputs(change, dataset
 @pytest.mark.parametrize(
     "make, sentence",
     [
-        (lambda config: Net(), "needs more.*'config'"),
+        (lambda config: Net(), "does not fit.*'config'.*--model-args"),
         (lambda: 1 / 0, r"gives no model \(ZeroDivisionError.*test_original.py:\d+"),
         (lambda: (Net(), None), "gave a tuple"),
     ],
 )
 def test_factory_is_refused_in_one_sentence_when_it_gives_no_model(make, sentence, dataset, monkeypatch):
     with pytest.raises(ModelError, match=sentence):
-        find_original(Request(named(make, monkeypatch)), dataset, Silent())
+        find_original(Request(named(make, monkeypatch), preprocess=PIXELS), dataset, Silent())
 
 
 def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_folded(dataset, tmp_path, monkeypatch):
@@ -169,7 +171,7 @@ def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_fol
 
     trained = make().eval()
     torch.save(trained.state_dict(), tmp_path / "own.pth")
-    request = Request(named(make, monkeypatch), str(tmp_path / "own.pth"))
+    request = Request(named(make, monkeypatch), str(tmp_path / "own.pth"), PIXELS)
     found = find_original(request, dataset, Silent()).module
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(found(images), trained(images), atol=1e-6) and "0.weight" in found.state_dict()

@@ -15,7 +15,7 @@ from certify.core.errors import DataError, MeasureError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Silent
 from certify.core.schema import validate
-from certify.data import default_preprocess
+from certify.data import IMAGENET_MEAN, IMAGENET_STD, default_preprocess
 from certify.data.contract_slot import normalise
 from certify.measure.plan import Plan
 from compress import load
@@ -40,6 +40,9 @@ passes:
 """,
     "small.yaml",
 )
+
+
+PIXELS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 class Heard(Silent):
@@ -82,7 +85,8 @@ def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset
     before = state_digest(model)
     out = tmp_path / "out"
     key = generate(tmp_path / "release.key").public
-    result = pipeline.run(model, SMALL, dataset, out=out, plan=QUICK, key=tmp_path / "release.key")
+    arguments = {"preprocess": PIXELS, "key": tmp_path / "release.key"}
+    result = pipeline.run(model, SMALL, dataset, out=out, plan=QUICK, **arguments)
     assert state_digest(model) == before
     assert result.certified.certificate.signer == key == load_public(out / "signer.pub")
     assert {path.name for path in out.iterdir()} == {
@@ -121,7 +125,7 @@ def test_job_goes_on_with_another_architecture_when_the_recipe_names_one(model, 
     chosen = recipe.parse(
         "name: other\npasses:\n  - distill: {epochs: 1, student: squeezenet1_1}\n  - finetune: {epochs: 1}\n", "o.yaml"
     )
-    arguments = {"recipe": chosen, "data": dataset, "out": tmp_path, "plan": QUICK}
+    arguments = {"recipe": chosen, "data": dataset, "out": tmp_path, "plan": QUICK, "preprocess": PIXELS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Finetune, "apply", _interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -135,7 +139,7 @@ def test_job_goes_on_with_another_architecture_when_the_recipe_names_one(model, 
 
 
 def test_job_goes_on_after_its_last_finished_pass(model, dataset, tmp_path, stopped, monkeypatch):
-    arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path, "plan": QUICK}
+    arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path, "plan": QUICK, "preprocess": PIXELS}
     broken = monkeypatch.context()
     with broken as patch:
         patch.setattr(QuantizeStatic, "apply", _interrupt)
@@ -160,7 +164,7 @@ def _interrupt(self, model, context):
 
 
 def test_stopped_and_uninterrupted_jobs_make_the_same_file(model, dataset, tmp_path, stopped, monkeypatch):
-    arguments = {"recipe": SMALL, "data": dataset, "plan": QUICK}
+    arguments = {"recipe": SMALL, "data": dataset, "plan": QUICK, "preprocess": PIXELS}
     with monkeypatch.context() as patch:
         patch.setattr(QuantizeStatic, "apply", _interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -209,7 +213,7 @@ def test_job_starts_anew_when_the_seed_differs(model, dataset, tmp_path, stopped
     heard = Heard()
     for seed in (0, 1):
         with pytest.raises(MeasureError):
-            pipeline.run(model, "int8", dataset, out=tmp_path, plan=QUICK, seed=seed, progress=heard)
+            pipeline.run(model, "int8", dataset, out=tmp_path, plan=QUICK, seed=seed, progress=heard, preprocess=PIXELS)
     assert any("starting over" in sentence for sentence in heard.said)
     assert not any("done in an earlier run" in sentence for sentence in heard.said)
 
@@ -272,7 +276,8 @@ def test_declined_prune_still_leaves_a_model(dataset, tmp_path, stopped, model):
     text = "passes:\n  - structured_prune: {macs: 0.01, round_to: 16}\n  - quantize_static: {samples: 16}\n"
     heard = Heard()
     with pytest.raises(MeasureError):
-        pipeline.run(copy.deepcopy(model), recipe.parse(text, "r"), dataset, out=tmp_path, plan=QUICK, progress=heard)
+        given, chosen = copy.deepcopy(model), recipe.parse(text, "r")
+        pipeline.run(given, chosen, dataset, out=tmp_path, plan=QUICK, progress=heard, preprocess=PIXELS)
     assert any(sentence.startswith("structured_prune left the model as it is") for sentence in heard.said)
     ((candidate, asked),) = stopped
     assert candidate.parent == tmp_path / FOLDER
@@ -294,10 +299,10 @@ def tiny_net(num_classes):
 def test_model_of_a_factory_is_trained_first_and_goes_on_after_a_stop(dataset, tmp_path, stopped, monkeypatch):
     (tmp_path / "factory_of_test.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
-    arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path / "out", "plan": QUICK, "cache": tmp_path / "cache"}
+    arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path / "out", "plan": QUICK, "preprocess": PIXELS}
     for _ in range(2):
         with pytest.raises(MeasureError, match="stopped"):
-            pipeline.run("factory_of_test:tiny_net", **arguments)
+            pipeline.run("factory_of_test:tiny_net", **arguments, cache=tmp_path / "cache")
     lineage = json.loads(stopped[0][1]["lineage"].read_text())
     assert lineage["baseline"]["trained_here"] is True
     assert lineage["model"]["origin"].startswith("trained here on blobs, seed 0")
@@ -312,5 +317,5 @@ def test_model_of_a_factory_is_trained_first_and_goes_on_after_a_stop(dataset, t
 def test_out_is_named_after_the_model_when_none_is_given(model, dataset, tmp_path, stopped, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MeasureError):
-        pipeline.run(model, "int8", dataset, plan=QUICK)
+        pipeline.run(model, "int8", dataset, plan=QUICK, preprocess=PIXELS)
     assert (tmp_path / "build" / "Residual" / FOLDER / "lineage.json").is_file()

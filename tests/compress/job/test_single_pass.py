@@ -11,7 +11,8 @@ from compress.core.model_stats import state_digest
 
 def test_module_is_left_as_it_is_when_a_pass_is_applied(model, dataset):
     before = state_digest(model)
-    factored, record = compress.apply(compress.LowRank(energy=0.5), model, dataset)
+    contract = default_preprocess(dataset)
+    factored, record = compress.apply(compress.LowRank(energy=0.5), model, dataset, preprocess=contract)
     assert record.done["ranks"]
     assert state_digest(model) == before != state_digest(factored)
 
@@ -24,7 +25,7 @@ def test_new_file_lies_beside_the_given_one_when_a_pass_on_files_is_applied(onnx
 
 
 def test_original_is_the_teacher_when_a_pass_trains(model, dataset):
-    _, record = compress.apply(compress.Distill(epochs=1), model, dataset)
+    _, record = compress.apply(compress.Distill(epochs=1), model, dataset, preprocess=default_preprocess(dataset))
     assert record.done["epochs_done"] == 1 and record.done["teacher"] == "original"
 
 
@@ -33,4 +34,4 @@ def test_model_of_the_other_kind_is_refused(model, onnx_file, dataset):
     with pytest.raises(compress.UsageError, match="finetune works on a torch module"):
         compress.apply(compress.Finetune(), onnx_file, dataset, preprocess=contract)
     with pytest.raises(compress.UsageError, match="half works on the path of an ONNX file"):
-        compress.apply(compress.Half(), model, dataset)
+        compress.apply(compress.Half(), model, dataset, preprocess=contract)

@@ -38,7 +38,7 @@ def test_names_takes_parts_and_shell_patterns(pattern, found):
 
 
 def test_build_names_the_nearest_model_when_the_name_is_unknown():
-    with pytest.raises(UsageError, match="did you mean 'resnet50'.*leanmark models") as raised:
+    with pytest.raises(UsageError, match="did you mean 'resnet50'") as raised:
         catalog.build("resnet5O", 10)
     assert raised.value.exit_code == 2
 
@@ -146,3 +146,39 @@ def test_build_takes_what_torchvision_states_when_weights_are_named(tmp_path, mo
 def test_head_of_refuses_a_model_that_does_not_end_in_the_classes():
     with pytest.raises(ModelError, match="'1' has 3 outputs"):
         catalog.head_of(nn.Sequential(nn.Linear(2, 9), nn.Linear(9, 3)), 9)
+
+
+@pytest.mark.parametrize(
+    ("spec", "right"),
+    [
+        ("own_models.make", "write own_models:make"),
+        ("own_models.py:make", "write own_models:make, and run it in the folder that holds own_models"),
+        ("./own_models.py", "write own_models:FACTORY"),
+        ("sub/nets.py", "write sub.nets:Only"),
+        ("sub/nets.py:Only", "write sub.nets:Only"),
+        ("own.pth", "package.module:factory --weights own.pth"),
+        ("sub/last.ckpt", "package.module:factory --weights sub/last.ckpt"),
+        ("resnet5O", r"did you mean 'resnet50'\? A model is a name that leanmark models lists, package.module:factory"),
+    ],
+)
+def test_build_says_the_right_spelling_when_a_model_is_misspelt(factory, tmp_path, spec, right):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "nets.py").write_text("def _hidden(): ...\nclass Only: ...\n")
+    with pytest.raises(UsageError, match=right):
+        catalog.build(spec, 4)
+
+
+def test_build_calls_a_factory_with_the_arguments_that_were_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaf_net.py").write_text(
+        "from torch import nn\n"
+        "class Leaf(nn.Sequential):\n"
+        "    def __init__(self, config, num_classes=3):\n"
+        "        width = config['width']\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(12, width), nn.Linear(width, num_classes))\n"
+    )
+    with pytest.raises(ModelError, match="called with num_classes, and that does not fit.*'config'.*--model-args"):
+        catalog.build("leaf_net:Leaf", 4)
+    built = catalog.build("leaf_net:Leaf", 4, arguments={"config": {"width": 5}})
+    assert built.model[1].out_features == 5 and built.source.instantiate()[2].out_features == 4
+    assert catalog.build("squeezenet1_1", 4, arguments={"dropout": 0.25}).model.classifier[0].p == 0.25

@@ -199,7 +199,14 @@ def test_folder_says_what_pictures_it_takes(folders: Path, tmp_path: Path) -> No
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
     built = catalog.build(f"hf:{tmp_path}", CLASSES)
     assert (built.mean, built.std, built.interpolation) == ((0.5,) * 3, (0.25,) * 3, "bicubic")
-    assert (built.resize, built.input_size) == (20, (16, 16))
+    assert (built.resize, built.input_size) == (20, (16, 16)) and built.stated_by == "preprocessor_config.json"
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 16, "do_normalize": False}))
+    built = catalog.build(f"hf:{tmp_path}", CLASSES)
+    assert (built.mean, built.std, built.resize, built.input_size) == ((0.0,) * 3, (1.0,) * 3, "exact", (16, 16))
+    assert catalog.build(f"hf:{folders / 'vit'}", CLASSES).stated_by is None
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_center_crop": True, "crop_size": "x"}))
+    with pytest.raises(ModelError, match="is not a processor of images"):
+        catalog.build(f"hf:{tmp_path}", CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +243,7 @@ def test_folder_is_refused_when_weights_of_the_encoder_are_missing(folders: Path
     safetensors.torch.save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lack bert.encoder.layer.1.output.dense.weight and 0 others"):
         catalog.build(f"hf:{tmp_path}", CLASSES)
-    with pytest.raises(UsageError, match="leave WEIGHTS out"):
+    with pytest.raises(UsageError, match="leave the weights out"):
         catalog.build(f"hf:{tmp_path}", CLASSES, weights="other.safetensors")
 
 

@@ -30,10 +30,13 @@ def test_read_gives_the_same_from_safetensors_and_torch(tmp_path):
     save_file(state, tmp_path / "a.safetensors")
     save_file(state, tmp_path / "a.bin")
     torch.save(state, tmp_path / "a.pth")
-    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, tmp_path / "b.pt")
-    for name in ("a.safetensors", "a.bin", "a.pth", "b.pt"):
+    for name in ("a.safetensors", "a.bin", "a.pth"):
         found = weights.read(tmp_path / name)
         assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in state.items()}, name
+
+
+class Settings:
+    """What a training script saves beside the weights."""
 
 
 class Evil:
@@ -44,8 +47,13 @@ class Evil:
 def test_read_refuses_a_pickle_and_does_not_run_it(tmp_path, capsys):
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
     torch.save(net(), tmp_path / "whole.pth")
-    for name in ("evil.pth", "whole.pth"):
-        with pytest.raises(ModelError, match=f"{name}.*(could run code|can't be read)"):
+    torch.save({"model": net().state_dict(), "args": Settings()}, tmp_path / "settings.pth")
+    for name, found in (
+        ("evil.pth", "print"),
+        ("whole.pth", r"torch.nn.modules.(linear.Linear|container.Sequential)"),
+        ("settings.pth", f"{__name__}.Settings"),
+    ):
+        with pytest.raises(ModelError, match=f"{name}: holds objects of .*{found}.*save the state_dict.*compress.run"):
             weights.read(tmp_path / name)
     assert "ran" not in capsys.readouterr().out
 
@@ -66,6 +74,12 @@ def test_read_refuses_what_is_no_state_dict(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ModelError, match="no state dict"):
         weights.read(tmp_path / "list.pth")
+
+
+def test_read_says_the_way_out_when_the_file_is_torchscript(tmp_path):
+    torch.jit.trace(net().eval(), torch.zeros(1, 2)).save(tmp_path / "traced.pt")
+    with pytest.raises(ModelError, match=r"is TorchScript.*torch.jit.load\('traced.pt'\).state_dict\(\)"):
+        weights.read(tmp_path / "traced.pt")
 
 
 def test_fit_counts_and_names_what_does_not_fit():
@@ -102,12 +116,12 @@ def test_fit_takes_the_old_keys_of_densenet():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_load_names_the_tensor_when_a_value_is_not_finite(tmp_path, bad):
+def test_fit_names_the_tensor_when_a_value_is_not_finite(tmp_path, bad):
     state = net().state_dict()
     state["0.bias"][1] = bad
     save_file(state, tmp_path / "bad.safetensors")
-    with pytest.raises(ModelError, match="tensor '0.bias' has 1 value"):
-        weights.load(tmp_path / "bad.safetensors", None, Silent())
+    with pytest.raises(ModelError, match="bad.safetensors: tensor '0.bias' has 1 value"):
+        weights.fit(net(), weights.read(tmp_path / "bad.safetensors"), "bad.safetensors")
 
 
 def test_load_names_the_nearest_when_torchvision_has_no_such_weights():

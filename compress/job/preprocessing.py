@@ -1,0 +1,196 @@
+"""How images become the original's input: what the user or the model states, over defaults that are printed.
+
+Whatever the user brings weights of, mean and standard deviation are never guessed: a wrong guess costs points of
+accuracy and looks like a bad model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from certify.core.errors import UsageError
+from certify.core.yaml_document import read_document
+from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, ImagePreprocess, Preprocess, default_preprocess
+from certify.data.contract import MAX_YAML_BYTES
+from compress.models import image_input
+from compress.models.built import BuiltModel
+
+NORMALISATION = ("mean", "std")
+CARRIED = ("transforms", "processor", "pretrained_cfg")
+"""Attributes of modules that describe their input."""
+SHOWN = ("resize", "crop", "interpolation", "scale", "mean", "std", "layout", "dtype", "reading")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Some fields of a contract, and who states them.
+
+    Attributes:
+        fields: of :class:`certify.data.ImagePreprocess` by name.
+        by: in words, for the job's first line.
+        place: file and line of a field, for errors.
+        input: a description of another library's, as BuiltModel has it; it fills what ``fields`` leave open.
+    """
+
+    fields: Mapping[str, Any]
+    by: str
+    place: Callable[..., str]
+    input: Mapping[str, Any]
+
+
+NOTHING = Stated({}, "", lambda *_: "preprocessing contract", {})
+
+
+def read_stated(given: object) -> Stated | Preprocess:
+    """What was given as ``preprocess``.
+
+    Args:
+        given: a whole contract; some of its fields as a mapping, or in a YAML file; torchvision's evaluation
+            transforms; timm's data config; an image processor of Hugging Face's; or None.
+
+    Raises:
+        UsageError: it is none of them, or the file can't be read.
+
+    Example:
+        >>> read_stated({"mean": [0.5, 0.5, 0.5]}).fields
+        {'mean': [0.5, 0.5, 0.5]}
+    """
+    if isinstance(given, Preprocess):
+        return given
+    if given is None:
+        return NOTHING
+    if isinstance(given, str | Path):
+        document = read_document(Path(given), MAX_YAML_BYTES)
+        if document.values.get("kind", "image") != "image":
+            return Preprocess.from_yaml(Path(given))
+        fields = {key: value for key, value in document.values.items() if key != "kind"}
+        return Stated(fields, Path(given).name, document.place, {})
+    described = _described(given)
+    if described is not None:
+        return replace(NOTHING, by=f"the {type(given).__name__}", input=described)
+    if isinstance(given, Mapping):
+        return replace(NOTHING, by="as given", fields=given)
+    raise UsageError(
+        "preprocess is a contract, a YAML file of its fields, a dict of some, torchvision's evaluation transforms, "
+        f"timm's data config or an image processor; got {type(given).__name__}."
+    )
+
+
+def carried_by(module: object) -> Stated:
+    """What a module itself says about its input; nothing for most."""
+    for name in CARRIED:
+        described = _described(getattr(module, name, None))
+        if described is not None:
+            return replace(NOTHING, by=f"the model's {name}", input=described)
+    return NOTHING
+
+
+def _described(given: object) -> Mapping[str, Any] | None:
+    """Another library's description, as BuiltModel has it; None for anything else."""
+    if hasattr(given, "to_dict"):
+        given = given.to_dict()
+    try:
+        if isinstance(given, Mapping):
+            if "input_size" in given and "mean" in given:
+                return image_input.of_timm(given)
+            return image_input.of_processor(given) if "image_mean" in given or "do_normalize" in given else None
+        return image_input.of_torchvision(given) if hasattr(given, "crop_size") else None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"The {type(given).__name__} does not describe an input as it should ({error!r}).") from error
+
+
+def of_built(built: BuiltModel) -> Stated:
+    """What weights or architecture of a named model say; ``by`` is empty where nobody speaks for the weights."""
+    names = ("input_size", "resize", "mean", "std", "interpolation")
+    return replace(NOTHING, by=built.stated_by or "", input={name: getattr(built, name) for name in names})
+
+
+def image_contract(
+    dataset: Dataset, given: Stated, carried: Stated, class_map: tuple[int, ...] | None, *, own: str | None
+) -> tuple[Preprocess, str]:
+    """The contract, and in words who states what of it.
+
+    Args:
+        dataset: whose images the model takes.
+        given: what the user states, which goes before all else.
+        carried: what the model states.
+        class_map: see :func:`certify.data.default_preprocess`.
+        own: name of a model whose weights are the user's; None where they are trained here or a publisher's.
+
+    Raises:
+        UsageError: mean or standard deviation of the user's own weights is not stated, or a field is not allowed.
+    """
+    described = {**(carried.input if carried.by or own is None else _without(carried.input)), **given.input}
+    known = {key for key in NORMALISATION if key in given.fields or described.get(key)}
+    if own is not None and len(known) < len(NORMALISATION):
+        raise UsageError(_unstated(own, known))
+    base = default_preprocess(
+        dataset,
+        described.get("mean") or IMAGENET_MEAN,
+        described.get("std") or IMAGENET_STD,
+        class_map=class_map,
+    )
+    values = {**base.to_json(), **_sized(base, dataset, described), **given.fields}
+    if {"height", "width"} & given.fields.keys() and "resize" not in given.fields and base.crop != "none":
+        shorter = min(values["height"], values["width"])
+        values["resize"] = round(shorter * base.resize / base.height) if isinstance(base.resize, int) else base.resize
+    made = ImagePreprocess(**ImagePreprocess._checked(values, given.place))
+    return made, _who(given, carried)
+
+
+def _without(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in described.items() if key not in NORMALISATION}
+
+
+def _sized(base: ImagePreprocess, dataset: Dataset, described: Mapping[str, Any]) -> dict[str, Any]:
+    """The contract's fields of size, as a description of the input has them."""
+    fields: dict[str, Any] = {}
+    if described.get("interpolation"):
+        fields["interpolation"] = described["interpolation"]
+    size, resize = described.get("input_size"), described.get("resize")
+    covered = size is None or (dataset.input_size[0] >= size[0] and dataset.input_size[1] >= size[1])
+    if size is None or (resize is None and covered):
+        return fields
+    crop = "center" if isinstance(resize, int) else "none"
+    return {**fields, "height": size[0], "width": size[1], "resize": resize or "exact", "crop": crop}
+
+
+def _unstated(own: str, known: set[str]) -> str:
+    lacks = " and ".join(key for key in NORMALISATION if key not in known)
+    return (
+        f"The preprocessing of {own} is not guessed, and nothing states the {lacks} of its pixels. Add those that it "
+        "was trained with, such as --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (and --input-size, --resize, "
+        "--crop, --interpolation, --colour, --scale where they differ from what is then printed), or a file with such "
+        "keys as --preprocess FILE.yaml; in Python preprocess={'mean': ..., 'std': ...}."
+    )
+
+
+def _who(given: Stated, carried: Stated) -> str:
+    stated = [f"{', '.join(given.fields)} {given.by if given.by == 'as given' else f'from {given.by}'}"]
+    parts = stated if given.fields else [f"from {given.by}"] if given.input else []
+    parts += [f"from {carried.by}"] if carried.by else []
+    return "; ".join([*parts, "the rest by default"])
+
+
+def describe(contract: Preprocess) -> str:
+    """A contract in one line.
+
+    Example:
+        >>> from compress.testing.networks import blobs
+        >>> describe(default_preprocess(blobs(), (0.5,) * 3, (0.5,) * 3)).partition(", scale")[0]
+        '32 x 32 RGB, resize exact, crop none, interpolation bilinear'
+    """
+    if not isinstance(contract, ImagePreprocess):
+        return contract.kind
+    values = contract.to_json()
+    shown = (f"{key} {_plain(values[key])}" for key in SHOWN)
+    return f"{contract.height} x {contract.width} {contract.colour}, {', '.join(shown)}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(f"{one:g}" for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
