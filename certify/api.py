@@ -30,6 +30,7 @@ from certify.measure.experiment import measure
 from certify.measure.machine import require_measuring
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
+from certify.measure.usable import require_usable
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, window_line
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
@@ -152,7 +153,8 @@ def certify(
         ModelError: a file is damaged, or can't be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
-    require_measuring()
+    plan = plan or Plan()
+    require_usable(plan)
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     contract = contract_of(candidate, preprocess)
@@ -262,7 +264,7 @@ def _measure(
     normal: tuple[Path, Path],
     contracts: tuple[Preprocess, Preprocess],
     data: str | Dataset,
-    plan: Plan | None,
+    plan: Plan,
     edition: Edition,
     origin: str,
     progress: Progress,
@@ -274,7 +276,6 @@ def _measure(
     Whether a model without a lineage has seen the test samples can't be known: that the other parts of these data do
     not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
-    plan = plan or Plan()
     dataset = load(data, seed=plan.seed, progress=progress)
     _require_plain({"data's name": dataset.name})
     if lineage is None:

@@ -23,9 +23,9 @@ from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file
 from certify.core.progress import Progress, job, shown
-from certify.data import Dataset, Preprocess, get_metric, load, require_separate
-from certify.measure import meters, runtimes
+from certify.data import Dataset, Preprocess, load, require_separate
 from certify.measure.plan import Plan
+from certify.measure.usable import require_usable
 from compress.core.callbacks import TrainingCallback
 from compress.core.context import PassContext
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
@@ -189,7 +189,7 @@ def run(
     chosen = recipes.load(recipe)
     plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
     if measure:
-        _check(plan)
+        require_usable(plan)
     signer = signing_key(None if key is None else Path(key)) if measure else None
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
@@ -217,14 +217,6 @@ def run(
         workspace.remove()
         return CompressionResult(folder, None, lineage, chosen, None, files)
     return _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress)
-
-
-def _check(plan: Plan) -> None:
-    """Refuse a name that can't be used before the work, not after it."""
-    runtimes.check(plan.runtime)
-    get_metric(plan.metric)
-    if plan.meter is not None and not plan.meter.startswith(meters.RECORD):
-        meters.get(plan.meter)
 
 
 def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | None, threads: int | None) -> Plan:

@@ -115,8 +115,8 @@ def test_system_error_is_one_sentence_when_raised(run, number, code, words) -> N
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "can't be loaded (libtorch_cpu.so"),
-        (ImportError("DLL load failed while importing _C"), "can't be loaded (DLL load failed"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "cannot be loaded (libtorch_cpu.so"),
+        (ImportError("DLL load failed while importing _C"), "cannot be loaded (DLL load failed"),
         (MemoryError(), "not enough memory"),
     ],
 )
