@@ -63,6 +63,6 @@ prune = _verb(
     "prune",
     "pruned",
     [{"structured_prune": {"macs": 0.5}}],
-    "package.nets:make --weights net.safetensors",
+    "package.nets:make --weights net.safetensors --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
     "Remove the channels of MODEL that matter least. Half of the multiply-adds go; train it afterwards.",
 )
