@@ -15,9 +15,9 @@ from certify.assessments.efficiency.facts import baseline_name
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.attest import certificate
-from certify.attest.certificate import LINEAGE_NAME, Certificate, read_lineage
+from certify.attest.certificate import LINEAGE_NAME, Certificate
 from certify.attest.keys import SigningKey, signing_key
-from certify.attest.lineage import require_same_file, unchanged_beside
+from certify.attest.lineage import given_lineage, require_same_file, unchanged_beside
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
@@ -137,8 +137,7 @@ def certify(
         contracts_differ: why the two preprocessing contracts differ, in one sentence; shown on the label. Without it a
             difference other than the input's size is refused.
         lineage: ``lineage.json`` of the candidate, if its maker wrote one; it also says where the baseline comes from.
-        companions: further files to bind by digest, by the name that they get in ``out``; not copied. None binds those
-            that the lineage names and that lie in ``out``, unchanged.
+        companions: further files to bind by digest, by their name in ``out``; the lineage's unchanged ones by default.
         model_name: for people; from the lineage or the file's name by default.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
@@ -161,7 +160,7 @@ def certify(
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or signing_key()
-    made = None if lineage is None else read_lineage(lineage)
+    made = None if lineage is None else given_lineage(lineage)
     if lineage is not None and made is not None:
         model_name, origin = model_name or made["model"]["spec"], origin or made["model"]["origin"]
         companions = unchanged_beside(made, lineage, out) if companions is None else companions
@@ -200,8 +199,8 @@ def certify(
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
     write_label(certificate, out)
-    profile = certificate.profile
-    return Result(certificate, profile, grade(profile, constants), _written(out, *names))
+    letter = grade(certificate.profile, constants)
+    return Result(certificate, certificate.profile, letter, _written(out, *names))
 
 
 @job("Profiling")

@@ -39,6 +39,7 @@ def out(home: Path) -> Path:
     assert done.returncode == (3 if result["grade"]["letter"] is None else 0)  # a busy machine gives no letter
     (home / "result.json").write_text(done.stdout)
     assert Path(result["files"]["model.onnx"]).name == "model.onnx"
+    assert result["payback"].keys() >= {"spent", "inferences"}
     return home / "out"
 
 

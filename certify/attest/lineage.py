@@ -6,8 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from certify.core.errors import UsageError
+from certify.attest.certificate import read_lineage
+from certify.core.errors import CertificateError, UsageError
 from certify.core.files import sha256_file
+
+
+def given_lineage(path: Path) -> Mapping[str, Any]:
+    """Read the ``lineage.json`` that a user names.
+
+    Raises:
+        UsageError: the file can't be read, or is something else.
+    """
+    try:
+        return read_lineage(path)
+    except CertificateError as error:
+        raise UsageError(
+            f"{path} is not a lineage.json that leanmark compress wrote ({str(error).rstrip('.')}); give that one, or "
+            "leave it out."
+        ) from error
 
 
 def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path) -> None:

@@ -42,7 +42,7 @@ _FLAGS: tuple[tuple[str, str, Any, str], ...] = (
         click.IntRange(1, 1024),
         "Intra-op threads of both models [for each the number at which it is cheapest].",
     ),
-    ("batch", "batch", click.IntRange(min=1), "Samples in one inference [1]."),
+    ("batch", "batch", int, "Samples in one inference [1]."),
     (
         "time-limit",
         "time_limit_s",

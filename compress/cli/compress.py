@@ -16,6 +16,8 @@ from certify.core import exit_codes
 from certify.core.errors import UsageError
 from certify.core.yaml_document import parse_document
 
+ABOUT_MEASURING = (*MEASURING, "carbon_intensity", "embodied", "key")
+"""Arguments that say how to measure, or what is done with what was measured."""
 ARGUMENT = re.compile(r"(^|,)\s*([A-Za-z_]\w*)\s*=")
 
 
@@ -146,7 +148,7 @@ def refuse_measuring(arguments: dict[str, Any]) -> None:
     Raises:
         UsageError: an option says how to measure.
     """
-    for name in (*MEASURING, "carbon_intensity", "embodied", "key"):
+    for name in ABOUT_MEASURING:
         if arguments.pop(name) is not None:
             flag = name.removesuffix("_s").replace("_", "-")
             raise UsageError(

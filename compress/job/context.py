@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from compress.core.callbacks import TrainingCallback, checked
 from compress.core.context import PassContext, PassData
 from compress.core.targets import choose
 from compress.job.original import OriginalModel
+from compress.job.recipe import Recipe
 
 
 def make_context(
@@ -44,3 +45,28 @@ def make_context(
         test_digests=frozenset(dataset.test.digests()),
         **options,
     )
+
+
+def fingerprint(
+    original: OriginalModel, recipe: Recipe, data: Mapping[str, Any], context: PassContext
+) -> dict[str, Any]:
+    """Everything that the files of a job depend on.
+
+    No pass sees the test part, so that mending a test image leaves the finished passes as they are; only a pass that
+    brings data of its own was checked against it.
+    """
+    unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
+    parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
+    return {
+        "model": original.described,
+        "weights": original.weights,
+        "digest": original.digest,
+        "preprocess": original.preprocess.to_json(),
+        "recipe": [[each.name, each.version, each.config()] for each in recipe.passes],
+        "data": {**data, **parts},
+        "seed": context.seed,
+        "target": context.target.name,
+        "device": context.device,
+        "max_train_time": context.max_train_time,
+        "max_loss_percent": context.max_loss_percent,
+    }

@@ -65,7 +65,8 @@ class JobPlan:
 
     Example:
         >>> from compress.testing.networks import blobs, network
-        >>> dry_run(network("residual"), ["half"], blobs()).passes[0].stage
+        >>> pixels = {"mean": [0.5] * 3, "std": [0.5] * 3}
+        >>> dry_run(network("residual"), ["half"], blobs(), preprocess=pixels).passes[0].stage
         'onnx'
     """
 

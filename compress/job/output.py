@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME
+from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, SIGNER_NAME
 from certify.core.files import copy
 from compress.core import onnx_file
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
@@ -47,7 +47,7 @@ def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) 
 def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
     """Bring models, lineage and checkpoint into a folder; a certificate there is about an earlier model and goes."""
     models = {part.name: part for path in (made.model, made.baseline) for part in onnx_file.parts(path)}
-    earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, CHECKPOINT, STRUCTURE)
+    earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, CHECKPOINT, STRUCTURE)
     return bring({**models, LINEAGE: lineage, **made.checkpoint}, folder, earlier)
 
 

@@ -27,10 +27,9 @@ from certify.data import Dataset, Preprocess, load, require_separate
 from certify.measure.plan import Plan
 from certify.measure.usable import require_usable
 from compress.core.callbacks import TrainingCallback
-from compress.core.context import PassContext
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
-from compress.job.context import make_context
+from compress.job.context import fingerprint, make_context
 from compress.job.job import LINEAGE, MODEL, Job, JobOutputs
 from compress.job.lineage import Lineage, describe_data
 from compress.job.original import OriginalModel, Request, find_original, first_line
@@ -208,7 +207,7 @@ def run(
         callbacks=callbacks,
     )
     described = describe_data(dataset)
-    workspace = Workspace(folder, _fingerprint(original, chosen, described, context), progress)
+    workspace = Workspace(folder, fingerprint(original, chosen, described, context), progress)
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
     lineage.write(workspace.path(LINEAGE))
@@ -223,31 +222,6 @@ def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | No
     workload = recipe.workload
     plan = Plan(threads=threads, batch=workload.batch, runtime=runtime or workload.runtime, seed=seed)
     return plan if time_limit is None else replace(plan, time_limit_s=time_limit)
-
-
-def _fingerprint(
-    original: OriginalModel, recipe: Recipe, data: Mapping[str, Any], context: PassContext
-) -> dict[str, Any]:
-    """Everything that the files of a job depend on.
-
-    No pass sees the test part, so that mending a test image leaves the finished passes as they are; only a pass that
-    brings data of its own was checked against it.
-    """
-    unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
-    parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
-    return {
-        "model": original.described,
-        "weights": original.weights,
-        "digest": original.digest,
-        "preprocess": original.preprocess.to_json(),
-        "recipe": [[each.name, each.version, each.config()] for each in recipe.passes],
-        "data": {**data, **parts},
-        "seed": context.seed,
-        "target": context.target.name,
-        "device": context.device,
-        "max_train_time": context.max_train_time,
-        "max_loss_percent": context.max_loss_percent,
-    }
 
 
 def _lineage(original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, made: JobOutputs) -> Lineage:

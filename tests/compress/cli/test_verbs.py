@@ -67,7 +67,7 @@ def test_model_and_lineage_lie_in_out_when_nothing_is_measured(made, tmp_path):
 
 def test_certificate_of_an_earlier_job_goes_when_another_model_takes_its_place(normal, dataset, tmp_path):
     (tmp_path / "out").mkdir()
-    for name in ("certificate.json", "evidence.jsonl", "label.svg", "label.png", "model.safetensors"):
+    for name in ("certificate.json", "evidence.jsonl", "label.svg", "label.png", "signer.pub", "model.safetensors"):
         (tmp_path / "out" / name).touch()
     made = pipeline.run(normal, INT8, dataset, out=tmp_path / "out", measure=False)
     assert {path.name for path in made.out.iterdir()} == MADE
@@ -112,6 +112,31 @@ def test_verb_is_compress_without_measuring_by_one_pass_when_it_is_called(asked,
     assert call["out"].parts[-2:] == ("build", f"resnet18-{'pruned' if verb == 'prune' else 'quantized'}")
 
 
+@pytest.mark.parametrize("verb", [quick.quantize, quick.prune])
+def test_verb_has_no_option_about_measuring_and_names_its_own_folder(verb):
+    assert not {each.name for each in verb.params} & {*compress.ABOUT_MEASURING}
+    shown = CliRunner().invoke(verb, ["--help"], catch_exceptions=False).output
+    assert f"leanmark {verb.name} resnet18" in shown
+    assert "build/MODEL-" in shown
+
+
+def test_onnx_file_is_refused_when_only_a_torch_module_can_be_pruned(asked):
+    with pytest.raises(
+        UsageError, match=r"net\.onnx is an ONNX file, and structured_prune works on torch modules; give"
+    ):
+        CliRunner().invoke(quick.prune, ["net.onnx"], catch_exceptions=False)
+    assert not asked
+
+
+def test_lineage_is_refused_when_the_file_is_something_else(made, dataset, tmp_path):
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"other\.json is not a lineage\.json that leanmark compress wrote"):
+        certify.certify(
+            made.out / "model.onnx", baseline=made.out / "baseline.onnx", data=dataset,
+            lineage=tmp_path / "other.json", out=tmp_path / "graded", plan=QUICK,
+        )  # fmt: skip
+
+
 def test_verb_takes_a_parameter_of_its_pass_when_it_is_set(asked):
     _ask(quick.prune, "resnet18", "--set", "macs=0.4", "--out", "here")
     assert asked[0]["recipe"].passes[0].macs == 0.4
@@ -127,7 +152,8 @@ def test_plan_is_the_recipes_where_the_options_say_nothing(asked):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--meter", "nvml"), ("--time-limit", "2m"), ("--carbon-intensity", "300"), ("--batch", "2")]
+    ("option", "value"),
+    [("--meter", "nvml"), ("--time-limit", "2m"), ("--carbon-intensity", "300"), ("--batch", "2"), ("--key", __file__)],
 )
 def test_option_about_measuring_is_refused_when_nothing_is_measured(asked, option, value):
     with pytest.raises(UsageError, match=f"^{option} is about measuring, which --no-measure leaves out"):
