@@ -105,7 +105,8 @@ def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, A
     Raises:
         UsageError: both a file and flags were given.
     """
-    return preprocess or _fields(_given(preprocess, flags)) or None
+    fields = _fields(_given(preprocess, flags))
+    return preprocess or fields or None
 
 
 def _given(preprocess: Path | None, flags: dict[str, Any]) -> dict[str, Any]:

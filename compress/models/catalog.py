@@ -128,7 +128,8 @@ def _with_weights(
     if loaded.transforms is not None and name in torchvision.AUXILIARY_HEADS:
         source = ModelSource(source.factory, {**source.kwargs, "transform_input": True}, source.classes)
     model = source.instantiate(seed, folded=False)
-    state = matched(loaded.state, model.state_dict().keys(), loaded.name, progress)
+    state, taken = matched(loaded.state, model.state_dict().keys(), loaded.name)
+    origin = f"{loaded.origin}, {taken}" if taken else loaded.origin
     state = {k: v for k, v in state.items() if not k.startswith(torchvision.AUXILIARY_HEADS.get(name, ("\0",)))}
     head = _head_if_any(model, source.classes)
     outputs = len(state[f"{head}.weight"]) if f"{head}.weight" in state else source.classes
@@ -144,7 +145,7 @@ def _with_weights(
         stated = timm.preprocessing(source.kwargs["model_name"])
     elif loaded.transforms is not None:
         stated = image_input.of_torchvision(loaded.transforms) | {"stated_by": f"the transforms of {loaded.name}"}
-    return BuiltModel(model, spec, source, True, loaded.origin, mapped, new_head, **stated)
+    return BuiltModel(model, spec, source, True, origin, mapped, new_head, **stated)
 
 
 def _head_if_any(model: nn.Module, outputs: int) -> str:

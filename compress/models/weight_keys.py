@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 import torch
 
 from certify.core.errors import ModelError
-from certify.core.progress import Progress
 
 SHOWN_KEYS = 5
 MAIN = ("state_dict", "model_state_dict", "model")
@@ -20,26 +19,27 @@ COMPILED = "_orig_mod."
 State = dict[str, torch.Tensor]
 
 
-def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str, progress: Progress) -> State:
+def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str) -> tuple[State, str]:
     """The tensors of a checkpoint that are a model's, by the model's keys: those below the prefix that fits most.
 
     Trainers, wrappers and checkpoints put prefixes before the keys (``net.``, ``module.``, ``state_dict.model.``), and
-    other tensors beside them. What is left out is said.
+    other tensors beside them.
 
     Args:
         tensors: of the whole file, by key.
         wanted: keys of the model.
         name: of the file.
-        progress: where it is said which were taken.
+
+    Returns:
+        The tensors, and in words what was taken and left out; no words where all keys are the model's.
 
     Raises:
         ModelError: tensors that differ fit equally well below several prefixes.
 
     Example:
-        >>> from certify.core.progress import Silent
-        >>> weight = torch.zeros(1)
-        >>> list(matched({"net.weight": weight, "loss.scale": weight}, {"weight"}, "last.ckpt", Silent()))
-        ['weight']
+        >>> one = torch.zeros(1)
+        >>> matched({"net.weight": one, "loss.scale": one}, {"weight"}, "last.ckpt")[1]
+        "1 tensors under 'net.'; left out: loss.scale (1 in all)"
     """
     state = {key.replace(COMPILED, ""): value for key, value in tensors.items()}
     found = Counter(
@@ -47,7 +47,7 @@ def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str, pr
     )
     most = max(found.values(), default=0)
     if found[""] == most:
-        return state
+        return state, ""
     below = {
         prefix: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         for prefix, count in found.items()
@@ -55,9 +55,8 @@ def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str, pr
     }
     chosen = _choose(below, name)
     left = [key for key in state if not key.startswith(chosen)]
-    beside = f" and left out {len(left)} others ({first_few(left)})" if left else ""
-    progress.say(f"{name}: took the {len(below[chosen])} tensors under '{chosen}'{beside}.")
-    return below[chosen]
+    beside = f"; left out: {first_few(left)} ({len(left)} in all)" if left else ""
+    return below[chosen], f"{len(below[chosen])} tensors under '{chosen}'{beside}"
 
 
 def _choose(below: Mapping[str, State], name: str) -> str:

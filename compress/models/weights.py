@@ -203,7 +203,8 @@ def _is_torchscript(path: Path) -> bool:
 def _unsafe(path: Path) -> str:
     """The classes and functions for which a checkpoint is refused, in words."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names = sorted(found, key=lambda name: name.startswith("torch."))  # the user's own before torch's
     except (RuntimeError, ValueError, pickle.UnpicklingError):  # a pickle without torch's zip file around it
         names = [name for name in _globals(path.read_bytes()) if name.split(".")[0] not in ("torch", "collections")]
     return f"objects of {first_few(names)}" if names else "pickled objects"

@@ -96,3 +96,29 @@ def test_paragraphs_are_wrapped_by_the_terminal_when_a_pass_is_shown(monkeypatch
     shown = _invoke("passes", "low_rank").output.splitlines()
     assert any(line.startswith("A linear layer and a 1 x 1") and line.endswith("stays as it is.") for line in shown)
     assert "    >>> LowRank(energy=0.8).config()" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("width=2,depth=20", {"width": 2, "depth": 20}),
+        ("widths=[2, 3], name=a=b", {"widths": [2, 3], "name": "a=b"}),
+        ("cfg: {width: 2}", {"cfg": {"width": 2}}),
+        ('{"width": 2.5, "norm": null}', {"width": 2.5, "norm": None}),
+    ],
+)
+def test_model_arguments_are_read_when_they_are_pairs_yaml_or_json(text, values):
+    assert compress.model_arguments(text) == values
+
+
+def test_flags_of_the_contract_reach_the_job_and_exclude_a_file(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("compress.job.dry_run.dry_run", lambda model, **arguments: asked.append(arguments))
+    monkeypatch.setattr("compress.cli.unmeasured.print_plan", lambda *_: None)
+    flags = ("--mean", "0.5,0.5,0.5", "--resize", "none", "--input-size", "32x48")
+    _invoke("compress", "resnet18", "--dry-run", "--model-args", "dropout=0.5", *flags)
+    assert asked[0]["preprocess"] == {"mean": [0.5] * 3, "resize": None, "height": 32, "width": 48}
+    assert asked[0]["model_args"] == {"dropout": 0.5}
+    (tmp_path / "c.yaml").write_text("mean: [0.5]\n")
+    with pytest.raises(UsageError, match="--preprocess and --mean were both given"):
+        _invoke("compress", "resnet18", "--dry-run", "--preprocess", str(tmp_path / "c.yaml"), "--mean", "0.5")
