@@ -58,9 +58,9 @@ def intervals_section(claims: EfficiencyClaims) -> Section:
             intervals_chart("ratios", "Ratios", ratios, reference=1.0, logarithmic=True),
             "Ratio, candidate over baseline; 1 is no change",
         ),
-        (intervals_chart("accuracy", "Accuracy", shares, form=_percent), "Accuracy on the test samples, in percent"),
+        (intervals_chart("accuracy", "Accuracy", shares), "Accuracy on the test samples, in percent"),
         (
-            intervals_chart("loss", "Loss", losses, reference=0.0, form=_percent),
+            intervals_chart("loss", "Loss", losses, reference=0.0),
             "Loss of accuracy, in percent of the baseline's; below 0 is a gain",
         ),
     )
@@ -74,11 +74,8 @@ def _ratio(estimate: Estimate) -> str:
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
-    return f"{ends(estimate.low, estimate.high).replace(' to ', ' – ')} {unit}"
-
-
-def _percent(value: float) -> str:
-    return number(value)
+    told = ends(estimate.low, estimate.high).replace(" to ", " – ")
+    return told if "unbounded" in told else f"{told} {unit}"  # there is no room for both
 
 
 def _accuracy(arm: str, share: Estimate) -> IntervalRow:
