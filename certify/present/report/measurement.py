@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
-from certify.present.charts.draw import number
 from certify.present.charts.intervals import IntervalRow, intervals_chart
 from certify.present.charts.windows import blocks_chart, windows_chart
 from certify.present.numbers import ends, factor, percent
@@ -75,7 +74,7 @@ def _ratio(estimate: Estimate) -> str:
 
 def _interval(estimate: Estimate, unit: str) -> str:
     told = ends(estimate.low, estimate.high).replace(" to ", " – ")
-    return told if "unbounded" in told else f"{told} {unit}"  # there is no room for both
+    return "unbounded" if "unbounded" in told else f"{told} {unit}"  # the drawing shows the other end
 
 
 def _accuracy(arm: str, share: Estimate) -> IntervalRow:
