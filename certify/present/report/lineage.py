@@ -152,7 +152,7 @@ def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment 
     if spent is None or count is None or claims.refused:
         return None
     least, most = (
-        "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way))):,}"
+        "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )
     return Repayment(quantity(spent.value, "J"), spent.evidence.value, least, most)
