@@ -14,7 +14,7 @@ from certify.assessments.efficiency.payback import compression_energy, payback_i
 from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
-from certify.present.numbers import interval, percent, quantity, rounded, significant
+from certify.present.numbers import MINUS, interval, percent, quantity, rounded, significant
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
 
