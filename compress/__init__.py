@@ -16,8 +16,9 @@ from compress.core.lazy import door
 if TYPE_CHECKING:
     from compress.core.callbacks import TrainingCallback
     from compress.exchange.checkpoint import load
+    from compress.job.compression_result import CompressionResult
     from compress.job.dry_run import JobPlan, dry_run
-    from compress.job.pipeline import CompressionResult, run
+    from compress.job.pipeline import run
     from compress.job.recipe import Recipe
     from compress.job.single_pass import apply
     from compress.passes.depth_prune import DepthPrune
@@ -69,11 +70,9 @@ __getattr__, __dir__ = door(
     {
         "core.callbacks": ("TrainingCallback",),
         "exchange.checkpoint": ("load",),
+        "job.compression_result": ("CompressionResult",),
         "job.dry_run": ("JobPlan", "dry_run"),
-        "job.pipeline": (
-            "CompressionResult",
-            "run",
-        ),
+        "job.pipeline": ("run",),
         "job.recipe": ("Recipe",),
         "job.single_pass": ("apply",),
         "passes.depth_prune": ("DepthPrune",),

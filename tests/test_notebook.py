@@ -10,7 +10,8 @@ import pytest
 from nbclient import NotebookClient
 
 SHORTER = {
-    'run("resnet18", recipe="balanced"': 'run("mynets:net", recipe="quick.yaml"',
+    'run("resnet18", recipe="balanced"': 'run("mynets:net", recipe="quick.yaml", '
+    'preprocess={"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}',
     'load(out / "model.safetensors")': 'load(out / "model.safetensors", into=__import__("mynets").net(10))',
     "out=out)": "out=out, plan=certify.Plan(window_s=0.1, time_limit_s=5.0, min_blocks=3, yardstick=False))",
 }
@@ -47,5 +48,6 @@ def test_notebook_runs_and_shows_a_label(
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = _text(notebook)
     assert "<svg" in shown
+    assert "<table>" in shown and "Compressing: " in shown  # the figures, and the bars of the whole job
     assert "energy_ratio" in shown
     assert "not the file" in shown or "altered" in shown

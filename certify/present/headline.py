@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate
-from certify.present.numbers import percent, rounded, times
+from certify.present.numbers import MINUS, percent, rounded, times
 
 CONFIDENCE = "(95 % interval)"
 
@@ -83,7 +83,7 @@ def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "acc
         largest: L of the grade, in percent: the upper end of the loss, not below 0.
         quality: what was lost, where it is not top-1 accuracy.
     """
-    meaning = f"of {quality} gained" if float(rounded(loss.value, 1)) < 0 else f"of {quality} lost"
+    meaning = f"of {quality} gained" if rounded(loss.value, 1).startswith(MINUS) else f"of {quality} lost"
     figure = percent(abs(loss.value))
     end = math.inf if largest is None else max(largest, loss.high)
     if math.isinf(end):

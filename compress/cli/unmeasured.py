@@ -11,8 +11,8 @@ from certify.core.estimate import Estimate
 from certify.core.text import clean
 
 if TYPE_CHECKING:
+    from compress.job.compression_result import CompressionResult
     from compress.job.dry_run import JobPlan, PlannedPass
-    from compress.job.pipeline import CompressionResult
 
 SHOWN = {"macs": "MACs", "parameters": "parameters"}
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from certify.api import Result, certify
+from certify.api import certify
 from certify.assessments.efficiency.accuracy import accuracy_estimates
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.figures import Figures
-from certify.assessments.efficiency.grade import Grade
-from certify.assessments.profile import Profile
 from certify.attest.certificate import EVIDENCE_NAME
 from certify.attest.keys import SigningKey, signing_key
-from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file
@@ -29,96 +25,14 @@ from certify.measure.usable import require_usable
 from compress.core.callbacks import TrainingCallback
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
+from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
-from compress.job.job import LINEAGE, MODEL, Job, JobOutputs
+from compress.job.job import LINEAGE, Job, JobOutputs
 from compress.job.lineage import Lineage, describe_data
 from compress.job.original import OriginalModel, Request, find_original, first_line
-from compress.job.output import bring, bring_unmeasured, certify_command, folder_of
+from compress.job.output import bring, bring_unmeasured, folder_of
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
-
-
-@dataclass(frozen=True, repr=False)
-class CompressionResult:
-    """A compressed model, with its certificate if it was measured.
-
-    Attributes:
-        out: folder that everything lies in.
-        certified: certificate, profile and grade (see ``certify.Result``); None where nothing was measured.
-        lineage: how the model came about.
-        recipe: what was asked for.
-        loss: relative loss in percent, its interval of the confidence that the recipe asks for; None where no sample
-            was scored.
-        files: what was written, by name.
-
-    Example:
-        >>> compress.run("resnet18").files["model.onnx"]  # doctest: +SKIP
-    """
-
-    out: Path
-    certified: Result | None
-    lineage: Lineage
-    recipe: Recipe
-    loss: Estimate | None
-    files: Mapping[str, Path]
-
-    @property
-    def grade(self) -> Grade:
-        """The letter, or why there is none."""
-        return self.measured().grade
-
-    @property
-    def profile(self) -> Profile:
-        """Every figure with its interval, and every guard."""
-        return self.measured().profile
-
-    @property
-    def energy_ratio(self) -> Estimate | None:
-        """Energy of the compressed model over that of the original; None where there was no meter."""
-        return self.measured().energy_ratio
-
-    def to_dataframe(self) -> Any:
-        """Every figure as a row of a ``pandas.DataFrame``; see ``certify.Result.to_dataframe``."""
-        return self.measured().to_dataframe()
-
-    def measured(self) -> Result:
-        """What the referee found.
-
-        Raises:
-            UsageError: nothing was measured; says with which command it is.
-        """
-        if self.certified is None:
-            raise UsageError(f"The model was not measured; certify it with: {self.certify_command}")
-        return self.certified
-
-    @property
-    def certify_command(self) -> str:
-        """The command that measures, grades and seals what lies in :attr:`out`."""
-        return certify_command(self.out, self.lineage)
-
-    @property
-    def within_budget(self) -> bool | None:
-        """Whether the upper end of :attr:`loss` is within the recipe's budget; None where there is none."""
-        return None if self.loss is None else self.loss.high <= self.recipe.budget.max_loss_percent
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        files = {"files": {name: str(path) for name, path in self.files.items()}, "certify": self.certify_command}
-        return {
-            **(files if self.certified is None else self.certified.to_json()),
-            "within_budget": self.within_budget,
-            "lineage": self.lineage.to_json(),
-        }
-
-    def __repr__(self) -> str:
-        done = ", ".join(row.name for row in self.lineage.rows if row.record["done"]) or "no pass"
-        found = f"not measured; {self.files[MODEL]}" if self.certified is None else repr(self.certified)
-        return f"CompressionResult({self.lineage.model['spec']} after {done}: {found})"
-
-    def _repr_html_(self) -> str:
-        if self.certified is None:
-            return f"<p>{html.escape(repr(self))}</p>"
-        return self.certified._repr_html_()
 
 
 @job("Compressing", when_stopped="The same command resumes after the last finished pass.")

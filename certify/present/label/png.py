@@ -8,7 +8,7 @@ from importlib.resources import files
 FAMILY = "Lato"
 WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
 
-DRAWING = 4
+DRAWING = 5
 """Version of the drawing itself, raised whenever the same certificate gives a different ``label.svg``."""
 
 

@@ -14,7 +14,7 @@ from certify.assessments.efficiency.payback import compression_energy, payback_i
 from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
-from certify.present.numbers import interval, percent, quantity, rounded, significant
+from certify.present.numbers import MINUS, interval, percent, quantity, rounded, significant
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
 
@@ -152,7 +152,7 @@ def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment 
     if spent is None or count is None or claims.refused:
         return None
     least, most = (
-        "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way))):,}"
+        "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )
     return Repayment(quantity(spent.value, "J"), spent.evidence.value, least, most)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
-from certify.present.charts.draw import number
 from certify.present.charts.intervals import IntervalRow, intervals_chart
 from certify.present.charts.windows import blocks_chart, windows_chart
 from certify.present.numbers import ends, factor, percent
@@ -58,9 +57,9 @@ def intervals_section(claims: EfficiencyClaims) -> Section:
             intervals_chart("ratios", "Ratios", ratios, reference=1.0, logarithmic=True),
             "Ratio, candidate over baseline; 1 is no change",
         ),
-        (intervals_chart("accuracy", "Accuracy", shares, form=_percent), "Accuracy on the test samples, in percent"),
+        (intervals_chart("accuracy", "Accuracy", shares), "Accuracy on the test samples, in percent"),
         (
-            intervals_chart("loss", "Loss", losses, reference=0.0, form=_percent),
+            intervals_chart("loss", "Loss", losses, reference=0.0),
             "Loss of accuracy, in percent of the baseline's; below 0 is a gain",
         ),
     )
@@ -74,11 +73,8 @@ def _ratio(estimate: Estimate) -> str:
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
-    return f"{ends(estimate.low, estimate.high).replace(' to ', ' – ')} {unit}"
-
-
-def _percent(value: float) -> str:
-    return number(value)
+    told = ends(estimate.low, estimate.high).replace(" to ", " – ")
+    return "unbounded" if "unbounded" in told else f"{told} {unit}"  # the drawing shows the other end
 
 
 def _accuracy(arm: str, share: Estimate) -> IntervalRow:

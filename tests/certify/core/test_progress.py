@@ -13,7 +13,7 @@ import nbclient
 import nbformat
 import pytest
 
-from certify.core.progress import Bars, Silent, shown
+from certify.core.progress import Bars, Progress, Silent, job, shown
 from certify.core.redraw import THREAD, moving, still
 
 
@@ -60,6 +60,25 @@ def test_library_calls_draw_nothing_when_progress_is_false_or_there_is_no_screen
     assert isinstance(shown(False), Silent)
     assert isinstance(shown(None), Silent)
     assert isinstance(shown(True), Bars)
+
+
+def test_job_says_what_the_next_start_does_when_the_user_stops_it(capsys: pytest.CaptureFixture[str]) -> None:
+    @job("Compressing", when_stopped="The same command resumes.")
+    def run(progress: Progress | bool | None = None) -> None:
+        assert isinstance(progress, Bars)
+        raise KeyboardInterrupt("Two windows are kept.")
+
+    with pytest.raises(KeyboardInterrupt, match=r"^Two windows are kept\. The same command resumes\.$"):
+        run(progress=True)
+    assert capsys.readouterr().err.splitlines()[0] == "Compressing ..."
+
+
+def test_job_gives_silence_when_progress_is_false() -> None:
+    @job("Compressing")
+    def run(progress: Progress | bool | None = None) -> object:
+        return progress
+
+    assert isinstance(run(progress=False), Silent)
 
 
 def on_terminal(script: str, columns: int = 72) -> str:

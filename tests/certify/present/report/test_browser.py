@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -25,6 +26,7 @@ HOSTILE = (
 )
 
 browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+PHONE = ("--allow-file-access-from-files", "--dump-dom")
 pytestmark = pytest.mark.skipif(browser is None, reason="no Chromium is installed (apt-get install chromium)")
 
 
@@ -106,3 +108,16 @@ def test_report_is_painted_in_its_colours_when_screen_is_light_or_dark(
     assert seen[2, 2].tolist() == rgb(colours["paper"])
     ink = (seen[:, 620:] == rgb(colours["ink"])).all(axis=2)  # right of the label, which is black on white always
     assert ink.sum() > 500
+
+
+def test_no_table_runs_over_when_the_screen_is_a_phones(graded: Path, tmp_path: Path) -> None:
+    report(graded, out=tmp_path / "report.html")
+    phone = tmp_path / "phone.html"
+    phone.write_text(
+        '<iframe src="report.html" width="360" height="800"></iframe><script>onload=()=>{'
+        'const all=[...frames[0].document.querySelectorAll(".scroll")];'
+        'document.body.dataset.wide=all.length+" tables: "+all.filter(e=>e.scrollWidth>e.clientWidth).length}</script>'
+    )
+    found = re.search(r'data-wide="(\d+) tables: (\d+)"', run(phone, tmp_path, *PHONE).stdout)
+    assert found is not None
+    assert int(found[1]) >= 4 and found[2] == "0"
