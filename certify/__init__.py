@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from certify.core.estimate import Estimate, EvidenceLevel
     from certify.data.dataset import Dataset
+    from certify.data.given_arrays import ArrayPreprocess
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
@@ -47,6 +48,7 @@ _WHERE = {
     "EvidenceLevel": "certify.core.estimate",
     "Gate": "certify.comparison.gate",
     "GateResult": "certify.comparison.gate",
+    "ArrayPreprocess": "certify.data.given_arrays",
     "ImagePreprocess": "certify.data.images",
     "LeanmarkError": "certify.core.errors",
     "MeasureError": "certify.core.errors",
@@ -79,6 +81,7 @@ __all__ = [
     "EvidenceLevel",
     "Gate",
     "GateResult",
+    "ArrayPreprocess",
     "ImagePreprocess",
     "LeanmarkError",
     "MeasureError",

@@ -24,7 +24,8 @@ from certify.core.folders import state_folder
 from certify.core.progress import Progress, job, shown
 from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
-from certify.data.contract_slot import contract_of, normalise
+from certify.data.contract_slot import as_given_to, contract_of, normalise
+from certify.data.kept import keep_test_part
 from certify.grading import issue
 from certify.measure.experiment import measure
 from certify.measure.machine import require_measuring
@@ -106,7 +107,7 @@ def certify(
     candidate: str | Path,
     *,
     baseline: str | Path,
-    data: str | Dataset,
+    data: Any,
     out: str | Path,
     preprocess: Preprocess | str | Path | None = None,
     baseline_preprocess: Preprocess | str | Path | None = None,
@@ -117,6 +118,7 @@ def certify(
     lineage: Path | None = None,
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
+    keep_data: bool = False,
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
 ) -> Result:
@@ -125,7 +127,7 @@ def certify(
     Args:
         candidate: ONNX file to grade, whoever made it; or a program that torch exported (``.pt2``, for ``torch-cuda``).
         baseline: the untouched original, a file of the same kind.
-        data: data specification, or a data set; its test part is what counts.
+        data: data specification, or data of a program (see :func:`certify.data.load`); its test part is what counts.
         out: folder for ``model.onnx``, ``baseline.onnx`` (``.pt2`` for programs), ``certificate.json``,
             ``evidence.jsonl`` and the label; what weighs over 2 GB has its weights in a ``.data`` file beside it.
         preprocess: the candidate's preprocessing contract, or a YAML file with one; None takes the one that the file
@@ -139,6 +141,7 @@ def certify(
         lineage: ``lineage.json`` of the candidate, if its maker wrote one; it also says where the baseline comes from.
         companions: further files to bind by digest, by their name in ``out``; the lineage's unchanged ones by default.
         model_name: for people; from the lineage or the file's name by default.
+        keep_data: whether to write the test part as ``test-data.npz``, for auditors of data that a program held.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
@@ -156,7 +159,9 @@ def certify(
     require_usable(plan)
     constants = load_edition(edition)
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
-    contract = contract_of(candidate, preprocess)
+    progress = shown(progress)
+    dataset = load(data, seed=plan.seed, progress=progress)
+    contract = contract_of(candidate, preprocess, default=as_given_to(candidate, dataset))
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or signing_key()
@@ -168,17 +173,19 @@ def certify(
     said = {"model's name": model_name, "baseline's origin": origin}
     _require_plain({**said, "reason why the contracts differ": contracts_differ or ""})
     out.mkdir(parents=True, exist_ok=True)
+    if keep_data:
+        progress.say(keep_test_part(dataset, out))
     with _keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
         measured_baseline, measured = Path(folder, original), Path(folder, subject_name(candidate))
         evidence = _measure(
             (baseline, candidate),
             (measured_baseline, measured),
             contracts,
-            data,
+            dataset,
             plan,
             constants,
             origin,
-            shown(progress),
+            progress,
             made,
             contracts_differ=contracts_differ,
         )
@@ -207,7 +214,7 @@ def certify(
 def profile(
     model: str | Path,
     *,
-    data: str | Dataset,
+    data: Any,
     against: str | Path | None = None,
     preprocess: Preprocess | str | Path | None = None,
     plan: Plan | Sequence[Plan] | None = None,
@@ -218,7 +225,7 @@ def profile(
 
     Args:
         model: ONNX file.
-        data: data specification, or a data set; its test part is what counts.
+        data: data specification, or data of a program (see :func:`certify.data.load`); its test part is what counts.
         against: ONNX file to compare with, measured in turn with the model. None measures the model alone.
         preprocess: preprocessing contract, or a YAML file with one; None takes the one that the file carries.
         plan: how to measure; several measure a workload each (other batches, other runtimes). Alone, a model is scored
@@ -235,12 +242,13 @@ def profile(
     """
     require_measuring()
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
-    contract = contract_of(sources[-1], preprocess)
+    dataset = load(data, progress=shown(progress))
+    contract = contract_of(sources[-1], preprocess, default=as_given_to(sources[-1], dataset))
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
     plans = [plan or Plan()] if plan is None or isinstance(plan, Plan) else list(plan)
     folder = None if out is None else Path(out)
     with _keeping_windows(folder or state_folder()):
-        return profile_workloads(sources, contracts, data, plans, folder, shown(progress))
+        return profile_workloads(sources, contracts, dataset, plans, folder, shown(progress))
 
 
 @contextlib.contextmanager
@@ -262,7 +270,7 @@ def _measure(
     sources: tuple[Path, Path],
     normal: tuple[Path, Path],
     contracts: tuple[Preprocess, Preprocess],
-    data: str | Dataset,
+    dataset: Dataset,
     plan: Plan,
     edition: Edition,
     origin: str,
@@ -275,7 +283,6 @@ def _measure(
     Whether a model without a lineage has seen the test samples can't be known: that the other parts of these data do
     not hold them says nothing about what it was trained on. So those parts are left out of the observation.
     """
-    dataset = load(data, seed=plan.seed, progress=progress)
     _require_plain({"data's name": dataset.name})
     if lineage is None:
         dataset = replace(dataset, train=None, calibration=None, validation=None)

@@ -62,8 +62,8 @@ _FLAGS: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
-MEASURING = tuple(name for _, name, _, _ in _FLAGS if name != "seed")
-"""Arguments that these options fill and that say nothing where nothing is measured."""
+MEASURING = tuple(name for _, name, _, _ in _FLAGS if name not in ("seed", "metric"))
+"""Arguments that these options fill and that say nothing where nothing is measured; passes score by the metric."""
 
 
 def plan_options(command: F) -> F:

@@ -26,7 +26,7 @@ leanmark profile small.onnx --data imagefolder:photos --against original.onnx
 """,
 )
 @click.argument("model", type=FILE)
-@click.option("--data", required=True, help="Data specification, such as imagefolder:PATH or npz:PATH.")
+@click.option("--data", required=True, help="Folder, or a specification such as npz:PATH or arrays:PATH.")
 @click.option("--against", type=FILE, help="Model to compare with; measured in turn with MODEL.")
 @click.option("--batch", default="1", show_default=True, help="Samples in one inference; several as 1,8,32.")
 @click.option("--runtime", help=f"Runtime that runs the model: {RUNTIME_NAMES} [onnxruntime-cpu]; several as a,b.")

@@ -1,12 +1,14 @@
 """Data specs, decoding, preprocessing, splits and scoring: read and scored in one way, by maker and referee alike."""
 
 from certify.data.arrays import array_split
-from certify.data.dataset import Dataset, Source, Split, overlap, require_separate
+from certify.data.dataset import Dataset, Split, overlap, require_separate
+from certify.data.given_arrays import ArrayPreprocess, as_given
 from certify.data.images import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess, default_preprocess
 from certify.data.metrics import METRICS, Metric, get_metric
 from certify.data.partition import carve
 from certify.data.preprocess import Preprocess
 from certify.data.scoring import Scores, score
+from certify.data.sources import Source
 from certify.data.specs import DEFAULT_SPEC, KNOWN, load
 from certify.data.tokens import TokenInput, TokenPreprocess
 
@@ -16,6 +18,7 @@ __all__ = [
     "IMAGENET_STD",
     "KNOWN",
     "METRICS",
+    "ArrayPreprocess",
     "Dataset",
     "ImagePreprocess",
     "Metric",
@@ -26,6 +29,7 @@ __all__ = [
     "TokenInput",
     "TokenPreprocess",
     "array_split",
+    "as_given",
     "carve",
     "default_preprocess",
     "get_metric",

@@ -9,7 +9,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ import numpy.typing as npt
 
 from certify.core.errors import DataError, MissingExtra
 from certify.core.suggest import unknown_name
-from certify.data.dataset import Dataset, Image, Split, Targets, input_size
-from certify.data.partition import FIXED_SEED, carve, complete, share
+from certify.data.dataset import Dataset, Split, input_size
+from certify.data.labels import read_labels
+from certify.data.named_arrays import ONLY, named_split
+from certify.data.partition import FIXED_SEED, carve, complete, cut
 from certify.data.sequences import TOKEN_ARRAYS, token_split
+from certify.data.sources import Image
 
-TEST_SHARE = 0.3
-VALIDATION_OF_REST = 1 / 7
-"""A tenth of the whole, once three tenths are set apart."""
-MAX_CLASSES = 65_536
 PARTS = {
     "train": "train",
     "val": "validation",
@@ -58,9 +57,9 @@ MNIST5K_TEST, MNIST5K_VALIDATION, MNIST5K_CALIBRATION = 1500, 500, 250
 
 
 class ArraySource:
-    """Pictures in one uint8 array: (n, H, W) for grey ones, (n, H, W, 3) for RGB."""
+    """Pictures in one uint8 array or a list: (n, H, W) for grey ones, (n, H, W, 3) for RGB."""
 
-    def __init__(self, pixels: Image) -> None:
+    def __init__(self, pixels: Image | Sequence[Image]) -> None:
         self._pixels = pixels
         self._digests: dict[int, str] = {}
 
@@ -70,8 +69,9 @@ class ArraySource:
         return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture
 
     def size(self, row: int) -> tuple[int, int]:
-        """(H, W), the same for all."""
-        return self._pixels.shape[1], self._pixels.shape[2]
+        """(H, W)."""
+        height, width = self._pixels[row].shape[:2]
+        return height, width
 
     def digest(self, row: int) -> str:
         """Hex SHA-256 of type, shape and pixels."""
@@ -93,33 +93,39 @@ def array_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
     Raises:
         DataError: a wrong type or shape, lengths that differ, no samples, or a negative label.
     """
-    pixels, labels = np.asarray(x), np.asarray(y)
+    pixels = np.asarray(x)
     if pixels.dtype != np.uint8:
         raise DataError(f"{where}: x is {pixels.dtype}; give pictures as uint8, 0 to 255.")
     if pixels.ndim == 4 and pixels.shape[3] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3) or 0 in pixels.shape[1:]:
         raise DataError(f"{where}: x has shape {pixels.shape}; give (n, h, w), (n, h, w, 1) or (n, h, w, 3).")
-    targets = None
-    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
-        if not np.isfinite(labels).all():
-            raise DataError(f"{where}: y holds numbers that are not finite; leave those samples out.")
-        values, labels = np.unique(labels.astype(np.float64), return_inverse=True)
-        targets = Targets(values)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{where}: y is {labels.dtype} of shape {labels.shape}; give integers or floats of shape (n,).")
+    labels, targets = read_labels(y, where)
     if len(pixels) != len(labels):
         raise DataError(f"{where}: x has {len(pixels)} pictures and y {len(labels)} labels; give one label a picture.")
-    if len(labels) == 0:
-        raise DataError(f"{where}: holds no samples; give at least one.")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= MAX_CLASSES:
-        raise DataError(f"{where}: y runs from {low} to {high}; labels count the classes from 0 to {MAX_CLASSES - 1}.")
-    return Split(ArraySource(np.ascontiguousarray(pixels)), labels.astype(np.int64), targets=targets)
+    return Split(ArraySource(np.ascontiguousarray(pixels)), labels, targets=targets)
+
+
+def samples_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
+    """Samples in one array: uint8 images, or values of any other type or shape, which are fed as they are.
+
+    Images may have their channels first: (n, 1, h, w) and (n, 3, h, w) become (n, h, w) and (n, h, w, 3).
+
+    Raises:
+        DataError: see :func:`array_split` and :func:`certify.data.named_arrays.named_split`.
+    """
+    samples = np.asarray(x)
+    if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
+        return named_split({ONLY: samples}, y, where)
+    if samples.ndim == 4 and samples.shape[1] in (1, 3) and samples.shape[3] not in (1, 3):
+        samples = np.moveaxis(samples, 1, -1)
+    return array_split(samples, y, where)
 
 
 def load_npz(rest: str, spec: str, seed: int) -> Dataset:
-    """Load ``npz:PATH`` or ``npz:train=A.npz,test=B.npz[,val=C.npz]``.
+    """Load ``npz:PATH`` or ``npz:train=A.npz,test=B.npz[,val=C.npz]``, or ``arrays:`` likewise.
+
+    Under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name.
 
     One file is cut 60/10/30. Its test part does not depend on the seed, so that nothing that was trained under one
     seed is tested on its own training samples under another.
@@ -129,71 +135,72 @@ def load_npz(rest: str, spec: str, seed: int) -> Dataset:
             see :func:`certify.data.sequences.token_split`), ``y`` and maybe ``classes``.
         UsageError: a part with an unknown name.
     """
+    scheme = spec.partition(":")[0]
     if "=" not in rest:
         path = Path(rest).expanduser()
-        split, names = _read_npz(path)
-        return from_parts(path.stem, spec, _cut(split, seed), names, seed)
-    files = _parts_of(rest)
+        split, names = _read_npz(path, scheme)
+        return from_parts(path.stem, spec, cut(split, seed), names, seed)
+    files = _parts_of(rest, scheme)
     if "test" not in files:
         raise DataError(f"Data '{spec}' has no test part; add test=FILE.npz.")
     parts = {}
     names = None
     for part, path in files.items():
-        parts[part], found = _read_npz(path)
+        parts[part], found = _read_npz(path, scheme)
         if found is not None and names not in (None, found):
             raise DataError(f"{path}: its 'classes' differ from those of the other files; they must be the same.")
         names = found or names
     return from_parts(files["test"].stem, spec, parts, names, seed)
 
 
-def _parts_of(rest: str) -> dict[str, Path]:
+def _parts_of(rest: str, scheme: str) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for item in rest.split(","):
         key, _, path = item.partition("=")
         if key not in PARTS:
-            raise unknown_name("part of npz data", key, PARTS, "Write npz:train=A.npz,test=B.npz[,val=C.npz].")
+            raise unknown_name(
+                f"part of {scheme} data", key, PARTS, f"Write {scheme}:train=A.npz,test=B.npz[,val=C.npz]."
+            )
         if not path or PARTS[key] in files:
-            raise DataError(f"Data 'npz:{rest}' needs exactly one file for '{key}'.")
+            raise DataError(f"Data '{scheme}:{rest}' needs exactly one file for '{key}'.")
         files[PARTS[key]] = Path(path).expanduser()
     return files
 
 
-def _read_npz(path: Path) -> tuple[Split, tuple[str, ...] | None]:
+def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
     try:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
-            known = ("x", *TOKEN_ARRAYS, "y", "classes")
+            known = archive.files if scheme == "arrays" else (*SAMPLES, "classes")
             arrays = {key: archive[key] for key in known if key in archive}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give an npz file with arrays x and y.") from error
     except DAMAGED as error:
         raise DataError(f"{path}: can't be read as an npz file without pickled objects ({error}).") from error
-    if missing := {"input_ids" if "input_ids" in arrays else "x", "y"} - set(arrays):
+    needed = {"y"} if scheme == "arrays" else {"input_ids" if "input_ids" in arrays else "x", "y"}
+    if missing := needed - set(arrays):
         raise DataError(
-            f"{path}: has no array '{sorted(missing)[0]}'; an npz data set holds x (pictures) or input_ids (tokens), "
-            "and y (labels)."
+            f"{path}: has no array '{sorted(missing)[0]}'; an npz data set holds x (images or values) or input_ids "
+            "(tokens), and y (labels); named inputs beside y are read as arrays:PATH."
         )
-    names = arrays.get("classes")
+    names = arrays.pop("classes", None)
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise DataError(f"{path}: 'classes' should be the classes' names, text of shape (c,), found {names.dtype}.")
-    return _split(arrays, str(path)), None if names is None else tuple(names.tolist())
+    classes = None if names is None else tuple(names.tolist())
+    if scheme == "arrays":
+        return named_split(arrays, arrays.pop("y"), str(path)), classes
+    return mapped_split(arrays, str(path)), classes
 
 
-def _split(arrays: Mapping[str, Any], where: str) -> Split:
+def mapped_split(arrays: Mapping[str, Any], where: str) -> Split:
     """Samples of either kind; arrays that the kind does not know have no place."""
     if "input_ids" not in arrays:
-        return array_split(arrays["x"], arrays["y"], where)
+        return samples_split(arrays["x"], arrays["y"], where)
     if "x" in arrays:
         raise DataError(f"{where}: holds x (pictures) and input_ids (tokens); give one of them.")
     return token_split(arrays, where)
-
-
-def _cut(split: Split, seed: int) -> dict[str, Split]:
-    rest, test = carve(split, share(len(split), TEST_SHARE), "test", FIXED_SEED)
-    train, validation = carve(rest, share(len(rest), VALIDATION_OF_REST), "validation", seed)
-    return {"train": train, "validation": validation, "test": test}
 
 
 def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[str, ...] | None, seed: int) -> Dataset:
@@ -229,44 +236,6 @@ def _dataset(name: str, spec: str, classes: tuple[str, ...], parts: Mapping[str,
         test=parts["test"],
         input_size=input_size(parts.values()),
     )
-
-
-def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> Dataset:
-    """Make a data set of the dict that a function of the user returned.
-
-    Args:
-        values: ``x`` (or ``input_ids`` and its like) and ``y``, cut like an npz file; or ``test`` and maybe ``train``,
-            ``validation``, ``calibration``, each a Split, a pair (x, y) or a dict with ``x`` (or ``input_ids``) and
-            ``y``. With either, ``classes`` may name the classes.
-        name: of the data set.
-        spec: that was asked for.
-        seed: of the cuts.
-
-    Raises:
-        DataError: what is needed is missing or malformed.
-        UsageError: an unknown key.
-    """
-    where = f"Data '{spec}'"
-    for key in values:
-        if key not in {*SAMPLES, "classes", *PARTS}:
-            raise unknown_name(f"key in what {spec} returned", str(key), [*SAMPLES, "classes", *PARTS])
-    classes = None if values.get("classes") is None else tuple(str(c) for c in values["classes"])
-    if ("x" in values or "input_ids" in values) and "y" in values:
-        return from_parts(name, spec, _cut(_split(values, where), seed), classes, seed)
-    if "test" not in values:
-        raise DataError(f"{where} has no test part; the function returns x and y, or test (and train), or a Dataset.")
-    parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
-    return from_parts(name, spec, parts, classes, seed)
-
-
-def _part(value: Any, where: str) -> Split:
-    if isinstance(value, Split):
-        return value
-    if isinstance(value, Mapping) and {"y"} < set(value) <= set(SAMPLES) and {"x", "input_ids"} & set(value):
-        return _split(value, where)
-    if isinstance(value, tuple) and len(value) == 2:
-        return array_split(value[0], value[1], where)
-    raise DataError(f"{where} is a {type(value).__name__}; give a Split, a pair (x, y) or a dict with x and y.")
 
 
 def load_mnist5k() -> Dataset:

@@ -12,7 +12,8 @@ import io
 
 import numpy as np
 
-from certify.data.dataset import Image, Indices, Split
+from certify.data.dataset import Indices, Split
+from certify.data.sources import Image
 
 LARGE_SIDE = 64
 """Pixels of the shorter side from which an image is shifted by up to 2 pixels; smaller ones by 1."""

@@ -8,6 +8,8 @@ import rfc8785
 
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import ModelError, UsageError
+from certify.data.dataset import Dataset
+from certify.data.given_arrays import as_given
 from certify.data.preprocess import Preprocess
 from certify.model_file.model_file import ModelFile, open_model
 
@@ -50,6 +52,28 @@ def contract_in(model: ModelFile) -> Preprocess | None:
     if not isinstance(values, dict):
         raise ModelError(f"{path}: its preprocessing contract is not a JSON object.")
     return Preprocess.from_json(values, f"preprocessing contract of {path}")
+
+
+def as_given_to(path: Path, dataset: Dataset) -> Preprocess | None:
+    """The contract that feeds the arrays of a data set to a file as they are; None for data of another kind.
+
+    Raises:
+        UsageError: the file has several outputs, or one for two classes, so that something must be said.
+        DataError: the file takes other inputs.
+    """
+    if dataset.test.kind != "arrays":
+        return None
+    with open_model(path) as model:
+        ports = model.ports()
+    if ports is None or len(ports[1]) != 1:
+        raise UsageError(f"{path} does not have one output; give a contract of kind arrays: --preprocess FILE.yaml.")
+    (output,) = ports[1]
+    if output.shape[-1:] == (1,) and dataset.test.targets is None:
+        raise UsageError(
+            f"{path} has one output for two classes, a logit or a probability; say which with reading in a contract of "
+            "kind arrays: --preprocess FILE.yaml."
+        )
+    return as_given(dataset, {port.name: port.dtype for port in ports[0]}, output.name)
 
 
 def contract_of(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
+from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
 
 Labels: TypeAlias = npt.NDArray[np.int64]
-Image: TypeAlias = npt.NDArray[np.uint8]
-Tokens: TypeAlias = npt.NDArray[np.int32]
 Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
 
 MIN_SIDE = 32
@@ -34,35 +33,6 @@ PAIRS = (
     ("validation", "test"),
 )
 """Parts that must not share a sample, in the order in which :func:`overlap` names them."""
-
-
-class Source(Protocol):
-    """Where samples come from; shared by all splits that are cut from it."""
-
-    def size(self, row: int) -> tuple[int, ...]:
-        """(H, W) of a picture, without decoding it where that can be had; (tokens,) of a text."""
-
-    def digest(self, row: int) -> str:
-        """Hex SHA-256 that identifies one sample; the same for the same bytes."""
-
-
-@runtime_checkable
-class ImageSource(Source, Protocol):
-    """A source of pictures."""
-
-    def image(self, row: int) -> Image:
-        """Decode one sample: uint8 (H, W, 3), RGB; grey pictures are repeated to three channels."""
-
-
-@runtime_checkable
-class TokenSource(Source, Protocol):
-    """A source of tokenised text."""
-
-    tokenizer: str | None
-    """Hex SHA-256 of the file of the tokenizer that made the tokens; None where it is not known."""
-
-    def tokens(self, row: int) -> Tokens:
-        """One sample without filling at its end: tokens, mask and segments, (3, tokens)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +87,7 @@ class Split:
             DataError: it does not decode (the sentence names the file), or the data are no pictures.
         """
         if not isinstance(self._source, ImageSource):
-            raise DataError("The data are tokens and the preprocessing contract makes pictures; give one of tokens.")
+            raise DataError(f"The data are of the kind {self.kind} and the contract makes images; give one that fits.")
         return self._source.image(int(self._rows[i]))
 
     def tokens(self, i: int) -> Tokens:
@@ -127,12 +97,34 @@ class Split:
             DataError: the data are no tokens.
         """
         if not isinstance(self._source, TokenSource):
-            raise DataError("The data are pictures and the preprocessing contract takes tokens; give one of pictures.")
+            raise DataError(f"The data are of the kind {self.kind} and the contract takes tokens; give one that fits.")
         return self._source.tokens(int(self._rows[i]))
 
+    def arrays(self, i: int) -> Mapping[str, npt.NDArray[Any]]:
+        """Arrays of sample ``i`` by name.
+
+        Raises:
+            DataError: the data are no arrays.
+        """
+        self.fields  # noqa: B018  data of another kind are refused
+        return self._source.arrays(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
+
     @property
-    def kind(self) -> Literal["image", "tokens"]:
+    def fields(self) -> Fields:
+        """Shape of one sample and numpy name of the type of each array.
+
+        Raises:
+            DataError: the data are no arrays.
+        """
+        if not isinstance(self._source, ArraysSource):
+            raise DataError(f"The data are of the kind {self.kind} and the contract takes arrays; give one that fits.")
+        return self._source.fields
+
+    @property
+    def kind(self) -> Literal["image", "tokens", "arrays"]:
         """What the samples are."""
+        if isinstance(self._source, ArraysSource):
+            return "arrays"
         return "tokens" if isinstance(self._source, TokenSource) else "image"
 
     @property
@@ -226,6 +218,11 @@ class Dataset:
         named = {"train": self.train, "calibration": self.calibration, "validation": self.validation}
         return {name: split for name, split in {**named, "test": self.test}.items() if split is not None}
 
+    def scaled(self, scale: float | None) -> Dataset:
+        """The same data with every part judged on a scale; raises as :meth:`Split.scaled` does."""
+        parts: dict[str, Any] = {name: split.scaled(scale) for name, split in self.parts.items()}
+        return replace(self, **parts)
+
     def test_digest(self) -> str:
         """Digest of the test part; see :func:`samples_digest`."""
         return samples_digest(self.test.digests(), self.test.labels.tolist())
@@ -276,7 +273,7 @@ def _shared(first: Iterable[str], second: Sequence[str]) -> list[int]:
 
 
 def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
-    """Choose the size that models trained on these samples take: (H, W) for pictures, (tokens,) for text.
+    """Choose the size that models trained on these samples take: (H, W) for images, (tokens,) for text, else a shape.
 
     Pictures up to 96 pixels keep their size, but for being at least 32 and a multiple of 8; pictures of several small
     sizes are brought to one square; larger ones to 224 x 224. Of text the longest sample counts.
@@ -288,7 +285,9 @@ def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
     parts = tuple(splits)
     if any(split.kind == "tokens" for split in parts):
         return (max(split.size(i)[0] for split in parts for i in range(len(split))),)
-    sizes = {split.size(i) for split in parts for i in _evenly(len(split), looked_at)}
+    if any(split.kind == "arrays" for split in parts):
+        return parts[0].size(0) or (1,)
+    sizes = {split.size(i) for split in parts for i in {k * len(split) // looked_at for k in range(looked_at)}}
     largest = max(max(size) for size in sizes)
     if largest > MAX_SMALL_SIDE:
         return BIG_SIZE
@@ -298,7 +297,3 @@ def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
 
 def _small_side(side: int) -> int:
     return max(MIN_SIDE, -(-side // SIDE_STEP) * SIDE_STEP)
-
-
-def _evenly(n: int, count: int) -> Iterator[int]:
-    return iter(sorted({i * n // count for i in range(count)}))

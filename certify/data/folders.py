@@ -16,8 +16,9 @@ import numpy as np
 from certify.core.errors import DataError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
-from certify.data.dataset import Dataset, Image, Split, input_size
-from certify.data.partition import complete
+from certify.data.dataset import Dataset, Split, input_size
+from certify.data.partition import complete, cut
+from certify.data.sources import Image
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -115,7 +116,9 @@ def load_folder(
     """Load ``imagefolder:PATH``: PATH/train, PATH/val and PATH/test, each with one folder a class.
 
     Without test/, val/ is the test part and validation is carved out of train. Only val/ or test/: a data set to test
-    on. Where all folders bear names of Imagenette's synsets, classes are named and mapped to ImageNet's columns.
+    on. None of the three, but one folder a class: it is cut 60/10/30, and a sentence says so.
+
+    Where all folders bear names of Imagenette's synsets, classes are named and mapped to ImageNet's columns.
 
     Args:
         root: the folder.
@@ -132,15 +135,25 @@ def load_folder(
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder; give one with train/ and val/, one folder a class in each.")
     folders = {part: root / part for part in PART_FOLDERS if (root / part).is_dir()}
-    if "test" not in folders and "val" not in folders:
-        raise DataError(f"{root}: has neither val/ nor test/; make one, with a folder of pictures for each class.")
+    if "train" in folders and len(folders) == 1:
+        raise DataError(f"{root}: has neither val/ nor test/; make one, with a folder of images for each class.")
+    flat = not folders
+    if flat and any(path.suffix.lower() in SUFFIXES for path in root.iterdir()):
+        raise DataError(
+            f"{root}: holds images that no folder gives a class; sort them into one folder a class, or make train/ and "
+            "test/ with one folder a class in each."
+        )
     classes = _classes(folders.get("train", folders.get("test", folders.get("val", root))))
-    splits = {part: _split(folder, classes) for part, folder in folders.items()}
+    splits = {part: _split(folder, classes) for part, folder in folders.items()} or {"test": _split(root, classes)}
     if "test" in splits and "val" in splits:
         splits["validation"] = splits.pop("val")
     elif "val" in splits:
         splits["test"] = splits.pop("val")
     _digest(splits, progress)
+    if flat:
+        splits = cut(splits["test"], seed)
+        told = ", ".join(f"{len(split)} {part}" for part, split in splits.items())
+        progress.say(f"{root} has neither train/ nor test/, so its images are cut by chance: {told}.")
     parts = complete(splits, seed, published=published)
     mapped = IMAGENETTE.keys() >= set(classes)
     return Dataset(

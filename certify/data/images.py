@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from certify.core.errors import DataError, UsageError
 from certify.data.contract import Columns, Interpolation, Name, Positive, Reading, Side
-from certify.data.dataset import BIG_SIZE, Dataset, Image, Indices, Split
+from certify.data.dataset import BIG_SIZE, Dataset, Indices, Split
 from certify.data.preprocess import Preprocess
+from certify.data.sources import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -216,7 +217,7 @@ def default_preprocess(
         DataError: the data hold no pictures.
     """
     if dataset.test.kind != "image":
-        raise DataError(f"Data '{dataset.name}' holds text and the model takes pictures; give data of pictures.")
+        raise DataError(f"Data '{dataset.name}' holds {dataset.test.kind} and the model takes images; give images.")
     height, width = dataset.input_size
     big = dataset.input_size == BIG_SIZE
     return ImagePreprocess(

@@ -12,6 +12,9 @@ from certify.core.errors import DataError
 from certify.data.dataset import Labels, Split
 
 VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.3
+VALIDATION_OF_REST = 1 / 7
+"""A tenth of the whole, once three tenths are set apart."""
 CALIBRATION_SHARE = 0.1
 MAX_CALIBRATION = 512
 FIXED_SEED = "fixed"
@@ -59,6 +62,13 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
     chosen = np.zeros(len(split), dtype=bool)
     chosen[taken] = True
     return split.subset(np.flatnonzero(~chosen)), split.subset(np.flatnonzero(chosen))
+
+
+def cut(split: Split, seed: int) -> dict[str, Split]:
+    """Cut the whole of a data set 60/10/30; its test part does not depend on the seed."""
+    rest, test = carve(split, share(len(split), TEST_SHARE), "test", FIXED_SEED)
+    train, validation = carve(rest, share(len(rest), VALIDATION_OF_REST), "validation", seed)
+    return {"train": train, "validation": validation, "test": test}
 
 
 def apportion(sizes: Labels, count: int) -> list[int]:

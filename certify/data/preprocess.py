@@ -1,8 +1,9 @@
 """The preprocessing contract: everything that lies between a sample of the data and a model's inputs and output.
 
-It travels with the model (sealed in the file, or given as a small YAML), and is never guessed. There are two kinds: of
-models that take pictures (:class:`certify.data.images.ImagePreprocess`) and of models that take tokens
-(:class:`certify.data.tokens.TokenPreprocess`).
+It travels with the model (sealed in the file, or given as a small YAML), and is never guessed. Its kinds are those of
+models that take images (:class:`certify.data.images.ImagePreprocess`), tokens
+(:class:`certify.data.tokens.TokenPreprocess`), or arrays as they are
+(:class:`certify.data.given_arrays.ArrayPreprocess`).
 """
 
 from __future__ import annotations
@@ -71,6 +72,15 @@ class Preprocess(abc.ABC):
     def port_shape(self, batch: int) -> tuple[int, ...]:
         """Shape of every input of the model."""
 
+    def port(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Shape of one sample and numpy name of the type of the input of a name."""
+        return self.port_shape(1)[1:], self.dtype
+
+    @property
+    def memory(self) -> np.dtype[Any]:
+        """Type of the values of :meth:`batch`."""
+        return np.dtype(self.dtype)
+
     @abc.abstractmethod
     def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
         """Make the samples at ``indices`` ready: one array of :meth:`input_shape`.
@@ -98,7 +108,7 @@ class Preprocess(abc.ABC):
 
     def sample_bytes(self) -> int:
         """Size of one preprocessed sample."""
-        return int(np.prod(self.input_shape(1))) * np.dtype(self.dtype).itemsize
+        return int(np.prod(self.input_shape(1))) * self.memory.itemsize
 
     def feed(self, split: Split, indices: Indices) -> dict[str, npt.NDArray[Any]]:
         """What the inputs are fed for the samples at ``indices``, by name."""
@@ -137,10 +147,10 @@ class Preprocess(abc.ABC):
 
 def _made(values: Mapping[str, Any], place: Callable[..., str]) -> Preprocess:
     """A contract of the kind that the values state."""
-    from certify.data.images import ImagePreprocess  # both kinds are built on this module
-    from certify.data.tokens import TokenPreprocess
+    from certify.data import given_arrays, images, tokens  # all kinds are built on this module
 
-    kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in (ImagePreprocess, TokenPreprocess)}
+    made = (images.ImagePreprocess, tokens.TokenPreprocess, given_arrays.ArrayPreprocess)
+    kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in made}
     kind = kinds.get(str(values.get("kind", "image")))
     if kind is None:
         raise UsageError(f"{place('kind')}: {unknown_name('kind of contract', str(values['kind']), kinds)}")

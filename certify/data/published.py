@@ -11,10 +11,11 @@ import numpy as np
 from certify.core.errors import DataError
 from certify.core.progress import Progress
 from certify.data.arrays import array_split
-from certify.data.dataset import Dataset, Image, Split, input_size
+from certify.data.dataset import Dataset, Split, input_size
 from certify.data.downloads import TIMEOUT_S, Remote, fetch, fetch_archive
 from certify.data.folders import load_folder
 from certify.data.partition import complete
+from certify.data.sources import Image
 
 # Digest and size as in tensorflow/datasets (url_checksums/imagenette.txt).
 IMAGENETTE_320 = Remote(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import ModelError
-from certify.data.dataset import Labels, Targets
+from certify.data.dataset import Labels, Split, Targets
 from certify.data.metrics import TOP1, Metric
 from certify.data.regression import closeness
 
@@ -35,8 +35,8 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Share of samples that are right, 0 to 1."""
-        return float(self.correct.mean())
+        """Share of samples that are right, 0 to 1; the mean score where the metric is a declared one."""
+        return float((self.correct if self.declared is None else self.declared).mean())
 
 
 def score(
@@ -45,8 +45,11 @@ def score(
     class_map: Sequence[int] | None = None,
     classes: int | None = None,
     metric: Metric | None = None,
+    reading: str = "logits",
 ) -> Scores:
     """Score the outputs of a classifier.
+
+    One output for two classes stands for the second one; the first gets a logit of 0, or the rest of the probability.
 
     Args:
         outputs: logits or probabilities, (n, c); trailing axes of one value, as a network that ends in a pooling gives,
@@ -55,6 +58,7 @@ def score(
         class_map: output column of each class; the other columns do not take part. None: column i is class i.
         classes: number of classes of the data; without a class map the outputs must be exactly as many.
         metric: a declared one, beside top-1; it sees the columns that stand for classes.
+        reading: what outputs hold, ``logits`` or ``probabilities``.
 
     Raises:
         ModelError: outputs of the wrong shape or width, or not finite, or the metric gives no score a sample.
@@ -64,6 +68,9 @@ def score(
         values = values.reshape(values.shape[:2])
     if values.ndim != 2 or len(values) != len(truth):
         raise ModelError(f"The model's output has shape {values.shape}; a classifier gives ({len(truth)}, classes).")
+    if values.shape[1] == 1 and classes == 2:
+        values = values.astype(np.float64)
+        values = np.hstack([1 - values if reading == "probabilities" else np.zeros_like(values), values])
     values = _columns(values, class_map, classes, int(truth.max(initial=1)) + 1).astype(np.float64)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
@@ -77,6 +84,20 @@ def score(
     if metric is None or metric.name == TOP1:
         return Scores(top1, margin, top1 == truth)
     return Scores(top1, margin, top1 == truth, metric.scores(values, truth), values)
+
+
+def score_split(
+    outputs: npt.NDArray[Any],
+    split: Split,
+    class_map: Sequence[int] | None,
+    classes: int | None,
+    metric: Metric | None = None,
+    reading: str = "logits",
+) -> Scores:
+    """Score the outputs (n, ...) for a split, by class or by what its numbers are; see :func:`score`."""
+    if split.targets is not None:
+        return score_numbers(outputs, split.labels, split.targets)
+    return score(outputs, split.labels, class_map, classes, metric, reading)
 
 
 def score_numbers(outputs: npt.NDArray[Any], labels: Labels, targets: Targets) -> Scores:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
-from certify.data.dataset import Split, Tokens
+from certify.data.dataset import Split
+from certify.data.sources import Tokens
 
 TOKEN_ARRAYS = ("input_ids", "attention_mask", "token_type_ids", "tokenizer")
 """Arrays of a data set of text beside ``y`` and ``classes``; only the first is always there."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from certify.core.callables import import_callable, importing_from_here
 from certify.core.errors import DataError, UsageError
 from certify.core.folders import cache_folder
 from certify.core.progress import Progress, Silent
-from certify.data.arrays import from_mapping, load_mnist5k, load_npz
+from certify.data.arrays import load_mnist5k, load_npz
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
+from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 
 DEFAULT_SPEC = "mnist5k"
@@ -23,13 +23,14 @@ PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
     "cifar10": load_cifar10,
     "fashion-mnist": load_fashion_mnist,
 }
-KNOWN = ("imagefolder:PATH", "npz:PATH", *PUBLISHED, DEFAULT_SPEC, "package.module:function")
+KNOWN = ("imagefolder:PATH", "npz:PATH", "arrays:PATH", *PUBLISHED, DEFAULT_SPEC, "package.module:function")
 
 Maker = Callable[[], Any]
+NPZ = ("npz", "arrays")
 
 
 def load(
-    spec: str | Dataset | Maker,
+    spec: Any,
     seed: int = 0,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -38,10 +39,12 @@ def load(
     """Load a data set.
 
     Args:
-        spec: ``imagefolder:PATH``, ``npz:PATH``, ``npz:train=A.npz,test=B.npz[,val=C.npz]``, ``imagenette``,
-            ``cifar10``, ``fashion-mnist``, ``mnist5k``, ``package.module:function`` (or the function itself; it returns
-            a Dataset or a dict, see :func:`certify.data.arrays.from_mapping`), or a Dataset, which is given back. An
-            npz file holds pictures, or text that ``leanmark tokenize`` cut into tokens.
+        spec: ``imagefolder:PATH`` or the folder's path, ``npz:PATH``, ``npz:train=A.npz,test=B.npz[,val=C.npz]``,
+            ``arrays:`` likewise, ``imagenette``, ``cifar10``, ``fashion-mnist``, ``mnist5k`` or
+            ``package.module:function``; such a function itself; or what it may return: a Dataset, which is given back,
+            and all that :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test),
+            arrays, a dict of parts. An npz file holds images, values, or text that ``leanmark tokenize`` cut into
+            tokens; under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name.
         seed: of the cuts between train, calibration and validation; the test part never depends on it.
         cache: folder for downloads; the user's cache folder where it is None.
         progress: where to say how far it is.
@@ -55,38 +58,47 @@ def load(
     if isinstance(spec, Dataset):
         return spec
     shown = progress or Silent()
+    if isinstance(spec, Path):
+        spec = str(spec)
     if not isinstance(spec, str):
-        return _made(spec, f"{spec.__module__}:{spec.__qualname__}", seed)
+        if callable(spec) and not is_samples(spec):
+            return from_object(_made(spec), _place(spec), seed)
+        return from_object(spec, f"given in Python:{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
-    if scheme in ("imagefolder", "npz") and not rest:
+    if scheme in ("imagefolder", *NPZ) and not rest:
         raise UsageError(f"Data '{spec}' lacks a path; write {scheme}:PATH.")
     if scheme == "imagefolder":
         return load_folder(Path(rest).expanduser(), spec, seed, shown)
-    if scheme == "npz":
+    if scheme in NPZ:
         return load_npz(rest, spec, seed)
     if spec == "mnist5k":
         return load_mnist5k()
     if spec in PUBLISHED:
         return PUBLISHED[spec](cache or cache_folder(), seed, shown, timeout_s)
-    return _from_function(spec, seed)
-
-
-def _from_function(spec: str, seed: int) -> Dataset:
+    if spec and (folder := Path(spec).expanduser()).is_dir():
+        return load_folder(folder, f"imagefolder:{spec}", seed, shown)
     with importing_from_here():  # what the function imports when it is called lies there too
-        return _made(import_callable(spec, "data", KNOWN, _hint(spec)), spec, seed)
+        return from_object(_made(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
+
+
+def _place(function: Maker) -> str:
+    """``module:name`` of a function; of one without a name, its kind."""
+    return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def _made(function: Maker) -> Any:
+    """What somebody's function gives.
+
+    Raises:
+        DataError: it fails.
+    """
+    try:
+        return function()
+    except FAILURES as error:
+        name = getattr(function, "__qualname__", type(function).__name__)
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        raise DataError(f"The data's function {name} fails when it is called without arguments ({told}).") from error
 
 
 def _hint(spec: str) -> str:
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return f"For a folder write imagefolder:{spec}."
-    return f"For a file write npz:{spec}." if path.suffix == ".npz" else ""
-
-
-def _made(function: Maker, spec: str, seed: int) -> Dataset:
-    made = function()
-    if isinstance(made, Dataset):
-        return replace(made, spec=spec)
-    if not isinstance(made, Mapping):
-        raise DataError(f"Data '{spec}' is a {type(made).__name__}; the function returns a Dataset or a dict.")
-    return from_mapping(made, spec.rpartition(":")[2], spec, seed)
+    return f"For a file write npz:{spec} or arrays:{spec}." if Path(spec).suffix == ".npz" else ""

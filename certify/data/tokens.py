@@ -167,7 +167,7 @@ class TokenInput:
         """
         if dataset.test.kind != "tokens":
             raise DataError(
-                f"Data '{dataset.name}' holds pictures and the model takes tokens; make data of text with: "
+                f"Data '{dataset.name}' holds {dataset.test.kind} and the model takes tokens; make data of text with: "
                 "leanmark tokenize."
             )
         (length,) = dataset.input_size

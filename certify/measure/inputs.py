@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
+from certify.core.feeding import by_input
 from certify.core.observations import Inputs
 from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess
@@ -30,7 +31,8 @@ class InputStatistics(Inputs):
     @classmethod
     def of(cls, samples: npt.NDArray[Any], preprocess: Preprocess) -> InputStatistics:
         """Look at samples that a contract preprocessed, (n, ...)."""
-        flat = samples.reshape(len(samples), -1)
+        fed = by_input(preprocess.input_names, samples).values()
+        flat = np.concatenate([values.reshape(len(samples), -1) for values in fed], axis=1)
         constant = np.all(flat == flat[:, :1], axis=1)
         return cls(
             samples=len(flat),
@@ -87,7 +89,7 @@ def input_part(path: Path, batch: int, turn: int) -> tuple[int, int]:
 def save_samples(path: Path, split: Split, indices: list[int], preprocess: Preprocess) -> InputStatistics:
     """Make samples ready and write them as one array file, (n, ...)."""
     shape = (len(indices), *preprocess.input_shape(1)[1:])
-    array = np.lib.format.open_memmap(path, "w+", np.dtype(preprocess.dtype), shape)
+    array = np.lib.format.open_memmap(path, "w+", preprocess.memory, shape)
     digests: set[bytes] = set()
     first: InputStatistics | None = None
     for part in parts(len(indices), preprocess.sample_bytes(), 1):

@@ -14,7 +14,7 @@ from certify.core.progress import Progress
 from certify.data.constant_answers import Answers
 from certify.data.dataset import Dataset
 from certify.data.metrics import Metric
-from certify.data.scoring import Scores, score, score_numbers
+from certify.data.scoring import Scores, score_split
 from certify.measure.inputs import parts, save_samples
 from certify.measure.model_under_test import Subject
 from certify.measure.windows import Running
@@ -74,11 +74,8 @@ def predict(
             running.worker.predict(samples, outputs, batch, expected_s)
             values = np.load(outputs)
             try:
-                labels = test.labels[indices]
-                if test.targets is not None:
-                    scored = score_numbers(values, labels, test.targets)
-                else:
-                    scored = score(values, labels, contract.class_map, len(dataset.classes), metric)
+                part, classes = test.subset(indices), len(dataset.classes)
+                scored = score_split(values, part, contract.class_map, classes, metric, contract.reading)
             except ModelError as error:
                 raise ModelError(f"{subject.path} ({subject.arm}): {error}") from error
             if scored.outputs is not None:

@@ -45,9 +45,8 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What the factory takes; also YAML or JSON."
 )
 @click.option("--recipe", default="balanced", show_default=True, help="Name of a recipe, or a YAML file.")
-@click.option(
-    "--data", default=None, help="Data specification, such as imagefolder:PATH; mnist5k where no weights are given."
-)
+@click.option("--data", default=None, help="Folder, or arrays:PATH and the like; mnist5k where no weights are given.")
+@click.option("--keep-data", is_flag=True, help="Write the test part as test-data.npz, for auditors.")
 @click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: build/MODEL]")
 @click.option(
@@ -118,7 +117,8 @@ def carry_out(
         from compress.training import distributed
 
     if dry_run:
-        arguments.pop("key", None)
+        for name in ("key", "keep_data", "metric"):
+            arguments.pop(name, None)
         print_plan(planned(model, progress=bars(), **arguments), as_json)
         return
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from certify.core.errors import UsageError
 from certify.core.progress import Progress, Silent
 from compress.core.callbacks import TrainingCallback
+from compress.core.samples import as_tensor
 from compress.core.targets import Target
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
     from torch import nn
 
@@ -107,6 +109,10 @@ class PassContext:
         return None if self.max_train_time is None else time.monotonic() + self.max_train_time
 
     def sample(self, count: int = 1) -> torch.Tensor:
+        """``count`` preprocessed samples as one tensor; see :meth:`samples`."""
+        return as_tensor(self.samples(count))
+
+    def samples(self, count: int = 1) -> npt.NDArray[Any]:
         """``count`` preprocessed samples, of the type and in the layout of the contract.
 
         Calibration samples where there are any, otherwise validation or train samples.
@@ -114,10 +120,8 @@ class PassContext:
         Raises:
             UsageError: the data set has none of the three parts.
         """
-        import torch  # not at the top: recipes are read and passes listed without it
-
         split = self.data.calibration or self.data.validation or self.data.train
         if split is None or len(split) == 0:
             raise UsageError(f"'{self.data.spec}' has test samples only; a pass needs others to try the model on.")
         indices = [i % len(split) for i in range(count)]
-        return torch.from_numpy(self.preprocess.batch(split, indices))
+        return self.preprocess.batch(split, indices)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from certify.core.files import sha256_file
 from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess
-from certify.data.scoring import Scores, score
+from certify.data.scoring import Scores, score_split
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file, onnx_session
@@ -76,7 +76,8 @@ def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, 
     for begin in range(0, len(split), step):
         wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch is filled up
         outputs += onnx_session.run(session, [preprocess.output_name], preprocess.feed(split, wanted))
-    return score(np.concatenate(outputs)[: len(split)], split.labels, preprocess.class_map, classes)
+    whole = np.concatenate(outputs)[: len(split)]
+    return score_split(whole, split, preprocess.class_map, classes, reading=preprocess.reading)
 
 
 def count_parameters(module: nn.Module) -> int:

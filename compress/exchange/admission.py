@@ -9,7 +9,7 @@ import numpy as np
 from certify.core.errors import ModelError
 from certify.core.feeding import by_input
 from certify.data.preprocess import Preprocess
-from certify.data.scoring import score
+from certify.data.scoring import score, score_split
 from certify.model_file.onnx_graph.load import check_feedable, inputs, load_model
 from certify.model_file.onnx_graph.operators import CONTRIB_DOMAIN, STANDARD_DOMAINS
 from compress.core import onnx_session
@@ -48,10 +48,14 @@ def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = 
     for size in (fixed,) if fixed else (1, 2):
         chosen = np.arange(size) % len(split) if split else np.arange(size)
         samples = contract.batch(split, chosen) if split else contract.noise(size)
-        labels = split.labels[chosen] if split else np.zeros(size, dtype=np.int64)
         try:
             (outputs,) = onnx_session.run(session, [contract.output_name], by_input(contract.input_names, samples))
-            score(outputs, labels, contract.class_map, len(data.classes))
+            if split:
+                score_split(
+                    outputs, split.subset(chosen), contract.class_map, len(data.classes), reading=contract.reading
+                )
+            else:
+                score(outputs, np.zeros(size), contract.class_map, len(data.classes), reading=contract.reading)
         except ModelError as error:
             if size != 2 or fixed:
                 raise

@@ -18,6 +18,7 @@ import torch
 
 from certify.core.errors import ModelError
 from certify.core.feeding import by_input
+from compress.core.samples import as_tensor
 from compress.exchange.parity import Parity, Samples, agreement, require_finite
 from compress.onnx_graph.graph import Array, Graph, probe
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
@@ -80,7 +81,7 @@ def compare_fake_quant(
     model.watch = follower
     try:
         with torch.inference_mode():
-            wanted = model(torch.from_numpy(samples)).float().numpy()
+            wanted = model(as_tensor(samples)).float().numpy()
     finally:
         model.watch = None
     require_finite(wanted)

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
 
 from certify.core.errors import ModelError
+from certify.core.feeding import by_input
 from certify.core.progress import Progress, Silent
-from certify.data import ImagePreprocess, Preprocess
+from certify.data import Preprocess, TokenPreprocess
 from compress.core import onnx_file
 from compress.core.foreign_code import eval_copy
+from compress.core.samples import as_tensor
 from compress.exchange.exporter_output import frozen_choice, quiet, reads_values, reason
 from compress.exchange.fake_quant_parity import compare_fake_quant
 from compress.exchange.parity import Parity, Samples, compare, require_finite, together
@@ -181,19 +184,19 @@ EXPORTERS: dict[str, Callable[[nn.Module, Preprocess, Path, int], None]] = {
 
 def _example(preprocess: Preprocess) -> tuple[torch.Tensor, ...]:
     """One tensor for each input."""
-    zeros = torch.zeros(preprocess.input_shape(EXAMPLE_BATCH), dtype=getattr(torch, preprocess.dtype))
-    return (zeros,) if len(preprocess.input_names) == 1 else zeros.unbind(1)
+    zeros = np.zeros(preprocess.input_shape(EXAMPLE_BATCH), dtype=preprocess.memory)
+    return tuple(torch.from_numpy(values) for values in by_input(preprocess.input_names, zeros).values())
 
 
 def _free_batch(preprocess: Preprocess) -> tuple[Any, ...]:
     """Dynamic dimensions in the form of the arguments: one tensor, or the many of compress.models.tokens.Separately."""
     free = tuple({0: "batch"} for _ in preprocess.input_names)
-    return free if isinstance(preprocess, ImagePreprocess) else (free,)
+    return (free,) if isinstance(preprocess, TokenPreprocess) else free
 
 
 def _require_classifier(model: nn.Module, samples: Samples, classes: int) -> None:
     with torch.inference_mode():
-        given = model(torch.from_numpy(samples))
+        given = model(as_tensor(samples))
     shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
     if shape != (len(samples), classes):
         raise ModelError(

@@ -15,6 +15,7 @@ from torch import nn
 from certify.core.errors import ModelError
 from certify.core.feeding import by_input
 from compress.core import onnx_session
+from compress.core.samples import as_tensor
 
 MAX_RELATIVE_DIFFERENCE = 1e-3
 """Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for
@@ -73,7 +74,7 @@ def compare(model: nn.Module, path: Path, samples: Samples) -> Parity:
         ModelError: the file does not run, or the torch model's outputs are not finite.
     """
     with torch.inference_mode():
-        wanted = model(torch.from_numpy(samples)).float().numpy()
+        wanted = model(as_tensor(samples)).float().numpy()
     require_finite(wanted)
     return agreement(wanted, run_onnx(path, samples))
 

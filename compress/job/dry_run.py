@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from certify.core.progress import Progress, Silent
-from certify.data import Dataset, Preprocess, load
+from certify.data import Preprocess, load
 from certify.measure import runtimes
 from certify.measure.plan import Plan
 from compress.core import model_stats
@@ -92,7 +92,7 @@ class JobPlan:
 def dry_run(
     model: str | Path | nn.Module,
     recipe: RecipeLike = "balanced",
-    data: str | Dataset | None = None,
+    data: Any = None,
     weights: str | Path | None = None,
     out: str | Path | None = None,
     plan: Plan | None = None,

@@ -245,9 +245,7 @@ class Job:
         return self._context.preprocess.batch(split, spread.tolist())
 
     def _outputs(self, module: nn.Module) -> int:
-        """Outputs that the file must have: the data's classes, or all that the class map picks among."""
-        if self._context.preprocess.class_map is None:
-            return len(self._context.data.classes)
+        """Outputs that the file must have: as many as the module, which fits the data."""
         with torch.no_grad():
             return int(module(self._context.sample(1)).shape[-1])
 

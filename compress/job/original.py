@@ -8,21 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
-from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.errors import ModelError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, TokenInput
-from certify.data.contract_slot import stored_contract
+from certify.data.contract_slot import as_given_to, stored_contract
 from compress.core.model_stats import state_digest
+from compress.core.samples import as_tensor
 from compress.job.lineage import describe_data
 from compress.job.preprocessing import NOTHING, Stated, carried_by, describe, image_contract, of_built, read_stated
 from compress.models import catalog, huggingface
 from compress.models.built import BuiltModel, ModelSource
+from compress.models.named_inputs import contract_for, fed_by
 from compress.models.plain import plain_copy
 from compress.models.probe import probe
 from compress.models.tokens import as_classifier, token_input
+
+TRIED = 32
+"""Samples by which one output is taken for a logit or a probability."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +121,8 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
     Raises:
         UsageError: an unknown name, weights for a model that can't take them, or an ONNX file without a contract.
         ModelError: the model can't be built, or its outputs do not fit the data.
-        DataError: the data hold numbers, and no classes.
+        DataError: the data are of a kind that the model does not take.
     """
-    if dataset.test.targets is not None:
-        raise DataError(
-            f"The data {dataset.spec} hold numbers to predict, and compress works on classifiers; grade models of "
-            "numbers with leanmark certify --metric regression:SCALE."
-        )
     if request.arguments and (request.is_file or not isinstance(request.model, str)):
         raise UsageError("Model arguments are for a factory by name; build the module with them, or leave them out.")
     try:
@@ -129,13 +131,13 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
         raise UsageError(f"Model arguments should be JSON values, which a checkpoint can hold ({error}).") from error
     given = read_stated(request.preprocess)
     if request.is_file:
-        return _from_file(Path(request.model), request, given)
+        return _from_file(Path(request.model), request, given, dataset)
     if isinstance(request.model, str):
         return _from_name(request, dataset, given, progress)
     return _from_module(request, dataset, given)
 
 
-def _from_file(path: Path, request: Request, given: Stated | Preprocess) -> OriginalModel:
+def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset: Dataset) -> OriginalModel:
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file with weights of its own; leave the weights out.")
     if not path.is_file():
@@ -143,7 +145,7 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess) -> Orig
     contract: Preprocess | None = given if isinstance(given, Preprocess) else None
     stated = "as given"
     if isinstance(given, Stated):
-        contract, stated = stored_contract(path), "from the file"
+        contract, stated = stored_contract(path) or as_given_to(path, dataset), "from the file"
         if given.fields:
             carried = {} if contract is None else contract.to_json()
             contract = Preprocess.from_json({**carried, **given.fields}, given.place())
@@ -159,7 +161,7 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess) -> Orig
 
 
 def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, progress: Progress) -> OriginalModel:
-    classes = len(dataset.classes)
+    classes = _outputs(dataset)
     built = catalog.build(
         request.model, classes, request.weights, dataset.class_map, request.seed, progress, request.arguments
     )
@@ -167,8 +169,13 @@ def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, p
     class_map = dataset.class_map if built.uses_class_map else None
     trained_here = not built.pretrained and (huggingface.takes(request.model) or catalog.is_architecture(request.model))
     own = None if trained_here else request.model
-    contract, stated = _contract(built.tokens, dataset, given, of_built(built), class_map, own)
-    _require_outputs(request.model, probe(built.model, contract.noise(2), request.model), contract, dataset)
+    if dataset.test.kind == "arrays" and not isinstance(given, Preprocess):
+        contract: Preprocess = contract_for(built.model, dataset)
+        stated = "as given"
+    else:
+        contract, stated = _contract(built.tokens, dataset, given, of_built(built), class_map, own)
+    fed_by(built.model, contract)
+    _require_outputs(request.model, built.model, contract, dataset)
     digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
     return OriginalModel(
         spec=request.model,
@@ -211,20 +218,45 @@ def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess)
     own = plain_copy(request.model)
     module, kind = as_classifier(own), f"{type(own).__module__}:{type(own).__qualname__}"
     asked = (token_input(module), dataset, given, carried_by(own))
-    contract, stated = _contract(*asked, None, kind)
-    outputs = probe(module, contract.noise(2), kind)
-    if not isinstance(given, Preprocess) and outputs != len(dataset.classes):
+    if dataset.test.kind == "arrays" and not isinstance(given, Preprocess):
+        contract: Preprocess = contract_for(module, dataset)
+        stated = "as given"
+    else:
+        contract, stated = _contract(*asked, None, kind)
+    fed_by(module, contract)
+    ours = dataset.class_map is not None and not isinstance(given, Preprocess)
+    if ours and probe(module, contract.noise(2), kind) != len(dataset.classes):
         contract, stated = _contract(*asked, dataset.class_map, kind)
-    _require_outputs(kind, outputs, contract, dataset)
+    _require_outputs(kind, module, contract, dataset)
     origin = f"the module {type(own).__qualname__}, with the weights that it was given with"
     return OriginalModel(kind, origin, None, state_digest(module), contract, stated, module=module)
 
 
-def _require_outputs(kind: str, outputs: int, contract: Preprocess, dataset: Dataset) -> None:
-    classes = len(dataset.classes)
-    fits = outputs == classes if contract.class_map is None else outputs > max(contract.class_map)
+def _outputs(dataset: Dataset) -> int:
+    """Outputs that a model for the data has: one a class, or one number."""
+    return len(dataset.classes) if dataset.test.targets is None else 1
+
+
+def _require_outputs(kind: str, module: nn.Module, contract: Preprocess, dataset: Dataset) -> None:
+    """Try the model on samples of the data, and refuse one whose outputs do not fit or can't be read."""
+    split = dataset.validation or dataset.test
+    samples = contract.batch(split, np.arange(TRIED) % len(split)) if contract.kind == "arrays" else contract.noise(2)
+    outputs, wanted = probe(module, samples[:2], kind), _outputs(dataset)
+    if contract.class_map is not None:
+        fits = outputs > max(contract.class_map)
+    else:
+        fits = outputs == wanted or (outputs == 1 and wanted == 2)
     if not fits:
-        raise ModelError(f"{kind} has {outputs} output(s) and the data {classes} classes; fit its head.")
+        meant = f"{wanted} classes" if dataset.test.targets is None else "one number a sample"
+        raise ModelError(f"{kind} has {outputs} output(s) and the data {meant}; fit its head.")
+    if outputs == 1 and wanted == 2 and contract.reading == "logits":
+        with torch.no_grad():
+            given = module(as_tensor(samples))
+        if bool(((given >= 0) & (given <= 1)).all()):
+            raise UsageError(
+                f"{kind} has one output for two classes, all of it between 0 and 1: logits or probabilities? Say so "
+                "with reading in a preprocessing contract, or leave the sigmoid out of the model."
+            )
 
 
 def first_line(original: OriginalModel, dataset: Dataset, recipe: str, folder: Path) -> str:

@@ -20,6 +20,8 @@ from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load, require_separate
+from certify.data.kept import keep_test_part
+from certify.data.regression import scale_of
 from certify.measure.plan import Plan
 from certify.measure.usable import require_usable
 from compress.core.callbacks import TrainingCallback
@@ -39,13 +41,14 @@ from compress.job.workspace import Workspace
 def run(
     model: str | Path | nn.Module,
     recipe: RecipeLike = "balanced",
-    data: str | Dataset | None = None,
+    data: Any = None,
     weights: str | Path | None = None,
     out: str | Path | None = None,
     runtime: str | None = None,
     seed: int = 0,
     max_train_time: float | None = None,
     time_limit: float | None = None,
+    metric: str | None = None,
     preprocess: Preprocess | Path | Mapping[str, Any] | object | None = None,
     threads: int | None = None,
     target: str | None = None,
@@ -53,6 +56,7 @@ def run(
     plan: Plan | None = None,
     measure: bool = True,
     key: str | Path | None = None,
+    keep_data: bool = False,
     progress: Progress | bool | None = None,
     callbacks: Sequence[TrainingCallback] = (),
     model_args: Mapping[str, Any] | None = None,
@@ -63,22 +67,27 @@ def run(
         model: name of a torchvision model, ``package.module:factory``, path of an ONNX file, or an ``nn.Module``
             (used with the weights that it has, never trained as a baseline, and left untouched).
         recipe: name of a shipped recipe, path of a YAML file, a Recipe, or the same as a dict or a list of passes.
-        data: data specification or data set; ``mnist5k`` by default for an architecture that is trained here.
+        data: data specification or data set; torch datasets and loaders, (train, test), arrays, or a dict of parts; see
+            :func:`certify.data.load`. ``mnist5k`` by default for an architecture that is trained here.
         weights: safetensors or state-dict file, or torchvision's name of weights; None trains the baseline here.
         out: folder for everything; ``build/MODEL`` by default.
         runtime: what the model is measured with; the recipe's by default.
         seed: of every random choice.
         max_train_time: seconds that one training may last.
         time_limit: seconds that the main run of the measurement may last.
+        metric: what is graded, top-1 by default; ``regression:SCALE`` for numbers.
         preprocess: preprocessing contract, or some of its fields as a dict or YAML file, torchvision's transforms,
             timm's data config or an image processor; your own weights need mean and std, the rest has defaults.
         threads: threads of the measured sessions; by default those at which each model is cheapest.
         target: kind of processor that the model is made for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
-        plan: how to measure, in every detail; ``time_limit``, ``threads`` and ``runtime`` then do not count.
+        plan: how to measure, in every detail; ``time_limit``, ``metric``, ``threads`` and ``runtime`` then do not
+            count.
         measure: whether to measure; otherwise ``out`` holds model, baseline and lineage, which ``certify.certify``
             (``leanmark certify --lineage``) grades later, on another machine too.
         key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
+        keep_data: whether to write the test part as ``test-data.npz`` into ``out``, for auditors of data that a program
+            held.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
         callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
         model_args: what the factory is called with, besides the number of classes.
@@ -100,16 +109,20 @@ def run(
     """
     progress = shown(progress)
     chosen = recipes.load(recipe)
-    plan = plan or _plan(chosen, runtime, seed, time_limit, threads)
+    plan = plan or _plan(chosen, runtime, seed=seed, time_limit_s=time_limit, threads=threads, metric=metric)
     if measure:
         require_usable(plan)
     signer = signing_key(None if key is None else Path(key)) if measure else None
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
+    dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
     folder = folder_of(out, original.spec)
     progress.say(first_line(original, dataset, chosen.name, folder))
+    if keep_data:
+        folder.mkdir(parents=True, exist_ok=True)
+        progress.say(keep_test_part(dataset, folder))
     context = make_context(
         original,
         dataset,
@@ -132,10 +145,10 @@ def run(
     return _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress)
 
 
-def _plan(recipe: Recipe, runtime: str | None, seed: int, time_limit: float | None, threads: int | None) -> Plan:
+def _plan(recipe: Recipe, runtime: str | None, **given: Any) -> Plan:
     workload = recipe.workload
-    plan = Plan(threads=threads, batch=workload.batch, runtime=runtime or workload.runtime, seed=seed)
-    return plan if time_limit is None else replace(plan, time_limit_s=time_limit)
+    fields = {name: value for name, value in given.items() if value is not None}
+    return Plan(batch=workload.batch, runtime=runtime or workload.runtime, **fields)
 
 
 def _lineage(original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, made: JobOutputs) -> Lineage:

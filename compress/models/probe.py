@@ -15,6 +15,7 @@ from torch import nn
 
 from certify.core.errors import ModelError
 from compress.core.foreign_code import MODEL_FAILURES, describe_error
+from compress.core.samples import as_tensor
 
 COUPLED = 1e-3
 """Difference of a sample's outputs alone and beside another, as a share of the largest, that is no rounding."""
@@ -32,7 +33,7 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
         ModelError: it does not run on the samples, or gives something else than finite logits (n, classes), each row
             a function of its own sample; the sentence says what was found.
     """
-    both = torch.from_numpy(samples)
+    both = as_tensor(samples)
     alone, beside = _logits(model, both[:1], name), _logits(model, both, name)
     if alone.ndim == 1 and beside.ndim == 2:
         raise ModelError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from certify.core.errors import ModelError
+from certify.data import ArrayPreprocess
 from compress import exchange, pruning
 from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
@@ -76,6 +77,8 @@ class Qat(IntegerPass, RecoveryTraining):
         given = eval_copy(model)
         if isinstance(given, aware_training.FakeQuantModel):
             return given, PassRecord.refused("it is trained with rounding already")
+        if isinstance(context.preprocess, ArrayPreprocess) and len(context.preprocess.inputs) > 1:
+            return given, PassRecord.refused("it takes several arrays; quantize_static rounds such a model")
         network = copy.deepcopy(given)
         opened = pruning.loosen(network, context.sample(1))  # projections of attention become layers
         rounded, declined = self._rounded(network, context)
@@ -106,7 +109,7 @@ class Qat(IntegerPass, RecoveryTraining):
             settings, network, context, lambda marked, path: exchange.write_once(marked, context.preprocess, path)
         )
         if rounded.rounding.layers:
-            samples = context.sample(COMPARED).numpy()
+            samples = context.samples(COMPARED)
             parity = exchange.compare_fake_quant(rounded, *aware_training.filled(rounded, found), samples)
             if not parity.holds:
                 raise ModelError(f"The rounded model's file disagrees with it before the training: {parity}.")

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 import torch_pruning as tp
 from torch import nn
 
 from compress.core.context import PassContext
 from compress.core.forward_hooks import attach_hooks
+from compress.core.samples import as_tensor
 from compress.pruning.rules import IMPORTANCES
+from compress.training.task import Task
 
 MEASURES: dict[str, Callable[[], Any]] = {
     "magnitude_l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
@@ -90,12 +91,11 @@ class Estimator:
 
     def _losses(self, model: nn.Module, size: int) -> Iterator[torch.Tensor]:
         """Cross-entropy of one batch after the other."""
-        mapped = self._context.data.class_map
+        task = Task.of(self._train, self._context.preprocess)
         for begin in range(0, len(self._chosen), size):
             chosen = self._chosen[begin : begin + size]
-            logits = model(torch.from_numpy(self._context.preprocess.batch(self._train, chosen)))
-            columns = logits if mapped is None else logits[:, list(mapped)]
-            yield F.cross_entropy(columns, torch.from_numpy(self._train.labels[chosen]))
+            outputs = model(as_tensor(self._context.preprocess.batch(self._train, chosen)))
+            yield task.loss(outputs, torch.from_numpy(self._train.labels[chosen]))
 
     def _put_curvature(self, model: nn.Module) -> None:
         squares = {p: torch.zeros_like(p) for p in model.parameters() if p.requires_grad}

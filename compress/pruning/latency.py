@@ -171,7 +171,7 @@ def prune_to_latency(
     sample = context.sample(1)
     with torch.no_grad():
         classes = eval_copy(model)(sample).shape[1]
-    stopwatch = Stopwatch(context.teacher or model, context.preprocess, sample.numpy(), classes)
+    stopwatch = Stopwatch(context.teacher or model, context.preprocess, context.samples(1), classes)
     refused: list[str] = []
 
     def attempt(share: float) -> Trial | None:

@@ -12,13 +12,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from certify.core.errors import UsageError
 from certify.data import ImagePreprocess, Preprocess, Split
+from compress.core.samples import as_tensor
+from compress.training.task import UNLABELLED
 
 IN_MEMORY_BYTES = 200_000_000
 """Splits up to this size, made ready, are preprocessed once and kept."""
 SHIFT_DIVISOR = 16
 """Augmentation moves an image by up to 1/16 of its side each way: 2 pixels of 32."""
-UNLABELLED = -100
-"""Label of a sample that has none: what torch's cross-entropy leaves out."""
 DECODERS = 2
 """Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
 
@@ -47,11 +47,11 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return torch.from_numpy(self.preprocess.batch(self.split, [index])[0]), int(self.split.labels[index])
+        return as_tensor(self.preprocess.batch(self.split, [index]))[0], int(self.split.labels[index])
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Samples (n, ...) and labels (n,) at ``indices``."""
-        samples = torch.from_numpy(self.preprocess.batch(self.split, indices))
+        samples = as_tensor(self.preprocess.batch(self.split, indices))
         return samples, torch.from_numpy(self.split.labels[indices])
 
     @property

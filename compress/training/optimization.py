@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from certify.core.errors import ModelError, UsageError
 from certify.core.suggest import unknown_name
 from compress.core.foreign_code import eval_copy
 from compress.training import distributed
-from compress.training.data import UNLABELLED, on_device
+from compress.training.data import on_device
 from compress.training.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
+from compress.training.task import UNLABELLED, Task
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -124,7 +124,7 @@ class Run:
         model: moved to the device and to channels-last memory, and trained in place.
         teacher: whose softened outputs are followed, or None.
         config: how to train.
-        class_map: outputs that stand for the data's classes; None for all.
+        task: how outputs are read.
         device: to train on; of several processes, each has its own.
         steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
         sample: a few preprocessed images, by which the feature maps of teacher and student are matched.
@@ -139,7 +139,7 @@ class Run:
         model: nn.Module,
         teacher: nn.Module | None,
         config: TrainingConfig,
-        class_map: Sequence[int] | None,
+        task: Task,
         device: torch.device,
         steps: int,
         sample: torch.Tensor | None = None,
@@ -152,7 +152,8 @@ class Run:
         self.model = _on(device, model)
         self.teacher = None if teacher is None else eval_copy(teacher).to(device).requires_grad_(False)
         self.config, self.device, self.hooks = config, device, hooks
-        self.columns = None if class_map is None else torch.tensor(class_map, device=device)
+        self.task = task
+        self.columns = None if task.columns is None else torch.tensor(task.columns, device=device)
         adapters = () if self.features is None else tuple(self.features.parameters())
         self.optimizer = _optimizer((*self.model.parameters(), *adapters), config)
         self._objective = distributed.parallel(
@@ -213,8 +214,7 @@ class Run:
             if self.features is not None and self.teacher is not None:
                 taps = [listening.enter_context(tap) for tap in self.features.taps(self.model, self.teacher)]
             logits = self._outputs(self.model, images)
-            chosen = logits if self.columns is None else logits[:, self.columns]
-            loss = F.cross_entropy(chosen, labels, label_smoothing=self.config.label_smoothing, ignore_index=UNLABELLED)
+            loss = self.task.loss(logits, labels, self.config.label_smoothing)
             if self.teacher is None:
                 return loss
             with torch.no_grad():
@@ -234,6 +234,9 @@ class Run:
         config = self.config
         if logits.shape != taught.shape:
             raise ModelError(f"The teacher has {taught.shape[1]} outputs and the student {logits.shape[1]}; fit them.")
+        if self.task.numbers is not None:
+            return self.task.error(logits, taught) / len(logits)
+        logits, taught = self.task.logits(logits), self.task.logits(taught)
         if config.standardise:
             logits, taught = standardise(logits), standardise(taught)
         true = labels if self.columns is None else self.columns[labels.clamp(min=0)]

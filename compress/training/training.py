@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from certify.core.errors import DataError, ModelError, UsageError
 from certify.core.progress import Progress, Silent
-from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split, score
+from certify.data import Dataset, ImagePreprocess, Preprocess, Scores, Split
+from certify.data.scoring import score_split
 from compress.core.callbacks import TrainingCallback
+from compress.core.samples import as_tensor
 from compress.training import distributed
 from compress.training.data import Batches, Loader, loader, on_device
 from compress.training.epochs import Epochs, EpochScore, TrainingResult
 from compress.training.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
+from compress.training.task import Task
 
 __all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
 
@@ -117,8 +119,8 @@ def _learn(
     more = None if job.unlabelled is None else _batches(job.unlabelled, job.preprocess, config, job.seed + 1)
     steps = len(batches) * config.epochs
     with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:
-        sample = torch.from_numpy(job.preprocess.batch(job.split, [0]))
-        run = Run(job.model, job.teacher, config, job.preprocess.class_map, place, steps, sample, job.hooks)
+        sample = as_tensor(job.preprocess.batch(job.split, [0]))
+        run = Run(job.model, job.teacher, config, Task.of(job.split, job.preprocess), place, steps, sample, job.hooks)
         for each in callbacks:
             each.on_train_begin(description, config.epochs)
 
@@ -179,7 +181,8 @@ def evaluate(
         ModelError: outputs that are not finite or of the wrong width.
     """
     logits = outputs(model, split, preprocess, device=device, batch=batch)
-    return score(logits.numpy(), split.labels, preprocess.class_map if class_map is None else class_map)
+    mapped = preprocess.class_map if class_map is None else class_map
+    return score_split(logits.numpy(), split, mapped, _classes(split, logits), reading=preprocess.reading)
 
 
 def default_device() -> torch.device:
@@ -198,9 +201,14 @@ def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed:
 def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[float, float]:
     """(accuracy, minus loss) on the validation part."""
     logits = outputs(model, split, preprocess)
-    accuracy = score(logits.numpy(), split.labels, preprocess.class_map).accuracy
-    chosen = logits if preprocess.class_map is None else logits[:, list(preprocess.class_map)]
-    return accuracy, -float(F.cross_entropy(chosen, torch.from_numpy(split.labels)))
+    classes = _classes(split, logits)
+    scores = score_split(logits.numpy(), split, preprocess.class_map, classes, reading=preprocess.reading)
+    return scores.accuracy, -float(Task.of(split, preprocess).loss(logits, torch.from_numpy(split.labels)))
+
+
+def _classes(split: Split, logits: torch.Tensor) -> int | None:
+    """Two where one output stands for both; otherwise any number will do."""
+    return 2 if logits.shape[1] == 1 and split.targets is None else None
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -45,7 +45,7 @@ from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import read_evidence
 from certify.data import Dataset, default_preprocess, load
-from certify.data.arrays import from_mapping
+from certify.data.own_data import from_mapping
 from certify.measure import experiment
 from certify.measure.plan import Plan
 from compress.exchange.onnx_export import export

@@ -18,7 +18,7 @@ from torch import nn
 
 from certify.core.errors import LeanmarkError
 from certify.data import Preprocess, default_preprocess
-from certify.data.arrays import from_mapping
+from certify.data.own_data import from_mapping
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file

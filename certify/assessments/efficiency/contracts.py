@@ -11,6 +11,7 @@ from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.finding import Finding
 from certify.core.observations import Contracts
+from certify.data.given_arrays import ArrayPreprocess
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.data.tokens import TokenPreprocess
@@ -56,6 +57,8 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
         found |= {name: getattr(contract, name) for name in names}
         found["mean"] = [mean * contract.scale for mean in contract.mean]
         found["std"] = [std * contract.scale for std in contract.std]
+    if isinstance(contract, ArrayPreprocess):
+        found["inputs"] = tuple(sorted(zip(contract.inputs, contract.shapes, strict=True)))
     if isinstance(contract, TokenPreprocess):
         found |= {"vocabulary": contract.vocabulary, "pad_id": contract.pad_id, "tokenizer": contract.tokenizer}
         found["inputs"] = contract.kinds

@@ -51,12 +51,11 @@ class InputContract(Protocol):
     def output_name(self) -> str:
         """Name of the output that is scored."""
 
-    @property
-    def dtype(self) -> str:
-        """Numpy name of the element type of every input."""
-
     def port_shape(self, batch: int) -> tuple[int, ...]:
-        """Shape of every input."""
+        """Shape of every input, or of the first one."""
+
+    def port(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Shape of one sample and numpy name of the type of an input."""
 
 
 def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
@@ -210,14 +209,15 @@ def check_port(port: Port, contract: InputContract, batch: int) -> None:
     Raises:
         ModelError: it does not.
     """
-    if port.dtype != contract.dtype:
+    sample, dtype = contract.port(port.name)
+    if port.dtype != dtype:
         raise ModelError(
-            f"Input '{port.name}' takes {port.dtype}, the preprocessing contract makes {contract.dtype}; "
+            f"Input '{port.name}' takes {port.dtype}, the preprocessing contract makes {dtype}; "
             "set its dtype to the model's."
         )
     if not port.known:
         return
-    wanted = (batch, *sample_shape(contract))
+    wanted = (batch, *sample)
     fits = len(port.shape) == len(wanted)
     if fits:
         fits = all(not isinstance(have, int) or have == want for have, want in zip(port.shape, wanted, strict=True))

@@ -11,7 +11,8 @@ import pytest
 
 from certify.core.errors import DataError, MissingExtra, UsageError
 from certify.data import arrays, load, overlap, require_separate
-from certify.data.arrays import array_split, from_mapping
+from certify.data.arrays import array_split
+from certify.data.own_data import from_mapping
 
 MNIST5K_TEST_DIGEST = "b548694e41071fd2e9b2cb431a6a36d258527739d3d610ffbcd783b2ce6df94f"
 
@@ -92,12 +93,12 @@ def test_npz_shared_by_train_and_test_is_found_when_separation_is_required(tmp_p
     [
         ({"x": toy()["x"]}, "no array 'y'"),
         ({"y": toy()["y"]}, "no array 'x'"),
-        ({**toy(), "x": toy()["x"].astype(np.float32)}, "x is float32"),
-        ({**toy(), "x": toy()["x"].reshape(100, -1)}, r"x has shape \(100, 64\)"),
-        ({**toy(), "x": np.zeros((100, 3, 8, 8), dtype=np.uint8)}, r"x has shape \(100, 3, 8, 8\)"),
+        ({**toy(), "x": toy()["x"].astype(np.complex64)}, "x is complex64"),
+        ({**toy(), "x": np.full((100, 3), np.nan)}, "not finite"),
+        ({**toy(), "x": np.zeros((100, 5, 8, 8), dtype=np.uint8)}, r"x has shape \(100, 5, 8, 8\)"),
         ({**toy(), "x": np.zeros((100, 0, 8), dtype=np.uint8)}, r"x has shape \(100, 0, 8\)"),
         ({**toy(), "y": toy()["y"].astype(np.complex128)}, "y is complex128"),
-        ({**toy(), "y": toy()["y"][:, None]}, r"of shape \(100, 1\)"),
+        ({**toy(), "y": toy()["y"][:, None].repeat(2, 1)}, r"of shape \(100, 2\)"),
         ({**toy(), "y": toy()["y"][1:]}, "100 pictures and y 99 labels"),
         ({**toy(), "y": toy()["y"] - 1}, "y runs from -1 to 2"),
         ({**toy(), "y": toy()["y"] + 10**9}, "y runs from 1000000000"),
@@ -193,7 +194,7 @@ def test_mapping_takes_pairs_dicts_and_splits_when_parts_are_given() -> None:
     [
         ({"x": toy()["x"]}, "no test part"),
         ({"train": toy()}, "no test part"),
-        ({"test": [1, 2]}, "test is a list"),
+        ({"test": [1, 2]}, "test: a sample is a int without a label"),
         ({"test": {"x": toy()["x"]}}, "test is a dict"),
         ({"test": {**toy(), "y": "no"}}, "test: y is"),
     ],

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from certify.core.errors import DataError, UsageError
 from certify.core.feeding import by_input
 from certify.data import Dataset, Preprocess, TokenInput, TokenPreprocess, default_preprocess, load, overlap
-from certify.data.arrays import array_split, from_mapping
+from certify.data.arrays import array_split
+from certify.data.own_data import from_mapping
 from certify.data.sequences import token_split
 
 GOOD = """\
@@ -163,13 +164,13 @@ def test_contract_is_refused_when_the_data_are_of_the_other_kind() -> None:
         0,
     )
     takes = TokenInput(("input_ids", "attention_mask"), 100, 0, longest=5)
-    with pytest.raises(DataError, match="holds pictures and the model takes tokens"):
+    with pytest.raises(DataError, match="holds image and the model takes tokens"):
         takes.contract(pictures)
-    with pytest.raises(DataError, match="The data are pictures"):
+    with pytest.raises(DataError, match="kind image and the contract takes tokens"):
         CONTRACT.batch(pictures.test, [0])
-    with pytest.raises(DataError, match="holds text and the model takes pictures"):
+    with pytest.raises(DataError, match="holds tokens and the model takes images"):
         default_preprocess(dataset())
-    with pytest.raises(DataError, match="The data are tokens"):
+    with pytest.raises(DataError, match="kind tokens and the contract makes images"):
         default_preprocess(pictures).batch(dataset().test, [0])
     with pytest.raises(DataError, match="tokenise the text with --length 5"):
         takes.contract(dataset())

@@ -176,6 +176,9 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("cost_counted", {"header": {"models": facts({"varying_share": 0.06}, {})}}, "6 % of the baseline's"),
     ("same_contract", {"observations": {"contracts": two_arms({**CONTRACT, "mean": [0.0] * 3}, CONTRACT)}}, "in mean"),
     ("same_contract", {"observations": {"contracts": two_arms({**CONTRACT, "colour": "BGR"}, CONTRACT)}}, "BGR, RGB"),
+    ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": {}}}}, "was not looked at"),
+    ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}, "were not looked at"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": None}}}, "was not looked at"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "std": 0.0}}}, "deviation of 0"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "distinct": 1}}}, "1 different"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "constant_share": 0.5}}}, "50 %"),
@@ -240,11 +243,8 @@ def test_guards_all_have_a_cheat_that_trips_them() -> None:
         ("channels_removed", {"observations": {"zero_channels": two_arms({"share": 0.0}, {})}}),
         ("test_unseen", {"observations": {"overlap": None}}),
         ("test_unseen", {"observations": {"near_duplicates": {"test/test": NONE}}}),
-        ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": {}}}}),
         ("test_unseen", {"observations": {"overlap": {"train/test": None, "calibration/test": 0}}}),
         ("same_task", {"observations": {"interfaces": two_arms(FACE, {"input": [1, 3, 9, 9]})}}),
-        ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}),
-        ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": None}}}),
         ("outputs_finite", {"observations": {"outputs": None}}),
     ],
 )
@@ -351,3 +351,21 @@ def test_guards_refuse_when_an_observation_has_the_wrong_type(
 def test_guard_result_refuses_when_json_is_malformed(fields: dict[str, Any]) -> None:
     with pytest.raises(CertificateError):
         Finding.from_json(fields)
+
+
+def test_what_makes_no_sense_for_arrays_is_unknown_and_keeps_the_letter(make_evidence: Maker, edition: Edition) -> None:
+    """Only by the contract that was fed; what can be told of arrays still fails."""
+    contract = {"kind": "arrays", "inputs": ["x"], "shapes": [[9]], "dtypes": ["float32"], "output_name": "y",
+                "reading": "logits", "class_map": None}  # fmt: skip
+    seen = {**INPUTS, "neighbour_correlation": None}
+    observed = {"contracts": {"baseline": contract, "candidate": contract, "declared": None}, "inputs": seen,
+                "near_duplicates": None, "changed_answers": None, "changed_cost": None}  # fmt: skip
+    unknown = {"test_unseen", "test_distinct", "inputs_real", "same_on_changed", "same_cost_on_changed"}
+    evidence = make_evidence(observations=observed)
+    found = outcomes(evidence, edition)
+    assert {name for name in unknown if found[name] == "unknown"} == unknown
+    result = grade(derive(evidence, edition), edition)
+    assert result.letter is not None
+    assert all(any(f"Guard {name} is unknown" in note for note in result.notes) for name in unknown)
+    constant = make_evidence(observations={**observed, "inputs": {**seen, "std": 0.0}})
+    assert outcomes(constant, edition)["inputs_real"] == "fail"

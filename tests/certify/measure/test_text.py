@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from certify.data import Dataset, TokenPreprocess
-from certify.data.arrays import from_mapping
+from certify.data.own_data import from_mapping
 from certify.measure import runtimes
 from certify.measure.inputs import save_samples
 from certify.measure.model_under_test import open_worker, subject

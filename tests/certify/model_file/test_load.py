@@ -33,6 +33,9 @@ class Contract:
         picture = (self.height, self.width)
         return (batch, channels, *picture) if self.layout == "NCHW" else (batch, *picture, channels)
 
+    def port(self, name: str) -> tuple[tuple[int, ...], str]:
+        return self.port_shape(1)[1:], self.dtype
+
 
 @pytest.fixture
 def conv(build, conv_weight) -> onnx.ModelProto:

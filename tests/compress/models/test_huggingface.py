@@ -17,7 +17,7 @@ import torch
 
 from certify.core.errors import ModelError, UsageError
 from certify.data import Dataset, Preprocess, TokenPreprocess, default_preprocess
-from certify.data.arrays import from_mapping
+from certify.data.own_data import from_mapping
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import model_stats

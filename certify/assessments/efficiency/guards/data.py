@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import FiniteOutputs, Inputs, NearDuplicates, Overlap
+from certify.core.observations import Contracts, FiniteOutputs, Inputs, NearDuplicates, Overlap
 from certify.core.observed import number
 from certify.core.statistics.proportions import wilson_interval
 
@@ -28,7 +28,9 @@ def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
         return Answer("fail", f"Test samples are nearly the same as others ({told}): the test set is not unseen.")
     if "train/test" not in pairs or None in pairs.values():
         return unknown("What the models were trained and calibrated on is not known in full")
-    if _holds_images(evidence) and set(near) != set(pairs):
+    if sample_kind(evidence) == "arrays":
+        return unknown(f"No sample is shared: {', '.join(sorted(pairs))}, and {NOT_COMPARED}")
+    if sample_kind(evidence) == "image" and set(near) != set(pairs):
         return unknown("Whether test samples are nearly the same as others was not looked at")
     told = ", ".join(f"{name} {found.near:.0f}" for name, found in sorted(near.items())) or "not looked for in text"
     return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}. Nearly the same: {told}.")
@@ -37,11 +39,13 @@ def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def test_distinct(evidence: Evidence, edition: Edition) -> Answer:
     """Test samples are not changed copies of each other, which would count again and again."""
-    if not _holds_images(evidence):
+    kind, found = sample_kind(evidence), _near(evidence).get(WITHIN)
+    if kind == "arrays":
+        return unknown(f"Equal samples count once, and {NOT_COMPARED}")
+    if kind == "tokens":
         return Answer("pass", "Near duplicates are not looked for in text.")
-    found = _near(evidence).get(WITHIN)
     if found is None:
-        return unknown("Whether test samples are nearly the same as each other was not looked at")
+        return Answer("fail", "Whether test images are nearly the same as each other was not looked at.")
     return check(
         not _too_many([found], edition),
         f"{_share_of(found)} test samples are nearly the same as another one; {percent(_limit(edition))} are allowed",
@@ -50,6 +54,7 @@ def test_distinct(evidence: Evidence, edition: Edition) -> Answer:
 
 
 WITHIN = "test/test"
+NOT_COMPARED = "when arrays are nearly the same is not known"
 
 
 def _limit(edition: Edition) -> float:
@@ -77,16 +82,23 @@ def _share_of(found: NearDuplicates) -> str:
     return f"{found.near:.0f} of {found.samples:.0f}"
 
 
-def _holds_images(evidence: Evidence) -> bool:
+def sample_kind(evidence: Evidence) -> str:
+    """What samples are by the contract that they were fed with; text is known by what was observed of it."""
     inputs = evidence.observed(Inputs)
-    return inputs is None or inputs.repetition is None
+    if inputs is not None and inputs.repetition is not None:
+        return "tokens"
+    contract = (evidence.observation(Contracts.NAME) or {}).get("candidate")
+    return "arrays" if isinstance(contract, Mapping) and contract.get("kind") == "arrays" else "image"
+
+
+NOT_TOLD = "whether arrays are random numbers is not known"
 
 
 def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     """The inputs that ran were different samples, neither constant nor random; values alone move the power."""
     found = evidence.observed(Inputs)
     if found is None:
-        return unknown("The inputs were not looked at")
+        return Answer("fail", "The inputs were not looked at.")
     if found.neighbour_correlation is not None:
         correlation, least = found.neighbour_correlation, edition.thresholds.input_correlation
         regular = correlation >= least
@@ -94,16 +106,19 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     elif found.repetition is not None:
         regular, least = found.repetition >= edition.thresholds.input_repetition, edition.thresholds.input_repetition
         told = f"tokens come again {found.repetition:.3g} times as often as random ones would (at least {least:g})"
+    elif sample_kind(evidence) == "arrays":
+        regular, told = True, NOT_TOLD
     else:
-        return unknown("Whether the inputs are random was not looked at")
+        return Answer("fail", "Whether the inputs are random was not looked at.")
     varied = found.std >= edition.thresholds.input_std and found.distinct >= edition.thresholds.distinct_inputs
-    return check(
+    answer = check(
         varied and found.constant_share <= edition.thresholds.constant_inputs_share and regular,
         f"{found.distinct:.0f} different inputs with a standard deviation of {found.std:.3g}; "
         f"{percent(found.constant_share)} of them are "
         f"constant (allowed {percent(edition.thresholds.constant_inputs_share)}); {told}",
         "these are no real data",
     )
+    return answer._replace(outcome="unknown") if answer.outcome == "pass" and told == NOT_TOLD else answer
 
 
 @comparing

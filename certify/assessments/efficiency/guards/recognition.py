@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.assessments.efficiency.edition import Edition
+from certify.assessments.efficiency.guards.data import sample_kind
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.errors import CertificateError
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, Inputs, RepeatedAnswers, SampleOrder
+from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, RepeatedAnswers, SampleOrder
 from certify.core.sample_order import AGAIN, ENERGY, order_seed, ranked
 
 OTHERS = "other samples were taken than files and data choose"
@@ -131,10 +132,10 @@ def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
 
 
 def _not_changed(evidence: Evidence) -> Answer:
-    """Unknown for text, which has no changes that surely keep the label; images must be changed."""
-    inputs = evidence.observed(Inputs)
-    if inputs is not None and inputs.repetition is not None:
-        return unknown("Text has no change that is sure to keep the label")
+    """Unknown for text and arrays, which have no changes that surely keep the label; images must be changed."""
+    kind = sample_kind(evidence)
+    if kind != "image":
+        return unknown(f"{'Text has' if kind == 'tokens' else 'Arrays have'} no change that is sure to keep the label")
     return Answer("fail", "The test samples are images, and no changed ones were run.")
 
 

@@ -1,0 +1,64 @@
+"""Writing the test part of data that a program held, so that an auditor can measure on the same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certify.core.errors import DataError
+from certify.core.files import replacing
+from certify.data.arrays import array_split
+from certify.data.dataset import Dataset, Split
+
+KEPT_NAME = "test-data.npz"
+
+
+def keep_test_part(dataset: Dataset, folder: Path) -> str:
+    """Write the test part as ``test-data.npz`` into a folder.
+
+    Args:
+        dataset: of arrays, or of images that were given as arrays.
+        folder: existing.
+
+    Returns:
+        A sentence with the specification by which an auditor reads it: the same samples, digests and labels.
+
+    Raises:
+        DataError: the samples lie in files of their own, or can't lie in one array.
+
+    Example:
+        >>> from certify.data import load
+        >>> keep_test_part(load("mnist5k"), Path("out"))  # doctest: +SKIP
+        'The test part is kept: an auditor reads it with --data npz:test=out/test-data.npz.'
+    """
+    test, path = dataset.test, folder / KEPT_NAME
+    arrays, scheme = (_fields(test), "arrays") if test.kind == "arrays" else ({"x": _pixels(dataset)}, "npz")
+    y: Any = test.labels if test.targets is None else test.targets.values[test.labels]
+    names: dict[str, Any] = {} if test.targets is not None else {"classes": np.array(dataset.classes)}
+    with replacing(path) as written, written.open("wb") as stream:
+        np.savez(stream, **{**arrays, **names, "y": y})
+    return f"The test part is kept: an auditor reads it with --data {scheme}:test={path}."
+
+
+def _fields(split: Split) -> dict[str, Any]:
+    if reserved := {"y", "classes", "file"} & set(split.fields):
+        raise DataError(
+            f"An array is called {sorted(reserved)[0]}, which means something else in npz files; rename it."
+        )
+    samples = [split.arrays(i) for i in range(len(split))]
+    return {name: np.stack([sample[name] for sample in samples]) for name in split.fields}
+
+
+def _pixels(dataset: Dataset) -> Any:
+    """Images as the array that gives their digests again, grey ones with one channel."""
+    split = dataset.test
+    if split.kind == "image" and len({split.size(i) for i in range(len(split))}) == 1:
+        whole = np.stack([split.image(i) for i in range(len(split))])
+        for pixels in (whole, whole[..., 0]):
+            if array_split(pixels, split.labels, dataset.name).digests() == split.digests():
+                return pixels
+    raise DataError(
+        f"Data '{dataset.name}' can't be kept as one array; give an auditor the files that '{dataset.spec}' names."
+    )

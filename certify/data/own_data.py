@@ -1,0 +1,278 @@
+"""Data that a program holds: torch datasets and loaders, arrays and tensors; looked at by what they can do.
+
+Nothing of torch is loaded: a dataset is what has ``__len__`` and ``__getitem__``, a loader what gives batches and has a
+ ``dataset`` and a ``batch_size``. Everything is read once and kept in memory, so that a sample is the same each
+time, whatever random transform made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import DataError
+from certify.core.suggest import unknown_name
+from certify.data.arrays import PARTS, SAMPLES, ArraySource, from_parts, mapped_split, samples_split
+from certify.data.dataset import Dataset, Split
+from certify.data.folders import WIDE_MODES
+from certify.data.labels import read_labels
+from certify.data.named_arrays import ONLY, named_split
+from certify.data.partition import cut
+
+LABELS = ("y", "label", "labels", "target", "targets")
+"""Names under which a sample that is a mapping holds what is to be predicted."""
+KEPT_BYTES = 16 << 30
+"""More is not read into memory."""
+FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
+            ValueError)  # fmt: skip
+"""What somebody else's dataset may raise."""
+WANTED = (
+    "give a torch Dataset or DataLoader, a pair (x, y) of arrays, (train, test), or a dict of parts, whose samples are "
+    "pairs (sample, label)"
+)
+
+Array = npt.NDArray[Any]
+
+
+def is_array(value: object) -> bool:
+    """Whether it is a numpy array, a torch tensor or the like."""
+    return hasattr(value, "__array__") and hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def is_loader(value: object) -> bool:
+    """Whether it is a torch DataLoader or the like: batches, not samples, come out of it."""
+    return hasattr(value, "__iter__") and hasattr(value, "dataset") and hasattr(value, "batch_size")
+
+
+def is_samples(value: object) -> bool:
+    """Whether it is a loader, or a dataset whose samples can be asked for by number."""
+    mapped = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return is_loader(value) or (mapped and not isinstance(value, str | bytes | Mapping | tuple) and not is_array(value))
+
+
+def class_names(value: object) -> tuple[str, ...] | None:
+    """Names of classes that a dataset, a subset or a loader of one knows; None where it knows none."""
+    while not isinstance(found := getattr(value, "classes", None), list | tuple):
+        value = getattr(value, "dataset", None)
+        if value is None:
+            return None
+    return tuple(map(str, found)) or None
+
+
+def own_split(given: Any, where: str, transform: Callable[[Any], Any] | None = None) -> Split:
+    """Read a dataset or a loader.
+
+    Args:
+        given: whose samples are pairs (sample, label), tuples of inputs and the label, or mappings with a label. A
+            sample is a PIL image, an array or tensor, or a mapping of them by name.
+        where: what an error names.
+        transform: of each batch of a loader, or each sample of a dataset, to such a pair.
+
+    Raises:
+        DataError: it yields something else, fails, or is too large for memory.
+    """
+    try:
+        if is_loader(given) and (transform is not None or _collates(given)):
+            return _from_batches(given, transform or (lambda batch: batch), where)
+        samples = given.dataset if is_loader(given) else given
+        rows = iter(samples) if not hasattr(samples, "__getitem__") else (samples[i] for i in range(len(samples)))
+        return _from_samples(map(transform, rows) if transform else rows, where)
+    except DataError:
+        raise
+    except FAILURES as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        raise DataError(f"{where}: {type(given).__name__} can't be read ({told}); {WANTED}.") from error
+
+
+def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> Dataset:
+    """Make a data set of a dict of parts or arrays.
+
+    Args:
+        values: ``x`` (or ``input_ids`` and its like) and ``y``, cut like an npz file; or ``test`` and maybe ``train``,
+            ``validation``, ``calibration``, each a Split, a torch Dataset or DataLoader, a pair (x, y) or a dict with
+            ``x`` (or ``input_ids``) and ``y``. With either, ``classes`` may name the classes. ``x`` is an array of
+            images (uint8), an array of anything else, or a dict of arrays by the names of the model's inputs.
+        name: of the data set.
+        spec: that was asked for.
+        seed: of the cuts.
+
+    Raises:
+        DataError: what is needed is missing or malformed.
+        UsageError: an unknown key.
+    """
+    where = f"Data '{spec}'"
+    for key in values:
+        if key not in {*SAMPLES, "classes", *PARTS}:
+            raise unknown_name(f"key of data {spec}", str(key), [*SAMPLES, "classes", *PARTS])
+    classes = None if values.get("classes") is None else tuple(str(c) for c in values["classes"])
+    if ("x" in values or "input_ids" in values) and "y" in values:
+        return from_parts(name, spec, cut(_split(values, where), seed), classes, seed)
+    if "test" not in values:
+        raise DataError(f"{where} has no test part; give x and y, or test (and train), or a Dataset.")
+    parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
+    named = (class_names(values[key]) for key in PARTS if values.get(key) is not None)
+    return from_parts(name, spec, parts, classes or next(filter(None, named), None), seed)
+
+
+def from_object(given: Any, spec: str, seed: int) -> Dataset:
+    """Make a data set of what a program holds.
+
+    Args:
+        given: a Dataset of leanmark; a torch Dataset or DataLoader (cut 60/10/30); (loader or dataset, transform); a
+            pair (x, y) of arrays; (train, test); or a dict, see :func:`from_mapping`.
+        spec: that was asked for, or that says what was given.
+        seed: of the cuts.
+
+    Raises:
+        DataError: it is none of them, or can't serve.
+    """
+    name = spec.rpartition(":")[2]
+    if isinstance(given, Dataset):
+        return replace(given, spec=spec)
+    if isinstance(given, Mapping):
+        return from_mapping(given, name, spec, seed)
+    if isinstance(given, tuple | list) and len(given) == 2 and all(_is_part(part) for part in given):
+        return from_mapping(dict(zip(("train", "test"), given, strict=True)), name, spec, seed)
+    if not _is_part(given):
+        raise DataError(f"Data '{spec}' is a {type(given).__name__}; {WANTED}.")
+    split = _part(given, f"Data '{spec}'")
+    return from_parts(name, spec, cut(split, seed), class_names(given), seed)
+
+
+def _is_part(value: Any) -> bool:
+    """Whether samples with labels can be read from it."""
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    return isinstance(value, Split) or is_samples(value) or (pair and (_is_arrays(value) or _is_transformed(value)))
+
+
+def _is_arrays(pair: Any) -> bool:
+    x, y = pair
+    return is_array(y) and (is_array(x) or isinstance(x, Mapping))
+
+
+def _is_transformed(pair: Any) -> bool:
+    samples, transform = pair
+    return is_samples(samples) and callable(transform) and not is_samples(transform)
+
+
+def _part(value: Any, where: str) -> Split:
+    if isinstance(value, Split):
+        return value
+    if isinstance(value, Mapping) and {"y"} < set(value) <= set(SAMPLES) and {"x", "input_ids"} & set(value):
+        return _split(value, where)
+    if isinstance(value, tuple | list) and len(value) == 2:
+        if _is_transformed(value):
+            return own_split(value[0], where, value[1])
+        if isinstance(value, tuple) and not is_samples(value[0]):
+            return pair_split(value[0], value[1], where)
+    if is_samples(value):
+        return own_split(value, where)
+    raise DataError(f"{where} is a {type(value).__name__}; give a Split, a Dataset or DataLoader of torch, or (x, y).")
+
+
+def _split(values: Mapping[str, Any], where: str) -> Split:
+    """Samples of a dict with ``x`` or ``input_ids``, and ``y``."""
+    if "input_ids" in values:
+        return mapped_split(values, where)
+    return pair_split(values["x"], values["y"], where)
+
+
+def pair_split(x: Any, y: Any, where: str) -> Split:
+    """Samples in one array or in named ones, with labels; tensors are taken as arrays."""
+    if isinstance(x, Mapping):
+        return named_split({name: plain(value) for name, value in x.items()}, plain(y), where)
+    return samples_split(plain(x), plain(y), where)
+
+
+def plain(value: Any) -> Array:
+    """A tensor or a sequence as a numpy array, wherever it lies."""
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if hasattr(value, step) else value
+    return np.asarray(value)
+
+
+def _collates(loader: Any) -> bool:
+    """Whether a loader puts samples together in a way of its own, so that only its batches say what they are."""
+    made = getattr(loader, "collate_fn", None)
+    return not hasattr(loader.dataset, "__getitem__") or getattr(made, "__name__", "") != "default_collate"
+
+
+def _from_batches(loader: Iterable[Any], transform: Callable[[Any], Any], where: str) -> Split:
+    """Read batches whose arrays hold the samples in their first axis."""
+    inputs, labels, size = list[dict[str, Array]](), list[Array](), 0
+    for batch in loader:
+        named, label = _pair(transform(batch), where)
+        inputs.append({name: plain(value) for name, value in named.items()})
+        labels.append(np.atleast_1d(plain(label)))
+        size = _within(size + sum(value.nbytes for value in inputs[-1].values()), where)
+    whole = {name: np.concatenate([one[name] for one in inputs]) for name in (inputs[0] if inputs else {})}
+    return _together(whole, np.concatenate(labels) if labels else np.empty(0, int), where)
+
+
+def _from_samples(rows: Iterator[Any], where: str) -> Split:
+    inputs, labels, size = list[dict[str, Array]](), list[Array](), 0
+    images = False
+    for row in rows:
+        named, label = _pair(row, where)
+        images = images or any(_is_pil(value) for value in named.values())
+        inputs.append(
+            {name: _pixels(value, where) if _is_pil(value) else plain(value) for name, value in named.items()}
+        )
+        labels.append(plain(label))
+        size = _within(size + sum(value.nbytes for value in inputs[-1].values()), where)
+    if len({label.shape for label in labels}) > 1:
+        raise DataError(f"{where}: labels have several shapes; give one integer or one float a sample.")
+    y = np.stack(labels) if labels else np.empty(0, int)
+    if images and len(inputs[0]) == 1:
+        truth, targets = read_labels(y, where)
+        return Split(ArraySource([next(iter(one.values())) for one in inputs]), truth, targets=targets)
+    shapes = {name: {one[name].shape for one in inputs} for name in (inputs[0] if inputs else {})}
+    if uneven := [name for name, found in shapes.items() if len(found) > 1]:
+        raise DataError(
+            f"{where}: samples have several shapes ({' and '.join(map(str, sorted(shapes[uneven[0]])[:2]))}); bring "
+            "them to one size in the dataset's transform, or give PIL images."
+        )
+    return _together({name: np.stack([one[name] for one in inputs]) for name in shapes}, y, where)
+
+
+def _together(whole: Mapping[str, Array], y: Array, where: str) -> Split:
+    return pair_split(next(iter(whole.values())) if len(whole) == 1 else whole, y, where)
+
+
+def _pair(row: Any, where: str) -> tuple[dict[str, Any], Any]:
+    """Inputs by name, and the label."""
+    if isinstance(row, Mapping):
+        label = next((name for name in LABELS if name in row), None)
+        if label is not None and len(row) > 1:
+            return {str(name): value for name, value in row.items() if name != label}, row[label]
+    elif isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) > 1:
+        *inputs, label = row
+        if len(inputs) > 1:
+            return {f"{ONLY}{number}": value for number, value in enumerate(inputs)}, label
+        return (
+            {str(k): v for k, v in inputs[0].items()} if isinstance(inputs[0], Mapping) else {ONLY: inputs[0]}
+        ), label
+    raise DataError(f"{where}: a sample is a {type(row).__name__} without a label; {WANTED}.")
+
+
+def _is_pil(value: object) -> bool:
+    return hasattr(value, "convert") and hasattr(value, "mode")
+
+
+def _pixels(image: Any, where: str) -> Array:
+    if image.mode.startswith(WIDE_MODES):
+        raise DataError(f"{where}: an image has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits.")
+    return np.asarray(image if image.mode == "L" else image.convert("RGB"), dtype=np.uint8)
+
+
+def _within(size: int, where: str) -> int:
+    if size > KEPT_BYTES:
+        raise DataError(
+            f"{where}: holds more than {KEPT_BYTES >> 30} GB, which are kept in memory; give the files themselves "
+            "(imagefolder:PATH, npz:PATH or arrays:PATH), or a part of the data."
+        )
+    return size

@@ -1,0 +1,23 @@
+"""Samples of a contract as torch takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+
+def as_tensor(samples: npt.NDArray[Any]) -> torch.Tensor:
+    """Samples (n, ...) as one tensor; records of several inputs as their bytes, uint8 (n, bytes).
+
+    A model of several inputs takes the bytes apart, see :mod:`compress.models.named_inputs`.
+    """
+    import torch  # not at the top: recipes are read and passes listed without it
+
+    if samples.dtype.names:
+        samples = np.ascontiguousarray(samples).view(np.uint8).reshape(len(samples), -1)
+    return torch.from_numpy(samples)
