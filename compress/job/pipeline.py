@@ -134,7 +134,7 @@ def run(
         callbacks=callbacks,
     )
     described = describe_data(dataset)
-    workspace = Workspace(folder, fingerprint(original, chosen, described, context), progress)
+    workspace = Workspace(folder, fingerprint(original, chosen, {**described, "metric": plan.metric}, context), progress)
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
     lineage.write(workspace.path(LINEAGE))
