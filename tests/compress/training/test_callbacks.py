@@ -10,6 +10,7 @@ import compress
 from compress.testing.networks import blobs, network
 
 GUIDE = Path(__file__).resolve().parents[3] / "recipes" / "training-callbacks.md"
+PIXELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 class Noted(compress.TrainingCallback):
@@ -28,7 +29,7 @@ class Noted(compress.TrainingCallback):
 
 def test_callback_is_told_of_each_epoch_when_a_pass_trains() -> None:
     noted = Noted()
-    compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), callbacks=[noted])
+    compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), preprocess=PIXELS, callbacks=[noted])
     figures = ["loss", "seconds", "validation_accuracy"]
     assert noted.calls == [
         ("begin", "Fine-tuning", 2),
@@ -40,7 +41,7 @@ def test_callback_is_told_of_each_epoch_when_a_pass_trains() -> None:
 
 def test_callback_is_refused_before_the_work_when_it_is_none() -> None:
     with pytest.raises(compress.UsageError, match="must be instances of compress.TrainingCallback; got <class"):
-        compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), callbacks=[Noted])
+        compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), preprocess=PIXELS, callbacks=[Noted])
 
 
 def test_logger_of_the_guide_writes_a_row_for_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
