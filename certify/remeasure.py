@@ -35,6 +35,7 @@ def remeasure(
     certificate: Certificate,
     data: str | Dataset,
     plan: Plan | None = None,
+    *,
     progress: Progress | bool | None = None,
     fresh_data: str | Dataset | None = None,
 ) -> Evidence:

@@ -76,7 +76,7 @@ def command(
     if data is not None:
         from certify.remeasure import remeasure as measure_again
 
-        again = measure_again(file, found.certificate, data, plan, bars(), fresh_data)
+        again = measure_again(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data)
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:

@@ -76,7 +76,7 @@ def command(
     if data is not None:
         from certify.remeasure import remeasure
 
-        records = remeasure(file, found.certificate, data, plan, bars(), fresh_data)
+        records = remeasure(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data)
     elif remeasured is not None:
         records = assessment.parse(remeasured.read_bytes(), str(remeasured))
     if records is not None:

@@ -6,13 +6,14 @@ import contextlib
 import functools
 import html
 import importlib
+import inspect
 import io
 import os
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, Protocol, TextIO, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TextIO, TypeVar
 
 from certify.core.redraw import REDRAW_S, moving
 
@@ -83,10 +84,11 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            kwargs["progress"] = progress = shown(cast("Progress | bool | None", kwargs.get("progress")))
+            given = inspect.signature(function).bind(*args, **kwargs)
+            given.arguments["progress"] = progress = shown(given.arguments.get("progress"))
             try:
                 with progress.task(description):
-                    return function(*args, **kwargs)
+                    return function(*given.args, **given.kwargs)
             except KeyboardInterrupt as error:
                 error.args = (f"{error} {when_stopped}".strip(),)
                 raise

@@ -134,7 +134,8 @@ def run(
         callbacks=callbacks,
     )
     described = describe_data(dataset)
-    workspace = Workspace(folder, fingerprint(original, chosen, {**described, "metric": plan.metric}, context), progress)
+    trained_on = {**described, "metric": plan.metric}
+    workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
     lineage = _lineage(original, described, chosen, seed, made)
     lineage.write(workspace.path(LINEAGE))

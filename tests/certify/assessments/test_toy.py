@@ -77,7 +77,7 @@ def test_statement_is_verified_when_it_lies_beside_the_model(model: Path, key: S
 
 def test_commands_show_the_statement(model: Path, key: SigningKey, state: State) -> None:
     state()
-    verified, audited = run(key, "verify", model, "--strict"), run(key, "audit", model)
+    verified, audited = run(key, "verify", model, "--strict"), run(key, "audit", model, "--verbose")
     assert (verified.exit_code, audited.exit_code) == (0, 0), verified.output + audited.output
     assert "steadiness:" in verified.output and "enough_samples" in audited.output
     assert "the result steady follow" in " ".join(audited.output.split())

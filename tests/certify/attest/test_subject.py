@@ -122,6 +122,7 @@ def test_certify_leaves_a_program_and_its_baseline_beside_the_certificate(
         return replace(evidence, header=replace(evidence.header, models=facts))
 
     monkeypatch.setattr("certify.api._measure", measured)
+    monkeypatch.setattr("certify.api.load", lambda *_, **__: None)
     out, contract = tmp_path / "out", make_contract()
     result = certify.certify(
         tmp_path / "small.pt2", baseline=tmp_path / "large.pt2", data="unused", out=out, preprocess=contract, signer=key
