@@ -122,10 +122,9 @@ def test_certify_leaves_a_program_and_its_baseline_beside_the_certificate(
         return replace(evidence, header=replace(evidence.header, models=facts))
 
     monkeypatch.setattr("certify.api._measure", measured)
-    monkeypatch.setattr("certify.api.load", lambda *_, **__: None)
-    out, contract = tmp_path / "out", make_contract()
+    out, contract, data = tmp_path / "out", make_contract(), {"test": (np.zeros((4, 8, 8, 3), np.uint8), np.arange(4))}
     result = certify.certify(
-        tmp_path / "small.pt2", baseline=tmp_path / "large.pt2", data="unused", out=out, preprocess=contract, signer=key
+        tmp_path / "small.pt2", baseline=tmp_path / "large.pt2", data=data, out=out, preprocess=contract, signer=key
     )
     assert set(result.files) >= {"model.pt2", "baseline.pt2", "certificate.json", "evidence.jsonl"}
     assert result.model == out / "model.pt2" and str(result.model) in repr(result)

@@ -60,7 +60,7 @@ def test_sentences_that_follow_are_shown_in_place_of_those_that_were_signed(rewo
     assert found.certificate is not None
     for told in (str(found), json.dumps(found.to_json()), label_of(found.certificate), certify.report(reworded)):
         assert BOAST not in told
-    audited = run("audit", reworded, "--trust", key.public.hex)
+    audited = run("audit", reworded, "--verbose", "--trust", key.public.hex)
     assert audited.exit_code == 0 and "(reworded)" in audited.output and BOAST not in audited.output
     assert run("label", reworded).exit_code == 0
     assert BOAST not in (reworded.parent / "label.svg").read_text()
