@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 RUNTIME_NAMES = (
     "onnxruntime-cpu, onnxruntime-cuda, onnxruntime-tensorrt, openvino, openvino-bf16, torch-cuda, or auto for the "
-    "cheapest of those installed, for each model"
+    "cheapest of those installed for each model"
 )
 """Written out, so that help needs no import of the runtimes."""
 

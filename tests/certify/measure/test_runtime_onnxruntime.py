@@ -160,7 +160,7 @@ def test_unknown_runtime_is_answered_with_the_nearest_name() -> None:
 def test_help_names_every_runtime() -> None:
     from certify.cli.plan import RUNTIME_NAMES
 
-    assert [name.split()[0] for name in RUNTIME_NAMES.replace("or ", "").split(", ")] == [
+    assert [name.split()[0] for name in RUNTIME_NAMES.replace(" or ", " ").split(", ")] == [
         *runtimes.RUNTIMES.own,
         "auto",
     ]
