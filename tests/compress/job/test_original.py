@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,9 +12,8 @@ from torch import nn
 from torch.nn.utils import prune, weight_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from certify.core.errors import DataError, ModelError
+from certify.core.errors import ModelError
 from certify.core.progress import Silent
-from certify.data.dataset import Split, Targets
 from compress.core.model_stats import count_macs
 from compress.exchange import checkpoint
 from compress.job.original import Request, find_original
@@ -175,9 +172,3 @@ def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_fol
     found = find_original(request, dataset, Silent()).module
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(found(images), trained(images), atol=1e-6) and "0.weight" in found.state_dict()
-
-
-def test_data_of_numbers_are_declined_when_a_model_is_to_be_compressed(dataset):
-    numbers = replace(dataset, test=Split(dataset.test._source, dataset.test.labels, targets=Targets(np.arange(99.0))))
-    with pytest.raises(DataError, match="compress works on classifiers"):
-        find_original(Request(nn.Linear(2, 2)), numbers, Silent())
