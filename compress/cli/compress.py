@@ -11,7 +11,7 @@ import click
 from certify.cli.command import Command, key_option
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
-from certify.cli.preprocess import contract, preprocess_options, stated, take_flags
+from certify.cli.preprocess import preprocess_options, stated, take_flags
 from certify.core import exit_codes
 from certify.core.errors import UsageError
 from certify.core.yaml_document import parse_document
@@ -101,8 +101,7 @@ def carry_out(
     from compress.job import recipe as recipes
 
     chosen = recipes.load(recipe, settings)
-    flags, is_file = take_flags(arguments), model.lower().endswith(".onnx") and Path(model).is_file()
-    arguments["preprocess"] = contract(Path(model), preprocess, flags) if is_file else stated(preprocess, flags)
+    arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
     plan = take_plan(arguments, **workload) if measure else None
     arguments |= {

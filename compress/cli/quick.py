@@ -48,7 +48,7 @@ def _verb(name: str, done: str, passes: list[Any], own: str, what: str) -> click
 
         Exit code 0: made. 2: wrong usage, or input that cannot be read.
         """,
-        example=f"leanmark {name} resnet18\nleanmark {name} {own} --data imagefolder:photos\n",
+        example=f"leanmark {name} resnet18\nleanmark {name} {own} --data photos --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5\n",
     )
 
 
@@ -56,13 +56,13 @@ quantize = _verb(
     "quantize",
     "quantized",
     [{"quantize_static": {"samples": 128}}],
-    "model.onnx",
+    "leafnet.onnx",
     "Store MODEL in 8-bit integers. Ranges are found on calibration samples; what loses too much stays in float.",
 )
 prune = _verb(
     "prune",
     "pruned",
     [{"structured_prune": {"macs": 0.5}}],
-    "package.nets:make --weights net.safetensors --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
+    "leafnet:LeafNet --weights leafnet.pt",
     "Remove the channels of MODEL that matter least. Half of the multiply-adds go; train it afterwards.",
 )

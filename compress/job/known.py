@@ -35,6 +35,10 @@ def contract_of_file(path: Path) -> dict[str, Any] | None:
         ((known["layout"], (_, height, width)),) = fitting.items()
         sides = {"height": shape[height], "width": shape[width]}
         known |= {name: side for name, side in sides.items() if isinstance(side, int)}
+        if shape[layouts[known["layout"]][0]] == 1:
+            known["colour"] = "L"
+    if len(inputs) == 1 and inputs[0].dtype in ("float32", "float16"):
+        known["dtype"] = inputs[0].dtype
     return known
 
 
@@ -45,9 +49,9 @@ def size_of_data(spec: str) -> dict[str, Any]:
         DataError: the folder holds no image, or the first does not decode.
     """
     scheme, _, rest = spec.partition(":")
-    if scheme != "imagefolder" or not rest:
+    folder = Path(rest if scheme == "imagefolder" else spec).expanduser()
+    if not (rest if scheme == "imagefolder" else folder.is_dir()):
         return {}
-    folder = Path(rest).expanduser()
     first = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), None)
     if first is None:
         raise DataError(f"{folder}: there is no such folder with images; give one with a folder of images a class.")

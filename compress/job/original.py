@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from certify.data import DEFAULT_SPEC, Dataset, Preprocess, TokenInput
 from certify.data.contract_slot import as_given_to, stored_contract
 from compress.core.model_stats import state_digest
 from compress.core.samples import as_tensor
+from compress.job.known import contract_of_file
 from compress.job.lineage import describe_data
 from compress.job.preprocessing import NOTHING, Stated, carried_by, describe, image_contract, of_built, read_stated
 from compress.models import catalog, huggingface
@@ -146,7 +147,9 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     stated = "as given"
     if isinstance(given, Stated):
         contract, stated = stored_contract(path) or as_given_to(path, dataset), "from the file"
-        if given.fields:
+        if contract is None and dataset.test.kind == "image":
+            contract, stated = image_contract(dataset, given, _told_by_ports(path, given), None, own=str(path))
+        elif given.fields:
             carried = {} if contract is None else contract.to_json()
             contract = Preprocess.from_json({**carried, **given.fields}, given.place())
             stated = f"{', '.join(given.fields)} {given.by}{', the rest from the file' if carried else ''}"
@@ -158,6 +161,20 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     return OriginalModel(
         str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, stated, file=path
     )
+
+
+def _told_by_ports(path: Path, given: Stated) -> Stated:
+    """What the ports of a file without a contract say of it.
+
+    Raises:
+        UsageError: there are several inputs or outputs, and nothing says which.
+    """
+    known = contract_of_file(path) or {}
+    for name in ("input_name", "output_name"):
+        if name not in known and name not in given.fields:
+            port = name.partition("_")[0]
+            raise UsageError(f"{path} does not have one {port}; say which one is meant with --{port}-name NAME.")
+    return replace(NOTHING, fields=known, by="the file")
 
 
 def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, progress: Progress) -> OriginalModel:

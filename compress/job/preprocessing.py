@@ -133,8 +133,9 @@ def image_contract(
         described.get("std") or IMAGENET_STD,
         class_map=class_map,
     )
-    values = {**base.to_json(), **_sized(base, dataset, described), **given.fields}
-    if {"height", "width"} & given.fields.keys() and "resize" not in given.fields and base.crop != "none":
+    stated = {**carried.fields, **given.fields}
+    values = {**base.to_json(), **_sized(base, dataset, described), **stated}
+    if {"height", "width"} & stated.keys() and "resize" not in stated and base.crop != "none":
         shorter = min(values["height"], values["width"])
         values["resize"] = round(shorter * base.resize / base.height) if isinstance(base.resize, int) else base.resize
     made = ImagePreprocess(**ImagePreprocess._checked(values, given.place))

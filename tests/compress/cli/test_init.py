@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -44,6 +45,10 @@ def test_contract_leaves_open_what_the_network_was_trained_with_when_it_is_the_u
     said = _init(tmp_path, "absent_package.nets:make", photos)
     path = tmp_path / "job" / "preprocess.yaml"
     assert "fill in mean, std." in said
+    written = path.read_text()
+    shutil.rmtree(tmp_path / "job")
+    _init(tmp_path, "absent_package.nets:make", photos.removeprefix("imagefolder:"))
+    assert path.read_text() == written
     with pytest.raises(UsageError, match="mean"):
         Preprocess.from_yaml(path)
     filled = re.sub("# OPEN (mean|std):", r"\1: [0.5, 0.5, 0.5]", path.read_text())

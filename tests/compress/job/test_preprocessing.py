@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import onnx
 import pytest
 import torch
 import torchvision
+from onnx import TensorProto, helper
 from torch import nn
 
 from certify.core.errors import UsageError
@@ -40,6 +42,19 @@ def own(tmp_path, monkeypatch, dataset):
     return "own_net_of_test:net"
 
 
+def image_file(folder, shape, outputs=1):
+    """A file without a contract that sums its input up, and so many times."""
+    names = [f"out{number}" for number in range(outputs)]
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["pixels"], [name], keepdims=0) for name in names],
+        "sums",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in names],
+    )
+    onnx.save(helper.make_model(graph), folder / "sums.onnx")
+    return folder / "sums.onnx"
+
+
 def found(dataset, given, weights=None, preprocess=None, arguments=None):
     return find_original(Request(given, weights, preprocess, arguments=arguments), dataset, Silent())
 
@@ -52,6 +67,32 @@ def test_mean_and_std_are_never_guessed_when_weights_are_the_users(own, model, d
             assert raised.value.exit_code == 2
         contract = found(dataset, given, weights, HALF).preprocess
         assert (contract.mean, contract.std) == ((0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        (("n", 3, 24, 40), {"layout": "NCHW", "height": 24, "width": 40, "colour": "RGB"}),
+        (("n", 24, 40, 3), {"layout": "NHWC", "height": 24, "width": 40, "colour": "RGB"}),
+        ((1, 1, 28, 28), {"layout": "NCHW", "height": 28, "width": 28, "colour": "L"}),
+    ],
+)
+def test_ports_fill_the_contract_when_an_onnx_file_carries_none(tmp_path, dataset, shape, told):
+    path, pixels = image_file(tmp_path, shape), {name: [0.5] * (3 if told["colour"] == "RGB" else 1) for name in HALF}
+    with pytest.raises(UsageError, match=r"not guessed.*the std.*--preprocess"):
+        found(dataset, path, preprocess={"mean": pixels["mean"]})
+    original = found(dataset, path, preprocess=pixels)
+    told |= {"input_name": "pixels", "output_name": "out0", "resize": "exact"}
+    assert told.items() <= original.preprocess.to_json().items()
+    assert original.stated == "mean, std as given; from the file; the rest by default"
+    assert found(dataset, path, preprocess={**pixels, "height": 20}).preprocess.height == 20
+
+
+def test_output_is_asked_for_when_an_onnx_file_has_two(tmp_path, dataset):
+    path = image_file(tmp_path, ("n", 3, 24, 24), outputs=2)
+    with pytest.raises(UsageError, match="does not have one output; say which one is meant with --output-name"):
+        found(dataset, path, preprocess=HALF)
+    assert found(dataset, path, preprocess={**HALF, "output_name": "out1"}).preprocess.output_name == "out1"
 
 
 def test_architecture_that_is_trained_here_has_defaults(dataset):
