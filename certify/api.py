@@ -115,7 +115,7 @@ def certify(
     edition: str = "2026",
     origin: str | None = None,
     contracts_differ: str | None = None,
-    lineage: Path | None = None,
+    lineage: str | Path | None = None,
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
     keep_data: bool = False,
@@ -165,6 +165,7 @@ def certify(
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
     signer = signer or signing_key()
+    lineage = None if lineage is None else Path(lineage)
     made = None if lineage is None else given_lineage(lineage)
     if lineage is not None and made is not None:
         model_name, origin = model_name or made["model"]["spec"], origin or made["model"]["origin"]

@@ -18,6 +18,8 @@ from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 
 DEFAULT_SPEC = "mnist5k"
+IN_PYTHON = "given in Python:"
+"""How the specification of data begins that no command can name."""
 PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
     "imagenette": load_imagenette,
     "cifar10": load_cifar10,
@@ -63,7 +65,7 @@ def load(
     if not isinstance(spec, str):
         if callable(spec) and not is_samples(spec):
             return from_object(_made(spec), _place(spec), seed)
-        return from_object(spec, f"given in Python:{type(spec).__name__}", seed)
+        return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
     if scheme in ("imagefolder", *NPZ) and not rest:
         raise UsageError(f"Data '{spec}' lacks a path; write {scheme}:PATH.")
@@ -101,4 +103,6 @@ def _made(function: Maker) -> Any:
 
 
 def _hint(spec: str) -> str:
-    return f"For a file write npz:{spec} or arrays:{spec}." if Path(spec).suffix == ".npz" else ""
+    if Path(spec).suffix == ".npz":
+        return f"For a file write npz:{spec} or arrays:{spec}."
+    return f"There is no folder {spec}." if spec and ":" not in spec else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, SIGNER_NAME
 from certify.core.files import copy
+from certify.data.specs import IN_PYTHON
 from compress.core import onnx_file
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job.job import BASELINE, LINEAGE, MODEL, JobOutputs
@@ -52,10 +53,18 @@ def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str,
 
 
 def certify_command(folder: Path, lineage: Lineage) -> str:
-    """The command that measures, grades and seals what :func:`bring_unmeasured` brought into a folder."""
+    """The command that measures, grades and seals what :func:`bring_unmeasured` brought into a folder.
+
+    Data that were given in Python have no name in a command; the same call in Python takes its place.
+    """
     workload, usual = lineage.recipe.workload, Workload()
-    options = [folder / MODEL, "--baseline", folder / BASELINE, "--lineage", folder / LINEAGE]
-    options += ["--data", lineage.data["spec"], "--out", folder]
-    options += [] if workload.batch == usual.batch else ["--batch", workload.batch]
-    options += [] if workload.runtime == usual.runtime else ["--runtime", workload.runtime]
-    return shlex.join(["leanmark", "certify", *map(str, options)])
+    named = {"baseline": folder / BASELINE, "lineage": folder / LINEAGE, "data": lineage.data["spec"], "out": folder}
+    plan = {name: getattr(workload, name) for name in ("batch", "runtime")}
+    plan = {name: value for name, value in plan.items() if value != getattr(usual, name)}
+    if named["data"].startswith(IN_PYTHON):
+        given = {name: repr(str(value)) for name, value in named.items()} | {"data": "data"}
+        given |= {"plan": f"certify.Plan(**{plan})"} if plan else {}
+        arguments = [repr(str(folder / MODEL)), *(f"{name}={value}" for name, value in given.items())]
+        return f"certify.certify({', '.join(arguments)})"
+    options = [part for name, value in {**named, **plan}.items() for part in (f"--{name}", value)]
+    return shlex.join(["leanmark", "certify", *map(str, [folder / MODEL, *options])])

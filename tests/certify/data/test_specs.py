@@ -78,6 +78,7 @@ def test_callable_and_dataset_are_taken_when_given_directly() -> None:
         ("imagefoldr:/tmp/x", "did you mean 'imagefolder:PATH'"),
         ("npx:PATH.npz", "did you mean 'npz:PATH'"),
         ("", "Unknown data ''"),
+        ("fotos", "Unknown data 'fotos'.*There is no folder fotos"),
         ("leanmark_no_such_package.data:function", "Unknown data 'leanmark_no_such_package"),
         ("imagefolder:", "lacks a path; write imagefolder:PATH"),
         ("npz:", "lacks a path; write npz:PATH"),
