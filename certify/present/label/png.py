@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from importlib.resources import files
 
@@ -12,6 +13,7 @@ DRAWING = 5
 """Version of the drawing itself, raised whenever the same certificate gives a different ``label.svg``."""
 
 
+@functools.lru_cache(maxsize=4)
 def render(svg: str, width_px: int = 800) -> bytes:
     """PNG bytes of a label.
 

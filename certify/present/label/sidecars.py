@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,52 +41,55 @@ def write_label(certificate: Certificate, folder: Path, others: Sequence[Certifi
 
 def check_label(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterator[Finding]:
     """Check that the label beside a model is that of its certificate and of the statements beside it."""
-    yield _check_svg(certificate, beside(LABEL_SVG_NAME, folders), others)
-    yield _check_png(certificate, beside(LABEL_PNG_NAME, folders), others)
+    used = _renderer(certificate) or renderer()
+    drawn_by, here = used.partition(",")[0], drawing()
+    unlike = None
+    if drawn_by != here:
+        unlike = Finding(
+            "label", "note", f"Drawn by {drawn_by}, this leanmark draws {here}: not compared. Draw it again."
+        )
+    yield _check("label", LABEL_SVG_NAME, _as_svg, unlike, certificate, folders, others)
+    unlike = None
+    if used != renderer():
+        unlike = Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
+    yield _check("label_picture", LABEL_PNG_NAME, _as_png, unlike, certificate, folders, others)
 
 
-def _check_svg(certificate: Certificate, path: Path | None, others: Sequence[Certificate]) -> Finding:
+def _as_svg(certificate: Certificate, others: Sequence[Certificate]) -> bytes:
+    return label_of(certificate, others).encode()
+
+
+def _as_png(certificate: Certificate, others: Sequence[Certificate]) -> bytes:
+    return render(label_of(certificate, others))
+
+
+def _check(
+    check: str,
+    file: str,
+    draw_as: Callable[[Certificate, Sequence[Certificate]], bytes],
+    unlike: Finding | None,
+    certificate: Certificate,
+    folders: Sequence[Path],
+    others: Sequence[Certificate],
+) -> Finding:
+    path = beside(file, folders)
     if path is None:
-        return Finding("label", "skipped", f"{LABEL_SVG_NAME} does not lie beside the file.")
+        return Finding(check, "skipped", f"{file} does not lie beside the file.")
+    if unlike is not None:
+        return unlike
     try:
-        used = (_renderer(certificate) or drawing()).partition(",")[0]
-        if used != drawing():
-            sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
-            return Finding("label", "note", sentence)
-        drawn, bare = (label_of(certificate, further).encode() for further in (others, ()))
-    except LeanmarkError as error:
-        return Finding("label", "fail", f"No label can be drawn from the certificate: {error}")
-    if _holds(path, bare) and bare != drawn:
-        return Finding("label", "note", f"{path} lacks the statements beside the model. Draw it again.")
-    if certificate.derived and _holds(path, label_of(replace(certificate, derived={}), others).encode()):
-        return Finding("label", "note", f"{path} {SIGNERS_WORDS}")
-    if not _holds(path, drawn):
-        if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
-            return Finding("label", "skipped", f"{path} {NOT_COMPARED}")
-        return Finding("label", "fail", f"{path} is not the label of this certificate.")
-    return Finding("label", "pass", f"{LABEL_SVG_NAME} is the label of this certificate.")
+        if _holds(path, draw_as(certificate, others)):
+            return Finding(check, "pass", f"{file} is the label of this certificate.")
+        if others and _holds(path, draw_as(certificate, ())):
+            return Finding(check, "note", f"{path} lacks the statements beside the model. Draw it again.")
+        if certificate.derived and _holds(path, draw_as(replace(certificate, derived={}), others)):
+            return Finding(check, "note", f"{path} {SIGNERS_WORDS}")
+    except (LeanmarkError, ValueError) as error:
+        return Finding(check, "fail", f"No label can be drawn from the certificate: {error}")
+    if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
+        return Finding(check, "skipped", f"{path} {NOT_COMPARED}")
+    return Finding(check, "fail", f"{path} is not the label of this certificate.")
 
 
 def _holds(path: Path, content: bytes) -> bool:
     return path.stat().st_size == len(content) and path.read_bytes() == content
-
-
-def _check_png(certificate: Certificate, path: Path | None, others: Sequence[Certificate]) -> Finding:
-    if path is None:
-        return Finding("label_picture", "skipped", f"{LABEL_PNG_NAME} does not lie beside the file.")
-    try:
-        used = _renderer(certificate) or renderer()
-        if used != renderer():
-            return Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
-        known = [render(label_of(certificate, further)) for further in ((others, ()) if others else ((),))]
-    except (LeanmarkError, ValueError) as error:
-        return Finding("label_picture", "fail", f"No label can be drawn from the certificate: {error}")
-    if others and _holds(path, known[-1]):
-        return Finding("label_picture", "note", f"{path} lacks the statements beside the model. Draw it again.")
-    if certificate.derived and _holds(path, render(label_of(replace(certificate, derived={}), others))):
-        return Finding("label_picture", "note", f"{path} {SIGNERS_WORDS}")
-    if not _holds(path, known[0]):
-        if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
-            return Finding("label_picture", "skipped", f"{path} {NOT_COMPARED}")
-        return Finding("label_picture", "fail", f"{path} is not the label of this certificate.")
-    return Finding("label_picture", "pass", f"{LABEL_PNG_NAME} is the label of this certificate.")

@@ -70,7 +70,11 @@ def test_label_in_the_signers_words_is_noted_and_any_other_fails(reworded: Path)
     drawn, label = Certificate.read(reworded), reworded.parent / "label.svg"
     label.write_text(label_of(drawn))
     check = verify(reworded).check("label")
-    assert check is not None and check.outcome == "note" and "signer's words" in check.sentence
+    assert check is not None
+    if BOAST in label.read_text():
+        assert check.outcome == "note" and "signer's words" in check.sentence
+    else:  # nothing that it says was reworded
+        assert check.outcome == "pass"
     label.write_text(label_of(drawn).replace("</svg>", " </svg>"))
     assert verify(reworded).exit_code == 1
 

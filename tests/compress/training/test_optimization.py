@@ -9,12 +9,13 @@ from torch import nn
 from certify.core.errors import UsageError
 from compress.training import optimization
 from compress.training.optimization import TrainingConfig
+from compress.training.task import Task
 
 
 def test_loss_is_cross_entropy_plus_the_softened_divergence():
     student, teacher = nn.Linear(5, 4), nn.Linear(5, 4)
     config = TrainingConfig(temperature=3.0, alpha=0.5, label_smoothing=0.0)
-    run = optimization.Run(student, teacher, config, None, torch.device("cpu"), 1)
+    run = optimization.Run(student, teacher, config, Task(None), torch.device("cpu"), 1)
     run.autocast = False
     x, y = torch.randn(6, 5), torch.arange(6) % 4
     with torch.no_grad():
