@@ -219,7 +219,7 @@ def _digest(splits: dict[str, Split], progress: Progress) -> None:
         return len(rows)
 
     with (
-        progress.task("Reading pictures", total=sum(len(split) for split in splits.values())) as task,
+        progress.task("Reading images", total=sum(len(split) for split in splits.values())) as task,
         ThreadPoolExecutor() as pool,
     ):
         for split in splits.values():
