@@ -120,8 +120,8 @@ def test_cells_of_the_guide_make_and_certify_a_file_when_they_are_run_in_a_noteb
     cells = [v4.new_code_cell(source) for source in blocks("python")]
     cells[-1].source = cells[-1].source.replace("data=data,", f"data=data, {QUICK},")
     assert QUICK in cells[-1].source
-    printed = "eval(result.certify_command.removesuffix(')') + ', " + QUICK + ")').certificate is not None"
-    cells.append(v4.new_code_cell(printed))
+    stub = "certify.certify = lambda model, *, baseline, lineage, data, out: None"
+    cells.append(v4.new_code_cell(f"{stub}\neval(result.certify_command)"))
     notebook = v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(project)}}).execute()
     shown = [output.get("data", {}).get("text/html", "") for cell in cells[1:] for output in cell.outputs]
