@@ -41,18 +41,21 @@ def write_label(certificate: Certificate, folder: Path, others: Sequence[Certifi
 
 def check_label(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterator[Finding]:
     """Check that the label beside a model is that of its certificate and of the statements beside it."""
+    yield _check("label", LABEL_SVG_NAME, _unlike_svg, _as_svg, certificate, folders, others)
+    yield _check("label_picture", LABEL_PNG_NAME, _unlike_png, _as_png, certificate, folders, others)
+
+
+def _unlike_svg(certificate: Certificate) -> Finding | None:
+    """What is said where another version of the drawing made the label; None where this one did."""
+    used = (_renderer(certificate) or drawing()).partition(",")[0]
+    sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
+    return None if used == drawing() else Finding("label", "note", sentence)
+
+
+def _unlike_png(certificate: Certificate) -> Finding | None:
     used = _renderer(certificate) or renderer()
-    drawn_by, here = used.partition(",")[0], drawing()
-    unlike = None
-    if drawn_by != here:
-        unlike = Finding(
-            "label", "note", f"Drawn by {drawn_by}, this leanmark draws {here}: not compared. Draw it again."
-        )
-    yield _check("label", LABEL_SVG_NAME, _as_svg, unlike, certificate, folders, others)
-    unlike = None
-    if used != renderer():
-        unlike = Finding("label_picture", "skipped", f"Drawn by {used}; {renderer()} here may give other bytes.")
-    yield _check("label_picture", LABEL_PNG_NAME, _as_png, unlike, certificate, folders, others)
+    sentence = f"Drawn by {used}; {renderer()} here may give other bytes."
+    return None if used == renderer() else Finding("label_picture", "skipped", sentence)
 
 
 def _as_svg(certificate: Certificate, others: Sequence[Certificate]) -> bytes:
@@ -66,8 +69,8 @@ def _as_png(certificate: Certificate, others: Sequence[Certificate]) -> bytes:
 def _check(
     check: str,
     file: str,
+    unlike: Callable[[Certificate], Finding | None],
     draw_as: Callable[[Certificate, Sequence[Certificate]], bytes],
-    unlike: Finding | None,
     certificate: Certificate,
     folders: Sequence[Path],
     others: Sequence[Certificate],
@@ -75,9 +78,9 @@ def _check(
     path = beside(file, folders)
     if path is None:
         return Finding(check, "skipped", f"{file} does not lie beside the file.")
-    if unlike is not None:
-        return unlike
     try:
+        if (otherwise := unlike(certificate)) is not None:
+            return otherwise
         if _holds(path, draw_as(certificate, others)):
             return Finding(check, "pass", f"{file} is the label of this certificate.")
         if others and _holds(path, draw_as(certificate, ())):

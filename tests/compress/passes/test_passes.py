@@ -90,7 +90,7 @@ def test_pass_is_found_when_a_package_registers_it(installed):
 def test_pass_is_found_when_a_recipe_names_its_module():
     chosen = recipe.parse(f"passes:\n  - {__name__}:Louder:\n      epochs: 2\n", "r.yaml")
     assert chosen.passes == (Louder(epochs=2),)
-    assert next(iter(chosen.to_json()["passes"][0])) == "louder"
+    assert next(iter(chosen.to_json()["passes"][0])) == f"{__name__}:Louder"  # so that it can be fed back
 
 
 def test_own_pass_stays_when_a_package_registers_another_by_its_name(installed):
