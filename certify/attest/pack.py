@@ -80,7 +80,7 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
         The pack, and the names of what it holds.
 
     Raises:
-        UsageError: there is no model, or ``out`` does not end in ``.zip``.
+        UsageError: the folder holds no model, or ``out`` does not end in ``.zip``.
         CertificateError: the certificate is not valid, so that nobody is to be sent it.
         NotDerivedError: the evidence is missing, so that nobody could audit the pack.
 

@@ -1,4 +1,4 @@
-"""The arms of a run and their workers, which are started anew every few blocks.
+"""The arms of a run and their workers, which are restarted every few blocks.
 
 Two processes of one model may differ by some percent for as long as they live, by where their memory happened to be
 placed (Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously wrong!"). Measured in one pair of

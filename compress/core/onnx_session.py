@@ -59,7 +59,7 @@ def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL_ALONE
     values = onnx_file.runtime_values(weights)
-    if values:  # what comes after this level lays weights out anew and holds each of them three times
+    if values:  # what comes after this level rearranges weights and holds each of them three times
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.add_external_initializers(list(values), list(values.values()))
     try:

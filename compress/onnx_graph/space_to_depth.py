@@ -54,7 +54,7 @@ def first_layers_by_blocks(path: Path, folder: Path | None) -> tuple[Path, PassR
 
 @dataclass(frozen=True)
 class _Layout:
-    """How one convolution is laid out anew.
+    """The new layout of one convolution.
 
     Attributes:
         block: side of a block, the old stride.

@@ -13,7 +13,7 @@ from compress.quantization import post_training
 
 
 class QuantizeDynamic(OnnxPass):
-    """Store the weights of matrix products as 8-bit integers; activations are rounded anew in every run.
+    """Store the weights of matrix products as 8-bit integers; activations are rounded in every run.
 
     No calibration samples are needed, and no range can be wrong. Convolutions stay float: ONNX Runtime's kernel for
     them is slower than the float one, since nothing fuses with it. A model whose multiply-adds are mostly in

@@ -1,4 +1,4 @@
-"""The first convolution laid out anew, so that integer kernels gather fewer and longer pieces."""
+"""A new layout of the first convolution, with which integer kernels gather fewer and longer pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compress.core.pass_protocol import OnnxPass, PassRecord
 class SpaceToDepth(OnnxPass):
     """Let the first convolution, of stride s, see s * s times the channels at stride 1.
 
-    Each block of s x s pixels becomes one pixel with the channels of all, and the weights are laid out anew, with
+    Each block of s x s pixels becomes one pixel with the channels of all, and the weights are rearranged, with
     zeros where the kernel does not fill its last block. The outputs stay what they were but for
     the order of sums. A 7 x 7 kernel over 3 channels becomes a 4 x 4 kernel over 12: a third more multiply-adds, which
     integer kernels do in less time, because they copy 16 pieces for each output and not 49.

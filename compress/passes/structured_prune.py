@@ -84,7 +84,7 @@ class StructuredPrune(TorchPass):
         description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
         "layers of one kind are.",
     )
-    steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated anew in each.")
+    steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated again in each.")
     recover_epochs: int = Field(
         default=0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
     )

@@ -7,7 +7,7 @@ Reads: ``nvmlDeviceGetTotalEnergyConsumption`` (mJ since the driver was loaded).
 Scope: board (GPU, its memory, voltage regulators), whoever uses it. Not the host.
 Resolution: the counter moves every 20 to 100 ms, by board (97.8 to 102.5 ms on an H100 with driver 580.159.04); hence
     windows of 5 s.
-Wrap: none in practice (64 bits of mJ). It starts from 0 again when the driver is loaded anew, which is an error.
+Wrap: never in practice (64 bits of mJ). A reload of the driver sets it back to 0, which is an error.
 Privilege: none.
 Known lies: ``nvmlDeviceGetPowerUsage`` is averaged over up to a second on recent boards, and power is sampled only a
     part of the time on some (Yang, Adamek, Armour 2023, "Part-time Power Measurements", arXiv 2312.02741); a MIG slice

@@ -105,4 +105,4 @@ def _refuse_overlap(model: onnx.ModelProto, folder: Path) -> None:
     places = set(external_places(model, folder))
     held = sum(path.stat().st_size for path in {place.path for place in places})
     if sum(place.length for place in places) > held:
-        raise ModelError("Weights of the model overlap in the files beside it. Save the model anew.")
+        raise ModelError("Weights of the model overlap in the files beside it. Save the model again.")

@@ -66,10 +66,10 @@ def external_bytes(tensor: onnx.TensorProto, folder: Path | None) -> ExternalByt
     if folder is None:
         raise ModelError(f"Tensor '{tensor.name}' lies in another file, but the model's folder is not known.")
     if tensor.HasField("raw_data"):
-        raise ModelError(f"Tensor '{tensor.name}' holds bytes and names a file with others. Save the model anew.")
+        raise ModelError(f"Tensor '{tensor.name}' holds bytes and names a file with others. Save the model again.")
     place = {entry.key: entry.value for entry in tensor.external_data}
     if not all(isinstance(text, str) for pair in place.items() for text in pair):  # protobuf gives bytes for no UTF-8
-        raise ModelError("A tensor has a place in its external data that is not UTF-8 text. Save the model anew.")
+        raise ModelError("A tensor has a place in its external data that is not UTF-8 text. Save the model again.")
     path = _confined(place.get("location", ""), folder)
     size = path.stat().st_size
     offset = _position(place.get("offset", "0"), tensor.name)

@@ -4,7 +4,7 @@ A ``.pt2`` file is a ZIP archive: the graph as JSON, the weights as raw bytes be
 (https://docs.pytorch.org/docs/stable/export/pt2_archive.html). ``torch.export.load`` trusts it: it unpickles sample
 inputs and whatever weight or constant says that it is pickled, loads shared libraries from it, evaluates the text of
 symbolic sizes and of guards as Python, and looks operators up by any attribute of ``torch``. So a file is read here
-first and refused where it holds any of that; what is then handed to torch (:func:`loadable`) is an archive made anew
+first and refused where it holds any of that; what is then handed to torch (:func:`loadable`) is a new archive made
 from the parts that were checked, so that two readers of one ZIP file can't see two different things.
 """
 

@@ -21,7 +21,7 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
     """Put MatMulNBits in the place of a MatMul or Gemm, in place; the float weight goes.
 
     Args:
-        graph: of the model; must be looked up anew afterwards.
+        graph: of the model; must be looked up again afterwards.
         node: MatMul, or Gemm whose first input is not transposed.
         blocks: its rounded weight; of a Gemm with ``alpha`` in it.
         bits: 4 or 8.
