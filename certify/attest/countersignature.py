@@ -36,7 +36,7 @@ SCHEMA = "countersignature-1"
 SURROUNDINGS = frozenset(
     {"countersignature", "countersignature_follows", "identity", "key_statements", "label", "label_picture"}
 )
-"""Checks of what lies beside a certificate and is no part of it: nobody disagrees with its maker over these."""
+"""Checks of what lies beside a certificate and is not part of it: nobody disagrees with its maker over these."""
 
 Vouching = Literal["self-attested", "cross-checked", "reproduced"]
 SELF_ATTESTED: Vouching = "self-attested"

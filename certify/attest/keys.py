@@ -115,7 +115,7 @@ def given_key() -> SigningKey | None:
         return None
     if text.startswith("-----BEGIN"):
         return _parse_private(text.encode(), f"in {VARIABLE}")
-    if not os.path.isfile(text):  # noqa: PTH113 (a Path raises where the text is no path at all)
+    if not os.path.isfile(text):  # noqa: PTH113 (a Path raises where the text is not a path at all)
         # without the value, which may be a key in another form
         raise UsageError(f"{VARIABLE} holds neither the PEM text of a private key nor the path of a file with one.")
     return load_private(Path(text))

@@ -27,7 +27,7 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 
 def print_rich(*parts: object) -> None:
-    """Print tables and texts, with a blank line between them; square brackets in them are no markup."""
+    """Print tables and texts, with a blank line between them; square brackets in them are not markup."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)

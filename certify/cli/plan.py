@@ -29,7 +29,7 @@ def duration(text: str) -> float:
     """Seconds of ``600``, ``90s``, ``10m`` or ``1.5h``."""
     match = DURATION.fullmatch(text.strip())
     if match is None or float(match["number"]) == 0:
-        raise click.BadParameter(f"'{text}' is no length of time above 0 such as 600, 90s, 10m or 1.5h.")
+        raise click.BadParameter(f"'{text}' is not a length of time above 0 such as 600, 90s, 10m or 1.5h.")
     return float(match["number"]) * SECONDS[match["unit"]]
 
 

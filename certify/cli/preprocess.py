@@ -24,14 +24,14 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"'{text}' is no list of numbers such as 0.485,0.456,0.406.") from None
+        raise click.BadParameter(f"'{text}' is not a list of numbers such as 0.485,0.456,0.406.") from None
 
 
 def size(text: str) -> tuple[int, int]:
     """Height and width: ``224x224``."""
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdecimal() and width.isdecimal()):
-        raise click.BadParameter(f"'{text}' is no size such as 224x224 (height x width).")
+        raise click.BadParameter(f"'{text}' is not a size such as 224x224 (height x width).")
     return int(height), int(width)
 
 

@@ -16,7 +16,7 @@ class EvidenceLevel(enum.Enum):
 
     ``DIRECT`` stands for what needs no energy meter (counts and clock readings); the five others are the levels of
     energy: a wall-socket meter, an energy counter of the device, power samples that were integrated, a model of
-    the power, and a stand-in that is no energy at all.
+    the power, and a stand-in that is not energy at all.
     """
 
     DIRECT = "direct"

@@ -84,7 +84,7 @@ class Split:
         """Sample ``i`` as uint8 (H, W, 3), RGB.
 
         Raises:
-            DataError: it does not decode (the sentence names the file), or the data are no pictures.
+            DataError: it does not decode (the sentence names the file), or the data are not pictures.
         """
         if not isinstance(self._source, ImageSource):
             raise DataError(f"The data are of the kind {self.kind} and the contract makes images; give one that fits.")
@@ -94,7 +94,7 @@ class Split:
         """Tokens, mask and segments of sample ``i`` without filling at its end: (3, tokens).
 
         Raises:
-            DataError: the data are no tokens.
+            DataError: the data are not tokens.
         """
         if not isinstance(self._source, TokenSource):
             raise DataError(f"The data are of the kind {self.kind} and the contract takes tokens; give one that fits.")
@@ -104,7 +104,7 @@ class Split:
         """Arrays of sample ``i`` by name.
 
         Raises:
-            DataError: the data are no arrays.
+            DataError: the data are not arrays.
         """
         self.fields  # noqa: B018  data of another kind are refused
         return self._source.arrays(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
@@ -114,7 +114,7 @@ class Split:
         """Shape of one sample and numpy name of the type of each array.
 
         Raises:
-            DataError: the data are no arrays.
+            DataError: the data are not arrays.
         """
         if not isinstance(self._source, ArraysSource):
             raise DataError(f"The data are of the kind {self.kind} and the contract takes arrays; give one that fits.")

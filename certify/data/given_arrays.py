@@ -94,7 +94,7 @@ class ArrayPreprocess(Preprocess):
         """The samples at ``indices`` in the types of the inputs.
 
         Raises:
-            DataError: the data are no arrays, or lack one, or one has another shape or kind of type.
+            DataError: the data are not arrays, or lack one, or one has another shape or kind of type.
         """
         fields = split.fields
         names = dict(zip(self.inputs, fields if len(self.inputs) == len(fields) == 1 else self.inputs, strict=True))

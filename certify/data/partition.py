@@ -45,7 +45,7 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
     for i, digest in enumerate(split.digests()):
         groups[digest].append(i)
     ranked = sorted(groups, key=lambda digest: hashlib.sha256(f"{seed}/{purpose}/{digest}".encode()).digest())
-    labels = split.labels if split.targets is None else np.zeros_like(split.labels)  # numbers are no classes
+    labels = split.labels if split.targets is None else np.zeros_like(split.labels)  # numbers are not classes
     wanted = dict(enumerate(apportion(np.bincount(labels), min(count, len(split)))))
     taken = []
     for digest in ranked:

@@ -87,7 +87,7 @@ class TokenPreprocess(Preprocess):
         """Make the samples at ``indices`` ready: (n, inputs, length), or (n, length) for a model of one input.
 
         Raises:
-            DataError: the data are no tokens or of another tokenizer, a sample is too long, or a token is unknown.
+            DataError: the data are not tokens or of another tokenizer, a sample is too long, or a token is unknown.
         """
         if self.tokenizer is not None and split.tokenizer not in (None, self.tokenizer):
             raise DataError(

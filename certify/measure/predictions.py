@@ -60,7 +60,7 @@ def predict(
         metric: a declared one, beside top-1.
 
     Raises:
-        ModelError: the output is no table of classes, has the wrong width, is not finite, or the metric can't score it.
+        ModelError: the output is not a table of classes, is too wide or narrow, is not finite, or can't be scored.
         DataError: a sample does not decode.
     """
     test, contract = dataset.test, subject.preprocess

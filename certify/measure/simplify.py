@@ -2,7 +2,7 @@
 
 Who chooses the baseline can pad it: with copies of it whose mean is taken, branches that add next to nothing, kernels
 with borders of zeros, Casts there and back, Loops. Everything here keeps the answers to real samples. What a runtime
-removes by itself when it loads a file is no padding, and a file of which nothing else can be removed stays as it is.
+removes by itself when it loads a file is not padding, and a file of which nothing else can be removed stays as it is.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _check_facts(trial: Trial) -> None:
     require(stated == (meter.name, meter.level.value, meter.scope), "states another name, level or scope than it has")
     require(bool(facts.method.strip()), "does not state its method")
     error = facts.relative_error
-    require(error is None or (math.isfinite(error) and error >= 1), "states an error that is no factor of 1 or more")
+    require(error is None or (math.isfinite(error) and error >= 1), "states an error that is not a factor of 1 or more")
     require(facts.refused == {"better": "why not"}, "does not pass on why better meters were refused")
     require(facts.code is None, "states a digest of its code; leanmark does")
     try:

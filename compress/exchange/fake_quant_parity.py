@@ -100,5 +100,5 @@ def _values(graph: Graph, name: str, codes: Array) -> Array:
     quantizer = graph.producers[name]
     scale, zero = graph.constant(quantizer.input[1]), graph.constant(quantizer.input[2])
     if scale is None or zero is None:
-        raise ValueError(f"the scale of '{name}' is no constant")
+        raise ValueError(f"the scale of '{name}' is not a constant")
     return np.asarray((codes.astype(np.float32) - np.float32(zero)) * scale, dtype=np.float32)

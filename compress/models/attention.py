@@ -17,7 +17,7 @@ from torch import nn
 LARGEST_LOGIT_SCALE = math.log(100.0)
 """Liu et al., "Swin Transformer V2", 2022 (arXiv 2111.09883), section 3.2."""
 OTHER_REGION = -100.0
-"""Added to the score of two tokens of a shifted window that are no neighbours in the image."""
+"""Added to the score of two tokens of a shifted window that are not neighbours in the image."""
 
 
 class SelfAttention(nn.Module):

@@ -38,7 +38,7 @@ def names(pattern: str | None = None) -> list[str]:
 
 
 def unknown_model(spec: str) -> UsageError:
-    """The error for what is no model, with the right spelling where a path, a dotted name or weights were given."""
+    """The error for what is not a model, with the right spelling where a path, a dotted name or weights were given."""
     path, _, name = spec.partition(":")
     if Path(path).suffix == ".py":
         parts = [part for part in Path(path).with_suffix("").parts if part != "."]

@@ -78,7 +78,7 @@ def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None 
     Raises:
         MissingExtra: transformers is not installed.
         UsageError: an unknown architecture; the nearest is named.
-        ModelError: it is no classifier, or its sizes do not fit together.
+        ModelError: it is not a classifier, or its sizes do not fit together.
     """
     made = _config(config, num_classes)
     family = _family(made) if pooling is None else _library().AutoModel

@@ -18,7 +18,7 @@ from compress.core.foreign_code import MODEL_FAILURES, describe_error
 from compress.core.samples import as_tensor
 
 COUPLED = 1e-3
-"""Difference of a sample's outputs alone and beside another, as a share of the largest, that is no rounding."""
+"""Difference of a sample's outputs alone and beside another, as a share of the largest, that is not rounding."""
 
 
 def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:

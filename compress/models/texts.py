@@ -52,7 +52,7 @@ def tokenize(
 
     Raises:
         MissingExtra: tokenizers is not installed.
-        UsageError: texts of another kind, two files of one name, or a label that is no class.
+        UsageError: texts of another kind, two files of one name, or a label that is not a class.
         DataError: a file can't be read.
     """
     if len({path.stem for path in texts}) < len(texts):

@@ -46,7 +46,7 @@ class Graph:
         self.types = {value.name: value.type.tensor_type for value in values}
 
     def constant(self, name: str) -> Array | None:
-        """Values of an initializer; None where the name is no constant."""
+        """Values of an initializer; None where the name is not a constant."""
         tensor = self.tensors.get(name)
         return None if tensor is None else onnx.numpy_helper.to_array(tensor)
 

@@ -81,7 +81,7 @@ def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
         return f"it has a stride of 1, more than {FEW} input channels or a kernel that fits one block"
     plain = given["group"] == 1 and given["auto_pad"] == b"NOTSET" and set(given["dilations"]) == {1}
     if not plain or set(given["strides"]) != {block} or any(side % block for side in taken[2:]):
-        return "it is grouped or dilated, pads by itself, or has sides that are no multiple of its stride"
+        return "it is grouped or dilated, pads by itself, or has sides that are not a multiple of its stride"
     lead = tuple(-begin % block for begin in given["pads"][:2])
     size = tuple(math.ceil((kernel + extra) / block) for kernel, extra in zip(weight.shape[2:], lead, strict=True))
     begins = tuple(math.ceil(begin / block) for begin in given["pads"][:2])

@@ -115,7 +115,7 @@ def _widths(run: _Run) -> tuple[int, int]:
 
 
 def _likely(model: nn.Module, chain: _Chain, taker: _Run) -> bool:
-    """False for layers of two blocks in a row with something between that is no layer, such as a residual addition."""
+    """False for layers of two blocks in a row with something between that is not a layer, as a residual addition."""
     common = os.path.commonprefix([chain.maker.path.split("."), taker.path.split(".")])
     in_a_row = isinstance(model.get_submodule(".".join(common)), nn.Sequential | nn.ModuleList)
     return chain.direct or chain.gated or not in_a_row

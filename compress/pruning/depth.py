@@ -63,7 +63,7 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
             same = one and inputs[0].shape == output.shape  # type: ignore[attr-defined]
-            fitting[path] = bool(same) and path not in fitting  # what runs twice is no block
+            fitting[path] = bool(same) and path not in fitting  # what runs twice is not a block
 
         return hook
 
@@ -73,7 +73,7 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
 
 def _candidates(model: nn.Module) -> Iterator[str]:
-    """Parts of sequences that have parts themselves, the outermost that are no sequences."""
+    """Parts of sequences that have parts themselves, the outermost that are not sequences."""
     sequences = (nn.Sequential, nn.ModuleList)
     taken: list[str] = []
     for path, module in model.named_modules():

@@ -169,7 +169,7 @@ class _Entry(NamedTuple):
 
 
 def unit_scores(name: str, parts: Sequence[Part]) -> torch.Tensor | None:
-    """Importance of units that are no group of torch-pruning's, such as heads: (units,), of mean 1 for most measures.
+    """Importance of units that are not one group of torch-pruning's, such as heads: (units,), mostly of mean 1.
 
     Each part is handed to the measure as a layer of its own that makes or takes the units, one channel each.
 

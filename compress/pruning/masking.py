@@ -25,7 +25,7 @@ ACROSS_CHANNELS = ("LayerNorm", "GroupNorm", "RMSNorm", "GlobalResponseNorm")
 
 
 class NotComparable(Exception):
-    """The pruned network's weights are no part of the original's."""
+    """The pruned network's weights are not part of the original's."""
 
 
 def lively(model: nn.Module, samples: torch.Tensor, seed: int = 0) -> None:
@@ -112,7 +112,7 @@ def _kept(whole: Array, part: Array, name: str) -> Kept:
     """Which places of each dimension of ``whole`` are in ``part``.
 
     Raises:
-        NotComparable: it is no part of it.
+        NotComparable: it is not part of it.
     """
     if whole.ndim == part.ndim:
         for corner in np.argwhere(whole == part[(0,) * part.ndim]).tolist():
@@ -120,7 +120,7 @@ def _kept(whole: Array, part: Array, name: str) -> Kept:
             kept = tuple(_settled(whole, part, lines, axis) for axis in range(whole.ndim))
             if _is_part(whole, part, kept):
                 return kept
-    raise NotComparable(f"'{name}' {part.shape} of the pruned network is no part of the original's {whole.shape}")
+    raise NotComparable(f"'{name}' {part.shape} of the pruned network is not part of the original's {whole.shape}")
 
 
 def _is_part(whole: Array, part: Array, kept: Kept) -> bool:

@@ -32,7 +32,7 @@ settings.load_profile("deterministic")
 
 
 def _module(stem: str, folder: str = "efficiency") -> ModuleType:
-    """A module of a folder of tests/certify, which is no package."""
+    """A module of a folder of tests/certify, which is not a package."""
     name = f"leanmark_tests_{folder}_{stem}"
     if name not in sys.modules:
         path = Path(__file__).parent / folder / f"{stem}.py"

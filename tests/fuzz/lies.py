@@ -14,7 +14,7 @@ FREE = {
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of all values that are no containers."""
+    """Paths of all values that are not containers."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from leaves(item, (*path, key))

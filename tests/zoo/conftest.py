@@ -1,4 +1,4 @@
-"""Lets the tests of the zoo import its scripts, which are no package."""
+"""Lets the tests of the zoo import its scripts, which are not a package."""
 
 from __future__ import annotations
 

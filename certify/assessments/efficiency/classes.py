@@ -63,7 +63,7 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
         most: so many at most; None for all.
 
     Raises:
-        CertificateError: the names of the classes are no list of texts.
+        CertificateError: the names of the classes are not a list of texts.
     """
     labels = evidence.labels()
     if len(labels) == 0:

@@ -61,7 +61,7 @@ def declared_metric(evidence: Evidence) -> str:
     """Name of the metric that is graded; top-1 where the evidence declares none.
 
     Raises:
-        CertificateError: it is no text.
+        CertificateError: it is not text.
     """
     name = evidence.header.data.get("metric", TOP1)
     if not isinstance(name, str) or not name:

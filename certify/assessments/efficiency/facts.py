@@ -100,7 +100,7 @@ def check_facts(around: Surroundings) -> Iterator[Finding]:
 
 
 def _meter_code(around: Surroundings) -> Iterator[Finding]:
-    """Whether the reader knows the code of a plug-in meter; nothing where the meter is no plug-in."""
+    """Whether the reader knows the code of a plug-in meter; nothing where the meter is not a plug-in."""
     meter = around.predicate["meter"]
     if meter is None or meter["code"] is None:
         return

@@ -77,7 +77,7 @@ def parts_of(meter: MeterFacts) -> Iterator[tuple[str, Mapping[str, Any], str]]:
 
 
 def is_plug_in(meter: MeterFacts) -> bool:
-    """Whether a part of it is no meter of this package."""
+    """Whether a part of it is not a meter of this package."""
     return any(_base(name) not in KNOWN for name, _, _ in parts_of(meter))
 
 

@@ -96,7 +96,7 @@ def _one_graph(attribute: onnx.AttributeProto) -> Sequence[onnx.GraphProto]:
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """The tensor that a Constant node holds; None of any other node, and of constants that are no tensor."""
+    """The tensor that a Constant node holds; None of any other node, and of constants that are not a tensor."""
     if node.op_type != CONSTANT or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
         return None
     return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)

@@ -56,7 +56,7 @@ def metadata_digest(model: onnx.ModelProto) -> str:
     """Hex SHA-256 over the metadata entries of a model, without the seal.
 
     Raises:
-        ModelError: an entry is no text.
+        ModelError: an entry is not text.
     """
     entries = unsealed_metadata(model)
     digest = hashlib.sha256(_METADATA_PREFIX)

@@ -108,7 +108,7 @@ class OnnxFile:
     def contracts(self) -> list[bytes]:
         """The values of ``leanmark.preprocess`` entries."""
         for entry in self.model.metadata_props:
-            listed_fields(entry)  # refuses what is no text
+            listed_fields(entry)  # refuses what is not text
         return [entry.value.encode() for entry in self.model.metadata_props if entry.key == PREPROCESS_KEY]
 
     def size_bytes(self) -> int:
@@ -181,7 +181,7 @@ class OnnxFile:
         return quantization(self.model, onnx.load_model(str(optimised), load_external_data=False))
 
     def check_feedable(self, contract: InputContract, batch: int) -> None:
-        """Raise ModelError where the file is no valid model, or takes something else than the contract makes."""
+        """Raise ModelError where the file is not a valid model, or takes something else than the contract makes."""
         check_model(self.model, self.path)
         check_feedable(self.model, contract, batch)
 

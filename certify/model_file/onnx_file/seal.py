@@ -45,7 +45,7 @@ def seal(path: Path, target: Path, envelope: bytes) -> None:
 
     Raises:
         CertificateError: the file holds a seal already, or would grow over protobuf's 2 GB.
-        ModelError: the file is no protobuf message.
+        ModelError: the file is not a protobuf message.
     """
     with path.open("rb") as stream:
         if find(stream, path) is not None:
@@ -64,7 +64,7 @@ def read_seal(path: Path) -> bytes | None:
 
     Raises:
         CertificateError: more than one seal, or one that is not in its canonical encoding.
-        ModelError: the file is no protobuf message.
+        ModelError: the file is not a protobuf message.
     """
     with path.open("rb") as stream:
         entry = find(stream, path)
@@ -79,7 +79,7 @@ def file_digest(path: Path) -> str:
 
     Raises:
         CertificateError: more than one seal, or one that is not in its canonical encoding.
-        ModelError: the file is no protobuf message.
+        ModelError: the file is not a protobuf message.
     """
     with path.open("rb") as stream:
         return digest(stream, unsealed_length(stream, find(stream, path)))

@@ -71,7 +71,7 @@ class Counting:
         return self._graph(self._model, sample).work
 
     def _graph(self, model: onnx.ModelProto, sample: tuple[int, ...] | None = None, steady: Sequence[str] = ()) -> Ran:
-        """Count a graph; ``steady`` names inputs that do not depend on the data, though they are no constants."""
+        """Count a graph; ``steady`` names inputs that do not depend on the data, though they are not constants."""
         inside = Work()
         inferred = infer(model, sample)
         if any(subgraphs(node) for node in model.graph.node):

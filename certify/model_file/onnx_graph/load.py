@@ -84,7 +84,7 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
 
 
 def check_model(model: onnx.ModelProto, path: Path) -> None:
-    """Raise ModelError where a parsed file is no valid ONNX model, or its external data can't be read."""
+    """Raise ModelError where a parsed file is not a valid ONNX model, or its external data can't be read."""
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
     _check_texts(model, path)

@@ -92,7 +92,7 @@ QUANTIZATION_PARAMETERS: dict[str, tuple[int, ...]] = {
     "QLinearGlobalAveragePool": (1, 2, 3, 4),
     **{name: compute.parameters for name, compute in COMPUTE.items() if compute.parameters},
 }
-"""Indices of scales and zero points, which are no weights."""
+"""Indices of scales and zero points, which are not weights."""
 
 
 def compute_of(node: onnx.NodeProto) -> Compute | None:

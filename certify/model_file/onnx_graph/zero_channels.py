@@ -129,7 +129,7 @@ class _Constants:
     ) -> _Array | None:
         """Integers less their zero point, times their scale, from the inputs of a node at these indices.
 
-        None where one of them is no constant, or the scales are of blocks.
+        None where one of them is not a constant, or the scales are of blocks.
         """
         stored = self.value(node.input[data])
         if stored is None:

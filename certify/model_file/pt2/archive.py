@@ -188,8 +188,8 @@ def _members(path: Path) -> dict[str, bytes]:
         for name, entry in entries.items():
             if not _KNOWN.fullmatch(name):
                 raise ModelError(
-                    f"{path} holds '{name[:200]}', which is no graph, weight or tensor (pickled objects and compiled "
-                    "libraries would be run on loading); save the plain program with torch.export.save."
+                    f"{path} holds '{name[:200]}', which is not a graph, weight or tensor (pickled objects and "
+                    "compiled libraries would be run on loading); save the plain program with torch.export.save."
                 )
             if name in JSON_PARTS and entry.file_size > MAX_JSON_BYTES:
                 raise ModelError(f"{path}: its part '{name}' has {entry.file_size} bytes, over {MAX_JSON_BYTES}.")
@@ -240,8 +240,8 @@ def _check_program(exported: Exported) -> None:
     refused += [name for name in ranges if not _EXPRESSION.fullmatch(name)]
     if refused:
         raise ModelError(
-            f"{exported.path} names '{str(refused[0])[:200]}', which is no operator, size or container that a plain "
-            "program needs and could run code on loading; it is refused."
+            f"{exported.path} names '{str(refused[0])[:200]}', which is not an operator, size or container that a "
+            "plain program needs and could run code on loading; it is refused."
         )
 
 

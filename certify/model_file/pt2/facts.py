@@ -44,7 +44,7 @@ class Operator:
     Attributes:
         name: of its first output.
         kind: name of the operator without namespace and overload.
-        inputs: names of the tensors that it takes, by position; None for what is no tensor.
+        inputs: names of the tensors that it takes, by position; None for what is not a tensor.
         outputs: names of the tensors that it gives.
         transposed: whether it is a transposed convolution.
     """
@@ -170,7 +170,7 @@ def _sizes(meta: Mapping[str, Any]) -> Shape:
 
 
 def shape_of(exported: Exported, name: str | None) -> tuple[int, ...] | None:
-    """Shape of a value, a dynamic batch being 1; None where it is no tensor or another size is dynamic."""
+    """Shape of a value, a dynamic batch being 1; None where it is not a tensor or another size is dynamic."""
     meta = exported.graph["tensor_values"].get(name)
     sizes = None if meta is None else _sizes(meta)
     if not sizes:

@@ -1,4 +1,4 @@
-"""A badge for a README: the saving, on what class of devices, and who says so, on one line; a letter is no badge."""
+"""A badge for a README: the saving, on what class of devices, and who says so, on one line; a letter is not a badge."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Int
             continue
         layer = layers.get(node.name)
         if layer is None:
-            bad[node.name] = "its constant is no weight of a convolution or linear layer of torch"
+            bad[node.name] = "its constant is not a weight of a convolution or linear layer of torch"
         elif runs[layer.path] > 1:
             bad[node.name] = "its weight is used twice"
         elif integers.taken(node) is None:

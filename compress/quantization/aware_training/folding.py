@@ -80,7 +80,7 @@ class _Readers(Walk):
         if getattr(func, "__name__", "") in ACCESSORS:
             return func(*args, **kwargs)
         given = func(*args, **kwargs)
-        if any(True for _ in _tensors((given,))):  # asking for a shape is no reading
+        if any(True for _ in _tensors((given,))):  # asking for a shape is not a reading
             for value in _tensors((args, tuple(kwargs.values()))):
                 self.readers.setdefault(id(value), []).append((func, self.path))
         if func in CONVOLUTIONS or func is F.batch_norm:

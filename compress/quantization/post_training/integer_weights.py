@@ -79,7 +79,7 @@ def shift_bias(graph: Graph, node: onnx.NodeProto, index: int, shift: Array) -> 
     source = graph.producers[node.input[index]]
     codes, scale = graph.constant(source.input[0]), graph.constant(source.input[1])
     if codes is None or scale is None:
-        raise ValueError(f"the bias of '{node.name}' is no constant")
+        raise ValueError(f"the bias of '{node.name}' is not a constant")
     limits = np.iinfo(np.int32)
     moved = np.clip(codes.astype(np.float64) + np.round(shift / scale), limits.min, limits.max)
     tensor = onnx.numpy_helper.from_array(moved.astype(np.int32), source.input[0])

@@ -100,7 +100,7 @@ def _site(graph: Graph, norm: onnx.NodeProto) -> SmoothingSite | str:
     if attributes(norm).get("axis", -1) not in (-1, len(graph.shape(norm.input[0]) or ()) - 1):
         return "it normalises more than the last axis"
     if not constants or any(values is None or values.ndim != 1 for values in constants):
-        return "its scale is no constant vector"
+        return "its scale is not a constant vector"
     channels = int(graph.tensors[norm.input[1]].dims[0])
     name = norm.output[0]
     readers = graph.consumers.get(name, [])

@@ -1,4 +1,4 @@
-"""Lets these tests import their forgeries, which are no package."""
+"""Lets these tests import their forgeries, which are not a package."""
 
 from __future__ import annotations
 

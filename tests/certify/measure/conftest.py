@@ -25,7 +25,7 @@ from certify.data.preprocess import Preprocess
 from certify.measure import observe
 from certify.measure.model_under_test import subject
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
+sys.path.insert(0, str(Path(__file__).parent))  # tests are not a package
 
 CLASSES = 4
 SIDE = 32

@@ -137,7 +137,7 @@ def test_content_digest_changes_when_one_weight_does(program: Path, tmp_path: Pa
 )
 def test_member_is_refused_when_loading_would_run_it(program: Path, tmp_path: Path, name: str) -> None:
     hostile = _rewrite(program, tmp_path / "hostile.pt2", lambda members: members.update({name: b"x"}))
-    with pytest.raises(ModelError, match="no graph, weight or tensor"):
+    with pytest.raises(ModelError, match="not a graph, weight or tensor"):
         exported.read_exported(hostile)
 
 

@@ -1,4 +1,4 @@
-"""Lets these tests import their files, which are no package."""
+"""Lets these tests import their files, which are not a package."""
 
 from __future__ import annotations
 

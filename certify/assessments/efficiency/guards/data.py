@@ -116,7 +116,7 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
         f"{found.distinct:.0f} different inputs with a standard deviation of {found.std:.3g}; "
         f"{percent(found.constant_share)} of them are "
         f"constant (allowed {percent(edition.thresholds.constant_inputs_share)}); {told}",
-        "these are no real data",
+        "these are not real data",
     )
     return answer._replace(outcome="unknown") if answer.outcome == "pass" and told == NOT_TOLD else answer
 

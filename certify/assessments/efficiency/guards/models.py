@@ -74,7 +74,7 @@ def one_device(evidence: Evidence, edition: Edition) -> Answer:
 
 @comparing
 def same_task(evidence: Evidence, edition: Edition) -> Answer:
-    """Both models take the same input and give as many outputs; doing less is no compression.
+    """Both models take the same input and give as many outputs; doing less is not compression.
 
     Outputs that nobody reads count too: a runtime computes them, so that a baseline with more of them is dearer than it
     need be.

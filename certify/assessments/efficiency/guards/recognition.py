@@ -72,7 +72,7 @@ def same_on_changed(evidence: Evidence, edition: Edition) -> Answer:
         f"{percent(kept[1])} of their answers (allowed below it: {percent(limits.changed_answers)})"
     )
     if kept[0] < least:
-        return Answer("fail", f"{sentence}: a baseline that keeps fewer than {percent(least)} is no yardstick for it.")
+        return Answer("fail", f"{sentence}: a baseline that keeps fewer than {percent(least)} can't judge it.")
     return check(
         lost[1] - lost[0] <= limits.changed_loss and kept[0] - kept[1] <= limits.changed_answers,
         sentence,

@@ -1,4 +1,4 @@
-"""Lets these tests import their nets, which are no package."""
+"""Lets these tests import their nets, which are not a package."""
 
 from __future__ import annotations
 
