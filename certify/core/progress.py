@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, Protocol, TextIO, TypeVar
 
+from certify.core.errors import LeanmarkError
 from certify.core.redraw import REDRAW_S, moving
 
 P = ParamSpec("P")
@@ -142,7 +143,7 @@ class Bars:
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        """Open a bar; when it closes, one line says how long the step took, or that it was stopped."""
+        """Open a bar; when it closes, one line says how long the step took or ran, but for a step that ended in an error."""
         began = time.monotonic()
         if not self.is_drawn:
             self.say(f"{description} ...")
@@ -150,16 +151,20 @@ class Bars:
             self._start()
         bar = self._progress.add_task(description, total=total)
         running = _Bar(self, bar, description)
-        how = "stopped after "
+        how: str | None = "stopped after "
         try:
             yield running
             how = ""
+        except LeanmarkError:
+            how = None  # the error's own sentence follows
+            raise
         finally:
             self._progress.remove_task(bar)
             if self.is_drawn:
                 self.draw()
             note = f", {running.note}" if running.note else ""
-            self.say(f"{description}: {how}{time.monotonic() - began:.1f} s{note}")
+            if how is not None:
+                self.say(f"{description}: {how}{time.monotonic() - began:.1f} s{note}")
             if not self._progress.tasks:
                 self._open.close()
 

@@ -13,6 +13,7 @@ import nbclient
 import nbformat
 import pytest
 
+from certify.core.errors import UsageError
 from certify.core.progress import Bars, Progress, Silent, job, shown
 from certify.core.redraw import THREAD, moving, still
 
@@ -155,3 +156,9 @@ def test_notebook_draws_moving_bars_when_there_are_no_widgets() -> None:
     assert "Training<br>epoch &lt;1&gt;" in drawn
     assert '<progress value="3" max="4">' in drawn
     assert "<td>1 s</td>" in drawn
+
+
+def test_step_says_nothing_of_its_time_when_it_ends_in_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError), Bars().task("Calibrating"):
+        raise UsageError("No such layer.")
+    assert "Calibrating: " not in capsys.readouterr().err
