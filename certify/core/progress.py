@@ -143,7 +143,7 @@ class Bars:
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        """Open a bar; when it closes, one line says how long the step took or ran, but for a step that ended in an error."""
+        """Open a bar; when it closes, one line says how long the step took, unless it ended in an error."""
         began = time.monotonic()
         if not self.is_drawn:
             self.say(f"{description} ...")
