@@ -40,7 +40,7 @@ from certify.present.rows import html_table
 from certify.profiling import profile_workloads
 
 if TYPE_CHECKING:
-    from certify.assessments.profile import Profile
+    from certify.assessment.profile import Profile
     from certify.core.estimate import Estimate
     from certify.core.evidence import Evidence
     from certify.profiled import Profiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from certify.assessments.registry import sealed_assessment
+from certify.assessment.registry import sealed_assessment
 from certify.attest.certificate import Certificate
 from certify.attest.issue import Stated
 from certify.attest.issue import issue as issue_statement

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.nodes import NodeCost, node_costs
-from certify.assessments.profile import Profile
 from certify.core.dataframe import dataframe, figure_rows
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.assessment import NOT_DERIVABLE
+from certify.assessment.assessment import NOT_DERIVABLE
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.assessments.efficiency.profile import derive
-from certify.assessments.profile import Profile
 from certify.attest.audit import Audit, audit
 from certify.attest.certificate import LINEAGE_NAME, Certificate
 from certify.attest.keys import PublicKey, SigningKey

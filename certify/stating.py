@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from certify.assessments.assessment import NOT_DERIVABLE
-from certify.assessments.registry import assessments
+from certify.assessment.assessment import NOT_DERIVABLE
+from certify.assessment.registry import assessments
 from certify.attest.certificate import LABEL_SVG_NAME, Certificate
 from certify.attest.issue import Stated, issue
 from certify.attest.keys import SigningKey, signing_key

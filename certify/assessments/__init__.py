@@ -1,4 +1,1 @@
-"""The assessments: one room each, and the form that all of them have.
-
-:mod:`certify.assessments.assessment` is the protocol, :mod:`certify.assessments.registry` the list of the rooms.
-"""
+"""The assessments, a folder each; none imports another (what they have in common is in :mod:`certify.assessment`)."""

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.assessment import NOT_DERIVABLE, profile_of
-from certify.assessments.not_installed import NotInstalled
-from certify.assessments.outcome import Edition
-from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
+from certify.assessment.assessment import NOT_DERIVABLE, profile_of
+from certify.assessment.not_installed import NotInstalled
+from certify.assessment.outcome import Edition
+from certify.assessment.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
 from certify.attest.certificate import EVIDENCE_NAME, Certificate
 from certify.attest.checks_records import find_evidence, load_edition, read_records
 from certify.attest.countersignature import (

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.assessment import Assessment
-from certify.assessments.claims import REFUSED, Claims
-from certify.assessments.profile import Profile
-from certify.assessments.registry import assessment_of
+from certify.assessment.assessment import Assessment
+from certify.assessment.claims import REFUSED, Claims
+from certify.assessment.profile import Profile
+from certify.assessment.registry import assessment_of
 from certify.attest.envelope import Envelope, parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.statement import parse_statement

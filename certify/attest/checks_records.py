@@ -11,11 +11,11 @@ from typing import Any
 
 import rfc8785
 
-from certify.assessments.assessment import NOT_DERIVABLE, profile_of
-from certify.assessments.claims import REFUSED
-from certify.assessments.not_installed import NotInstalled
-from certify.assessments.outcome import Edition
-from certify.assessments.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
+from certify.assessment.assessment import NOT_DERIVABLE, profile_of
+from certify.assessment.claims import REFUSED
+from certify.assessment.not_installed import NotInstalled
+from certify.assessment.outcome import Edition
+from certify.assessment.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
 from certify.attest.certificate import Certificate
 from certify.core.errors import LeanmarkError, NotDerivedError
 from certify.core.finding import Finding, FindingOutcome

@@ -26,7 +26,7 @@ from certify.core.errors import CertificateError, UsageError
 from certify.core.files import sha256_file, write_bytes
 
 if TYPE_CHECKING:
-    from certify.assessments.agreement import Agreement
+    from certify.assessment.agreement import Agreement
     from certify.attest.audit import Audit
 
 FOLDER = "countersignatures"

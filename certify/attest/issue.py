@@ -10,7 +10,7 @@ from typing import Any
 
 import rfc8785
 
-from certify.assessments.assessment import Assessment, profile_of
+from certify.assessment.assessment import Assessment, profile_of
 from certify.attest.certificate import (
     CERTIFICATE_NAME,
     EVIDENCE_NAME,

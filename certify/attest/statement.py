@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
-from certify.assessments.assessment import Assessment, Version
-from certify.assessments.claims import REFUSED
-from certify.assessments.outcome import Edition, Outcome
-from certify.assessments.profile import Profile
-from certify.assessments.registry import assessment_of
+from certify.assessment.assessment import Assessment, Version
+from certify.assessment.claims import REFUSED
+from certify.assessment.outcome import Edition, Outcome
+from certify.assessment.profile import Profile
+from certify.assessment.registry import assessment_of
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError
 from certify.core.schema import validate

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from certify.assessments.claims import REFUSED
+from certify.assessment.claims import REFUSED
 from certify.core import exit_codes
 from certify.core.finding import Finding, by_name, legend
 

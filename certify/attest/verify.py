@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.assessment import NOT_DERIVABLE, Surroundings
-from certify.assessments.not_installed import NOTHING, NotInstalled
+from certify.assessment.assessment import NOT_DERIVABLE, Surroundings
+from certify.assessment.not_installed import NOTHING, NotInstalled
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names

@@ -16,7 +16,7 @@ from certify.core import exit_codes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from certify.assessments.agreement import Agreement
+    from certify.assessment.agreement import Agreement
     from certify.attest.audit import Audit
     from certify.core.evidence import Evidence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.core.evidence import MeterFacts
 

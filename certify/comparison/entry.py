@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.verify import require_derived
 from certify.core.estimate import Estimate

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.core.errors import UsageError
 
 _FORM = re.compile(

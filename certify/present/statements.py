@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError

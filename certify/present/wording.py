@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.assessments.efficiency.device_class import threads
 from certify.core.estimate import Estimate

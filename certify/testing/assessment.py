@@ -10,11 +10,11 @@ from typing import Any
 
 import rfc8785
 
-from certify.assessments.assessment import Assessment, profile_of
-from certify.assessments.claims import Claims
-from certify.assessments.profile import Profile
-from certify.assessments.rederivation import compare_figures, compare_guards, compare_outcomes
-from certify.assessments.registry import ASSESSMENTS
+from certify.assessment.assessment import Assessment, profile_of
+from certify.assessment.claims import Claims
+from certify.assessment.profile import Profile
+from certify.assessment.rederivation import compare_figures, compare_guards, compare_outcomes
+from certify.assessment.registry import ASSESSMENTS
 from certify.attest.certificate import Certificate
 from certify.attest.envelope import sign
 from certify.attest.keys import new_key

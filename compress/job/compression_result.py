@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from certify.api import Result
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.grade import Grade
-from certify.assessments.profile import Profile
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from compress.job.job import MODEL

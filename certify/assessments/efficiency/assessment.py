@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from certify.assessments.agreement import Agreement
-from certify.assessments.assessment import Assessment, Surroundings, Version
+from certify.assessment.agreement import Agreement
+from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.claims import EfficiencyClaims, efficiency_claims
 from certify.assessments.efficiency.device_class import device_class
 from certify.assessments.efficiency.edition import Edition, load_edition
@@ -16,7 +17,6 @@ from certify.assessments.efficiency.grade import Grade, grade
 from certify.assessments.efficiency.guards import judge_guards
 from certify.assessments.efficiency.profile import figures
 from certify.assessments.efficiency.remeasurement import compare_measurements
-from certify.assessments.profile import Profile
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from certify.assessments.claims import Claims, common_claims, presenting
+from certify.assessment.claims import Claims, common_claims, presenting
 from certify.assessments.efficiency.device_class import device_class
 from certify.assessments.efficiency.figures import Figures, Stem
 from certify.assessments.efficiency.grade import Grade
@@ -16,7 +16,7 @@ from certify.data.public_sets import OWN, public_name
 from certify.model_file.onnx_graph.published_weights import GIVEN
 
 if TYPE_CHECKING:
-    from certify.assessments.assessment import Assessment
+    from certify.assessment.assessment import Assessment
 
 UNMETERED = ("modelled", "proxy")
 HEADLINES = {Figures.energy_ratio: "energy ratio", Figures.relative_loss_percent: "relative accuracy loss"}

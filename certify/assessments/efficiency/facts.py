@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.assessments.assessment import Surroundings
+from certify.assessment.assessment import Surroundings
 from certify.assessments.efficiency.contracts import contract_checks
 from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence

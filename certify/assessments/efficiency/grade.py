@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.guards import GUARDS
 from certify.assessments.efficiency.notes import loss_notes, unshown_margins
-from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.accuracy import accuracy_estimates
 from certify.assessments.efficiency.classes import class_estimates, class_losses
 from certify.assessments.efficiency.cost import cost_estimates
@@ -9,7 +10,6 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.guards import judge_guards
 from certify.assessments.efficiency.size import size_estimates
-from certify.assessments.profile import Profile
 from certify.core.evidence import Evidence
 from certify.core.statistics.ratio import check_windows
 

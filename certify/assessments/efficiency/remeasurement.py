@@ -19,14 +19,14 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtr
 
-from certify.assessments.agreement import Agreement, AgreementOutcome, FigureTest
-from certify.assessments.assessment import NOT_DERIVABLE
+from certify.assessment.agreement import Agreement, AgreementOutcome, FigureTest
+from certify.assessment.assessment import NOT_DERIVABLE
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards.recognition import holds_on_fresh
 from certify.assessments.efficiency.profile import derive
-from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence, Prediction

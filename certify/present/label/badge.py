@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from certify.assessments.claims import presenting
+from certify.assessment.claims import presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.present.headline import energy_of
 from certify.present.svg import BOLD, INK, PAPER, QUIET, REGULAR, document, element, text

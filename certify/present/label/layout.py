@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from certify.assessments.claims import Claims, presenting
+from certify.assessment.claims import Claims, presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.text import clean
 from certify.present import wording

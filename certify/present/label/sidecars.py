@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from certify.assessment.not_installed import NotInstalled
 from certify.assessments.efficiency.claims import EfficiencyClaims
-from certify.assessments.not_installed import NotInstalled
 from certify.attest.certificate import LABEL_PNG_NAME, LABEL_SVG_NAME, Certificate
 from certify.attest.checks_sidecars import beside
 from certify.core.errors import LeanmarkError

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from certify.assessments.claims import Claims, presenting
+from certify.assessment.claims import Claims, presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.assessments.efficiency.payback import Payback, payback
 from certify.core.files import write_text

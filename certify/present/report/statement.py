@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.core.finding import Finding
 from certify.present.report.sections import Section
 from certify.present.report.trust import by_outcome

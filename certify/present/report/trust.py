@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from certify.assessments.claims import Claims
+from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.attest.verification import Signature
 from certify.core.evidence import MeterFacts

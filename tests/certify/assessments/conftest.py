@@ -17,7 +17,7 @@ ENTRY_POINTS = "[leanmark.assessments]\nsteadiness = steadiness:Steadiness\n"
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The distribution ``steadiness`` with its entry point; forgotten afterwards."""
-    from certify.assessments import registry
+    from certify.assessment import registry
 
     site = tmp_path_factory.mktemp("site")
     info = site / "steadiness-1.0.dist-info"

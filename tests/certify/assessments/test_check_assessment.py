@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from certify.assessments.assessment import Version
+from certify.assessment.assessment import Version
 from certify.assessments.efficiency.assessment import Efficiency
 from certify.core.errors import UsageError
 from certify.core.evidence import Evidence, ModelFacts

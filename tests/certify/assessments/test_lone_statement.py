@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import certify
-from certify.assessments import registry
+from certify.assessment import registry
 from certify.attest.keys import SigningKey
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError

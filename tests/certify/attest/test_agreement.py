@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify.assessments.agreement import Agreement
+from certify.assessment.agreement import Agreement
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.remeasurement import compare_measurements
 from certify.core.errors import CertificateError

@@ -29,7 +29,7 @@ ALLOWED_KIB = 48 << 10
 CHECK = """
 import resource, sys
 from pathlib import Path
-from certify.assessments.assessment import Surroundings
+from certify.assessment.assessment import Surroundings
 from certify.assessments.efficiency.facts import _subject_check
 from certify.attest.checks_model import check_model
 from certify.model_file.model_file import open_model

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import rfc8785
 
-from certify.assessments.assessment import Version
+from certify.assessment.assessment import Version
 from certify.assessments.efficiency.assessment import PREDICATE_TYPE, Efficiency
 from certify.attest import statement
 from certify.attest.envelope import parse_envelope, sign

@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 
 import certify.core.schema
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.assessment import Efficiency
 from certify.assessments.efficiency.grade import Grade
-from certify.assessments.profile import Profile
 from certify.attest.keys import generate
 from certify.attest.verification import Verification
 from certify.core.estimate import Estimate

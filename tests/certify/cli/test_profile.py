@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from certify.assessments.profile import Profile
+from certify.assessment.profile import Profile
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import Evidence
 from certify.measure.plan import Plan

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from certify.assessments.profile import Profile
+from certify.assessment.profile import Profile
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding

@@ -3,10 +3,10 @@ from __future__ import annotations
 import copy
 import json
 
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import ArmFigure, Figure, Figures
 from certify.assessments.efficiency.profile import derive
-from certify.assessments.profile import Profile
 from certify.core.estimate import Estimate
 from certify.core.evidence import ARMS, Evidence
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.grade import Grade, grade, score_db
 from certify.assessments.efficiency.guards import GUARDS, Finding
-from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import rfc8785
 
+from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
-from certify.assessments.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence, MeterFacts

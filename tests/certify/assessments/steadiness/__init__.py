@@ -14,9 +14,9 @@ from typing import Any
 
 import rfc8785
 
-from certify.assessments.assessment import Assessment, Version
-from certify.assessments.claims import Claims, common_claims
-from certify.assessments.profile import Profile
+from certify.assessment.assessment import Assessment, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.profile import Profile
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError, UsageError
 from certify.core.estimate import Estimate

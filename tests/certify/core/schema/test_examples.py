@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from certify.assessment.profile import Profile
+from certify.assessment.rederivation import compare_outcomes
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.grade import grade
-from certify.assessments.profile import Profile
-from certify.assessments.rederivation import compare_outcomes
 from certify.core.errors import CertificateError
 from certify.core.schema import SCHEMAS, validate
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from certify.assessments.agreement import Agreement
-from certify.assessments.claims import Claims, common_claims
-from certify.assessments.outcome import Edition, Outcome
-from certify.assessments.profile import Profile
+from certify.assessment.agreement import Agreement
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import Edition, Outcome
+from certify.assessment.profile import Profile
 from certify.core.errors import LeanmarkError, UsageError
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding

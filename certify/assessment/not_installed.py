@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from certify.assessments.assessment import Assessment, Version
+from certify.assessment.assessment import Assessment, Version
 from certify.core.errors import NotDerivedError
 
 NOTHING: Mapping[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from certify.assessments.outcome import Outcome
+from certify.assessment.outcome import Outcome
 from certify.core.estimate import Estimate
 
 AgreementOutcome = Literal["agrees", "differs", "undecided"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from certify.assessments.assessment import Assessment
-from certify.assessments.not_installed import NotInstalled
+from certify.assessment.assessment import Assessment
+from certify.assessment.not_installed import NotInstalled
 from certify.core.errors import CertificateError, UsageError
 from certify.core.registry import Registry
 

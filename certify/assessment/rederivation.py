@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from certify.assessments.profile import Profile
+from certify.assessment.profile import Profile
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from certify.assessments.profile import Profile
+from certify.assessment.profile import Profile
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding
 
 if TYPE_CHECKING:
-    from certify.assessments.assessment import Assessment
+    from certify.assessment.assessment import Assessment
 
 REFUSED = "refused"
 
