@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from certify.api import Result, certify, profile
+    from certify.api import certify, profile
     from certify.attest.audit import Audit, audit
     from certify.attest.verification import Verification
     from certify.attest.verify import verify
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
+    from certify.graded import Result
     from certify.measure.plan import Plan
     from certify.present.report.report import report
     from certify.stating import state
@@ -57,7 +58,7 @@ _WHERE = {
     "NotDerivedError": "certify.core.errors",
     "Plan": "certify.measure.plan",
     "Preprocess": "certify.data.preprocess",
-    "Result": "certify.api",
+    "Result": "certify.graded",
     "TokenPreprocess": "certify.data.tokens",
     "UsageError": "certify.core.errors",
     "Verification": "certify.attest.verification",

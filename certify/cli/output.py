@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from certify.api import Result
     from certify.core.progress import Progress
+    from certify.graded import Result
 
 F = TypeVar("F", bound=Callable[..., object])
 QUIET = "leanmark.quiet"

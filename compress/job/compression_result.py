@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.api import Result
 from certify.assessment.profile import Profile
 from certify.assessments.efficiency.grade import Grade
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
+from certify.graded import Result
 from compress.job.job import MODEL
 from compress.job.lineage import Lineage
 from compress.job.output import certify_command

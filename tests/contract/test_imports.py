@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.profiling": {
         "certify.assessments.efficiency", "certify.data", "certify.measure", "certify.present", "certify.profiled",
     },
+    "certify.graded": {"certify.assessments.efficiency", "certify.present"},
     "certify.grading": {"certify.assessment", "certify.attest", "certify.data"},
     "certify.regrading": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading",
@@ -48,14 +49,14 @@ ARROWS: dict[str, set[str]] = {
     },
     "certify.stating": {"certify.assessment", "certify.attest", "certify.present"},
     "certify.api": {
-        "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading", "certify.measure",
-        "certify.model_file", "certify.present", "certify.profiling",
+        "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.graded", "certify.grading",
+        "certify.measure", "certify.model_file", "certify.present", "certify.profiling",
     },
     "certify.cli": {
         "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest",
-        "certify.comparison", "certify.data", "certify.export", "certify.measure", "certify.model_file",
-        "certify.present", "certify.profiled", "certify.profiling", "certify.regrading", "certify.remeasure",
-        "certify.stating",
+        "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.measure",
+        "certify.model_file", "certify.present", "certify.profiled", "certify.profiling", "certify.regrading",
+        "certify.remeasure", "certify.stating",
     },
     "certify.testing": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.measure",
@@ -64,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     # The maker is one part here; test_compress.py holds the arrows inside of it.
     "compress": {
         "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data",
-        "certify.measure", "certify.model_file", "certify.testing",
+        "certify.graded", "certify.measure", "certify.model_file", "certify.testing",
     },
     "compress.cli": {"certify.cli", "certify.data", "compress"},
 }  # fmt: skip
@@ -72,10 +73,11 @@ ARROWS: dict[str, set[str]] = {
 
 TYPE_ONLY: dict[str, set[str]] = {
     "certify.export": {"certify.attest"},
-    "certify.api": {"certify.assessment", "certify.profiled"},
+    "certify.api": {"certify.profiled"},
+    "certify.graded": {"certify.assessment", "certify.attest"},
     "certify": {
-        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.measure", "certify.present",
-        "certify.stating",
+        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.graded", "certify.measure",
+        "certify.present", "certify.stating",
     },
 }  # fmt: skip
 """What a part may import under TYPE_CHECKING in addition: an annotation loads nothing."""

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 import certify
-from certify.api import Result
 from certify.assessments.efficiency.grade import Grade
 from certify.attest.certificate import Certificate
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
+from certify.graded import Result
 from certify.present.report import Sidecars, page, read_sidecars, report
 from certify.present.svg import joined, tag
 
