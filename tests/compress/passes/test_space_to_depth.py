@@ -63,7 +63,7 @@ def test_usual_stems_are_rewritten(tmp_path, context, size, kernel, pad, after):
         ({"stride": 1}, "a stride of 1"),
         ({"channels": 8}, "more than 4 input channels"),
         ({"kernel": (2, 2), "pads": (0,) * 4}, "fits one block"),
-        ({"size": (9, 9)}, "no multiple of its stride"),
+        ({"size": (9, 9)}, "not a multiple of its stride"),
         ({"channels": 4, "group": 2}, "grouped"),
         ({"dilations": [2, 2]}, "dilated"),
         ({"size": ("h", 8)}, "not fixed"),
