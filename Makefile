@@ -56,7 +56,7 @@ verify: .venv/compress.stamp ## check a graded file: FILE=build/resnet50/model.o
 	@$(BIN)/leanmark verify '$(FILE)'
 
 test: .venv/dev.stamp ## run the tests
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev.stamp ## check style and types
 	@$(BIN)/ruff check .

@@ -42,3 +42,8 @@ def write_small_job() -> Callable[[Path], None]:
         (folder / "quick.yaml").write_text(RECIPE)
 
     return write
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of the whole way, the longest, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
