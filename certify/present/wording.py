@@ -168,8 +168,8 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         yield "Graded on", f"the score {claims.data.metric}{source}, not top-1 accuracy"
     yield "Baseline", claims.baseline.known
     yield "Its maker says", claims.baseline.origin
-    if claims.baseline.removed is not None:
-        yield "Simplified", f"the baseline was {claims.baseline.removed}"
+    if claims.baseline.changed is not None:
+        yield "Simplified", f"the baseline was {claims.baseline.changed}"
     if claims.baseline.contracts_differ is not None:
         yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"
     if shares := _counted(claims):
