@@ -26,7 +26,7 @@ from certify.measure.model_under_test import session_settings
 from certify.measure.runtimes import get
 from certify.measure.windows import Running, warm_up
 from certify.model_file.onnx_graph.load import load_model
-from certify.model_file.onnx_graph.slow_kernels import sums_before_norms
+from certify.model_file.onnx_graph.slow_kernels import FORMS
 from compress.core import onnx_file
 from compress.core.targets import choose
 from compress.exchange.onnx_export import export
@@ -75,18 +75,20 @@ def answers(path: Path, contract: Preprocess, dataset: Dataset) -> np.ndarray:
     return np.concatenate([session.run(None, contract.feed(dataset.test, part))[0] for part in parts])
 
 
-def with_sums(path: Path) -> Path:
-    """The file with its additions before layer normalisations as sums."""
+def rewritten(path: Path, *forms: str) -> Path:
+    """The file with some of the forms for fast kernels."""
     model = load_model(path)
-    sums_before_norms(model)
-    written = path.with_name(f"{path.stem}.sums.onnx")
+    for form in forms:
+        FORMS[form](model)
+    written = path.with_name(f"{path.stem}.{len(forms)}.onnx")
     onnx_file.save(model, written)
     return written
 
 
 def steps(floats: Path, context: PassContext) -> dict[str, Path]:
     """The float file and what the recipe's passes make of it, one after the other; the tables in 4 bits beside."""
-    files = {"float": floats, "float, sums": with_sums(floats)}
+    sums, *_ = FORMS
+    files = {"float": floats, "float, sums": rewritten(floats, sums), "float, fast_kernels": rewritten(floats, *FORMS)}
     path, said = floats, "int8"
     for applied in recipe.load("transformer").passes:
         assert isinstance(applied, OnnxPass)
@@ -97,6 +99,8 @@ def steps(floats: Path, context: PassContext) -> dict[str, Path]:
             continue
         said = "int8" if applied.name == "quantize_static" else f"{said}, {applied.name}"
         files[said] = path
+        if said == "int8":
+            files["int8, sums"] = rewritten(path, sums)
         if applied.name == "quantize_embeddings":
             files["int8, quantize_embeddings in 4 bits"] = QuantizeEmbeddings(bits=4).apply(
                 _copy(before, "four"), context

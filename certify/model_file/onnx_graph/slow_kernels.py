@@ -99,7 +99,7 @@ def shallow_masks(model: onnx.ModelProto) -> int:
         if added is not None and added.op_type == "Add"
         for node, index in _masking(added, producers, values)
     }
-    raised = {}
+    raised: dict[str, str] = {}
     for node, index in places.values():
         old = node.input[index]
         node.input[index] = raised.setdefault(old, f"{old}.shallow")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,8 +26,8 @@ from compress.quantization.post_training.matmul_nbits import DOMAIN, declare_dom
 
 LARGEST_CODE = 127
 """Of 8 bits, signed and symmetric."""
-BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm")
-"""Targets whose runtime has GatherBlockQuantized."""
+BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm", "openvino")
+"""Targets whose runtime has GatherBlockQuantized (OpenVINO: seen in 2026.4)."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +138,13 @@ def _in_blocks(node: onnx.NodeProto, table: Array, settings: EmbeddingSettings) 
     blocks = round_half_quadratic(table, settings.bits, settings.block, symmetric=False)
     codes = blocks.codes.reshape(len(table), -1)[:, : blocks.inputs]
     name = node.input[0]
-    constants = {
+    constants: dict[str, Array] = {
         f"{name}.codes": nibbles(codes),
         f"{name}.scales": blocks.scales,
         f"{name}.zeros": nibbles(blocks.zeros),
     }
     inputs = [f"{name}.codes", node.input[1], f"{name}.scales", f"{name}.zeros"]
-    told = {"gather_axis": 0, "quantize_axis": 1, "block_size": settings.block, "bits": settings.bits}
+    told: dict[str, Any] = {"gather_axis": 0, "quantize_axis": 1, "block_size": settings.block, "bits": settings.bits}
     made = onnx.helper.make_node("GatherBlockQuantized", inputs, node.output, node.name, domain=DOMAIN, **told)
     return _Lookup([made], constants, blocks.values)
 
