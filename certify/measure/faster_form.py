@@ -64,7 +64,8 @@ def faster_form(
         rewritten, count = max(tried, key=lambda one: one[1])
         if not count or not says_the_same(rewritten):
             continue
-        before_s, after_s = _in_turn(opened(kept), opened(rewritten))
+        with opened(kept) as given, opened(rewritten) as other:
+            before_s, after_s = _in_turn(given, other)
         if sum(after < before for before, after in zip(before_s, after_s, strict=True)) < FASTER_IN:
             continue
         middle = [f"{1e3 * statistics.median(taken):.3g}" for taken in (after_s, before_s)]
@@ -81,12 +82,11 @@ def _rewritten(form: onnx.ModelProto, write: Callable[[onnx.ModelProto], int]) -
 
 def _in_turn(given: Worker, rewritten: Worker) -> tuple[list[float], list[float]]:
     """CPU seconds of an inference of each, round by round."""
-    with given, rewritten:
-        pair = [warm_up(worker, 1, WINDOW_S, WINDOW_S) for worker in (given, rewritten)]
-        taken: tuple[list[float], list[float]] = ([], [])
-        for number in range(ROUNDS):
-            for arm in (0, 1) if number % 2 == 0 else (1, 0):
-                one = pair[arm]
-                window = one.worker.window(one.inferences, one.inferences * one.inference_s)
-                taken[arm].append(window.cpu_s / one.inferences)
+    pair = [warm_up(worker, 1, WINDOW_S, WINDOW_S) for worker in (given, rewritten)]
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS):
+        for arm in (0, 1) if number % 2 == 0 else (1, 0):
+            one = pair[arm]
+            window = one.worker.window(one.inferences, one.inferences * one.inference_s)
+            taken[arm].append(window.cpu_s / one.inferences)
     return taken
