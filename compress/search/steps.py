@@ -1,7 +1,7 @@
 """Finished steps that recipes share: each common beginning of several recipes is carried out once.
 
-A step is kept under the digest of everything that its result depends on: the job around it, and the recipe's passes up
-to it. A folder appears under its digest only when it is whole, so that a process may be killed at any moment.
+A step is kept under the digest of everything that its result depends on: the job around it, the recipe's passes up to
+it, and whether training follows, since a pass may leave to that what it would mend itself. A folder appears under its digest only when it is whole, so that a process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from compress.job.lineage import Row
 from compress.job.recipe import Recipe
 from compress.job.workspace import Step
 from compress.search.turns import locked
+from compress.training.recovery import RecoveryTraining
 
 NOTES = "step.json"
 OF_BASELINE = "export of the baseline"
@@ -50,7 +51,9 @@ class StepCache:
             passes = recipe.passes[: int(number) + 1]
         else:
             passes = () if name == OF_BASELINE else tuple(p for p in recipe.passes if isinstance(p, TorchPass))
+        later = recipe.passes[len(passes) :] if passes else ()
         values = {
+            "trained_later": any(isinstance(each, RecoveryTraining) for each in later),
             "job": self._job, "step": name if not dash else "pass",
             "passes": [[each.name, each.version, each.config()] for each in passes],
         }  # fmt: skip
