@@ -21,6 +21,7 @@ from compress.job.original import Request
 from compress.job.output import folder_of
 from compress.job.recipe import Recipe
 from compress.search import outcome
+from compress.search.crew import work_apart
 from compress.search.optional import optuna
 from compress.search.outcome import SearchResult
 from compress.search.question import MAX_EPOCHS, TRIALS, Objective, Question, Sampler
@@ -28,7 +29,7 @@ from compress.search.ray_workers import is_address, work_on_ray
 from compress.search.study import Study
 from compress.search.trial import Objective as Trials
 from compress.search.turns import Turns
-from compress.search.workers import work_apart
+from compress.search.workers import work
 from compress.search.workshop import Workshop
 
 HOUR_S = 3600.0
@@ -136,7 +137,7 @@ def _search(question: Question, workers: int | str, progress: Progress) -> Searc
     if isinstance(workers, str) and is_address(workers):
         work_on_ray(question, until_s, workers, study, progress)
     elif (count := _count(workers)) > 1:
-        work_apart(question, until_s, count, study, progress)
+        work_apart(work, question, until_s, count, study, progress)
     else:
         study.work(Trials(workshop, question.max_loss_percent, Turns()), until_s, progress)
     best = study.best()

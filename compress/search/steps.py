@@ -1,7 +1,8 @@
 """Finished steps that recipes share: each common beginning of several recipes is carried out once.
 
 A step is kept under the digest of everything that its result depends on: the job around it, the recipe's passes up to
-it, and whether training follows, since a pass may leave to that what it would mend itself. A folder appears under its digest only when it is whole, so that a process may be killed at any moment.
+it, and whether training follows, since a pass may leave to that what it would mend itself. A folder appears under its
+digest only when it is whole, so that a process may be killed at any moment.
 """
 
 from __future__ import annotations

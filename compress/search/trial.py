@@ -12,10 +12,10 @@ from certify.core.errors import LeanmarkError, MeasureError
 from certify.core.estimate import Estimate
 from compress.core.callbacks import TrainingCallback
 from compress.job.recipe import Recipe
+from compress.search.made import Made
 from compress.search.optional import optuna
 from compress.search.space import Space
 from compress.search.turns import Turns
-from compress.search.workshop import Made
 
 FAR = 2.0
 """A recipe whose loss may be beyond so many times the bound is not measured: the sampler needs no cost of it."""

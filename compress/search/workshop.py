@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from compress.job.lineage import describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.recipe import Budget, Recipe, Workload
 from compress.job.workspace import library_versions
+from compress.search.made import Made
 from compress.search.question import Question
 from compress.search.space import Network, Space, make_space
 from compress.search.steps import RecipeSteps, StepCache
@@ -38,38 +39,6 @@ from compress.search.steps import RecipeSteps, StepCache
 CONFIDENCE = 0.95
 ENOUGH = 10_000_000
 """Samples beyond which nobody is told to bring more."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a recipe made.
-
-    Attributes:
-        model: ONNX file, in normal form.
-        baseline: ONNX file of the original, in normal form.
-        digest: hex SHA-256 of the model's file.
-        bytes: of the model with the weights beside it.
-        macs: multiply-adds of one sample's inference.
-        loss: relative loss of accuracy on validation data, in percent.
-        size_ratio: its bytes over the original's.
-        declined: passes that left the model as it was, with the reason.
-    """
-
-    model: Path
-    baseline: Path
-    digest: str
-    bytes: int
-    macs: int
-    loss: Estimate
-    size_ratio: Estimate
-    declined: Mapping[str, str]
-
-    def contents(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """The files of the original and of the model, by name, the model file first: to be measured elsewhere."""
-        before, after = (
-            {part.name: part.read_bytes() for part in onnx_file.parts(path)} for path in (self.baseline, self.model)
-        )
-        return before, after
 
 
 def blind(dataset: Dataset) -> Dataset:

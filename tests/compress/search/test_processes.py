@@ -15,7 +15,7 @@ import pytest
 
 from certify.core.errors import MeasureError, UsageError
 from certify.core.progress import Silent
-from compress.search import workers
+from compress.search import crew
 from compress.search.study import Study
 from compress.search.turns import Turns
 from tests.compress.search.numbers_bench import JOB
@@ -60,10 +60,9 @@ def test_one_trial_is_lost_and_tried_again_when_a_process_is_killed(question, be
     assert other.wait(120) == 0
     study = Study(dataclasses.replace(question, trials=5), bench.space, JOB)
     assert study.count() == 5
-    states = [each.state.name for each in study._study.get_trials(deepcopy=False)]
-    assert states.count("FAIL") == 1
-    lost = next(each for each in study._study.get_trials(deepcopy=False) if each.state.name == "FAIL")
-    again = [each for each in study._study.get_trials(deepcopy=False) if lost.number in each.system_attrs.get("retry_history", [])]
+    every = study._study.get_trials(deepcopy=False)
+    (lost,) = [each for each in every if each.state.name == "FAIL"]
+    again = [each for each in every if lost.number in each.system_attrs.get("retry_history", [])]
     assert [each.state.name for each in again] in (["COMPLETE"], ["PRUNED"])
     assert again[0].params == lost.params
 
@@ -114,19 +113,20 @@ def busy_until_end(worker) -> None:
 
 
 def test_worker_is_started_again_when_it_was_killed(question):
-    worker = workers._Worker(question, 0.0, ends_once)
+    worker = crew.Worker(ends_once, question, 0.0)
     busy_until_end(worker)
     assert worker._starts == 2
 
 
-def test_search_ends_with_an_error_when_a_worker_is_killed_again_and_again(question):
-    worker = workers._Worker(question, 0.0, ends)
-    with pytest.raises(MeasureError, match=r"ended 4 times \(exit code -9\)"):
+def test_search_ends_with_an_error_when_a_worker_is_killed_again_and_again(question, monkeypatch):
+    monkeypatch.setattr(crew, "RESTARTS", 1)
+    worker = crew.Worker(ends, question, 0.0)
+    with pytest.raises(MeasureError, match=r"ended 2 times \(exit code -9\)"):
         busy_until_end(worker)
 
 
 def test_error_of_a_worker_reaches_the_user_in_its_sentence(question):
-    worker = workers._Worker(question, 0.0, refuses)
+    worker = crew.Worker(refuses, question, 0.0)
     with pytest.raises(UsageError, match="no validation part"):
         busy_until_end(worker)
 
@@ -134,4 +134,4 @@ def test_error_of_a_worker_reaches_the_user_in_its_sentence(question):
 def test_model_is_refused_when_it_cannot_be_sent_to_another_process(question):
     away = dataclasses.replace(question, model=lambda: None)
     with pytest.raises(UsageError, match="can be sent to another process"):
-        workers.work_apart(away, 0.0, 2, None, Silent())
+        crew.work_apart(ends, away, 0.0, 2, None, Silent())
