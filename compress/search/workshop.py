@@ -76,7 +76,7 @@ class Workshop:
         if dataset is None:
             given = request.data(question.data)
             dataset = load(given, seed=question.plan.seed, cache=question.cache, progress=self._progress)
-        self.dataset = blind(dataset.scaled(scale_of(question.plan.metric)))
+        self.dataset = blind(dataset).scaled(scale_of(question.plan.metric))
         self.original = find_original(request, self.dataset, self._progress)
         self._context = make_context(
             self.original,
