@@ -1,13 +1,13 @@
 """A short comparison of two models, for choosing between many: no null run, no yardstick, nothing to be graded.
 
 The windows are those of a full measurement: isolated workers, arms in turn (ABBA and BAAB), the ratio from paired
-logarithms. There are only few of them, at one number of threads, so that the interval is wide and honest about it.
+logarithms. There are only few of them, at one number of threads; where the machine is so busy that they tell little,
+there are more, up to a limit, and the interval says what is left.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -34,8 +34,10 @@ from certify.measure.plan import Plan
 from certify.measure.runs import Bench, run_block
 from certify.measure.schedule import WINDOWS_OF_AN_ARM
 
-BLOCKS, STARTS = 8, 2
-"""Blocks of a comparison, and how many workers each model gets for them, one after the other."""
+BLOCKS, MOST_BLOCKS = 8, 32
+"""Of a comparison: at least, and where the interval is wider than the plan wants."""
+BLOCKS_A_START = 4
+"""For how many blocks workers live."""
 RUN = "main"
 
 Quantity = Literal["energy", "latency"]
@@ -60,7 +62,7 @@ def compare(
         plan: runtime, batch, seed, meter, window; one thread where it names no number.
         rules: constants of a measurement.
         quantity: joules, or wall seconds.
-        blocks: of four windows each.
+        blocks: of four windows each; up to four times as many where the interval is wider than the plan wants.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
 
@@ -84,10 +86,15 @@ def compare(
         subjects = [subject(arm, *model, plan.batch, bench.folder) for arm, model in pairs]
         save_inputs(subjects, dataset, plan)
         arms = [_arm(bench, model) for model in subjects]
-        _run(bench, arms, blocks)
         per_inference = energy_per_inference if quantity == "energy" else duration_per_inference
         level = EvidenceLevel.DIRECT if choice.meter is None else choice.meter.level
-        found = ratio_estimate(block_log_ratios(bench.recorder.run(RUN).last, per_inference), rules, level)
+        found: Estimate | None = None
+        for so_far in _blocks(bench, arms, blocks, MOST_BLOCKS // BLOCKS * blocks):
+            if so_far < blocks:
+                continue
+            found = ratio_estimate(block_log_ratios(bench.recorder.run(RUN).last, per_inference), rules, level)
+            if found is None or found.high - found.low <= 2 * plan.wanted_half_width * found.value:
+                break
     if found is None:
         raise MeasureError(f"The windows tell no {quantity}: the meter read nothing; measure again, or by latency.")
     return found
@@ -116,12 +123,12 @@ def _arm(bench: Bench, model: Subject) -> Arm:
     )
 
 
-def _run(bench: Bench, arms: Sequence[Arm], blocks: int) -> None:
+def _blocks(bench: Bench, arms: Sequence[Arm], least: int, most: int) -> Iterator[int]:
+    """Run blocks; after each the number of those that are done. The length of a run follows no value, only a width."""
     order = schedule.blocks([arm.name for arm in arms], bench.plan.seed)
-    described = "Measuring in turn with the original"
-    with contextlib.ExitStack() as live:
-        task = live.enter_context(bench.progress.task(described, blocks * len(arms) * WINDOWS_OF_AN_ARM))
-        workers = live.enter_context(Workers(arms, max(1, blocks // STARTS)))
-        for number in range(blocks):
+    windows = len(arms) * WINDOWS_OF_AN_ARM
+    with Workers(arms, BLOCKS_A_START) as workers, bench.progress.task("Measuring in turn", least * windows) as task:
+        for number in range(most):
             for _ in run_block(bench, workers, next(order), RUN, 0, number):
                 task.advance()
+            yield number + 1

@@ -75,7 +75,14 @@ def command(**arguments: Any) -> None:
 
 
 def search(
-    model: str, max_loss: float, preprocess: Path | None, as_json: bool, measure: bool, **arguments: Any
+    model: str,
+    max_loss: float,
+    preprocess: Path | None,
+    as_json: bool,
+    measure: bool,
+    carbon_intensity: float | None = None,
+    embodied: float | None = None,
+    **arguments: Any,
 ) -> None:
     """Search, print what was found, and end with the exit code."""
     from compress.search.optional import optuna
@@ -89,7 +96,7 @@ def search(
     if as_json:
         print_json(result.to_json())
     else:
-        _print(result)
+        _print(result, carbon_intensity, embodied)
     click.get_current_context().exit(_exit_code(result))
 
 
@@ -101,7 +108,7 @@ def _exit_code(result: SearchResult) -> int:
     return exit_codes.DONE if kept else exit_codes.NO
 
 
-def _print(result: SearchResult) -> None:
+def _print(result: SearchResult, carbon_intensity: float | None, embodied: float | None) -> None:
     from certify.cli.output import print_result
     from certify.cli.tables import files
 
@@ -110,7 +117,7 @@ def _print(result: SearchResult) -> None:
         print_rich(files(result.files))
         return
     click.echo()
-    print_result(result.job.certified, False)
+    print_result(result.job.certified, False, carbon_intensity, embodied)
     if result.job.within_budget is False:
         click.echo(
             f"\nOn test data the loss is not shown to be within {result.max_loss_percent:g} %, as it was on validation "

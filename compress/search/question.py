@@ -19,8 +19,11 @@ FOLDER = ".search"
 """Inside of OUT: the study and the steps that recipes share."""
 DATABASE = "study.db"
 TRIALS = 30
+SHORT_TRIALS = 12
+"""Of ``leanmark compress --max-loss``, which searches recipes that train nothing."""
 MAX_EPOCHS = 8
-TEXT_METRIC = "top1"
+TOP1 = "top1"
+"""The metric whose loss a search keeps within its bound."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Question:
             raise UsageError(f"max_epochs must be 0 or more, got {self.max_epochs}.")
         if self.students and not self.max_epochs:
             raise UsageError("A student has to be trained; allow epochs (max_epochs), or leave the students out.")
-        if self.plan.metric != TEXT_METRIC:
+        if self.plan.metric != TOP1:
             raise UsageError(
                 f"A search keeps the loss of top-1 accuracy within its bound, and the metric is {self.plan.metric}; "
                 "choose a recipe with leanmark compress --recipe."

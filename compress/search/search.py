@@ -33,8 +33,6 @@ from compress.search.workers import work
 from compress.search.workshop import Workshop
 
 HOUR_S = 3600.0
-SHORT_TRIALS = 12
-"""Of ``leanmark compress --max-loss``, which trains nothing."""
 RESUMES = "The same command goes on with the trials that it has."
 
 

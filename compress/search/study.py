@@ -93,8 +93,11 @@ class Study:
         return sum(_has_ended(each) for each in self._study.get_trials(deepcopy=False))
 
     def best(self) -> Trial | None:
-        """The cheapest trial within the bound; None where there is none."""
-        measured = [(each.cost.value, each.number, each) for each in self.trials() if each.feasible and each.cost]
+        """The trial within the bound that costs least at the upper end of its interval; None where there is none.
+
+        By the measured point the luckiest of many noisy measurements would win.
+        """
+        measured = [(each.cost.high, each.number, each) for each in self.trials() if each.feasible and each.cost]
         return min(measured)[2] if measured else None
 
     def work(self, objective: Objective, until_s: float, progress: Progress | None = None) -> None:

@@ -68,7 +68,7 @@ def missing(name: str) -> str | None:
 def shipped(result: SearchResult, starts: int) -> Trial | None:
     """The cheapest of the shipped recipes that keep the bound: they are the first trials."""
     kept = [each for each in result.trials[:starts] if each.feasible and each.cost is not None]
-    return min(kept, key=lambda each: float(each.cost or math.inf), default=None)
+    return min(kept, key=lambda each: each.cost.high if each.cost else math.inf, default=None)
 
 
 def row(sampler: str, result: SearchResult, starts: int) -> str:

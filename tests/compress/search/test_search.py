@@ -201,3 +201,41 @@ def test_result_can_be_read_as_json_when_nothing_was_certified(searched):
     result = searching.SearchResult(tuple(study.trials()), study.best(), None, "energy", 1.0, {})
     assert json.loads(json.dumps(result.to_json()))["front"] == [each.number for each in result.front]
     assert isinstance(result.job, CompressionResult | None)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """What the short search is asked for; nothing is searched."""
+    asked_for = []
+
+    def find(model, **arguments):
+        asked_for.append((model, arguments))
+        return searching.SearchResult((), None, None, "energy", arguments["max_loss"], {})
+
+    monkeypatch.setattr(searching, "search_recipe", find)
+    return asked_for
+
+
+def test_compress_searches_a_recipe_when_a_bound_and_no_recipe_is_given(short, tmp_path):
+    arguments = ["compress", "resnet18", "--max-loss", "1", "--no-measure", "--out", str(tmp_path), "--threads", "1"]
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == 3  # none was found
+    ((model, given),) = short
+    assert model == "resnet18"
+    assert given["max_loss"] == 1.0 and given["max_epochs"] == 0 and not given["measure"]
+    assert given["plan"].threads == 1 and given["out"] == tmp_path
+
+
+def test_compress_keeps_to_a_named_recipe_when_a_bound_is_given(short, monkeypatch):
+    given = []
+    monkeypatch.setattr(pipeline, "run", lambda model, **arguments: given.append(arguments["recipe"]) or 1 / 0)
+    CliRunner().invoke(main, ["compress", "resnet18", "--max-loss", "0.5", "--recipe", "int8"])
+    assert given[0].name == "int8" and given[0].budget.max_loss_percent == 0.5
+    assert short == []
+
+
+@pytest.mark.parametrize("option", [["--dry-run"], ["--set", "structured_prune.macs=0.4"]])
+def test_compress_refuses_what_is_about_a_recipe_when_one_is_searched(short, option):
+    ended = CliRunner().invoke(main, ["compress", "resnet18", "--max-loss", "1", *option])
+    assert ended.exit_code == 2
+    assert "name one with --recipe" in ended.output
