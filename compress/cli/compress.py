@@ -173,6 +173,7 @@ def search_short(arguments: dict[str, Any]) -> None:
             flag = {"settings": "set", "dry_run": "dry-run"}[name]
             raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
     del arguments["recipe"]
+    arguments["then"] = "certify" if arguments.pop("measure") else "make"
     search(trials=SHORT_TRIALS, max_epochs=0, **arguments)
 
 

@@ -54,7 +54,7 @@ leanmark search net.onnx --data npz:val=val.npz,test=test.npz --max-loss 0.5 --o
 @click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may last (10m).")
 @preprocess_options
 @click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
-@click.option("--certify/--no-certify", "measure", default=True, help="Write the recipe alone, and certify nothing.")
+@click.option("--no-certify", "then", flag_value="nothing", default="certify", help="Write the recipe alone.")
 @plan_options
 @key_option
 @quiet_option
@@ -79,7 +79,7 @@ def search(
     max_loss: float,
     preprocess: Path | None,
     as_json: bool,
-    measure: bool,
+    then: str,
     carbon_intensity: float | None = None,
     embodied: float | None = None,
     **arguments: Any,
@@ -92,7 +92,7 @@ def search(
     plan = take_plan(arguments)
     with bars().task("Loading PyTorch"):
         from compress.search.search import search_recipe
-    result = search_recipe(model, max_loss=max_loss, plan=plan, measure=measure, progress=bars(), **arguments)
+    result = search_recipe(model, max_loss=max_loss, plan=plan, then=then, progress=bars(), **arguments)
     if as_json:
         print_json(result.to_json())
     else:
@@ -104,19 +104,24 @@ def _exit_code(result: SearchResult) -> int:
     if result.best is None:
         return exit_codes.NO
     job = result.job
-    kept = job is None or (job.grade.letter is not None and job.within_budget is not False)
+    measured = job is not None and job.certified is not None
+    kept = job is None or not measured or (job.grade.letter is not None and job.within_budget is not False)
     return exit_codes.DONE if kept else exit_codes.NO
 
 
 def _print(result: SearchResult, carbon_intensity: float | None, embodied: float | None) -> None:
     from certify.cli.output import print_result
     from certify.cli.tables import files
+    from compress.cli.unmeasured import print_made
 
     print_rich(_table(result), _verdict(result))
-    if result.job is None or result.job.certified is None:
+    if result.job is None:
         print_rich(files(result.files))
         return
     click.echo()
+    if result.job.certified is None:
+        print_made(result.job, False)
+        return
     print_result(result.job.certified, False, carbon_intensity, embodied)
     if result.job.within_budget is False:
         click.echo(

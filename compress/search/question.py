@@ -49,6 +49,7 @@ class Question:
         max_train_time: seconds that one training may last.
         cache: folder for downloads and trained baselines.
         storage: URL of the study's database; a file inside of ``out`` by default.
+        study: name of the study to join, where another machine asked the question; its own by default.
         heartbeat_s: seconds between two signs of life of a trial; one that misses four of them is tried again.
 
     Raises:
@@ -77,6 +78,7 @@ class Question:
     max_train_time: float | None = None
     cache: Path | None = None
     storage: str | None = None
+    study: str | None = None
     heartbeat_s: int = 30
 
     def __post_init__(self) -> None:

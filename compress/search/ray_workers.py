@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def work_on_ray(question: Question, until_s: float, address: str, study: Study, 
         MeasureError: a worker died too often.
     """
     library = ray()
+    question = replace(question, out=question.out.resolve(), study=study.name)
     started = not library.is_initialized()
     _connect(library, address)
     try:
@@ -124,8 +126,8 @@ def _measured_away(question: Question, made: Made) -> Estimate:
 def _connect(library: Any, address: str) -> None:
     try:
         if not library.is_initialized():
-            own = {"resources": {METER: 1}} if address == "local" else {"address": address}
-            library.init(**own, log_to_driver=False, include_dashboard=False if address == "local" else None)
+            own = {"resources": {METER: 1}, "include_dashboard": False} if address == "local" else {"address": address}
+            library.init(**own, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"The Ray cluster {address} can't be reached ({error}); see ray status.") from error
 

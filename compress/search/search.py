@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -33,6 +33,7 @@ from compress.search.workers import work
 from compress.search.workshop import Workshop
 
 HOUR_S = 3600.0
+Then = Literal["certify", "make", "nothing"]
 RESUMES = "The same command goes on with the trials that it has."
 
 
@@ -53,7 +54,7 @@ def search_recipe(
     weights: str | Path | None = None,
     preprocess: Any = None,
     plan: Plan | None = None,
-    measure: bool = True,
+    then: Then = "certify",
     key: str | Path | None = None,
     keep_data: bool = False,
     target: str | None = None,
@@ -85,7 +86,8 @@ def search_recipe(
         weights: as for :func:`compress.run`.
         preprocess: likewise.
         plan: how to measure.
-        measure: whether the winner is certified; otherwise its recipe alone is written.
+        then: what becomes of the recipe that won: ``certify`` carries it out and has it certified, ``make`` carries it
+            out, ``nothing`` leaves it at the recipe.
         key: file of the private key to sign with.
         keep_data: whether to write the test part into ``out``.
         target: kind of processor that the model is made for.
@@ -117,11 +119,13 @@ def search_recipe(
         plan, request.weights, preprocess, model_args, target, max_train_time, cache, storage,
     )  # fmt: skip
     result = _search(question, workers, progress)
-    if not measure or result.recipe is None:
+    if then == "nothing" or result.recipe is None:
         return result
-    certified = _certify(question, result.recipe, len(result.trials), progress, key=key, keep_data=keep_data)
-    finished = replace(result, job=certified)
-    return replace(finished, files={**outcome.write(finished, folder), **certified.files})
+    made = _carry_out(
+        question, result, result.recipe, progress, measure=then == "certify", key=key, keep_data=keep_data
+    )
+    finished = replace(result, job=made)
+    return replace(finished, files={**outcome.write(finished, folder), **made.files})
 
 
 def _search(question: Question, workers: int | str, progress: Progress) -> SearchResult:
@@ -156,10 +160,11 @@ def _count(workers: int | str) -> int:
     return count
 
 
-def _certify(
-    question: Question, recipe: Recipe, trials: int, progress: Progress, key: str | Path | None, keep_data: bool
+def _carry_out(
+    question: Question, found: SearchResult, recipe: Recipe, progress: Progress, **how: Any
 ) -> CompressionResult:
-    """Carry out the recipe that won as any other, and have it certified."""
+    """Carry out the recipe that won as any other; its lineage, and its certificate, say how it was found."""
+    facts = {"trials": len(found.trials), "objective": found.objective, "max_loss_percent": found.max_loss_percent}
     return pipeline.run(
         question.model,
         recipe,
@@ -172,9 +177,8 @@ def _certify(
         target=question.target,
         cache=question.cache,
         plan=question.plan,
-        key=key,
-        keep_data=keep_data,
         progress=progress,
         model_args=question.model_args,
-        searched={"trials": trials, "objective": question.objective, "max_loss_percent": question.max_loss_percent},
+        searched=facts,
+        **how,
     )

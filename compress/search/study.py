@@ -79,7 +79,7 @@ class Study:
     def __init__(self, question: Question, space: Space, job: Mapping[str, Any]) -> None:
         self._question, self._space = question, space
         self._url = question.database
-        self.name = f"leanmark-{identity(question, space, job)[:16]}"
+        self.name = question.study or f"leanmark-{identity(question, space, job)[:16]}"
         question.folder.mkdir(parents=True, exist_ok=True)
         with locked(question.folder / "study.lock"):  # two processes that create the tables at once get in their way
             self._study = self._open()

@@ -124,7 +124,7 @@ def main() -> None:
                 out=(arguments.out or Path(name)) / arguments.network,
                 preprocess=pixels if arguments.network == "resnet20" else None,
                 plan=Plan(threads=1),
-                measure=False,
+                then="nothing",
                 progress=False,
             )
             print(row(sampler, result, arguments.starts), flush=True)

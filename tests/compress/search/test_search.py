@@ -222,7 +222,7 @@ def test_compress_searches_a_recipe_when_a_bound_and_no_recipe_is_given(short, t
     assert ended.exit_code == 3  # none was found
     ((model, given),) = short
     assert model == "resnet18"
-    assert given["max_loss"] == 1.0 and given["max_epochs"] == 0 and not given["measure"]
+    assert given["max_loss"] == 1.0 and given["max_epochs"] == 0 and given["then"] == "make"
     assert given["plan"].threads == 1 and given["out"] == tmp_path
 
 
