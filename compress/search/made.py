@@ -18,7 +18,7 @@ class Made:
         model: ONNX file, in normal form.
         baseline: ONNX file of the original, in normal form.
         digest: hex SHA-256 of the model's file.
-        bytes: of the model with the weights beside it.
+        size_bytes: of the model with the weights beside it.
         macs: multiply-adds of one sample's inference.
         loss: relative loss of accuracy on validation data, in percent.
         size_ratio: its bytes over the original's.
@@ -28,7 +28,7 @@ class Made:
     model: Path
     baseline: Path
     digest: str
-    bytes: int
+    size_bytes: int
     macs: int
     loss: Estimate
     size_ratio: Estimate

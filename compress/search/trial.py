@@ -112,7 +112,7 @@ class Objective:
             raise
 
     def _judge(self, trial: Any, made: Made) -> float:
-        facts = {LOSS: made.loss.to_json(), BYTES: made.bytes, MACS: made.macs, DIGEST: made.digest}
+        facts = {LOSS: made.loss.to_json(), BYTES: made.size_bytes, MACS: made.macs, DIGEST: made.digest}
         for name, value in {**facts, DECLINED: dict(made.declined)}.items():
             trial.set_user_attr(name, value)
         if made.loss.high > FAR * self.max_loss_percent:

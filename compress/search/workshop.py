@@ -117,7 +117,7 @@ class Workshop:
                 model=outputs.model,
                 baseline=outputs.baseline,
                 digest=facts.digest,
-                bytes=facts.bytes,
+                size_bytes=facts.bytes,
                 macs=facts.macs,
                 loss=self._loss(outputs.baseline, outputs.model),
                 size_ratio=Estimate.exact(facts.bytes / before, "1", method),
