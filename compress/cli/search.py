@@ -16,6 +16,7 @@ from compress.cli.compress import model_arguments
 
 if TYPE_CHECKING:
     from compress.search.outcome import SearchResult
+    from compress.search.search import Then
 
 SHOWN = 12
 """Most trials in the table; all stand in search.json."""
@@ -79,7 +80,7 @@ def search(
     max_loss: float,
     preprocess: Path | None,
     as_json: bool,
-    then: str,
+    then: Then,
     carbon_intensity: float | None = None,
     embodied: float | None = None,
     **arguments: Any,

@@ -53,7 +53,7 @@ class StepCache:
         else:
             passes = () if name == OF_BASELINE else tuple(p for p in recipe.passes if isinstance(p, TorchPass))
         later = recipe.passes[len(passes) :] if passes else ()
-        values = {
+        values: dict[str, Any] = {
             "trained_later": any(isinstance(each, RecoveryTraining) for each in later),
             "job": self._job, "step": name if not dash else "pass",
             "passes": [[each.name, each.version, each.config()] for each in passes],
