@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from compress.passes.space_to_depth import SpaceToDepth
     from compress.passes.structured_prune import StructuredPrune
     from compress.passes.trim_kernels import TrimKernels
+    from compress.search.outcome import SearchResult
+    from compress.search.search import search_recipe
 
 __all__ = [
     "CompressionResult",
@@ -58,6 +60,7 @@ __all__ = [
     "QuantizeStatic",
     "QuantizeWeights",
     "Recipe",
+    "SearchResult",
     "SpaceToDepth",
     "StructuredPrune",
     "TrainingCallback",
@@ -67,6 +70,7 @@ __all__ = [
     "dry_run",
     "load",
     "run",
+    "search_recipe",
 ]
 
 __getattr__, __dir__ = door(
@@ -94,6 +98,8 @@ __getattr__, __dir__ = door(
         "passes.space_to_depth": ("SpaceToDepth",),
         "passes.structured_prune": ("StructuredPrune",),
         "passes.trim_kernels": ("TrimKernels",),
+        "search.outcome": ("SearchResult",),
+        "search.search": ("search_recipe",),
     },
     eager=("DataError", "LeanmarkError", "MeasureError", "MissingExtra", "ModelError", "UsageError"),
 )

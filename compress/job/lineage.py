@@ -150,6 +150,7 @@ class Lineage:
         rows: one a pass, in order.
         export: exporter, opset and parity; None where the original was an ONNX file.
         artifacts: hex SHA-256 of the files beside it, by name.
+        search: how the recipe was found: ``trials``, ``objective``, ``max_loss_percent``; None where nobody searched.
     """
 
     model: Mapping[str, Any]
@@ -160,6 +161,7 @@ class Lineage:
     rows: tuple[Row, ...]
     export: Mapping[str, Any] | None
     artifacts: Mapping[str, str]
+    search: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values of the schema ``lineage-1``."""
@@ -175,6 +177,7 @@ class Lineage:
                 "extends": list(self.recipe.extends),
                 "settings": list(self.recipe.settings),
             },
+            **({} if self.search is None else {"search": dict(self.search)}),
             "seed": self.seed,
             "baseline": self.baseline.to_json(),
             "rows": [row.to_json() for row in self.rows],
