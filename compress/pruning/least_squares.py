@@ -1,0 +1,347 @@
+"""Least squares on streamed moments: how a layer makes up for inputs that are gone, and which it misses least.
+
+Nothing here knows torch, a model or a file. A layer is its weights (outputs, inputs), its bias (outputs,) and what it
+sees: inputs x (n, inputs) that come in batches, and targets y (n, outputs) that it should give for them. Only their
+moments are kept, so that memory does not grow with the samples.
+
+Papers: Frantar, Kurtic and Alistarh, "ZipLM", NeurIPS 2023 (arXiv 2302.04089) for removing structures by the inverse
+Gram matrix; Meng et al., "OSSCAR", ICML 2024 (arXiv 2403.12983) for reconstruction under structured sparsity; GRAIL
+(arXiv 2602.23795) for ridge regression by Gram matrices; Hassibi and Stork, "Optimal Brain Surgeon", NeurIPS 1992.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+RIDGE = 1e-3
+"""Share of the mean diagonal of the Gram matrix by which the weights are held at what they were."""
+ROUNDS, CANDIDATES = 32, 4
+"""Of :func:`eliminate`: the share of the units that goes in a round, and how many are looked at for each that goes."""
+LEAST_PIVOT = 1e-12
+"""Share of the mean diagonal that is added to a Gram matrix before it is inverted, whatever the ridge is."""
+
+
+class Gram:
+    """Moments of inputs and targets, added up batch by batch in float64.
+
+    Products are taken in the type of the batch around the mean of the first one, so that float32 is exact enough where
+    the means are large. All arrays may have leading dimensions, which stand for layers side by side, such as the groups
+    of a grouped convolution.
+
+    Args:
+        inputs: numbers that the layer takes.
+        outputs: numbers that it gives.
+        blocks: leading dimensions of all arrays; none for one layer.
+
+    Attributes:
+        count: rows so far.
+
+    Example:
+        >>> gram = Gram(2, 1)
+        >>> gram.add(np.eye(2), np.array([[3.0], [5.0]]))
+        >>> refit(gram, np.zeros((1, 2)), ridge=0.0, with_bias=False).weights.round(6).tolist()
+        [[3.0, 5.0]]
+    """
+
+    def __init__(self, inputs: int, outputs: int, blocks: tuple[int, ...] = ()) -> None:
+        self.count = 0
+        self._start: tuple[Array, Array] | None = None
+        self._sums = np.zeros((*blocks, inputs)), np.zeros((*blocks, outputs))
+        self._xx = np.zeros((*blocks, inputs, inputs))
+        self._xy = np.zeros((*blocks, inputs, outputs))
+        self._yy = np.zeros((*blocks, outputs))
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that the layer takes."""
+        return int(self._xx.shape[-1])
+
+    def add(self, x: Array, y: Array) -> None:
+        """Take a batch in.
+
+        Args:
+            x: (..., n, inputs).
+            y: (..., n, outputs).
+        """
+        if self._start is None:
+            self._start = x.mean(-2), y.mean(-2)
+        x, y = x - self._start[0][..., None, :], y - self._start[1][..., None, :]
+        turned = np.swapaxes(x, -1, -2)
+        self._xx += turned @ x
+        self._xy += turned @ y
+        self._yy += np.square(y).sum(-2, dtype=np.float64)
+        self._sums[0][...] += x.sum(-2, dtype=np.float64)
+        self._sums[1][...] += y.sum(-2, dtype=np.float64)
+        self.count += int(x.shape[-2])
+
+    def moments(self, centred: bool = True) -> Moments:
+        """Means and second moments per row, around the means or around 0.
+
+        Raises:
+            ValueError: nothing was added yet.
+        """
+        if self._start is None:
+            raise ValueError("A Gram matrix has no moments before the first batch; add one.")
+        shifts = [total / self.count for total in self._sums]  # of the means from the mean of the first batch
+        means = [start + shift for start, shift in zip(self._start, shifts, strict=True)]
+        xx = self._xx / self.count - _outer(shifts[0], shifts[0])
+        xy = self._xy / self.count - _outer(shifts[0], shifts[1])
+        yy = self._yy / self.count - np.square(shifts[1])
+        if not centred:
+            xx, xy, yy = xx + _outer(means[0], means[0]), xy + _outer(*means), yy + np.square(means[1])
+            means = [np.zeros_like(mean) for mean in means]
+        return Moments(means[0], means[1], xx, xy, yy)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of inputs and targets for one row.
+
+    Attributes:
+        x: (..., inputs) means; 0 where the moments are around 0.
+        y: (..., outputs) likewise.
+        xx: (..., inputs, inputs) mean of products around the means.
+        xy: (..., inputs, outputs) likewise.
+        yy: (..., outputs) likewise, of each target with itself.
+    """
+
+    x: Array
+    y: Array
+    xx: Array
+    xy: Array
+    yy: Array
+
+    def of(self, columns: Array) -> Moments:
+        """The moments of some of the inputs.
+
+        Args:
+            columns: (kept,) numbers of the inputs.
+        """
+        xx = self.xx[..., columns[:, None], columns[None, :]]
+        return Moments(self.x[..., columns], self.y, xx, self.xy[..., columns, :], self.yy)
+
+    def scaled(self, scales: Array) -> Moments:
+        """The moments where each target is multiplied by a factor.
+
+        Args:
+            scales: (outputs,).
+        """
+        return Moments(self.x, self.y * scales, self.xx, self.xy * scales, self.yy * np.square(scales))
+
+    def squared_error(self, weights: Array, bias: Array | None = None) -> Array:
+        """Mean squared error of each output, (..., outputs).
+
+        Args:
+            weights: (..., outputs, inputs).
+            bias: (..., outputs), or None for none.
+        """
+        turned = np.swapaxes(weights, -1, -2).astype(np.float64)
+        fitted = np.einsum("...io,...io->...o", turned, self.xx @ turned - 2 * self.xy)
+        missed = self.y - np.einsum("...oi,...i->...o", weights, self.x) - (0.0 if bias is None else bias)
+        error: Array = np.maximum(self.yy + fitted, 0.0) + np.square(missed)
+        return error
+
+    def least_squares(self, weights: Array, ridge: float = RIDGE) -> Array:
+        """Weights of least squared error, held at what they were by a ridge: (..., outputs, inputs) in float64.
+
+        ``(G + r I)^-1 (X^T Y + r W0)`` with r the ridge times the mean diagonal of G.
+
+        Args:
+            weights: (..., outputs, inputs) that they are held at.
+            ridge: share of the mean diagonal.
+        """
+        pull = self._pull(ridge)
+        held = self.xy + pull * np.swapaxes(weights, -1, -2)
+        solved: Array = np.swapaxes(np.linalg.solve(self._with(pull), held), -1, -2)
+        return solved
+
+    def _pull(self, ridge: float) -> Array:
+        """(..., 1, 1) what the ridge adds to the diagonal; inputs that are all 0 leave the weights as they are."""
+        mean = np.trace(self.xx, axis1=-2, axis2=-1)[..., None, None] / max(1, self.xx.shape[-1])
+        pull: Array = np.where(mean > 0, max(ridge, LEAST_PIVOT) * mean, 1.0)
+        return pull
+
+    def _with(self, pull: Array) -> Array:
+        diagonal: Array = self.xx + pull * np.eye(self.xx.shape[-1])
+        return diagonal
+
+
+def _outer(first: Array, second: Array) -> Array:
+    product: Array = first[..., :, None] * second[..., None, :]
+    return product
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a refit gives.
+
+    Attributes:
+        weights: (..., outputs, inputs) in float64.
+        bias: (..., outputs) in float64, or None where none was asked for.
+        before: mean squared error of the weights that were given, as a share of the targets' variance.
+        after: the same of the new ones.
+    """
+
+    weights: Array
+    bias: Array | None
+    before: float
+    after: float
+
+
+def refit(
+    gram: Gram,
+    weights: Array,
+    bias: Array | None = None,
+    *,
+    columns: Array | None = None,
+    ridge: float = RIDGE,
+    with_bias: bool = True,
+) -> Fit:
+    """Weights and bias by which a layer comes nearest to its targets on some of its inputs.
+
+    Args:
+        gram: of the inputs and the targets.
+        weights: (..., outputs, inputs) that the layer has now, for the inputs that stay.
+        bias: (..., outputs) that it has now.
+        columns: (kept,) numbers of the inputs that stay, where the Gram matrix has more of them.
+        ridge: share of the mean diagonal of the Gram matrix by which the weights are held at what they are.
+        with_bias: whether the layer may have a bias; otherwise the given one stays out of it.
+
+    Example:
+        >>> gram, x = Gram(2, 1), np.random.default_rng(0).normal(size=(50, 1))
+        >>> gram.add(np.hstack([x, x]), 2 * x + 1)  # the second input is a copy of the first
+        >>> made = refit(gram, np.ones((1, 1)), columns=np.array([0]), ridge=0.0)
+        >>> made.weights.round(6).tolist(), made.bias.round(6).tolist()
+        ([[2.0]], [1.0])
+    """
+    moments = gram.moments(centred=with_bias)
+    moments = moments if columns is None else moments.of(columns)
+    made = moments.least_squares(weights, ridge)
+    offset = moments.y - np.einsum("...oi,...i->...o", made, moments.x) if with_bias else None
+    size = max(float(gram.moments().yy.sum()), np.finfo(np.float64).tiny)
+    before, after = (float(moments.squared_error(*given).sum()) / size for given in ((weights, bias), (made, offset)))
+    return Fit(made, offset, before, after)
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """Units in the order in which a layer can do without them.
+
+    Attributes:
+        order: (units,) numbers of the units, the first to go in front.
+        errors: (units,) squared error, with what the ridge costs, once that unit and those before it are gone and the
+            others have made up for them; summed over the outputs, as a share of the targets' variance.
+    """
+
+    order: Array
+    errors: Array
+
+    def kept(self, count: int) -> Array:
+        """(count,) the units that stay, ascending."""
+        return np.sort(self.order[len(self.order) - count :])
+
+    def scores(self) -> Array:
+        """(units,) for each unit the error at which it goes: the higher, the more important."""
+        scores = np.empty(len(self.order))
+        scores[self.order] = np.maximum.accumulate(self.errors)
+        return scores
+
+
+def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Array | None = None) -> Elimination:
+    """Remove one unit after the other, each time the one that raises the error of the refitted layer least.
+
+    By the inverse H of the Gram matrix: removing the columns u of a unit raises the squared error by
+    ``tr(W_u^T H_uu^-1 W_u)`` once the other weights have become ``W - H_:u H_uu^-1 W_u`` (ZipLM, equations 2 and 3).
+    Where there are many units, a 32nd of those left go in a round, chosen one after the other among the four times as
+    many that looked weakest when the round began; the whole matrix is brought up to date once a round.
+
+    Args:
+        moments: of the layer's inputs and targets, without leading dimensions.
+        units: (units, size) numbers of the inputs that each unit has; together all inputs.
+        ridge: share of the mean diagonal that is added to it.
+        weights: (outputs, inputs) that the ridge holds the layer at; 0 by default.
+
+    Example:
+        >>> gram, x = Gram(3, 1), np.random.default_rng(0).normal(size=(200, 3))
+        >>> x[:, 2] = x[:, 0]  # a copy
+        >>> gram.add(x, x[:, :1] + 0.1 * x[:, 1:2])
+        >>> eliminate(gram.moments(), np.arange(3)[:, None]).kept(1).tolist() in ([0], [2])
+        True
+    """
+    pull = moments._pull(ridge)
+    places = units.flatten()  # from here on the columns of a unit lie side by side
+    held = moments.xy[places] if weights is None else moments.xy[places] + pull * weights.T[places]
+    inverse = np.linalg.inv(moments._with(pull)[np.ix_(places, places)])
+    now = inverse @ held
+    size = max(float(moments.yy.sum()), np.finfo(np.float64).tiny)
+    error = float(moments.yy.sum() - (now * held).sum())
+    left, width = np.arange(len(units)), units.shape[1]
+    order: list[int] = []
+    errors: list[float] = []
+    while len(left):
+        gone, rises = _weakest(inverse, now, width, max(1, len(left) // ROUNDS))
+        order += left[gone].tolist()
+        errors += (error + np.cumsum(rises)).tolist()
+        error = errors[-1]
+        inverse, now = _without(inverse, now, _columns(gone, width))
+        left = np.delete(left, gone)
+    return Elimination(np.array(order), np.maximum(errors, 0.0) / size)
+
+
+def _weakest(inverse: Array, now: Array, width: int, count: int) -> tuple[list[int], list[float]]:
+    """The units to go next, in their order, and by how much each raises the squared error."""
+    candidates = np.sort(np.argsort(_rises(inverse, now, width), kind="stable")[: CANDIDATES * count])
+    columns = _columns(candidates, width)
+    inner, weights = inverse[np.ix_(columns, columns)], now[columns]
+    gone: list[int] = []
+    rises: list[float] = []
+    for _ in range(count):
+        found = _rises(inner, weights, width)
+        best = int(found.argmin())
+        gone.append(int(candidates[best]))
+        rises.append(float(found[best]))
+        candidates = np.delete(candidates, best)
+        inner, weights = _without(inner, weights, _columns(np.array([best]), width))
+    return gone, rises
+
+
+def _rises(inverse: Array, now: Array, width: int) -> Array:
+    """(units,) by how much the squared error rises without each unit."""
+    count = len(inverse) // width
+    own = np.arange(count)
+    blocks = inverse.reshape(count, width, count, width)[own, :, own, :]
+    weights = now.reshape(count, width, -1)
+    rises: Array = np.einsum("uso,uso->u", weights, np.linalg.solve(blocks, weights))
+    return rises
+
+
+def _columns(units: Array | list[int], width: int) -> Array:
+    """Numbers of the columns of units whose columns lie side by side."""
+    columns: Array = (np.asarray(units)[:, None] * width + np.arange(width)).flatten()
+    return columns
+
+
+def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
+    """The inverse Gram matrix and the weights of the columns that are left once some are gone."""
+    left = np.delete(np.arange(len(inverse)), gone)
+    across = np.linalg.solve(inverse[np.ix_(gone, gone)], inverse[np.ix_(gone, left)]).T
+    weights = now[left] - across @ now[gone]
+    return inverse[np.ix_(left, left)] - across @ inverse[np.ix_(gone, left)], weights
+
+
+def choose_units(moments: Moments, units: Array, count: int, ridge: float = RIDGE) -> Array:
+    """(count,) numbers of the units that stay, ascending; see :func:`eliminate`.
+
+    Args:
+        moments: of the layer's inputs and targets.
+        units: (units, size) numbers of the inputs that each unit has.
+        count: of the units that stay.
+        ridge: share of the mean diagonal of the Gram matrix that is added to it.
+    """
+    return eliminate(moments, units, ridge).kept(count)
