@@ -41,6 +41,7 @@ class Gram:
 
     Attributes:
         count: rows so far.
+        blocks: as given.
 
     Example:
         >>> gram = Gram(2, 1)
@@ -51,6 +52,7 @@ class Gram:
 
     def __init__(self, inputs: int, outputs: int, blocks: tuple[int, ...] = ()) -> None:
         self.count = 0
+        self.blocks = blocks
         self._start: tuple[Array, Array] | None = None
         self._sums = np.zeros((*blocks, inputs)), np.zeros((*blocks, outputs))
         self._xx = np.zeros((*blocks, inputs, inputs))
