@@ -11,6 +11,7 @@ from compress import pruning
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.passes.distill import Distill
+from compress.passes.reconstruct_options import RECONSTRUCT, REFIT_SAMPLES, Reconstruct, samples_to_refit
 from compress.pruning.rules import Importance, Scope, known_importance
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class StructuredPrune(TorchPass):
     """
 
     name: ClassVar[str] = "structured_prune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
@@ -118,6 +119,9 @@ class StructuredPrune(TorchPass):
         description="Batches of 64 that taylor, hessian and activation importance are estimated on.",
     )
 
+    reconstruct: Reconstruct = RECONSTRUCT
+    refit_samples: int = REFIT_SAMPLES
+
     @field_validator("keep_layers", mode="before")
     @classmethod
     def _as_tuple(cls, given: Any) -> Any:
@@ -146,11 +150,16 @@ class StructuredPrune(TorchPass):
                 original are missing; or no layer has a name that is to be kept.
             ModelError: the target is a latency, and the model can't be exported.
         """
-        return pruning.prune(self.settings(), model, context, _teach)
+        wanted = samples_to_refit(self.reconstruct, self.refit_samples, context) > 0
+        return pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
 
-    def settings(self) -> pruning.PruneSettings:
+    def settings(self, *, reconstruct: bool = False) -> pruning.PruneSettings:
         """What the engine is asked for."""
-        own = {"attention": None if self.attention == "none" else self.attention, "asked_by": self.name}
+        own = {
+            "attention": None if self.attention == "none" else self.attention,
+            "asked_by": self.name,
+            "reconstruct": reconstruct,
+        }
         return pruning.PruneSettings(**{**dict(self), **own})
 
 

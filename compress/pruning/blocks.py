@@ -80,6 +80,12 @@ class BlockPruner:
             return []
 
     @property
+    def takers(self) -> set[str]:
+        """Paths of the layers that take units of some group."""
+        found = {cut.path for group in self.groups for cut in group.cuts if cut.dim and cut.tensor == "weight"}
+        return {path for path in found if isinstance(self.model.get_submodule(path), LAYERS)}
+
+    @property
     def ratio(self) -> float:
         """Share of the units that is gone."""
         return 1 - sum(self.widths().values()) / max(1, sum(self._units.values()))

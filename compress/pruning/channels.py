@@ -168,7 +168,7 @@ class ChannelPruner:
                 customized_pruners=OWN_PRUNERS,
             )
         self._names = {module: name for name, module in model.named_modules()}
-        self._groups = self._find_groups()
+        self._groups, self.takers = self._find_groups()
 
     @property
     def ratio(self) -> float:
@@ -225,16 +225,18 @@ class ChannelPruner:
         there = kept * (1 - math.sqrt(wanted / left))
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 
-    def _find_groups(self) -> set[str]:
-        """Names of the layers whose output channels belong to some group that may be pruned."""
+    def _find_groups(self) -> tuple[set[str], set[str]]:
+        """Names of the layers whose output channels, and of those whose inputs, belong to a group that may be pruned."""
         graph = self._pruner.DG
-        found = set()
+        makers: set[str] = set()
+        takers: set[str] = set()
         for group in graph.get_all_groups(ignored_layers=self._whole, root_module_types=[*LAYERS]):
             for dependency, _ in group:
                 module = dependency.target.module
-                if isinstance(module, LAYERS) and graph.is_out_channel_pruning_fn(dependency.handler):
-                    found.add(self._names[module])
-        return found
+                if isinstance(module, LAYERS):
+                    makes = graph.is_out_channel_pruning_fn(dependency.handler)
+                    (makers if makes else takers).add(self._names[module])
+        return makers, takers
 
     def left_out(self, widths: dict[str, int]) -> Iterator[Declined]:
         """The layers that could not be pruned, each with the reason.

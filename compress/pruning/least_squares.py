@@ -163,6 +163,23 @@ class Moments:
         solved: Array = np.swapaxes(np.linalg.solve(self._with(pull), held), -1, -2)
         return solved
 
+    def sparse(self, weights: Array, mask: Array, ridge: float = RIDGE) -> Array:
+        """As :meth:`least_squares`, with weights that must stay 0.
+
+        Args:
+            weights: (..., outputs, inputs) that they are held at.
+            mask: (..., outputs, inputs) False where a weight is 0.
+            ridge: share of the mean diagonal.
+        """
+        pull = self._pull(ridge)
+        matrix, held = self._with(pull), self.xy + pull * np.swapaxes(weights, -1, -2)
+        made = np.zeros(weights.shape)
+        for row in np.ndindex(mask.shape[:-1]):
+            block, columns = row[:-1], np.flatnonzero(mask[row])
+            within = matrix[block][np.ix_(columns, columns)]
+            made[(*row, columns)] = np.linalg.solve(within, held[block][columns, row[-1]])
+        return made
+
     def _pull(self, ridge: float) -> Array:
         """(..., 1, 1) what the ridge adds to the diagonal; inputs that are all 0 leave the weights as they are."""
         mean = np.trace(self.xx, axis1=-2, axis2=-1)[..., None, None] / max(1, self.xx.shape[-1])
@@ -202,6 +219,7 @@ def refit(
     bias: Array | None = None,
     *,
     columns: Array | None = None,
+    mask: Array | None = None,
     ridge: float = RIDGE,
     with_bias: bool = True,
 ) -> Fit:
@@ -212,6 +230,7 @@ def refit(
         weights: (..., outputs, inputs) that the layer has now, for the inputs that stay.
         bias: (..., outputs) that it has now.
         columns: (kept,) numbers of the inputs that stay, where the Gram matrix has more of them.
+        mask: (..., outputs, inputs) False where a weight must stay 0; each output is then solved for by itself.
         ridge: share of the mean diagonal of the Gram matrix by which the weights are held at what they are.
         with_bias: whether the layer may have a bias; otherwise the given one stays out of it.
 
@@ -224,7 +243,7 @@ def refit(
     """
     moments = gram.moments(centred=with_bias)
     moments = moments if columns is None else moments.of(columns)
-    made = moments.least_squares(weights, ridge)
+    made = moments.least_squares(weights, ridge) if mask is None else moments.sparse(weights, mask, ridge)
     offset = moments.y - np.einsum("...oi,...i->...o", made, moments.x) if with_bias else None
     size = max(float(gram.moments().yy.sum()), np.finfo(np.float64).tiny)
     before, after = (float(moments.squared_error(*given).sum()) / size for given in ((weights, bias), (made, offset)))

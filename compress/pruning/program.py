@@ -95,7 +95,7 @@ class Program:
             return self.constants[node]
         path, _, name = self.tensors[node].rpartition(".")
         tensor: torch.Tensor = getattr(self.model.get_submodule(path), name)
-        return tensor
+        return tensor.detach()
 
     def evaluate(self, nodes: Iterable[Node], values: dict[Node, Any]) -> None:
         """Run operators one after the other, adding what they give to ``values``.

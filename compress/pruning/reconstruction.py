@@ -13,27 +13,25 @@ and ZipLM (Kurtic et al., NeurIPS 2023, arXiv 2302.04089) choose the units by th
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.fx import Node
 
-from compress.core.context import PassContext
 from compress.core.pass_protocol import Declined
-from compress.core.samples import as_tensor
 from compress.pruning.lane import Lane
 from compress.pruning.least_squares import RIDGE, Gram, refit
-from compress.pruning.program import Node, NotTraceable, Program
+from compress.pruning.program import Program
+from compress.pruning.samples import Samples
 from compress.pruning.sites import Layer, Rows, Sum, find_layers, find_sum
 
 POSITIONS = 64
 """Of each sample that a layer is fitted on, drawn for each batch."""
-LARGEST_BATCH, BATCH_BYTES = 64, 8 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,18 @@ class Changes:
         outputs: for layers that lost outputs, by their path, the numbers of those that are left.
         inputs: paths of the layers that lost inputs.
         names: path in the original, where a layer has another in the changed network.
+        masks: of the shape of a layer's weight, 0 where it must stay 0, for layers that have such places.
     """
 
     outputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     inputs: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
+    masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Paths of the layers in the changed network that are not what they were."""
+        return frozenset({*self.outputs, *self.inputs, *self.names, *self.masks})
 
 
 @dataclass(frozen=True)
@@ -91,36 +96,6 @@ class Reconstruction:
         return {"samples": self.samples, "cpu_s": round(self.cpu_s, 3), "layers": rows}
 
 
-class Samples:
-    """Unlabelled samples in batches of one size: training samples where there are any.
-
-    Args:
-        context: whose data and seed they come from.
-        most: of them.
-
-    Raises:
-        UsageError: there are test samples only.
-    """
-
-    def __init__(self, context: PassContext, most: int) -> None:
-        self._context = context
-        data = context.data
-        split = data.train or data.calibration or data.validation
-        first = context.samples(1)
-        assert split is not None
-        order = np.random.default_rng(context.seed).permutation(len(split))[:most]
-        size = max(1, min(LARGEST_BATCH, len(order), BATCH_BYTES // first.nbytes))
-        self.batches = math.ceil(len(order) / size)
-        self.size = math.ceil(len(order) / self.batches)
-        self.count = len(order)
-        self._split, self._order = split, np.resize(order, self.batches * self.size)
-
-    def batch(self, number: int) -> torch.Tensor:
-        """(size, ...) preprocessed; the last is filled up with the first samples."""
-        chosen = self._order[number * self.size : (number + 1) * self.size]
-        return as_tensor(self._context.preprocess.batch(self._split, chosen.tolist()))
-
-
 @dataclass(frozen=True)
 class _Site:
     """A layer to be refitted, in both programs."""
@@ -130,6 +105,7 @@ class _Site:
     sum: Sum | None
     wanted: Node
     outputs: torch.Tensor | None
+    mask: torch.Tensor | None
 
     def target(self, values: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
         """What the layer should give, in the shape of its output."""
@@ -175,9 +151,10 @@ def reconstruct(
     generator = torch.Generator().manual_seed(seed)
     later = [site.wanted for site in sites]
     refitted = {}
-    with Lane(programs[0], samples.batch, samples.batches, later) as wanted, Lane(
-        programs[1], samples.batch, samples.batches
-    ) as found:
+    with (
+        Lane(programs[0], samples.batch, samples.batches, later) as wanted,
+        Lane(programs[1], samples.batch, samples.batches) as found,
+    ):
         for site in sites:
             rows = Rows(site.layer, generator, POSITIONS, samples.size)
             refitted[site.layer.path] = _refit(site, programs[1], wanted, found, rows, ridge)
@@ -189,20 +166,23 @@ def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> 
     """The layers to be refitted in order, and those that should be and can't."""
     originals = {layer.path: layer for layer in find_layers(programs[0])}
     nodes = {key: node for node, key in programs[0].keys.items()}
-    touched = {*changes.outputs, *changes.inputs}
+    found = {changes.names.get(layer.path, layer.path): layer for layer in find_layers(programs[1])}
+    behind: set[str] = set()
+    for path in originals:  # in the order in which they run
+        if path not in found or found[path].path in changes.layers or (every and behind):
+            behind.add(path)
     sites: list[_Site] = []
-    for layer in find_layers(programs[1]):
-        same = originals.get(changes.names.get(layer.path, layer.path))
-        if same is None or (layer.path not in touched and not (every and sites)):
+    for path, layer in found.items():
+        same = originals.get(path)
+        if same is None or path not in behind:
             continue
         outputs = changes.outputs.get(layer.path)
         total = find_sum(programs[1], layer)
         wanted = None if total is None else nodes.get(programs[1].keys[total.node])
         if total is None or wanted is None or (outputs is not None and total.channels is None):
-            sites.append(_Site(layer, same.node, None, same.node, outputs))
-        else:
-            sites.append(_Site(layer, same.node, total, wanted, outputs))
-    missing = touched - {site.layer.path for site in sites}
+            total, wanted = None, same.node
+        sites.append(_Site(layer, same.node, total, wanted, outputs, changes.masks.get(layer.path)))
+    missing = changes.layers - {site.layer.path for site in sites}
     why = "its weight is not read by one convolution or linear layer alone"
     return sites, [Declined(path, why) for path in sorted(missing)]
 
@@ -226,6 +206,7 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
         gram,
         weight.detach().numpy().reshape(shape),
         bias,
+        mask=None if site.mask is None else site.mask.numpy().reshape(shape) != 0,
         ridge=ridge,
         with_bias=layer.bias is not None or layer.mean is not None,
     )

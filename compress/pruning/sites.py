@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch.fx import Node
@@ -73,9 +75,7 @@ class Layer:
 
 def find_layers(program: Program) -> list[Layer]:
     """The layers of a program, in the order in which they run, whose weights no other operator reads."""
-    return [
-        layer for node in program.nodes if node in program.varying and (layer := _layer(program, node)) is not None
-    ]
+    return [layer for node in program.nodes if node in program.varying and (layer := _layer(program, node)) is not None]
 
 
 def _layer(program: Program, node: Node) -> Layer | None:
@@ -120,6 +120,13 @@ class Sum:
         for step in self.undo:
             values = step(values)
         return values
+
+    def scales(self, layer: Layer) -> npt.NDArray[np.float64]:
+        """(outputs,) by how much each of the layer's outputs counts at the sum."""
+        shape = self.node.meta["val"].shape
+        undone = self.back(torch.ones(shape)) - self.back(torch.zeros(shape))
+        channels = undone.movedim(1 if layer.is_convolution else -1, 0).flatten(1)[:, 0]
+        return 1 / channels.double().numpy()
 
 
 def find_sum(program: Program, layer: Layer) -> Sum | None:
@@ -267,7 +274,11 @@ class Rows:
             chosen = torch.randperm(count, generator=self.generator)[: self.most]
         at = torch.unravel_index(chosen, places)
         groups, kernel = self.layer.groups, weight.shape[2:].numel()
-        x = windows[(slice(None), slice(None), *at)].movedim(1, 2).reshape(-1, groups, taken.shape[1] // groups * kernel)
+        x = (
+            windows[(slice(None), slice(None), *at)]
+            .movedim(1, 2)
+            .reshape(-1, groups, taken.shape[1] // groups * kernel)
+        )
         y = wanted[(slice(None), slice(None), *at)].movedim(1, 2).reshape(-1, groups, wanted.shape[1] // groups)
         if groups == 1:
             return x[:, 0].numpy(), y[:, 0].numpy()
