@@ -226,7 +226,7 @@ class ChannelPruner:
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 
     def _find_groups(self) -> tuple[set[str], set[str]]:
-        """Names of the layers whose output channels, and of those whose inputs, belong to a group that may be pruned."""
+        """The layers whose outputs, and those whose inputs, belong to a group that may be pruned."""
         graph = self._pruner.DG
         makers: set[str] = set()
         takers: set[str] = set()

@@ -18,8 +18,9 @@ from compress.pruning.importance import NOTED, clear_notes
 from compress.pruning.lane import Lane
 from compress.pruning.least_squares import Gram, eliminate
 from compress.pruning.program import Program
+from compress.pruning.rows import Rows
 from compress.pruning.samples import Samples
-from compress.pruning.sites import Layer, Rows, find_layers, find_sum
+from compress.pruning.sites import Layer, find_layers, find_sum
 
 POSITIONS = 32
 """Of each sample; the order of the units needs fewer than the weights that replace them."""

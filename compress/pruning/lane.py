@@ -45,7 +45,7 @@ class Shelf:
             self._held[batch], self._sizes[batch] = values, size
             self._file(batch).unlink(missing_ok=True)
         else:
-            named = {number: value for number, value in enumerate(values.values())}
+            named = dict(enumerate(values.values()))
             torch.save(named, self._file(batch))
             self._held[batch] = dict.fromkeys(values)
 

@@ -27,8 +27,9 @@ from compress.core.pass_protocol import Declined
 from compress.pruning.lane import Lane
 from compress.pruning.least_squares import RIDGE, Gram, refit
 from compress.pruning.program import Program
+from compress.pruning.rows import Rows
 from compress.pruning.samples import Samples
-from compress.pruning.sites import Layer, Rows, Sum, find_layers, find_sum
+from compress.pruning.sites import Layer, Sum, find_layers, find_sum
 
 POSITIONS = 64
 """Of each sample that a layer is fitted on, drawn for each batch."""

@@ -8,7 +8,6 @@ scale or shift that does not depend on the samples, another order or shape of th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch.fx import Node
 
 from compress.pruning.program import CONVOLUTIONS, NORM, Program, ancestors
@@ -81,22 +79,23 @@ def find_layers(program: Program) -> list[Layer]:
 def _layer(program: Program, node: Node) -> Layer | None:
     if node.target not in CONVOLUTIONS and node.target is not aten.linear.default:
         return None
-    weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
+    args: Any = node.args
+    weight, bias = args[1], args[2] if len(args) > 2 else None
     if not isinstance(weight, Node) or weight not in program.tensors or len(weight.users) > 1:
         return None
-    if bias is not None and (bias not in program.tensors or len(bias.users) > 1):  # type: ignore[union-attr]
+    if bias is not None and (bias not in program.tensors or len(bias.users) > 1):
         return None
-    groups = node.args[6] if node.target in CONVOLUTIONS and len(node.args) > 6 else 1
-    name = None if bias is None else program.tensors[bias]  # type: ignore[index]
-    return Layer(node, program.tensors[weight], name, int(groups), _mean(program, node))  # type: ignore[call-overload]
+    groups = args[6] if node.target in CONVOLUTIONS and len(args) > 6 else 1
+    name = None if bias is None else program.tensors[bias]
+    return Layer(node, program.tensors[weight], name, int(groups), _mean(program, node))
 
 
 def _mean(program: Program, node: Node) -> str | None:
     users = list(node.users)
     if len(users) != 1 or users[0].target is not NORM:
         return None
-    mean = users[0].args[3]
-    return program.tensors.get(mean) if len(mean.users) == 1 else None  # type: ignore[union-attr, arg-type]
+    mean: Any = users[0].args[3]
+    return program.tensors.get(mean) if len(mean.users) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -136,10 +135,10 @@ def find_sum(program: Program, layer: Layer) -> Sum | None:
     while len(node.users) == 1:
         (user,) = node.users
         if user.target in SUMS and not user.kwargs and (other := _other(user, node)) in program.varying:
-            fits = other.meta["val"].shape == node.meta["val"].shape  # type: ignore[union-attr]
-            if not fits or layer.node in ancestors([other], ()):  # type: ignore[list-item]
+            fits = other.meta["val"].shape == node.meta["val"].shape
+            if not fits or layer.node in ancestors([other], ()):
                 return None
-            return Sum(user, other, tuple(reversed(undo)), channels)  # type: ignore[arg-type]
+            return Sum(user, other, tuple(reversed(undo)), channels)
         step = _undone(program, user, node)
         if step is None:
             return None
@@ -149,6 +148,11 @@ def find_sum(program: Program, layer: Layer) -> Sum | None:
     return None
 
 
+def _arguments(node: Node) -> Any:
+    """What an operator is called with."""
+    return node.args
+
+
 def _other(user: Node, node: Node) -> Any:
     """The other of the two things that an operator takes."""
     return user.args[1] if user.args[0] is node else user.args[0]
@@ -156,33 +160,34 @@ def _other(user: Node, node: Node) -> Any:
 
 def _undone(program: Program, user: Node, node: Node) -> Undo | None:
     """What undoes an operator on what a layer gave, or None where nothing does exactly."""
-    shape = node.meta["val"]
-    if user.target in SAME or (user.target is aten.dropout.default and user.args[2] is False):
+    shape, args = node.meta["val"], _arguments(user)
+    if user.target in SAME or (user.target is aten.dropout.default and args[2] is False):
         return lambda values: values
     if getattr(user.target, "__name__", "") == "getitem":
-        return (lambda values: values) if user.args[1] == 0 else None
+        return (lambda values: values) if args[1] == 0 else None
     if user.target is NORM:
         return lambda values: _unnormalized(program, user, values)
     if user.target in SHAPES:
         return lambda values: values.reshape(shape.shape)
     if user.target is aten.permute.default:
-        back = torch.argsort(torch.tensor([dim % shape.ndim for dim in user.args[1]])).tolist()  # type: ignore[union-attr]
+        back = torch.argsort(torch.tensor([dim % shape.ndim for dim in args[1]])).tolist()
         return lambda values: values.permute(back)
     if user.target is aten.transpose.int:
-        return lambda values: values.transpose(*user.args[1:])  # type: ignore[arg-type]
+        return lambda values: values.transpose(*args[1:])
     if user.target is aten.roll.default:
-        shifts = [-shift for shift in user.args[1]]  # type: ignore[union-attr]
-        return lambda values: values.roll(shifts, *user.args[2:])  # type: ignore[arg-type]
+        shifts = [-shift for shift in args[1]]
+        return lambda values: values.roll(shifts, *args[2:])
     return _unscaled(program, user, node)
 
 
 def _unscaled(program: Program, user: Node, node: Node) -> Undo | None:
     """What undoes a factor or a shift that does not depend on the samples."""
+    args = _arguments(user)
     if user.target not in (aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor) or user.kwargs:
         return None
-    if user.args[0] is user.args[1] or user.meta["val"].shape != node.meta["val"].shape:
+    if args[0] is args[1] or user.meta["val"].shape != node.meta["val"].shape:
         return None
-    other, first = _other(user, node), user.args[0] is node
+    other, first = _other(user, node), args[0] is node
     if other in program.varying or (not first and user.target in (aten.div.Tensor, aten.sub.Tensor)):
         return None
 
@@ -201,15 +206,13 @@ def _unscaled(program: Program, user: Node, node: Node) -> Undo | None:
 
 def _unnormalized(program: Program, norm: Node, values: torch.Tensor) -> torch.Tensor:
     """What a batch norm was given for what it gave."""
-    weight, bias, mean, variance = (
-        None if node is None else program.constant(node)  # type: ignore[arg-type]
-        for node in norm.args[1:5]
-    )
-    deviation = (variance + norm.args[6]).sqrt()
-    scale = 1 / deviation if weight is None else weight / deviation
+    tensors: list[Any] = [None if each is None else program.constant(each) for each in _arguments(norm)[1:5]]
+    weight, bias, mean, variance = tensors
+    scale = (variance + _arguments(norm)[6]).rsqrt() * (1 if weight is None else weight)
     shape = [1, -1] + [1] * (values.ndim - 2)
     shift = 0 if bias is None else bias.view(shape)
-    return (values - shift) / _nonzero(scale).view(shape) + mean.view(shape)
+    undone: torch.Tensor = (values - shift) / _nonzero(scale).view(shape) + mean.view(shape)
+    return undone
 
 
 def _nonzero(scale: torch.Tensor) -> torch.Tensor:
@@ -222,82 +225,14 @@ def _moved(user: Node, channels: int | None) -> int | None:
     if channels is None:
         return None
     if user.target is aten.permute.default:
-        order = [dim % len(user.args[1]) for dim in user.args[1]]  # type: ignore[arg-type, union-attr]
+        order = [dim % len(_arguments(user)[1]) for dim in _arguments(user)[1]]
         return order.index(channels)
     if user.target is aten.transpose.int:
-        ends = [dim % user.meta["val"].ndim for dim in user.args[1:]]  # type: ignore[operator]
+        ends = [dim % user.meta["val"].ndim for dim in _arguments(user)[1:]]
         return sum(ends) - channels if channels in ends else channels
     if user.target in SHAPES:
-        before, after = user.args[0].meta["val"].shape, user.meta["val"].shape  # type: ignore[union-attr]
+        before, after = _arguments(user)[0].meta["val"].shape, user.meta["val"].shape
         if channels == len(before) - 1 and before[-1] == after[-1]:
             return len(after) - 1
         return channels if before[: channels + 1] == after[: channels + 1] else None
     return channels
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Which positions of a batch least squares looks at.
-
-    Attributes:
-        layer: that takes them.
-        generator: of the choice.
-        most: positions of each sample; all where it has no more.
-        samples: in a batch.
-    """
-
-    layer: Layer
-    generator: torch.Generator
-    most: int
-    samples: int
-
-    def of(self, weight: torch.Tensor, taken: torch.Tensor, wanted: torch.Tensor) -> tuple[Any, Any]:
-        """Inputs (groups, rows, inputs) and targets (groups, rows, outputs) as numpy arrays; no groups for one.
-
-        Args:
-            weight: of the layer.
-            taken: what it takes.
-            wanted: what it should give, in the shape of its output.
-        """
-        if not self.layer.is_convolution:
-            x, y = taken.flatten(0, -2), wanted.flatten(0, -2)
-            most = self.most * self.samples
-            if len(x) > most:
-                chosen = torch.randperm(len(x), generator=self.generator)[:most]
-                x, y = x[chosen], y[chosen]
-            return x.numpy(), y.numpy()
-        windows = _windows(self.layer.node, taken, weight.shape[2:])
-        places = wanted.shape[2:]
-        count = math.prod(places)
-        chosen = torch.arange(count)
-        if count > self.most:
-            chosen = torch.randperm(count, generator=self.generator)[: self.most]
-        at = torch.unravel_index(chosen, places)
-        groups, kernel = self.layer.groups, weight.shape[2:].numel()
-        x = (
-            windows[(slice(None), slice(None), *at)]
-            .movedim(1, 2)
-            .reshape(-1, groups, taken.shape[1] // groups * kernel)
-        )
-        y = wanted[(slice(None), slice(None), *at)].movedim(1, 2).reshape(-1, groups, wanted.shape[1] // groups)
-        if groups == 1:
-            return x[:, 0].numpy(), y[:, 0].numpy()
-        return x.movedim(1, 0).contiguous().numpy(), y.movedim(1, 0).contiguous().numpy()
-
-
-def _windows(node: Node, taken: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
-    """What each position of a convolution sees: (n, channels, *positions, *kernel), a view."""
-    dims = len(kernel)
-    defaults = ([1] * dims, [0] * dims, [1] * dims)
-    given = [*node.args[3:6], *defaults[len(node.args[3:6]) :]]
-    stride, padding, dilation = (list(each) * dims if not isinstance(each, str) and len(each) == 1 else each for each in given)  # type: ignore[arg-type]  # fmt: skip
-    pads: list[int] = []
-    for dim in reversed(range(dims)):
-        whole = dilation[dim] * (kernel[dim] - 1) if padding == "same" else 0
-        before = whole // 2 if isinstance(padding, str) else padding[dim]
-        pads += [before, whole - before if isinstance(padding, str) else before]
-    seen = F.pad(taken, pads)
-    for dim in range(dims):
-        reach = dilation[dim] * (kernel[dim] - 1) + 1
-        seen = seen.unfold(2 + dim, reach, stride[dim])[..., :: dilation[dim]]
-    return seen
