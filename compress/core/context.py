@@ -89,6 +89,7 @@ class PassContext:
         callbacks: told of every training, epoch by epoch.
         workspace: folder for new files (ONNX stage); None where there is none.
         test_digests: of the test samples, which a pass that brings data of its own must refuse.
+        training_follows: whether a later pass of the recipe trains the model.
     """
 
     data: PassData
@@ -103,6 +104,7 @@ class PassContext:
     callbacks: tuple[TrainingCallback, ...] = ()
     workspace: Path | None = None
     test_digests: frozenset[str] = frozenset()
+    training_follows: bool = False
 
     def deadline(self) -> float | None:
         """Monotonic time at which a training that starts now must stop, or None."""

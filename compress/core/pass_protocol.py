@@ -127,6 +127,11 @@ class TorchPass(Pass):
     final: ClassVar[bool] = False
     """Whether no other pass can work on the module that comes back."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether it trains the model, so that a pass before it need not make up for what it removes."""
+        return False
+
     @abc.abstractmethod
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`; the module that comes back is in eval mode."""

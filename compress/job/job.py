@@ -164,11 +164,12 @@ class Job:
             module = checkpoint.load(self._workspace.path(last.file), into=module)
             size = self._rows[-1].facts
             changed = any(row.record["done"] for row in self._rows)
-        for applied, name, step in zip(passes, names, finished, strict=True):
+        for number, (applied, name, step) in enumerate(zip(passes, names, finished, strict=True)):
             if step is not None:
                 continue
-            with metered(self._context.device) as cost:
-                module, record = applied.apply(module, self._context)
+            context = replace(self._context, training_follows=any(later.trains for later in passes[number + 1 :]))
+            with metered(context.device) as cost:
+                module, record = applied.apply(module, context)
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)

@@ -137,6 +137,8 @@ def _parameter(name: str, schema: Mapping[str, Any]) -> Parameter:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":

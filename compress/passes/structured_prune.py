@@ -11,6 +11,7 @@ from compress import pruning
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.passes.distill import Distill
+from compress.passes.reconstruct_options import RECONSTRUCT, REFIT_SAMPLES, Reconstruct, samples_to_refit
 from compress.pruning.rules import Importance, Scope, known_importance
 
 if TYPE_CHECKING:
@@ -38,16 +39,19 @@ class StructuredPrune(TorchPass):
     the original; it is met when the whole 95 % interval of the median ratio is below the target, and what was measured
     is recorded. Two runs of it need not give the same model.
 
+    Where nothing is trained afterwards, the layers are refitted to the original's activations on unlabelled samples
+    (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
+
     Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900), with its sparse
     learning where `sparsify_epochs` asks for it; heads: Michel, Levy and Neubig 2019 (arXiv 1905.10650). Scope
     `isomorphic`: Fang et al. 2024 (arXiv 2407.04616). Importance: `magnitude` Li et al. 2017 (arXiv 1608.08710);
     `lamp` Lee et al. 2021 (arXiv 2010.07611); `fpgm` He et al. 2019 (arXiv 1811.00250); `bn_scale` Liu et al. 2017
     (arXiv 1708.06519); `taylor` Molchanov et al. 2019 (arXiv 1906.10771); `hessian` LeCun, Denker and Solla 1990 with
     the curvature of single channels as in OBD-C of Wang et al. 2019 (arXiv 1905.05934); `activation` Hu et al. 2016
-    (arXiv 1607.03250).
+    (arXiv 1607.03250); `obs` ZipLM (arXiv 2302.04089), without labels.
 
-    When not to use it: without training afterwards (put `distill` behind it; accuracy collapses without), or where
-    only the file must be smaller (`quantize_static` alone costs less accuracy).
+    When not to use it: below about two thirds of the multiply-adds without training (put `distill` behind it), or
+    where only the file must be smaller (`quantize_static` alone costs less accuracy).
 
     Example:
         >>> StructuredPrune().macs, StructuredPrune(latency=0.7).macs
@@ -55,7 +59,7 @@ class StructuredPrune(TorchPass):
     """
 
     name: ClassVar[str] = "structured_prune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
@@ -81,27 +85,22 @@ class StructuredPrune(TorchPass):
     )
     scope: Scope = Field(
         default="local",
-        description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
-        "layers of one kind are.",
+        description="Whether each layer gives the same share, all channels are ranked together, or those of one kind.",
     )
     steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated again in each.")
     recover_epochs: int = Field(
         default=0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
     )
     sparsify_epochs: int = Field(
-        default=0,
-        ge=0,
-        le=10_000,
+        default=0, ge=0, le=10_000,
         description="Epochs of training before, in which unimportant channels are pulled towards 0 as groups.",
-    )
+    )  # fmt: skip
     sparsify: float = Field(default=1e-4, gt=0, le=1, description="How strongly they are pulled.")
     round_to: int | None = Field(
-        default=None,
-        ge=1,
-        le=128,
+        default=None, ge=1, le=128,
         description="Channels of a layer are a multiple of this; by default what the target's kernels take at a "
         "time, but at most an eighth of the median layer's width.",
-    )
+    )  # fmt: skip
     keep_layers: tuple[str, ...] = Field(
         default=(), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
     )
@@ -112,11 +111,12 @@ class StructuredPrune(TorchPass):
         default=120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
     )
     batches: int = Field(
-        default=8,
-        ge=1,
-        le=1000,
+        default=8, ge=1, le=1000,
         description="Batches of 64 that taylor, hessian and activation importance are estimated on.",
-    )
+    )  # fmt: skip
+
+    reconstruct: Reconstruct = RECONSTRUCT
+    refit_samples: int = REFIT_SAMPLES
 
     @field_validator("keep_layers", mode="before")
     @classmethod
@@ -146,11 +146,12 @@ class StructuredPrune(TorchPass):
                 original are missing; or no layer has a name that is to be kept.
             ModelError: the target is a latency, and the model can't be exported.
         """
-        return pruning.prune(self.settings(), model, context, _teach)
+        return pruning.prune(self.settings(context), model, context, _teach)
 
-    def settings(self) -> pruning.PruneSettings:
+    def settings(self, context: PassContext) -> pruning.PruneSettings:
         """What the engine is asked for."""
-        own = {"attention": None if self.attention == "none" else self.attention, "asked_by": self.name}
+        own: dict[str, Any] = {"attention": None if self.attention == "none" else self.attention, "asked_by": self.name}
+        own["reconstruct"] = samples_to_refit(self.reconstruct, self.refit_samples, context) > 0
         return pruning.PruneSettings(**{**dict(self), **own})
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compress.pruning.heads import Unit
 
 Importance = Literal[
-    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
+    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "obs", "random"
 ]
 Scope = Literal["local", "global", "isomorphic"]
 
@@ -87,6 +87,8 @@ class PruneSettings:
         max_ratio: largest share of its units that a layer loses.
         time_limit_s: for the tracing and for each round.
         batches: of 64 samples that an importance is estimated on.
+        refit_samples: that layers are refitted and units eliminated on.
+        reconstruct: whether layers are refitted to the original's activations afterwards.
     """
 
     asked_by: str
@@ -106,3 +108,5 @@ class PruneSettings:
     max_ratio: float
     time_limit_s: float
     batches: int
+    refit_samples: int
+    reconstruct: bool

@@ -40,7 +40,7 @@ def prune(
     def at_share(share: float, *, trial: bool) -> tuple[nn.Module, PassRecord]:
         counted = replace(settings, macs=share, latency=None)
         if trial:
-            counted = replace(counted, steps=1, recover_epochs=0, sparsify_epochs=0)
+            counted = replace(counted, steps=1, recover_epochs=0, sparsify_epochs=0, reconstruct=False)
         return _prune_by_count(counted, model, context, teach)
 
     return prune_to_latency(at_share, model, context, settings.latency)
