@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compress.core.callbacks import TrainingCallback
     from compress.exchange.checkpoint import load
     from compress.job.compression_result import CompressionResult
+    from compress.job.cost_table import cost_table
     from compress.job.dry_run import JobPlan, dry_run
     from compress.job.pipeline import run
     from compress.job.recipe import Recipe
@@ -67,6 +68,7 @@ __all__ = [
     "TrimKernels",
     "UsageError",
     "apply",
+    "cost_table",
     "dry_run",
     "load",
     "run",
@@ -79,6 +81,7 @@ __getattr__, __dir__ = door(
         "core.callbacks": ("TrainingCallback",),
         "exchange.checkpoint": ("load",),
         "job.compression_result": ("CompressionResult",),
+        "job.cost_table": ("cost_table",),
         "job.dry_run": ("JobPlan", "dry_run"),
         "job.pipeline": ("run",),
         "job.recipe": ("Recipe",),

@@ -109,7 +109,9 @@ class Pass(BaseModel, abc.ABC):
 
     @property
     def asked(self) -> Mapping[str, float]:
-        """What it is asked to leave of the original: shares of ``macs``, ``parameters``, ``latency`` or ``bytes``.
+        """What it is asked to leave of the original, as shares.
+
+        They are of ``macs``, ``parameters``, ``energy``, ``latency`` or ``bytes``.
 
         Only what the parameters say by themselves; bytes are those that the bits of a weight ask for.
         """

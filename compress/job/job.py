@@ -164,12 +164,11 @@ class Job:
             module = checkpoint.load(self._workspace.path(last.file), into=module)
             size = self._rows[-1].facts
             changed = any(row.record["done"] for row in self._rows)
-        for number, (applied, name, step) in enumerate(zip(passes, names, finished, strict=True)):
+        for applied, name, step in zip(passes, names, finished, strict=True):
             if step is not None:
                 continue
-            context = replace(self._context, training_follows=any(later.trains for later in passes[number + 1 :]))
-            with metered(context.device) as cost:
-                module, record = applied.apply(module, context)
+            with metered(self._context.device) as cost:
+                module, record = applied.apply(module, self._context_of(applied))
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
@@ -178,6 +177,13 @@ class Job:
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
         return module, changed
+
+    def _context_of(self, applied: Pass) -> PassContext:
+        """The context of one pass, which knows the passes that follow it."""
+        place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
+        following = tuple(self._recipe.passes[place + 1 :])
+        trains = any(isinstance(later, TorchPass) and later.trains for later in following)
+        return replace(self._context, following=following, training_follows=trains)
 
     def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
         """What a pass that an earlier run finished gave its model to be: the given one, or a fresh other one."""
@@ -199,7 +205,7 @@ class Job:
             step = self._workspace.finished(name)
             if step is None:
                 with metered() as cost:
-                    path, record = applied.apply(path, self._context)
+                    path, record = applied.apply(path, self._context_of(applied))
                 before, size = size, model_stats.of_file(path)
                 row = Row.of(applied, before.digest, size, self._file_accuracy(path), cost, record)
                 self._sign_off(name, path, row, record)

@@ -82,5 +82,5 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
         shared = {name: value for name, value in self if name not in ("target", "activation_type", "reduce_range")}
-        settings = post_training.StaticSettings(asked_by=self.name, target=self._target(context), **shared)
+        settings = post_training.StaticSettings(asked_by=self.name, target=self.target_for(context.target), **shared)
         return post_training.quantize_static(settings, model, context)

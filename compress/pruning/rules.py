@@ -73,7 +73,6 @@ class PruneSettings:
         asked_by: name of the pass, for errors.
         macs: share of the original's multiply-adds to be left, or None.
         parameters: share of its parameters, or None.
-        latency: share of its time, or None.
         attention: what attention loses: ``heads``, ``head_dims`` or None.
         embedding: whether the width between the blocks of a transformer is pruned.
         importance: how units are scored (:mod:`compress.pruning.importance`).
@@ -94,7 +93,6 @@ class PruneSettings:
     asked_by: str
     macs: float | None
     parameters: float | None
-    latency: float | None
     attention: Unit | None
     embedding: bool
     importance: str
