@@ -62,13 +62,13 @@ class PassTags:
     Attributes:
         quick: parameters that make it quick on a network of a few thousand weights.
         tried_on: network of :mod:`compress.testing.networks` that it has something to do with: ``residual``
-            (convolutions with batch norms), ``blocks`` (a sequence of residual blocks) or ``idle_taps`` (kernels
-            larger than the feature map).
+            (convolutions with batch norms), ``blocks`` (a sequence of residual blocks), ``idle_taps`` (kernels
+            larger than the feature map) or ``depthwise`` (blocks of MobileNetV3).
         deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)
-    tried_on: Literal["residual", "blocks", "idle_taps"] = "residual"
+    tried_on: Literal["residual", "blocks", "idle_taps", "depthwise"] = "residual"
     deterministic: bool = True
 
 

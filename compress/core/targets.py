@@ -61,6 +61,7 @@ class Target:
         quantize_bias: biases are 32-bit integers in the file.
         operators: types of operators that the runtime has integer kernels for, or passes integers through.
         runtime: adapter of the referee's that runs such files, where a pass measures them; empty for none.
+        depthwise_multiple: channels that depthwise kernels take at a time; 1 where any number will do.
         max_time: share of the float file's time above which a quantized file is declined, measured where the runtime is
             installed; None for no measurement.
         moves_zero_points: convolutions get a weight zero point of 1 where this machine runs them faster so.
@@ -79,6 +80,7 @@ class Target:
     quantize_bias: bool = True
     operators: frozenset[str] = CPU_OPERATORS
     runtime: str = "onnxruntime-cpu"
+    depthwise_multiple: int = 1
     max_time: float | None = None
     moves_zero_points: bool = False
     fuses_gates: bool = False
@@ -88,15 +90,18 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
         for target in (
-            Target("cpu-vnni", "uint8", "int8", False, 16, "VNNI adds products of bytes into 32 bits"),
+            Target(
+                "cpu-vnni", "uint8", "int8", False, 16, "VNNI adds products of bytes into 32 bits",
+                depthwise_multiple=16,
+            ),
             Target(
                 "cpu-amx", "uint8", "int8", False, 16,
                 "AMX multiplies matrices of bytes, which ONNX Runtime asks of it for weights that have a zero point",
-                moves_zero_points=True,
+                moves_zero_points=True, depthwise_multiple=16,
             ),
             Target(
                 "cpu-avx2", "uint8", "int8", True, 8, "AVX2 without VNNI saturates at 16 bits, so weights have 7",
-                saturates=True,
+                saturates=True, depthwise_multiple=16,
             ),
             Target("cpu-arm", "int8", "int8", False, 8, "Arm's dot product takes signed bytes and adds into 32 bits"),
             Target(

@@ -97,7 +97,7 @@ def quantized(path: Path, contract: Preprocess, dataset: Dataset, folder: Path, 
     folder.mkdir()
     context = PassContext(PassData.without_test(dataset), contract, choose(target), workspace=folder)
     made = path
-    for name in ("trim_kernels", "space_to_depth"):
+    for name in ("trim_kernels", "space_to_depth", "pad_channels"):
         made, _ = find(name)().apply(made, context)
     made, record = find("quantize_static")(max_time=1000.0 if TARGETS[target].max_time else None).apply(made, context)
     if not record.changed:
@@ -169,9 +169,8 @@ def main() -> None:
     """Compare the models that are named, all by default."""
     names = sys.argv[1:] or ["mobilenet_v3_large", "efficientnet_lite0", "resnet20", "resnet56", "resnet50"]
     print(f"{processor()}, load {os.getloadavg()[0]:.2f}, one thread, {ROUNDS} windows\n")
-    print(
-        "| model | runtime | file | processor ms | times as fast | top-1 / agreement | MB |\n|---|---|---|---|---|---|---|"
-    )
+    titles = ("model", "runtime", "file", "processor ms", "times as fast", "top-1 / agreement", "MB")
+    print("| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|")
     for name in names:
         if name == "efficientnet_lite0" and (sentence := efficientnet_lite.missing()) is not None:
             print(sentence)
