@@ -15,8 +15,8 @@ import onnx
 
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.file_scores import file_scores
 from compress.core.free_memory import free_bytes
-from compress.core.model_stats import file_scores
 from compress.core.pass_protocol import Declined
 from compress.core.targets import Target
 from compress.onnx_graph.graph import Array, Graph
@@ -142,12 +142,15 @@ class Quantizer:
         }
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
+        self._made: tuple[tuple[str, ...], onnx.ModelProto] | None = None
         self._make_easier()
         self._floats = Graph(graph.model)
         names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
         feeds = self._feeds.watched(context.progress, "Calibrating")
         found = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
         self._ranges = fit_ranges(self._floats, found, settings.target)
+        # now, while nothing else is held beside the float model
+        self._wanted = outputs(self._floats.model, context.preprocess.output_name, self._few)
 
     def _make_easier(self) -> None:
         """Equalise, smooth and give biases: the float model computes the same afterwards."""
@@ -168,12 +171,15 @@ class Quantizer:
         return mean_inputs(self._floats, correctable(self._floats), self._few)
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
-        """Quantize with some nodes kept in floats."""
+        """Quantize with some nodes kept in floats; what comes back must be left as it is."""
+        if self._made is not None and self._made[0] == tuple(kept):  # the last one is asked for again
+            return self._made[1]
         settings = self._settings
         chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
         made = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         if settings.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(made), self._means)
+        self._made = tuple(kept), made
         return made
 
     def excess(self, made: onnx.ModelProto) -> float:
@@ -181,8 +187,7 @@ class Quantizer:
 
         A model is ruined where its outputs are further from the float model's than their own mean is.
         """
-        output = self._context.preprocess.output_name
-        wanted, found = (outputs(model, output, self._few) for model in (self._floats.model, made))
+        wanted, found = self._wanted, outputs(made, self._context.preprocess.output_name, self._few)
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
             return math.inf
         return self.loss(made).shown if self.judged else 0.0
@@ -203,7 +208,7 @@ class Quantizer:
         split = context.data.part("validation", self._settings.asked_by)
         if len(split) > VALIDATED:
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
-        return file_scores(path, split, context.preprocess, len(context.data.classes)).correct
+        return file_scores(path, split, context.preprocess, len(context.data.classes), self._batch).correct
 
     def worst_first(self, made: onnx.ModelProto) -> list[str]:
         """Names of the quantized layers, the one that disturbs the output most first."""
