@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compress.passes.half import Half
     from compress.passes.low_rank import LowRank
     from compress.passes.nm_sparsity import NmSparsity
+    from compress.passes.pad_channels import PadChannels
     from compress.passes.qat import Qat
     from compress.passes.quantize_dynamic import QuantizeDynamic
     from compress.passes.quantize_embeddings import QuantizeEmbeddings
@@ -55,6 +56,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "NmSparsity",
+    "PadChannels",
     "Qat",
     "QuantizeDynamic",
     "QuantizeEmbeddings",
@@ -93,6 +95,7 @@ __getattr__, __dir__ = door(
         "passes.half": ("Half",),
         "passes.low_rank": ("LowRank",),
         "passes.nm_sparsity": ("NmSparsity",),
+        "passes.pad_channels": ("PadChannels",),
         "passes.qat": ("Qat",),
         "passes.quantize_dynamic": ("QuantizeDynamic",),
         "passes.quantize_embeddings": ("QuantizeEmbeddings",),

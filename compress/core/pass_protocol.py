@@ -63,12 +63,13 @@ class PassTags:
         quick: parameters that make it quick on a network of a few thousand weights.
         tried_on: network of :mod:`compress.testing.networks` that it has something to do with: ``residual``
             (convolutions with batch norms), ``blocks`` (a sequence of residual blocks), ``idle_taps`` (kernels
-            larger than the feature map) or ``attention`` (an embedding table, attention and layer norms).
+            larger than the feature map), ``attention`` (an embedding table, attention and layer norms) or
+            ``depthwise`` (blocks of MobileNetV3).
         deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)
-    tried_on: Literal["residual", "blocks", "idle_taps", "attention"] = "residual"
+    tried_on: Literal["residual", "blocks", "idle_taps", "attention", "depthwise"] = "residual"
     deterministic: bool = True
 
 

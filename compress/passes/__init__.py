@@ -47,6 +47,7 @@ PASSES = Registry(
         "qat": "compress.passes.qat:Qat",
         "trim_kernels": "compress.passes.trim_kernels:TrimKernels",
         "space_to_depth": "compress.passes.space_to_depth:SpaceToDepth",
+        "pad_channels": "compress.passes.pad_channels:PadChannels",
         "quantize_static": "compress.passes.quantize_static:QuantizeStatic",
         "quantize_dynamic": "compress.passes.quantize_dynamic:QuantizeDynamic",
         "quantize_weights": "compress.passes.quantize_weights:QuantizeWeights",
