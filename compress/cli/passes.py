@@ -34,8 +34,9 @@ def command(name: str | None, as_json: bool) -> None:
         if as_json:
             print_json({"passes": found, "unusable": unusable})
             return
+        wide = max(map(len, found))
         for each, values in found.items():
-            click.echo(f"{each:<18} {values['stage']:<6} {values['summary']}")
+            click.echo(f"{each:<{wide}} {values['stage']:<6} {values['summary']}")
         for why in unusable.values():
             click.echo(clean(why))
         return
