@@ -13,17 +13,18 @@ from torch import nn
 
 from certify.data import Dataset
 from certify.data.contract_slot import normalise
+from certify.data.touches import RAW, Ledger, joined
 from compress.core import model_stats
-from compress.core.context import PassContext
+from compress.core.context import PassContext, PassData
 from compress.core.model_stats import ModelStats
-from compress.core.pass_protocol import Pass, PassRecord, TorchPass
+from compress.core.pass_protocol import PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
 from compress.exchange.admission import admit
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import ExportRecord, export
 from compress.exchange.parity import Samples
-from compress.job.lineage import BaselineRow, Row
+from compress.job.lineage import BaselineRow, Row, touched_json
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
@@ -36,6 +37,8 @@ LINEAGE = "lineage.json"
 
 REAL_SAMPLES = 32
 """That an exported file is compared with the model on, beside noise."""
+TRAINED = {"train": (RAW,), "validation": (RAW,)}
+"""What was read for a baseline that is trained on the data, in this run or in an earlier one that it is kept from."""
 NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
 
 
@@ -86,9 +89,10 @@ class Job:
         batch: int | None = None,
     ) -> None:
         self._original = original
-        self._dataset = dataset
+        self._ledger = Ledger()
+        self._dataset = dataset.watched(self._ledger)
         self._recipe = recipe
-        self._context = replace(context, workspace=workspace.folder)
+        self._context = replace(context, workspace=workspace.folder, data=PassData.without_test(self._dataset))
         self._workspace = workspace
         self._cache = cache
         self._batch = batch
@@ -97,17 +101,18 @@ class Job:
 
     def make(self) -> JobOutputs:
         """Carry out every step that no earlier run has finished."""
-        if self._original.file is not None:
-            return self._from_file(self._original.file)
-        if self._original.module is not None:
-            return self._from_module(self._original.module)
+        with self._ledger.opened():
+            if self._original.file is not None:
+                return self._from_file(self._original.file)
+            if self._original.module is not None:
+                return self._from_module(self._original.module)
         raise ValueError("an original has a module or a file")
 
     def _from_file(self, given: Path) -> JobOutputs:
         baseline = self._normalised(given, BASELINE)
         admit(baseline, self._context.preprocess, self._context.data, self._batch)
-        size = model_stats.of_file(baseline)
-        row = BaselineRow(size, self._file_accuracy(baseline), trained_here=False)
+        size, accuracy = model_stats.of_file(baseline), self._file_accuracy(baseline)
+        row = BaselineRow(size, accuracy, trained_here=False, touched=self._ledger.since({}))
         model, _ = self._onnx_passes(baseline, size)
         return JobOutputs(
             self._normalised(model, MODEL), baseline, {}, self._original.origin, row, tuple(self._rows), None
@@ -133,7 +138,7 @@ class Job:
     def _baseline(self, module: nn.Module) -> tuple[nn.Module, str, BaselineRow]:
         """The original with its weights, trained here if it came without any."""
         context, original = self._context, self._original
-        origin, trained, done = original.origin, False, {}
+        origin, trained, done, before = original.origin, False, {}, self._ledger.mark()
         with metered(context.device) as cost:
             if original.built is not None and original.built.needs_training:
                 module, origin, cached, result = trained_baseline(
@@ -147,13 +152,15 @@ class Job:
                     callbacks=context.callbacks,
                 )
                 trained, done = True, {"cached": cached}
+        facts, accuracy = model_stats.of_module(module, context.sample(1)), self._module_accuracy(module)
         row = BaselineRow(
-            model_stats.of_module(module, context.sample(1)),
-            self._module_accuracy(module),
+            facts,
+            accuracy,
             trained_here=trained,
             seconds=cost.seconds if trained else 0.0,
             energy_j=cost.energy_json() if trained else None,
             done=done,
+            touched=joined(self._ledger.since(before), TRAINED if trained else {}),
         )
         return module, origin, row
 
@@ -174,13 +181,15 @@ class Job:
         for applied, name, step in zip(passes, names, finished, strict=True):
             if step is not None:
                 continue
+            mark = self._ledger.mark()
             with metered(self._context.device) as cost:
                 module, record = applied.apply(module, self._context)
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
             before, size = size, model_stats.of_module(module, self._context.sample(1))
-            row = Row.of(applied, before.digest, size, self._module_accuracy(module), cost, record)
+            accuracy = self._module_accuracy(module)
+            row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
         return module, changed
@@ -200,14 +209,18 @@ class Job:
                 if self._original.file is not None:
                     refused = PassRecord.refused(NOT_TORCH)
                     self._context.progress.say(f"{applied.name}: left out, {NOT_TORCH}.")
-                    self._rows.append(_row_of_nothing(applied, size, self._file_accuracy(path), refused))
+                    mark, accuracy = self._ledger.mark(), self._file_accuracy(path)
+                    touched = self._ledger.since(mark)
+                    self._rows.append(Row.of(applied, size.digest, size, accuracy, StepCost(), refused, touched))
                 continue
             step = self._workspace.finished(name)
             if step is None:
+                mark = self._ledger.mark()
                 with metered() as cost:
                     path, record = applied.apply(path, self._context)
                 before, size = size, model_stats.of_file(path)
-                row = Row.of(applied, before.digest, size, self._file_accuracy(path), cost, record)
+                accuracy = self._file_accuracy(path)
+                row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))
                 self._sign_off(name, path, row, record)
             elif step.row is not None:
                 path, size = self._workspace.path(step.file), step.row.facts
@@ -229,9 +242,9 @@ class Job:
             return self._workspace.path(step.file), step.notes
         path = self._workspace.path(f"exported_{name}.onnx")
         outputs = self._outputs(module)
-        samples = self._real_samples()
+        mark, samples = self._ledger.mark(), self._real_samples()
         record = export(module, context.preprocess, path, classes=outputs, samples=samples, progress=context.progress)
-        notes = _export_json(record)
+        notes = {**_export_json(record), "touched": touched_json(self._ledger.since(mark))}
         self._workspace.finish(f"export of the {name}", path, notes=notes)
         return path, notes
 
@@ -278,10 +291,6 @@ class Job:
             return model_stats.file_accuracy(
                 path, context.data.validation, context.preprocess, len(context.data.classes)
             )
-
-
-def _row_of_nothing(applied: Pass, size: ModelStats, accuracy: float | None, record: PassRecord) -> Row:
-    return Row.of(applied, size.digest, size, accuracy, StepCost(), record)
 
 
 def _export_json(record: ExportRecord) -> dict[str, Any]:

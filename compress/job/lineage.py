@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,8 @@ class Row:
         seconds: wall time of the pass.
         energy_j: JSON of an Estimate, or None.
         record: what was done and declined, as JSON values.
+        touched: how each part of the data was read for this row (:mod:`certify.data.touches`); None where that is not
+            known.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     seconds: float
     energy_j: Mapping[str, Any] | None
     record: Mapping[str, Any]
+    touched: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class Row:
         accuracy: float | None,
         cost: StepCost,
         record: PassRecord,
+        touched: Mapping[str, Sequence[str]] | None = None,
     ) -> Row:
         """The row of a pass that was just applied."""
         return cls(
@@ -74,6 +77,7 @@ class Row:
             seconds=cost.seconds,
             energy_j=cost.energy_json(),
             record=record.to_json(),
+            touched=touched,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -91,6 +95,7 @@ class Row:
             "validation_accuracy": self.validation_accuracy,
             "seconds": self.seconds,
             "energy_j": self.energy_j,
+            "touched": touched_json(self.touched),
             **self.record,
         }
 
@@ -108,6 +113,7 @@ class Row:
             seconds=values["seconds"],
             energy_j=values["energy_j"],
             record={"done": values["done"], "declined": values["declined"]},
+            touched=None if values.get("touched") is None else {k: tuple(v) for k, v in values["touched"].items()},
         )
 
 
@@ -121,6 +127,7 @@ class BaselineRow:
     seconds: float = 0.0
     energy_j: Mapping[str, Any] | None = None
     done: Mapping[str, Any] = field(default_factory=dict)
+    touched: Mapping[str, Sequence[str]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object ``baseline`` of the schema."""
@@ -134,7 +141,13 @@ class BaselineRow:
             "seconds": self.seconds,
             "energy_j": self.energy_j,
             "done": dict(self.done),
+            "touched": touched_json(self.touched),
         }
+
+
+def touched_json(touched: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:
+    """How parts were read, as the schema has it."""
+    return None if touched is None else {part: sorted(hows) for part, hows in sorted(touched.items())}
 
 
 @dataclass(frozen=True)
@@ -205,8 +218,7 @@ def maker_version() -> str:
 
 def part_digest(split: Split) -> str:
     """Hex SHA-256 over the sorted lines ``digest label`` of a part, as ``Dataset.test_digest`` for the test."""
-    lines = sorted(f"{d} {label}\n" for d, label in zip(split.digests(), split.labels, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return split.whole_digest()
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
