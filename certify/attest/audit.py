@@ -11,6 +11,7 @@ from certify.assessment.assessment import NOT_DERIVABLE, profile_of
 from certify.assessment.not_installed import NotInstalled
 from certify.assessment.outcome import Edition
 from certify.assessment.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
+from certify.attest.auditor import Access
 from certify.attest.certificate import EVIDENCE_NAME, Certificate
 from certify.attest.checks_records import find_evidence, load_edition, read_records
 from certify.attest.countersignature import (
@@ -134,6 +135,7 @@ def audit(
     certificate: str | Path | None = None,
     evidence: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
+    access: Access | None = None,
 ) -> Audit:
     """Derive everything that was signed again, from the evidence alone, and compare.
 
@@ -145,13 +147,14 @@ def audit(
         certificate: its certificate; by default the one sealed into the file, else ``certificate.json`` beside it.
         evidence: the evidence file; ``evidence.jsonl`` beside the model by default.
         trust: public keys whose signature counts, besides those of the trust store.
+        access: auditor files and data key, where the data are private and their holder gave them.
 
     Raises:
         UsageError: a file that was named does not exist.
         NotDerivedError: the evidence is missing or cannot be read.
         CertificateError: there is no certificate that can be read, or nothing follows from the evidence.
     """
-    verification = verify(path, certificate, evidence, trust)
+    verification = verify(path, certificate, evidence, trust, access=access)
     path = Path(path)
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     sealed = verification.certificate is None or verification.certificate.assessment.sealed

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DERIVED = ("profile_follows", "outcome_follows")
 """Checks that derive what was signed again."""
 
+ROWS = "private_rows"
+"""The check over rows of private data, which stand in an auditor file."""
+
 VOUCHING = ("self-attested", "cross-checked", "reproduced")
 """What a signature can vouch for, weakest first."""
 
@@ -108,6 +111,18 @@ class Verification:
         return len(outcomes) == len(DERIVED) and all(outcome in ("pass", "note") for outcome in outcomes)
 
     @property
+    def complete(self) -> bool:
+        """Whether it is derived, and so is what only rows of private data tell, by the caller or a trusted auditor."""
+        return self.derived and not self.waiting
+
+    @property
+    def waiting(self) -> str:
+        """What waits for an auditor file, in a sentence; empty where nothing does."""
+        rows = self.check(ROWS)
+        own = "" if rows is None or rows.outcome == "pass" else rows.sentence
+        return own or next((one.waiting for one in self.others if one.waiting), "")
+
+    @property
     def not_derived(self) -> str:
         """Why the figures were not derived again, in a sentence; empty where they were."""
         if self._derived:
@@ -124,8 +139,8 @@ class Verification:
 
     @property
     def strict_exit_code(self) -> int:
-        """The same, and 5 where nothing was derived from evidence."""
-        return self.exit_code or (exit_codes.DONE if self.derived else exit_codes.NOT_DERIVED)
+        """The same, and 5 where evidence, or the auditor file of private data, is missing."""
+        return self.exit_code or (exit_codes.DONE if self.complete else exit_codes.NOT_DERIVED)
 
     def check(self, name: str) -> Finding | None:
         """A check by name, or None where it was not reached."""
@@ -144,6 +159,8 @@ class Verification:
         words += [_what(one.certificate, one.name) for one in self.others if one.certificate is not None]
         if not self.derived:
             words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
+        elif self.waiting:
+            words.append("what needs rows of private data is NOT DERIVED")
         if not self.trusted:
             words.append("signed by a key that you have not said you trust")
         return "; ".join(words) + "."
@@ -157,6 +174,7 @@ class Verification:
             "trusted": self.trusted,
             "refused": self.refused,
             "derived": self.derived,
+            "complete": self.complete,
             "vouched_for": self.vouched_for,
             "exit_code": self.exit_code,
             "verdict": self.verdict,

@@ -74,3 +74,16 @@ def write_example(example: str, formatter: click.HelpFormatter) -> None:
     with formatter.section("Example"):
         for line in example.strip().splitlines():
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def auditor_options(function: Any) -> Any:
+    """``--auditor-file`` and ``--auditor-key``, which fill the arguments ``auditor_file`` and ``auditor_key``."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--auditor-key", type=file, help="Data key that the auditor files were made with."),
+        click.option(
+            "--auditor-file", type=file, multiple=True, help="Auditor file of private data, from their holder."
+        ),
+    ):
+        function = option(function)
+    return function
