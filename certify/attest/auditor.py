@@ -19,6 +19,9 @@ from certify.core.errors import CertificateError, UsageError
 from certify.core.finding import Finding
 from certify.core.private_data import AuditorBinding, DataKey
 
+SHOWN = 4
+"""Figures that only the rows give, of those that a sentence names."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -59,6 +62,18 @@ class Audited:
     predicate: dict[str, Any]
 
 
+def joined_records(certificate: Certificate, records: Any, access: Access | None) -> Any:
+    """The records with their rows, where these are withheld and the auditor file is given; else as they are.
+
+    Raises:
+        CertificateError: the auditor file given is not the one that was signed, or the records do not follow from it.
+    """
+    binding = binding_of(certificate)
+    if access is None or binding is None:
+        return records
+    return certificate.assessment.joined(records, _bound(binding, access), access.key)
+
+
 def binding_of(certificate: Certificate) -> AuditorBinding | None:
     """What a statement says of its auditor file; None where nothing is withheld."""
     stated = certificate.predicate.get("auditor")
@@ -94,8 +109,7 @@ def check_rows(
     if records is None or edition is None:
         return Audited(Finding(ROWS, "skipped", "Without public records nothing is compared with the rows."), {})
     try:
-        content = _bound(binding, access)
-        full = certificate.assessment.joined(records, content, access.key)
+        full = joined_records(certificate, records, access)
         profile = profile_of(certificate.assessment, full, edition)
         outcome = certificate.assessment.outcome(profile, edition)
     except NOT_DERIVABLE as error:
@@ -108,7 +122,8 @@ def check_rows(
         told = next((f" ({one.sentence})" for one in profile.guards if one.name == wrong[0]), "")
         return Audited(Finding(ROWS, "fail", f"The rows contradict what was signed: {', '.join(wrong)}{told}."), {})
     further = [name for name in profile.estimates if name not in certificate.profile.estimates]
-    also = f" From the rows follow also: {', '.join(f'{name} {profile[name]}' for name in further)}." if further else ""
+    told_of = [f"{name} {profile[name]}" for name in further[:SHOWN]] + ["..."] * (len(further) > SHOWN)
+    also = f" From the rows follow also: {', '.join(told_of)}." if further else ""
     sentence = f"Everything that was signed follows from the rows; judged by them: {waiting}.{also}"
     return Audited(
         Finding(ROWS, "pass", sentence), {"profile": profile.to_json(), result: outcome.to_json()}
@@ -124,7 +139,7 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
     if access.key.id != binding.key:
         raise CertificateError("The data key is not the one that the identifiers were made with.")
     for path in access.files:
-        if path.is_file() and path.stat().st_size == binding.bytes <= MAX_EVIDENCE_BYTES:
+        if path.is_file() and path.stat().st_size == binding.size <= MAX_EVIDENCE_BYTES:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == binding.sha256:
                 return content

@@ -75,12 +75,14 @@ def command(
     if keep is not None and not remeasure:
         raise click.UsageError("--keep is the place of new evidence; there is none without --remeasure.")
     plan = take_plan(arguments)
-    found = audit(file, certificate, evidence, trust, Access.given(auditor_file, auditor_key))
+    access = Access.given(auditor_file, auditor_key)
+    found = audit(file, certificate, evidence, trust, access)
     agreement = None
     if data is not None:
         from certify.remeasure import remeasure as measure_again
 
-        again = measure_again(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data)
+        key = None if access is None else access.key
+        again = measure_again(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key)
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:

@@ -98,12 +98,12 @@ class AuditorBinding:
 
     Attributes:
         sha256: hex digest of its bytes.
-        bytes: its size.
+        size: in bytes.
         key: id of the data key that its identifiers were made with.
     """
 
     sha256: str
-    bytes: int
+    size: int
     key: str
 
     @classmethod
@@ -113,7 +113,7 @@ class AuditorBinding:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return {"sha256": self.sha256, "bytes": self.bytes, "key": self.key}
+        return {"sha256": self.sha256, "bytes": self.size, "key": self.key}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AuditorBinding:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from certify.core.errors import DataError
+from certify.core.private_data import DataKey
 from certify.data.split import Indices, Labels, Split, Targets, samples_digest
 from certify.data.touches import Ledger
 
@@ -108,6 +109,11 @@ class Dataset:
         """
         of = f" of {whose}" if whose else ""
         parts: dict[str, Any] = {name: split.watched(ledger, f"{name}{of}") for name, split in self.parts.items()}
+        return replace(self, **parts)
+
+    def keyed(self, key: DataKey) -> Dataset:
+        """The same data, with keyed identifiers in the place of digests; see :mod:`certify.core.private_data`."""
+        parts: dict[str, Any] = {name: split.keyed(key) for name, split in self.parts.items()}
         return replace(self, **parts)
 
     def test_digest(self) -> str:

@@ -61,7 +61,9 @@ def load(
     if isinstance(spec, Dataset):
         return spec
     loaded, ledger = _load(spec, seed, cache, progress or Silent(), timeout_s), open_ledger()
-    return loaded if ledger is None else loaded.watched(ledger, loaded.spec)
+    if ledger is None:
+        return loaded
+    return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
 
 
 def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:

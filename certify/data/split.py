@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError, UsageError
+from certify.core.private_data import DataKey
 from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
 from certify.data.touches import RAW, Ledger, Watch
 
@@ -43,7 +45,6 @@ class Split:
         labels: index of the true class of each sample of this split, (n,).
         rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
         targets: numbers that labels stand for; None where they stand for classes.
-        watch: where it is noted that samples or labels were read; None where nobody asks.
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class Split:
         labels: Indices,
         rows: Indices | None = None,
         targets: Targets | None = None,
-        watch: Watch | None = None,
     ) -> None:
         self.targets = targets
+        self._watch: Watch | None = None
+        self._key: DataKey | None = None
         self._labels: Labels = np.asarray(labels, dtype=np.int64)
         self._source = source
-        self._watch = watch
         self._rows: Labels = np.arange(len(self._labels)) if rows is None else np.asarray(rows, dtype=np.int64)
         if self._labels.ndim != 1 or self._rows.shape != self._labels.shape:
             raise DataError(f"A split needs one label a sample, found {self._labels.shape} for {self._rows.shape}.")
@@ -88,7 +89,21 @@ class Split:
 
     def watched(self, ledger: Ledger, part: str) -> Split:
         """The same split, whose readings are noted on a ledger under the name of a part."""
-        return Split(self._source, self._labels, self._rows, self.targets, Watch(ledger, part))
+        return self._like(_watch=Watch(ledger, part))
+
+    def keyed(self, key: DataKey) -> Split:
+        """The same split, whose digests are keyed identifiers; no other digest of its samples can be had from it."""
+        return self if self._key == key else self._like(_key=key)
+
+    @property
+    def key(self) -> str | None:
+        """Id of the data key that identifiers are made with; None where digests are plain."""
+        return None if self._key is None else self._key.id
+
+    def _like(self, **changed: Any) -> Split:
+        other = copy.copy(self)
+        vars(other).update(changed)
+        return other
 
     def under(self, mechanism: str) -> Split:
         """The same split, as the loader of a mechanism reads it.
@@ -101,8 +116,7 @@ class Split:
         """
         if mechanism == RAW:
             raise UsageError(f"'{RAW}' is how data are read without a mechanism; name the mechanism.")
-        watch = None if self._watch is None else replace(self._watch, how=mechanism)
-        return Split(self._source, self._labels, self._rows, self.targets, watch)
+        return self if self._watch is None else self._like(_watch=replace(self._watch, how=mechanism))
 
     def __repr__(self) -> str:
         return f"<Split of {len(self)} samples>"
@@ -167,8 +181,9 @@ class Split:
         return self._source.size(int(self._rows[i]))
 
     def digest(self, i: int) -> str:
-        """Hex SHA-256 of the file's bytes, of type, shape and pixels for arrays, or of the tokens."""
-        return self._source.digest(int(self._rows[i]))
+        """Hex SHA-256 of the file's bytes, of type, shape and pixels for arrays, or of the tokens; keyed, if it is."""
+        plain = self._source.digest(int(self._rows[i]))
+        return plain if self._key is None else self._key.keyed(plain)
 
     def digests(self) -> list[str]:
         """Digests of all samples, in order."""
@@ -181,7 +196,7 @@ class Split:
     def subset(self, indices: Indices) -> Split:
         """A split of the samples at ``indices``, in that order; nothing is copied."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return Split(self._source, self._labels[chosen], self._rows[chosen], self.targets, self._watch)
+        return self._like(_labels=self._labels[chosen], _rows=self._rows[chosen])
 
     def scaled(self, scale: float | None) -> Split:
         """The same split, whose numbers are judged on a scale.
@@ -195,8 +210,7 @@ class Split:
                 if scale is None
                 else "The metric is for numbers to predict, and the data hold classes; give y as floats."
             )
-        targets = None if self.targets is None else replace(self.targets, scale=scale)
-        return Split(self._source, self._labels, self._rows, targets, self._watch)
+        return self._like(targets=None if self.targets is None else replace(self.targets, scale=scale))
 
 
 def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:

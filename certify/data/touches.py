@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from certify.core.private_data import DataKey
+
 RAW = "raw"
 """How data are read by whatever is not a mechanism."""
 
@@ -30,6 +32,9 @@ _open: list[Ledger] = []
 class Ledger:
     """All readings of the data that are watched, from however many threads.
 
+    Args:
+        key: that identifiers of data are made with which are loaded while the ledger is open; None for plain digests.
+
     Example:
         >>> ledger = Ledger()
         >>> before = ledger.mark()
@@ -38,7 +43,8 @@ class Ledger:
         {'train': ('raw',)}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, key: DataKey | None = None) -> None:
+        self.key = key
         self._lock = threading.Lock()
         self._touches: Counter[tuple[str, str]] = Counter()
         self._samples: Counter[str] = Counter()

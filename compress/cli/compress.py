@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, key_option
+from certify.cli.command import Command, key_option, private_options, take_data_key
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.cli.preprocess import preprocess_options, stated, take_flags
@@ -62,6 +62,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
 @click.option("--measure/--no-measure", default=True, help="Leave model and lineage in OUT, to be certified later.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
 @plan_options
+@private_options
 @key_option
 @carbon_option
 @quiet_option
@@ -108,6 +109,7 @@ def carry_out(
         "recipe": chosen,
         "plan": plan,
         "measure": measure,
+        "data_key": take_data_key(arguments),
         "seed": plan.seed if plan else arguments["seed"] or 0,
     }
     with bars().task("Loading PyTorch"):
@@ -116,7 +118,7 @@ def carry_out(
         from compress.training import distributed
 
     if dry_run:
-        for name in ("key", "keep_data", "metric"):
+        for name in ("key", "keep_data", "metric", "data_key"):
             arguments.pop(name, None)
         print_plan(planned(model, progress=bars(), **arguments), as_json)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from certify.core.private_data import DataKey
 from certify.data import Dataset
 from certify.data.contract_slot import normalise
 from certify.data.touches import RAW, Ledger, joined
@@ -22,9 +23,9 @@ from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
 from compress.exchange.admission import admit
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
-from compress.exchange.onnx_export import ExportRecord, export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples
-from compress.job.lineage import BaselineRow, Row, touched_json
+from compress.job.lineage import BaselineRow, Row, export_json
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
@@ -76,6 +77,7 @@ class Job:
         workspace: where finished steps lie.
         cache: folder of trained baselines; None for the user's.
         batch: samples in one measured inference; None where nothing will be measured.
+        data_key: of private data, whose identifiers are keyed.
     """
 
     def __init__(
@@ -87,9 +89,10 @@ class Job:
         workspace: Workspace,
         cache: Path | None,
         batch: int | None = None,
+        data_key: DataKey | None = None,
     ) -> None:
         self._original = original
-        self._ledger = Ledger()
+        self._ledger = Ledger(data_key)
         self._dataset = dataset.watched(self._ledger)
         self._recipe = recipe
         self._context = replace(context, workspace=workspace.folder, data=PassData.without_test(self._dataset))
@@ -244,7 +247,7 @@ class Job:
         outputs = self._outputs(module)
         mark, samples = self._ledger.mark(), self._real_samples()
         record = export(module, context.preprocess, path, classes=outputs, samples=samples, progress=context.progress)
-        notes = {**_export_json(record), "touched": touched_json(self._ledger.since(mark))}
+        notes = export_json(record, self._ledger.since(mark))
         self._workspace.finish(f"export of the {name}", path, notes=notes)
         return path, notes
 
@@ -291,10 +294,3 @@ class Job:
             return model_stats.file_accuracy(
                 path, context.data.validation, context.preprocess, len(context.data.classes)
             )
-
-
-def _export_json(record: ExportRecord) -> dict[str, Any]:
-    """The lineage's object ``export``."""
-    numbers = {name: value for name, value in asdict(record.parity).items() if isinstance(value, int | float)}
-    tried = [] if record.declined is None else [{"what": "dynamo", "why": record.declined}]
-    return {"exporter": record.exporter, "opset": record.opset, "parity": numbers, "declined": tried}

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from certify.core.files import write_text
+from certify.core.files import write_bytes
+from certify.core.private_data import AuditorBinding, DataKey
 from certify.core.schema import validate
 from certify.data.dataset import Dataset, Split
 from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
+from compress.exchange.onnx_export import ExportRecord
 from compress.job.recipe import Recipe
 
 SCHEMA = "lineage-1"
@@ -150,6 +153,19 @@ def touched_json(touched: Mapping[str, Sequence[str]] | None) -> dict[str, list[
     return None if touched is None else {part: sorted(hows) for part, hows in sorted(touched.items())}
 
 
+def export_json(record: ExportRecord, touched: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The object ``export`` of the schema."""
+    numbers = {name: value for name, value in asdict(record.parity).items() if isinstance(value, int | float)}
+    tried = [] if record.declined is None else [{"what": "dynamo", "why": record.declined}]
+    return {
+        "exporter": record.exporter,
+        "opset": record.opset,
+        "parity": numbers,
+        "declined": tried,
+        "touched": touched_json(touched),
+    }
+
+
 @dataclass(frozen=True)
 class Lineage:
     """How a model came about.
@@ -163,16 +179,29 @@ class Lineage:
         rows: one a pass, in order.
         export: exporter, opset and parity; None where the original was an ONNX file.
         artifacts: hex SHA-256 of the files beside it, by name.
+        auditor: what binds the whole lineage, where the data are private and this is the public one.
     """
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     recipe: Recipe
-    seed: int
+    seed: int | None
     baseline: BaselineRow
     rows: tuple[Row, ...]
     export: Mapping[str, Any] | None
     artifacts: Mapping[str, str]
+    auditor: Mapping[str, Any] | None = None
+
+    def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
+        """The public lineage of private data, and the bytes of the whole one, which it binds.
+
+        The public one states no seed, no digest of a part and no number of samples.
+        """
+        content = self.content()
+        binding = AuditorBinding.of(content, key).to_json()
+        data = {**self.data, "digests": {}, "counts": {}}
+        model = {**self.model, "origin": without_seed(self.model["origin"])}
+        return replace(self, model=model, data=data, seed=None, auditor=binding), content
 
     def to_json(self) -> dict[str, Any]:
         """JSON values of the schema ``lineage-1``."""
@@ -193,7 +222,18 @@ class Lineage:
             "rows": [row.to_json() for row in self.rows],
             "export": None if self.export is None else dict(self.export),
             "artifacts": dict(self.artifacts),
+            **({} if self.auditor is None else {"auditor": dict(self.auditor)}),
         }
+
+    def content(self) -> bytes:
+        """The file, checked against its schema.
+
+        Raises:
+            CertificateError: a value does not fit the schema.
+        """
+        values = self.to_json()
+        validate(values, SCHEMA)
+        return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
     def write(self, path: Path) -> None:
         """Check against the schema and write.
@@ -201,9 +241,17 @@ class Lineage:
         Raises:
             CertificateError: a value does not fit the schema.
         """
-        values = self.to_json()
-        validate(values, SCHEMA)
-        write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+        write_bytes(path, self.content())
+
+
+def without_seed(words: str) -> str:
+    """Words about where weights come from, without the seed that they name.
+
+    Example:
+        >>> without_seed("trained here on photos, seed 7, 3 epochs")
+        'trained here on photos, 3 epochs'
+    """
+    return re.sub(r",? \(?seed \d+\)?", "", words)
 
 
 def maker_version() -> str:

@@ -243,7 +243,7 @@ def _check_touches(trial: Trial) -> None:
     """Every sample that left its source was noted on the ledger by the split that it was read through."""
     ledger, data = Ledger(), trial.context.data
     sources = {name: CountedSource(split) for name in PARTS if (split := getattr(data, name)) is not None}
-    watched = {name: source.split().watched(ledger, name) for name, source in sources.items()}
+    watched: dict[str, Any] = {name: source.split().watched(ledger, name) for name, source in sources.items()}
     replace(trial, context=replace(trial.context, data=replace(data, **watched))).apply()
     past = [name for name, source in sources.items() if source.reads != ledger.samples(name)]
     require(not past, f"reads {' and '.join(past)} samples past the loader, so that no ledger notes it")

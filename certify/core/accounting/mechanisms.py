@@ -73,7 +73,8 @@ class SubsampledGaussian:
         whole = np.array([2 * order / self.noise_multiplier**2 for order in orders])
         first, second = self._one_step([2 * a for a in orders]), self._one_step([2 * a - 1 for a in orders])
         weights = np.array([(a - 0.5) / (a - 1) for a in orders])
-        return self.steps * np.minimum(whole, weights * first + second)
+        bound: Rdp = self.steps * np.minimum(whole, weights * first + second)
+        return bound
 
     def _one_step(self, orders: Sequence[int]) -> Rdp:
         return np.array([_log_moment(self.sampling_rate, self.noise_multiplier, a) / (a - 1) for a in orders])
