@@ -35,6 +35,7 @@ class Signature:
         vouches_for: ``self-attested``, ``cross-checked`` (derived again from the evidence) or ``reproduced`` (measured
             again).
         agrees: whether he found what the certificate says.
+        auditor_files: digests of the auditor files of private data that he had.
     """
 
     role: Literal["maker", "verifier"]
@@ -43,6 +44,7 @@ class Signature:
     trusted: bool
     vouches_for: str
     agrees: bool
+    auditor_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,6 +111,19 @@ class Verification:
     def _derived(self) -> bool:
         outcomes = [check.outcome for check in self.checks if check.name in DERIVED]
         return len(outcomes) == len(DERIVED) and all(outcome in ("pass", "note") for outcome in outcomes)
+
+    @property
+    def auditor_files(self) -> frozenset[str]:
+        """Digests of the auditor files from which statements were derived again here, and hold."""
+        judged = [one for one in (self, *self.others) if one.certificate is not None and one.rows_hold]
+        stated = [one.certificate.predicate["auditor"]["sha256"] for one in judged if one.certificate is not None]
+        return frozenset(stated)
+
+    @property
+    def rows_hold(self) -> bool:
+        """Whether this statement was derived again from its auditor file, here and not by somebody else."""
+        rows = self.check(ROWS)
+        return rows is not None and rows.outcome == "pass" and bool(self.certificate and self.certificate.audited)
 
     @property
     def complete(self) -> bool:

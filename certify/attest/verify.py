@@ -16,7 +16,7 @@ from typing import Any
 
 from certify.assessment.assessment import NOT_DERIVABLE, Surroundings
 from certify.assessment.not_installed import NOTHING, NotInstalled
-from certify.attest.auditor import Access, check_rows
+from certify.attest.auditor import Access, check_rows, vouched
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names
@@ -108,7 +108,7 @@ def verify(
         checks, signatures = check_identity(main.certificate, folders, identity, issuer)
         checks = [*sidecars, *checks]
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
-    return replace(main, others=tuple(others))
+    return replace(vouched(main, main), others=tuple(vouched(one, main) for one in others))
 
 
 def _verify_statement(

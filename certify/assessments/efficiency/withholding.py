@@ -25,7 +25,7 @@ from certify.core.private_data import AuditorBinding, DataKey
 from certify.data.dataset import samples_digest
 from certify.data.metrics import TOP1
 
-ROWS = (ChangedAnswers, FreshScores, NearDuplicates, Overlap, RepeatedAnswers, SampleOrder)
+ROWS = (ChangedAnswers, NearDuplicates, Overlap, RepeatedAnswers, SampleOrder)
 """Observations that are withheld: answers to single samples, and what tells how large other parts are."""
 
 
@@ -51,9 +51,14 @@ def withhold(evidence: Evidence, key: DataKey) -> tuple[Evidence, bytes]:
     content = evidence_bytes(whole)
     header = replace(whole.header, seed=None, auditor=AuditorBinding.of(content, key).to_json())
     hidden = {kind.NAME for kind in ROWS}
-    kept = tuple(one for one in whole.observations if one.name not in hidden)
+    kept = tuple(_counted(one) for one in whole.observations if one.name not in hidden)
     counts = Observation(PairedCounts.NAME, tally.counts().values())
     return replace(whole, header=header, predictions=(), observations=(*kept, counts)), content
+
+
+def _counted(one: Observation) -> Observation:
+    """An observation without the digest of fresh data, whose other values are counts."""
+    return Observation(one.name, {**one.values, "test_digest": None}) if one.name == FreshScores.NAME else one
 
 
 def join(public: Evidence, content: bytes, key: DataKey) -> Evidence:
