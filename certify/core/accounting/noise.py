@@ -41,7 +41,7 @@ def noise_for(
 
     Example:
         >>> round(noise_for(8.0, 1e-5, sampling_rate=0.2, steps=300, adjacency="add-remove"), 2)
-        2.39
+        2.38
     """
     if not (epsilon > 0 and math.isfinite(epsilon)):
         raise UsageError(f"epsilon must be above 0; got {epsilon:g}.")

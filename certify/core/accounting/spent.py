@@ -71,7 +71,7 @@ def spent(releases: Iterable[tuple[Mechanism, int]], delta: float, adjacency: Ad
     Example:
         >>> from certify.core.accounting.mechanisms import SubsampledGaussian
         >>> round(spent([(SubsampledGaussian(1.5, 1 / 12, 480), 1)], 1e-5, "add-remove").epsilon, 4)
-        7.2232
+        7.2207
     """
     if adjacency not in ADJACENCIES:
         raise unknown_name("adjacency", adjacency, ADJACENCIES)

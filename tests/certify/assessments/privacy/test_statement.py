@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
 import certify
+from certify.assessments.privacy.assessment import Privacy
 from certify.assessments.privacy.record_file import dump_records
 from certify.assessments.privacy.records import Records, touches_of
 from certify.assessments.privacy.withholding import withhold, write
@@ -212,7 +213,7 @@ def records_of(model: Path) -> Records:
 def test_another_lineage_is_found(model: Path, state: State) -> None:
     state()
     path = model.parent / "lineage.json"
-    path.write_text(path.read_text().replace('"raw"', '"dp-sgd#0"'))
+    path.write_text(path.read_text().replace('"made here"', '"found"'))  # its ledger is the same
     assert {check.name for check in verify(model, trust=[SIGNER.public]).failed} == {"touches_match_lineage"}
 
 
@@ -247,6 +248,21 @@ def test_state_refuses_a_raw_touch_and_signs_the_refusal(model: Path, state: Sta
     write(raw, tmp_path / "privacy.jsonl", tmp_path / "private.jsonl", KEY)
     issued = certify.state(model, "privacy", tmp_path / "privacy.jsonl", edition="2026", signer=SIGNER)
     assert issued.claims.refused and any("0 dp_head read train (raw)" in reason for reason in issued.claims.reasons)
+
+
+def test_refusal_that_only_rows_give_is_found(
+    model: Path, state: State, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state()
+    judged = Privacy.outcome
+
+    def outcome(self: Privacy, profile: Any, edition: Any) -> Any:
+        found = judged(self, profile, edition)
+        return replace(found, reasons=("by epsilon alone",)) if "epsilon" in profile.estimates else found
+
+    monkeypatch.setattr(Privacy, "outcome", outcome)
+    check = verify(model, trust=[SIGNER.public], access=access).check("private_rows")
+    assert check is not None and check.outcome == "fail" and "contradict what was signed: result" in check.sentence
 
 
 def test_auditor_file_is_bound_by_digest_and_size(state: State, tmp_path: Path) -> None:

@@ -82,7 +82,19 @@ def test_epsilon_is_no_smaller_than_that_of_opacus(
 @pytest.mark.parametrize(("rate", "noise"), [(1 / 12, 1.5), (0.01, 1.0), (0.5, 2.0), (1.0, 4.0)])
 @pytest.mark.parametrize("order", [2, 3, 8])
 def test_replacing_one_is_bounded_when_the_divergence_is_integrated(rate: float, noise: float, order: int) -> None:
-    """The pair of records that lie farthest apart, +1 and -1, integrated numerically."""
+    true, bound = replaced(rate, noise, order), SubsampledGaussian(noise, rate, 1).rdp([order], "replace-one")[0]
+    assert true * (1 - 1e-6) <= bound <= (true * 4 if order < 4 else np.inf)  # loose at high orders, never too small
+
+
+def test_replacing_one_costs_more_than_it_must_when_it_is_sampled() -> None:
+    orders = list(range(2, 7))
+    true = epsilon_from_rdp(orders, np.array([480 * replaced(1 / 12, 1.5, order) for order in orders]), DELTA)
+    assert true.epsilon == pytest.approx(13.67, abs=0.01)
+    assert sgd(1 / 12, 1.5, 480, adjacency="replace-one") == pytest.approx(19.12, abs=0.01)
+
+
+def replaced(rate: float, noise: float, order: int) -> float:
+    """The divergence of the pair of records that lie farthest apart, +1 and -1, integrated numerically."""
 
     def log_density(z: float, centre: float) -> float:
         inner, outer = -(z**2) / (2 * noise**2), -((z - centre) ** 2) / (2 * noise**2)
@@ -93,9 +105,7 @@ def test_replacing_one_is_bounded_when_the_divergence_is_integrated(rate: float,
 
     reach = 2 * order + 12 * noise
     total, _ = integrate.quad(moment, -reach, reach, limit=500)
-    true = math.log(total / (noise * math.sqrt(2 * math.pi))) / (order - 1)
-    bound = SubsampledGaussian(noise, rate, 1).rdp([order], "replace-one")[0]
-    assert true * (1 - 1e-6) <= bound <= (true * 4 if order < 4 else np.inf)  # loose at high orders, never too small
+    return math.log(total / (noise * math.sqrt(2 * math.pi))) / (order - 1)
 
 
 def test_replacing_one_doubles_the_sensitivity_when_nothing_is_sampled() -> None:
