@@ -67,8 +67,8 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
     """Try a pass on a small network and check what every pass promises.
 
     It says what it is and when not to use it; refuses unknown parameters and cannot be changed; leaves its input, its
-    teacher, the global generators and the folder as they were; gives the same model under one seed; records in plain
-    JSON what it did; reads samples through the loaders alone, which note it; and its result exports and runs.
+    teacher, the global generators and the folder as they were; gives the same model under one seed, or never the same
+    where it adds noise for privacy; records in plain JSON what it did; reads samples through the loaders alone, which note it; and its result exports and runs.
 
     Args:
         pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.
@@ -183,12 +183,18 @@ def _check_record(trial: Trial) -> None:
 
 
 def _check_seed(trial: Trial) -> None:
-    if not trial.tried.tags.deterministic:
+    tags = trial.tried.tags
+    if not (tags.deterministic or tags.noisy):
         return
     digests = []
     for run in range(2):
         with _global_seed(run):
             digests.append(_digest(trial.apply()[0]))
+    if tags.noisy:
+        require(
+            digests[0] != digests[1], "gave one model twice, so that its noise comes from a seed and not the system"
+        )
+        return
     require(digests[0] == digests[1], "gave two models under one seed; draw from context.seed alone")
 
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.profile import Profile
+from certify.assessments.privacy.beside import beside
 from certify.assessments.privacy.edition import Edition, load_edition
 from certify.assessments.privacy.figures import EPSILON, STATED, estimates
 from certify.assessments.privacy.findings import judge
 from certify.assessments.privacy.outcome import Claim, judge_claim
 from certify.assessments.privacy.record_file import dump_records, parse_records
-from certify.assessments.privacy.records import Records, touches_of
+from certify.assessments.privacy.records import Records
 from certify.assessments.privacy.withholding import join
 from certify.assessments.privacy.words import statement
-from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
-from certify.core.files import sha256_file
 from certify.core.finding import Finding
 from certify.core.private_data import AuditorBinding, DataKey
-from certify.core.schema import validate
 
 PREDICATE_TYPE = "https://leanmark.org/secure/privacy/v1"
-LINEAGE = "lineage.json"
 
 LIMITS = (
     "No record shows that noise was really added, and from the system's entropy; an audit with canaries can refute it.",
@@ -96,8 +91,8 @@ class Privacy(Assessment):
         return judge_claim(profile, edition)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Compare the ledger with the lineage that lies beside the model."""
-        yield _lineage_check(around)
+        """Compare the ledger with the lineage beside the model, and see that no public file tells of private data."""
+        yield from beside(around)
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Say what may be printed: never a bare epsilon."""
@@ -116,32 +111,3 @@ CLAIMED = ("claimed_epsilon", "delta", "unit", "contribution_bound", "adjacency"
 def _mechanism(one: Any) -> dict[str, Any]:
     values = asdict(one)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _lineage_check(around: Surroundings) -> Finding:
-    name, records = "touches_match_lineage", around.records
-    if records is None:
-        return Finding(name, "skipped", "There are no records whose ledger could be compared.")
-    path = next((folder / LINEAGE for folder in around.folders if (folder / LINEAGE).is_file()), None)
-    if records.header.lineage is None or path is None:
-        return Finding(name, "skipped", f"{LINEAGE} is not named in the records, or does not lie beside the model.")
-    if sha256_file(path) != records.header.lineage:
-        return Finding(name, "fail", f"{path.name} is not the lineage whose ledger was recorded.")
-    try:
-        stated = touches_of(_lineage(path))
-    except CertificateError as error:
-        return Finding(name, "fail", str(error))
-    if stated != records.touches:
-        missing = [f"{one.step} ({one.part})" for one in stated if one not in records.touches]
-        told = f"it lacks {', '.join(missing[:5])}" if missing else "it holds readings that the lineage does not"
-        return Finding(name, "fail", f"The ledger is not that of the lineage: {told}.")
-    return Finding(name, "pass", f"The ledger is that of {path.name}, {len(stated)} readings.")
-
-
-def _lineage(path: Path) -> Mapping[str, Any]:
-    try:
-        values: Mapping[str, Any] = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CertificateError(f"{path.name} is not valid JSON: {error}.") from error
-    validate(values, "lineage-1")
-    return values

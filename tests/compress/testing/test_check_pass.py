@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 from pathlib import Path
 from typing import ClassVar
 
@@ -140,6 +141,21 @@ class Random(Shrink):
         return changed, record
 
 
+class Noisy(Shrink):
+    __doc__ = Shrink.__doc__
+    tags: ClassVar[PassTags] = PassTags(noisy=True)
+
+    def apply(self, model, context):
+        changed, record = super().apply(model, context)
+        changed.head.bias.data += float.fromhex(f"0x0.{secrets.token_hex(4)}p0")
+        return changed, record
+
+
+class Subtractable(Shrink):
+    __doc__ = Shrink.__doc__
+    tags: ClassVar[PassTags] = PassTags(noisy=True)
+
+
 class Seeding(Shrink):
     __doc__ = Shrink.__doc__
 
@@ -198,6 +214,7 @@ BROKEN = {
     Tensors: "record",
     NoRecord: "input",
     Random: "seed",
+    Subtractable: "seed",
     Seeding: "generators",
     NumpySeeding: "generators",
     Bypassing: "touches",
@@ -206,7 +223,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", [Shrink, Rename])
+@pytest.mark.parametrize("kind", [Shrink, Rename, Noisy])
 def test_pass_of_somebody_else_passes_when_it_keeps_every_promise(kind):
     check_pass(kind)
     check_pass(kind())

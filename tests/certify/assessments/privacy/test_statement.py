@@ -37,7 +37,7 @@ from honest_privacy import KEY, head, honest, pate, training
 LINEAGE = {
     "version": 1, "leanmark": "0.1.0", "model": {"spec": "tiny", "origin": "made here", "weights": None},
     "data": {"name": "d", "spec": "d", "digests": {}, "counts": {}},
-    "recipe": {"name": "r", "digest": "00" * 32, "passes": ["dp_head"]}, "seed": 0,
+    "recipe": {"name": "r", "digest": "00" * 32, "passes": ["dp_head"]}, "seed": None,
     "baseline": {"model_digest": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
                  "trained_here": False, "seconds": 0, "energy_j": None, "touched": {}},
     "rows": [{"pass": "dp_head", "version": 1, "stage": "torch", "config": {}, "model_digest_in": "00" * 32,
@@ -208,6 +208,47 @@ def records_of(model: Path) -> Records:
     lineage = model.parent / "lineage.json"
     whole = honest(subject_digests(model), lineage=sha256_file(lineage))
     return replace(whole, touches=touches_of(LINEAGE))
+
+
+TOLD: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "the seed": ("states the seed", lambda v: v.update(seed=0)),
+    "a digest of the private part": ("digest of train", lambda v: v["data"]["digests"].update(train="00" * 32)),
+    "its number of samples": ("number of samples in train", lambda v: v["data"]["counts"].update(train=3000)),
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_claim_does_not_hold_when_the_lineage_beside_it_tells(
+    model: Path, state: State, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    sentence, change = TOLD[what]
+    values = json.loads(json.dumps(LINEAGE))
+    change(values)
+    monkeypatch.setattr(sys.modules[__name__], "LINEAGE", values)
+    state()
+    (failed,) = verify(model, trust=[SIGNER.public]).failed
+    assert failed.name == "beside_private" and sentence in failed.sentence
+
+
+def test_number_of_samples_may_be_told_when_one_is_replaced(
+    model: Path, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {**LINEAGE, "data": {**LINEAGE["data"], "counts": {"train": 3000}}}  # type: ignore[dict-item]
+    monkeypatch.setattr(sys.modules[__name__], "LINEAGE", values)
+    state(adjacency="replace-one", claimed_epsilon=30.0)
+    assert not verify(model, trust=[SIGNER.public]).failed
+
+
+@pytest.mark.parametrize(("header", "holds"), [
+    ({"seed": 0, "auditor": None}, False), ({"seed": None, "auditor": {"key": "k"}}, True), ([], False),
+])  # fmt: skip
+def test_claim_about_test_data_does_not_hold_when_evidence_names_them(
+    model: Path, state: State, header: Any, holds: bool
+) -> None:
+    state(private_parts=("train", "test"))
+    (model.parent / "evidence.jsonl").write_text(json.dumps(header) + "\n")
+    failed = {check.name for check in verify(model, trust=[SIGNER.public]).failed}
+    assert ("beside_private" in failed) != holds
 
 
 def test_another_lineage_is_found(model: Path, state: State) -> None:
