@@ -68,7 +68,8 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
 
     It says what it is and when not to use it; refuses unknown parameters and cannot be changed; leaves its input, its
     teacher, the global generators and the folder as they were; gives the same model under one seed, or never the same
-    where it adds noise for privacy; records in plain JSON what it did; reads samples through the loaders alone, which note it; and its result exports and runs.
+    where it adds noise for privacy; records in plain JSON what it did; reads samples through the loaders alone, which
+    note it; and its result exports and runs.
 
     Args:
         pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.

@@ -38,9 +38,8 @@ def beside(around: Surroundings) -> Iterator[Finding]:
         yield Finding(name, "fail", str(error))
         return
     if told:
-        yield Finding(
-            name, "fail", f"Public files tell of private data: {'; '.join(told)}. Make them with --private-data."
-        )
+        sentence = f"Public files tell of private data: {'; '.join(told)}. Make them with --private-data."
+        yield Finding(name, "fail", sentence)
     else:
         yield Finding(name, "pass", "The lineage and the evidence beside the model name no private sample and no seed.")
 
