@@ -255,6 +255,7 @@ def _measure(
         baseline_origin=origin,
         contracts_differ=contracts_differ,
         simplified=simplified,
+        trials=None if lineage is None else lineage.get("search", {}).get("trials"),
         progress=progress,
     )
 

@@ -23,23 +23,28 @@ if TYPE_CHECKING:
     from compress.job.single_pass import apply
     from compress.passes.depth_prune import DepthPrune
     from compress.passes.distill import Distill
+    from compress.passes.fast_kernels import FastKernels
     from compress.passes.finetune import Finetune
     from compress.passes.half import Half
     from compress.passes.low_rank import LowRank
     from compress.passes.nm_sparsity import NmSparsity
     from compress.passes.qat import Qat
     from compress.passes.quantize_dynamic import QuantizeDynamic
+    from compress.passes.quantize_embeddings import QuantizeEmbeddings
     from compress.passes.quantize_static import QuantizeStatic
     from compress.passes.quantize_weights import QuantizeWeights
     from compress.passes.space_to_depth import SpaceToDepth
     from compress.passes.structured_prune import StructuredPrune
     from compress.passes.trim_kernels import TrimKernels
+    from compress.search.outcome import SearchResult
+    from compress.search.search import search_recipe
 
 __all__ = [
     "CompressionResult",
     "DataError",
     "DepthPrune",
     "Distill",
+    "FastKernels",
     "Finetune",
     "Half",
     "JobPlan",
@@ -51,9 +56,11 @@ __all__ = [
     "NmSparsity",
     "Qat",
     "QuantizeDynamic",
+    "QuantizeEmbeddings",
     "QuantizeStatic",
     "QuantizeWeights",
     "Recipe",
+    "SearchResult",
     "SpaceToDepth",
     "StructuredPrune",
     "TrainingCallback",
@@ -63,6 +70,7 @@ __all__ = [
     "dry_run",
     "load",
     "run",
+    "search_recipe",
 ]
 
 __getattr__, __dir__ = door(
@@ -77,17 +85,21 @@ __getattr__, __dir__ = door(
         "job.single_pass": ("apply",),
         "passes.depth_prune": ("DepthPrune",),
         "passes.distill": ("Distill",),
+        "passes.fast_kernels": ("FastKernels",),
         "passes.finetune": ("Finetune",),
         "passes.half": ("Half",),
         "passes.low_rank": ("LowRank",),
         "passes.nm_sparsity": ("NmSparsity",),
         "passes.qat": ("Qat",),
         "passes.quantize_dynamic": ("QuantizeDynamic",),
+        "passes.quantize_embeddings": ("QuantizeEmbeddings",),
         "passes.quantize_static": ("QuantizeStatic",),
         "passes.quantize_weights": ("QuantizeWeights",),
         "passes.space_to_depth": ("SpaceToDepth",),
         "passes.structured_prune": ("StructuredPrune",),
         "passes.trim_kernels": ("TrimKernels",),
+        "search.outcome": ("SearchResult",),
+        "search.search": ("search_recipe",),
     },
     eager=("DataError", "LeanmarkError", "MeasureError", "MissingExtra", "ModelError", "UsageError"),
 )

@@ -17,7 +17,7 @@ from certify.present.numbers import quantity as quantity
 from certify.present.numbers import rounded
 from certify.present.rows import NAMES, ROWS, Cell, cell, change_cell, compared, marked
 from certify.present.statements import figure
-from certify.present.wording import attempts
+from certify.present.wording import attempts, searched
 
 if TYPE_CHECKING:
     from certify.assessments.efficiency.claims import EfficiencyClaims
@@ -106,9 +106,10 @@ def verdict(grade: Grade, where: str = "") -> Text:
 
 
 def measured(claims: EfficiencyClaims) -> Text:
-    """How often this pair was measured."""
-    sentence = attempts(claims)
-    return Text(f"{sentence[0].upper()}{sentence[1:]}, this one included: the log is on this machine.")
+    """How often this pair was measured, and among how many the model was chosen."""
+    sentence, trials = attempts(claims), searched(claims)
+    chosen = "" if trials is None else f" Chosen among {trials} candidates on validation data."
+    return Text(f"{sentence[0].upper()}{sentence[1:]}, this one included: the log is on this machine.{chosen}")
 
 
 def payback_lines(payback: Payback) -> Text | None:

@@ -142,7 +142,8 @@ class Header:
         device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
         data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what
             is graded, top-1 where it is absent), ``metric_code`` (hex SHA-256 of the source of a metric that is not of
-            this package), ``private`` (id of the data key, where digests are keyed identifiers).
+            this package), ``private`` (id of the data key, where digests are keyed identifiers), ``trials`` (candidates
+            among which the maker chose this one on validation data; absent where nobody searched).
         workload: see Workload.
         meter: see MeterFacts; null where no energy figure could be had at any level.
         models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.

@@ -23,6 +23,8 @@ class Simplified(Observed):
         given_cost: of the file that was given.
         cost: of the file that was measured.
         removed: sentences.
+        rewritten: how its operators were written so that the runtime takes less time, in sentences; null where they
+            stayed.
         unread: why it was not looked at; null where it was.
         failed: why it could not be; null where it could.
     """
@@ -34,6 +36,7 @@ class Simplified(Observed):
     given_cost: float | None = None
     cost: float | None = None
     removed: list[Any] | None = None
+    rewritten: list[Any] | None = None
     unread: str | None = None
     failed: str | None = None
 

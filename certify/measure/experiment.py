@@ -81,6 +81,7 @@ def measure(
     score: bool = True,
     fresh: Dataset | None = None,
     simplified: Observation | None = None,
+    trials: int | None = None,
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Evidence:
@@ -97,6 +98,7 @@ def measure(
         score: whether the test samples are scored on a model alone; in a comparison they always are.
         fresh: data whose test part is scored beside the data set's own, which the maker of the models has not seen.
         simplified: what the baseline could do without (:func:`certify.measure.simplify.simplify`).
+        trials: candidates among which the maker chose this one on validation data; None where nobody searched.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
 
@@ -126,7 +128,8 @@ def measure(
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
-    head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec})
+    searched = {} if trials is None else {"trials": trials}
+    head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec, **searched})
     contracts = [observe.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
     told = [*contracts, *([] if simplified is None else [simplified])]
     observations = (*settled.observations, *found.observations, *told, Observation.of(statistics))

@@ -29,6 +29,7 @@ from certify.data.contract_slot import normalise
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
+from certify.measure.faster_form import RUNTIME, applies_to, faster_form
 from certify.measure.inputs import save_samples
 from certify.measure.model_under_test import session_settings
 from certify.measure.plan import Plan
@@ -49,7 +50,6 @@ from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
 from certify.model_file.onnx_graph.trimming import trim_kernels
 from certify.model_file.onnx_graph.unrolling import unroll
 
-RUNTIME = "onnxruntime-cpu"
 LARGEST_BYTES = 1_500_000_000
 """Of files that are looked at; one message holds 2 GB."""
 LOOKS = 16
@@ -92,16 +92,27 @@ class _Bench:
         with self._worker(model, self.contract.output_name, target):
             return load_model(target)
 
+    def opened(self, model: onnx.ModelProto) -> Worker:
+        """A worker that runs a model with all that the runtime does to it, its inputs set."""
+        looks = np.load(self.looks)
+        timed = self._place() / "timed.npy"
+        np.save(timed, looks[np.resize(np.arange(len(looks)), -(-len(looks) // self.batch) * self.batch)])
+        worker = self._worker(model, self.contract.output_name, optimization="all")
+        worker.inputs(timed, self.batch)
+        return worker
+
     def cost(self, model: onnx.ModelProto) -> int:
         """Multiply-adds of one sample's inference, a written element being taken for some."""
         return Counting(inlined(model), 1).run(self.contract.port_shape(1)[1:]).total
 
-    def _worker(self, model: onnx.ModelProto, output: str, optimised: Path | None = None) -> Worker:
+    def _worker(
+        self, model: onnx.ModelProto, output: str, optimised: Path | None = None, optimization: str = "basic"
+    ) -> Worker:
         path = self._place() / "variant.onnx"
         onnx.save(model, str(path))
         shape = self.contract.port_shape(self.batch)
         settings = session_settings(RUNTIME, 1, self.contract.input_names, output, optimised, shape)
-        return Worker("baseline", path, {**settings, "graph_optimization": "basic"})
+        return Worker("baseline", path, {**settings, "graph_optimization": optimization})
 
     def _place(self) -> Path:
         return Path(tempfile.mkdtemp(prefix="", dir=self.folder))
@@ -110,7 +121,7 @@ class _Bench:
 def simplify(
     path: Path, contract: Preprocess, dataset: Dataset, plan: Plan, rules: MeasuringRules, progress: Progress
 ) -> Observation:
-    """Simplify a baseline's file, in its normal form, in place, where there is something to remove.
+    """Simplify a baseline's file, in its normal form, in place, where there is something to remove or to write faster.
 
     Args:
         path: of the file.
@@ -121,7 +132,7 @@ def simplify(
         progress: where to say what is done.
 
     Returns:
-        What the file cost before and after, and what was removed.
+        What the file cost before and after, what was removed, and what was written another way.
     """
     with open_model(path) as model:
         size, digest = model.size_bytes(), model.file_digest()
@@ -135,7 +146,11 @@ def simplify(
             save_samples(file, dataset.test, order[: max(plan.batch, count)], contract)
         try:
             with progress.task("Looking for what the baseline can do without"):
-                lean, found = _leanest(bench, load_model(path), rules, int(digest[:8], 16))
+                given = load_model(path)
+                answers = _Answers(bench, given)
+                lean, found = _leanest(bench, given, answers, rules, int(digest[:8], 16))
+            if applies_to(plan) and (faster := _faster(bench, lean or given, answers, rules, progress)) is not None:
+                lean, found["rewritten"] = faster
         except (ModelError, MeasureError) as error:
             reason = " ".join(str(error).replace(f"{folder}/", "").split())
             return Observation.of(Simplified(digest, size, size, failed=reason))
@@ -145,8 +160,17 @@ def simplify(
     return Observation.of(Simplified(digest, size, path.stat().st_size, **found))
 
 
+def _faster(
+    bench: _Bench, model: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, progress: Progress
+) -> tuple[onnx.ModelProto, list[str]] | None:
+    """The model in the form that its runtime runs faster, and how it was rewritten; None where it stays."""
+    with progress.task("Looking for a faster form of the baseline"):
+        forms = (model, bench.as_loaded(model))  # the latter without what hides an operator from those behind it
+        return faster_form(forms, bench.opened, lambda tried: answers.same(tried, rules.equal_outputs, rules))
+
+
 def _leanest(
-    bench: _Bench, given: onnx.ModelProto, rules: MeasuringRules, seed: int
+    bench: _Bench, given: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
     """The simplified model, None where it is not worth it; what both cost, and what was removed."""
     flat = onnx.ModelProto()
@@ -157,7 +181,6 @@ def _leanest(
     cost = bench.cost(loaded)
     kinds = comparable_values(start, bench.contract.port_shape(1)[1:])
     looked_at = bench.run(looking_at(start, list(kinds), seed), LOOKED_AT, bench.looks)
-    answers = _Answers(bench, given)
     lean, cut = start, list[str]()
     for share in STRICTER:
         equal = equal_values(kinds, looked_at, share * rules.equal_values)

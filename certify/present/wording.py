@@ -168,8 +168,8 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         yield "Graded on", f"the score {claims.data.metric}{source}, not top-1 accuracy"
     yield "Baseline", claims.baseline.known
     yield "Its maker says", claims.baseline.origin
-    if claims.baseline.removed is not None:
-        yield "Simplified", f"the baseline was {claims.baseline.removed}"
+    if claims.baseline.changed is not None:
+        yield "Simplified", f"the baseline was {claims.baseline.changed}"
     if claims.baseline.contracts_differ is not None:
         yield "Contracts", f"differ between the models, their maker says: {claims.baseline.contracts_differ}"
     if shares := _counted(claims):
@@ -182,6 +182,8 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         share = smallest.value if smallest.unit == "%" else 100 * smallest.value
         yield "Resolution", f"a saving of {percent(share, 'up')} can be told from none"
     yield "Attempts", attempts(claims)
+    if (trials := searched(claims)) is not None:
+        yield "Chosen among", f"{trials} candidates, on validation data"
     if unknown := [finding.name.replace("_", " ") for finding in claims.findings if finding.outcome == "unknown"]:
         yield "Not known", ", ".join(unknown)
 
@@ -189,6 +191,12 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
 def attempts(claims: EfficiencyClaims) -> str:
     """How often the pair was measured, as far as the maker's own log tells."""
     return f"at least {claims.attempts} measurement{'s' if claims.attempts > 1 else ''} of this pair"
+
+
+def searched(claims: EfficiencyClaims) -> int | None:
+    """Among how many candidates its maker chose the model on validation data; None where nobody searched."""
+    trials = claims.data.further.get("trials")
+    return trials if isinstance(trials, int) else None
 
 
 def _counted(claims: EfficiencyClaims) -> str | None:

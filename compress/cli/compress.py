@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from certify.cli.command import Command, key_option, private_options, take_data_key
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
@@ -36,6 +37,7 @@ model_arguments.__name__ = "arguments"
 leanmark compress resnet18
 leanmark compress resnet50 --weights DEFAULT --data imagenette --max-train-time 2h --out smaller
 leanmark compress resnet18 --set structured_prune.macs=0.4 --dry-run
+leanmark compress resnet18 --weights DEFAULT --data imagenette --max-loss 1
 leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafnet.pth \\
     --data imagefolder:photos --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
 """,
@@ -55,6 +57,12 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     multiple=True,
     metavar="NAME=VALUE",
     help="Over the recipe: structured_prune.macs=0.4; several.",
+)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PERCENT",
+    help="Largest loss of accuracy. Without --recipe, one that keeps it is searched.",
 )
 @click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may take (10m).")
 @preprocess_options
@@ -77,9 +85,17 @@ def command(**arguments: Any) -> None:
     --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs. Batch and runtime are the
     recipe's unless they are given.
 
+    With --max-loss and no --recipe, a dozen recipes that train nothing are tried on validation data, and the cheapest
+    whose loss is shown to be within the bound is carried out (leanmark search tries more, and with training).
+
     Exit code 0: graded, within the recipe's budget; or made, with --no-measure. 2: wrong usage, or input that cannot be
-    read. 3: no grade was given, or the budget was missed; everything is written all the same.
+    read. 3: no grade was given, no recipe keeps --max-loss, or the budget was missed; what was made is written all the
+    same.
     """
+    asked = click.get_current_context().get_parameter_source("recipe")
+    if arguments["max_loss"] is not None and asked is ParameterSource.DEFAULT:
+        search_short(arguments)
+        return
     if not arguments["measure"]:
         refuse_measuring(arguments)
     carry_out(**arguments)
@@ -95,13 +111,15 @@ def carry_out(
     as_json: bool,
     carbon_intensity: float | None = None,
     embodied: float | None = None,
+    max_loss: float | None = None,
     **arguments: Any,
 ) -> None:
     """Do the job of ``leanmark compress`` and of the verbs that are short for it, and end with its exit code."""
     from compress.cli.unmeasured import print_made, print_plan
     from compress.job import recipe as recipes
 
-    chosen = recipes.load(recipe, settings)
+    bound = () if max_loss is None else (f"budget.max_loss_percent={max_loss:g}",)
+    chosen = recipes.load(recipe, (*settings, *bound))
     arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
     plan = take_plan(arguments, **workload) if measure else None
@@ -141,6 +159,26 @@ def carry_out(
         )
     refused = result.grade.letter is None
     click.get_current_context().exit(exit_codes.NO if missed or refused else exit_codes.DONE)
+
+
+def search_short(arguments: dict[str, Any]) -> None:
+    """Do the job with the recipe that a short search finds.
+
+    Raises:
+        UsageError: an option is about a recipe that is named.
+    """
+    from compress.cli.search import search
+    from compress.search.question import SHORT_TRIALS
+
+    for name in ("settings", "dry_run"):
+        if arguments.pop(name):
+            flag = {"settings": "set", "dry_run": "dry-run"}[name]
+            raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
+    if take_data_key(arguments) is not None:
+        raise UsageError("A search keeps notes on the data in files of its own, so --private-data needs --recipe.")
+    del arguments["recipe"]
+    arguments["then"] = "certify" if arguments.pop("measure") else "make"
+    search(trials=SHORT_TRIALS, max_epochs=0, **arguments)
 
 
 def refuse_measuring(arguments: dict[str, Any]) -> None:

@@ -62,15 +62,15 @@ class PassTags:
     Attributes:
         quick: parameters that make it quick on a network of a few thousand weights.
         tried_on: network of :mod:`compress.testing.networks` that it has something to do with: ``residual``
-            (convolutions with batch norms), ``blocks`` (a sequence of residual blocks) or ``idle_taps`` (kernels
-            larger than the feature map).
+            (convolutions with batch norms), ``blocks`` (a sequence of residual blocks), ``idle_taps`` (kernels
+            larger than the feature map) or ``attention`` (an embedding table, attention and layer norms).
         deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
         noisy: whether it hides private data by noise from the system's entropy; it must then give two models under one
             seed, since noise that comes again can be subtracted.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)
-    tried_on: Literal["residual", "blocks", "idle_taps"] = "residual"
+    tried_on: Literal["residual", "blocks", "idle_taps", "attention"] = "residual"
     deterministic: bool = True
     noisy: bool = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from compress.exchange.admission import admit
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples
+from compress.job.job_outputs import Baseline, JobOutputs
 from compress.job.lineage import BaselineRow, Row, export_json
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
-from compress.job.workspace import Workspace
+from compress.job.workspace import Steps
 from compress.training.baseline import trained_baseline
 from compress.training.training import evaluate
 
@@ -43,29 +44,6 @@ TRAINED = {"train": (RAW,), "validation": (RAW,)}
 NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
 
 
-@dataclass(frozen=True)
-class JobOutputs:
-    """What a job made, all in its workspace.
-
-    Attributes:
-        model: ONNX file of the compressed model, in normal form.
-        baseline: ONNX file of the original, in normal form.
-        checkpoint: files of the torch checkpoint by the name that they have in OUT; empty for an ONNX file.
-        origin: where the baseline comes from, in one sentence.
-        baseline_row: facts of the original.
-        rows: one a pass.
-        export: the lineage's object ``export``, or None.
-    """
-
-    model: Path
-    baseline: Path
-    checkpoint: Mapping[str, Path]
-    origin: str
-    baseline_row: BaselineRow
-    rows: tuple[Row, ...]
-    export: Mapping[str, Any] | None
-
-
 class Job:
     """One recipe on one original.
 
@@ -77,6 +55,7 @@ class Job:
         workspace: where finished steps lie.
         cache: folder of trained baselines; None for the user's.
         batch: samples in one measured inference; None where nothing will be measured.
+        baseline: what an earlier job on the same original found out of it; None finds it out here.
         data_key: of private data, whose identifiers are keyed.
     """
 
@@ -86,9 +65,10 @@ class Job:
         recipe: Recipe,
         dataset: Dataset,
         context: PassContext,
-        workspace: Workspace,
+        workspace: Steps,
         cache: Path | None,
         batch: int | None = None,
+        baseline: Baseline | None = None,
         data_key: DataKey | None = None,
     ) -> None:
         self._original = original
@@ -99,49 +79,64 @@ class Job:
         self._workspace = workspace
         self._cache = cache
         self._batch = batch
+        self._known = baseline
         self._rows: list[Row] = []
         self._source = original.source
 
     def make(self) -> JobOutputs:
         """Carry out every step that no earlier run has finished."""
         with self._ledger.opened():
-            if self._original.file is not None:
-                return self._from_file(self._original.file)
-            if self._original.module is not None:
-                return self._from_module(self._original.module)
-        raise ValueError("an original has a module or a file")
+            found = self.baseline()
+            return self._from_file(found) if found.module is None else self._from_module(found, found.module)
 
-    def _from_file(self, given: Path) -> JobOutputs:
-        baseline = self._normalised(given, BASELINE)
-        admit(baseline, self._context.preprocess, self._context.data, self._batch)
-        size, accuracy = model_stats.of_file(baseline), self._file_accuracy(baseline)
-        row = BaselineRow(size, accuracy, trained_here=False, touched=self._ledger.since({}))
-        model, _ = self._onnx_passes(baseline, size)
+    def baseline(self) -> Baseline:
+        """Train the original if it came without weights, and score it; once."""
+        if self._known is None:
+            self._known = self._baseline_of_file() if self._original.module is None else self._baseline_of_module()
+        return self._known
+
+    def _from_file(self, baseline: Baseline) -> JobOutputs:
+        file = self._normalised(self._given_file(), BASELINE)
+        model, _ = self._onnx_passes(file, baseline.row.facts)
         return JobOutputs(
-            self._normalised(model, MODEL), baseline, {}, self._original.origin, row, tuple(self._rows), None
+            self._normalised(model, MODEL), file, {}, baseline.origin, baseline.row, tuple(self._rows), None
         )
 
-    def _from_module(self, module: nn.Module) -> JobOutputs:
-        module, origin, row = self._baseline(module)
+    def _from_module(self, baseline: Baseline, module: nn.Module) -> JobOutputs:
         self._context = replace(self._context, teacher=module)
         file, export = self._export(module, "baseline")
-        compressed, changed = self._torch_passes(module, row.facts)
+        compressed, changed = self._torch_passes(module, baseline.row.facts)
         exported, export = self._export(compressed, "candidate") if changed else (file, export)
         model, _ = self._onnx_passes(exported, model_stats.of_file(exported))
         return JobOutputs(
             model=self._normalised(model, MODEL),
             baseline=self._normalised(file, BASELINE),
             checkpoint=self._checkpoint(compressed),
-            origin=origin,
-            baseline_row=row,
+            origin=baseline.origin,
+            baseline_row=baseline.row,
             rows=tuple(self._rows),
             export=export,
         )
 
-    def _baseline(self, module: nn.Module) -> tuple[nn.Module, str, BaselineRow]:
+    def _given_file(self) -> Path:
+        if self._original.file is None:
+            raise ValueError("an original has a module or a file")
+        return self._original.file
+
+    def _baseline_of_file(self) -> Baseline:
+        file = self._normalised(self._given_file(), BASELINE)
+        admit(file, self._context.preprocess, self._context.data, self._batch)
+        facts, accuracy = model_stats.of_file(file), self._file_accuracy(file)
+        row = BaselineRow(facts, accuracy, trained_here=False, touched=self._ledger.since({}))
+        return Baseline(None, self._original.origin, row)
+
+    def _baseline_of_module(self) -> Baseline:
         """The original with its weights, trained here if it came without any."""
         context, original = self._context, self._original
-        origin, trained, done, before = original.origin, False, {}, self._ledger.mark()
+        module, origin, trained, done = original.module, original.origin, False, {}
+        before = self._ledger.mark()
+        if module is None:
+            raise ValueError("an original has a module or a file")
         with metered(context.device) as cost:
             if original.built is not None and original.built.needs_training:
                 module, origin, cached, result = trained_baseline(
@@ -165,7 +160,7 @@ class Job:
             done=done,
             touched=joined(self._ledger.since(before), TRAINED if trained else {}),
         )
-        return module, origin, row
+        return Baseline(module, origin, row)
 
     def _torch_passes(self, module: nn.Module, size: ModelStats) -> tuple[nn.Module, bool]:
         """Apply the torch passes; the second value says whether any changed the model."""

@@ -180,6 +180,7 @@ class Lineage:
         export: exporter, opset and parity; None where the original was an ONNX file.
         artifacts: hex SHA-256 of the files beside it, by name.
         auditor: what binds the whole lineage, where the data are private and this is the public one.
+        search: how the recipe was found: ``trials``, ``objective``, ``max_loss_percent``; None where nobody searched.
     """
 
     model: Mapping[str, Any]
@@ -190,6 +191,7 @@ class Lineage:
     rows: tuple[Row, ...]
     export: Mapping[str, Any] | None
     artifacts: Mapping[str, str]
+    search: Mapping[str, Any] | None = None
     auditor: Mapping[str, Any] | None = None
 
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
@@ -217,6 +219,7 @@ class Lineage:
                 "extends": list(self.recipe.extends),
                 "settings": list(self.recipe.settings),
             },
+            **({} if self.search is None else {"search": dict(self.search)}),
             "seed": self.seed,
             "baseline": self.baseline.to_json(),
             "rows": [row.to_json() for row in self.rows],

@@ -11,7 +11,8 @@ from certify.core.files import copy
 from certify.data.specs import IN_PYTHON
 from compress.core import onnx_file
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
-from compress.job.job import BASELINE, LINEAGE, MODEL, JobOutputs
+from compress.job.job import BASELINE, LINEAGE, MODEL
+from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage
 from compress.job.recipe import Workload
 

@@ -31,7 +31,8 @@ from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
 from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
-from compress.job.job import LINEAGE, Job, JobOutputs
+from compress.job.job import LINEAGE, Job
+from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
 from compress.job.output import bring, bring_unmeasured, folder_of
@@ -63,6 +64,7 @@ def run(
     progress: Progress | bool | None = None,
     callbacks: Sequence[TrainingCallback] = (),
     model_args: Mapping[str, Any] | None = None,
+    searched: Mapping[str, Any] | None = None,
 ) -> CompressionResult:
     """Compress a model by a recipe, then measure, grade, sign and seal it.
 
@@ -96,6 +98,7 @@ def run(
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
         callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
         model_args: what the factory is called with, besides the number of classes.
+        searched: how the recipe was found, for the lineage; :func:`compress.search_recipe` states it.
 
     Returns:
         The result; a refusal by the referee is one too. A job that is stopped goes on after its last finished pass
@@ -144,8 +147,8 @@ def run(
     described = describe_data(dataset)
     trained_on = {**described, "metric": plan.metric}
     workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
-    made = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key).make()
-    lineage, whole = _lineage(original, described, chosen, seed, made), None
+    made = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()
+    lineage, whole = replace(_lineage(original, described, chosen, seed, made), search=searched), None
     if data_key is not None:
         made = replace(made, origin=without_seed(made.origin))
         lineage, whole = lineage.withheld(data_key)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from certify.core.errors import UsageError
 from certify.core.files import write_text
@@ -31,6 +31,32 @@ class Step:
     row: Row | None
     notes: Mapping[str, Any]
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values that :meth:`from_json` reads."""
+        row = None if self.row is None else self.row.to_json()
+        return {"name": self.name, "file": self.file, "row": row, "notes": dict(self.notes)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Step:
+        """Inverse of :meth:`to_json`; KeyError, TypeError or ValueError where something is missing."""
+        row = None if values["row"] is None else Row.from_json(values["row"])
+        return cls(values["name"], values["file"], row, values["notes"])
+
+
+class Steps(Protocol):
+    """Where a job finds the steps that were finished before, and leaves those that it finishes."""
+
+    folder: Path
+
+    def finished(self, name: str) -> Step | None:
+        """The step of that name where it has been finished before."""
+
+    def path(self, file: str) -> Path:
+        """Where a file of this job lies."""
+
+    def finish(self, name: str, file: Path, row: Row | None = None, notes: Mapping[str, Any] | None = None) -> Step:
+        """Note that a step is done; its file must be whole and in the folder by now."""
+
 
 class Workspace:
     """Finished steps of one job, kept under its fingerprint.
@@ -47,7 +73,7 @@ class Workspace:
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
         self.folder = out / FOLDER
-        self._fingerprint = json.loads(json.dumps({**fingerprint, "libraries": _versions()}))
+        self._fingerprint = json.loads(json.dumps({**fingerprint, "libraries": library_versions()}))
         self._progress = progress
         self._steps = self._earlier_steps()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +87,7 @@ class Workspace:
         try:
             state = json.loads((self.folder / STATE).read_bytes())
             same = state["version"] == STATE_VERSION and state["fingerprint"] == self._fingerprint
-            steps = [_step(values) for values in state["steps"]] if same else []
+            steps = [Step.from_json(values) for values in state["steps"]] if same else []
         except (OSError, ValueError, KeyError, TypeError):
             same, steps = False, []
         if not same:
@@ -98,10 +124,7 @@ class Workspace:
         state = {
             "version": STATE_VERSION,
             "fingerprint": self._fingerprint,
-            "steps": [
-                {"name": s.name, "file": s.file, "row": s.row.to_json() if s.row else None, "notes": dict(s.notes)}
-                for s in self._steps.values()
-            ],
+            "steps": [step.to_json() for step in self._steps.values()],
         }
         write_text(self.folder / STATE, json.dumps(state, indent=1))
 
@@ -110,12 +133,8 @@ class Workspace:
         shutil.rmtree(self.folder)
 
 
-def _step(values: Mapping[str, Any]) -> Step:
-    row = None if values["row"] is None else Row.from_json(values["row"])
-    return Step(values["name"], values["file"], row, values["notes"])
-
-
-def _versions() -> dict[str, str | None]:
+def library_versions() -> dict[str, str | None]:
+    """Versions of the libraries that a finished step depends on; None for one that is not installed."""
     found: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:

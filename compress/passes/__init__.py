@@ -50,7 +50,9 @@ PASSES = Registry(
         "quantize_static": "compress.passes.quantize_static:QuantizeStatic",
         "quantize_dynamic": "compress.passes.quantize_dynamic:QuantizeDynamic",
         "quantize_weights": "compress.passes.quantize_weights:QuantizeWeights",
+        "quantize_embeddings": "compress.passes.quantize_embeddings:QuantizeEmbeddings",
         "half": "compress.passes.half:Half",
+        "fast_kernels": "compress.passes.fast_kernels:FastKernels",
     },
     "List them with: leanmark passes",
 )

@@ -86,7 +86,33 @@ class Narrow(nn.Module):
         return logits
 
 
-NETWORKS = {"residual": Residual, "blocks": Deep, "idle_taps": Narrow}
+class Attentive(nn.Module):
+    """Patches that attend to each other, normalised behind each addition; a table holds a vector for each shade."""
+
+    def __init__(self, num_classes: int = CLASSES, width: int = 16, shades: int = 256) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 8, 8)
+        self.shades = nn.Embedding(shades, width)
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_classes)
+        self.heads = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, (n, num_classes)."""
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        shade = (32 * patches.mean(2).sigmoid()).long() + torch.arange(patches.shape[1])
+        x = patches + self.shades(shade)
+        split = (x.shape[0], x.shape[1], self.heads, x.shape[2] // self.heads)
+        query, key, value = (part(x).reshape(split).transpose(1, 2) for part in (self.query, self.key, self.value))
+        shares = (query @ key.transpose(-1, -2) / split[-1] ** 0.5).softmax(-1)
+        x = self.first(x + self.out((shares @ value).transpose(1, 2).reshape(x.shape)))
+        logits: torch.Tensor = self.head(self.second(x + self.mlp(x)).mean(1))
+        return logits
+
+
+NETWORKS = {"residual": Residual, "blocks": Deep, "idle_taps": Narrow, "attention": Attentive}
 
 
 def network(name: str) -> nn.Module:

@@ -163,8 +163,8 @@ def main() -> None:
     if (sentence := missing()) is not None:
         print(sentence)
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         built, dataset = fitted(folder)
         contract = built.tokens.contract(dataset)
         if "--sealed" in sys.argv:
@@ -178,17 +178,17 @@ def main() -> None:
         wanted = file_scores(floats, dataset.test, contract, len(dataset.classes))
         base = embeddings(floats, dataset, contract)
         print(f"float: accuracy {wanted.accuracy:.1%} of {len(dataset.test)} texts, {floats.stat().st_size} bytes")
-        for applied in (recipe.load("transformer").passes[0], QuantizeDynamic()):
-            made, record = applied.apply(floats, context)
+        for name, chain in {"transformer": recipe.load("transformer").passes, "dynamic": (QuantizeDynamic(),)}.items():
+            made = floats
+            for applied in chain:
+                made, record = applied.apply(made, context)
+                print(f"{applied.name}: {record.done}")
             scores = file_scores(made, dataset.test, contract, len(dataset.classes))
             own = embeddings(made, dataset, contract)
             cosine = (base * own).sum(1) / np.linalg.norm(base, axis=1) / np.linalg.norm(own, axis=1)
             same = np.mean(scores.top1 == wanted.top1)
-            print(
-                f"{applied.name} ({context.target.name}): agreement {same:.1%}, accuracy {scores.accuracy:.1%}, ",
-                end="",
-            )
-            print(f"cosine {cosine.mean():.4f} (least {cosine.min():.4f}), {made.stat().st_size} bytes, {record.done}")
+            print(f"{name} ({context.target.name}): agreement {same:.1%}, accuracy {scores.accuracy:.1%}, ", end="")
+            print(f"cosine {cosine.mean():.4f} (least {cosine.min():.4f}), {made.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ ARROWS = {
     "passes": {"core", "exchange", "models", "onnx_graph", "pruning", "quantization", "training"},
     "job": {"core", "exchange", "models", "passes", "training"},
     "testing": {"core", "exchange", "passes"},
-    "cli": {"job", "models", "passes", "training"},
+    "search": {"core", "exchange", "job", "passes", "training"},
+    "cli": {"job", "models", "passes", "search", "training"},
 }
 """What each package may import of the others, in functions and for types too."""
 

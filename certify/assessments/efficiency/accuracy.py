@@ -120,14 +120,32 @@ def _difference(table: PairedTable, edition: Edition) -> Estimate:
     return _within(value, 100 * interval.low, 100 * interval.high, "%", table.n, method)
 
 
+def relative_loss(table: PairedTable, confidence: float) -> Estimate | None:
+    """Relative loss of the share of right samples, in percent; None where the baseline has not one right.
+
+    Args:
+        table: how many samples both got right, or one alone.
+        confidence: of the two-sided interval.
+
+    Example:
+        >>> table = PairedTable.from_correct(np.array([True] * 100), np.array([True] * 99 + [False]))
+        >>> relative_loss(table, 0.95).value
+        1.0
+    """
+    if table.baseline == 0:
+        return None
+    interval = ratio_interval(table, confidence)
+    return _loss(table.candidate / table.baseline, interval, table.n, PAIRED_PROPORTIONS)
+
+
 def _paired_loss(table: PairedTable, edition: Edition) -> dict[str, Estimate]:
     """Relative loss of the share of right samples, and the samples that make it; nothing without a right one."""
-    if table.baseline == 0:
+    loss = relative_loss(table, edition.plan.confidence)
+    if loss is None:
         return {}
-    interval = ratio_interval(table, edition.plan.confidence)
     lost, gained = (f"samples right under the {arm} alone" for arm in ("baseline", "candidate"))
     return {
-        Figures.relative_loss_percent: _loss(table.candidate / table.baseline, interval, table.n, PAIRED_PROPORTIONS),
+        Figures.relative_loss_percent: loss,
         Figures.lost_samples: Estimate.exact(table.only_baseline, "1", lost),
         Figures.gained_samples: Estimate.exact(table.only_candidate, "1", gained),
     }

@@ -140,8 +140,13 @@ class Efficiency(Assessment):
 
 
 def _simplified(found: Simplified | None) -> Mapping[str, Any] | None:
-    """What was removed from the baseline before it was measured; None where nothing was."""
-    if found is None or found.removed is None:
+    """What was removed from the baseline or rewritten before it was measured; None where nothing was."""
+    if found is None or (found.removed is None and found.rewritten is None):
         return None
-    shares = {"work_share": found.removed_share, "bytes_share": found.removed_bytes_share}
-    return {"given_digest": found.given_digest, "removed": [str(one) for one in found.removed], **shares}
+    return {
+        "given_digest": found.given_digest,
+        "removed": None if found.removed is None else [str(one) for one in found.removed],
+        "rewritten": [str(one) for one in found.rewritten or ()],
+        "work_share": found.removed_share,
+        "bytes_share": found.removed_bytes_share,
+    }

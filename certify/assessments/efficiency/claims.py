@@ -69,7 +69,8 @@ class BaselineClaim:
         content_digest: hex digest of what it says.
         origin: where it comes from, in its maker's words.
         published: the published network whose weights it has; None where it has none that is known.
-        simplified: what was removed from the file that was given; None where it was measured as it was given.
+        simplified: what was removed from the file that was given, and rewritten in it; None where it was measured as it
+            was given.
         preprocess: its preprocessing contract.
         contracts_differ: why that differs from the certified model's; None where it was not declared.
     """
@@ -93,13 +94,18 @@ class BaselineClaim:
         return f"{self.known}; its maker says: {self.origin}"
 
     @property
-    def removed(self) -> str | None:
-        """How much less it is than the file that was given; None where it is that file."""
+    def changed(self) -> str | None:
+        """How it differs from the file that was given; None where it is that file."""
         if self.simplified is None:
             return None
-        work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
-        told = ", ".join(self.simplified["removed"]) or "what nothing reads"
-        return f"measured without {work} of its work and {size} of its bytes: {told}"
+        said = []
+        if self.simplified["removed"] is not None:
+            work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
+            told = ", ".join(self.simplified["removed"]) or "what nothing reads"
+            said.append(f"without {work} of its work and {size} of its bytes: {told}")
+        if self.simplified["rewritten"]:
+            said.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
+        return f"measured {'; '.join(said)}"
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,7 @@ ANY_PART = "*"
 
 
 def touches_of(lineage: Mapping[str, Any]) -> tuple[Touch, ...]:
-    """The touches that a lineage states, in its order; a step that states none read something unknown.
+    """The touches that a lineage states, in its order; what a search read, or a step that states none, is unknown.
 
     Example:
         >>> row = {"pass": "distill", "touched": {"train": ["raw"]}}
@@ -310,7 +310,7 @@ def touches_of(lineage: Mapping[str, Any]) -> tuple[Touch, ...]:
     steps = [("baseline", lineage["baseline"])]
     steps += [(f"{number} {row['pass']}", row) for number, row in enumerate(lineage["rows"])]
     steps += [] if lineage["export"] is None else [("export", lineage["export"])]
-    found: list[Touch] = []
+    found = [Touch("search", ANY_PART, (UNKNOWN,))] if lineage.get("search") else []
     for step, values in steps:
         touched = values.get("touched")
         if touched is None:

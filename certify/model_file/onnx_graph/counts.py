@@ -17,8 +17,8 @@ from certify.model_file.onnx_graph.control_flow import Counting
 from certify.model_file.onnx_graph.data_sized import captured, subgraphs
 from certify.model_file.onnx_graph.functions import inlined
 from certify.model_file.onnx_graph.load import inputs
-from certify.model_file.onnx_graph.operators import QUANTIZATION_PARAMETERS, attribute
-from certify.model_file.onnx_graph.shapes import constants
+from certify.model_file.onnx_graph.operators import QUANTIZATION_PARAMETERS
+from certify.model_file.onnx_graph.shapes import PACKED, constants, tensor_type, unpacked_shape
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def count_parameters(model: onnx.ModelProto) -> int:
 
 def _parameters(graph: onnx.GraphProto) -> int:
     sizes = {tensor.name: _weight_elements(tensor) for tensor in constants(graph)}
+    types = {tensor.name: tensor_type(tensor.data_type, tensor.dims) for tensor in constants(graph)}
     used: set[str] = set()
     inside = 0
     for node in graph.node:
@@ -94,8 +95,8 @@ def _parameters(graph: onnx.GraphProto) -> int:
         for body in subgraphs(node):
             inside += _parameters(body)
             used |= captured(body)
-        if node.op_type == "MatMulNBits":  # several weights in a byte
-            sizes[node.input[1]] = attribute(node, "K", 0) * attribute(node, "N", 0)
+        if (whole := unpacked_shape(node, types)) is not None:  # several weights in a byte
+            sizes[node.input[PACKED[node.op_type]]] = math.prod(whole)
     return inside + sum(size for name, size in sizes.items() if name in used)
 
 

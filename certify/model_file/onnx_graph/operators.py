@@ -74,6 +74,7 @@ SHAPE_TWINS: dict[str, tuple[str, tuple[int, ...]]] = {
     "Gelu": ("Identity", (0,)),
     "BiasGelu": ("Add", (0, 1)),
     "FastGelu": ("Identity", (0,)),
+    "GatherBlockQuantized": ("Gather", (0, 1)),
     "QuantizeLinear": ("QuantizeLinear", (0, 1, 2)),
     "DequantizeLinear": ("DequantizeLinear", (0, 1, 2)),
 }
@@ -83,6 +84,7 @@ QUANTIZATION_PARAMETERS: dict[str, tuple[int, ...]] = {
     "QuantizeLinear": (1, 2),
     "DequantizeLinear": (1, 2),
     "DynamicQuantizeLinear": (),
+    "GatherBlockQuantized": (2, 3),
     "QLinearAdd": (1, 2, 4, 5, 6, 7),
     "QLinearMul": (1, 2, 4, 5, 6, 7),
     "QLinearSigmoid": (1, 2, 3, 4),

@@ -16,6 +16,8 @@ from certify.model_file.onnx_graph.constants import fold_small_constants
 from certify.model_file.onnx_graph.operators import COMPUTE, CONTRIB_DOMAIN, SHAPE_TWINS, attribute
 from certify.model_file.onnx_graph.traffic import Value, element_bits
 
+PACKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
+"""Operators whose weight may hold several elements in a byte, with the index of that input."""
 SMALL_ELEMENTS = 4096
 """Initializers up to this size keep their values during shape inference; shapes are computed from them."""
 
@@ -68,8 +70,8 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
     for value in light.graph.output:
         value.type.tensor_type.ClearField("shape")
     for position, node in enumerate(light.graph.node):
-        if node.op_type == "MatMulNBits":  # its twin reads the weight as it was before it was packed
-            whole = [attribute(node, "K", 0), attribute(node, "N", 0)]
+        whole = unpacked_shape(node, found)
+        if whole is not None:  # its twin reads the weight as it was before it was packed
             light.graph.input.append(onnx.helper.make_tensor_value_info(_unpacked(node), onnx.TensorProto.FLOAT, whole))
         twin = _shape_twin(node)
         if twin is not None:
@@ -158,13 +160,30 @@ def _shape_twin(node: onnx.NodeProto) -> onnx.NodeProto | None:
     else:
         return None
     names = [node.input[i] for i in sources if i < len(node.input)]
-    if node.op_type == "MatMulNBits":
-        names[-1] = _unpacked(node)
+    if node.op_type in PACKED:
+        names[sources.index(PACKED[node.op_type])] = _unpacked(node)
     twin = onnx.helper.make_node(like, names, node.output[:1], name=node.name)
     known = {a.name for a in node.attribute} & set(onnx.defs.get_schema(like).attributes)
     twin.attribute.extend(a for a in node.attribute if a.name in known)
     return twin
 
 
+def unpacked_shape(node: onnx.NodeProto, types: Mapping[str, onnx.TypeProto.Tensor]) -> tuple[int, ...] | None:
+    """Shape of a weight before several of its elements were packed into a byte; None for other operators.
+
+    Args:
+        node: of any type.
+        types: of the graph's constants, by name.
+    """
+    if node.op_type == "MatMulNBits":
+        return attribute(node, "K", 0), attribute(node, "N", 0)
+    kind = types.get(node.input[0]) if node.op_type == "GatherBlockQuantized" else None
+    if kind is None:
+        return None
+    *rows, columns = shape_of(kind)
+    in_a_byte = 8 // attribute(node, "bits", 4) if kind.elem_type == onnx.TensorProto.UINT8 else 1
+    return (*rows, columns * in_a_byte)
+
+
 def _unpacked(node: onnx.NodeProto) -> str:
-    return f"{node.input[1]} of {node.output[0]}"
+    return f"{node.input[PACKED[node.op_type]]} of {node.output[0]}"

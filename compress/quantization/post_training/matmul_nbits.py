@@ -27,12 +27,11 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
         bits: 4 or 8.
         int8: whether the runtime may round activations to 8 bits.
     """
-    outputs, count, size = blocks.codes.shape
+    outputs, _, size = blocks.codes.shape
     names = [f"{node.name}.{part}" for part in ("codes", "scales", "zeros")]
     codes, zeros = blocks.codes, blocks.zeros
     if bits == 4:
-        codes = _nibbles(codes)
-        zeros = _nibbles(np.pad(zeros, ((0, 0), (0, count % 2))))
+        codes, zeros = nibbles(codes), nibbles(zeros)
     arrays = (codes, blocks.scales.ravel(), zeros.ravel())
     for name, array in zip(names, arrays, strict=True):
         graph.model.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
@@ -54,14 +53,20 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
 
 def finish(model: onnx.ModelProto) -> None:
     """Declare the operator's domain, and drop constants that nothing reads any more."""
-    if all(entry.domain != DOMAIN for entry in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    declare_domain(model)
     drop_unread(model.graph)
 
 
-def _nibbles(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Two neighbours in a byte, the first in its lower half."""
-    return np.asarray(values[..., 0::2] | (values[..., 1::2] << 4), dtype=np.uint8)
+def declare_domain(model: onnx.ModelProto) -> None:
+    """Say in a model that it has ONNX Runtime's own operators, in place."""
+    if all(entry.domain != DOMAIN for entry in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+
+
+def nibbles(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Two neighbours of the last axis in a byte, the first in its lower half; an odd number is filled up with 0."""
+    paired = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, values.shape[-1] % 2)])
+    return np.asarray(paired[..., 0::2] | (paired[..., 1::2] << 4), dtype=np.uint8)
 
 
 def _scaled_bias(graph: Graph, node: onnx.NodeProto, name: str) -> str:

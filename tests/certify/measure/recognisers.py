@@ -101,6 +101,18 @@ def net(copies: int = 4) -> onnx.ModelProto:
     return graph.model()
 
 
+def normalised(hidden: bool = False) -> onnx.ModelProto:
+    """The honest net with a residual addition and a LayerNormalization, which something may stand between."""
+    graph = Graph()
+    add_net(graph, 4, output="logits")
+    graph.node("Gemm", ["logits", graph.put("third", np.eye(CLASSES, dtype=np.float32) / 3)], "linear")
+    graph.node("Add", ["logits", "linear"], "added")
+    normed = graph.node("Identity", ["added"], "same") if hidden else "added"
+    ones = graph.put("ones", np.ones(CLASSES, dtype=np.float32))
+    graph.node("LayerNormalization", [normed, ones], "classes", axis=-1)
+    return graph.model()
+
+
 def _table(dataset: Dataset) -> np.ndarray:
     return np.eye(CLASSES, dtype=np.float32)[dataset.test.labels]
 

@@ -187,3 +187,24 @@ def test_plan_chooses_the_samples_when_an_audit_salts_them(simplified: Simplify,
         for salt in ("", "ab", "ab"):
             simplified(made.net(), salt=salt)
     assert seen[0] != seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_baseline_is_measured_with_sums_when_they_take_less_time(
+    hidden: bool, simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    with (
+        mock.patch("certify.measure.faster_form._in_turn", return_value=([0.2] * 7, [0.1] * 7)),
+        mock.patch.object(simplifying._Bench, "opened"),
+    ):
+        observed, path = simplified(made.normalised(hidden))
+        assert simplified(made.normalised(hidden), runtime="openvino")[0].values["rewritten"] is None
+    assert observed.values["removed"] is None and len(observed.values["rewritten"]) == 1
+    assert outcomes(observed, make_evidence, edition) == {}
+
+
+def test_workers_time_both_forms_when_a_measurement_simplifies(tmp_path: Path, edition: Edition) -> None:
+    with mock.patch("certify.measure.faster_form.WINDOW_S", 0.01):
+        observed, path = simplify_file(made.normalised(), tmp_path, edition)
+    kinds = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert kinds.count("Sum") == (observed.values["rewritten"] is not None)

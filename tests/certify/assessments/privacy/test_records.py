@@ -129,6 +129,11 @@ def test_touches_are_unknown_when_a_step_of_the_lineage_states_none() -> None:
     ]  # fmt: skip
 
 
+def test_touches_of_a_search_are_unknown() -> None:
+    found = touches_of({"search": {"trials": 12}, "baseline": {"touched": {}}, "rows": [], "export": None})
+    assert [(one.step, one.part, one.how) for one in found] == [("search", "*", ("unknown",))]
+
+
 def test_data_key_is_written_for_its_owner_alone_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "data.key"
     key = DataKey.new()

@@ -341,7 +341,7 @@ def test_draw_names_the_baseline_by_its_weights_and_says_what_was_removed(predic
     assert "Baseline: as given by the maker. Its maker says: ResNet-32, as published." in drawn
     assert "Simplified" not in drawn
     values["baseline"]["published"] = "ResNet-32"
-    removed = {"given_digest": DIGEST, "removed": ["7 of 8 Conv", "1 of 1 Mean"]}
+    removed = {"given_digest": DIGEST, "removed": ["7 of 8 Conv", "1 of 1 Mean"], "rewritten": []}
     values["baseline"]["simplified"] = {**removed, "work_share": 0.125, "bytes_share": 0.1}
     drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc") or ""
     assert "Baseline: ResNet-32. Its maker says" in drawn

@@ -1,0 +1,159 @@
+"""Operators written another way, so that ONNX Runtime's CPU provider keeps off a slow kernel.
+
+The rewritten model computes the same sums. That costs no accuracy and is no compression: makers write it into what they
+ship (the pass ``fast_kernels``), and the referee into the baseline (:mod:`certify.measure.simplify`), so that it counts
+for neither.
+
+**Additions before layer normalisations.** ONNX Runtime fuses an Add and the LayerNormalization that reads it into
+SkipLayerNormalization, whose kernel for 32-bit floats adds one number after the other and holds the sums of a whole row
+in one variable (``onnxruntime/contrib_ops/cpu/skip_layer_norm.cc``). LayerNormalization alone works on vectors. The
+fusion looks for Add, and a Sum of two values is the same.
+
+**Masks of attention.** A mask adds a very low number to the scores of what is not to be seen, and Softmax makes nearly
+nothing of them. In ONNX Runtime that is exp(-88.4) or less, since its kernel bounds the argument there: a denormal
+number, with which processors compute some ten times slower. A mask of -50 leaves exp(-50), 2e-22, which is lost beside
+a sum of at least 1 as well, and is a normal number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.model_file.onnx_graph.data_sized import used
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+from certify.model_file.onnx_graph.shapes import constants
+
+NORMALISING = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
+PARTS_OF_NORMALISING = frozenset({"ReduceMean", "Sub"})
+"""What reads the sum where a file spells LayerNormalization out, as files older than operator set 17 do."""
+OTHER_FLOATS = frozenset({onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE})
+"""Types for which the runtime may have no kernel for Sum; the processor's kernel for 16 bits is another one, too."""
+MASKED = -50.0
+"""What a mask adds to a score: exp of it is below half a step of a sum of 1 by 15 orders of magnitude, and above the
+smallest normal number by 16, which is room for scores that lie 28 above or 37 below the largest one that is seen."""
+TOO_LOW = -80.0
+"""Constants below this are of a mask."""
+MOVING = frozenset({"Cast", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operators that a mask goes through unchanged."""
+MASKING = frozenset({"Mul", "Where"})
+"""Operators that make a mask of a low constant."""
+SUM_BROADCASTS = 8
+"""Operator set from which Sum broadcasts like Add."""
+
+Array = npt.NDArray[np.float32]
+
+
+def sums_before_norms(model: onnx.ModelProto) -> int:
+    """Write each Add that a layer normalisation reads as a Sum, in place, where all floats have 32 bits.
+
+    Args:
+        model: without functions; its branches and loops are left as they are.
+
+    Returns:
+        How many were written so.
+
+    Example:
+        >>> node = onnx.helper.make_node("Relu", ["x"], ["y"])
+        >>> ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+        >>> sums_before_norms(onnx.helper.make_model(onnx.helper.make_graph([node], "graph", ports[:1], ports[1:])))
+        0
+    """
+    versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS]
+    if max(versions, default=0) < SUM_BROADCASTS or any(t.data_type in OTHER_FLOATS for t in constants(model.graph)):
+        return 0
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        if node.input:
+            readers.setdefault(node.input[0], set()).add(node.op_type)
+    found = [node for node in model.graph.node if _is_read_by_norm(node, readers)]
+    for node in found:
+        node.op_type = "Sum"
+    return len(found)
+
+
+def shallow_masks(model: onnx.ModelProto) -> int:
+    """Let the masks of attention lower scores by 50 and no more, in place.
+
+    Args:
+        model: without functions; its branches and loops are left as they are.
+
+    Returns:
+        How many constants were raised.
+
+    Example:
+        >>> node = onnx.helper.make_node("Softmax", ["x"], ["y"])
+        >>> ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+        >>> shallow_masks(onnx.helper.make_model(onnx.helper.make_graph([node], "graph", ports[:1], ports[1:])))
+        0
+    """
+    values = dict(_floats(model.graph))
+    producers = {name: node for node in model.graph.node for name in node.output}
+    scored = [producers.get(node.input[0]) for node in model.graph.node if node.op_type == "Softmax"]
+    places = {
+        (node.output[0], index): (node, index)
+        for added in scored
+        if added is not None and added.op_type == "Add"
+        for node, index in _masking(added, producers, values)
+    }
+    raised: dict[str, str] = {}
+    for node, index in places.values():
+        old = node.input[index]
+        node.input[index] = raised.setdefault(old, f"{old}.shallow")
+    for old, name in raised.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.maximum(values[old], MASKED), name))
+    _drop_unread(model.graph, raised)
+    return len(raised)
+
+
+def _drop_unread(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Take out those of some constants that nothing reads, of which runtimes would warn."""
+    read = {name for node in graph.node for name in used(node)}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in names and tensor.name not in read]:
+        graph.initializer.remove(tensor)
+
+
+def _floats(graph: onnx.GraphProto) -> Iterator[tuple[str, Array]]:
+    """Constants of 32-bit floats, by name."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            tensors[node.output[0]] = node.attribute[0].t
+    for name, tensor in tensors.items():
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.data_location != onnx.TensorProto.EXTERNAL:
+            yield name, onnx.numpy_helper.to_array(tensor)
+
+
+def _masking(
+    node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto], values: Mapping[str, Array]
+) -> Iterator[tuple[onnx.NodeProto, int]]:
+    """Where the constants stand by which an operator lowers scores: nodes and the indices of their inputs."""
+    for index, name in enumerate(node.input):
+        source = producers.get(name)
+        if _is_low(values.get(name)):
+            yield node, index
+        elif source is not None and source.op_type in MOVING:
+            yield from _masking(source, producers, values)
+        elif source is not None and source.op_type in MASKING:
+            yield from ((source, place) for place, other in enumerate(source.input) if _is_low(values.get(other)))
+
+
+def _is_low(array: Array | None) -> bool:
+    return array is not None and array.size > 0 and float(array.min()) < TOO_LOW
+
+
+def _is_read_by_norm(node: onnx.NodeProto, readers: Mapping[str, set[str]]) -> bool:
+    if node.op_type != "Add" or node.domain not in STANDARD_DOMAINS:
+        return False
+    seen = readers.get(node.output[0], set())
+    return bool(seen & NORMALISING) or seen >= PARTS_OF_NORMALISING
+
+
+FORMS: Mapping[str, Callable[[onnx.ModelProto], int]] = {
+    "Add before a layer normalisation as Sum": sums_before_norms,
+    "mask of attention that lowers scores by no more than 50": shallow_masks,
+}
+"""What is written another way, in a few words, and the function that does it in place and returns how often."""

@@ -1,0 +1,75 @@
+"""Files whose operators are written for the kernels of ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from certify.core.feeding import by_input
+from certify.model_file.onnx_graph.load import load_model
+from certify.model_file.onnx_graph.slow_kernels import FORMS
+from compress.core import onnx_file, onnx_session
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.core.targets import Target
+from compress.onnx_graph.graph import Array
+
+ONNX_RUNTIME = "cpu-"
+"""How the names of targets begin that ONNX Runtime's CPU provider runs."""
+COMPARED = 16
+"""Samples on which outputs are compared."""
+MOST_DIFFERENT = {False: 1e-3, True: 0.05}
+"""Largest difference of an output, as a share of the largest one, by whether activations are quantized: what moves a
+value by a rounding error may move it by a whole step there."""
+
+
+def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple[Path, PassRecord]:
+    """Write a file that keeps off slow kernels; the given one, declined, where it does already.
+
+    Args:
+        path: of an ONNX file.
+        context: samples on which the outputs must stay, and the folder of the new file.
+        target: what will run it.
+
+    Raises:
+        ModelError: the file is damaged, or ONNX Runtime can't load or run it.
+    """
+    if not target.name.startswith(ONNX_RUNTIME):
+        return path, PassRecord.refused(f"the target {target.name} does not run it in ONNX Runtime on the CPU")
+    model = load_model(path)
+    samples = _samples(context)
+    wanted = _outputs(model, samples)
+    integers = any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in model.graph.node)
+    written: dict[str, int] = {}
+    declined = []
+    for what, write in FORMS.items():
+        tried = onnx.ModelProto()
+        tried.CopyFrom(model)
+        if not (count := write(tried)):
+            continue
+        moved = np.abs(_outputs(tried, samples) - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny)
+        if moved <= MOST_DIFFERENT[integers]:
+            model, written[what] = tried, count
+        else:
+            declined.append(Declined(f"{count} {what}", f"outputs move by {moved:.2g} of the largest one"))
+    if not written:
+        return path, PassRecord.refused("none of its operators would be written another way", declined)
+    made = (context.workspace or path.parent) / f"{path.stem}.fast.onnx"
+    onnx_file.save(model, made)
+    return made, PassRecord({"target": target.name, "written": written}, tuple(declined))
+
+
+def _samples(context: PassContext) -> Array:
+    data = context.data
+    has_samples = any(part is not None and len(part) for part in (data.calibration, data.validation, data.train))
+    return context.samples(COMPARED) if has_samples else context.preprocess.noise(COMPARED)
+
+
+def _outputs(model: onnx.ModelProto, samples: Array) -> Array:
+    """Outputs of a model for samples one at a time, so that a file may be fixed to that batch."""
+    running = onnx_session.session(model)
+    names = [port.name for port in running.get_inputs()]
+    fed = (by_input(names, samples[i : i + 1]) for i in range(len(samples)))
+    return np.concatenate([onnx_session.run(running, None, feed)[0].ravel() for feed in fed])

@@ -1,0 +1,125 @@
+"""Several processes at one study: spawned here, watched, and started again when one dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from certify.core.errors import LeanmarkError, MeasureError, UsageError
+from certify.core.progress import Progress
+from compress.search.question import Question
+from compress.search.study import Study
+
+POLL_S = 0.5
+RESTARTS = 3
+"""Of each process that is killed."""
+
+Work = Callable[[Question, float], None]
+"""Carries out trials of a question until a reading of the wall clock; the study is there already."""
+
+
+def work_apart(target: Work, question: Question, until_s: float, count: int, study: Study, progress: Progress) -> None:
+    """Carry out trials in processes of their own.
+
+    Args:
+        target: what each of them does.
+        question: what is searched; it has to be picklable, as models by name are.
+        until_s: reading of the wall clock after which no trial begins.
+        count: number of processes.
+        study: whose trials are shown.
+        progress: where.
+
+    Raises:
+        UsageError: the model or the data can't be sent to another process.
+        LeanmarkError: what a process could not go on after.
+    """
+    try:
+        pickle.dumps(question)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"Several workers need a model and data that can be sent to another process ({error}); name them, or "
+            "search with one worker."
+        ) from error
+    crew = [Worker(target, question, until_s) for _ in range(count)]
+    try:
+        with progress.task(f"Searching with {count} workers", question.trials) as task:
+            shown = 0
+            while sum(each.is_busy() for each in crew):  # asks all of them
+                done = study.count()
+                task.advance(done - shown)
+                shown = done
+                time.sleep(POLL_S)
+    finally:
+        for each in crew:
+            each.end()
+
+
+class Worker:
+    """One process, and how often it has been started."""
+
+    def __init__(self, target: Work, question: Question, until_s: float) -> None:
+        self._arguments = (target, question, until_s)
+        self._starts = 0
+        self._start()
+
+    def is_busy(self) -> bool:
+        """Whether it still works; one that was killed is started again.
+
+        Raises:
+            LeanmarkError: it could not go on, or was killed too often.
+        """
+        if self._process.is_alive():
+            return True
+        self._process.join()
+        if self._process.exitcode == 0:
+            return False
+        told = self._told()
+        if told is not None:
+            raise told
+        if self._starts > RESTARTS:
+            raise MeasureError(
+                f"A worker of the search ended {self._starts} times (exit code {self._process.exitcode})."
+            )
+        self._start()
+        return True
+
+    def end(self) -> None:
+        """End the process, if it is still there."""
+        if self._process.is_alive():
+            self._process.terminate()
+        self._process.join()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ear, mouth = context.Pipe(duplex=False)
+        self._process: Any = context.Process(target=_guarded, args=(mouth, *self._arguments), daemon=False)
+        self._process.start()
+        mouth.close()
+        self._starts += 1
+
+    def _told(self) -> LeanmarkError | None:
+        try:
+            return self._ear.recv() if self._ear.poll() else None
+        except EOFError:
+            return None
+
+
+def _guarded(mouth: Connection, target: Work, question: Question, until_s: float) -> None:
+    """Run in the new process: an error that the user can mend is sent to the one that started it."""
+    try:
+        target(question, until_s)
+    except LeanmarkError as error:
+        mouth.send(_plain(error))
+        raise SystemExit(error.exit_code) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _plain(error: LeanmarkError) -> LeanmarkError:
+    """The error as one that can be unpickled, whose class tells the exit code."""
+    kind = next(each for each in (UsageError, MeasureError, LeanmarkError) if isinstance(error, each))
+    return kind(str(error)) if error.exit_code == kind.exit_code else UsageError(str(error))

@@ -1,0 +1,161 @@
+"""Workers on a Ray cluster: training spreads over its nodes, and measuring stays on the machines that are for it.
+
+A machine that measures is started with a labelled resource, ``ray start --resources '{"leanmark_meter": 1}'``. A
+measurement takes the whole of that label, so that a machine does one at a time, and no worker is placed there as long
+as there are other nodes. The nodes share the folder of the search (a network file system), and a database that several
+machines can write to, or the file in that folder where there is one node.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from certify.core.errors import MeasureError, UsageError
+from certify.core.estimate import Estimate
+from certify.core.progress import Progress
+from compress.search.made import Made
+from compress.search.optional import ray
+from compress.search.question import Question
+from compress.search.study import SQLITE, Study
+from compress.search.trial import Objective
+from compress.search.turns import Turns
+from compress.search.workshop import Workshop
+
+METER = "leanmark_meter"
+ADDRESSES = ("ray://", "auto", "local")
+POLL_S = 1.0
+RESTARTS = 3
+
+
+def is_address(workers: str) -> bool:
+    """Whether it names a cluster: ``ray://HOST:PORT``, ``auto`` for the one that runs here, ``local`` for a new one.
+
+    Example:
+        >>> is_address("ray://head:10001"), is_address("4")
+        (True, False)
+    """
+    return workers.startswith(ADDRESSES[0]) or workers in ADDRESSES[1:]
+
+
+def work_on_ray(question: Question, until_s: float, address: str, study: Study, progress: Progress) -> None:
+    """Carry out trials on a cluster, one worker a node.
+
+    Args:
+        question: what is searched; models and data are named, so that every node finds them.
+        until_s: reading of the wall clock after which no trial begins.
+        address: see :func:`is_address`.
+        study: whose trials are shown.
+        progress: where.
+
+    Raises:
+        UsageError: no node has the label, or several nodes would share a database that is a file.
+        MeasureError: a worker died too often.
+    """
+    library = ray()
+    question = replace(question, out=question.out.resolve(), study=study.name)
+    started = not library.is_initialized()
+    _connect(library, address)
+    try:
+        nodes = [node for node in library.nodes() if node["Alive"]]
+        workers = placed(nodes, question)
+        _watch(library, [_start(library, question, until_s, node) for node in workers], study, question, progress)
+    finally:
+        if started:
+            library.shutdown()
+
+
+def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
+    """Ids of the nodes that workers go to: those that do not measure, or all where each does.
+
+    Args:
+        nodes: as ``ray.nodes()`` lists them.
+        question: what is searched.
+
+    Raises:
+        UsageError: see :func:`work_on_ray`.
+    """
+    meters = [node["NodeID"] for node in nodes if node["Resources"].get(METER)]
+    if not meters and question.objective != "bytes":
+        raise UsageError(
+            f"No node of the cluster is for measuring; start one with ray start --resources '{{\"{METER}\": 1}}'."
+        )
+    if len(nodes) > 1 and question.database.startswith(SQLITE):
+        raise UsageError(
+            f"The cluster has {len(nodes)} nodes, which can't share a database in a file; give --storage, such as "
+            "postgresql+psycopg://USER@HOST/NAME."
+        )
+    others = [node["NodeID"] for node in nodes if node["NodeID"] not in meters]
+    return others or meters
+
+
+def work(question: Question, until_s: float) -> None:
+    """On a node: carry out trials, and let the machines with the label measure them."""
+    workshop = Workshop(question)
+    away = None if question.objective == "bytes" else lambda made: _measured_away(question, made)
+    objective = Objective(workshop, question.max_loss_percent, Turns(), away)
+    Study(question, workshop.space, workshop.job).work(objective, until_s)
+
+
+def measure(question: Question, files: tuple[dict[str, bytes], dict[str, bytes]]) -> dict[str, Any]:
+    """On a machine with the label: measure two models that came as bytes, alone on that machine."""
+    workshop = Workshop(question)
+    with tempfile.TemporaryDirectory() as folder, Turns().measuring():
+        paths = []
+        for number, parts in enumerate(files):
+            beside = Path(folder) / str(number)
+            beside.mkdir()
+            for name, content in parts.items():
+                (beside / name).write_bytes(content)
+            paths.append(beside / next(iter(parts)))
+        return workshop.cost_of(paths[0], paths[1]).to_json()
+
+
+def _measured_away(question: Question, made: Made) -> Estimate:
+    library = ray()
+    task = library.remote(measure).options(num_cpus=0, resources={METER: 1}, max_retries=1)
+    try:
+        return Estimate.from_json(library.get(task.remote(question, made.contents())))
+    except library.exceptions.RayError as error:
+        raise MeasureError(f"The measuring machine failed ({str(error).strip().splitlines()[-1]}).") from error
+
+
+def _connect(library: Any, address: str) -> None:
+    try:
+        if not library.is_initialized():
+            own = {"resources": {METER: 1}, "include_dashboard": False} if address == "local" else {"address": address}
+            library.init(**own, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"The Ray cluster {address} can't be reached ({error}); see ray status.") from error
+
+
+def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
+    strategies = importlib.import_module("ray.util.scheduling_strategies")
+    pinned = strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+    task = library.remote(work).options(num_cpus=1, scheduling_strategy=pinned, max_retries=RESTARTS)
+    return task.remote(question, until_s)
+
+
+def _watch(library: Any, tasks: list[Any], study: Study, question: Question, progress: Progress) -> None:
+    """Show how far they are; a node that is gone for good leaves its trials to the others."""
+    shown, lost = 0, []
+    count = len(tasks)
+    with progress.task(f"Searching on {count} nodes", question.trials) as bar:
+        while tasks:
+            ended, tasks = library.wait(tasks, timeout=POLL_S)
+            for each in ended:
+                try:
+                    library.get(each)
+                except library.exceptions.RayTaskError as error:
+                    raise error.as_instanceof_cause() from error
+                except library.exceptions.RayError as error:
+                    lost.append(str(error).strip().splitlines()[0])
+                    progress.say(f"A node was lost ({lost[-1]}).")
+            done = study.count()
+            bar.advance(done - shown)
+            shown = done
+    if len(lost) == count:
+        raise MeasureError(f"All {count} nodes were lost; the last one: {lost[-1]}")

@@ -1,0 +1,184 @@
+"""Searching a recipe: from the question to the certificate of what was found."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from certify.core.errors import UsageError
+from certify.core.progress import Progress, job, shown
+from certify.data import load, require_separate
+from certify.measure.plan import Plan
+from compress.job import pipeline
+from compress.job.compression_result import CompressionResult
+from compress.job.original import Request
+from compress.job.output import folder_of
+from compress.job.recipe import Recipe
+from compress.search import outcome
+from compress.search.crew import work_apart
+from compress.search.optional import optuna
+from compress.search.outcome import SearchResult
+from compress.search.question import MAX_EPOCHS, TRIALS, Objective, Question, Sampler
+from compress.search.ray_workers import is_address, work_on_ray
+from compress.search.study import Study
+from compress.search.trial import Objective as Trials
+from compress.search.turns import Turns
+from compress.search.workers import work
+from compress.search.workshop import Workshop
+
+HOUR_S = 3600.0
+Then = Literal["certify", "make", "nothing"]
+RESUMES = "The same command goes on with the trials that it has."
+
+
+@job("Searching", when_stopped=RESUMES)
+def search_recipe(
+    model: str | Path | nn.Module,
+    data: Any = None,
+    *,
+    max_loss: float,
+    objective: Objective = "energy",
+    trials: int = TRIALS,
+    hours: float | None = None,
+    max_epochs: int = MAX_EPOCHS,
+    students: Sequence[str] = (),
+    sampler: Sampler = "tpe",
+    workers: int | str = 1,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
+    preprocess: Any = None,
+    plan: Plan | None = None,
+    then: Then = "certify",
+    key: str | Path | None = None,
+    keep_data: bool = False,
+    target: str | None = None,
+    max_train_time: float | None = None,
+    cache: Path | None = None,
+    storage: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    progress: Progress | bool | None = None,
+) -> SearchResult:
+    """Search the recipe that makes a model cheapest within a bound on its loss of accuracy.
+
+    Recipes are tried on validation data: each is carried out, scored, and measured in turn with the original if its
+    loss can be within the bound. The test part is not looked at; its samples' digests alone are compared with those of
+    the other parts. The recipe that won is then carried out from its start, measured and certified once, as by
+    :func:`compress.run`, and the certificate says among how many it was chosen.
+
+    Args:
+        model: as for :func:`compress.run`.
+        data: likewise; with a validation part.
+        max_loss: largest upper end of the 95 % interval of the relative loss on validation data, in percent.
+        objective: what is to be least: ``energy`` or ``latency`` of one inference, or ``bytes`` of the file.
+        trials: recipes that are tried.
+        hours: after which no further trial begins.
+        max_epochs: longest training of a trial; 0 for recipes that train nothing.
+        students: architectures that may be trained in the original's place.
+        sampler: ``tpe`` or ``random``.
+        workers: processes here, or the address of a Ray cluster (``ray://HOST:PORT``).
+        out: folder for everything; ``build/MODEL`` by default. A search that was stopped goes on there.
+        weights: as for :func:`compress.run`.
+        preprocess: likewise.
+        plan: how to measure.
+        then: what becomes of the recipe that won: ``certify`` carries it out and has it certified, ``make`` carries it
+            out, ``nothing`` leaves it at the recipe.
+        key: file of the private key to sign with.
+        keep_data: whether to write the test part into ``out``.
+        target: kind of processor that the model is made for.
+        max_train_time: seconds that one training may last.
+        cache: folder for downloads and trained baselines.
+        storage: URL of a database that several machines share; a file in ``out`` by default.
+        model_args: what the factory is called with.
+        progress: where to show how far it is.
+
+    Returns:
+        Trials, the recipe that won (None where none keeps the bound), and its certificate.
+
+    Raises:
+        UsageError: something does not fit together, or validation data are too few for the bound.
+        LeanmarkError: as :func:`compress.run`.
+
+    Example:
+        >>> import compress
+        >>> found = compress.search_recipe("resnet18", max_loss=1.0, trials=20)  # doctest: +SKIP
+        >>> found.recipe.passes  # doctest: +SKIP
+    """
+    optuna()
+    progress, plan = shown(progress), plan or Plan()
+    named = str(model) if isinstance(model, str | Path) else type(model).__qualname__
+    folder = folder_of(out, named)
+    request = Request(model, None if weights is None else str(weights), preprocess, plan.seed, model_args)
+    question = Question(
+        model, request.data(data), max_loss, folder, objective, trials, hours, max_epochs, tuple(students), sampler,
+        plan, request.weights, preprocess, model_args, target, max_train_time, cache, storage,
+    )  # fmt: skip
+    result = _search(question, workers, progress)
+    if then == "nothing" or result.recipe is None:
+        return result
+    made = _carry_out(
+        question, result, result.recipe, progress, measure=then == "certify", key=key, keep_data=keep_data
+    )
+    finished = replace(result, job=made)
+    return replace(finished, files={**outcome.write(finished, folder), **made.files})
+
+
+def _search(question: Question, workers: int | str, progress: Progress) -> SearchResult:
+    """Carry out the trials, and write what they found."""
+    dataset = load(question.data, seed=question.plan.seed, cache=question.cache, progress=progress)
+    require_separate(dataset)
+    workshop = Workshop(question, dataset, progress)
+    workshop.check()
+    study = Study(question, workshop.space, workshop.job)
+    until_s = math.inf if question.hours is None else time.time() + HOUR_S * question.hours
+    if isinstance(workers, str) and is_address(workers):
+        work_on_ray(question, until_s, workers, study, progress)
+    elif (count := _count(workers)) > 1:
+        work_apart(work, question, until_s, count, study, progress)
+    else:
+        study.work(Trials(workshop, question.max_loss_percent, Turns()), until_s, progress)
+    best = study.best()
+    recipe = None if best is None else study.recipe(best, f"{question.out.name}-searched")
+    bare = SearchResult(tuple(study.trials()), best, recipe, question.objective, question.max_loss_percent, {})
+    return replace(bare, files=outcome.write(bare, question.out))
+
+
+def _count(workers: int | str) -> int:
+    try:
+        count = int(workers)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise UsageError(
+            f"--workers takes a number of processes or a Ray address such as ray://HOST:PORT, got {workers!r}."
+        )
+    return count
+
+
+def _carry_out(
+    question: Question, found: SearchResult, recipe: Recipe, progress: Progress, **how: Any
+) -> CompressionResult:
+    """Carry out the recipe that won as any other; its lineage, and its certificate, say how it was found."""
+    facts = {"trials": len(found.trials), "objective": found.objective, "max_loss_percent": found.max_loss_percent}
+    return pipeline.run(
+        question.model,
+        recipe,
+        question.data,
+        weights=question.weights,
+        out=question.out,
+        seed=question.plan.seed,
+        max_train_time=question.max_train_time,
+        preprocess=question.preprocess,
+        target=question.target,
+        cache=question.cache,
+        plan=question.plan,
+        progress=progress,
+        model_args=question.model_args,
+        searched=facts,
+        **how,
+    )

@@ -1,0 +1,299 @@
+"""What a search chooses between: recipes, as points in a space of a dozen named choices.
+
+A choice names a parameter of a pass, ``structured_prune.macs``. A pass, a parameter or a value that the installed
+passes do not have is left out of the space by itself, so that one table serves networks of every kind and passes that
+are still to come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
+
+from pydantic import ValidationError
+
+from compress import passes
+from compress.core.pass_protocol import Pass
+from compress.job import recipe as recipes
+from compress.job.recipe import Budget, Recipe, Workload
+
+Value = str | int | float | bool | None
+Params = Mapping[str, Value]
+Network = Literal["convolutional", "transformer"]
+
+FLOAT = "float"
+FORMAT = "format"
+"""The choice of how numbers are stored: the name of the pass that stores them, or ``float``."""
+ORDER = (
+    "depth_prune", "structured_prune", "low_rank", "distill", "qat", "trim_kernels", "space_to_depth",
+    "quantize_static", "quantize_dynamic", "quantize_weights", "half",
+)  # fmt: skip
+"""Of the passes in a recipe."""
+LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth"), "transformer": ()}
+"""Passes that change no answer, and stand in every recipe."""
+EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
+DIGITS = 6
+TRAINED_FORMAT = "qat"
+"""A format that is a torch pass: no ONNX pass but ``trim_kernels`` follows it."""
+
+
+class Asker(Protocol):
+    """What draws values: a trial of Optuna's, or a fixed one."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of ``choices``."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float) -> float:
+        """A number from ``low`` to ``high`` in steps."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that is chosen.
+
+    Attributes:
+        name: ``PASS.PARAMETER``, or :data:`FORMAT`.
+        values: what it may be; of numbers in steps the lowest and the highest.
+        step: between two neighbouring numbers; None where ``values`` are all there are.
+        off: value at which the whole pass is left out; only of the choice that decides on it.
+        decides: whether the pass is in the recipe follows from this choice.
+        needs: pass that must be in the recipe for the choice to arise.
+        unless: choice that must not be made (None, or not arisen) for this one to arise.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    step: float | None = None
+    off: Value = None
+    decides: bool = False
+    needs: str | None = None
+    unless: str | None = None
+
+    @property
+    def of(self) -> str:
+        """The pass that it is about."""
+        return self.name.partition(".")[0]
+
+    @property
+    def parameter(self) -> str:
+        """The parameter of that pass."""
+        return self.name.partition(".")[2]
+
+    def ask(self, asker: Asker) -> Value:
+        """Draw a value."""
+        if self.step is None:
+            drawn: Value = asker.suggest_categorical(self.name, self.values)
+            return drawn
+        low, high = (float(end) for end in self.values if end is not None)
+        return round(asker.suggest_float(self.name, low, high, step=self.step), DIGITS)
+
+    def nearest(self, wanted: Value) -> Value:
+        """The value that is nearest to a wanted one; the first where none is."""
+        if self.step is not None and isinstance(wanted, int | float):
+            low, high = (float(end) for end in self.values if end is not None)
+            return round(min(max(low + self.step * round((wanted - low) / self.step), low), high), DIGITS)
+        if wanted in self.values:
+            return wanted
+        numbers = [each for each in self.values if isinstance(each, int | float) and not isinstance(each, bool)]
+        if numbers and isinstance(wanted, int | float):
+            return min(numbers, key=lambda each: abs(each - wanted))
+        return self.values[0]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything that a search may choose.
+
+    Attributes:
+        choices: in the order in which they are made; a later one may depend on an earlier.
+        always: passes that stand in every recipe.
+        budget: of every recipe.
+        workload: of every recipe.
+
+    Example:
+        >>> space = make_space("convolutional", budget=Budget(max_loss_percent=1), stages=("torch", "onnx"))
+        >>> [each.name for each in space.recipe({"structured_prune.macs": 0.5, "format": "float"}).passes]
+        ['structured_prune', 'trim_kernels', 'space_to_depth']
+    """
+
+    choices: tuple[Choice, ...]
+    always: tuple[str, ...]
+    budget: Budget
+    workload: Workload
+
+    def suggest(self, asker: Asker) -> dict[str, Value]:
+        """Make every choice that arises."""
+        params: dict[str, Value] = {}
+        for choice in self.choices:
+            if self._arises(choice, params):
+                params[choice.name] = choice.ask(asker)
+        return params
+
+    def recipe(self, params: Params, name: str = "searched") -> Recipe:
+        """The recipe of a point.
+
+        Args:
+            params: what was chosen; what is missing takes the default of its pass.
+            name: of the recipe.
+
+        Raises:
+            UsageError: a value is not allowed.
+        """
+        on = self._passes(params)
+        own = {each: {} if each in self.always else self._parameters(each, params) for each in on}
+        return recipes.load(
+            {
+                "name": name,
+                "description": "Found by leanmark search.",
+                "budget": self.budget.model_dump(),
+                "workload": self.workload.model_dump(),
+                "passes": [{each: own[each]} if own[each] else each for each in ORDER if each in on],
+            }
+        )
+
+    def point(self, recipe: Recipe) -> dict[str, Value] | None:
+        """The point that is nearest to a recipe; None where it has a pass that the space has not, or one twice."""
+        names = [each.name for each in recipe.passes if each.name not in self.always]
+        known = {choice.of for choice in self.choices} | set(self._formats())
+        if len(set(names)) < len(names) or not set(names) <= known:
+            return None
+        by_name: dict[str, Pass] = {each.name: each for each in recipe.passes}
+        params: dict[str, Value] = {}
+        for choice in self.choices:
+            if self._arises(choice, params):
+                params[choice.name] = choice.nearest(_wanted(choice, by_name))
+        return params
+
+    def digest(self) -> str:
+        """Hex SHA-256 of all choices with the versions of the passes."""
+        versions = {each: passes.find(each).version for each in ORDER if each in passes.names()}
+        values = {
+            "choices": [asdict(each) for each in self.choices], "always": self.always, "versions": versions,
+            "budget": self.budget.model_dump(), "workload": self.workload.model_dump(),
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def _formats(self) -> tuple[Value, ...]:
+        return next((choice.values for choice in self.choices if choice.name == FORMAT), ())
+
+    def _arises(self, choice: Choice, params: Params) -> bool:
+        if choice.unless is not None and params.get(choice.unless) is not None:
+            return False
+        return choice.needs is None or choice.needs in self._passes(params)
+
+    def _passes(self, params: Params) -> set[str]:
+        """Names of the passes of a point."""
+        on = {c.of for c in self.choices if c.decides and params.get(c.name, c.off) != c.off}
+        chosen = params.get(FORMAT, FLOAT)
+        always = [each for each in self.always if chosen != TRAINED_FORMAT or each == "trim_kernels"]
+        return {*on, *always, *([] if chosen == FLOAT else [str(chosen)])}
+
+    def _parameters(self, name: str, params: Params) -> dict[str, Value]:
+        own = {c.parameter: params[c.name] for c in self.choices if c.of == name and c.parameter and c.name in params}
+        return {parameter: value for parameter, value in own.items() if value is not None}
+
+
+def _wanted(choice: Choice, by_name: Mapping[str, Pass]) -> Value:
+    """What a recipe has at a choice."""
+    if choice.name == FORMAT:
+        return next((each for each in choice.values if each in by_name), FLOAT)
+    if choice.of not in by_name:
+        return choice.off
+    wanted: Value = by_name[choice.of].config().get(choice.parameter)
+    return wanted
+
+
+def make_space(
+    network: Network,
+    *,
+    budget: Budget,
+    stages: tuple[str, ...] = ("torch", "onnx"),
+    workload: Workload | None = None,
+    max_epochs: int = 0,
+    students: tuple[str, ...] = (),
+    target: str = "cpu",
+) -> Space:
+    """The space for a network, as far as the installed passes have what it names.
+
+    Args:
+        network: what it is made of.
+        budget: of every recipe.
+        stages: of the passes that can work on it: ``torch``, ``onnx``.
+        workload: of every recipe; one sample in ONNX Runtime by default.
+        max_epochs: longest training; 0 leaves out what trains.
+        students: names of architectures that may be trained in the original's place.
+        target: name of the target, see :mod:`compress.core.targets`.
+    """
+    wanted = _choices(network, budget.max_loss_percent, max_epochs, students, on_gpu=target.startswith("cuda"))
+    choices = [kept for choice in wanted if (kept := _available(choice, stages)) is not None]
+    always = tuple(each for each in LOSSLESS[network] if each in passes.names())
+    return Space(tuple(choices), always, budget, workload or Workload())
+
+
+def _choices(
+    network: Network, loss: float, max_epochs: int, students: tuple[str, ...], on_gpu: bool
+) -> Iterator[Choice]:
+    """All choices, whether or not the installed passes have them."""
+    if max_epochs:
+        yield Choice("distill.epochs", tuple(e for e in EPOCHS if e <= max_epochs), off=0, decides=True)
+        if students:
+            yield Choice("distill.student", (None, *students), needs="distill")
+    alone = "distill.student"
+    yield Choice("depth_prune.macs", (0.6, 1.0), 0.1, off=1.0, decides=True, unless=alone)
+    yield Choice("structured_prune.macs", (0.3, 1.0), 0.05, off=1.0, decides=True, unless=alone)
+    yield Choice("structured_prune.scope", ("local", "global", "isomorphic"), needs="structured_prune")
+    yield Choice("structured_prune.importance", ("magnitude_l2", "taylor", "obs"), needs="structured_prune")
+    yield Choice("structured_prune.reconstruct", (True, False), needs="structured_prune")
+    if network == "transformer":
+        yield Choice("structured_prune.attention", ("heads", "head_dims", "none"), needs="structured_prune")
+        yield Choice("low_rank.energy", (0.8, 1.0), 0.05, off=1.0, decides=True, unless=alone)
+    formats = ["quantize_static", FLOAT]
+    formats += [TRAINED_FORMAT] if max_epochs else []
+    formats += ["half"] if on_gpu else []
+    formats += ["quantize_dynamic", "quantize_weights"] if network == "transformer" else []
+    yield Choice(FORMAT, tuple(formats))
+    yield Choice("qat.epochs", tuple(e for e in EPOCHS[1:] if e <= max_epochs), needs="qat")
+    yield from _of_integers(network, loss)
+
+
+def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
+    """How numbers become integers after training."""
+    static = "quantize_static"
+    yield Choice(f"{static}.calibration", ("minmax", "mse", "entropy", "percentile"), needs=static)
+    yield Choice(f"{static}.samples", (64, 256, 512), needs=static)
+    yield Choice(f"{static}.operators", ("auto", "weights", "all"), needs=static)
+    yield Choice(f"{static}.max_loss", (None, round(loss / 2, 4), round(loss / 4, 4)), needs=static)
+    if network == "transformer":
+        yield Choice(f"{static}.smooth", (0.0, 0.5, 0.75), needs=static)
+    else:
+        yield Choice(f"{static}.equalize", (None, True), needs=static)
+    yield Choice("quantize_weights.bits", (4, 8), needs="quantize_weights")
+    yield Choice("quantize_weights.rounding", ("gptq", "hqq"), needs="quantize_weights")
+    yield Choice("quantize_weights.int8_activations", (False, True), needs="quantize_weights")
+
+
+def _available(choice: Choice, stages: tuple[str, ...]) -> Choice | None:
+    """The choice without what the installed passes do not have; None where nothing is left to choose."""
+    if choice.name == FORMAT:
+        kept = tuple(v for v in choice.values if v == FLOAT or _has(str(v), {}, stages))
+        return replace(choice, values=kept)
+    if choice.step is not None:
+        inside = next(v for v in choice.values if v != choice.off)
+        return choice if _has(choice.of, {choice.parameter: inside}, stages) else None
+    kept = tuple(v for v in choice.values if v in (None, choice.off) or _has(choice.of, {choice.parameter: v}, stages))
+    return replace(choice, values=kept) if len(kept) > 1 or choice.decides else None
+
+
+def _has(name: str, parameters: Mapping[str, Value], stages: tuple[str, ...]) -> bool:
+    if name not in passes.names() or (kind := passes.find(name)).stage not in stages:
+        return False
+    if not set(parameters) <= set(kind.model_fields):
+        return False
+    try:
+        kind.model_validate(dict(parameters))
+    except ValidationError:
+        return False
+    return True

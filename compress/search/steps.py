@@ -1,0 +1,153 @@
+"""Finished steps that recipes share: each common beginning of several recipes is carried out once.
+
+A step is kept under the digest of everything that its result depends on: the job around it, the recipe's passes up to
+it, and whether training follows, since a pass may leave to that what it would mend itself. A folder appears under its
+digest only when it is whole, so that a process may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from compress.core import onnx_file
+from compress.core.pass_protocol import TorchPass
+from compress.exchange.checkpoint import structure_path
+from compress.job.lineage import Row
+from compress.job.recipe import Recipe
+from compress.job.workspace import Step
+from compress.search.turns import locked
+from compress.training.recovery import RecoveryTraining
+
+NOTES = "step.json"
+OF_BASELINE = "export of the baseline"
+
+
+class StepCache:
+    """Finished steps of many recipes on one original.
+
+    Args:
+        folder: where they lie.
+        job: everything beside the recipe that the results depend on, as JSON values.
+    """
+
+    def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._job = hashlib.sha256(rfc8785.dumps(dict(job))).hexdigest()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def digest(self, recipe: Recipe, name: str) -> str:
+        """Hex SHA-256 under which a step of a recipe is kept; ``name`` is that of a :class:`compress.job.job.Job`."""
+        number, dash, _ = name.partition("-")
+        if dash and number.isdecimal():
+            passes = recipe.passes[: int(number) + 1]
+        else:
+            passes = () if name == OF_BASELINE else tuple(p for p in recipe.passes if isinstance(p, TorchPass))
+        later = recipe.passes[len(passes) :] if passes else ()
+        values: dict[str, Any] = {
+            "trained_later": any(isinstance(each, RecoveryTraining) for each in later),
+            "job": self._job, "step": name if not dash else "pass",
+            "passes": [[each.name, each.version, each.config()] for each in passes],
+        }  # fmt: skip
+        return hashlib.sha256(rfc8785.dumps(values)).hexdigest()
+
+
+class RecipeSteps:
+    """The steps of one recipe in a folder of its own. Use it in a ``with`` block.
+
+    The first process to ask for a step that nobody has finished holds its lock until it has; another one that needs the
+    same step waits for it. The locks of a process that dies are released by the system.
+
+    Args:
+        cache: what is shared with other recipes.
+        recipe: whose steps they are.
+        folder: empty, for this run of the recipe alone.
+    """
+
+    def __init__(self, cache: StepCache, recipe: Recipe, folder: Path) -> None:
+        self.folder = folder
+        self._cache = cache
+        self._recipe = recipe
+        self._held: dict[str, contextlib.ExitStack] = {}
+        self._missed = False
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def finished(self, name: str) -> Step | None:
+        """The step of that name where any recipe has finished it; its files are then in the folder."""
+        digest = self._cache.digest(self._recipe, name)
+        kept = self._cache.folder / digest
+        if self._missed and name != OF_BASELINE:
+            return None  # what follows a missing step is made from the step that is made now
+        if not (kept / NOTES).is_file():
+            self._hold(digest)
+        if not (kept / NOTES).is_file():
+            self._missed = self._missed or name != OF_BASELINE
+            return None
+        self._release(digest)
+        step = Step.from_json({**json.loads((kept / NOTES).read_text()), "name": name})
+        for file in kept.iterdir():
+            if file.name != NOTES:
+                _link(file, self.folder / file.name)
+        return step
+
+    def path(self, file: str) -> Path:
+        """Where a file of this recipe lies."""
+        return self.folder / file
+
+    def finish(self, name: str, file: Path, row: Row | None = None, notes: Mapping[str, Any] | None = None) -> Step:
+        """Keep a step for all recipes that begin like this one."""
+        step = Step(name, file.name, row, notes or {})
+        digest = self._cache.digest(self._recipe, name)
+        beside = Path(tempfile.mkdtemp(prefix=".", dir=self._cache.folder))
+        try:
+            for part in _parts(file):
+                _link(part, beside / part.name)
+            (beside / NOTES).write_text(json.dumps(step.to_json()))
+            if not (self._cache.folder / digest).exists():
+                beside.rename(self._cache.folder / digest)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            self._release(digest)
+        return step
+
+    def _hold(self, digest: str) -> None:
+        if digest not in self._held:
+            self._held[digest] = contextlib.ExitStack()
+            self._held[digest].enter_context(locked(self._cache.folder / f"{digest}.lock"))
+
+    def _release(self, digest: str) -> None:
+        if digest in self._held:
+            self._held.pop(digest).close()
+
+    def __enter__(self) -> RecipeSteps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for digest in list(self._held):
+            self._release(digest)
+
+
+def _parts(file: Path) -> list[Path]:
+    """A step's file and those that belong to it."""
+    if file.suffix == ".onnx":
+        return onnx_file.parts(file)
+    beside = structure_path(file)
+    return [file, beside] if beside.is_file() else [file]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; no pass writes into a file that it was given."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,239 @@
+"""The study: trials of one question in a database that several processes share and that outlives each of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from certify.core.errors import LeanmarkError, MeasureError, UsageError
+from certify.core.estimate import Estimate
+from certify.core.progress import Progress, Silent
+from certify.measure.machine import describe
+from compress.job import recipe as recipes
+from compress.job.recipe import Recipe
+from compress.search import trial as keys
+from compress.search.optional import optuna
+from compress.search.question import Question
+from compress.search.space import Params, Space
+from compress.search.trial import Objective
+from compress.search.turns import locked
+
+SQLITE = "sqlite:"
+WAIT_FOR_DATABASE_S = 120
+GRACE = 4
+"""Signs of life that a trial may miss before it counts as dead."""
+RETRIES = 2
+LOST_IN_A_ROW = 3
+"""Measurements that fail one after the other before the search ends with their error."""
+REDUCTION = 3
+"""Of the trainings that reach an epoch of successive halving one in so many goes on."""
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one trial.
+
+    Attributes:
+        number: from 0.
+        recipe: that it tried; None where it ended before.
+        loss: relative loss of accuracy on validation data, in percent; None where nothing was made.
+        cost: of the objective, over the original's; None where it was not measured.
+        bytes: of the model's file; None where nothing was made.
+        feasible: whether the upper end of its loss is within the bound.
+        why: why it was not measured; empty where it was.
+        declined: passes that left the model as it was, with the reason.
+    """
+
+    number: int
+    recipe: Mapping[str, Any] | None
+    loss: Estimate | None
+    cost: Estimate | None
+    bytes: int | None
+    feasible: bool
+    why: str
+    declined: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        ends = {
+            name: None if one is None else one.to_json() for name, one in (("loss", self.loss), ("cost", self.cost))
+        }
+        return {**vars(self), **ends, "declined": dict(self.declined)}
+
+
+class Study:
+    """The trials of one question. Several processes may open it at once, and each may end at any time.
+
+    Args:
+        question: what is searched.
+        space: what recipes there are.
+        job: everything beside the recipe that a made model depends on.
+    """
+
+    def __init__(self, question: Question, space: Space, job: Mapping[str, Any]) -> None:
+        self._question, self._space = question, space
+        self._url = question.database
+        self.name = question.study or f"leanmark-{identity(question, space, job)[:16]}"
+        question.folder.mkdir(parents=True, exist_ok=True)
+        with locked(question.folder / "study.lock"):  # two processes that create the tables at once get in their way
+            self._study = self._open()
+
+    def trials(self) -> list[Trial]:
+        """All trials that ended, in order."""
+        return [_read(each) for each in self._study.get_trials(deepcopy=False) if _has_ended(each)]
+
+    def count(self) -> int:
+        """How many trials have ended with an answer."""
+        return sum(_has_ended(each) for each in self._study.get_trials(deepcopy=False))
+
+    def best(self) -> Trial | None:
+        """The trial within the bound that costs least at the upper end of its interval; None where there is none.
+
+        By the measured point the luckiest of many noisy measurements would win.
+        """
+        measured = [(each.cost.high, each.number, each) for each in self.trials() if each.feasible and each.cost]
+        return min(measured)[2] if measured else None
+
+    def work(self, objective: Objective, until_s: float, progress: Progress | None = None) -> None:
+        """Carry out trials until there are enough of them, or the time is up.
+
+        Args:
+            objective: carries out one.
+            until_s: reading of the wall clock (``time.time``) after which no trial begins.
+            progress: told of each trial.
+
+        Raises:
+            MeasureError: several measurements in a row failed.
+        """
+        progress, lost, wanted = progress or Silent(), 0, self._question.trials
+        self._seed_again()
+        longest_s = 0.0
+        with progress.task(f"Searching among recipes for the least {self._question.objective}", wanted) as task:
+            task.advance(self.count())
+            while (done := self.count()) < wanted and time.time() + longest_s < until_s:
+                if done + self._running() >= wanted:  # others are at the last ones; take over from one that dies
+                    time.sleep(POLL_S)
+                    optuna().storages.fail_stale_trials(self._study)
+                    continue
+                began_s = time.time()
+                self._study.optimize(objective, n_trials=1, catch=(MeasureError,))
+                longest_s = max(longest_s, time.time() - began_s)
+                lost = 0 if self.count() > done else lost + 1
+                if lost >= LOST_IN_A_ROW:
+                    raise MeasureError(f"{lost} trials in a row were lost; the last one: {self._last_error()}")
+                task.advance(self.count() - done, note=self._note())
+
+    def recipe(self, trial: Trial, name: str) -> Recipe:
+        """The recipe of a trial, under a name of its own."""
+        if trial.recipe is None:
+            raise ValueError(f"trial {trial.number} has no recipe")
+        return replace(recipes.load(dict(trial.recipe)), name=name)
+
+    def _open(self) -> Any:
+        library = optuna()
+        try:
+            study = library.create_study(
+                storage=self._storage(library),
+                study_name=self.name,
+                load_if_exists=True,
+                sampler=self._sampler(library, self._question.plan.seed),
+                pruner=library.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
+            )
+        except (ImportError, library.exceptions.StorageInternalError) as error:
+            raise _no_database(self._url, error) from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "sqlalchemy":
+                raise
+            raise _no_database(self._url, error) from error
+        if not study.get_trials(deepcopy=False):
+            for params in starting_points(self._space):
+                study.enqueue_trial(params, skip_if_exists=True)
+        return study
+
+    def _storage(self, library: Any) -> Any:
+        beat = self._question.heartbeat_s
+        arguments = {"connect_args": {"timeout": WAIT_FOR_DATABASE_S}} if self._url.startswith(SQLITE) else {}
+        retry = library.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+        return library.storages.RDBStorage(
+            self._url, engine_kwargs=arguments, heartbeat_interval=beat, grace_period=GRACE * beat,
+            heartbeat_stale_trial_callback=retry,
+        )  # fmt: skip
+
+    def _seed_again(self) -> None:
+        """Let a process that resumes, or joins others, draw other numbers than were drawn before it."""
+        states = [each.state.name for each in self._study.get_trials(deepcopy=False)]
+        shift = len(states) - states.count("WAITING") + (os.getpid() << 16 if "RUNNING" in states else 0)
+        self._study.sampler = self._sampler(optuna(), self._question.plan.seed + shift)
+
+    def _sampler(self, library: Any, seed: int) -> Any:
+        if self._question.sampler == "random":
+            return library.samplers.RandomSampler(seed=seed)
+        return library.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(1, self._question.trials // 3)))
+
+    def _running(self) -> int:
+        return len(self._study.get_trials(deepcopy=False, states=(optuna().trial.TrialState.RUNNING,)))
+
+    def _last_error(self) -> str:
+        failed = [each for each in self._study.get_trials(deepcopy=False) if each.state.name == "FAIL"]
+        return str(failed[-1].user_attrs.get(keys.WHY, "its process ended")) if failed else "its process ended"
+
+    def _note(self) -> str:
+        best = self.best()
+        if best is None or best.cost is None:
+            return f"none within {self._question.max_loss_percent:g} % yet"
+        return f"best {best.cost.value:.3f} of the original's {self._question.objective} (trial {best.number})"
+
+
+def identity(question: Question, space: Space, job: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of all that trials of one study have in common; costs of different machines never meet in one."""
+    plan = question.plan
+    values = {
+        "job": job, "space": space.digest(), "objective": question.objective, "sampler": question.sampler,
+        "max_loss_percent": question.max_loss_percent,
+        "plan": [plan.runtime, plan.batch, plan.threads, plan.meter, plan.window_s],
+        "machine": None if question.objective == "bytes" else describe().get("processor"),
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def starting_points(space: Space) -> Iterator[Params]:
+    """The shipped recipes as far as the space has them, so that no search ends behind the best of them."""
+    seen = []
+    for name in recipes.names():
+        point = space.point(recipes.load(name))
+        if point is not None and point not in seen:
+            seen.append(point)
+            yield point
+
+
+def _has_ended(trial: Any) -> bool:
+    return trial.state.name in ("COMPLETE", "PRUNED")
+
+
+def _read(trial: Any) -> Trial:
+    attributes = trial.user_attrs
+    loss, cost = (
+        Estimate.from_json(attributes[name]) if name in attributes else None for name in (keys.LOSS, keys.COST)
+    )
+    return Trial(
+        number=trial.number,
+        recipe=attributes.get(keys.RECIPE),
+        loss=loss,
+        cost=cost,
+        bytes=attributes.get(keys.BYTES),
+        feasible=trial.state.name == "COMPLETE" and all(value <= 0 for value in trial.constraints.values()),
+        why=attributes.get(keys.WHY, ""),
+        declined=attributes.get(keys.DECLINED, {}),
+    )
+
+
+def _no_database(url: str, error: Exception) -> LeanmarkError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    place = url.rpartition("@")[2]  # without a password
+    return UsageError(f"The study's database {place} can't be opened ({first}); give another --storage.")

@@ -1,0 +1,135 @@
+"""One trial: draw a recipe, make it, see what it loses on validation data, and measure it if that is not too much."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from certify.core.errors import LeanmarkError, MeasureError
+from certify.core.estimate import Estimate
+from compress.core.callbacks import TrainingCallback
+from compress.job.recipe import Recipe
+from compress.search.made import Made
+from compress.search.optional import optuna
+from compress.search.space import Space
+from compress.search.turns import Turns
+
+FAR = 2.0
+"""A recipe whose loss may be beyond so many times the bound is not measured: the sampler needs no cost of it."""
+NOT_MADE = 100.0
+"""Violation of the constraint by a recipe that can't be carried out, in percent: as if everything were lost."""
+LOSS, COST, WHY, DIGEST = "loss", "cost", "why", "digest"
+BYTES, MACS, DECLINED, RECIPE = "bytes", "macs", "declined", "recipe"
+
+
+class Bench(Protocol):
+    """What a trial needs of a :class:`compress.search.workshop.Workshop`."""
+
+    space: Space
+
+    def made(self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()) -> AbstractContextManager[Made]:
+        """Carry out a recipe."""
+
+    def cost(self, made: Made) -> Estimate:
+        """What the model takes, over what the original takes."""
+
+    def baseline_accuracy(self) -> float:
+        """Share of the validation samples that the original gets right."""
+
+
+class Halving(TrainingCallback):
+    """Successive halving: a training that falls behind the others is stopped early.
+
+    What is compared after each epoch is how far the accuracy lies below what the bound allows, so that of two networks
+    within it neither is stopped for being the smaller. Asynchronous halving: Li et al., "A System for Massively
+    Parallel Hyperparameter Tuning", MLSys 2020 (arXiv 1810.05934).
+
+    Args:
+        trial: of Optuna's study.
+        floor: accuracy on validation data that the bound allows, 0 to 1.
+    """
+
+    def __init__(self, trial: Any, floor: float) -> None:
+        self._trial, self._floor, self._epochs = trial, floor, 0
+
+    def on_epoch_end(self, training: str, epoch: int, figures: Mapping[str, float]) -> None:
+        """Report the epoch, and stop where the study says so."""
+        if self._floor <= 0:
+            return
+        self._epochs += 1
+        short = max(0.0, self._floor - figures["validation_accuracy"]) / self._floor
+        self._trial.report(short, self._epochs)
+        if short and self._trial.should_prune():
+            stop(self._trial, f"stopped after epoch {self._epochs}: others had come further by then", 100 * short)
+
+
+def stop(trial: Any, why: str, violation: float) -> None:
+    """End a trial that is not measured; ``violation`` is how far it is beyond the bound, in percent."""
+    trial.set_user_attr(WHY, why)
+    trial.set_constraint(LOSS, violation)
+    raise optuna().TrialPruned(why)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a study minimises: the ratio of what one inference takes; see the module.
+
+    Attributes:
+        bench: makes and measures.
+        max_loss_percent: the bound.
+        turns: whose turn it is on this machine.
+        measure: measures what was made; the bench's own by default.
+    """
+
+    bench: Bench
+    max_loss_percent: float
+    turns: Turns
+    measure: Callable[[Made], Estimate] | None = None
+
+    def __call__(self, trial: Any) -> float:
+        """Carry out one trial.
+
+        Raises:
+            MeasureError: the measurement failed; the trial is lost.
+            TrialPruned: it was not measured, for a reason that is kept with it.
+        """
+        recipe = self.bench.space.recipe(self.bench.space.suggest(trial), f"trial-{trial.number}")
+        trial.set_user_attr(RECIPE, recipe.to_json())
+        floor = self.bench.baseline_accuracy() * (1 - self.max_loss_percent / 100)
+        try:
+            with contextlib.ExitStack() as live:
+                with self.turns.working():
+                    made = live.enter_context(self.bench.made(recipe, [Halving(trial, floor)]))
+                return self._judge(trial, made)
+        except MeasureError as error:
+            trial.set_user_attr(WHY, str(error))
+            raise
+        except LeanmarkError as error:
+            stop(trial, str(error), NOT_MADE)
+            raise
+
+    def _judge(self, trial: Any, made: Made) -> float:
+        facts = {LOSS: made.loss.to_json(), BYTES: made.size_bytes, MACS: made.macs, DIGEST: made.digest}
+        for name, value in {**facts, DECLINED: dict(made.declined)}.items():
+            trial.set_user_attr(name, value)
+        if made.loss.high > FAR * self.max_loss_percent:
+            why = f"not measured: the loss may be {made.loss.high:.1f} %"
+            stop(trial, why, made.loss.high - self.max_loss_percent)
+        cost = self._known(trial, made) or self._measured(made)
+        trial.set_user_attr(COST, cost.to_json())
+        trial.set_constraint(LOSS, made.loss.high - self.max_loss_percent)
+        return cost.value
+
+    def _known(self, trial: Any, made: Made) -> Estimate | None:
+        """What an earlier trial measured of the very same file."""
+        for other in trial.study.get_trials(deepcopy=False):
+            if other.user_attrs.get(DIGEST) == made.digest and COST in other.user_attrs:
+                return Estimate.from_json(other.user_attrs[COST])
+        return None
+
+    def _measured(self, made: Made) -> Estimate:
+        with self.turns.measuring():
+            return (self.measure or self.bench.cost)(made)

@@ -1,0 +1,76 @@
+"""Whose turn it is on one machine: many may work side by side, and whoever measures is alone.
+
+Two advisory locks on files of the user's own state folder, which the kernel releases when a process dies. Who waits to
+measure holds the door, so that no further work begins and the measurement is not put off for ever (the fair form of
+readers and writers: Courtois, Heymans and Parnas 1971, "Concurrent control with 'readers' and 'writers'").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from certify.core.folders import state_folder
+
+try:
+    from fcntl import LOCK_EX, LOCK_SH, flock
+except ImportError:  # Windows, where nothing is measured
+    flock = None  # type: ignore[assignment]
+
+
+class Turns:
+    """The turns of one machine.
+
+    Args:
+        folder: where the locks lie; the user's state folder by default, so that several searches share them.
+
+    Example:
+        >>> import tempfile
+        >>> turns = Turns(Path(tempfile.mkdtemp()))
+        >>> with turns.measuring():
+        ...     print("nobody else works")
+        nobody else works
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or state_folder()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._machine = platform.node() or "machine"  # a home folder may be shared by several
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Work, beside others that work."""
+        with self._open("floor") as floor:
+            with self._open("door") as door:
+                _lock(door, alone=True)
+                _lock(floor, alone=False)
+            yield
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Measure, once all who work have finished what they are at."""
+        with self._open("door") as door, self._open("floor") as floor:
+            _lock(door, alone=True)
+            _lock(floor, alone=True)
+            yield
+
+    def _open(self, name: str) -> IO[bytes]:
+        return (self._folder / f"search-{name}.{self._machine}.lock").open("ab")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        _lock(file, alone=True)
+        yield
+
+
+def _lock(file: IO[bytes], alone: bool) -> None:
+    """Wait for the lock of an open file; closing it gives it back."""
+    if flock is not None:
+        flock(file, LOCK_EX if alone else LOCK_SH)

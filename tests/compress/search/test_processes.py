@@ -1,0 +1,137 @@
+"""Several processes at one study: they share its trials, and one that is killed loses the one that it was at."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from certify.core.errors import MeasureError, UsageError
+from certify.core.progress import Silent
+from compress.search import crew
+from compress.search.study import Study
+from compress.search.turns import Turns
+from tests.compress.search.numbers_bench import JOB
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = Path(__file__).with_name("worker_script.py")
+
+
+def start(out: Path, trials: int, seconds: float) -> subprocess.Popen:
+    out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(SCRIPT), str(out), str(trials), str(seconds)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
+
+
+def begun(out: Path) -> int:
+    file = out / "begun.txt"
+    return len(file.read_text().splitlines()) if file.is_file() else 0
+
+
+def wait_until(true, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_two_processes_share_the_trials_when_they_start_at_once(question, bench):
+    both = [start(question.out, 8, 0.2) for _ in range(2)]
+    assert [each.wait(120) for each in both] == [0, 0]
+    study = Study(dataclasses.replace(question, trials=8), bench.space, JOB)
+    assert study.count() == 8
+    assert begun(question.out) == 8
+
+
+def test_one_trial_is_lost_and_tried_again_when_a_process_is_killed(question, bench):
+    doomed = start(question.out, 5, 600.0)
+    wait_until(lambda: begun(question.out) == 1)
+    other = start(question.out, 5, 0.1)
+    wait_until(lambda: begun(question.out) >= 2)
+    doomed.send_signal(signal.SIGKILL)
+    doomed.wait()
+    assert other.wait(120) == 0
+    study = Study(dataclasses.replace(question, trials=5), bench.space, JOB)
+    assert study.count() == 5
+    every = study._study.get_trials(deepcopy=False)
+    (lost,) = [each for each in every if each.state.name == "FAIL"]
+    again = [each for each in every if lost.number in each.system_attrs.get("retry_history", [])]
+    assert [each.state.name for each in again] in (["COMPLETE"], ["PRUNED"])
+    assert again[0].params == lost.params
+
+
+def test_measuring_is_alone_when_others_work(turns):
+    working, log = threading.Event(), []
+
+    def work() -> None:
+        with turns.working():
+            working.set()
+            time.sleep(0.3)
+            log.append("worked")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    working.wait()
+    with turns.measuring():
+        log.append("measured")
+    thread.join()
+    assert log == ["worked", "measured"]
+
+
+def test_many_work_side_by_side_when_nobody_measures(tmp_path):
+    turns = Turns(tmp_path)
+    with turns.working(), turns.working():
+        pass
+
+
+def ends(question, until_s) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ends_once(question, until_s) -> None:
+    marker = question.out / "started"
+    if not marker.exists():
+        question.out.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuses(question, until_s) -> None:
+    raise UsageError("The data have no validation part.")
+
+
+def busy_until_end(worker) -> None:
+    while worker.is_busy():
+        time.sleep(0.05)
+
+
+def test_worker_is_started_again_when_it_was_killed(question):
+    worker = crew.Worker(ends_once, question, 0.0)
+    busy_until_end(worker)
+    assert worker._starts == 2
+
+
+def test_search_ends_with_an_error_when_a_worker_is_killed_again_and_again(question, monkeypatch):
+    monkeypatch.setattr(crew, "RESTARTS", 1)
+    worker = crew.Worker(ends, question, 0.0)
+    with pytest.raises(MeasureError, match=r"ended 2 times \(exit code -9\)"):
+        busy_until_end(worker)
+
+
+def test_error_of_a_worker_reaches_the_user_in_its_sentence(question):
+    worker = crew.Worker(refuses, question, 0.0)
+    with pytest.raises(UsageError, match="no validation part"):
+        busy_until_end(worker)
+
+
+def test_model_is_refused_when_it_cannot_be_sent_to_another_process(question):
+    away = dataclasses.replace(question, model=lambda: None)
+    with pytest.raises(UsageError, match="can be sent to another process"):
+        crew.work_apart(ends, away, 0.0, 2, None, Silent())

@@ -1,0 +1,241 @@
+"""The whole way on a tiny net: from the question to the certificate of what was found, without a look at the test."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import compress
+from certify.attest.certificate import EVIDENCE_NAME
+from certify.cli.main import main
+from certify.core.errors import ModelError, UsageError
+from certify.core.evidence_file import read_evidence
+from certify.core.progress import Silent
+from certify.data.dataset import Split
+from certify.measure.plan import Plan
+from certify.present.statements import measured_claims
+from certify.present.wording import searched as searched_among
+from compress.job import pipeline, recipe
+from compress.job.compression_result import CompressionResult
+from compress.search import search as searching
+from compress.search.outcome import PLOT, RECIPE, TRIALS
+from compress.search.question import Question
+from compress.search.steps import RecipeSteps
+from compress.search.workshop import Workshop
+
+PIXELS = {"mean": [0.5] * 3, "std": [0.5] * 3}
+QUICK = Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
+WIDE = 60.0
+"""A bound that 48 validation samples can show."""
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp(name)))
+
+
+class Unread(Split):
+    """A part whose samples and labels nobody may look at; their digests alone are compared with other parts'."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self.targets = None
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    @property
+    def labels(self):
+        raise AssertionError("the labels of the test part were read")
+
+    @property
+    def kind(self):
+        return self._split.kind
+
+    def image(self, i):
+        raise AssertionError("a test sample was read")
+
+    def digest(self, i):
+        return self._split.digest(i)
+
+    def scaled(self, scale):
+        return self
+
+
+@pytest.fixture
+def unread(dataset):
+    made = dataclasses.replace(dataset)
+    object.__setattr__(made, "test", Unread(dataset.test))
+    return made
+
+
+def asked(model, dataset, out, **changed) -> Question:
+    given = {"max_loss_percent": WIDE, "objective": "bytes", "trials": 3, "max_epochs": 0, "preprocess": PIXELS}
+    return Question(model, dataset, out=out, plan=QUICK, **{**given, **changed})
+
+
+def test_recipe_is_found_and_written_without_a_look_at_the_test(model, unread, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load", None)  # the job that certifies is another test's
+    found = searching._search(asked(model, unread, tmp_path), 1, Silent())
+    assert len(found.trials) == 3
+    assert found.best.cost.value < 0.5
+    written = recipe.load(tmp_path / RECIPE)
+    assert written.passes == found.recipe.passes
+    assert yaml.safe_load((tmp_path / RECIPE).read_text())["budget"]["max_loss_percent"] == WIDE
+    assert "<svg" in (tmp_path / PLOT).read_text() and "bytes, candidate over baseline" in (tmp_path / PLOT).read_text()
+    kept = json.loads((tmp_path / TRIALS).read_text())
+    assert kept["best"] == found.best.number and len(kept["trials"]) == 3
+
+
+def test_common_beginning_is_carried_out_once_when_recipes_share_it(model, dataset, tmp_path, monkeypatch):
+    applied = []
+    finish = RecipeSteps.finish
+
+    def counted(self, name, *rest, **more):
+        applied.append(name)
+        return finish(self, name, *rest, **more)
+
+    monkeypatch.setattr(RecipeSteps, "finish", counted)
+    workshop = Workshop(asked(model, dataset, tmp_path))
+    pruned = {"structured_prune": {"macs": 0.5}}
+    made = []
+    for passes in ([pruned], [pruned, "trim_kernels"], [pruned, "trim_kernels"]):
+        with workshop.made(recipe.load({"passes": passes})) as one:
+            made.append(one.digest)
+    assert applied == ["export of the baseline", "0-structured_prune", "export of the candidate", "1-trim_kernels"]
+    assert made[1] == made[2]
+
+
+def test_steps_are_kept_apart_when_training_follows(model, dataset, tmp_path):
+    cache = Workshop(asked(model, dataset, tmp_path))._cache
+    alone = recipe.load({"passes": ["structured_prune"]})
+    trained = recipe.load({"passes": ["structured_prune", "distill"]})
+    rounded = recipe.load({"passes": ["structured_prune", "quantize_static"]})
+    first = "0-structured_prune"
+    assert cache.digest(alone, first) == cache.digest(rounded, first) != cache.digest(trained, first)
+
+
+def test_certificate_says_among_how_many_the_model_was_chosen(model, dataset, tmp_path):
+    found = compress.search_recipe(
+        model, dataset, max_loss=WIDE, objective="energy", trials=2, max_epochs=0, out=tmp_path, preprocess=PIXELS,
+        plan=QUICK, progress=False,
+    )  # fmt: skip
+    assert found.best is not None and found.best.cost.high > found.best.cost.low > 0
+    lineage = json.loads((tmp_path / "lineage.json").read_text())
+    assert lineage["search"] == {"trials": 2, "objective": "energy", "max_loss_percent": WIDE}
+    assert read_evidence(tmp_path / EVIDENCE_NAME).header.data["trials"] == 2
+    claims = measured_claims(found.job.certified.certificate.claims)
+    assert searched_among(claims) == 2
+    assert found.job.within_budget is not None
+    assert found.files[RECIPE].is_file() and found.files["model.onnx"].is_file()
+
+
+def test_bound_is_refused_when_the_validation_data_cannot_show_it(model, dataset, tmp_path):
+    with pytest.raises(UsageError, match=r"With 48 validation samples a loss of less than .* give about [\d,]+ "):
+        Workshop(asked(model, dataset, tmp_path, max_loss_percent=1.0)).check()
+
+
+def test_data_are_refused_when_they_have_no_validation_part(model, dataset, tmp_path):
+    bare = dataclasses.replace(dataset, validation=None)
+    with pytest.raises(UsageError, match="chooses on validation samples"):
+        Workshop(asked(model, bare, tmp_path))
+
+
+def test_search_says_that_it_found_none_when_no_trial_could_be_made(model, dataset, tmp_path, monkeypatch):
+    made = Workshop.made
+
+    def broken(self, chosen, callbacks=()):
+        if chosen.passes:
+            raise ModelError("The model can't be exported.")
+        return made(self, chosen, callbacks)
+
+    monkeypatch.setattr(Workshop, "made", broken)
+    found = searching._search(asked(model, dataset, tmp_path), 1, Silent())
+    assert found.best is None and found.recipe is None
+    assert not (tmp_path / RECIPE).exists() and (tmp_path / TRIALS).exists()
+    assert {each.why for each in found.trials} == {"The model can't be exported."}
+
+
+def test_number_of_workers_is_refused_when_it_is_none():
+    for workers in ("0", "many", "-2", "http://host"):
+        with pytest.raises(UsageError, match="--workers takes a number"):
+            searching._count(workers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["resnet18"], "Missing option '--max-loss'"),
+        (["resnet18", "--max-loss", "nan"], "max_loss must be in (0, 100] percent"),
+        (["resnet18", "--max-loss", "1", "--epochs", "0", "--student", "x"], "A student has to be trained"),
+        (["resnet18", "--max-loss", "1", "--metric", "top5"], "keeps the loss of top-1 accuracy"),
+        (["nothere.onnx", "--max-loss", "1", "--data", "mnist5k"], "no such ONNX file"),
+    ],
+)
+def test_command_ends_with_one_sentence_and_exit_code_2_when_input_is_bad(arguments, told, tmp_path):
+    result = CliRunner().invoke(main, ["search", *arguments, "--out", str(tmp_path), "--quiet"])
+    assert result.exit_code == 2
+    assert told in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(("found", "code"), [(True, 0), (False, 3)])
+def test_command_ends_with_3_when_no_recipe_keeps_the_bound(bench, searched, monkeypatch, tmp_path, found, code):
+    study = searched(trials=4)
+    trials = tuple(each if found else dataclasses.replace(each, feasible=False) for each in study.trials())
+    best = study.best() if found else None
+    result = searching.SearchResult(trials, best, None, "energy", 1.0, {})
+    monkeypatch.setattr(searching, "search_recipe", lambda *_, **__: result)
+    ended = CliRunner().invoke(main, ["search", "numbers", "--max-loss", "1", "--no-certify"])
+    assert ended.exit_code == code
+    assert ("is the cheapest within 1 %" if found else "No recipe was found") in ended.output
+
+
+def test_result_can_be_read_as_json_when_nothing_was_certified(searched):
+    study = searched(trials=4)
+    result = searching.SearchResult(tuple(study.trials()), study.best(), None, "energy", 1.0, {})
+    assert json.loads(json.dumps(result.to_json()))["front"] == [each.number for each in result.front]
+    assert isinstance(result.job, CompressionResult | None)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """What the short search is asked for; nothing is searched."""
+    asked_for = []
+
+    def find(model, **arguments):
+        asked_for.append((model, arguments))
+        return searching.SearchResult((), None, None, "energy", arguments["max_loss"], {})
+
+    monkeypatch.setattr(searching, "search_recipe", find)
+    return asked_for
+
+
+def test_compress_searches_a_recipe_when_a_bound_and_no_recipe_is_given(short, tmp_path):
+    arguments = ["compress", "resnet18", "--max-loss", "1", "--no-measure", "--out", str(tmp_path), "--threads", "1"]
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == 3  # none was found
+    ((model, given),) = short
+    assert model == "resnet18"
+    assert given["max_loss"] == 1.0 and given["max_epochs"] == 0 and given["then"] == "make"
+    assert given["plan"].threads == 1 and given["out"] == tmp_path
+
+
+def test_compress_keeps_to_a_named_recipe_when_a_bound_is_given(short, monkeypatch):
+    given = []
+    monkeypatch.setattr(pipeline, "run", lambda model, **arguments: given.append(arguments["recipe"]) or 1 / 0)
+    CliRunner().invoke(main, ["compress", "resnet18", "--max-loss", "0.5", "--recipe", "int8"])
+    assert given[0].name == "int8" and given[0].budget.max_loss_percent == 0.5
+    assert short == []
+
+
+@pytest.mark.parametrize("option", [["--dry-run"], ["--set", "structured_prune.macs=0.4"]])
+def test_compress_refuses_what_is_about_a_recipe_when_one_is_searched(short, option):
+    ended = CliRunner().invoke(main, ["compress", "resnet18", "--max-loss", "1", *option])
+    assert ended.exit_code == 2
+    assert "name one with --recipe" in ended.output

@@ -1,0 +1,95 @@
+"""The space: which choices arise, what recipes they make, and which shipped recipes lie in it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from compress.job import recipe as recipes
+from compress.job.recipe import Budget
+from compress.search.space import FORMAT, Choice, _available, make_space
+from compress.search.study import starting_points
+
+BUDGET = Budget(max_loss_percent=1.0)
+
+
+class Dice:
+    """Draws by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def suggest_categorical(self, name, choices):
+        return self._random.choice(choices)
+
+    def suggest_float(self, name, low, high, *, step):
+        return low + step * self._random.randint(0, round((high - low) / step))
+
+
+def space_of(network="convolutional", **changed):
+    return make_space(network, budget=BUDGET, **changed)
+
+
+@pytest.mark.parametrize("network", ["convolutional", "transformer"])
+@pytest.mark.parametrize("seed", range(40))
+def test_every_point_makes_a_recipe_that_reads_back(network, seed):
+    space = space_of(network, max_epochs=8, students=("resnet18",))
+    params = space.suggest(Dice(seed))
+    recipe = space.recipe(params)
+    assert recipes.load(recipe.to_json()) == recipe
+    assert space.point(recipe) == params
+    assert recipe.budget == BUDGET
+
+
+def test_nothing_trains_when_no_epochs_are_allowed():
+    space = space_of(max_epochs=0)
+    assert not {"distill", "qat"} & {choice.of for choice in space.choices}
+    assert "qat" not in next(choice.values for choice in space.choices if choice.name == FORMAT)
+
+
+def test_widths_are_not_chosen_when_a_student_takes_the_place_of_the_model():
+    space = space_of(max_epochs=2, students=("resnet18",))
+    recipe = space.recipe({"distill.epochs": 2, "distill.student": "resnet18", FORMAT: "float"})
+    assert [each.name for each in recipe.passes] == ["distill", "trim_kernels", "space_to_depth"]
+    params = {"distill.epochs": 2, "distill.student": "resnet18"}
+    widths = next(choice for choice in space.choices if choice.name == "structured_prune.macs")
+    assert not space._arises(widths, params)
+    assert space._arises(widths, {"distill.epochs": 2, "distill.student": None})
+
+
+def test_choice_is_left_out_when_no_installed_pass_has_it():
+    everything = ("torch", "onnx")
+    assert _available(Choice("nothing.macs", (0.5, 1.0), 0.1, off=1.0, decides=True), everything) is None
+    assert _available(Choice("structured_prune.colour", ("red", "blue")), everything) is None
+    kept = _available(Choice("structured_prune.scope", ("local", "sideways", "global")), everything)
+    assert kept.values == ("local", "global")
+    assert _available(Choice("structured_prune.scope", ("local", "sideways")), everything) is None
+
+
+def test_shipped_recipes_lie_in_the_space_as_they_are_when_it_has_their_values():
+    space = space_of()
+    made = [space.recipe(point) for point in starting_points(space)]
+    int8 = recipes.load("int8")
+    assert [each.config() for each in int8.passes] in [[each.config() for each in one.passes] for one in made]
+
+
+def test_shipped_recipes_that_train_come_first_too_when_training_is_allowed():
+    space = space_of(max_epochs=8)
+    names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
+    assert ["structured_prune", "distill", "trim_kernels", "space_to_depth", "quantize_static"] in names
+
+
+def test_digest_differs_when_a_choice_differs():
+    assert space_of().digest() == space_of().digest()
+    assert space_of().digest() != space_of(max_epochs=2).digest()
+    assert space_of().digest() != make_space("convolutional", budget=Budget(max_loss_percent=2.0)).digest()
+
+
+def test_nearest_value_is_taken_when_the_wanted_one_is_not_there():
+    steps = Choice("structured_prune.macs", (0.3, 1.0), 0.05, off=1.0)
+    assert steps.nearest(0.42) == 0.4
+    assert steps.nearest(0.1) == 0.3
+    numbers = Choice("quantize_static.samples", (64, 256, 512))
+    assert numbers.nearest(300) == 256
+    assert Choice("x.y", (None, True)).nearest("odd") is None
