@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compress.core.callbacks import TrainingCallback
     from compress.exchange.checkpoint import load
     from compress.job.compression_result import CompressionResult
+    from compress.job.cost_table import cost_table
     from compress.job.dry_run import JobPlan, dry_run
     from compress.job.pipeline import run
     from compress.job.recipe import Recipe
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from compress.passes.half import Half
     from compress.passes.low_rank import LowRank
     from compress.passes.nm_sparsity import NmSparsity
+    from compress.passes.pad_channels import PadChannels
     from compress.passes.qat import Qat
     from compress.passes.quantize_dynamic import QuantizeDynamic
     from compress.passes.quantize_embeddings import QuantizeEmbeddings
@@ -54,6 +56,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "NmSparsity",
+    "PadChannels",
     "Qat",
     "QuantizeDynamic",
     "QuantizeEmbeddings",
@@ -67,6 +70,7 @@ __all__ = [
     "TrimKernels",
     "UsageError",
     "apply",
+    "cost_table",
     "dry_run",
     "load",
     "run",
@@ -79,6 +83,7 @@ __getattr__, __dir__ = door(
         "core.callbacks": ("TrainingCallback",),
         "exchange.checkpoint": ("load",),
         "job.compression_result": ("CompressionResult",),
+        "job.cost_table": ("cost_table",),
         "job.dry_run": ("JobPlan", "dry_run"),
         "job.pipeline": ("run",),
         "job.recipe": ("Recipe",),
@@ -90,6 +95,7 @@ __getattr__, __dir__ = door(
         "passes.half": ("Half",),
         "passes.low_rank": ("LowRank",),
         "passes.nm_sparsity": ("NmSparsity",),
+        "passes.pad_channels": ("PadChannels",),
         "passes.qat": ("Qat",),
         "passes.quantize_dynamic": ("QuantizeDynamic",),
         "passes.quantize_embeddings": ("QuantizeEmbeddings",),

@@ -63,6 +63,8 @@ def print_result(
         print_json({**result.to_json(), "payback": paid.to_json(), **(more or {})})
         return
     from certify.cli.tables import comparison, files, measured, payback_lines, verdict
+    from certify.core.text import clean
+    from certify.present.predicted import predictions
     from certify.present.statements import of_efficiency
     from certify.present.wording import BETTER_RUNTIME, savings, test_data
 
@@ -72,7 +74,8 @@ def print_result(
     spent = [part for part in (payback_lines(paid),) if part is not None]
     tested = f"Test data: {test_data(claims)}."
     parts = (comparison(claims.figures), verdict(claims.grade, claims.device_class), measured(claims), tested)
-    print_rich(*parts, *runtime, *spent, files(result.files))
+    foreseen = map(clean, predictions(lineage, claims.figures))
+    print_rich(*parts, *runtime, *foreseen, *spent, files(result.files))
 
 
 def carbon_option(command: F) -> F:

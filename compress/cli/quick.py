@@ -64,5 +64,5 @@ prune = _verb(
     "pruned",
     [{"structured_prune": {"macs": 0.5}}],
     "leafnet:LeafNet --weights leafnet.pt",
-    "Remove the channels of MODEL that matter least. Half of the multiply-adds go; train it afterwards.",
+    "Remove the channels of MODEL that matter least. Half of the multiply-adds go; what is left is refitted.",
 )

@@ -50,8 +50,8 @@ def _line(number: int, planned: PlannedPass) -> str:
 def _asked(name: str, value: float) -> str:
     from certify.cli.tables import quantity
 
-    if name == "latency":
-        return f"{value:g} of the original's latency"
+    if name in ("energy", "latency"):
+        return f"{value:g} of the original's {name} in the form that ships"
     return quantity(value, "B") if name == "bytes" else f"{quantity(value, '')} {SHOWN[name]}"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from certify.data.dataset import Dataset, Split
     from certify.data.preprocess import Preprocess
+    from compress.core.pass_protocol import Pass
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ class PassContext:
         progress: where the pass says how far it is.
         callbacks: told of every training, epoch by epoch.
         workspace: folder for new files (ONNX stage); None where there is none.
+        following: passes of the recipe that come after this one, in order.
         test_digests: of the test samples, which a pass that brings data of its own must refuse.
+        training_follows: whether a later pass of the recipe trains the model.
     """
 
     data: PassData
@@ -102,7 +105,9 @@ class PassContext:
     progress: Progress = field(default_factory=Silent)
     callbacks: tuple[TrainingCallback, ...] = ()
     workspace: Path | None = None
+    following: tuple[Pass, ...] = ()
     test_digests: frozenset[str] = frozenset()
+    training_follows: bool = False
 
     def deadline(self) -> float | None:
         """Monotonic time at which a training that starts now must stop, or None."""

@@ -7,19 +7,17 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from certify.core.files import sha256_file
-from certify.data.dataset import Split
-from certify.data.preprocess import Preprocess
-from certify.data.scoring import Scores, score_split
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
-from compress.core import onnx_file, onnx_session
+from compress.core import onnx_file
+from compress.core.file_scores import file_accuracy as file_accuracy
+from compress.core.file_scores import file_scores as file_scores
 
 
 @dataclass(frozen=True)
@@ -56,28 +54,6 @@ def of_file(path: Path) -> ModelStats:
     counts = count(load_model(path))
     parts = onnx_file.parts(path)
     return ModelStats(sha256_file(*parts), counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
-
-
-def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> float:
-    """Share of a split's samples whose class an ONNX file gets right; see :func:`file_scores`."""
-    return file_scores(path, split, preprocess, classes, batch).accuracy
-
-
-def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> Scores:
-    """What an ONNX file, run in ONNX Runtime, makes of each sample of a split.
-
-    Raises:
-        ModelError: ONNX Runtime can't load or run it, its outputs do not fit the data, or are not finite.
-    """
-    session = onnx_session.session(path)
-    outputs = []
-    size = session.get_inputs()[0].shape[0]
-    step = size if isinstance(size, int) else batch
-    for begin in range(0, len(split), step):
-        wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch is filled up
-        outputs += onnx_session.run(session, [preprocess.output_name], preprocess.feed(split, wanted))
-    whole = np.concatenate(outputs)[: len(split)]
-    return score_split(whole, split, preprocess.class_map, classes, reading=preprocess.reading)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,30 +44,41 @@ def reason(error: Exception) -> str:
     return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
-def session(model: onnx.ModelProto | Path) -> Any:
+def session(model: onnx.ModelProto | Path, *, fused: bool = True) -> Any:
     """A session on the CPU of a file, or of a model in memory.
+
+    Args:
+        model: to run.
+        fused: whether the runtime may rewrite the graph; if not, Q/DQ pairs compute in floats.
 
     Raises:
         ModelError: ONNX Runtime can't load the model.
     """
-    return opened(str(model), {}) if isinstance(model, Path) else opened(*onnx_file.split(model))
+    return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused)
 
 
-def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights) -> Any:
+def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True) -> Any:
     """The same of a file's name, or of a model with those constants that it lacks."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL_ALONE
+    options.enable_cpu_mem_arena = False  # it keeps what a run took, and grows by doubling
+    options.enable_mem_pattern = False
     values = onnx_file.runtime_values(weights)
     if values:  # what comes after this level rearranges weights and holds each of them three times
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_external_initializers(list(values), list(values.values()))
-    try:
-        given = model if isinstance(model, str) else model.SerializeToString()
-        running = onnxruntime.InferenceSession(given, options, providers=list(PROVIDERS))
-    except failures() as error:
-        raise ModelError(f"ONNX Runtime can't load the model ({reason(error)}).") from error
+    with tempfile.TemporaryDirectory(prefix="leanmark-session-") as folder:
+        given = Path(model) if isinstance(model, str) else Path(folder, "model.onnx")
+        if isinstance(model, onnx.ModelProto):  # from a file, since a session keeps the bytes that it is made from
+            given.write_bytes(model.SerializeToString())
+        try:
+            running = onnxruntime.InferenceSession(str(given), options, providers=list(PROVIDERS))
+        except failures() as error:
+            raise ModelError(f"ONNX Runtime can't load the model ({reason(error)}).") from error
     running.leanmark_values = values  # it reads them where they are
     return running
 

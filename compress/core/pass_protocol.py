@@ -63,14 +63,15 @@ class PassTags:
         quick: parameters that make it quick on a network of a few thousand weights.
         tried_on: network of :mod:`compress.testing.networks` that it has something to do with: ``residual``
             (convolutions with batch norms), ``blocks`` (a sequence of residual blocks), ``idle_taps`` (kernels
-            larger than the feature map) or ``attention`` (an embedding table, attention and layer norms).
+            larger than the feature map), ``attention`` (an embedding table, attention and layer norms) or
+            ``depthwise`` (blocks of MobileNetV3).
         deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
         noisy: whether it hides private data by noise from the system's entropy; it must then give two models under one
             seed, since noise that comes again can be subtracted.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)
-    tried_on: Literal["residual", "blocks", "idle_taps", "attention"] = "residual"
+    tried_on: Literal["residual", "blocks", "idle_taps", "attention", "depthwise"] = "residual"
     deterministic: bool = True
     noisy: bool = False
 
@@ -112,7 +113,9 @@ class Pass(BaseModel, abc.ABC):
 
     @property
     def asked(self) -> Mapping[str, float]:
-        """What it is asked to leave of the original: shares of ``macs``, ``parameters``, ``latency`` or ``bytes``.
+        """What it is asked to leave of the original, as shares.
+
+        They are of ``macs``, ``parameters``, ``energy``, ``latency`` or ``bytes``.
 
         Only what the parameters say by themselves; bytes are those that the bits of a weight ask for.
         """
@@ -129,6 +132,11 @@ class TorchPass(Pass):
     stage: ClassVar[Stage] = "torch"
     final: ClassVar[bool] = False
     """Whether no other pass can work on the module that comes back."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains the model, so that a pass before it need not make up for what it removes."""
+        return False
 
     @abc.abstractmethod
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:

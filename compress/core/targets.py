@@ -23,7 +23,7 @@ VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "avxvnni"})
 ARM_MACHINES = frozenset({"aarch64", "arm64", "armv8l"})
 
 IntegerType = Literal["uint8", "int8"]
-TargetName = Literal["cpu-vnni", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino"]
+TargetName = Literal["cpu-vnni", "cpu-amx", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino"]
 
 CPU_OPERATORS = frozenset(
     {
@@ -60,6 +60,12 @@ class Target:
         quantize_outputs: what a quantized operator gives is rounded too, not only what it takes.
         quantize_bias: biases are 32-bit integers in the file.
         operators: types of operators that the runtime has integer kernels for, or passes integers through.
+        runtime: adapter of the referee's that runs such files, where a pass measures them; empty for none.
+        depthwise_multiple: channels that depthwise kernels take at a time; 1 where any number will do.
+        max_time: share of the float file's time above which a quantized file is declined, measured where the runtime is
+            installed; None for no measurement.
+        moves_zero_points: convolutions get a weight zero point of 1 where this machine runs them faster so.
+        fuses_gates: HardSwish and HardSigmoid run inside of the convolution before them and are left to it whole.
     """
 
     name: TargetName
@@ -73,26 +79,39 @@ class Target:
     quantize_outputs: bool = True
     quantize_bias: bool = True
     operators: frozenset[str] = CPU_OPERATORS
+    runtime: str = "onnxruntime-cpu"
+    depthwise_multiple: int = 1
+    max_time: float | None = None
+    moves_zero_points: bool = False
+    fuses_gates: bool = False
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
         for target in (
-            Target("cpu-vnni", "uint8", "int8", False, 16, "VNNI adds products of bytes into 32 bits"),
+            Target(
+                "cpu-vnni", "uint8", "int8", False, 16, "VNNI adds products of bytes into 32 bits",
+                depthwise_multiple=16,
+            ),
+            Target(
+                "cpu-amx", "uint8", "int8", False, 16,
+                "AMX multiplies matrices of bytes, which ONNX Runtime asks of it for weights that have a zero point",
+                moves_zero_points=True, depthwise_multiple=16,
+            ),
             Target(
                 "cpu-avx2", "uint8", "int8", True, 8, "AVX2 without VNNI saturates at 16 bits, so weights have 7",
-                saturates=True,
+                saturates=True, depthwise_multiple=16,
             ),
             Target("cpu-arm", "int8", "int8", False, 8, "Arm's dot product takes signed bytes and adds into 32 bits"),
             Target(
                 "cuda-tensorrt", "int8", "int8", False, 32,
                 "TensorRT multiplies signed bytes without zero points and rounds what layers take, not what they give",
-                symmetric=True, quantize_outputs=False, quantize_bias=False, operators=TENSORRT_OPERATORS,
+                symmetric=True, quantize_outputs=False, quantize_bias=False, operators=TENSORRT_OPERATORS, runtime="",
             ),
             Target(
                 "openvino", "uint8", "int8", False, 16, "OpenVINO fuses unsigned activations and signed weights",
-                operators=CPU_OPERATORS | {"ConvTranspose"},
+                operators=CPU_OPERATORS | {"ConvTranspose"}, runtime="openvino", max_time=1.0, fuses_gates=True,
             ),
         )
     }

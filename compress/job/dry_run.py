@@ -35,7 +35,8 @@ class PlannedPass:
         name: of the pass.
         stage: ``torch`` or ``onnx``.
         config: the parameters that differ from their defaults.
-        asked: what it is asked to leave, by ``macs``, ``parameters``, ``bytes`` or ``latency`` (a share).
+        asked: what it is asked to leave, by ``macs``, ``parameters`` and ``bytes``, or as a share by ``energy`` or
+            ``latency``.
         left_out: why it would not be applied; None where it would be.
     """
 

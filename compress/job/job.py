@@ -181,7 +181,7 @@ class Job:
                 continue
             mark = self._ledger.mark()
             with metered(self._context.device) as cost:
-                module, record = applied.apply(module, self._context)
+                module, record = applied.apply(module, self._context_of(applied))
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
@@ -191,6 +191,13 @@ class Job:
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
         return module, changed
+
+    def _context_of(self, applied: Pass) -> PassContext:
+        """The context of one pass, which knows the passes that follow it."""
+        place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
+        following = tuple(self._recipe.passes[place + 1 :])
+        trains = any(isinstance(later, TorchPass) and later.trains for later in following)
+        return replace(self._context, following=following, training_follows=trains)
 
     def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
         """What a pass that an earlier run finished gave its model to be: the given one, or a fresh other one."""
@@ -215,7 +222,7 @@ class Job:
             if step is None:
                 mark = self._ledger.mark()
                 with metered() as cost:
-                    path, record = applied.apply(path, self._context)
+                    path, record = applied.apply(path, self._context_of(applied))
                 before, size = size, model_stats.of_file(path)
                 accuracy = self._file_accuracy(path)
                 row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))

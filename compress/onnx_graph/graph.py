@@ -212,15 +212,37 @@ def probe(
     Raises:
         ModelError: ONNX Runtime can't load or run the model.
     """
-    probed, weights = onnx_file.split(model)
-    probed.graph.node.extend(nodes)
-    probed.graph.initializer.extend(tensors)
-    del probed.graph.output[:]
-    probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    running = onnx_session.opened(probed, weights)
-    del probed
+    running = _probing(model, outputs, nodes, tensors)
     for feed in feeds:
         yield dict(zip(outputs, onnx_session.run(running, outputs, feed), strict=True))
+
+
+def _probing(
+    model: onnx.ModelProto,
+    outputs: Sequence[str],
+    nodes: Sequence[onnx.NodeProto],
+    tensors: Sequence[onnx.TensorProto],
+) -> Any:
+    """A session of a model with further operators and other outputs; no copy of the weights is held beside it."""
+    whole = onnx_file.weight_bytes(model) <= onnx_file.INLINE_BYTES
+    probed, weights = (model, {}) if whole else onnx_file.split(model)
+    graph, wanted = probed.graph, [onnx.ValueInfoProto(name=name) for name in outputs]
+    own, before = (len(graph.node), len(graph.initializer)), list(graph.output)
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensors)
+    _replace(graph.output, wanted)
+    try:
+        return onnx_session.opened(probed, weights)
+    finally:  # the model is lent, and given back as it was
+        _replace(graph.output, before)
+        del graph.node[own[0] :]
+        del graph.initializer[own[1] :]
+
+
+def _replace(values: Any, wanted: Sequence[onnx.ValueInfoProto]) -> None:
+    copied = [copy.deepcopy(value) for value in wanted]
+    del values[:]
+    values.extend(copied)
 
 
 def signal_to_noise_db(wanted: Array, found: Array) -> float:

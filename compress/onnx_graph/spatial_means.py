@@ -21,7 +21,7 @@ def means_as_pools(model: onnx.ModelProto) -> int:
     """
     graph, turned = Graph(model), 0
     for index, node in reversed(list(enumerate(model.graph.node))):
-        if node.op_type != "ReduceMean" or not _is_spatial(node, graph):
+        if node.op_type != "ReduceMean" or not is_spatial_mean(node, graph):
             continue
         keeps = attributes(node).get("keepdims", 1)
         pooled = node.output[0] if keeps else f"{node.output[0]}.pooled"
@@ -48,7 +48,7 @@ def drop_idle_means(model: onnx.ModelProto) -> list[str]:
     graph, dropped = Graph(model), []
     outputs = {value.name for value in model.graph.output}  # what branches read is renamed there too
     for index, node in reversed(list(enumerate(model.graph.node))):
-        mean = node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and _is_spatial(node, graph))
+        mean = node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and is_spatial_mean(node, graph))
         if not mean or (graph.shape(node.input[0]) or ())[2:] != (1, 1) or node.output[0] in outputs:
             continue
         model.graph.node.remove(node)
@@ -70,7 +70,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
             _rename(inner, old, new)
 
 
-def _is_spatial(node: onnx.NodeProto, graph: Graph) -> bool:
+def is_spatial_mean(node: onnx.NodeProto, graph: Graph) -> bool:
     """Whether a mean goes over exactly the last two of four axes."""
     axes = attributes(node).get("axes")
     if axes is None and len(node.input) > 1:

@@ -47,6 +47,7 @@ PASSES = Registry(
         "qat": "compress.passes.qat:Qat",
         "trim_kernels": "compress.passes.trim_kernels:TrimKernels",
         "space_to_depth": "compress.passes.space_to_depth:SpaceToDepth",
+        "pad_channels": "compress.passes.pad_channels:PadChannels",
         "quantize_static": "compress.passes.quantize_static:QuantizeStatic",
         "quantize_dynamic": "compress.passes.quantize_dynamic:QuantizeDynamic",
         "quantize_weights": "compress.passes.quantize_weights:QuantizeWeights",
@@ -137,6 +138,8 @@ def _parameter(name: str, schema: Mapping[str, Any]) -> Parameter:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":

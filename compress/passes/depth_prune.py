@@ -10,6 +10,7 @@ from pydantic import Field
 from compress import pruning
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
+from compress.passes.reconstruct_options import RECONSTRUCT, REFIT_SAMPLES, Reconstruct, samples_to_refit
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,18 +32,21 @@ class DepthPrune(TorchPass):
     that would rather have the block narrow (`structured_prune` keeps accuracy better down to about half).
 
     Example:
-        >>> DepthPrune(macs=0.6).config()
-        {'macs': 0.6, 'samples': 128}
+        >>> DepthPrune(macs=0.6).samples
+        128
     """
 
     name: ClassVar[str] = "depth_prune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(tried_on="blocks")
 
     macs: float = Field(default=0.75, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's.")
     samples: int = Field(
         default=128, ge=2, le=100_000, description="Calibration samples that a block's absence is judged on."
     )
+
+    reconstruct: Reconstruct = RECONSTRUCT
+    refit_samples: int = REFIT_SAMPLES
 
     @property
     def asked(self) -> Mapping[str, float]:
@@ -55,4 +59,5 @@ class DepthPrune(TorchPass):
         Raises:
             UsageError: there are test samples only.
         """
-        return pruning.drop_blocks(model, context, macs=self.macs, samples=self.samples)
+        refit = samples_to_refit(self.reconstruct, self.refit_samples, context)
+        return pruning.drop_blocks(model, context, macs=self.macs, samples=self.samples, refit_samples=refit)

@@ -9,6 +9,7 @@ from pydantic import Field
 from compress import pruning
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
+from compress.passes.reconstruct_options import RECONSTRUCT, REFIT_SAMPLES, Reconstruct, samples_to_refit
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,12 +31,12 @@ class LowRank(TorchPass):
     need more memory traffic than one. Put `distill` or `finetune` behind it.
 
     Example:
-        >>> LowRank(energy=0.8).config()
-        {'energy': 0.8, 'least_saving': 0.1}
+        >>> LowRank(energy=0.8).least_saving
+        0.1
     """
 
     name: ClassVar[str] = "low_rank"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(quick={"energy": 0.5})
 
     energy: float = Field(
@@ -48,6 +49,15 @@ class LowRank(TorchPass):
         description="Share of a layer's multiply-adds that must be saved for it to be replaced.",
     )
 
+    reconstruct: Reconstruct = RECONSTRUCT
+    refit_samples: int = REFIT_SAMPLES
+
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """See :meth:`Pass.apply`. A model of which no layer becomes cheaper comes back unchanged, declined."""
-        return pruning.factorize(model, context, energy=self.energy, least_saving=self.least_saving)
+        """See :meth:`Pass.apply`. A model of which no layer becomes cheaper comes back unchanged, declined.
+
+        Raises:
+            UsageError: there are test samples only.
+        """
+        refit = samples_to_refit(self.reconstruct, self.refit_samples, context)
+        saving = self.least_saving
+        return pruning.factorize(model, context, energy=self.energy, least_saving=saving, refit_samples=refit)

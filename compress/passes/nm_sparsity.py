@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from compress import pruning, training
 from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import PassRecord, PassTags
+from compress.passes.reconstruct_options import RECONSTRUCT, REFIT_SAMPLES, Reconstruct, samples_to_refit
 from compress.training.recovery import RecoveryTraining
 
 if TYPE_CHECKING:
@@ -37,16 +39,26 @@ class NmSparsity(RecoveryTraining):
     """
 
     name: ClassVar[str] = "nm_sparsity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "force": True})
 
+    epochs: int = Field(
+        default=6, ge=0, le=10_000, description="Passes over the train samples; 0 to leave the training out."
+    )
     force: bool = Field(default=False, description="Whether to do it for a target that does not profit from it.")
+    reconstruct: Reconstruct = RECONSTRUCT
+    refit_samples: int = REFIT_SAMPLES
+
+    @property
+    def trains(self) -> bool:
+        """See :attr:`TorchPass.trains`."""
+        return self.epochs > 0
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`. A model for a target without such kernels comes back unchanged, declined.
 
         Raises:
-            UsageError: there are no train or validation samples.
+            UsageError: there are no train or validation samples to train with, or test samples only.
             ModelError: the loss is not finite.
         """
         sparse = eval_copy(model)
@@ -64,9 +76,14 @@ class NmSparsity(RecoveryTraining):
                 weight.data.mul_(mask.to(weight.device))
 
         keep_zeros()
+        record = PassRecord({"pattern": "2:4", "layers": list(masks)}, tuple(declined))
+        follows = replace(context, training_follows=context.training_follows or self.trains)
+        if refit := samples_to_refit(self.reconstruct, self.refit_samples, follows):
+            record = pruning.refit_around_zeros(record, eval_copy(model), sparse, masks, context, refit)
+        if not self.trains:
+            return sparse, record
         trained = self._train(
             sparse, context, {"label_smoothing": 0.0}, "Training around zeros", context.teacher, None,
             training.Hooks(constrain=keep_zeros),
         )  # fmt: skip
-        done = {**trained.done, "pattern": "2:4", "layers": list(masks)}
-        return sparse, PassRecord(done, (*trained.declined, *declined))
+        return sparse, PassRecord({**trained.done, **record.done}, (*trained.declined, *record.declined))

@@ -104,7 +104,9 @@ class Qat(IntegerPass, RecoveryTraining):
         own = ("asked_by", "target")
         names = (field.name for field in fields(aware_training.FakeQuantSettings) if field.name not in own)
         shared = {name: getattr(self, name) for name in names}
-        settings = aware_training.FakeQuantSettings(asked_by=self.name, target=self._target(context), **shared)
+        settings = aware_training.FakeQuantSettings(
+            asked_by=self.name, target=self.target_for(context.target), **shared
+        )
         rounded, found, declined = aware_training.fake_quantized(
             settings, network, context, lambda marked, path: exchange.write_once(marked, context.preprocess, path)
         )

@@ -45,13 +45,16 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     """
 
     name: ClassVar[str] = "quantize_static"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     calibration: Calibration = Field(
         default="minmax", description="How the range of an activation follows from the samples."
     )
-    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
+    batch: int | None = Field(
+        default=None, ge=1, le=1024,
+        description="Calibration samples in one run of the model; by default as many as fit into memory, up to 16.",
+    )  # fmt: skip
     equalize: bool | None = Field(
         default=None,
         description="Whether neighbouring layers without a ReLU6 between them are equalised; by default where "
@@ -70,6 +73,11 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     max_float: float = Field(
         default=0.5, ge=0, le=1, description="Largest share of the layers that may stay float for that."
     )
+    max_time: float | None = Field(
+        default=None, gt=0,
+        description="Share of the float file's time in the target's runtime, measured on this machine, above which the "
+        "pass declines; by default 1 for openvino, and nothing is measured for others.",
+    )  # fmt: skip
     keep_nodes: tuple[str, ...] = Field(
         default=(), description="Names of further nodes of the ONNX graph that stay float."
     )
@@ -82,5 +90,5 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
         """
         shared = {name: value for name, value in self if name not in ("target", "activation_type", "reduce_range")}
-        settings = post_training.StaticSettings(asked_by=self.name, target=self._target(context), **shared)
+        settings = post_training.StaticSettings(asked_by=self.name, target=self.target_for(context.target), **shared)
         return post_training.quantize_static(settings, model, context)

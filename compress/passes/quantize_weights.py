@@ -47,7 +47,10 @@ class QuantizeWeights(OnnxPass):
         description="Whether the runtime may round activations to 8 bits block by block, which is faster.",
     )
     samples: int = Field(default=128, ge=1, le=100_000, description="Calibration samples that gptq looks at.")
-    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
+    batch: int | None = Field(
+        default=None, ge=1, le=1024,
+        description="Calibration samples in one run of the model; by default as many as fit into memory, up to 16.",
+    )  # fmt: skip
     keep_nodes: tuple[str, ...] = Field(default=(), description="Names of nodes of the ONNX graph that stay float.")
 
     @property

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from compress import pruning
+from compress import costs, pruning
 from compress.core.context import PassContext
-from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.passes.cost_options import COSTS, OPTIONS, CostOptions
 from compress.passes.distill import Distill
+from compress.passes.reconstruct_options import RECONSTRUCT, REFIT_SAMPLES, Reconstruct, samples_to_refit
 from compress.pruning.rules import Importance, Scope, known_importance
 
 if TYPE_CHECKING:
@@ -19,24 +21,28 @@ if TYPE_CHECKING:
     from compress.training.optimization import Hooks
 
 Attention = Literal["heads", "head_dims", "none"]
-TARGETS = ("macs", "parameters", "latency")
+TARGETS = ("macs", "parameters", *COSTS)
 DEFAULT_MACS = 0.5
 
 
-class StructuredPrune(TorchPass):
-    """Remove channels, heads or widths, least important first, until multiply-adds, parameters or time meet a target.
+class StructuredPrune(CostOptions):
+    """Remove channels, heads or widths, least important first, until a share of cost, multiply-adds or weights is left.
 
     Channels that depend on each other (through residual additions, concatenations, batch norms, grouped
     convolutions) form a group and go together; torch-pruning finds the groups from a trace of the model. Models with
     attention, and those on which that trace fails, are pruned inside of their blocks instead: the hidden width of
     MLPs, the channels between two convolutions, heads or the numbers inside of them, and on request the width between
-    the blocks of a transformer. Both ways first prove, on a sample, that removing units gives what masking them gives:
-    groups inside of blocks one by one, those of a trace together. The share that each layer loses is raised in small
-    steps to the first that meets the target, so that the model is never above it and hardly below.
+    the blocks of a transformer. Both ways first prove that removing units gives what masking them gives. The share that
+    each layer loses is raised in small steps to the target.
 
-    Latency is that of the exported file, one sample in ONNX Runtime on one core of this machine, timed in turn with
-    the original; it is met when the whole 95 % interval of the median ratio is below the target, and what was measured
-    is recorded. Two runs of it need not give the same model.
+    With `energy` or `latency`, all widths and the blocks that are left out are chosen at once: by a knapsack of what
+    each narrowing loses on validation data against what it saves, measured here in the form that ships (ZipLM, Kurtic
+    et al. 2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811). The share refers to the unpruned model in
+    that form: integers where `quantize_static` or `qat` follows, else floats. A pruned model that is not cheaper is
+    declined. `scope`, `steps`, `round_to` and training between rounds do not count then; two runs may differ.
+
+    Where nothing is trained afterwards, the layers are refitted to the original's activations on unlabelled samples
+    (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
 
     Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900), with its sparse
     learning where `sparsify_epochs` asks for it; heads: Michel, Levy and Neubig 2019 (arXiv 1905.10650). Scope
@@ -44,30 +50,26 @@ class StructuredPrune(TorchPass):
     `lamp` Lee et al. 2021 (arXiv 2010.07611); `fpgm` He et al. 2019 (arXiv 1811.00250); `bn_scale` Liu et al. 2017
     (arXiv 1708.06519); `taylor` Molchanov et al. 2019 (arXiv 1906.10771); `hessian` LeCun, Denker and Solla 1990 with
     the curvature of single channels as in OBD-C of Wang et al. 2019 (arXiv 1905.05934); `activation` Hu et al. 2016
-    (arXiv 1607.03250).
+    (arXiv 1607.03250); `obs` ZipLM (arXiv 2302.04089), without labels.
 
-    When not to use it: without training afterwards (put `distill` behind it; accuracy collapses without), or where
-    only the file must be smaller (`quantize_static` alone costs less accuracy).
+    When not to use it: below about two thirds of the multiply-adds without training (put `distill` behind it), or
+    where only the file must be smaller (`quantize_static` alone costs less accuracy).
 
     Example:
-        >>> StructuredPrune().macs, StructuredPrune(latency=0.7).macs
+        >>> StructuredPrune().macs, StructuredPrune(energy=0.8).macs
         (0.5, None)
     """
 
     name: ClassVar[str] = "structured_prune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
         default=None, gt=0, lt=1, description="Target multiply-adds as a fraction of the original's. Default: 0.5."
     )
     parameters: float | None = Field(
-        default=None, gt=0, lt=1, description="Target parameters as a fraction of the original's, instead of macs."
+        default=None, gt=0, lt=1, description="Target parameters likewise, instead of macs."
     )
-    latency: float | None = Field(
-        default=None, gt=0, lt=1,
-        description="Target latency as a fraction of the original's, measured here, instead of macs.",
-    )  # fmt: skip
     attention: Attention = Field(
         default="heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
     )
@@ -81,27 +83,22 @@ class StructuredPrune(TorchPass):
     )
     scope: Scope = Field(
         default="local",
-        description="Whether each layer gives the same share of its channels, all are ranked together, or those of "
-        "layers of one kind are.",
+        description="Whether each layer gives the same share, all channels are ranked together, or those of one kind.",
     )
     steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated again in each.")
     recover_epochs: int = Field(
         default=0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
     )
     sparsify_epochs: int = Field(
-        default=0,
-        ge=0,
-        le=10_000,
+        default=0, ge=0, le=10_000,
         description="Epochs of training before, in which unimportant channels are pulled towards 0 as groups.",
-    )
+    )  # fmt: skip
     sparsify: float = Field(default=1e-4, gt=0, le=1, description="How strongly they are pulled.")
     round_to: int | None = Field(
-        default=None,
-        ge=1,
-        le=128,
+        default=None, ge=1, le=128,
         description="Channels of a layer are a multiple of this; by default what the target's kernels take at a "
         "time, but at most an eighth of the median layer's width.",
-    )
+    )  # fmt: skip
     keep_layers: tuple[str, ...] = Field(
         default=(), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
     )
@@ -112,11 +109,11 @@ class StructuredPrune(TorchPass):
         default=120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
     )
     batches: int = Field(
-        default=8,
-        ge=1,
-        le=1000,
+        default=8, ge=1, le=1000,
         description="Batches of 64 that taylor, hessian and activation importance are estimated on.",
-    )
+    )  # fmt: skip
+    reconstruct: Reconstruct = RECONSTRUCT
+    refit_samples: int = REFIT_SAMPLES
 
     @field_validator("keep_layers", mode="before")
     @classmethod
@@ -144,14 +141,21 @@ class StructuredPrune(TorchPass):
         Raises:
             UsageError: the importance rests on data, or there is training between the rounds, and samples or the
                 original are missing; or no layer has a name that is to be kept.
-            ModelError: the target is a latency, and the model can't be exported.
+            ModelError: the target is energy or latency, and the model or a block of it can't be exported.
+            MeasureError: the target is energy or latency, and measuring failed.
         """
-        return pruning.prune(self.settings(), model, context, _teach)
+        wanted = samples_to_refit(self.reconstruct, self.refit_samples, context) > 0
+        goal = self.cost_goal(refit=wanted, refit_samples=self.refit_samples)
+        if goal is not None:
+            return costs.narrow(self.settings(reconstruct=self.reconstruct is not False), goal, model, context)
+        return pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
 
-    def settings(self) -> pruning.PruneSettings:
+    def settings(self, *, reconstruct: bool = False) -> pruning.PruneSettings:
         """What the engine is asked for."""
-        own = {"attention": None if self.attention == "none" else self.attention, "asked_by": self.name}
-        return pruning.PruneSettings(**{**dict(self), **own})
+        shared = {name: value for name, value in self if name not in OPTIONS}
+        attention = None if self.attention == "none" else self.attention
+        own = {"attention": attention, "asked_by": self.name, "reconstruct": reconstruct}
+        return pruning.PruneSettings(**{**shared, **own})
 
 
 def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:

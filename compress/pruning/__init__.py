@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from compress.pruning.heads import loosen as loosen
     from compress.pruning.low_rank import factorize as factorize
     from compress.pruning.nm_sparsity import pattern_masks as pattern_masks
+    from compress.pruning.nm_sparsity import refit_around_zeros as refit_around_zeros
     from compress.pruning.rules import PruneSettings as PruneSettings
     from compress.pruning.structured import prune as prune
 
@@ -21,7 +22,7 @@ __getattr__, __dir__ = door(
         "depth": ("drop_blocks",),
         "heads": ("loosen",),
         "low_rank": ("factorize",),
-        "nm_sparsity": ("pattern_masks",),
+        "nm_sparsity": ("pattern_masks", "refit_around_zeros"),
         "rules": ("PruneSettings",),
         "structured": ("prune",),
     },

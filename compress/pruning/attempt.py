@@ -26,9 +26,15 @@ from compress.pruning.channels import (
     group_penalty,
     multiple_of,
 )
+from compress.pruning.elimination import EliminationEstimator
 from compress.pruning.equivalence import why_broken, why_inexact
-from compress.pruning.importance import FROM_DATA, Estimator
+from compress.pruning.heads import loosen
+from compress.pruning.importance import AT_ONCE, FROM_DATA, Estimator
 from compress.pruning.limits import LimitExceeded, limits
+from compress.pruning.program import NotTraceable
+from compress.pruning.provenance import Provenance
+from compress.pruning.reconstruction import Changes
+from compress.pruning.refitting import reconstructed
 from compress.pruning.rules import PruneSettings, PruningRules
 from compress.pruning.tracing import buffers_as_parameters, with_gradients
 from compress.training.optimization import Hooks
@@ -108,9 +114,11 @@ class Attempt:
             try:
                 if self._way != "blocks" and (why := self._why_inexact(eval_copy(model))):
                     raise NotThisWay(why)
-                pruned, record = self._nearest(model, bar.advance)
+                pruned, record, provenance = self._nearest(model, bar.advance)
             except LimitExceeded as error:
                 raise NotThisWay(f"{WAYS[self._way]} {error}") from error
+            except NotTraceable as error:
+                raise NotThisWay(f"{self._settings.importance} importance can't be estimated: {error}") from error
             except MODEL_FAILURES as error:
                 why = f"{WAYS[self._way]} could not work through this architecture ({describe_error(error)})"
                 raise NotThisWay(why) from error
@@ -118,7 +126,19 @@ class Attempt:
             return eval_copy(model), record
         if why := why_broken(pruned, model, self._context.sample(2)):
             raise NotThisWay(why)
+        if self._settings.reconstruct:
+            record = self._reconstructed(model, pruned, record, provenance)
         return pruned, record
+
+    def _reconstructed(
+        self, model: nn.Module, pruned: nn.Module, record: PassRecord, provenance: Provenance
+    ) -> PassRecord:
+        """Refit the pruned model's layers in place; the record with what that did."""
+        original, settings = eval_copy(model), self._settings
+        if self._way == "blocks" and (settings.attention is not None or settings.embedding):
+            loosen(original, self._sample)
+        changes = Changes(provenance.outputs, provenance.inputs)
+        return reconstructed(record, original, pruned, changes, self._context, settings.refit_samples)
 
     def _count(self, model: nn.Module) -> int:
         if self._settings.parameters is not None:
@@ -136,7 +156,7 @@ class Attempt:
         with limits(self._settings.time_limit_s, TRACE_S + TRACE_S_PER_LAYER * layers), self._form(model):
             return why_inexact(model, cut, self._context.sample(2))
 
-    def _nearest(self, model: nn.Module, advance: Callable[..., None]) -> tuple[nn.Module, PassRecord]:
+    def _nearest(self, model: nn.Module, advance: Callable[..., None]) -> tuple[nn.Module, PassRecord, Provenance]:
         """Prune copies in ever smaller multiples of channels until one is near the target; the nearest.
 
         Raises:
@@ -149,21 +169,21 @@ class Attempt:
             torch.manual_seed(self._context.seed)
             try:
                 with self._form(pruned):
-                    record = self._prune(pruned, advance)
+                    record, provenance = self._prune(pruned, advance)
             except Unreached as error:
                 missed = error
             else:
                 if not record.changed:
-                    return pruned, record
-                found.append((record.done[self._key], pruned, record))
+                    return pruned, record, provenance
+                found.append((record.done[self._key], pruned, record, provenance))
             near = found and found[-1][0] >= NEAR * self._share
             if near or fixed or (self._multiple or 1) == 1:
                 break
             self._multiple = (self._multiple or 1) // 2
         if not found:
             raise missed or NotThisWay("it has no channels")
-        left, pruned, record = max(found, key=lambda each: each[0])
-        return pruned, PassRecord(record.done, (*record.declined, *self._overshoot(left, record)))
+        left, pruned, record, provenance = max(found, key=lambda each: each[0])
+        return pruned, PassRecord(record.done, (*record.declined, *self._overshoot(left, record))), provenance
 
     def _overshoot(self, left: float, record: PassRecord) -> list[Declined]:
         if left >= NEAR * self._share:
@@ -175,17 +195,18 @@ class Attempt:
         self._context.progress.say(f"{self._settings.asked_by}: {why}.")
         return [Declined("the target", why)]
 
-    def _prune(self, model: nn.Module, advance: Callable[..., None]) -> PassRecord:
+    def _prune(self, model: nn.Module, advance: Callable[..., None]) -> tuple[PassRecord, Provenance]:
         settings, share = self._settings, self._share
         if settings.sparsify_epochs:
             sparsify(settings, self._way, model, self._context, self._teach)
         with limits(settings.time_limit_s):
             original, before = self._count(self._context.teacher or model), self._count(model)
             if before <= share * original:
-                return PassRecord.refused(f"it has {before / original:.3f} of the original's {self._what} already")
+                why = f"it has {before / original:.3f} of the original's {self._what} already"
+                return PassRecord.refused(why), Provenance()
             pruner = self._pruner(model, settings.importance)
         if pruner is None:
-            return PassRecord.refused("it has no convolution or linear layer")
+            return PassRecord.refused("it has no convolution or linear layer"), Provenance()
         widths = pruner.widths()
         left = self._rounds(pruner, share * original, advance)
         after = pruner.widths()
@@ -207,7 +228,7 @@ class Attempt:
             "channels_after": sum(after.values()),
             "layers": {name: [widths[name], after[name]] for name in widths if after[name] != widths[name]},
         }
-        return PassRecord(done, tuple(pruner.left_out(after)))
+        return PassRecord(done, tuple(pruner.left_out(after))), pruner.provenance
 
     def _pruner(self, model: nn.Module, importance: str) -> Pruner | None:
         """What removes channels of the model; None where it has no layer that has any."""
@@ -230,14 +251,24 @@ class Attempt:
             return ChannelPruner(model, sample, rules)
         return BlockPruner(model, sample, rules, attention=settings.attention, embedding=settings.embedding)
 
+    def _estimator(self, pruner: Pruner) -> Estimator | EliminationEstimator | None:
+        """What an importance that rests on data is estimated by; None for the others."""
+        settings, context = self._settings, self._context
+        if settings.importance == "obs":
+            whole_heads = settings.attention == "heads"
+            return EliminationEstimator(context, settings.refit_samples, pruner.takers, whole_heads=whole_heads)
+        if settings.importance in FROM_DATA:
+            return Estimator(settings.importance, context, settings.batches, settings.asked_by)
+        return None
+
     def _rounds(self, pruner: Pruner, wanted: float, advance: Callable[..., None]) -> int:
         """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
         settings, context = self._settings, self._context
-        from_data = settings.importance in FROM_DATA
-        estimator = Estimator(settings.importance, context, settings.batches, settings.asked_by) if from_data else None
+        estimator = self._estimator(pruner)
         before = left = pruner.left()
         # the norms of what lies inside of blocks do not change while nothing is learnt between the rounds
-        steps = settings.steps if estimator or settings.recover_epochs or not pruner.separate else 1
+        again = (estimator or not pruner.separate) and settings.importance not in AT_ONCE
+        steps = settings.steps if again or settings.recover_epochs else 1
         for step in range(1, steps + 1):
             if estimator is not None:
                 with with_gradients(pruner.model):

@@ -18,6 +18,7 @@ from compress.pruning.embedding import EmbeddingUnclear, embedding_group
 from compress.pruning.equivalence import verified_groups
 from compress.pruning.groups import LAYERS, Group, Kept, add_sparsity_gradient
 from compress.pruning.heads import Unit, attentions, head_group, loosen
+from compress.pruning.provenance import Provenance
 from compress.pruning.rules import PruningRules
 
 STEPS_PER_RATIO = 100
@@ -49,7 +50,7 @@ class BlockPruner:
         attention: Unit | None,
         embedding: bool,
     ) -> None:
-        self.model, self.rules = model, rules
+        self.model, self.rules, self.provenance = model, rules, Provenance()
         self._refused = dict.fromkeys(rules.keep, KEPT)
         if attention is not None or embedding:
             loosen(model, sample)
@@ -77,6 +78,12 @@ class BlockPruner:
         except EmbeddingUnclear as error:
             self._refused["the embedding width"] = str(error)
             return []
+
+    @property
+    def takers(self) -> set[str]:
+        """Paths of the layers that take units of some group."""
+        found = {cut.path for group in self.groups for cut in group.cuts if cut.dim and cut.tensor == "weight"}
+        return {path for path in found if isinstance(self.model.get_submodule(path), LAYERS)}
 
     @property
     def ratio(self) -> float:
@@ -107,6 +114,9 @@ class BlockPruner:
         last = STEPS_PER_RATIO * len(order)
         step = self._first(last, lambda at: self._left_after(skeleton, self._plan(order, known, at), wanted))
         plan = self._plan(order, known, step)
+        for group in self.groups:
+            if group.name in plan:
+                group.note(self.provenance, self.model, plan[group.name])
         self.groups = [
             group.remove(self.model, plan[group.name]) if group.name in plan else group for group in self.groups
         ]

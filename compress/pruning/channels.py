@@ -6,6 +6,7 @@ import fnmatch
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch_pruning as tp
@@ -15,6 +16,7 @@ from certify.core.errors import UsageError
 from compress.core.forward_hooks import attach_hooks
 from compress.core.pass_protocol import Declined
 from compress.pruning.importance import measure, reindex
+from compress.pruning.provenance import Provenance
 from compress.pruning.rules import PruningRules
 from compress.pruning.tracing import with_gradients
 
@@ -144,7 +146,7 @@ class ChannelPruner:
     """Groups share layers, so the norms of one change as another loses channels."""
 
     def __init__(self, model: nn.Module, sample: torch.Tensor, rules: PruningRules) -> None:
-        self.model, self.rules = model, rules
+        self.model, self.rules, self.provenance = model, rules, Provenance()
         self._whole = [rules.head, *(model.get_submodule(name) for name in rules.keep)]
         self.last_percent = int(rules.most * PERCENT)
         self.percent = 0
@@ -166,7 +168,7 @@ class ChannelPruner:
                 customized_pruners=OWN_PRUNERS,
             )
         self._names = {module: name for name, module in model.named_modules()}
-        self._groups = self._find_groups()
+        self._groups, self.takers = self._find_groups()
 
     @property
     def ratio(self) -> float:
@@ -197,6 +199,7 @@ class ChannelPruner:
                 self.percent = self._next_percent(left, wanted)
                 self._pruner.current_step = self.percent - 1  # step() adds one
                 for group in self._pruner.step(interactive=True):
+                    self._note(group)
                     group.prune()
                     reindex(group)
                     left = self.left()
@@ -204,22 +207,36 @@ class ChannelPruner:
                         break
             return left
 
+    def _note(self, group: Any) -> None:
+        """Note what the layers of a group are about to lose."""
+        graph = self._pruner.DG
+        for dependency, indices in group:
+            module = dependency.target.module
+            if isinstance(module, LAYERS):
+                path = self._names[module]
+                if graph.is_out_channel_pruning_fn(dependency.handler):
+                    self.provenance.remove_outputs(path, indices, self.widths()[path])
+                else:
+                    self.provenance.lose_inputs(path)
+
     def _next_percent(self, left: int, wanted: int) -> int:
         """Half the way to the ratio at which the goal would be met if what is counted went with its square."""
         kept = PERCENT - self.percent
         there = kept * (1 - math.sqrt(wanted / left))
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 
-    def _find_groups(self) -> set[str]:
-        """Names of the layers whose output channels belong to some group that may be pruned."""
+    def _find_groups(self) -> tuple[set[str], set[str]]:
+        """The layers whose outputs, and those whose inputs, belong to a group that may be pruned."""
         graph = self._pruner.DG
-        found = set()
+        makers: set[str] = set()
+        takers: set[str] = set()
         for group in graph.get_all_groups(ignored_layers=self._whole, root_module_types=[*LAYERS]):
             for dependency, _ in group:
                 module = dependency.target.module
-                if isinstance(module, LAYERS) and graph.is_out_channel_pruning_fn(dependency.handler):
-                    found.add(self._names[module])
-        return found
+                if isinstance(module, LAYERS):
+                    makes = graph.is_out_channel_pruning_fn(dependency.handler)
+                    (makers if makes else takers).add(self._names[module])
+        return makers, takers
 
     def left_out(self, widths: dict[str, int]) -> Iterator[Declined]:
         """The layers that could not be pruned, each with the reason.

@@ -13,9 +13,13 @@ from compress.core.foreign_code import eval_copy
 from compress.core.forward_hooks import ForwardHook, attach_hooks
 from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
+from compress.pruning.reconstruction import Changes
+from compress.pruning.refitting import reconstructed
 
 
-def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples: int) -> tuple[nn.Module, PassRecord]:
+def drop_blocks(
+    model: nn.Module, context: PassContext, *, macs: float, samples: int, refit_samples: int = 0
+) -> tuple[nn.Module, PassRecord]:
     """A copy of a model with blocks dropped; unchanged and declined where the target can't be reached.
 
     Args:
@@ -23,6 +27,7 @@ def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples:
         context: the share refers to its teacher, where it has one.
         macs: share of the original's multiply-adds to be left.
         samples: that a block's absence is judged on.
+        refit_samples: that the layers behind what was dropped are refitted on; 0 for none.
 
     Raises:
         UsageError: there are test samples only.
@@ -52,7 +57,10 @@ def drop_blocks(model: nn.Module, context: PassContext, *, macs: float, samples:
         )
     done = {"macs_share": left / original, "blocks": len(blocks), "dropped": dropped}
     kept = tuple(Declined(path, "the target was reached without it") for path in blocks if path not in dropped)
-    return shallow, PassRecord(done, kept)
+    record = PassRecord(done, kept)
+    if refit_samples:
+        record = reconstructed(record, eval_copy(model), shallow, Changes(), context, refit_samples)
+    return shallow, record
 
 
 def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from compress.pruning.importance import NOTED, Part, unit_scores
+from compress.pruning.provenance import Provenance
 
 Kind = Literal["mlp", "channels", "heads", "head_dims", "embedding"]
 Kept = torch.Tensor
@@ -115,6 +116,15 @@ class Group:
             if cut.acts:
                 tensor = getattr(model.get_submodule(cut.path), cut.tensor)
                 tensor.data.index_fill_(cut.dim, cut.positions(gone, self.units), 0)
+
+    def note(self, provenance: Provenance, model: nn.Module, kept: Kept) -> None:
+        """Note what the layers of the model lose when the other units are cut out."""
+        for cut in self.cuts:
+            if cut.tensor == "weight" and isinstance(model.get_submodule(cut.path), LAYERS):
+                if cut.dim == 0:
+                    provenance.keep_outputs(cut.path, cut.positions(kept, self.units))
+                else:
+                    provenance.lose_inputs(cut.path)
 
     def remove(self, model: nn.Module, kept: Kept) -> Group:
         """Cut the other units out, in place; the group as it is then."""

@@ -28,10 +28,13 @@ MEASURES: dict[str, Callable[[], Any]] = {
     # Weight times gradient, summed: with half of weight times curvature for a gradient, that is the second order.
     "hessian": tp.importance.GroupTaylorImportance,
     "activation": tp.importance.ActivationImportance,
+    "obs": lambda: tp.importance.ActivationImportance(normalizer=None),  # of notes that can be compared as they are
     "random": tp.importance.RandomImportance,
 }
 
-FROM_DATA = frozenset({"taylor", "hessian", "activation"})
+FROM_DATA = frozenset({"taylor", "hessian", "activation", "obs"})
+AT_ONCE = frozenset({"obs"})
+"""Those whose scores say already what a unit is worth once others are gone."""
 BATCH = 64
 NOTED = "_importance"
 """Attribute of a layer under which torch-pruning looks for the importance of its input channels."""
@@ -84,10 +87,7 @@ class Estimator:
 
     def clear(self, model: nn.Module) -> None:
         """Take off what :meth:`estimate` left."""
-        model.zero_grad(set_to_none=True)
-        for module in model.modules():
-            with contextlib.suppress(AttributeError):
-                delattr(module, NOTED)
+        clear_notes(model)
 
     def _losses(self, model: nn.Module, size: int) -> Iterator[torch.Tensor]:
         """Cross-entropy of one batch after the other."""
@@ -122,6 +122,14 @@ class Estimator:
                 pass
         for module, noted in sums.items():
             setattr(module, NOTED, noted)
+
+
+def clear_notes(model: nn.Module) -> None:
+    """Take off what an estimator left on a model."""
+    model.zero_grad(set_to_none=True)
+    for module in model.modules():
+        with contextlib.suppress(AttributeError):
+            delattr(module, NOTED)
 
 
 def reindex(group: Any) -> None:

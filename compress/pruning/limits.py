@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from compress.core.free_memory import free_bytes
+
 LOOK_S = 0.5
 """How often the memory is looked at."""
 SHARE = 0.5
 """Of the memory that was free when the code began; more would leave no room for what else runs."""
-STATUS, MEMORY = Path("/proc/self/statm"), Path("/proc/meminfo")
+STATUS = Path("/proc/self/statm")
 
 
 class LimitExceeded(Exception):
@@ -39,7 +41,7 @@ def limits(seconds: float, cpu_seconds: float = math.inf) -> Iterator[None]:
         yield
         return
     began, began_cpu = time.monotonic(), time.process_time()
-    largest = _resident() + SHARE * _free()
+    largest = _resident() + SHARE * free_bytes()
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
         late = time.monotonic() >= began + seconds
@@ -64,10 +66,3 @@ def limits(seconds: float, cpu_seconds: float = math.inf) -> Iterator[None]:
 def _resident() -> float:
     """Bytes that this process holds (statm of proc(5)); 0 where that is not told."""
     return int(STATUS.read_text().split()[1]) * float(os.sysconf("SC_PAGE_SIZE")) if STATUS.is_file() else 0.0
-
-
-def _free() -> float:
-    """Bytes that a program can have without swapping (meminfo of proc(5)); without bound where that is not told."""
-    lines = MEMORY.read_text().splitlines() if MEMORY.is_file() else []
-    found = [int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else float("inf")

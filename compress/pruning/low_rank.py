@@ -11,12 +11,14 @@ from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.pruning.channels import find_head
+from compress.pruning.reconstruction import Changes
+from compress.pruning.refitting import reconstructed
 
 Layer = nn.Linear | nn.Conv2d
 
 
 def factorize(
-    model: nn.Module, context: PassContext, *, energy: float, least_saving: float
+    model: nn.Module, context: PassContext, *, energy: float, least_saving: float, refit_samples: int = 0
 ) -> tuple[nn.Module, PassRecord]:
     """A copy of a model with factors in the place of layers; unchanged and declined where no layer becomes cheaper.
 
@@ -25,6 +27,10 @@ def factorize(
         context: of the pass.
         energy: share of the squared singular values that each factor keeps.
         least_saving: share of a layer's multiply-adds that must be saved for it to be replaced.
+        refit_samples: that the last factors, and the layers behind, are refitted on; 0 for none.
+
+    Raises:
+        UsageError: there are test samples only.
     """
     factored = eval_copy(model)
     head = find_head(factored, context.sample(1))
@@ -45,7 +51,11 @@ def factorize(
         return eval_copy(model), PassRecord.refused(
             f"no layer becomes cheaper by {least_saving:g} when its factors keep {energy:g} of the energy"
         )
-    return factored, PassRecord({"ranks": done}, tuple(declined))
+    record = PassRecord({"ranks": done}, tuple(declined))
+    if refit_samples:
+        names = {f"{path}.{len(ranks)}": path for path, ranks in done.items()}
+        record = reconstructed(record, eval_copy(model), factored, Changes(names=names), context, refit_samples)
+    return factored, record
 
 
 def _factors(model: nn.Module, path: str, layer: Layer, energy: float, least_saving: float) -> list[Layer] | str:

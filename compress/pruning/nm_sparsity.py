@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
-from compress.core.pass_protocol import Declined
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, PassRecord
 from compress.pruning.channels import find_head
+from compress.pruning.reconstruction import Changes
+from compress.pruning.refitting import reconstructed
 
 KEPT, OF = 2, 4
 
@@ -40,3 +45,25 @@ def largest_of_four(weight: torch.Tensor) -> torch.Tensor:
     mask = torch.zeros_like(fours).scatter_(1, fours.abs().topk(KEPT, dim=1).indices, 1.0)
     moved = mask.reshape(weight.movedim(1, -1).shape)
     return moved.movedim(-1, 1).contiguous()
+
+
+def refit_around_zeros(
+    record: PassRecord,
+    original: nn.Module,
+    sparse: nn.Module,
+    masks: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    context: PassContext,
+    samples: int,
+) -> PassRecord:
+    """Refit the weights that are left, in place, to what the original gives; the record with what that did.
+
+    Args:
+        record: of what was done so far.
+        original: in eval mode on the CPU; left as it is.
+        sparse: in eval mode on the CPU, its zeros in place.
+        masks: see :func:`pattern_masks`.
+        context: of the pass.
+        samples: that the layers are refitted on, at most.
+    """
+    changes = Changes(masks={path: mask for path, (_, mask) in masks.items()})
+    return reconstructed(record, original, sparse, changes, context, samples)

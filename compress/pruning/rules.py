@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compress.pruning.heads import Unit
 
 Importance = Literal[
-    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "random"
+    "magnitude_l1", "magnitude_l2", "lamp", "fpgm", "bn_scale", "taylor", "hessian", "activation", "obs", "random"
 ]
 Scope = Literal["local", "global", "isomorphic"]
 
@@ -73,7 +73,6 @@ class PruneSettings:
         asked_by: name of the pass, for errors.
         macs: share of the original's multiply-adds to be left, or None.
         parameters: share of its parameters, or None.
-        latency: share of its time, or None.
         attention: what attention loses: ``heads``, ``head_dims`` or None.
         embedding: whether the width between the blocks of a transformer is pruned.
         importance: how units are scored (:mod:`compress.pruning.importance`).
@@ -87,12 +86,13 @@ class PruneSettings:
         max_ratio: largest share of its units that a layer loses.
         time_limit_s: for the tracing and for each round.
         batches: of 64 samples that an importance is estimated on.
+        refit_samples: that layers are refitted and units eliminated on.
+        reconstruct: whether layers are refitted to the original's activations afterwards.
     """
 
     asked_by: str
     macs: float | None
     parameters: float | None
-    latency: float | None
     attention: Unit | None
     embedding: bool
     importance: str
@@ -106,3 +106,5 @@ class PruneSettings:
     max_ratio: float
     time_limit_s: float
     batches: int
+    refit_samples: int
+    reconstruct: bool

@@ -1,8 +1,6 @@
-"""Structured pruning of a model down to a share of its multiply-adds, its parameters or its time."""
+"""Structured pruning of a model down to a share of its multiply-adds or its parameters."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from torch import nn
 
@@ -11,7 +9,6 @@ from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.pruning.attempt import Attempt, NotThisWay, Teach, Unreached
 from compress.pruning.heads import has_attention
-from compress.pruning.latency import prune_to_latency
 from compress.pruning.limits import enforceable
 from compress.pruning.rules import PruneSettings
 from compress.pruning.tracing import has_plain_buffers
@@ -32,23 +29,7 @@ def prune(
 
     Raises:
         UsageError: samples or the original are missing, or no layer has a name that is to be kept.
-        ModelError: the target is a latency, and the model can't be exported.
     """
-    if settings.latency is None:
-        return _prune_by_count(settings, model, context, teach)
-
-    def at_share(share: float, *, trial: bool) -> tuple[nn.Module, PassRecord]:
-        counted = replace(settings, macs=share, latency=None)
-        if trial:
-            counted = replace(counted, steps=1, recover_epochs=0, sparsify_epochs=0)
-        return _prune_by_count(counted, model, context, teach)
-
-    return prune_to_latency(at_share, model, context, settings.latency)
-
-
-def _prune_by_count(
-    settings: PruneSettings, model: nn.Module, context: PassContext, teach: Teach
-) -> tuple[nn.Module, PassRecord]:
     failed: list[NotThisWay] = []
     for way in _ways(settings, model):
         try:

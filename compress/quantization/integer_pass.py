@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from compress.core.context import PassContext
 from compress.core.pass_protocol import Pass
 from compress.core.targets import IntegerType, Target, TargetName, choose
 from compress.quantization.post_training.qdq import Operators
@@ -47,8 +46,13 @@ class IntegerPass(Pass):
         """See :attr:`Pass.asked`."""
         return {"bytes": 8 / 32}
 
-    def _target(self, context: PassContext) -> Target:
-        target = context.target if self.target is None else choose(self.target)
+    def target_for(self, of_job: Target) -> Target:
+        """The target with the types that the parameters ask for.
+
+        Args:
+            of_job: what the job is for, which counts where the pass names none.
+        """
+        target = of_job if self.target is None else choose(self.target)
         return replace(
             target,
             activation_type=self.activation_type or target.activation_type,

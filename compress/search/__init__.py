@@ -1,1 +1,1 @@
-"""Choosing by what things cost when they run: tables of measured costs, and the knapsack over them."""
+"""Trials of recipes: a study on validation data, and the certified winner."""

@@ -112,7 +112,39 @@ class Attentive(nn.Module):
         return logits
 
 
-NETWORKS = {"residual": Residual, "blocks": Deep, "idle_taps": Narrow, "attention": Attentive}
+class Depthwise(nn.Module):
+    """Two blocks of MobileNetV3, whose depthwise convolutions have 60 channels."""
+
+    def __init__(self, num_classes: int = CLASSES, width: int = 60) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 4, 1)
+        self.widen, self.gather = nn.ModuleList(), nn.ModuleList()
+        self.deep, self.narrow = nn.ModuleList(), nn.ModuleList()
+        for _ in range(2):
+            self.widen.append(nn.Conv2d(8, width, 1))
+            self.deep.append(nn.Conv2d(width, width, 3, 1, 1, groups=width))
+            squeezed = nn.Sequential(nn.Conv2d(width, 8, 1), nn.ReLU(), nn.Conv2d(8, width, 1), nn.Hardsigmoid())
+            self.gather.append(squeezed)
+            self.narrow.append(nn.Conv2d(width, 8, 1))
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, (n, num_classes)."""
+        x = self.stem(x)
+        for widen, deep, gather, narrow in zip(self.widen, self.deep, self.gather, self.narrow, strict=True):
+            wide = nn.functional.hardswish(deep(nn.functional.hardswish(widen(x))))
+            x = x + narrow(wide * gather(wide.mean((2, 3), keepdim=True)))
+        logits: torch.Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+NETWORKS = {
+    "residual": Residual,
+    "blocks": Deep,
+    "idle_taps": Narrow,
+    "attention": Attentive,
+    "depthwise": Depthwise,
+}
 
 
 def network(name: str) -> nn.Module:

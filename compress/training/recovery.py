@@ -38,6 +38,11 @@ class RecoveryTraining(TorchPass):
         description="Which epoch's weights come back: the best on validation data, or the last.",
     )
 
+    @property
+    def trains(self) -> bool:
+        """See :attr:`TorchPass.trains`."""
+        return True
+
     def _train(
         self,
         model: nn.Module,

@@ -33,12 +33,14 @@ def model() -> nn.Module:
 
 @pytest.fixture
 def context(dataset: Dataset, model: nn.Module, tmp_path) -> PassContext:
+    """Of a pass that another trains behind, so that pruning alone is tried: nothing is refitted."""
     return PassContext(
         data=PassData.without_test(dataset),
         preprocess=default_preprocess(dataset),
         target=TARGETS["cpu-vnni"],
         teacher=model,
         workspace=tmp_path,
+        training_follows=True,
     )
 
 

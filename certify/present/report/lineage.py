@@ -15,6 +15,7 @@ from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
 from certify.present.numbers import MINUS, interval, percent, quantity, rounded, significant
+from certify.present.predicted import predictions
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
 
@@ -56,6 +57,7 @@ class Bill:
     rows: tuple[BillRow, ...]
     payback: Repayment | None
     figures: tuple[Figure, ...]
+    predictions: tuple[str, ...]
     declined: tuple[str, ...]
 
 
@@ -71,6 +73,7 @@ def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None)
         rows=_rows(claims, stages),
         payback=_payback(claims, lineage),
         figures=_figures(stages),
+        predictions=predictions(lineage, claims.figures),
         declined=tuple(
             f"{row['pass']}: {entry['what']}: {entry['why']}" for row in lineage["rows"] for entry in row["declined"]
         ),

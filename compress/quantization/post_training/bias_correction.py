@@ -20,7 +20,7 @@ from compress.quantization.post_training.integer_weights import bias_of, integer
 
 ROWS = frozenset({"Gemm", "MatMul"})
 """Operators whose mean input is one row; that of a convolution is a map."""
-MOST_ELEMENTS = 1 << 26
+MOST_ELEMENTS = 1 << 22
 """Of weights whose rounding errors are held at a time."""
 
 

@@ -14,6 +14,8 @@ from certify.core.errors import ModelError
 from compress.core.onnx_session import failures, reason
 from compress.core.targets import Target
 from compress.onnx_graph.graph import COMPUTE, Graph, reads, sort_nodes
+from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
+from compress.quantization.post_training.hard_gates import read_codes_as_gates
 
 Operators = Literal["auto", "all", "weights"]
 
@@ -141,6 +143,11 @@ def quantized(
     made.CopyFrom(quantizer.model.model)
     _round_before_blocks(made.graph)
     _leave_outputs_float(made.graph)
+    if target.fuses_gates:
+        leave_to_convolutions(made)
+        write_as_clips(made)
+    else:
+        read_codes_as_gates(made)
     sort_nodes(made.graph)
     return made
 

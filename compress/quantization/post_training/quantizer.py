@@ -15,13 +15,16 @@ import onnx
 
 from compress.core import onnx_file
 from compress.core.context import PassContext
-from compress.core.model_stats import file_scores
+from compress.core.file_scores import file_scores
+from compress.core.free_memory import free_bytes
 from compress.core.pass_protocol import Declined
 from compress.core.targets import Target
 from compress.onnx_graph.graph import Array, Graph
+from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.bias_correction import correct_biases, correctable, mean_inputs, own_biases
 from compress.quantization.post_training.calibration import Feeds, ranges
 from compress.quantization.post_training.equalization import equalize
+from compress.quantization.post_training.hard_gates import fit_ranges
 from compress.quantization.post_training.qdq import Operators, observed_names, plan, quantized
 from compress.quantization.post_training.ranges import Calibration
 from compress.quantization.post_training.saturation import Saturation, simulate
@@ -44,7 +47,7 @@ class StaticSettings:
         operators: which operators are quantized.
         per_channel: whether each output channel of a weight has a scale of its own.
         samples: calibration samples that are looked at.
-        batch: of them in one run.
+        batch: of them in one run; None for as many as fit into memory.
         calibration: how a range follows from them.
         percentile: share of the values inside a range, for ``percentile``.
         equalize: whether neighbouring layers are equalised; None for where scales are one a tensor.
@@ -52,6 +55,7 @@ class StaticSettings:
         correct_bias: whether biases take back the mean error of rounded weights.
         max_loss: relative loss in percent above which layers stay float; None for the budget.
         max_float: largest share of the layers that may.
+        max_time: largest share of the float file's time; None for the target's.
         keep_nodes: nodes that stay float.
         keep_first: whether the first layer does.
         keep_last: whether the last layer does.
@@ -62,7 +66,7 @@ class StaticSettings:
     operators: Operators
     per_channel: bool
     samples: int
-    batch: int
+    batch: int | None
     calibration: Calibration
     percentile: float
     equalize: bool | None
@@ -70,6 +74,7 @@ class StaticSettings:
     correct_bias: bool
     max_loss: float | None
     max_float: float
+    max_time: float | None
     keep_nodes: tuple[str, ...]
     keep_first: bool
     keep_last: bool
@@ -123,19 +128,29 @@ class Quantizer:
         self._target = settings.target
         self._context = context
         self._floats = graph
-        self._feeds = Feeds(context, graph.model, settings.samples, settings.batch, settings.asked_by)
-        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), settings.batch, settings.asked_by)
+        chosen = choose_batch(graph, free_bytes())
+        self._batch = settings.batch or chosen.samples
+        self._feeds = Feeds(context, graph.model, settings.samples, self._batch, settings.asked_by)
+        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), self._batch, settings.asked_by)
         budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
         self.judged = budget is not None and context.data.validation is not None
         self.limit = budget if budget is not None and self.judged else 0.0
-        self.notes: dict[str, Any] = {"calibration_samples": self._feeds.samples}
+        self.notes: dict[str, Any] = {
+            "calibration_samples": self._feeds.samples,
+            "calibration_batch": self._batch,
+            "activation_bytes": chosen.activation_bytes,
+        }
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
+        self._made: tuple[tuple[str, ...], onnx.ModelProto] | None = None
         self._make_easier()
         self._floats = Graph(graph.model)
         names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
         feeds = self._feeds.watched(context.progress, "Calibrating")
-        self._ranges = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
+        found = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
+        self._ranges = fit_ranges(self._floats, found, settings.target)
+        # now, while nothing else is held beside the float model
+        self._wanted = outputs(self._floats.model, context.preprocess.output_name, self._few)
 
     def _make_easier(self) -> None:
         """Equalise, smooth and give biases: the float model computes the same afterwards."""
@@ -156,12 +171,15 @@ class Quantizer:
         return mean_inputs(self._floats, correctable(self._floats), self._few)
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
-        """Quantize with some nodes kept in floats."""
+        """Quantize with some nodes kept in floats; what comes back must be left as it is."""
+        if self._made is not None and self._made[0] == tuple(kept):  # the last one is asked for again
+            return self._made[1]
         settings = self._settings
         chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
         made = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         if settings.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(made), self._means)
+        self._made = tuple(kept), made
         return made
 
     def excess(self, made: onnx.ModelProto) -> float:
@@ -169,8 +187,7 @@ class Quantizer:
 
         A model is ruined where its outputs are further from the float model's than their own mean is.
         """
-        output = self._context.preprocess.output_name
-        wanted, found = (outputs(model, output, self._few) for model in (self._floats.model, made))
+        wanted, found = self._wanted, outputs(made, self._context.preprocess.output_name, self._few)
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
             return math.inf
         return self.loss(made).shown if self.judged else 0.0
@@ -191,7 +208,7 @@ class Quantizer:
         split = context.data.part("validation", self._settings.asked_by)
         if len(split) > VALIDATED:
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
-        return file_scores(path, split, context.preprocess, len(context.data.classes)).correct
+        return file_scores(path, split, context.preprocess, len(context.data.classes), self._batch).correct
 
     def worst_first(self, made: onnx.ModelProto) -> list[str]:
         """Names of the quantized layers, the one that disturbs the output most first."""
@@ -206,5 +223,5 @@ class Quantizer:
 
     def saturation(self, made: Graph) -> Saturation:
         """What 16-bit sums would clip, simulated on one batch."""
-        one = Feeds(self._context, made.model, self._settings.batch, self._settings.batch, self._settings.asked_by)
+        one = Feeds(self._context, made.model, self._batch, self._batch, self._settings.asked_by)
         return simulate(made, one, self._context.seed)

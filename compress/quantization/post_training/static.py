@@ -16,9 +16,9 @@ from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, count_types, require_nodes
 from compress.quantization.post_training.equalization import find_pairs
-from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
 from compress.quantization.post_training.sensitivity import fewest_kept
+from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
 
 
 def quantize_static(settings: StaticSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
@@ -37,7 +37,7 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     folder = context.workspace or path.parent
     if any(node.op_type == "QuantizeLinear" for node in load_model(path).graph.node):
         return path, PassRecord.refused("its activations are quantized already, and rounding twice only loses")
-    graph = Graph(prepared(path, folder))
+    graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
     kept = _kept(settings, graph, before)
     if not before:
@@ -52,11 +52,17 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
             f"{lost} with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
             "allow more with max_float, a larger max_loss, or leave the pass out"
         )
+    moved = with_zero_points(target, quantizer, made)
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:
-        onnx_file.save(made, beside)
+        onnx_file.save(moved.model, beside)
         session(beside)  # the runtime loads it
-    after = Graph(made)
+    speed = measured_speed(target, settings.max_time, path, written, context)
+    if speed.slow is not None:
+        for part in onnx_file.parts(written):
+            part.unlink()
+        return path, PassRecord.refused(speed.slow)
+    after = Graph(moved.model)
     remaining = [node.name for node in after.weighted()]
     done = {
         "target": target.name,
@@ -68,9 +74,11 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
         "calibration": settings.calibration,
         **quantizer.notes,
         **budget,
+        **moved.notes,
+        **speed.notes,
         "quantized": len(before) - len(remaining),
         "kept_float": len(remaining),
-        "operators": count_types(made.graph),
+        "operators": count_types(moved.model.graph),
     }
     if target.saturates:
         done["saturation"] = asdict(quantizer.saturation(after))
@@ -78,7 +86,7 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     reasons |= dict.fromkeys(budget.get("left_float", ()), "the loss on validation data was above the budget")
     why = "ONNX Runtime's quantizer leaves it float"
     left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
-    return written, PassRecord(done, (*quantizer.declined, *left))
+    return written, PassRecord(done, (*quantizer.declined, *moved.declined, *left))
 
 
 def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:
@@ -99,7 +107,7 @@ def _least_lossy(
     excess = plain.excess(plain.make(kept))
     if settings.equalize is not None or excess <= plain.limit or not find_pairs(graph)[0]:
         return plain
-    again = Graph(prepared(path, context.workspace or path.parent))
+    again = floats_for(settings.target, path, context.workspace or path.parent)
     equalised = Quantizer(replace(settings, equalize=True), path, again, context)
     return equalised if equalised.excess(equalised.make(kept)) < excess else plain
 

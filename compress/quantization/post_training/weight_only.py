@@ -11,9 +11,11 @@ import onnx
 
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.free_memory import free_bytes
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Array, Graph, attributes, require_nodes, signal_to_noise_db
+from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.blockwise import (
     Blocks,
     RoundingMethod,
@@ -43,7 +45,7 @@ class WeightSettings:
         symmetric: whether the zero point is the middle of the codes.
         int8_activations: whether the runtime may round activations block by block.
         samples: calibration samples that gptq looks at.
-        batch: of them in one run.
+        batch: of them in one run; None for as many as fit into memory.
         keep_nodes: names of nodes that stay float.
     """
 
@@ -54,7 +56,7 @@ class WeightSettings:
     symmetric: bool
     int8_activations: bool
     samples: int
-    batch: int
+    batch: int | None
     keep_nodes: tuple[str, ...]
 
 
@@ -138,7 +140,8 @@ def _with_hessians(
         for node in nodes:
             yield node, _weight(graph, node), None
         return
-    feeds = Feeds(context, graph.model, settings.samples, settings.batch, settings.asked_by)
+    batch = settings.batch or choose_batch(graph, free_bytes()).samples
+    feeds = Feeds(context, graph.model, settings.samples, batch, settings.asked_by)
     group: list[onnx.NodeProto] = []
     elements = 0
     for position, node in enumerate(nodes):

@@ -1,0 +1,57 @@
+"""What the passes predicted of energy or time from their tables of costs, beside what the certificate measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from certify.assessments.efficiency.figures import Figures
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
+from certify.present.numbers import rounded
+
+PREDICTED = {"energy_ratio": ("energy", Figures.energy_ratio), "latency_ratio": ("time", Figures.duration_ratio)}
+"""What a row of the lineage may hold in ``done.predicted``, in words, and the figure that measures it."""
+DIGITS = 3
+
+
+def predictions(lineage: Mapping[str, Any] | None, figures: Mapping[str, Estimate]) -> tuple[str, ...]:
+    """A sentence for each prediction in a lineage: the share of the original's cost, predicted and measured.
+
+    Args:
+        lineage: of the model; None where its making is not known.
+        figures: of its certificate, by name.
+
+    Example:
+        >>> share = Estimate.exact(0.4, "1", "table").to_json()
+        >>> row = {"pass": "structured_prune", "done": {"predicted": {"energy_ratio": share}}}
+        >>> predictions({"rows": [row]}, {"energy_ratio": Estimate(0.42, 0.41, 0.43, "1", 9, "windows")})
+        ('structured_prune predicted 0.400 of the original energy; measured: 0.420 (0.410 to 0.430).',)
+    """
+    rows = [] if lineage is None else lineage["rows"]
+    found = []
+    for row in rows:
+        given = row["done"].get("predicted")
+        for key, (what, name) in PREDICTED.items():
+            share = _estimate(given, key)
+            if share is not None:
+                said = f"{row['pass']} predicted {rounded(share.value, DIGITS)} of the original {what}"
+                found.append(f"{said}; measured: {_measured(figures.get(name))}.")
+    return tuple(found)
+
+
+def _measured(figure: Estimate | None) -> str:
+    if figure is None:
+        return "nothing"
+    value, low, high = (rounded(each, DIGITS) for each in (figure.value, figure.low, figure.high))
+    return f"{value} ({low} to {high})"
+
+
+def _estimate(given: object, key: str) -> Estimate | None:
+    """The prediction; None where there is none, or what the maker wrote is none."""
+    if not isinstance(given, Mapping) or not isinstance(given.get(key), Mapping):
+        return None
+    try:
+        return Estimate.from_json(given[key])
+    except CertificateError:
+        return None

@@ -1,0 +1,119 @@
+"""``leanmark table``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
+from certify.cli.preprocess import preprocess_options, stated, take_flags
+from certify.core.text import clean
+from compress.cli.compress import model_arguments
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.costs.cost_table import CostTable
+    from compress.costs.items import Item
+
+US, UJ = 1e6, 1e6
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark table resnet18
+leanmark table resnet50 --precision float --threads 2
+leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --json
+""",
+)
+@click.argument("model")
+@click.option(
+    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What the factory takes; also YAML or JSON."
+)
+@click.option("--data", default=None, help="Folder, or arrays:PATH and the like; mnist5k where no weights are given.")
+@click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
+@click.option(
+    "--precision",
+    type=click.Choice(["float", "int8"]),
+    default="int8",
+    show_default=True,
+    help="What the file ships in.",
+)
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
+@click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime of ONNX files.")
+@click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
+@click.option("--fresh", is_flag=True, help="Measure again what the cache has.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random weights.")
+@preprocess_options
+@quiet_option
+@json_option
+def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
+    """Measure what the blocks of MODEL cost at each width, in the form that ships.
+
+    Each block is exported, brought into the precision that ships, and measured in a process of its own. Costs are kept
+    in the user's cache, by runtime and its version, processor, threads, precision, and the block's code and shapes; the
+    next table reads them. structured_prune chooses widths by them where its target is energy or latency.
+
+    Exit code 0: made. 2: wrong usage, or a model that cannot be exported.
+    """
+    arguments["preprocess"] = stated(preprocess, take_flags(arguments))
+    with bars().task("Loading PyTorch"):
+        from compress.job.cost_table import cost_table
+
+    made = cost_table(arguments.pop("model"), progress=bars(), **arguments)
+    if as_json:
+        print_json(made.to_json())
+        return
+    show(made)
+
+
+def show(made: CostTable) -> None:
+    """Print a table for people."""
+    from certify.cli.tables import quantity
+
+    key, whole = made.key, made.whole
+    joules = (
+        "" if whole.energy_j is None else f", {quantity(whole.energy_j.value, 'J')} ({whole.energy_j.evidence.value})"
+    )
+    threads = f"{key['threads']} thread{'s' if key['threads'] > 1 else ''}"
+    print_rich(
+        clean(f"{key['precision']} in {key['runtime']} {key['version']}, {threads}, on {key['processor']}"),
+        clean(f"Whole model: {quantity(whole.duration_s.value, 's')}{joules} an inference."),
+        _blocks(made),
+        clean(_note(made)),
+    )
+
+
+def _blocks(made: CostTable) -> Table:
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    for title in ("block", "width", "us", "uJ", "of full"):
+        table.add_column(title, justify="left" if title == "block" else "right", no_wrap=title != "block")
+    alike: dict[str, list[Item]] = {}
+    for item in made.items:
+        alike.setdefault(item.signature, []).append(item)
+    for items in alike.values():
+        first, costs = items[0], made.costs[items[0].signature]
+        taken = {first.label(each) for each in made.worthwhile(first, "latency")}
+        full = costs[first.label(first.variants[0])].duration_s.value
+        for place, variant in enumerate(first.variants):
+            label = first.label(variant)
+            cost = costs[label]
+            joules = "" if cost.energy_j is None else f"{UJ * cost.energy_j.value:.2f}"
+            share = f"{cost.duration_s.value / full:.2f}" if full > 0 else ""
+            mark = "" if label in taken else " (no gain)"
+            name = clean(f"{first.path or 'whole model'}{f' and {len(items) - 1} alike' if len(items) > 1 else ''}")
+            table.add_row("" if place else name, label, f"{US * cost.duration_s.value:.2f}", joules, share + mark)
+    return table
+
+
+def _note(made: CostTable) -> str:
+    unstacked = any(not item.keeps_shape for item in made.items)
+    found = f"{made.measured} kinds of blocks were measured, {len(made.costs) - made.measured} read from the cache."
+    calls = " Blocks that change their shape can't be stacked: their costs contain a call of the runtime."
+    return found + (calls if unstacked else "")

@@ -1,0 +1,121 @@
+"""How long one file takes against another, each in a process of its own, in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.estimate import Estimate
+from certify.core.statistics.quantiles import quantile_estimate
+from certify.data.preprocess import Preprocess
+from certify.measure import runtimes
+from certify.measure.client import Worker
+from certify.measure.model_under_test import session_settings
+from compress.core import onnx_file
+
+PAIRS = 15
+"""Windows of each file; the interval of the median then lies between the 4th and the 12th of the ratios."""
+WINDOW_S = 0.05
+CONFIDENCE = 0.95
+METHOD = "median ratio of processor times in turn, each file in a process of its own, one thread"
+
+Timer = Callable[[int], float]
+"""Runs a model so many times and says how many seconds of the processor that took."""
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How files are fed while they are timed.
+
+    Attributes:
+        input_names: of the model.
+        output_name: what is asked of it.
+        samples: (n, ...) of the contract's layout; batches go through them in turn.
+        batch: samples in one inference.
+        input_shape: of one batch, for runtimes that compile for it.
+    """
+
+    input_names: tuple[str, ...]
+    output_name: str
+    samples: npt.NDArray[Any]
+    batch: int = 1
+    input_shape: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, contract: Preprocess, samples: npt.NDArray[Any]) -> Feeding:
+        """One sample at a time, as a contract preprocessed them."""
+        return cls(tuple(contract.input_names), contract.output_name, samples, 1, contract.port_shape(1))
+
+
+def time_share(original: Path, candidate: Path, runtime: str, feeding: Feeding) -> Estimate:
+    """The candidate's time over the original's in a runtime, on one thread.
+
+    Args:
+        original: file that the share refers to.
+        candidate: another file with the same ports.
+        runtime: name of an adapter, such as ``openvino``.
+        feeding: what both are given.
+
+    Returns:
+        The median of the ratios of paired windows with its interval; below 1 the candidate is faster.
+
+    Raises:
+        ModelError: the runtime can't load a file.
+        MeasureError: a process ended or did not answer.
+    """
+    with timed(original, runtime, feeding) as first, timed(candidate, runtime, feeding) as second:
+        return share(first, second)
+
+
+def share(original: Timer, candidate: Timer) -> Estimate:
+    """Ratio of two times, candidate over original; each is first every other time.
+
+    Example:
+        >>> share(lambda runs: 2.0 * runs, lambda runs: 1.0 * runs).value
+        0.5
+    """
+    timers = (original, candidate)
+    runs = []
+    for timer in timers:
+        timer(1)  # caches and lazily made buffers
+        runs.append(max(1, round(WINDOW_S / max(1e-6, statistics.median(timer(1) for _ in range(3))))))
+    ratios = []
+    for pair in range(PAIRS):
+        spent = [0.0, 0.0]
+        for which in (0, 1) if pair % 2 else (1, 0):
+            spent[which] = timers[which](runs[which]) / runs[which]
+        ratios.append(spent[1] / max(1e-12, spent[0]))
+    return replace(quantile_estimate(ratios, 0.5, CONFIDENCE), unit="1", method=METHOD)
+
+
+@contextlib.contextmanager
+def timed(path: Path, runtime: str, feeding: Feeding) -> Iterator[Timer]:
+    """A timer of one file, whose process ends with the ``with`` block.
+
+    Raises:
+        ModelError: the runtime can't load the file.
+        MeasureError: the process ended or did not answer.
+    """
+    weights = onnx_file.parts(path)[1:]
+    settings = session_settings(
+        runtime, 1, feeding.input_names, feeding.output_name, input_shape=feeding.input_shape, weights=weights
+    )
+    with tempfile.TemporaryDirectory(prefix="leanmark-timing-") as folder:
+        inputs = Path(folder, "inputs.npy")
+        np.save(inputs, feeding.samples)
+        with Worker("timed", path, settings) as worker:
+            worker.inputs(inputs, feeding.batch)
+            yield lambda runs: worker.window(runs, WINDOW_S).cpu_s
+
+
+def usable(runtime: str) -> str | None:
+    """Why a runtime can't be used here, in one sentence; None where it can."""
+    return runtimes.get(runtime).unavailable()

@@ -1,0 +1,14 @@
+"""Choosing by what things cost when they run: tables of measured costs, and the knapsack over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.costs.narrowing import CostGoal as CostGoal
+    from compress.costs.narrowing import narrow as narrow
+    from compress.costs.timing import Conditions as Conditions
+
+__getattr__, __dir__ = door(__name__, {"narrowing": ("CostGoal", "narrow"), "timing": ("Conditions",)})

@@ -1,0 +1,92 @@
+"""The groups of a model that can be narrowed, the blocks that they lie in, and the importance of their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
+from compress.core.model_stats import count_parameters
+from compress.core.pass_protocol import Declined
+from compress.costs.items import Item, find_items
+from compress.pruning.blocks import BlockPruner
+from compress.pruning.channels import find_head, find_layers
+from compress.pruning.elimination import EliminationEstimator
+from compress.pruning.importance import FROM_DATA, Estimator
+from compress.pruning.rules import PruneSettings, PruningRules
+from compress.pruning.tracing import with_gradients
+
+
+@dataclass(frozen=True)
+class Narrowable:
+    """A model with what can be narrowed in it.
+
+    Attributes:
+        model: a copy of the original, in which attention is such that its heads can go.
+        items: its blocks.
+        scores: (rows, units) importance of the units, by the group's name.
+        declined: what can't be narrowed, and why.
+    """
+
+    model: nn.Module
+    items: tuple[Item, ...]
+    scores: Mapping[str, torch.Tensor]
+    declined: tuple[Declined, ...]
+
+
+def find_narrowable(settings: PruneSettings, model: nn.Module, context: PassContext) -> Narrowable:
+    """Find the groups inside of blocks that have proven themselves, and score their units.
+
+    Args:
+        settings: importance, what attention loses, layers to keep, largest share lost.
+        model: in eval mode on the CPU; left as it is.
+        context: data for an importance that rests on them.
+
+    Raises:
+        UsageError: the importance rests on data that are missing, or no layer has a name that is to be kept.
+    """
+    found, sample = eval_copy(model), context.sample(1)
+    head = find_head(found, sample)
+    if head is None:
+        return Narrowable(found, (), {}, ())
+    rules = PruningRules(
+        head=head,
+        importance=settings.importance,
+        scope="local",
+        multiple=1,
+        most=settings.max_ratio,
+        count=count_parameters,
+        keep=find_layers(found, settings.keep_layers),
+    )
+    pruner = BlockPruner(found, sample, rules, attention=settings.attention, embedding=False)
+    scores = _scores(pruner, settings, context)
+    groups = [group for group in pruner.groups if group.name in scores]
+    items = find_items(found, sample, groups, most=settings.max_ratio, keep=rules.keep)
+    declined = [each for each in pruner.left_out({}) if each.what not in scores]
+    return Narrowable(found, tuple(items), scores, tuple(declined))
+
+
+def _scores(pruner: BlockPruner, settings: PruneSettings, context: PassContext) -> dict[str, torch.Tensor]:
+    model = pruner.model
+    estimator: Estimator | EliminationEstimator
+    if settings.importance == "obs":
+        heads = settings.attention == "heads"
+        estimator = EliminationEstimator(context, settings.refit_samples, pruner.takers, whole_heads=heads)
+    elif settings.importance in FROM_DATA:
+        estimator = Estimator(settings.importance, context, settings.batches, settings.asked_by)
+    else:
+        return _known(pruner, settings.importance)
+    with with_gradients(model):
+        estimator.estimate(model)
+        found = _known(pruner, settings.importance)
+    estimator.clear(model)
+    return found
+
+
+def _known(pruner: BlockPruner, importance: str) -> dict[str, torch.Tensor]:
+    scores = {group.name: group.scores(pruner.model, importance) for group in pruner.groups}
+    return {name: found for name, found in scores.items() if found is not None}

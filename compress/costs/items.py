@@ -1,0 +1,229 @@
+"""The parts of a model whose widths can be chosen, and the ladder of widths of each.
+
+An item is a block with the groups of channels, heads or hidden units inside of it. Blocks that are alike, by their
+code, their settings and the shapes of their tensors, share one signature and so one set of measured costs.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from compress.core.forward_hooks import ForwardHook, attach_hooks
+from compress.pruning.depth import find_blocks
+from compress.pruning.groups import Group
+
+LADDER = 8
+"""Widths of a group that are tried, the full one among them, about."""
+SMALLEST_STEP = 4
+"""Channels between two widths: other widths fall between the steps of all kernels known to us."""
+PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way in which a block may be.
+
+    Attributes:
+        widths: units that the narrowed groups keep, by the group's name; groups that are not named keep all.
+        dropped: the whole block is left out.
+
+    Example:
+        >>> Variant({"conv1": 8}).label({"conv1": 16}), Variant(dropped=True).label({"conv1": 16})
+        ('8', 'dropped')
+    """
+
+    widths: Mapping[str, int] = field(default_factory=dict)
+    dropped: bool = False
+
+    def label(self, units: Mapping[str, int]) -> str:
+        """The widths of all groups, in their order; ``units`` are the full ones."""
+        if self.dropped:
+            return "dropped"
+        return "/".join(str(self.widths.get(name, full)) for name, full in units.items()) or "full"
+
+
+FULL = Variant()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A block whose widths are chosen together.
+
+    Attributes:
+        path: of the block; empty for the whole model.
+        groups: what can be removed inside of it.
+        taken: (1, ...) what the block takes for one sample.
+        keeps_shape: it gives what it takes in shape, so that copies of it can be stacked.
+        variants: what may become of it, the full block first.
+        signature: hex digest that blocks which are alike share.
+    """
+
+    path: str
+    groups: tuple[Group, ...]
+    taken: npt.NDArray[np.float32]
+    keeps_shape: bool
+    variants: tuple[Variant, ...]
+    signature: str
+
+    @property
+    def units(self) -> dict[str, int]:
+        """Full width of each group, by name."""
+        return {group.name: group.units for group in self.groups}
+
+    def label(self, variant: Variant) -> str:
+        """A variant in a few characters: its widths, or ``dropped``."""
+        return variant.label(self.units)
+
+    def change(self, model: nn.Module, variant: Variant, kept: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Make the block what a variant says, in place.
+
+        Args:
+            model: with the block in it.
+            variant: what it becomes.
+            kept: (rows, width) units that stay, by group; by default the first ones, for what only costs are asked of.
+        """
+        if variant.dropped:
+            parent, _, name = self.path.rpartition(".")
+            setattr(model.get_submodule(parent), name, nn.Identity())
+            return
+        for group in self.groups:
+            width = variant.widths.get(group.name, group.units)
+            if width < group.units:
+                first = torch.arange(width).expand(group.rows, -1)
+                group.remove(model, first if kept is None else kept[group.name])
+
+
+def find_items(
+    model: nn.Module, sample: torch.Tensor, groups: Sequence[Group], *, most: float, keep: Collection[str] = ()
+) -> list[Item]:
+    """The blocks that the groups lie in, and those that may be left out.
+
+    Args:
+        model: in eval mode.
+        sample: (1, ...) that it runs on.
+        groups: that may be narrowed, in the order in which they run.
+        most: largest share of its units that a group may lose.
+        keep: names of layers that stay, so that no block with one is left out.
+    """
+    taken = _taken(model, sample)
+    blocks = [path for path in find_blocks(model, sample) if path in taken]
+    inside: dict[str, list[Group]] = {path: [] for path in blocks}
+    for group in groups:
+        inside.setdefault(_block_of(group, blocks, taken), []).append(group)
+    alone = [("", [group]) for group in inside.pop("", [])]  # in no block: each by itself, within the whole model
+    items = []
+    for path, own in (*inside.items(), *alone):
+        given, keeps = taken[path]
+        droppable = path in blocks and keeps and not any(name.startswith(f"{path}.") for name in keep)
+        variants = _variants(own, most, droppable)
+        if len(variants) == 1:
+            continue
+        signature = _signature(model.get_submodule(path), given.shape, path, own)
+        items.append(Item(path, tuple(own), given, keeps and bool(path), variants, signature))
+    return items
+
+
+def ladder(group: Group, most: float) -> tuple[int, ...]:
+    """Widths of a group that are tried, the full one first: multiples of 4, 8, 16 and so on, about 8 of them.
+
+    Heads go one by one. Args: ``most`` is the largest share of its units that the group may lose.
+    """
+    step = 1 if group.kind == "heads" or group.units <= SMALLEST_STEP else SMALLEST_STEP
+    while group.units > step * LADDER:
+        step *= 2
+    least = max(1, math.ceil(group.units * (1 - most) - 1e-9))
+    widths = [width for width in range(step, group.units, step) if width >= least]
+    return (group.units, *reversed(widths))
+
+
+def block(model: nn.Module, item: Item, variant: Variant) -> nn.Module:
+    """A copy of a block as a variant has it, alone."""
+    copied = copy.deepcopy(model)
+    item.change(copied, variant)
+    return copied.get_submodule(item.path).eval()
+
+
+def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Variant, ...]:
+    """The full block; each group narrowed alone; all of them by the same share; the block left out."""
+    rungs = {group.name: ladder(group, most)[1:] for group in groups}
+    found = [Variant({name: width}) for name, widths in rungs.items() for width in widths]
+    if len(groups) > 1:
+        steps = max(map(len, rungs.values()))
+        for place in range(steps):
+            share = (place + 1) / steps
+            at = {name: widths[math.ceil(share * len(widths)) - 1] for name, widths in rungs.items() if widths}
+            found.append(Variant(at))
+    unique = {json.dumps(each.widths, sort_keys=True): each for each in found if each.widths}
+    return (FULL, *unique.values(), *([Variant(dropped=True)] if droppable else []))
+
+
+def _taken(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:
+    """What each module takes and whether it keeps its shape, of those that take one float tensor and give one, once."""
+    found: dict[str, tuple[npt.NDArray[np.float32], bool] | None] = {}
+
+    def note(path: str) -> ForwardHook:
+        def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+            only = inputs[0] if len(inputs) == 1 else None
+            if path in found or not _is_map(only) or not isinstance(output, torch.Tensor):
+                found[path] = None
+            else:
+                found[path] = (only.detach().float().numpy(), only.shape == output.shape)
+
+        return hook
+
+    with attach_hooks((module, note(path)) for path, module in model.named_modules()), torch.no_grad():
+        model(sample)
+    known = {path: each for path, each in found.items() if each is not None}
+    return {**known, "": (sample.numpy(), False)}
+
+
+def _is_map(value: object) -> TypeGuard[torch.Tensor]:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1
+
+
+def _block_of(group: Group, blocks: Collection[str], taken: Collection[str]) -> str:
+    """The block of a sequence that a group lies in, else the nearest module that can run alone."""
+    paths = [cut.path.split(".") for cut in group.cuts]
+    shared = 0
+    while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
+        shared += 1
+    around = [".".join(paths[0][:length]) for length in range(shared + 1)]
+    outer = [path for path in around if path in blocks]
+    return outer[0] if outer else next(path for path in reversed(around) if path in taken)
+
+
+def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group]) -> str:
+    """Digest of all that a block's cost can depend on: code, settings and shapes, but no weights and no names above."""
+
+    def plain(value: object) -> Any:
+        if callable(value):
+            return getattr(value, "__qualname__", type(value).__qualname__)
+        return repr(value) if isinstance(value, PLAIN) else None
+
+    def relative(name: str) -> str:
+        return name[len(path) :].lstrip(".")
+
+    parts = [
+        [
+            name,
+            type(part).__module__,
+            type(part).__qualname__,
+            {k: plain(v) for k, v in vars(part).items() if k[0] != "_"},
+        ]
+        for name, part in module.named_modules()
+    ]
+    tensors = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()}
+    cuts = [[relative(c.path), c.tensor, c.dim, list(c.rows), c.size] for group in groups for c in group.cuts]
+    described = json.dumps([parts, tensors, cuts, list(shape)], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""Costs kept in the user's cache: one file for each block and set of conditions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from certify.core.errors import CertificateError
+from certify.core.files import write_text
+from certify.core.folders import cache_folder
+from compress.costs.timing import Cost
+
+FOLDER = "cost_tables"
+LAYOUT = 1
+"""Raised when costs are measured, or blocks described, in another way."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The cache of costs.
+
+    Attributes:
+        folder: in which it lies; None for the user's.
+        fresh: whether what it has is left unread, so that everything is measured again.
+
+    Example:
+        >>> Kept(Path("nowhere")).read({"runtime": "onnxruntime-cpu"}, "0" * 64)
+        {}
+    """
+
+    folder: Path | None = None
+    fresh: bool = False
+
+    def path(self, conditions: Mapping[str, Any], signature: str) -> Path:
+        """File of a block's costs."""
+        text = json.dumps(self._key(conditions, signature), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return (self.folder or cache_folder()) / FOLDER / f"{digest[:32]}.json"
+
+    def read(self, conditions: Mapping[str, Any], signature: str) -> dict[str, Cost]:
+        """Costs by label; empty where there are none, or what is there is damaged."""
+        path = self.path(conditions, signature)
+        if self.fresh or not path.is_file():
+            return {}
+        try:
+            found = json.loads(path.read_text())
+            return {label: Cost.from_json(cost) for label, cost in found["costs"].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, CertificateError):
+            return {}
+
+    def write(self, conditions: Mapping[str, Any], signature: str, costs: Mapping[str, Cost]) -> None:
+        """Keep the costs of a block, in the place of earlier ones."""
+        path = self.path(conditions, signature)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = {
+            "key": self._key(conditions, signature),
+            "costs": {label: cost.to_json() for label, cost in costs.items()},
+        }
+        write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+    @staticmethod
+    def _key(conditions: Mapping[str, Any], signature: str) -> dict[str, Any]:
+        return {**conditions, "block": signature, "layout": LAYOUT, "torch": torch.__version__}

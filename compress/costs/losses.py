@@ -1,0 +1,120 @@
+"""What each narrowing of a block costs in accuracy: how far the model's answers move on validation data."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from certify.core.progress import Progress
+from compress.core.context import PassContext
+from compress.core.foreign_code import MODEL_FAILURES
+from compress.costs.items import FULL, Item, Variant
+from compress.pruning.program import NotTraceable
+from compress.pruning.provenance import Provenance
+from compress.pruning.reconstruction import Changes, reconstruct
+from compress.pruning.samples import Samples
+
+BATCH = 64
+TRIAL_SAMPLES = 128
+"""That a narrowed block is refitted on before its loss is measured; the chosen model is refitted on more."""
+
+Change = Callable[[nn.Module, Mapping[int, Variant]], nn.Module]
+"""Gives a copy of a model in which some items, by their number, are as the variants say."""
+
+
+def divergence(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Kullback-Leibler divergence of a model's answers from the original's, in nats a sample.
+
+    Args:
+        model: in eval mode.
+        images: (n, ...) samples.
+        wanted: (n, classes) logarithms of the original's shares, by :func:`log_shares`.
+    """
+    return max(0.0, float(F.kl_div(log_shares(model, images), wanted, reduction="batchmean", log_target=True)))
+
+
+def log_shares(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(n, classes) logarithms of the shares that a model gives the classes."""
+    with torch.no_grad():
+        return torch.cat([model(part) for part in images.split(BATCH)]).log_softmax(1)
+
+
+def measured_losses(
+    model: nn.Module,
+    candidates: Sequence[Sequence[Variant]],
+    images: torch.Tensor,
+    change: Change,
+    progress: Progress,
+) -> list[list[float]]:
+    """The divergence of each candidate, with one item changed at a time; infinite where answers are not finite.
+
+    Args:
+        model: the original, in eval mode; left as it is.
+        candidates: variants of each item; the full block loses nothing.
+        images: validation samples.
+        change: makes the changed model, whatever it mends of it.
+        progress: where to say how far it is.
+    """
+    wanted = log_shares(model, images)
+    total = sum(variant != FULL for variants in candidates for variant in variants)
+    with progress.task("Measuring what narrow blocks lose", total) as bar:
+
+        def lost(number: int, variant: Variant) -> float:
+            if variant == FULL:
+                return 0.0
+            loss = divergence(change(model, {number: variant}), images, wanted)
+            bar.advance(1)
+            return math.inf if math.isnan(loss) else loss
+
+        return [[lost(number, variant) for variant in variants] for number, variants in enumerate(candidates)]
+
+
+class Narrower:
+    """Changes models: removes the units of least importance, leaves blocks out, and mends what it changed.
+
+    Args:
+        items: blocks of the model.
+        scores: (rows, units) importance of the units, by the group's name.
+        context: whose samples layers are refitted on; None for no refitting.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], scores: Mapping[str, torch.Tensor], context: PassContext | None = None
+    ) -> None:
+        self._items, self._scores, self._context = items, scores, context
+
+    def cut(self, model: nn.Module, variants: Mapping[int, Variant]) -> tuple[nn.Module, Changes]:
+        """A changed copy that is not mended, and what its layers lost."""
+        changed, lost = copy.deepcopy(model), Provenance()
+        for number, variant in sorted(variants.items()):
+            kept = {name: self._kept(name, width) for name, width in variant.widths.items()}
+            for group in self._items[number].groups:
+                if group.name in kept:
+                    group.note(lost, changed, kept[group.name])
+            self._items[number].change(changed, variant, kept)
+        return changed, Changes(lost.outputs, lost.inputs)
+
+    def __call__(self, model: nn.Module, variants: Mapping[int, Variant]) -> nn.Module:
+        """A changed copy whose layers are refitted on a few samples, where that can be done and does not fail.
+
+        Only layers that lost units are, and all that come behind a block that was left out.
+        """
+        changed, changes = self.cut(model, variants)
+        if self._context is None:
+            return changed
+        mended, dropped = copy.deepcopy(changed), any(variant.dropped for variant in variants.values())
+        samples = Samples(self._context, TRIAL_SAMPLES)
+        try:
+            reconstruct(model, mended, changes, samples, seed=self._context.seed, every=dropped)
+        except (NotTraceable, *MODEL_FAILURES):  # whether the chosen model can be refitted is said once, in the record
+            return changed
+        return mended
+
+    def _kept(self, name: str, width: int) -> torch.Tensor:
+        """(rows, width) units of a group that stay."""
+        return self._scores[name].sort(dim=1).indices[:, -width:].sort(dim=1).values

@@ -1,0 +1,284 @@
+"""Narrowing a model to a share of its energy or time, by what its blocks cost in the form that ships.
+
+The widths of all blocks, and which blocks are left out, are chosen at once: a knapsack of what each narrowing loses,
+measured with one block changed at a time, against what it saves, from a table of measured costs. The narrowed model is
+then exported and measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et
+al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose widths by tables of time and importances of units.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from certify.core.estimate import Estimate
+from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
+from compress.core.model_stats import count_macs
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.core.samples import as_tensor
+from compress.costs.cost_table import CostTable, Quantity, TableMaker, quantity_of
+from compress.costs.groups import Narrowable, find_narrowable
+from compress.costs.items import Variant
+from compress.costs.kept import Kept
+from compress.costs.knapsack import Option, OverBudget, choose
+from compress.costs.losses import Narrower, measured_losses
+from compress.costs.ratios import product, ratio
+from compress.costs.shipping import Precision, Shipping
+from compress.costs.timing import Conditions, Cost, timer
+from compress.pruning.equivalence import why_broken
+from compress.pruning.refitting import reconstructed
+from compress.pruning.rules import PruneSettings
+
+TRIES = 3
+"""Times that a narrowed model is made and measured; each aims lower by what the one before missed."""
+CLOSE = 1.02
+"""A measured share of at most this many times what was asked meets the target: two runs differ by as much."""
+SAMPLES = 8
+"""That whole models are run on, in turn, while they are measured."""
+WORDS = {"energy": "energy", "latency": "time"}
+
+
+@dataclass(frozen=True)
+class CostGoal:
+    """What a model is narrowed to.
+
+    Attributes:
+        quantity: ``energy`` or ``latency``.
+        share: of what the original costs in the same form.
+        precision: in which it ships; None for what the passes that follow make.
+        conditions: runtime and threads.
+        samples: validation samples that losses are measured on.
+        refit_samples: unlabelled ones that the narrowed model's layers are refitted on; 0 to leave them alone.
+    """
+
+    quantity: Quantity
+    share: float
+    precision: Precision | None = None
+    conditions: Conditions = Conditions()
+    samples: int = 256
+    refit_samples: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a narrowed model was measured to cost.
+
+    Attributes:
+        share: of the whole model's cost in the same form.
+        baseline: cost of the original in floats.
+    """
+
+    share: Estimate
+    baseline: Cost
+
+
+class Narrowing:
+    """One model on its way to a goal.
+
+    Args:
+        settings: of the pass.
+        goal: to be reached.
+        model: left as it is.
+        context: the shares refer to its teacher, where it has one.
+        maker: makes tables and files.
+    """
+
+    def __init__(
+        self,
+        settings: PruneSettings,
+        goal: CostGoal,
+        model: nn.Module,
+        context: PassContext,
+        maker: TableMaker,
+    ) -> None:
+        self._settings, self._goal, self._context, self._maker = settings, goal, context, maker
+        self._model = eval_copy(model)
+        self._original = eval_copy(context.teacher or model)
+        self._samples = context.samples(SAMPLES)
+
+    def carry_out(self) -> tuple[nn.Module, PassRecord]:
+        """The narrowed model, or an unchanged one with the reason."""
+        goal, what = self._goal, WORDS[self._goal.quantity]
+        found = find_narrowable(self._settings, self._model, self._context)
+        if not found.items:
+            return self._refused(f"it has no block whose {what} can be lowered: no group of units can be removed")
+        table = self._maker.make(found.model, found.items, self._context.preprocess, self._samples)
+        if quantity_of(table.whole, goal.quantity) is None:
+            return self._refused("no meter here tells joules; ask for latency instead of energy")
+        candidates = [table.worthwhile(item, goal.quantity) for item in found.items]
+        if all(len(variants) == 1 for variants in candidates):
+            return self._refused(f"no narrower block takes less {what} in {table.key['precision']} on this machine")
+        narrower = Narrower(found.items, found.scores, self._context if self._settings.reconstruct else None)
+        losses = measured_losses(found.model, candidates, self._judged(), narrower, self._context.progress)
+        return self._nearest(found, table, *_finite(candidates, losses), narrower)
+
+    def _nearest(
+        self,
+        found: Narrowable,
+        table: CostTable,
+        candidates: Sequence[Sequence[Variant]],
+        losses: Sequence[Sequence[float]],
+        narrower: Narrower,
+    ) -> tuple[nn.Module, PassRecord]:
+        """Make and measure models until one meets the goal."""
+        goal, aim, tried = self._goal, self._goal.share, list[str]()
+        for _ in range(TRIES):
+            try:
+                chosen = self._choose(table, candidates, losses, aim)
+            except OverBudget as error:
+                tried.append(f"{self._least(table, error):.3f} is the least that narrower blocks leave")
+                break
+            pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
+            if why := why_broken(pruned, self._model, self._context.sample(2)):
+                return self._refused(why)
+            compared = self._compare(pruned)
+            if compared.share.value <= CLOSE * goal.share and compared.share.value < 1:
+                lost = sum(
+                    row[options.index(each)] for row, options, each in zip(losses, candidates, chosen, strict=True)
+                )
+                record = PassRecord(self._done(found, table, chosen, compared, lost, pruned), found.declined)
+                if goal.refit_samples:
+                    record = reconstructed(record, found.model, pruned, changes, self._context, goal.refit_samples)
+                return pruned, record
+            tried.append(f"measured {compared.share}")
+            aim *= goal.share / compared.share.value
+        shown = "; ".join(tried)
+        return self._refused(f"{goal.share:g} of the {WORDS[goal.quantity]} can't be reached: {shown}", found.declined)
+
+    def _choose(
+        self, table: CostTable, candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]], aim: float
+    ) -> list[Variant]:
+        """One variant for each item, of the least sum of losses.
+
+        Raises:
+            OverBudget: even the cheapest cost more.
+        """
+        quantity = self._goal.quantity
+        items = [
+            [Option(table.change(item, each, quantity), loss) for each, loss in zip(variants, row, strict=True)]
+            for item, variants, row in zip(table.items, candidates, losses, strict=True)
+        ]
+        taken = choose(items, (aim - 1) * self._whole(table))
+        return [variants[number] for variants, number in zip(candidates, taken, strict=True)]
+
+    def _whole(self, table: CostTable) -> float:
+        whole = quantity_of(table.whole, self._goal.quantity)
+        return 0.0 if whole is None else whole.value
+
+    def _least(self, table: CostTable, error: OverBudget) -> float:
+        return 1 + error.least / self._whole(table)
+
+    def _judged(self) -> torch.Tensor:
+        data = self._context.data
+        split = data.validation or data.calibration or data.train
+        if split is None:
+            return self._context.sample(self._goal.samples)
+        return as_tensor(self._context.preprocess.batch(split, range(min(self._goal.samples, len(split)))))
+
+    def _compare(self, pruned: nn.Module) -> Comparison:
+        """Measure the narrowed model against the whole original in the same form, and the original in floats."""
+        maker, contract = self._maker, self._context.preprocess
+        with tempfile.TemporaryDirectory(prefix="leanmark-compare-") as scratch:
+            folder = Path(scratch)
+            files = {
+                name: maker.whole(model, contract, self._samples, folder, name)[1]
+                for name, model in (("whole", self._original), ("pruned", pruned))
+            }
+            floats = replace(maker, shipping=replace(maker.shipping, precision="float"))
+            files["baseline"] = floats.whole(self._original, contract, self._samples, folder, "baseline")[1]
+            costs = maker.timer(files)
+        one, other = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
+        if one is None or other is None:
+            raise ValueError("a meter that told joules tells none")
+        return Comparison(ratio(one, other), costs["baseline"])
+
+    def _done(
+        self,
+        found: Narrowable,
+        table: CostTable,
+        chosen: Sequence[Variant],
+        compared: Comparison,
+        lost: float,
+        pruned: nn.Module,
+    ) -> dict[str, Any]:
+        goal = self._goal
+        predicted = table.predicted(chosen, goal.quantity)
+        whole = quantity_of(table.whole, goal.quantity)
+        baseline = quantity_of(compared.baseline, goal.quantity)
+        widths = {name: width for each in chosen for name, width in each.widths.items()}
+        units = {name: count for item in found.items for name, count in item.units.items()}
+        sample = self._context.sample(1)
+        done: dict[str, Any] = {
+            "macs_share": count_macs(pruned, sample) / count_macs(self._original, sample),
+            "way": "table",
+            "asked": {goal.quantity: goal.share},
+            "predicted_share": predicted.to_json(),
+            "measured_share": compared.share.to_json(),
+            "divergence": lost,
+            "conditions": {
+                name: table.key[name] for name in ("precision", "runtime", "version", "threads", "processor")
+            },
+            "layers": {name: [units[name], width] for name, width in widths.items()},
+            "dropped": [item.path for item, each in zip(found.items, chosen, strict=True) if each.dropped],
+            "blocks_measured": table.measured,
+        }
+        if whole is not None and baseline is not None:
+            of_original = ratio(product(whole, predicted), baseline)
+            done["predicted"] = {f"{goal.quantity}_ratio": of_original.to_json()}
+        return done
+
+    def _refused(self, why: str, parts: Iterable[Declined] = ()) -> tuple[nn.Module, PassRecord]:
+        return self._model, PassRecord.refused(why, parts)
+
+
+def _finite(
+    candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]]
+) -> tuple[list[list[Variant]], list[list[float]]]:
+    """The candidates whose answers are finite, and their losses."""
+    rows = [
+        [(variant, loss) for variant, loss in zip(variants, row, strict=True) if loss < math.inf]
+        for variants, row in zip(candidates, losses, strict=True)
+    ]
+    return [[variant for variant, _ in row] for row in rows], [[loss for _, loss in row] for row in rows]
+
+
+def narrow(
+    settings: PruneSettings, goal: CostGoal, model: nn.Module, context: PassContext
+) -> tuple[nn.Module, PassRecord]:
+    """Narrow a copy of a model to a goal; one that can't be comes back unchanged, declined.
+
+    Args:
+        settings: of the pass: importance, what attention loses, layers to keep, largest share lost, and whether blocks
+            are refitted before their losses are measured.
+        goal: to be reached.
+        model: left as it is.
+        context: the share refers to its teacher, where it has one.
+
+    Raises:
+        UsageError: the runtime can't be used, or there are test samples only.
+        ModelError: the model, or a block of it, can't be exported or quantized.
+        MeasureError: a measurement failed.
+    """
+    maker = table_maker(goal.conditions, goal.precision, context)
+    return Narrowing(settings, goal, model, context, maker).carry_out()
+
+
+def table_maker(
+    conditions: Conditions, precision: Precision | None, context: PassContext, kept: Kept | None = None
+) -> TableMaker:
+    """What makes tables here, of models as they ship after the passes that follow.
+
+    Raises:
+        UsageError: the runtime can't be used here.
+    """
+    shipping = Shipping.after(context.following, context.target, precision)
+    measuring = timer(conditions, context.progress)
+    return TableMaker(shipping, measuring, conditions.to_json(), kept or Kept(), context.progress)

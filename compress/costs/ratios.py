@@ -1,0 +1,26 @@
+"""Products and quotients of measured costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from certify.core.estimate import Estimate
+
+
+def ratio(one: Estimate, other: Estimate) -> Estimate:
+    """Quotient of two positive estimates, with relative errors added in squares."""
+    value = one.value / other.value
+    return _with_error(value, one, other)
+
+
+def product(one: Estimate, other: Estimate) -> Estimate:
+    """Product of two positive estimates, with relative errors added in squares; the unit of the first."""
+    return replace(_with_error(one.value * other.value, one, other), unit=one.unit)
+
+
+def _with_error(value: float, one: Estimate, other: Estimate) -> Estimate:
+    parts = [max(e.high - e.value, e.value - e.low) / e.value for e in (one, other) if e.value]
+    half = value * math.hypot(*parts)
+    weakest = max((one.evidence, other.evidence), key=lambda level: level.rank)
+    return Estimate(value, max(0.0, value - half), value + half, "1", min(one.n, other.n), one.method, weakest)

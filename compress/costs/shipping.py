@@ -1,0 +1,163 @@
+"""How a model will ship, and files of its blocks in that very form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.compose
+import torch
+from torch import nn
+
+from certify.core.errors import ModelError
+from certify.data import Preprocess
+from compress.core import onnx_file
+from compress.core.pass_protocol import Pass
+from compress.core.targets import Target
+from compress.exchange.exporter_output import quiet, reason
+from compress.exchange.onnx_export import EXPORT_FAILURES, OPSET, write_once
+from compress.onnx_graph.graph import Feed, Graph
+from compress.quantization.integer_pass import IntegerPass
+from compress.quantization.post_training.calibration import ranges
+from compress.quantization.post_training.prepare import prepared
+from compress.quantization.post_training.qdq import Operators, is_transformer, observed_names, plan, quantized
+
+Precision = Literal["float", "int8"]
+TAKES, GIVES = "taken", "given"
+PERCENTILE = 99.99
+EXAMPLE_BATCH = 2
+"""Not 1: the tracer takes a dimension of 1 for a constant."""
+STATIC = ("quantize_static", "qat")
+"""Passes after which the file's activations are integers."""
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """The form in which a model will run.
+
+    Attributes:
+        precision: ``float``, or ``int8`` for 8-bit weights and activations.
+        target: whose integer types and kernels count.
+        operators: which are quantized.
+        per_channel: whether each output channel of a weight has its own scale.
+
+    Example:
+        >>> from compress.core.targets import TARGETS
+        >>> Shipping("int8", TARGETS["cpu-vnni"]).to_json()["activation_type"]
+        'uint8'
+    """
+
+    precision: Precision
+    target: Target
+    operators: Operators = "auto"
+    per_channel: bool = True
+
+    @classmethod
+    def after(cls, following: Iterable[Pass], target: Target, precision: Precision | None = None) -> Shipping:
+        """How a model ships once the passes that follow have been applied.
+
+        Args:
+            following: passes still to come, in order.
+            target: of the job.
+            precision: to be taken in any case; None for what the passes make.
+        """
+        static = next((p for p in following if isinstance(p, IntegerPass) and p.name in STATIC), None)
+        if static is None or precision == "float":
+            return cls(precision or "float", target)
+        return cls("int8", static.target_for(target), static.operators, static.per_channel)
+
+    def to_json(self) -> dict[str, Any]:
+        """What costs depend on, for the key of a table."""
+        if self.precision == "float":
+            return {"precision": "float"}
+        target = {name: value for name, value in asdict(self.target).items() if name not in ("name", "reason")}
+        target["operators"] = sorted(self.target.operators)
+        return {"precision": "int8", "quantized": self.operators, "per_channel": self.per_channel, **target}
+
+
+def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.ModelProto:
+    """A whole model in floats, as a job exports it.
+
+    Raises:
+        ModelError: it can't be exported.
+    """
+    path = folder / "whole.onnx"
+    write_once(model, preprocess, path)
+    return prepared(path, folder)
+
+
+def one_block(module: nn.Module, taken: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:
+    """A block of a model in floats, with a free batch.
+
+    Args:
+        module: takes one tensor and gives one.
+        taken: (1, ...) that it takes.
+        folder: for temporary files.
+
+    Raises:
+        ModelError: it can't be exported.
+    """
+    path = folder / "block.onnx"
+    example = torch.from_numpy(np.repeat(taken, EXAMPLE_BATCH, axis=0))
+    options: dict[str, Any] = {
+        "opset_version": OPSET,
+        "input_names": [TAKES],
+        "output_names": [GIVES],
+        "external_data": False,
+        "optimize": True,
+        "verbose": False,
+    }
+    try:
+        with quiet():
+            torch.onnx.export(module, (example,), path, dynamo=True, dynamic_shapes=({0: "batch"},), **options)
+    except EXPORT_FAILURES as error:
+        raise ModelError(f"A block of the model can't be exported to ONNX by itself ({reason(error)}).") from error
+    return prepared(path, folder)
+
+
+def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
+    """Copies of a block one behind the other; each takes what the one before gives.
+
+    Args:
+        model: takes and gives a tensor of one shape.
+        copies: at least 1.
+    """
+    made = onnx.compose.add_prefix(model, "0.")
+    for number in range(1, copies):
+        following = onnx.compose.add_prefix(model, f"{number}.")
+        made = onnx.compose.merge_models(made, following, [(made.graph.output[0].name, following.graph.input[0].name)])
+    del made.opset_import[:]  # merging writes each twice
+    made.opset_import.extend(model.opset_import)
+    return made
+
+
+def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]) -> onnx.ModelProto:
+    """A float model in the form that ships; ranges are those of the feeds, on which costs do not depend.
+
+    Raises:
+        ModelError: it can't be quantized or run.
+    """
+    if shipping.precision == "float":
+        return model
+    graph = Graph(model)
+    chosen = plan(graph, shipping.target, shipping.operators, ())
+    found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
+    return quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
+
+
+def operators_of(whole: onnx.ModelProto, operators: Operators) -> Operators:
+    """The rule that ``auto`` stands for in a whole model, to be kept in its blocks, which may not show it."""
+    if operators != "auto":
+        return operators
+    return "weights" if is_transformer(Graph(whole)) else "all"
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a file; its path."""
+    onnx_file.save(model, path)
+    return path

@@ -1,0 +1,200 @@
+"""What files cost: measured in isolated workers, in windows that take turns.
+
+Each file runs in a process of its own, as in a certificate (:mod:`certify.measure.client`). The windows of all files
+follow one another in rounds, so that a slow spell of the machine meets all of them; what is kept of each is a low
+quantile, since disturbances only ever add. Of a session with one thread the CPU seconds count as its time: on a quiet
+machine the two are alike, and a thread that waits for its processor says nothing of the file. Processes are started
+again between rounds: where memory happened to be placed differs from process to process (Mytkowicz et al. 2009).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import UsageError
+from certify.core.estimate import Estimate, EvidenceLevel
+from certify.core.progress import Progress, Silent
+from certify.core.statistics.quantiles import quantile_estimate
+from certify.measure import machine, meters, runtimes
+from certify.measure.client import Worker
+from certify.measure.meters.base import Meter, Usage
+from certify.measure.model_under_test import session_settings
+
+QUANTILE, CONFIDENCE = 0.1, 0.95
+METHOD = "10th percentile of windows that took turns"
+STARTS, ROUNDS = 2, 24
+"""Processes of each file, one after the other, and windows in each."""
+WINDOW_S = 0.01
+"""Where no counter is read: a window this short often passes without the scheduler giving its processor away."""
+READ_S = 0.05
+"""Where a counter or sensor is, whose steps are of a millisecond or more."""
+FIRST_S = 30.0
+"""Allowed for a first inference, beyond which the worker's own limit counts."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What files run on.
+
+    Attributes:
+        runtime: as ``leanmark certify --runtime`` names it.
+        threads: of a session.
+    """
+
+    runtime: str = "onnxruntime-cpu"
+    threads: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """What costs depend on, for the key of a table.
+
+        Raises:
+            UsageError: there is no such runtime, or it can't be used here.
+        """
+        adapter = runtimes.require(self.runtime)
+        facts = machine.describe()
+        meter = meters.choose(adapter.device).meter
+        return {
+            "runtime": self.runtime,
+            "version": adapter.version(),
+            "threads": self.threads,
+            "processor": facts["processor"],
+            "instructions": facts["instructions"],
+            "meter": None if meter is None else meter.name,
+        }
+
+
+@dataclass(frozen=True)
+class TimedFile:
+    """A file to be measured.
+
+    Attributes:
+        path: ONNX file.
+        inputs: (n, ...) samples that it is fed one at a time.
+        input_names: inputs of the file.
+        output_name: that is read.
+    """
+
+    path: Path
+    inputs: npt.NDArray[Any]
+    input_names: tuple[str, ...]
+    output_name: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one inference costs.
+
+    Attributes:
+        duration_s: wall seconds of several threads, CPU seconds of one.
+        energy_j: joules by the best meter here; None where there is none.
+    """
+
+    duration_s: Estimate
+    energy_j: Estimate | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "duration_s": self.duration_s.to_json(),
+            "energy_j": None if self.energy_j is None else self.energy_j.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Cost:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            CertificateError: a field is malformed.
+        """
+        energy = values.get("energy_j")
+        duration = Estimate.from_json(values["duration_s"])
+        return cls(duration, None if energy is None else Estimate.from_json(energy))
+
+
+Timer = Callable[[Mapping[str, TimedFile]], Mapping[str, Cost]]
+"""Measures files against each other; costs by the names that the files were given."""
+
+
+def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
+    """What measures files here.
+
+    Raises:
+        UsageError: the runtime can't be used here.
+    """
+    adapter = runtimes.require(conditions.runtime)
+    if adapter.suffix != ".onnx":
+        raise UsageError(
+            f"Costs of blocks are measured on ONNX files, and {conditions.runtime} runs {adapter.suffix} files; take "
+            "onnxruntime-cpu."
+        )
+    meter = meters.choose(adapter.device).meter
+    reads = meter is not None and meter.level.rank < EvidenceLevel.MODELLED.rank
+    window_s = READ_S if reads else WINDOW_S
+
+    def measure(files: Mapping[str, TimedFile]) -> dict[str, Cost]:
+        seen: dict[str, list[tuple[float, float | None]]] = {name: [] for name in files}
+        with (progress or Silent()).task("Measuring blocks", STARTS * ROUNDS) as bar:
+            for start in range(STARTS):
+                with contextlib.ExitStack() as live:
+                    running = {name: _started(name, file, conditions, window_s, live) for name, file in files.items()}
+                    for turn in range(ROUNDS):
+                        for name in _order(list(files), start * ROUNDS + turn):
+                            seen[name].append(_window(*running[name], conditions.threads, meter))
+                        bar.advance(1)
+        return {name: _cost(windows, meter) for name, windows in seen.items()}
+
+    return measure
+
+
+def _started(
+    name: str, file: TimedFile, conditions: Conditions, window_s: float, live: contextlib.ExitStack
+) -> tuple[Worker, int]:
+    """A warm worker and the inferences of a window."""
+    shape = tuple(file.inputs[:1].shape)
+    settings = session_settings(
+        conditions.runtime, conditions.threads, file.input_names, file.output_name, input_shape=shape
+    )
+    worker = live.enter_context(Worker(name, file.path, {**settings, "profile": False}))
+    samples = file.path.with_suffix(".npy")
+    np.save(samples, file.inputs)
+    worker.inputs(samples, 1)
+    worker.window(1, FIRST_S)
+    once = worker.window(3, FIRST_S).duration_s / 3
+    count = max(1, math.ceil(window_s / max(once, 1e-6)))
+    worker.window(max(1, count // 2), window_s)
+    return worker, count
+
+
+def _order(names: list[str], turn: int) -> list[str]:
+    """Forth and back, beginning elsewhere each time."""
+    shift = (turn // 2) % len(names)
+    turned = names[shift:] + names[:shift]
+    return turned[::-1] if turn % 2 else turned
+
+
+def _window(worker: Worker, count: int, threads: int, meter: Meter | None) -> tuple[float, float | None]:
+    """Seconds and joules of one inference."""
+    if meter is not None:
+        meter.start()
+    result = worker.window(count, READ_S)
+    seconds = result.duration_s if threads > 1 else min(result.duration_s, result.cpu_s)
+    joules = None if meter is None else meter.stop(Usage(seconds, result.cpu_s)).energy_j / count
+    return seconds / count, joules
+
+
+def _cost(windows: list[tuple[float, float | None]], meter: Meter | None) -> Cost:
+    duration = replace(quantile_estimate([wall for wall, _ in windows], QUANTILE, CONFIDENCE), method=METHOD)
+    joules = [energy for _, energy in windows if energy is not None]
+    if meter is None or not joules:
+        return Cost(duration, None)
+    energy = quantile_estimate(joules, QUANTILE, CONFIDENCE)
+    level = EvidenceLevel(meter.level)
+    return Cost(duration, replace(energy, unit="J", method=METHOD, evidence=level))

@@ -1,0 +1,146 @@
+"""Channels of zeros beside those of a depthwise convolution, up to a number that integer kernels take in one go.
+
+ONNX Runtime's fast depthwise kernels for bytes take 16 channels at a time and only whole groups of 16
+(onnxruntime/core/mlas/lib/convsym.cpp); others go through a kernel that takes 2.5 times as long for each multiply-add.
+Convolutions that make the channels get rows of zeros for the new ones, and those that read them columns of zeros, so
+that the outputs stay what they were, bit for bit but for the order of sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from certify.model_file.onnx_graph.load import load_model
+from compress.core import onnx_file
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.onnx_graph.graph import Array, Graph, attributes
+from compress.onnx_graph.spatial_means import is_spatial_mean
+
+MOST = 1.25
+"""Times the channels that there were: beyond it, what the other convolutions lose is more than what is won."""
+ONE_BY_ONE = frozenset(
+    {
+        "Add", "AveragePool", "Clip", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
+        "MaxPool", "Mul", "Relu", "Sigmoid",
+    }
+)  # fmt: skip
+"""Operators that compute each channel from the same channel of their inputs."""
+
+
+def pad_depthwise(path: Path, folder: Path | None, multiple: int) -> tuple[Path, PassRecord]:
+    """Write a file with channels of zeros beside those of depthwise convolutions; the given one, declined, without any.
+
+    Args:
+        path: of an ONNX file.
+        folder: of the new file; that of the given one if None.
+        multiple: channels that the target's depthwise kernels take at a time.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    loaded = load_model(path)
+    onnx_file.infer_shapes(loaded)
+    graph = Graph(loaded)
+    padded: dict[str, list[int]] = {}
+    declined: list[Declined] = []
+    done: set[str] = set()
+    for node in graph.nodes:
+        channels = _depthwise(graph, node)
+        if channels is None or channels % multiple == 0 or node.output[0] in done:
+            continue
+        wanted = math.ceil(channels / multiple) * multiple
+        found = (
+            _together(graph, node, channels) if wanted <= MOST * channels else "it would grow by more than a quarter"
+        )
+        if isinstance(found, str):
+            declined.append(Declined(node.name, found))
+            continue
+        done |= found
+        for name in _pad(graph, found, wanted - channels):
+            padded[name] = [channels, wanted]
+    if not padded:
+        why = "; ".join(f"{each.what}: {each.why}" for each in declined)
+        return path, PassRecord.refused(why or f"no depthwise convolution has channels beside a multiple of {multiple}")
+    del graph.model.graph.value_info[:]  # they state the old shapes, which would be contradicted
+    written = (folder or path.parent) / f"{path.stem}.padded.onnx"
+    onnx_file.save(graph.model, written)
+    return written, PassRecord({"channels": padded, "multiple": multiple}, tuple(declined))
+
+
+def _depthwise(graph: Graph, node: onnx.NodeProto) -> int | None:
+    """Channels of a depthwise convolution with constant weights; None for any other operator."""
+    weight = graph.weight(node) if node.op_type == "Conv" else None
+    groups = attributes(node).get("group", 1)
+    if weight is None or groups == 1 or weight.shape[:2] != (groups, 1):
+        return None
+    return int(groups)
+
+
+def _together(graph: Graph, start: onnx.NodeProto, channels: int) -> set[str] | str:
+    """Values whose channels are those of a depthwise convolution, or what hinders from giving them more."""
+    found, waiting = set[str](), [start.input[0], start.output[0]]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        shape, producer = graph.shape(name), graph.producers.get(name)
+        if producer is None or name in graph.outputs or shape is None or shape[1:2] != (channels,):
+            return f"'{name}' is a port, or its channels are not fixed"
+        found.add(name)
+        for node in (producer, *graph.consumers.get(name, ())):
+            others = _same_channels(graph, node, name)
+            if others is None:
+                return f"{node.op_type} {node.name} reads or makes its channels and can't take more"
+            waiting += others
+    return found
+
+
+def _same_channels(graph: Graph, node: onnx.NodeProto, name: str) -> list[str] | None:
+    """Values beside one whose channels a node ties to it; None where it can't be given more."""
+    if node.op_type == "Conv":
+        if _depthwise(graph, node) is not None:
+            return [node.input[0], node.output[0]]
+        own = graph.weight(node) is not None and attributes(node).get("group", 1) == 1
+        biased = len(node.input) < 3 or not node.input[2] or node.input[2] in graph.tensors
+        return [] if own and biased else None
+    mean = node.op_type == "ReduceMean" and attributes(node).get("keepdims", 1) and is_spatial_mean(node, graph)
+    if not mean and node.op_type not in ONE_BY_ONE:
+        return None
+    inputs = node.input[:1] if mean or node.op_type == "Clip" else list(node.input)
+    constants = [graph.tensors[each] for each in inputs if each in graph.tensors]
+    if any(math.prod(each.dims) != 1 for each in constants):
+        return None
+    return [each for each in (*inputs, *node.output) if each not in graph.tensors]
+
+
+def _pad(graph: Graph, values: set[str], more: int) -> Iterator[str]:
+    """Give the weights around some values so many channels of zeros more; yields the depthwise convolutions' names."""
+    for node in graph.nodes:
+        if node.op_type != "Conv":
+            continue
+        made, read, deep = node.output[0] in values, node.input[0] in values, _depthwise(graph, node) is not None
+        if made:
+            _set(graph, node, 1, lambda weight: _longer(weight, 0, more))
+            if len(node.input) > 2 and node.input[2]:
+                _set(graph, node, 2, lambda bias: _longer(bias, 0, more))
+        if read and not deep:
+            _set(graph, node, 1, lambda weight: _longer(weight, 1, more))
+        if made and deep:
+            group = next(each for each in node.attribute if each.name == "group")
+            group.i += more
+            yield node.name
+
+
+def _set(graph: Graph, node: onnx.NodeProto, index: int, change: Callable[[Array], Array]) -> None:
+    values = graph.constant(node.input[index])
+    if values is not None:
+        graph.set(node, index, change(values))
+
+
+def _longer(values: Array, axis: int, more: int) -> Array:
+    return np.pad(values, [(0, more if each == axis else 0) for each in range(values.ndim)])

@@ -1,0 +1,101 @@
+"""Importance by elimination: what a layer loses without an input once the others have made up for it.
+
+Optimal Brain Surgeon for whole channels and heads, as in ZipLM (Kurtic et al., NeurIPS 2023, arXiv 2302.04089), on the
+Gram matrices of the inputs of the layers that take them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.core.context import PassContext
+from compress.pruning.heads import attentions
+from compress.pruning.importance import NOTED, clear_notes
+from compress.pruning.lane import Lane
+from compress.pruning.least_squares import Gram, eliminate
+from compress.pruning.program import Program
+from compress.pruning.rows import Rows
+from compress.pruning.samples import Samples
+from compress.pruning.sites import Layer, find_layers, find_sum
+
+POSITIONS = 32
+"""Of each sample; the order of the units needs fewer than the weights that replace them."""
+
+
+class EliminationEstimator:
+    """Notes on the layers that take units what :func:`elimination_scores` finds, for the measure ``obs`` to read.
+
+    Args:
+        context: whose samples are looked at.
+        samples: how many.
+        takers: paths of the layers.
+        whole_heads: whether what goes of attention are whole heads.
+    """
+
+    def __init__(self, context: PassContext, samples: int, takers: Collection[str], *, whole_heads: bool) -> None:
+        self._samples, self._takers, self._seed = Samples(context, samples), takers, context.seed
+        self._whole_heads = whole_heads
+
+    def estimate(self, model: nn.Module) -> None:
+        """Leave the notes on the model.
+
+        Raises:
+            NotTraceable: the operators of the model can't be listed.
+        """
+        found = elimination_scores(model, self._samples, self._takers, self._seed, whole_heads=self._whole_heads)
+        for path, scores in found.items():
+            setattr(model.get_submodule(path), NOTED, scores)
+
+    def clear(self, model: nn.Module) -> None:
+        """Take off what :meth:`estimate` left."""
+        clear_notes(model)
+
+
+def elimination_scores(
+    model: nn.Module, samples: Samples, paths: Collection[str], seed: int, *, whole_heads: bool
+) -> dict[str, torch.Tensor]:
+    """For layers that take units, by path, the error at which each of their inputs goes: (inputs,).
+
+    Errors are shares of the variance of what the layer gives, so that they can be compared between layers; the inputs
+    of a unit have the same.
+
+    Args:
+        model: in eval mode.
+        samples: that it is run on.
+        paths: of the layers; those that a program of the model does not have, or has with groups, are left out.
+        seed: of the positions that are looked at.
+        whole_heads: whether what goes of attention are whole heads.
+
+    Raises:
+        NotTraceable: the operators of the model can't be listed.
+    """
+    program = Program.of(model, samples.batch(0))
+    sizes = {found.back: found.head_dim for found in attentions(model)} if whole_heads else {}
+    generator = torch.Generator().manual_seed(seed)
+    scores = {}
+    with Lane(program, samples.batch, samples.batches) as lane:
+        for layer in find_layers(program):
+            if layer.path in paths and layer.groups == 1:
+                rows = Rows(layer, generator, POSITIONS, samples.size)
+                scores[layer.path] = _scores(program, lane, layer, rows, sizes)
+    return scores
+
+
+def _scores(program: Program, lane: Lane, layer: Layer, rows: Rows, sizes: Mapping[str, int]) -> torch.Tensor:
+    weight = program.model.get_parameter(layer.weight)
+    inputs, kernel = int(weight.shape[1]), weight.shape[2:].numel()
+    gram = Gram(inputs * kernel, len(weight))
+    for taken, given in lane.values(layer.taken, layer.node):
+        with torch.inference_mode():
+            gram.add(*rows.of(weight, taken, given))
+    size = sizes.get(layer.path, 1)
+    units = np.arange(inputs * kernel).reshape(inputs // size, size * kernel)
+    total = find_sum(program, layer)
+    moments = gram.moments()
+    if total is not None:
+        moments = moments.scaled(total.scales(layer))
+    return torch.from_numpy(eliminate(moments, units).scores()).float().repeat_interleave(size)

@@ -1,0 +1,108 @@
+"""Running a program step by step on all samples, each operator once, in memory that does not grow with the samples."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from compress.pruning.program import Program, ancestors
+
+MOST_BYTES = 256 * 1024**2
+"""Of values that wait for the next step in memory; beyond it they wait in temporary files."""
+
+
+class Shelf:
+    """Values of batches between two steps, in memory as long as they are few.
+
+    Args:
+        folder: for the files of those that do not fit.
+        most_bytes: that may lie in memory.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._most_bytes = folder, most_bytes
+        self._held: dict[int, dict[Node, Any]] = {}
+        self._sizes: dict[int, int] = {}
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes in memory now."""
+        return sum(self._sizes.values())
+
+    def put(self, batch: int, values: dict[Node, Any]) -> None:
+        """Keep the values of a batch instead of those that it had."""
+        size = sum(value.nbytes for value in values.values() if isinstance(value, torch.Tensor))
+        self._held.pop(batch, None)
+        self._sizes.pop(batch, None)
+        if self.bytes_held + size <= self._most_bytes:
+            self._held[batch], self._sizes[batch] = values, size
+            self._file(batch).unlink(missing_ok=True)
+        else:
+            named = dict(enumerate(values.values()))
+            torch.save(named, self._file(batch))
+            self._held[batch] = dict.fromkeys(values)
+
+    def take(self, batch: int) -> dict[Node, Any]:
+        """The values of a batch, as a dict of its own."""
+        values = dict(self._held[batch])
+        if batch not in self._sizes:
+            saved = torch.load(self._file(batch), weights_only=True)
+            values = {node: saved[number] for number, node in enumerate(values)}
+        return values
+
+    def _file(self, batch: int) -> Path:
+        return self._folder / f"{batch}.pt"
+
+
+class Lane:
+    """One program on all samples, in batches: what later steps need is kept, everything else computed and let go.
+
+    Used as a context, it removes what it wrote.
+
+    Args:
+        program: to run.
+        batches: gives a batch by its number, as the program takes it.
+        count: of batches.
+        later: nodes whose values will be asked for, each as often as it stands here; others can be asked for as long as
+            something that follows from them was not.
+    """
+
+    def __init__(
+        self, program: Program, batches: Callable[[int], torch.Tensor], count: int, later: Iterable[Node] = ()
+    ) -> None:
+        self.program = program
+        self._batches, self._count = batches, count
+        self._later = Counter(later)
+        self._known: set[Node] = {program.given}
+        self._stack = contextlib.ExitStack()
+        self._shelf: Shelf | None = None
+
+    def __enter__(self) -> Lane:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="leanmark-"))
+        self._next = Shelf(Path(folder))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def values(self, *wanted: Node) -> Iterator[list[torch.Tensor]]:
+        """The wanted values of one batch after the other; to be read to the end."""
+        program = self.program
+        needed = program.ordered(ancestors(wanted, self._known))
+        self._later.subtract(wanted)
+        known = self._known | (program.varying & set(needed))
+        kept = [node for node in known if self._later[node] > 0 or any(user not in known for user in node.users)]
+        for batch in range(self._count):
+            held = {program.given: self._batches(batch)} if self._shelf is None else self._shelf.take(batch)
+            with torch.inference_mode():
+                program.evaluate(needed, held)
+            yield [held[node] for node in wanted]
+            self._next.put(batch, {node: held[node] for node in kept})
+        self._shelf, self._known = self._next, known

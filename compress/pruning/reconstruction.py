@@ -1,0 +1,229 @@
+"""Compression without training: the layers of a pruned network are refitted to what the original gives inside.
+
+Layer by layer, in the order in which they run: a layer's inputs are those of the pruned network, all earlier layers of
+which are refitted already; its targets are the original's, at its own output or, where a shortcut is added to that, at
+the sum less the pruned network's shortcut. So each layer makes up not only for the inputs that it lost, but for what
+the layers before it could not make up for. Unlabelled samples are enough. Both networks are run once, and of each layer
+only the Gram matrix is kept.
+
+Papers: GRAIL (arXiv 2602.23795) folds the map from kept to all channels into the layer that takes them; CORP (arXiv
+2602.05243) does so for MLPs and attention of vision transformers; OSSCAR (Meng et al., ICML 2024, arXiv 2403.12983)
+and ZipLM (Kurtic et al., NeurIPS 2023, arXiv 2302.04089) choose the units by the same matrices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.fx import Node
+
+from compress.core.pass_protocol import Declined
+from compress.pruning.lane import Lane
+from compress.pruning.least_squares import RIDGE, Gram, refit
+from compress.pruning.program import Program
+from compress.pruning.rows import Rows
+from compress.pruning.samples import Samples
+from compress.pruning.sites import Layer, Sum, find_layers, find_sum
+
+POSITIONS = 64
+"""Of each sample that a layer is fitted on, drawn for each batch."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What was done to a network that is to be reconstructed.
+
+    Attributes:
+        outputs: for layers that lost outputs, by their path, the numbers of those that are left.
+        inputs: paths of the layers that lost inputs.
+        names: path in the original, where a layer has another in the changed network.
+        masks: of the shape of a layer's weight, 0 where it must stay 0, for layers that have such places.
+    """
+
+    outputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    inputs: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
+    masks: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Paths of the layers in the changed network that are not what they were."""
+        return frozenset({*self.outputs, *self.inputs, *self.names, *self.masks})
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """What became of one layer.
+
+    Attributes:
+        before: squared error of its outputs before, as a share of the targets' variance.
+        after: the same afterwards, both on the samples that it was fitted on.
+        at_sum: whether the targets stand behind the addition of a shortcut.
+    """
+
+    before: float
+    after: float
+    at_sum: bool
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What was refitted, on what, and at what cost.
+
+    Attributes:
+        layers: by path.
+        samples: that they were fitted on.
+        cpu_s: processor seconds.
+        declined: layers that were changed and could not be refitted, with the reason.
+    """
+
+    layers: Mapping[str, Refitted]
+    samples: int
+    cpu_s: float
+    declined: tuple[Declined, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the lineage; errors are shares of the variance of what the layers should give."""
+        rows = {
+            path: {"error_before": each.before, "error_after": each.after, "at_sum": each.at_sum}
+            for path, each in self.layers.items()
+        }
+        return {"samples": self.samples, "cpu_s": round(self.cpu_s, 3), "layers": rows}
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A layer to be refitted, in both programs."""
+
+    layer: Layer
+    own: Node
+    sum: Sum | None
+    wanted: Node
+    outputs: torch.Tensor | None
+    mask: torch.Tensor | None
+
+    def target(self, values: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
+        """What the layer should give, in the shape of its output."""
+        channels = 1 if self.layer.is_convolution else -1
+        if self.sum is None or shortcut is None:
+            return values if self.outputs is None else values.index_select(channels, self.outputs)
+        if self.outputs is not None:
+            assert self.sum.channels is not None
+            values = values.index_select(self.sum.channels, self.outputs)
+        return self.sum.back(values - shortcut)
+
+
+def reconstruct(
+    original: nn.Module,
+    changed: nn.Module,
+    changes: Changes,
+    samples: Samples,
+    *,
+    seed: int = 0,
+    ridge: float = RIDGE,
+    every: bool = True,
+    advance: Callable[..., None] = lambda *_, **__: None,
+) -> Reconstruction:
+    """Refit the layers of a changed network in place to what the original gives inside.
+
+    Args:
+        original: in eval mode; left as it is.
+        changed: in eval mode, of the same code.
+        changes: what was done to it.
+        samples: that both are run on.
+        seed: of the positions that are looked at.
+        ridge: share of the mean diagonal of the Gram matrix by which weights are held at what they are.
+        every: whether layers are refitted that lost nothing themselves, behind the first that did.
+        advance: told of each layer.
+
+    Raises:
+        NotTraceable: the operators of one of the two can't be listed.
+    """
+    began = time.process_time()
+    first = samples.batch(0)
+    programs = Program.of(original, first), Program.of(changed, first)
+    sites, declined = _sites(programs, changes, every)
+    generator = torch.Generator().manual_seed(seed)
+    later = [site.wanted for site in sites]
+    refitted = {}
+    with (
+        Lane(programs[0], samples.batch, samples.batches, later) as wanted,
+        Lane(programs[1], samples.batch, samples.batches) as found,
+    ):
+        for site in sites:
+            rows = Rows(site.layer, generator, POSITIONS, samples.size)
+            refitted[site.layer.path] = _refit(site, programs[1], wanted, found, rows, ridge)
+            advance(1, site.layer.path)
+    return Reconstruction(refitted, samples.count, time.process_time() - began, tuple(declined))
+
+
+def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> tuple[list[_Site], list[Declined]]:
+    """The layers to be refitted in order, and those that should be and can't."""
+    originals = {layer.path: layer for layer in find_layers(programs[0])}
+    nodes = {key: node for node, key in programs[0].keys.items()}
+    found = {changes.names.get(layer.path, layer.path): layer for layer in find_layers(programs[1])}
+    behind: set[str] = set()
+    for path in originals:  # in the order in which they run
+        if path not in found or found[path].path in changes.layers or (every and behind):
+            behind.add(path)
+    sites: list[_Site] = []
+    for path, layer in found.items():
+        same = originals.get(path)
+        if same is None or path not in behind:
+            continue
+        outputs = changes.outputs.get(layer.path)
+        total = find_sum(programs[1], layer)
+        wanted = None if total is None else nodes.get(programs[1].keys[total.node])
+        if total is None or wanted is None or (outputs is not None and total.channels is None):
+            total, wanted = None, same.node
+        sites.append(_Site(layer, same.node, total, wanted, outputs, changes.masks.get(layer.path)))
+    missing = changes.layers - {site.layer.path for site in sites}
+    why = "its weight is not read by one convolution or linear layer alone"
+    return sites, [Declined(path, why) for path in sorted(missing)]
+
+
+def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float) -> Refitted:
+    layer, model = site.layer, program.model
+    weight = model.get_parameter(layer.weight)
+    gram: Gram | None = None
+    shortcuts = () if site.sum is None else (site.sum.shortcut,)
+    for (target,), (taken, *shortcut) in zip(
+        wanted.values(site.wanted), found.values(layer.taken, *shortcuts), strict=True
+    ):
+        with torch.inference_mode():
+            x, y = rows.of(weight, taken, site.target(target, shortcut[0] if shortcut else None))
+        gram = gram or Gram(x.shape[-1], y.shape[-1], x.shape[:-2])
+        gram.add(x, y)
+    assert gram is not None
+    shape = (*gram.blocks, -1, gram.inputs)
+    bias = None if layer.bias is None else model.get_parameter(layer.bias).detach().numpy().reshape(shape[:-1])
+    made = refit(
+        gram,
+        weight.detach().numpy().reshape(shape),
+        bias,
+        mask=None if site.mask is None else site.mask.numpy().reshape(shape) != 0,
+        ridge=ridge,
+        with_bias=layer.bias is not None or layer.mean is not None,
+    )
+    _put(model, layer, made.weights, made.bias)
+    return Refitted(made.before, made.after, site.sum is not None)
+
+
+def _put(model: nn.Module, layer: Layer, weights: Any, bias: Any) -> None:
+    """Give a layer its new weights; a bias that it has not comes off the mean of the batch norm behind it."""
+    with torch.no_grad():
+        weight = model.get_parameter(layer.weight)
+        weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)).reshape(weight.shape))
+        if bias is None:
+            return
+        offset = torch.from_numpy(np.ascontiguousarray(bias)).flatten()
+        if layer.bias is not None:
+            model.get_parameter(layer.bias).copy_(offset)
+        elif layer.mean is not None:
+            model.get_buffer(layer.mean).sub_(offset.to(weight.dtype))

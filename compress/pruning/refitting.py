@@ -1,0 +1,76 @@
+"""Reconstruction as the passes use it: kept only where it brings the outputs nearer, and written into the record."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from compress.core.context import PassContext
+from compress.core.foreign_code import MODEL_FAILURES, describe_error
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.pruning.program import NotTraceable
+from compress.pruning.reconstruction import Changes, reconstruct
+from compress.pruning.samples import Samples
+
+CHECKED = 64
+"""Samples that the outputs are compared on, of the calibration part where there is one."""
+
+
+def reconstructed(
+    record: PassRecord,
+    original: nn.Module,
+    changed: nn.Module,
+    changes: Changes,
+    context: PassContext,
+    samples: int,
+) -> PassRecord:
+    """Refit a changed model's layers in place to its original; the record with what that did, or why it was not done.
+
+    Args:
+        record: of what was done so far.
+        original: in eval mode on the CPU; left as it is.
+        changed: in eval mode on the CPU.
+        changes: what was done to it.
+        context: of the pass.
+        samples: that the layers are refitted on, at most.
+    """
+    before = copy.deepcopy(changed.state_dict())
+    checked = context.sample(CHECKED)
+    missed = output_error(original, changed, checked)
+    try:
+        with context.progress.task("Refitting layers") as bar:
+            made = reconstruct(
+                original, changed, changes, Samples(context, samples), seed=context.seed, advance=bar.advance
+            )
+    except NotTraceable as error:
+        return _without(record, changed, before, str(error))
+    except MODEL_FAILURES as error:
+        return _without(record, changed, before, f"running the model layer by layer failed ({describe_error(error)})")
+    if not made.layers:
+        return _without(record, changed, before, "no layer was found that could make up for what is gone")
+    left = output_error(original, changed, checked)
+    if not left < missed:
+        why = (
+            f"the outputs would be further from the original's ({left:.3g} of their variance where it was {missed:.3g})"
+        )
+        return _without(record, changed, before, why)
+    found = {**made.to_json(), "output_error_before": missed, "output_error_after": left}
+    return PassRecord({**record.done, "reconstruction": found}, (*record.declined, *made.declined))
+
+
+def output_error(original: nn.Module, changed: nn.Module, samples: torch.Tensor) -> float:
+    """Mean squared difference of two models' outputs as a share of the variance of the first one's."""
+    with torch.no_grad():
+        wanted, found = (
+            torch.cat([model(part) for part in samples.split(16)]).double() for model in (original, changed)
+        )
+        variance = (wanted - wanted.mean(0)).square().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        return float((wanted - found).square().mean() / variance)
+
+
+def _without(record: PassRecord, changed: nn.Module, before: dict[str, torch.Tensor], why: str) -> PassRecord:
+    """The record of a model that gets its weights back."""
+    changed.load_state_dict(before)
+    return PassRecord(record.done, (*record.declined, Declined("reconstruction", why)))

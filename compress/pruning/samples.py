@@ -1,0 +1,46 @@
+"""Unlabelled samples that activations are taken on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from compress.core.context import PassContext
+from compress.core.samples import as_tensor
+
+LARGEST_BATCH, BATCH_BYTES = 64, 8 * 1024**2
+
+
+class Samples:
+    """Samples in batches of one size: of the train part where there is one, chosen by the seed.
+
+    Args:
+        context: whose data and seed they come from.
+        most: of them.
+
+    Attributes:
+        count: of samples.
+        size: of a batch.
+        batches: how many there are.
+
+    Raises:
+        UsageError: there are test samples only.
+    """
+
+    def __init__(self, context: PassContext, most: int) -> None:
+        self._context = context
+        first = context.samples(1)
+        split = next(part for part in (context.data.train, context.data.calibration, context.data.validation) if part)
+        order = np.random.default_rng(context.seed).permutation(len(split))[:most]
+        size = max(1, min(LARGEST_BATCH, len(order), BATCH_BYTES // first.nbytes))
+        self.count = len(order)
+        self.batches = math.ceil(len(order) / size)
+        self.size = math.ceil(len(order) / self.batches)
+        self._split, self._order = split, np.resize(order, self.batches * self.size)
+
+    def batch(self, number: int) -> torch.Tensor:
+        """(size, ...) preprocessed; the last is filled up with the first samples."""
+        chosen = self._order[number * self.size : (number + 1) * self.size]
+        return as_tensor(self._context.preprocess.batch(self._split, chosen.tolist()))

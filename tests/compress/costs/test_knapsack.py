@@ -1,0 +1,76 @@
+"""The knapsack's choice is the one that trying everything finds."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.costs import knapsack
+from compress.costs.knapsack import Option, OverBudget, choose
+
+whole = st.integers(-20, 60).map(float)
+options = st.lists(st.builds(Option, whole, st.integers(0, 40).map(float)), min_size=1, max_size=5)
+problems = st.lists(options, min_size=1, max_size=5)
+budgets = st.integers(-60, 250).map(float)
+
+
+def total(items, chosen):
+    taken = [options[number] for options, number in zip(items, chosen, strict=True)]
+    return sum(o.cost for o in taken), sum(o.loss for o in taken)
+
+
+def best_of_all(items, budget):
+    """Loss and cost of the best choice by trying all, or None."""
+    tried = [total(items, numbers) for numbers in itertools.product(*(range(len(each)) for each in items))]
+    return min(((loss, cost) for cost, loss in tried if cost <= budget), default=None)
+
+
+@given(problems, budgets)
+@settings(max_examples=150, deadline=None)
+def test_choice_is_that_of_trying_everything_when_the_problem_is_small(items, budget):
+    best = best_of_all(items, budget)
+    if best is None:
+        with pytest.raises(OverBudget) as raised:
+            choose(items, budget)
+        assert raised.value.least == sum(min(o.cost for o in each) for each in items)
+        return
+    cost, loss = total(items, choose(items, budget))
+    assert (loss, cost) == best
+
+
+@given(problems, budgets, st.integers(0, 80))
+@settings(max_examples=80, deadline=None)
+def test_loss_does_not_rise_when_the_budget_does(items, budget, more):
+    try:
+        tight = total(items, choose(items, budget))[1]
+    except OverBudget:
+        return
+    assert total(items, choose(items, budget + more))[1] <= tight
+
+
+def test_choice_fits_and_is_near_the_best_when_the_front_is_thinned(monkeypatch):
+    items = [[Option(float(c), float((17 - c) ** 2 * (n + 3))) for c in range(1, 18)] for n in range(20)]
+    exact = total(items, choose(items, 200.5))
+    monkeypatch.setattr(knapsack, "MOST_STATES", 40)
+    cost, loss = total(items, choose(items, 200.5))
+    assert cost <= 200.5
+    assert exact[1] <= loss <= 1.1 * exact[1]
+
+
+def test_cheapest_choice_is_found_when_the_front_is_thinned_and_nothing_else_fits(monkeypatch):
+    monkeypatch.setattr(knapsack, "MOST_STATES", 3)
+    items = [[Option(c, 10 - c) for c in (0.1, 0.7, 2.3, 5.0)] for _ in range(8)]
+    assert choose(items, 8 * 0.1) == (0,) * 8
+
+
+@pytest.mark.parametrize("items", [[[]], [[Option(float("nan"), 0)]], [[Option(1, float("inf"))]]])
+def test_problem_is_refused_when_an_item_has_no_finite_option(items):
+    with pytest.raises(ValueError, match="knapsack"):
+        choose(items, 10)
+
+
+def test_nothing_is_chosen_when_there_is_no_item():
+    assert choose([], 0) == ()

@@ -1,0 +1,110 @@
+"""The whole way on tiny networks, with made-up costs: table, losses, knapsack, the narrowed model and its record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from certify.core.estimate import Estimate
+from compress.core.model_stats import state_digest
+from compress.passes.structured_prune import StructuredPrune
+
+pytestmark = pytest.mark.usefixtures("unexported")
+
+
+def narrow_by(**target: Any) -> StructuredPrune:
+    """The pass without refitting, which takes a second for each block."""
+    return StructuredPrune(reconstruct=False, loss_samples=16, **target)
+
+
+@pytest.fixture
+def deep_context(context, deep):
+    return replace(context, teacher=deep)
+
+
+@pytest.mark.parametrize("quantity", ["energy", "latency"])
+def test_model_costs_what_was_asked_when_the_table_is_right(timer, deep, deep_context, quantity):
+    before = state_digest(deep)
+    pruned, record = narrow_by(**{quantity: 0.8}).apply(deep, deep_context)
+    assert state_digest(deep) == before
+    done = record.done
+    predicted, measured = (Estimate.from_json(done[name]) for name in ("predicted_share", "measured_share"))
+    assert predicted.value <= 0.8 + 1e-9
+    assert measured.value == pytest.approx(predicted.value, abs=1e-3)
+    assert done["conditions"]["precision"] == "float"
+    assert done["dropped"]
+    assert pruned(deep_context.sample(2)).shape == (2, 4)
+    assert Estimate.from_json(done["predicted"][f"{quantity}_ratio"]).value == pytest.approx(measured.value, abs=1e-3)
+
+
+def test_blocks_that_hardly_do_anything_go_first_when_all_cost_the_same(timer, deep, deep_context):
+    _, record = narrow_by(energy=0.85).apply(deep, deep_context)
+    assert set(record.done["dropped"]) <= {"blocks.1", "blocks.2", "blocks.3"}
+
+
+def test_second_table_is_read_from_the_cache_when_nothing_changed(timer, deep, deep_context):
+    _, first = narrow_by(energy=0.9).apply(deep, deep_context)
+    measured = len(timer.batches)
+    pruned, second = narrow_by(energy=0.9).apply(deep, deep_context)
+    assert (first.done["blocks_measured"], second.done["blocks_measured"]) == (1, 0)
+    assert [sorted(batch) for batch in timer.batches[measured:]] == [["whole"], ["baseline", "pruned", "whole"]]
+    assert second.done["dropped"] == first.done["dropped"]
+
+
+def test_whole_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_context):
+    pruned, record = narrow_by(energy=0.05).apply(deep, deep_context)
+    assert not record.changed
+    assert state_digest(pruned) == state_digest(deep)
+    why = record.declined[0].why
+    assert why.startswith("0.05 of the energy can't be reached: 0.")
+    assert "is the least that narrower blocks leave" in why
+
+
+def test_whole_model_is_declined_when_no_narrower_block_is_cheaper(timer, monkeypatch, context, model):
+    monkeypatch.setattr(type(timer), "weights", lambda self, file: 1000)
+    _, record = narrow_by(latency=0.9).apply(model, context)
+    assert record.declined[0].why == "no narrower block takes less time in float on this machine"
+
+
+def test_pruned_model_is_declined_when_it_is_measured_to_cost_more_than_the_whole(
+    timer, monkeypatch, deep, deep_context
+):
+    honest = type(timer).weights
+
+    def weights(self, file):
+        return honest(self, file) + (6_000 if file.path.name.startswith("pruned") else 0)
+
+    monkeypatch.setattr(type(timer), "weights", weights)
+    same, record = narrow_by(energy=0.9).apply(deep, deep_context)
+    assert not record.changed
+    assert "measured " in record.declined[0].why
+    assert state_digest(same) == state_digest(deep)
+
+
+def test_energy_is_declined_when_no_meter_tells_joules(timer, monkeypatch, deep, deep_context):
+    plain = type(timer).__call__
+
+    def without(self, files):
+        return {name: replace(cost, energy_j=None) for name, cost in plain(self, files).items()}
+
+    monkeypatch.setattr(type(timer), "__call__", without)
+    _, record = narrow_by(energy=0.9).apply(deep, deep_context)
+    assert "ask for latency" in record.declined[0].why
+    assert narrow_by(latency=0.9).apply(deep, deep_context)[1].changed
+
+
+def test_layer_stays_whole_when_it_is_kept(timer, deep, deep_context):
+    _, record = narrow_by(energy=0.85, keep_layers=("blocks.1.conv", "blocks.2.conv")).apply(deep, deep_context)
+    assert "blocks.3" in record.done["dropped"]
+    assert not {"blocks.1", "blocks.2"} & set(record.done["dropped"])
+
+
+def test_narrowed_model_is_refitted_when_no_training_follows(timer, deep, deep_context):
+    refitted = StructuredPrune(energy=0.85, loss_samples=16, refit_samples=32)
+    _, record = refitted.apply(deep, deep_context)
+    found = record.done["reconstruction"]
+    assert found["output_error_after"] < found["output_error_before"]
+    _, record = refitted.apply(deep, replace(deep_context, training_follows=True))
+    assert "reconstruction" not in record.done

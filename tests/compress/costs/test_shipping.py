@@ -1,0 +1,69 @@
+"""Blocks are measured in the form that ships, which the passes that follow tell."""
+
+from __future__ import annotations
+
+import onnx
+import onnxruntime
+import pytest
+
+from compress.core.targets import TARGETS
+from compress.costs import shipping
+from compress.costs.items import FULL, Variant, block, find_items
+from compress.costs.shipping import Shipping
+from compress.passes.qat import Qat
+from compress.passes.quantize_dynamic import QuantizeDynamic
+from compress.passes.quantize_static import QuantizeStatic
+
+VNNI = TARGETS["cpu-vnni"]
+
+
+@pytest.mark.parametrize(
+    ("following", "asked", "found"),
+    [
+        ((), None, "float"),
+        ((QuantizeStatic(),), None, "int8"),
+        ((Qat(),), None, "int8"),
+        ((QuantizeDynamic(),), None, "float"),
+        ((QuantizeStatic(),), "float", "float"),
+        ((), "int8", "int8"),
+    ],
+)
+def test_precision_is_that_of_the_following_passes_when_none_is_asked_for(following, asked, found):
+    assert Shipping.after(following, VNNI, asked).precision == found
+
+
+def test_key_tells_the_types_of_integers_when_the_pass_names_a_target():
+    arm = Shipping.after((QuantizeStatic(target="cpu-arm", per_channel=False),), VNNI).to_json()
+    assert (arm["activation_type"], arm["per_channel"]) == ("int8", False)
+    assert arm != Shipping.after((QuantizeStatic(),), VNNI).to_json()
+    assert Shipping.after((), VNNI).to_json() == Shipping.after((), TARGETS["cpu-arm"]).to_json()
+
+
+def test_stack_runs_in_integers_when_a_block_is_exported(deep, context, tmp_path):
+    item = find_items(deep, context.sample(1), (), most=0.9)[0]
+    assert [item.label(variant) for variant in item.variants] == ["full", "dropped"]
+    single = shipping.one_block(block(deep, item, FULL), item.taken, tmp_path)
+    stack = shipping.stacked(single, 3)
+    assert sum(node.op_type == "Conv" for node in stack.graph.node) == 3
+    made = shipping.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.taken}])
+    assert (
+        sum(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in made.graph.initializer)
+        == 3
+    )
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    (given,) = session.run(None, {made.graph.input[0].name: item.taken})
+    assert given.shape == item.taken.shape
+
+
+def test_model_that_is_left_is_the_same_when_a_block_is_dropped(deep, context):
+    item = find_items(deep, context.sample(1), (), most=0.9)[1]
+    item.change(deep, Variant(dropped=True))
+    assert deep.get_submodule(item.path)(3) == 3
+    assert deep(context.sample(1)).shape == (1, 4)
+
+
+def test_file_is_quantized_as_transformers_are_when_the_whole_one_is_one(tmp_path):
+    node = onnx.helper.make_node("LayerNormalization", ["x", "s"], ["y"])
+    graph = onnx.helper.make_graph([node], "norm", [], [])
+    assert shipping.operators_of(onnx.helper.make_model(graph), "auto") == "weights"
+    assert shipping.operators_of(onnx.helper.make_model(graph), "all") == "all"
