@@ -18,7 +18,7 @@ from certify.data.touches import RAW, Ledger, joined
 from compress.core import model_stats
 from compress.core.context import PassContext, PassData
 from compress.core.model_stats import ModelStats
-from compress.core.pass_protocol import PassRecord, TorchPass
+from compress.core.pass_protocol import Pass, PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
 from compress.exchange.admission import admit
