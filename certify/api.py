@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.facts import baseline_name
 from certify.assessments.efficiency.grade import grade
+from certify.assessments.efficiency.withholding import require_private, withhold
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME
 from certify.attest.keys import SigningKey, signing_key
@@ -19,6 +20,7 @@ from certify.attest.lineage import given_lineage, require_same_file, unchanged_b
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
+from certify.core.private_data import FOLDER, DataKey
 from certify.core.progress import Progress, job, shown
 from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from certify.core.evidence import Evidence
     from certify.profiled import Profiled
 
+ROWS_NAME = "efficiency.jsonl"
+"""The auditor file of a certificate."""
 PARTIAL_NAME = "evidence.partial.jsonl"
 
 
@@ -60,6 +64,7 @@ def certify(
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
     keep_data: bool = False,
+    data_key: DataKey | None = None,
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
 ) -> Result:
@@ -83,6 +88,8 @@ def certify(
         companions: further files to bind by digest, by their name in ``out``; the lineage's unchanged ones by default.
         model_name: for people; from the lineage or the file's name by default.
         keep_data: whether to write the test part as ``test-data.npz``, for auditors of data that a program held.
+        data_key: of the holder of private data; identifiers are then keyed, and rows are written to
+            ``auditor/efficiency.jsonl`` and to no public file.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
@@ -102,6 +109,9 @@ def certify(
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     progress = shown(progress)
     dataset = load(data, seed=plan.seed, progress=progress)
+    if data_key is not None:
+        require_private(plan.metric, dataset.test.targets is not None, keep_data)
+        dataset = dataset.keyed(data_key)
     contract = contract_of(candidate, preprocess, default=as_given_to(candidate, dataset))
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
@@ -131,6 +141,9 @@ def certify(
             made,
             contracts_differ=contracts_differ,
         )
+        if data_key is not None:
+            evidence, rows = withhold(evidence, data_key)
+            write_bytes(out / FOLDER / ROWS_NAME, rows)
         names = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
         beside = {name: out / name for name in names if name.startswith(original)}
         for name, path in beside.items():

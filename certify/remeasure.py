@@ -13,6 +13,7 @@ from certify.assessments.efficiency.facts import baseline_name, measuring_editio
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, DataError, UsageError
 from certify.core.evidence import DEFAULT_RUNTIME
+from certify.core.private_data import DataKey
 from certify.core.progress import Progress, job, shown
 from certify.core.sample_order import fresh_salt
 from certify.data import Dataset, Preprocess, load
@@ -38,6 +39,7 @@ def remeasure(
     *,
     progress: Progress | bool | None = None,
     fresh_data: str | Dataset | None = None,
+    data_key: DataKey | None = None,
 ) -> Evidence:
     """Measure a certified file against its baseline again.
 
@@ -51,6 +53,7 @@ def remeasure(
         plan: how to measure; its runtime, batch and metric are replaced.
         progress: where to show how far it is; nowhere by default.
         fresh_data: data of the same classes that the maker has not seen, whose test part is scored too.
+        data_key: that the identifiers of private data were made with.
 
     Raises:
         UsageError: there is no baseline beside the file, or the metric is code that the plan does not name.
@@ -75,6 +78,7 @@ def remeasure(
     plan = replace(plan, **_runtime(workload), batch=workload["batch"], metric=metric, salt=fresh_salt())
     progress = shown(progress)
     dataset = load(data, seed=plan.seed, progress=progress)
+    dataset = dataset if data_key is None else dataset.keyed(data_key)
     _require_samples(dataset, certificate)
     if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
         dataset = replace(dataset, train=None, calibration=None, validation=None)
@@ -91,7 +95,7 @@ def remeasure(
         rules,
         baseline_origin=predicate["baseline"]["origin"],
         contracts_differ=predicate["baseline"]["contracts_differ"],
-        fresh=_fresh(fresh_data, dataset, plan, progress),
+        fresh=_fresh(fresh_data, dataset, plan, progress, data_key),
         simplified=simplified,
         progress=progress,
     )
@@ -105,11 +109,14 @@ def _runtime(workload: Mapping[str, Any]) -> dict[str, Any]:
     return {"runtime": AUTO, "among": tuple(dict.fromkeys(names))}
 
 
-def _fresh(data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: Progress) -> Dataset | None:
+def _fresh(
+    data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: Progress, data_key: DataKey | None
+) -> Dataset | None:
     """Load fresh data, which must have the classes of the certified ones."""
     if data is None:
         return None
     fresh = load(data, seed=plan.seed, progress=progress)
+    fresh = fresh if data_key is None else fresh.keyed(data_key)
     numbers = fresh.test.targets is not None and dataset.test.targets is not None
     if fresh.classes != dataset.classes and not numbers:
         raise DataError(
@@ -145,6 +152,11 @@ def _require_samples(dataset: Dataset, certificate: Certificate) -> None:
     stated = certificate.predicate["data"]
     targets = dataset.test.targets
     if (dataset.test_digest(), targets and targets.digest()) != (stated["test_digest"], stated.get("targets")):
+        if "private" in stated and dataset.test.key != stated["private"]:
+            raise UsageError(
+                "The certificate is about private data, whose identifiers are keyed; measure again with the "
+                "--auditor-file and --auditor-key of their holder."
+            )
         raise CertificateError(
             f"The test part of {dataset.spec} ({len(dataset.test)} samples) is not the one that was certified "
             f"({stated['test_samples']} samples of {stated['spec']}). Give the same data (--data)."

@@ -15,9 +15,10 @@ from certify.assessment.agreement import Agreement
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import Edition, Outcome
 from certify.assessment.profile import Profile
-from certify.core.errors import LeanmarkError, UsageError
+from certify.core.errors import CertificateError, LeanmarkError, UsageError
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding
+from certify.core.private_data import AuditorBinding, DataKey
 from certify.model_file.model_file import ModelFile
 
 NOT_DERIVABLE = (
@@ -116,6 +117,23 @@ class Assessment(Protocol):
     def repeated(self, records: Any) -> Mapping[str, Any]:
         """Fields of the predicate that repeat the records, ``leanmark`` and ``created`` among them."""
         ...
+
+    def auditor(self, records: Any) -> AuditorBinding | None:
+        """What binds the auditor file, where the records are about private data; None where nothing is withheld."""
+        return None
+
+    def joined(self, records: Any, content: bytes, key: DataKey) -> Any:
+        """The records with the rows that only an auditor sees, from which the withheld checks are judged.
+
+        Args:
+            records: the public ones.
+            content: of the auditor file.
+            key: that its identifiers were made with.
+
+        Raises:
+            CertificateError: the auditor file is malformed, or the public records do not follow from it.
+        """
+        raise CertificateError(f"Records of {self.name} have no auditor file.")
 
     def derive(self, records: Any, edition: Any) -> Mapping[str, Estimate]:
         """Derive every figure from the records, by name; a figure that cannot be had is absent, never 0."""

@@ -11,6 +11,7 @@ from certify.assessment.assessment import NOT_DERIVABLE, profile_of
 from certify.assessment.not_installed import NotInstalled
 from certify.assessment.outcome import Edition
 from certify.assessment.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
+from certify.attest.auditor import Access, joined_records
 from certify.attest.certificate import EVIDENCE_NAME, Certificate
 from certify.attest.checks_records import find_evidence, load_edition, read_records
 from certify.attest.countersignature import (
@@ -21,7 +22,7 @@ from certify.attest.countersignature import (
 )
 from certify.attest.keys import PublicKey
 from certify.attest.statements import records_path, statement_path
-from certify.attest.verification import Verification
+from certify.attest.verification import ROWS, Verification
 from certify.attest.verify import verify
 from certify.core import exit_codes
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError
@@ -37,7 +38,7 @@ class Audit:
     Attributes:
         path: the model's file.
         certificate: what was signed.
-        evidence: the records that it must follow from.
+        evidence: the records that it must follow from, with the rows of the auditor file where that was given.
         edition: by whose rules.
         figures: every estimate.
         guards: outcome of every guard.
@@ -134,6 +135,7 @@ def audit(
     certificate: str | Path | None = None,
     evidence: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
+    access: Access | None = None,
 ) -> Audit:
     """Derive everything that was signed again, from the evidence alone, and compare.
 
@@ -145,21 +147,22 @@ def audit(
         certificate: its certificate; by default the one sealed into the file, else ``certificate.json`` beside it.
         evidence: the evidence file; ``evidence.jsonl`` beside the model by default.
         trust: public keys whose signature counts, besides those of the trust store.
+        access: auditor files and data key, where the data are private and their holder gave them.
 
     Raises:
         UsageError: a file that was named does not exist.
         NotDerivedError: the evidence is missing or cannot be read.
         CertificateError: there is no certificate that can be read, or nothing follows from the evidence.
     """
-    verification = verify(path, certificate, evidence, trust)
+    verification = verify(path, certificate, evidence, trust, access=access)
     path = Path(path)
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     sealed = verification.certificate is None or verification.certificate.assessment.sealed
     places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     if evidence is None and not sealed:
         places = _records_places(verification, folders)
-    main = _audit(verification, places)
-    others = tuple(_audit(one, _records_places(one, folders)) for one in verification.others)
+    main = _audit(verification, places, access)
+    others = tuple(_audit(one, _records_places(one, folders), access) for one in verification.others)
     found = tuple(_countersignatures(main)) if sealed else ()
     return replace(main, countersignatures=found, others=others)
 
@@ -168,7 +171,7 @@ def _records_places(verification: Verification, folders: Sequence[Path]) -> list
     return [records_path(statement_path(folder, verification.name)) for folder in folders]
 
 
-def _audit(verification: Verification, places: Sequence[Path]) -> Audit:
+def _audit(verification: Verification, places: Sequence[Path], access: Access | None) -> Audit:
     """Derive one statement again."""
     signed, path = verification.certificate, verification.path
     if signed is None:
@@ -191,10 +194,12 @@ def _audit(verification: Verification, places: Sequence[Path]) -> Audit:
         derived = assessment.outcome(profile, edition).to_json()
     except NOT_DERIVABLE as error:
         raise CertificateError(f"{source}: no figures follow from it: {error}") from error
+    rows = verification.check(ROWS)
+    judged = rows is not None and rows.outcome == "pass" and access is not None
     return Audit(
         path,
         signed,
-        records,
+        joined_records(signed, records, access) if judged else records,
         edition,
         tuple(compare_figures(signed.profile, profile)),
         tuple(compare_guards(signed.profile, profile)),

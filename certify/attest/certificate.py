@@ -40,11 +40,13 @@ class Certificate:
         content: canonical JSON of the signed envelope, the bytes of ``certificate.json``.
         may_be_unknown: whether it may belong to an assessment that is not installed.
         derived: fields of the predicate that are shown as they follow from the records, not in their signer's words.
+        audited: fields of the predicate as they follow from the auditor file, where that was read.
     """
 
     content: bytes
     may_be_unknown: bool = False
     derived: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    audited: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         _ = self.statement
@@ -119,6 +121,11 @@ class Certificate:
             CertificateError: something that may be printed is malformed.
         """
         return self.assessment.claims(self.shown, self.digest)
+
+    @property
+    def audited_claims(self) -> Claims:
+        """What an auditor knows of it, who read the auditor file; :attr:`claims` where nobody did."""
+        return self.assessment.claims({**self.shown, **self.audited}, self.digest) if self.audited else self.claims
 
     def require(self, assessment: str) -> None:
         """Make sure that the statement belongs to an assessment.

@@ -80,6 +80,9 @@ def _header_check(certificate: Certificate, records: Any) -> Finding:
     differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
     if dict(certificate.assessment.subject(records)) != dict(certificate.subject_digest):
         differing.append("model")
+    auditor = certificate.assessment.auditor(records)
+    if (None if auditor is None else auditor.to_json()) != predicate.get("auditor"):
+        differing.append("auditor")
     name = "evidence_header_matches"
     if differing:
         return Finding(name, "fail", f"The evidence is of another measurement: {', '.join(differing)} differ.")

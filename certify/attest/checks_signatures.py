@@ -65,7 +65,9 @@ def _judge(found: Countersignature, certificate: Certificate, store: TrustStore)
     standing = store.standing(key)
     own = key == certificate.signer
     counts = standing.trusted and not own
-    signature = Signature("verifier", key.key_id, standing.name, counts, found.checked, found.agrees)
+    signature = Signature(
+        "verifier", key.key_id, standing.name, counts, found.checked, found.agrees, found.auditor_files
+    )
     who = f"Key {key.key_id[:16]}" + (f" ({standing.name})" if standing.name else "")
     if own:
         return Finding(

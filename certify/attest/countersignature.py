@@ -139,6 +139,7 @@ def _predicate(
         "figures": [] if remeasured is None else [figure.to_json() for figure in remeasured.agreement.figures],
         "device": repeated.get("device"),
         "fresh_data": fresh_data_of(repeated),
+        "auditor_files": sorted(audit.verification.auditor_files),
         "evidence": None if records is None else {"sha256": hashlib.sha256(records).hexdigest(), "bytes": len(records)},
         "remark": remark,
     }
@@ -174,9 +175,15 @@ class Countersignature:
         return checked
 
     @property
+    def auditor_files(self) -> tuple[str, ...]:
+        """Digests of the auditor files that its signer had."""
+        return tuple(self.signed.predicate.get("auditor_files", ()))
+
+    @property
     def sentence(self) -> str:
         """What its signer says."""
-        how = "derived it again from the evidence"
+        rows = " and the rows of private data" if self.auditor_files else ""
+        how = f"derived it again from the evidence{rows}"
         if self.checked == "reproduced":
             fresh = self.signed.predicate["fresh_data"]
             scored = f"with fresh data ({fresh})" if fresh not in (None, "no") else "without fresh data"

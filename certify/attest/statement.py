@@ -67,6 +67,7 @@ def build_statement(
     Raises:
         CertificateError: what was found does not fit the schema, or a text that people read mixes scripts.
     """
+    auditor = assessment.auditor(records)
     statement: dict[str, Any] = {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": binding.subject, "digest": dict(binding.digests)}],
@@ -82,6 +83,7 @@ def build_statement(
             "lineage": None if binding.lineage is None else {"sha256": binding.lineage},
             "companions": dict(binding.companions),
             "signer": {"algorithm": "ed25519", "public_key": binding.signer.hex},
+            **({} if auditor is None else {"auditor": auditor.to_json()}),
             **binding.stated,
             **assessment.repeated(records),
         },

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DERIVED = ("profile_follows", "outcome_follows")
 """Checks that derive what was signed again."""
 
+ROWS = "private_rows"
+"""The check over rows of private data, which stand in an auditor file."""
+
 VOUCHING = ("self-attested", "cross-checked", "reproduced")
 """What a signature can vouch for, weakest first."""
 
@@ -32,6 +35,7 @@ class Signature:
         vouches_for: ``self-attested``, ``cross-checked`` (derived again from the evidence) or ``reproduced`` (measured
             again).
         agrees: whether he found what the certificate says.
+        auditor_files: digests of the auditor files of private data that he had.
     """
 
     role: Literal["maker", "verifier"]
@@ -40,6 +44,7 @@ class Signature:
     trusted: bool
     vouches_for: str
     agrees: bool
+    auditor_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,6 +113,31 @@ class Verification:
         return len(outcomes) == len(DERIVED) and all(outcome in ("pass", "note") for outcome in outcomes)
 
     @property
+    def auditor_files(self) -> frozenset[str]:
+        """Digests of the auditor files from which statements were derived again here, and hold."""
+        judged = [one for one in (self, *self.others) if one.certificate is not None and one.rows_hold]
+        stated = [one.certificate.predicate["auditor"]["sha256"] for one in judged if one.certificate is not None]
+        return frozenset(stated)
+
+    @property
+    def rows_hold(self) -> bool:
+        """Whether this statement was derived again from its auditor file, here and not by somebody else."""
+        rows = self.check(ROWS)
+        return rows is not None and rows.outcome == "pass" and bool(self.certificate and self.certificate.audited)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is derived, and so is what only rows of private data tell, by the caller or a trusted auditor."""
+        return self.derived and not self.waiting
+
+    @property
+    def waiting(self) -> str:
+        """What waits for an auditor file, in a sentence; empty where nothing does."""
+        rows = self.check(ROWS)
+        own = "" if rows is None or rows.outcome == "pass" else rows.sentence
+        return own or next((one.waiting for one in self.others if one.waiting), "")
+
+    @property
     def not_derived(self) -> str:
         """Why the figures were not derived again, in a sentence; empty where they were."""
         if self._derived:
@@ -124,8 +154,8 @@ class Verification:
 
     @property
     def strict_exit_code(self) -> int:
-        """The same, and 5 where nothing was derived from evidence."""
-        return self.exit_code or (exit_codes.DONE if self.derived else exit_codes.NOT_DERIVED)
+        """The same, and 5 where evidence, or the auditor file of private data, is missing."""
+        return self.exit_code or (exit_codes.DONE if self.complete else exit_codes.NOT_DERIVED)
 
     def check(self, name: str) -> Finding | None:
         """A check by name, or None where it was not reached."""
@@ -144,6 +174,8 @@ class Verification:
         words += [_what(one.certificate, one.name) for one in self.others if one.certificate is not None]
         if not self.derived:
             words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
+        elif self.waiting:
+            words.append("what needs rows of private data is NOT DERIVED")
         if not self.trusted:
             words.append("signed by a key that you have not said you trust")
         return "; ".join(words) + "."
@@ -157,6 +189,7 @@ class Verification:
             "trusted": self.trusted,
             "refused": self.refused,
             "derived": self.derived,
+            "complete": self.complete,
             "vouched_for": self.vouched_for,
             "exit_code": self.exit_code,
             "verdict": self.verdict,

@@ -16,6 +16,7 @@ from typing import Any
 
 from certify.assessment.assessment import NOT_DERIVABLE, Surroundings
 from certify.assessment.not_installed import NOTHING, NotInstalled
+from certify.attest.auditor import Access, check_rows, vouched
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names
@@ -52,6 +53,7 @@ def verify(
     *,
     identity: str | None = None,
     issuer: str | None = None,
+    access: Access | None = None,
 ) -> Verification:
     """Check a certified file and everything that lies beside it.
 
@@ -63,6 +65,7 @@ def verify(
             user's own.
         identity: who must have signed through sigstore; needs ``issuer`` too.
         issuer: URL of the provider that vouches for the identity.
+        access: auditor files and data key, where the data are private and their holder gave them.
 
     Raises:
         UsageError: a file that was named does not exist or is not a model, or an identity was given without its issuer.
@@ -87,7 +90,7 @@ def verify(
     with open_model(path) as model:
         files = statement_files([path.parent])
         content, located = _locate(model, None if certificate is None else Path(certificate), bool(files))
-        others = [_verify_statement(model, file, folders, store) for file in files]
+        others = [_verify_statement(model, file, folders, store, access) for file in files]
         if content is None and not located:  # only further statements: the first of them stands for the whole
             main = others.pop(0)
             note = Finding(
@@ -95,7 +98,7 @@ def verify(
             )
             main = replace(main, checks=(note, *main.checks, *stated))
         else:
-            main = _verify(model, content, [*located, *stated], places, folders, store)
+            main = _verify(model, content, [*located, *stated], places, folders, store, access)
             if main.certificate is not None and not main.certificate.assessment.sealed:
                 sentence = f"A statement of {main.name} belongs into {FOLDER}/, not in the certificate's place."
                 main = replace(main, checks=(*main.checks, Finding("statement_name", "fail", sentence)))
@@ -105,10 +108,12 @@ def verify(
         checks, signatures = check_identity(main.certificate, folders, identity, issuer)
         checks = [*sidecars, *checks]
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
-    return replace(main, others=tuple(others))
+    return replace(vouched(main, main), others=tuple(vouched(one, main) for one in others))
 
 
-def _verify_statement(model: ModelFile, file: Path, folders: Sequence[Path], store: TrustStore) -> Verification:
+def _verify_statement(
+    model: ModelFile, file: Path, folders: Sequence[Path], store: TrustStore, access: Access | None
+) -> Verification:
     """Verify a statement beside the model, by its own records."""
     name = clean(file.stem)
     try:
@@ -119,7 +124,7 @@ def _verify_statement(model: ModelFile, file: Path, folders: Sequence[Path], sto
         content = read_certificate(file)
     except LeanmarkError as error:
         return Verification(model.path, (Finding("statement", "fail", str(error)),), None, name=name)
-    found = _verify(model, content, [], [records_path(file)], folders, store, may_be_unknown=True)
+    found = _verify(model, content, [], [records_path(file)], folders, store, access, may_be_unknown=True)
     assessment = None if found.certificate is None else found.certificate.assessment
     if isinstance(assessment, NotInstalled):
         return replace(found, name=name)
@@ -136,6 +141,7 @@ def _verify(
     places: Sequence[Path],
     folders: Sequence[Path],
     store: TrustStore,
+    access: Access | None,
     may_be_unknown: bool = False,
 ) -> Verification:
     """Verify one statement about a model.
@@ -147,6 +153,7 @@ def _verify(
         places: where its records may lie.
         folders: where further files may lie.
         store: whose signatures count.
+        access: auditor files and data key; None for the public.
         may_be_unknown: whether it may belong to an assessment that is not installed.
     """
     read, readable = (None, []) if content is None else _read(content, may_be_unknown)
@@ -158,9 +165,9 @@ def _verify(
     for some_checks, some_signatures in (check_maker(read, store), of_others):
         found += some_checks
         signatures += some_signatures
-    of_files, derived = _check_files(model, read, places, folders, store)
+    of_files, derived, audited = _check_files(model, read, places, folders, store, access)
     found += of_files
-    read = replace(read, derived=derived) if derived else read
+    read = replace(read, derived=derived, audited=audited) if derived or audited else read
     return Verification(model.path, tuple(found), read, tuple(signatures), read.assessment.name)
 
 
@@ -170,8 +177,9 @@ def _check_files(
     places: Sequence[Path],
     folders: Sequence[Path],
     store: TrustStore,
-) -> tuple[list[Finding], Mapping[str, Any]]:
-    """Check all that follows from files, and say what is shown in other words than were signed."""
+    access: Access | None,
+) -> tuple[list[Finding], Mapping[str, Any], Mapping[str, Any]]:
+    """Check all that follows from files, and say what is shown in other words than were signed, and what rows give."""
     found = list(check_model(model, read))
     intact = all(check.outcome != "fail" for check in found if check.name == "content_digest")
     edition, known = load_edition(read)
@@ -179,6 +187,8 @@ def _check_files(
     records, of_records = read_records(read, source)
     derivation, derived = check_derivation(read, records, edition, source)
     found += [known, check_created(read), check_names(read), *of_records, *derivation]
+    rows = check_rows(read, records, edition, access)
+    found += [] if rows is None else [rows.check]
     around = Surroundings(
         read.predicate, read.subject_name, read.subject_digest, model if intact else None, records, folders,
         store.meters,
@@ -189,7 +199,8 @@ def _check_files(
         found.append(Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}"))
     found += [check_lineage(read, beside(LINEAGE_NAME, folders)), check_companions(read, folders)]
     found += check_signer(read, folders)
-    return found, NOTHING if isinstance(read.assessment, NotInstalled) else derived
+    shown = NOTHING if isinstance(read.assessment, NotInstalled) else derived
+    return found, shown, {} if rows is None else rows.predicate
 
 
 def require_derived(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command, ModelPath
+from certify.cli.command import Command, ModelPath, auditor_options
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.core import exit_codes
@@ -39,6 +39,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 @click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too by --remeasure.")
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
 @click.option("--verbose", is_flag=True, help="Print every figure, guard and check, as signed and as derived.")
+@auditor_options
 @plan_options
 @quiet_option
 @json_option
@@ -52,6 +53,8 @@ def command(
     fresh_data: str | None,
     keep: Path | None,
     verbose: bool,
+    auditor_file: tuple[Path, ...],
+    auditor_key: Path | None,
     as_json: bool,
     **arguments: Any,
 ) -> None:
@@ -63,6 +66,7 @@ def command(
     is signed by a key that you have not said you trust. 5: the evidence is missing or unreadable.
     """
     from certify.attest.audit import audit
+    from certify.attest.auditor import Access
 
     if remeasure != (data is not None):
         raise click.UsageError("--remeasure and --data go together: the same test samples are needed to measure again.")
@@ -71,12 +75,14 @@ def command(
     if keep is not None and not remeasure:
         raise click.UsageError("--keep is the place of new evidence; there is none without --remeasure.")
     plan = take_plan(arguments)
-    found = audit(file, certificate, evidence, trust)
+    access = Access.given(auditor_file, auditor_key)
+    found = audit(file, certificate, evidence, trust, access)
     agreement = None
     if data is not None:
         from certify.remeasure import remeasure as measure_again
 
-        again = measure_again(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data)
+        key = None if access is None else access.key
+        again = measure_again(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key)
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:

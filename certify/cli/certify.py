@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, key_option
+from certify.cli.command import Command, key_option, private_options, take_data_key
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
@@ -35,6 +35,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--baseline-preprocess", type=FILE, help="YAML file for the baseline, where its contract differs.")
 @click.option("--lineage", type=FILE, help="lineage.json that leanmark compress wrote with CANDIDATE.")
 @click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
+@private_options
 @key_option
 @carbon_option
 @quiet_option
@@ -46,7 +47,8 @@ def command(
     """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
 
     Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
-    evidence.jsonl, the label and signer.pub; a model of over 2 GB has its weights in a .data file beside it.
+    evidence.jsonl, the label and signer.pub; a model of over 2 GB has its weights in a .data file beside it. With
+    --private-data no public file names a sample; --out/auditor holds what an auditor needs, and is not to be published.
 
     Exit code 0: graded. 2: wrong usage, or input that cannot be read. 3: no grade was given; the reasons are printed.
     """
@@ -55,6 +57,7 @@ def command(
     from certify.data.preprocess import Preprocess
 
     plan, flags = take_plan(arguments), take_flags(arguments)
+    arguments["data_key"] = take_data_key(arguments)
     arguments["signer"] = signing_key(key) if key else None
     result = certify(
         candidate,

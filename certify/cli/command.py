@@ -74,3 +74,44 @@ def write_example(example: str, formatter: click.HelpFormatter) -> None:
     with formatter.section("Example"):
         for line in example.strip().splitlines():
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def auditor_options(function: Any) -> Any:
+    """``--auditor-file`` and ``--auditor-key``, which fill the arguments ``auditor_file`` and ``auditor_key``."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--auditor-key", type=file, help="Data key that the auditor files were made with."),
+        click.option(
+            "--auditor-file", type=file, multiple=True, help="Auditor file of private data, from their holder."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def private_options(function: Any) -> Any:
+    """``--private-data`` and ``--data-key``, of which :func:`take_data_key` makes a key."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--data-key", type=file, help="Data key of --private-data [your own, made on first use]."),
+        click.option("--private-data", is_flag=True, help="Name no sample in public: rows go to OUT/auditor alone."),
+    ):
+        function = option(function)
+    return function
+
+
+def take_data_key(arguments: dict[str, Any]) -> Any:
+    """Take the two options out of a command's arguments: a data key, or None where the data are not private."""
+    from certify.core.folders import config_folder
+    from certify.core.private_data import DataKey
+
+    private, path = arguments.pop("private_data", False), arguments.pop("data_key", None)
+    if path is not None and not private:
+        raise click.UsageError("--data-key is the key of --private-data; add it.")
+    if not private:
+        return None
+    place = path or config_folder() / "data.key"
+    if not place.exists():
+        DataKey.new().write(place)
+        click.echo(f"Made the data key {place}: who has it can find your samples again, so keep it.", err=True)
+    return DataKey.read(place)

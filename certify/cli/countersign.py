@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command, ModelPath, key_option
+from certify.cli.command import Command, ModelPath, auditor_options, key_option
 from certify.cli.output import bars, json_option, print_json, quiet_option
 from certify.cli.plan import plan_options, take_plan
 
@@ -33,6 +33,7 @@ leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data im
 @key_option
 @click.option("--remark", help="A sentence for people.")
 @click.option("--sigstore", is_flag=True, help="Sign the maker's statement as its maker, by your identity, keyless.")
+@auditor_options
 @plan_options
 @quiet_option
 @json_option
@@ -45,6 +46,8 @@ def command(
     key: Path | None,
     remark: str | None,
     sigstore: bool,
+    auditor_file: tuple[Path, ...],
+    auditor_key: Path | None,
     as_json: bool,
     **arguments: Any,
 ) -> None:
@@ -52,16 +55,19 @@ def command(
 
     Everything is derived again first. You then vouch for cross-checked; with --remeasured or --data, for reproduced; or
     you sign that you disagree, and on what. The statement says whether data were scored that the maker has not seen. It
-    lies in countersignatures/ beside FILE, and leanmark verify shows it.
+    lies in countersignatures/ beside FILE, and leanmark verify shows it. Where the data are private and you have their
+    auditor files, it says so, and stands in their place for everybody who trusts you.
     """
     from certify.attest.audit import audit
+    from certify.attest.auditor import Access
 
     if remeasured is not None and data is not None:
         raise click.UsageError("--data measures again here, and --remeasured is a measurement; give one of them.")
     if fresh_data is not None and data is None:
         raise click.UsageError("--fresh-data are scored in a new measurement; add --data.")
     plan = take_plan(arguments)
-    found = audit(file, evidence=evidence)
+    access = Access.given(auditor_file, auditor_key)
+    found = audit(file, evidence=evidence, access=access)
     if sigstore:
         if remeasured or data or key or remark:
             raise click.UsageError(
@@ -76,7 +82,10 @@ def command(
     if data is not None:
         from certify.remeasure import remeasure
 
-        records = remeasure(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data)
+        key_of_data = None if access is None else access.key
+        records = remeasure(
+            file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key_of_data
+        )
     elif remeasured is not None:
         records = assessment.parse(remeasured.read_bytes(), str(remeasured))
     if records is not None:

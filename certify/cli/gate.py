@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, ModelPath
+from certify.cli.command import Command, ModelPath, auditor_options
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -30,6 +30,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
 @click.option("--any-key", is_flag=True, help="Let the signature of any key count.")
+@auditor_options
 @json_option
 @click.pass_context
 def command(
@@ -42,6 +43,8 @@ def command(
     require: tuple[str, ...],
     trust: tuple[str, ...],
     any_key: bool,
+    auditor_file: tuple[Path, ...],
+    auditor_key: Path | None,
     as_json: bool,
 ) -> None:
     """Let FILE pass a build pipeline, or stop it and say why.
@@ -53,8 +56,10 @@ def command(
     In GitHub Actions each reason becomes an annotation and a line of the step's summary.
 
     Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
-    4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable.
+    4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable, or
+    the data are private and neither their auditor file nor the word of an auditor whom you trust is there.
     """
+    from certify.attest.auditor import Access
     from certify.cli.github import annotate
     from certify.comparison import Gate, evaluate_policy
     from certify.comparison.requirement import Requirement
@@ -63,7 +68,8 @@ def command(
 
     gate = Gate(at_least, max_loss_percent, metered, any_key, tuple(map(Requirement.parse, require)))
     try:
-        result = evaluate_policy(file, gate, not_worse_than=not_worse_than, trust=trust)
+        access = Access.given(auditor_file, auditor_key)
+        result = evaluate_policy(file, gate, not_worse_than=not_worse_than, trust=trust, access=access)
     except LeanmarkError as error:
         annotate(file, [str(error)])
         raise

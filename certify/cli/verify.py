@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, ModelPath
+from certify.cli.command import Command, ModelPath, auditor_options
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -20,6 +20,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--identity", help="Who must have signed through sigstore: an e-mail address or a workflow's URL.")
 @click.option("--issuer", help="URL of the provider that vouches for --identity.")
 @click.option("--strict", is_flag=True, help="Fail, too, if the figures cannot be derived from evidence.")
+@auditor_options
 @json_option
 @click.pass_context
 def command(
@@ -31,6 +32,8 @@ def command(
     identity: str | None,
     issuer: str | None,
     strict: bool,
+    auditor_file: tuple[Path, ...],
+    auditor_key: Path | None,
     as_json: bool,
 ) -> None:
     """Check the certificate of FILE, a model: the file, who signed, and the letter.
@@ -38,12 +41,14 @@ def command(
     Exit code 0: valid. 1: not valid; every check that failed is named; so is a certificate by a revoked key, and one
     that a verifier whom you trust contradicts. 2: wrong usage. 4: valid, but signed by a key that you have not said you
     trust (--trust, leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence
-    is missing or unreadable.
+    is missing or unreadable, or the data are private and neither their auditor file nor an auditor's word is there.
     """
+    from certify.attest.auditor import Access
     from certify.attest.verify import verify
     from certify.core.text import clean
 
-    verification = verify(file, certificate, evidence, trust, identity=identity, issuer=issuer)
+    access = Access.given(auditor_file, auditor_key)
+    verification = verify(file, certificate, evidence, trust, identity=identity, issuer=issuer, access=access)
     if as_json:
         print_json(verification.to_json())
     else:

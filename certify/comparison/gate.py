@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.assessments.efficiency.claims import UNMETERED, EfficiencyClaims
 from certify.assessments.efficiency.grade import LETTERS
+from certify.attest.auditor import Access
 from certify.attest.certificate import Certificate
 from certify.attest.trust import trusted
 from certify.attest.verify import verify
@@ -80,7 +81,7 @@ class GateResult:
         """0 passed, 1 not valid, 4 not trusted, 5 not derived from evidence, 3 stopped for another reason."""
         code = self.verification.strict_exit_code
         if code == exit_codes.NOT_TRUSTED and self.any_key:
-            code = exit_codes.DONE if self.verification.derived else exit_codes.NOT_DERIVED
+            code = exit_codes.DONE if self.verification.complete else exit_codes.NOT_DERIVED
         return code or (exit_codes.DONE if self.passed else exit_codes.NO)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def evaluate_policy(
     *,
     not_worse_than: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
+    access: Access | None = None,
 ) -> GateResult:
     """Verify a certified model and evaluate a gate's policy.
 
@@ -102,16 +104,17 @@ def evaluate_policy(
         gate: what is asked.
         not_worse_than: an earlier certificate (``certificate.json``, or a certified ONNX file).
         trust: public keys whose signature counts, besides the user's own.
+        access: auditor files and data key, where the data are private and their holder gave them.
 
     Raises:
         UsageError: a file does not exist.
         CertificateError: the model or the earlier file holds no certificate.
     """
     keys = tuple(trust)
-    verification = verify(path, trust=keys)
+    verification = verify(path, trust=keys, access=access)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
-        statements = [certificate.claims for certificate in verification.certificates]
+        statements = [certificate.audited_claims for certificate in verification.certificates]
         for requirement in gate.require:
             reasons += requirement.unmet(statements)
         claims = statements[0]
@@ -136,6 +139,8 @@ def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
         yield "It is signed by a key that you have not said you trust; name the key with --trust."
     if verification.valid and not verification.derived:
         yield f"Its figures were not derived from evidence: {verification.not_derived}"
+    elif verification.valid and verification.waiting:
+        yield verification.waiting
 
 
 def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) -> Iterator[str]:

@@ -136,14 +136,14 @@ class Header:
         created: UTC time at which measuring began, ISO 8601 with ``Z``.
         leanmark: version that measured.
         edition: name of the edition whose plan was followed.
-        seed: of every random choice (order of arms, samples).
+        seed: of every random choice (order of arms, samples); null in public where the data are private.
         attempt: 1 for the first measurement of this pair of models in the maker's log; at least so many were made.
         baseline_origin: where the baseline comes from, in one sentence (``trained here on mnist5k, seed 0``).
         device: model of processor, cores, memory, operating system, virtualisation: text or numbers by name.
         data: ``name``, ``spec``, ``test_samples``, ``test_digest``, ``classes`` (the number of them), ``metric`` (what
             is graded, top-1 where it is absent), ``metric_code`` (hex SHA-256 of the source of a metric that is not of
-            this package), ``trials`` (candidates among which the maker chose this one on validation data; absent where
-            nobody searched).
+            this package), ``private`` (id of the data key, where digests are keyed identifiers), ``trials`` (candidates
+            among which the maker chose this one on validation data; absent where nobody searched).
         workload: see Workload.
         meter: see MeterFacts; null where no energy figure could be had at any level.
         models: facts by arm (``baseline``, ``candidate``), of the candidate alone where nothing was compared.
@@ -151,12 +151,13 @@ class Header:
         wanted_half_width: half-width of the ratio's interval that was asked for (0.05 is 5 %).
         libraries: hex SHA-256 of the shared libraries that the workers had loaded, those of the system left out, by
             name (see certify.core.surroundings).
+        auditor: what binds the auditor file of private data; null in that file itself, and where nothing is withheld.
     """
 
     created: str
     leanmark: str
     edition: str
-    seed: int
+    seed: int | None
     attempt: int
     baseline_origin: str
     device: Mapping[str, Any]
@@ -167,6 +168,7 @@ class Header:
     time_limit_s: float
     wanted_half_width: float
     libraries: Mapping[str, str]
+    auditor: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,11 @@ class Evidence:
     def arms(self) -> tuple[str, ...]:
         """The models that were measured, the baseline first."""
         return tuple(arm for arm in ARMS if arm in self.header.models)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether rows stand in an auditor file and not here."""
+        return self.header.auditor is not None and not self.predictions
 
     @property
     def compares(self) -> bool:

@@ -51,6 +51,17 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a new file that its owner alone can read.
+
+    Raises:
+        FileExistsError: something lies there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(content)
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is either whole or as it was."""
     with replacing(target) as beside:

@@ -270,6 +270,30 @@ class ConstantAnswers(Observed):
 
 
 @dataclass(frozen=True)
+class PairedCounts(Observed):
+    """What is left of the predictions in public where the data are private, counted over different samples.
+
+    Attributes:
+        scored: test samples that were scored, repeated ones too.
+        both: samples that both models got right.
+        only_baseline: samples that the baseline alone got right.
+        only_candidate: samples that the candidate alone got right.
+        neither: samples that neither got right.
+        agreed: samples on which both put the same class first.
+        commonest: samples of the commonest class.
+    """
+
+    NAME = "paired_counts"
+    scored: float
+    both: float
+    only_baseline: float
+    only_candidate: float
+    neither: float
+    agreed: float
+    commonest: float
+
+
+@dataclass(frozen=True)
 class Scored(Observed):
     """How many test samples a model alone got right."""
 

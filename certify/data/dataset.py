@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from certify.core.errors import DataError
-from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
+from certify.core.private_data import DataKey
+from certify.data.split import Indices, Labels, Split, Targets, samples_digest
+from certify.data.touches import Ledger
 
-Labels: TypeAlias = npt.NDArray[np.int64]
-Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+__all__ = [
+    "Dataset",
+    "Indices",
+    "Labels",
+    "Split",
+    "Targets",
+    "input_size",
+    "overlap",
+    "require_separate",
+    "samples_digest",
+]
 
 MIN_SIDE = 32
 """Pixels; the usual nets halve a picture five times, so smaller ones are enlarged."""
@@ -33,136 +40,6 @@ PAIRS = (
     ("validation", "test"),
 )
 """Parts that must not share a sample, in the order in which :func:`overlap` names them."""
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Numbers that a model is to predict; a sample's label is the place of its own.
-
-    Attributes:
-        values: the different ones, ascending, float64 (m,).
-        scale: an answer as far from its number, or further, is worth nothing; None until a metric declares it.
-    """
-
-    values: npt.NDArray[np.float64]
-    scale: float | None = None
-
-    def digest(self) -> str:
-        """Hex SHA-256 of the values."""
-        return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()
-
-
-class Split:
-    """One part of a data set, of pictures or of text; pictures are decoded when they are asked for.
-
-    Args:
-        source: where the samples come from.
-        labels: index of the true class of each sample of this split, (n,).
-        rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
-        targets: numbers that labels stand for; None where they stand for classes.
-    """
-
-    def __init__(
-        self, source: Source, labels: Indices, rows: Indices | None = None, targets: Targets | None = None
-    ) -> None:
-        self.targets = targets
-        self.labels: Labels = np.asarray(labels, dtype=np.int64)
-        self._source = source
-        self._rows: Labels = np.arange(len(self.labels)) if rows is None else np.asarray(rows, dtype=np.int64)
-        if self.labels.ndim != 1 or self._rows.shape != self.labels.shape:
-            raise DataError(f"A split needs one label a sample, found {self.labels.shape} for {self._rows.shape}.")
-        if len(self.labels) and self.labels.min() < 0:
-            raise DataError(f"A split needs labels from 0 on, found {self.labels.min()}.")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        return f"<Split of {len(self)} samples>"
-
-    def image(self, i: int) -> Image:
-        """Sample ``i`` as uint8 (H, W, 3), RGB.
-
-        Raises:
-            DataError: it does not decode (the sentence names the file), or the data are not pictures.
-        """
-        if not isinstance(self._source, ImageSource):
-            raise DataError(f"The data are of the kind {self.kind} and the contract makes images; give one that fits.")
-        return self._source.image(int(self._rows[i]))
-
-    def tokens(self, i: int) -> Tokens:
-        """Tokens, mask and segments of sample ``i`` without filling at its end: (3, tokens).
-
-        Raises:
-            DataError: the data are not tokens.
-        """
-        if not isinstance(self._source, TokenSource):
-            raise DataError(f"The data are of the kind {self.kind} and the contract takes tokens; give one that fits.")
-        return self._source.tokens(int(self._rows[i]))
-
-    def arrays(self, i: int) -> Mapping[str, npt.NDArray[Any]]:
-        """Arrays of sample ``i`` by name.
-
-        Raises:
-            DataError: the data are not arrays.
-        """
-        self.fields  # noqa: B018  data of another kind are refused
-        return self._source.arrays(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
-
-    @property
-    def fields(self) -> Fields:
-        """Shape of one sample and numpy name of the type of each array.
-
-        Raises:
-            DataError: the data are not arrays.
-        """
-        if not isinstance(self._source, ArraysSource):
-            raise DataError(f"The data are of the kind {self.kind} and the contract takes arrays; give one that fits.")
-        return self._source.fields
-
-    @property
-    def kind(self) -> Literal["image", "tokens", "arrays"]:
-        """What the samples are."""
-        if isinstance(self._source, ArraysSource):
-            return "arrays"
-        return "tokens" if isinstance(self._source, TokenSource) else "image"
-
-    @property
-    def tokenizer(self) -> str | None:
-        """Hex SHA-256 of the file of the tokenizer that made the tokens; None where it is not known."""
-        return self._source.tokenizer if isinstance(self._source, TokenSource) else None
-
-    def size(self, i: int) -> tuple[int, ...]:
-        """(H, W) of a picture, (tokens,) of a text."""
-        return self._source.size(int(self._rows[i]))
-
-    def digest(self, i: int) -> str:
-        """Hex SHA-256 of the file's bytes, of type, shape and pixels for arrays, or of the tokens."""
-        return self._source.digest(int(self._rows[i]))
-
-    def digests(self) -> list[str]:
-        """Digests of all samples, in order."""
-        return [self.digest(i) for i in range(len(self))]
-
-    def subset(self, indices: Indices) -> Split:
-        """A split of the samples at ``indices``, in that order; nothing is copied."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        return Split(self._source, self.labels[chosen], self._rows[chosen], self.targets)
-
-    def scaled(self, scale: float | None) -> Split:
-        """The same split, whose numbers are judged on a scale.
-
-        Raises:
-            DataError: it holds classes and a scale is given, or numbers and none is.
-        """
-        if (self.targets is None) != (scale is None):
-            raise DataError(
-                "The data hold numbers to predict; grade them by --metric regression:SCALE, or give integers."
-                if scale is None
-                else "The metric is for numbers to predict, and the data hold classes; give y as floats."
-            )
-        targets = None if self.targets is None else replace(self.targets, scale=scale)
-        return Split(self._source, self.labels, self._rows, targets)
 
 
 @dataclass(frozen=True)
@@ -200,7 +77,7 @@ class Dataset:
         for part, split in self.parts.items():
             if len(split) == 0:
                 raise DataError(f"Data '{self.name}' has no samples in its {part} part; it needs at least one.")
-            low, high = int(split.labels.min()), int(split.labels.max())
+            low, high = split.label_range()
             if low < 0 or high >= len(self.classes):
                 raise DataError(
                     f"Data '{self.name}' has labels from {low} to {high} in its {part} part; "
@@ -223,15 +100,25 @@ class Dataset:
         parts: dict[str, Any] = {name: split.scaled(scale) for name, split in self.parts.items()}
         return replace(self, **parts)
 
+    def watched(self, ledger: Ledger, whose: str = "") -> Dataset:
+        """The same data, with the readings of every part noted on a ledger.
+
+        Args:
+            ledger: that notes them.
+            whose: specification of data beside the job's own; parts are then named ``train of SPEC``.
+        """
+        of = f" of {whose}" if whose else ""
+        parts: dict[str, Any] = {name: split.watched(ledger, f"{name}{of}") for name, split in self.parts.items()}
+        return replace(self, **parts)
+
+    def keyed(self, key: DataKey) -> Dataset:
+        """The same data, with keyed identifiers in the place of digests; see :mod:`certify.core.private_data`."""
+        parts: dict[str, Any] = {name: split.keyed(key) for name, split in self.parts.items()}
+        return replace(self, **parts)
+
     def test_digest(self) -> str:
-        """Digest of the test part; see :func:`samples_digest`."""
-        return samples_digest(self.test.digests(), self.test.labels.tolist())
-
-
-def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:
-    """Hex SHA-256 over the sorted lines ``digest label``; the order of samples does not enter."""
-    lines = sorted(f"{digest} {label}\n" for digest, label in zip(digests, labels, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Digest of the test part; see :meth:`Split.whole_digest`."""
+        return self.test.whole_digest()
 
 
 def overlap(dataset: Dataset) -> Mapping[str, int | None]:

@@ -16,6 +16,7 @@ from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
 from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
+from certify.data.touches import open_ledger
 
 DEFAULT_SPEC = "mnist5k"
 IN_PYTHON = "given in Python:"
@@ -59,7 +60,13 @@ def load(
     """
     if isinstance(spec, Dataset):
         return spec
-    shown = progress or Silent()
+    loaded, ledger = _load(spec, seed, cache, progress or Silent(), timeout_s), open_ledger()
+    if ledger is None:
+        return loaded
+    return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
+
+
+def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
     if isinstance(spec, Path):
         spec = str(spec)
     if not isinstance(spec, str):

@@ -73,6 +73,7 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
         "metric": declared.name,
         **({} if dataset.test.targets is None else {"targets": dataset.test.targets.digest()}),
         **({} if declared.code is None else {"metric_code": declared.code}),
+        **({} if dataset.test.key is None else {"private": dataset.test.key}),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from certify.cli.command import Command, key_option
+from certify.cli.command import Command, key_option, private_options, take_data_key
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.cli.preprocess import preprocess_options, stated, take_flags
@@ -70,6 +70,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
 @click.option("--measure/--no-measure", default=True, help="Leave model and lineage in OUT, to be certified later.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
 @plan_options
+@private_options
 @key_option
 @carbon_option
 @quiet_option
@@ -126,6 +127,7 @@ def carry_out(
         "recipe": chosen,
         "plan": plan,
         "measure": measure,
+        "data_key": take_data_key(arguments),
         "seed": plan.seed if plan else arguments["seed"] or 0,
     }
     with bars().task("Loading PyTorch"):
@@ -134,7 +136,7 @@ def carry_out(
         from compress.training import distributed
 
     if dry_run:
-        for name in ("key", "keep_data", "metric"):
+        for name in ("key", "keep_data", "metric", "data_key"):
             arguments.pop(name, None)
         print_plan(planned(model, progress=bars(), **arguments), as_json)
         return
@@ -172,6 +174,8 @@ def search_short(arguments: dict[str, Any]) -> None:
         if arguments.pop(name):
             flag = {"settings": "set", "dry_run": "dry-run"}[name]
             raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
+    if take_data_key(arguments) is not None:
+        raise UsageError("A search keeps notes on the data in files of its own, so --private-data needs --recipe.")
     del arguments["recipe"]
     arguments["then"] = "certify" if arguments.pop("measure") else "make"
     search(trials=SHORT_TRIALS, max_epochs=0, **arguments)

@@ -66,11 +66,14 @@ class PassTags:
             larger than the feature map), ``attention`` (an embedding table, attention and layer norms) or
             ``depthwise`` (blocks of MobileNetV3).
         deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
+        noisy: whether it hides private data by noise from the system's entropy; it must then give two models under one
+            seed, since noise that comes again can be subtracted.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)
     tried_on: Literal["residual", "blocks", "idle_taps", "attention", "depthwise"] = "residual"
     deterministic: bool = True
+    noisy: bool = False
 
 
 class Pass(BaseModel, abc.ABC):

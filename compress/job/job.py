@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from certify.core.private_data import DataKey
 from certify.data import Dataset
 from certify.data.contract_slot import normalise
+from certify.data.touches import RAW, Ledger, joined
 from compress.core import model_stats
-from compress.core.context import PassContext
+from compress.core.context import PassContext, PassData
 from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord, TorchPass
 from compress.core.step_cost import StepCost, metered
 from compress.exchange import checkpoint
 from compress.exchange.admission import admit
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
-from compress.exchange.onnx_export import ExportRecord, export
+from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples
 from compress.job.job_outputs import Baseline, JobOutputs
-from compress.job.lineage import BaselineRow, Row
+from compress.job.lineage import BaselineRow, Row, export_json
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
 from compress.job.workspace import Steps
@@ -37,6 +39,8 @@ LINEAGE = "lineage.json"
 
 REAL_SAMPLES = 32
 """That an exported file is compared with the model on, beside noise."""
+TRAINED = {"train": (RAW,), "validation": (RAW,)}
+"""What was read for a baseline that is trained on the data, in this run or in an earlier one that it is kept from."""
 NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
 
 
@@ -52,6 +56,7 @@ class Job:
         cache: folder of trained baselines; None for the user's.
         batch: samples in one measured inference; None where nothing will be measured.
         baseline: what an earlier job on the same original found out of it; None finds it out here.
+        data_key: of private data, whose identifiers are keyed.
     """
 
     def __init__(
@@ -64,11 +69,13 @@ class Job:
         cache: Path | None,
         batch: int | None = None,
         baseline: Baseline | None = None,
+        data_key: DataKey | None = None,
     ) -> None:
         self._original = original
-        self._dataset = dataset
+        self._ledger = Ledger(data_key)
+        self._dataset = dataset.watched(self._ledger)
         self._recipe = recipe
-        self._context = replace(context, workspace=workspace.folder)
+        self._context = replace(context, workspace=workspace.folder, data=PassData.without_test(self._dataset))
         self._workspace = workspace
         self._cache = cache
         self._batch = batch
@@ -78,8 +85,9 @@ class Job:
 
     def make(self) -> JobOutputs:
         """Carry out every step that no earlier run has finished."""
-        baseline = self.baseline()
-        return self._from_file(baseline) if baseline.module is None else self._from_module(baseline, baseline.module)
+        with self._ledger.opened():
+            found = self.baseline()
+            return self._from_file(found) if found.module is None else self._from_module(found, found.module)
 
     def baseline(self) -> Baseline:
         """Train the original if it came without weights, and score it; once."""
@@ -118,13 +126,15 @@ class Job:
     def _baseline_of_file(self) -> Baseline:
         file = self._normalised(self._given_file(), BASELINE)
         admit(file, self._context.preprocess, self._context.data, self._batch)
-        row = BaselineRow(model_stats.of_file(file), self._file_accuracy(file), trained_here=False)
+        facts, accuracy = model_stats.of_file(file), self._file_accuracy(file)
+        row = BaselineRow(facts, accuracy, trained_here=False, touched=self._ledger.since({}))
         return Baseline(None, self._original.origin, row)
 
     def _baseline_of_module(self) -> Baseline:
         """The original with its weights, trained here if it came without any."""
         context, original = self._context, self._original
         module, origin, trained, done = original.module, original.origin, False, {}
+        before = self._ledger.mark()
         if module is None:
             raise ValueError("an original has a module or a file")
         with metered(context.device) as cost:
@@ -140,13 +150,15 @@ class Job:
                     callbacks=context.callbacks,
                 )
                 trained, done = True, {"cached": cached}
+        facts, accuracy = model_stats.of_module(module, context.sample(1)), self._module_accuracy(module)
         row = BaselineRow(
-            model_stats.of_module(module, context.sample(1)),
-            self._module_accuracy(module),
+            facts,
+            accuracy,
             trained_here=trained,
             seconds=cost.seconds if trained else 0.0,
             energy_j=cost.energy_json() if trained else None,
             done=done,
+            touched=joined(self._ledger.since(before), TRAINED if trained else {}),
         )
         return Baseline(module, origin, row)
 
@@ -167,13 +179,15 @@ class Job:
         for applied, name, step in zip(passes, names, finished, strict=True):
             if step is not None:
                 continue
+            mark = self._ledger.mark()
             with metered(self._context.device) as cost:
                 module, record = applied.apply(module, self._context_of(applied))
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
             before, size = size, model_stats.of_module(module, self._context.sample(1))
-            row = Row.of(applied, before.digest, size, self._module_accuracy(module), cost, record)
+            accuracy = self._module_accuracy(module)
+            row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
         return module, changed
@@ -200,14 +214,18 @@ class Job:
                 if self._original.file is not None:
                     refused = PassRecord.refused(NOT_TORCH)
                     self._context.progress.say(f"{applied.name}: left out, {NOT_TORCH}.")
-                    self._rows.append(_row_of_nothing(applied, size, self._file_accuracy(path), refused))
+                    mark, accuracy = self._ledger.mark(), self._file_accuracy(path)
+                    touched = self._ledger.since(mark)
+                    self._rows.append(Row.of(applied, size.digest, size, accuracy, StepCost(), refused, touched))
                 continue
             step = self._workspace.finished(name)
             if step is None:
+                mark = self._ledger.mark()
                 with metered() as cost:
                     path, record = applied.apply(path, self._context_of(applied))
                 before, size = size, model_stats.of_file(path)
-                row = Row.of(applied, before.digest, size, self._file_accuracy(path), cost, record)
+                accuracy = self._file_accuracy(path)
+                row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))
                 self._sign_off(name, path, row, record)
             elif step.row is not None:
                 path, size = self._workspace.path(step.file), step.row.facts
@@ -229,9 +247,9 @@ class Job:
             return self._workspace.path(step.file), step.notes
         path = self._workspace.path(f"exported_{name}.onnx")
         outputs = self._outputs(module)
-        samples = self._real_samples()
+        mark, samples = self._ledger.mark(), self._real_samples()
         record = export(module, context.preprocess, path, classes=outputs, samples=samples, progress=context.progress)
-        notes = _export_json(record)
+        notes = export_json(record, self._ledger.since(mark))
         self._workspace.finish(f"export of the {name}", path, notes=notes)
         return path, notes
 
@@ -278,14 +296,3 @@ class Job:
             return model_stats.file_accuracy(
                 path, context.data.validation, context.preprocess, len(context.data.classes)
             )
-
-
-def _row_of_nothing(applied: Pass, size: ModelStats, accuracy: float | None, record: PassRecord) -> Row:
-    return Row.of(applied, size.digest, size, accuracy, StepCost(), record)
-
-
-def _export_json(record: ExportRecord) -> dict[str, Any]:
-    """The lineage's object ``export``."""
-    numbers = {name: value for name, value in asdict(record.parity).items() if isinstance(value, int | float)}
-    tried = [] if record.declined is None else [{"what": "dynamo", "why": record.declined}]
-    return {"exporter": record.exporter, "opset": record.opset, "parity": numbers, "declined": tried}

@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from certify.core.files import write_text
+from certify.core.files import write_bytes
+from certify.core.private_data import AuditorBinding, DataKey
 from certify.core.schema import validate
 from certify.data.dataset import Dataset, Split
 from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
+from compress.exchange.onnx_export import ExportRecord
 from compress.job.recipe import Recipe
 
 SCHEMA = "lineage-1"
@@ -39,6 +41,8 @@ class Row:
         seconds: wall time of the pass.
         energy_j: JSON of an Estimate, or None.
         record: what was done and declined, as JSON values.
+        touched: how each part of the data was read for this row (:mod:`certify.data.touches`); None where that is not
+            known.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Row:
     seconds: float
     energy_j: Mapping[str, Any] | None
     record: Mapping[str, Any]
+    touched: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def of(
@@ -61,6 +66,7 @@ class Row:
         accuracy: float | None,
         cost: StepCost,
         record: PassRecord,
+        touched: Mapping[str, Sequence[str]] | None = None,
     ) -> Row:
         """The row of a pass that was just applied."""
         return cls(
@@ -74,6 +80,7 @@ class Row:
             seconds=cost.seconds,
             energy_j=cost.energy_json(),
             record=record.to_json(),
+            touched=touched,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -91,6 +98,7 @@ class Row:
             "validation_accuracy": self.validation_accuracy,
             "seconds": self.seconds,
             "energy_j": self.energy_j,
+            "touched": touched_json(self.touched),
             **self.record,
         }
 
@@ -108,6 +116,7 @@ class Row:
             seconds=values["seconds"],
             energy_j=values["energy_j"],
             record={"done": values["done"], "declined": values["declined"]},
+            touched=None if values.get("touched") is None else {k: tuple(v) for k, v in values["touched"].items()},
         )
 
 
@@ -121,6 +130,7 @@ class BaselineRow:
     seconds: float = 0.0
     energy_j: Mapping[str, Any] | None = None
     done: Mapping[str, Any] = field(default_factory=dict)
+    touched: Mapping[str, Sequence[str]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object ``baseline`` of the schema."""
@@ -134,7 +144,26 @@ class BaselineRow:
             "seconds": self.seconds,
             "energy_j": self.energy_j,
             "done": dict(self.done),
+            "touched": touched_json(self.touched),
         }
+
+
+def touched_json(touched: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:
+    """How parts were read, as the schema has it."""
+    return None if touched is None else {part: sorted(hows) for part, hows in sorted(touched.items())}
+
+
+def export_json(record: ExportRecord, touched: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The object ``export`` of the schema."""
+    numbers = {name: value for name, value in asdict(record.parity).items() if isinstance(value, int | float)}
+    tried = [] if record.declined is None else [{"what": "dynamo", "why": record.declined}]
+    return {
+        "exporter": record.exporter,
+        "opset": record.opset,
+        "parity": numbers,
+        "declined": tried,
+        "touched": touched_json(touched),
+    }
 
 
 @dataclass(frozen=True)
@@ -150,18 +179,31 @@ class Lineage:
         rows: one a pass, in order.
         export: exporter, opset and parity; None where the original was an ONNX file.
         artifacts: hex SHA-256 of the files beside it, by name.
+        auditor: what binds the whole lineage, where the data are private and this is the public one.
         search: how the recipe was found: ``trials``, ``objective``, ``max_loss_percent``; None where nobody searched.
     """
 
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     recipe: Recipe
-    seed: int
+    seed: int | None
     baseline: BaselineRow
     rows: tuple[Row, ...]
     export: Mapping[str, Any] | None
     artifacts: Mapping[str, str]
     search: Mapping[str, Any] | None = None
+    auditor: Mapping[str, Any] | None = None
+
+    def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
+        """The public lineage of private data, and the bytes of the whole one, which it binds.
+
+        The public one states no seed, no digest of a part and no number of samples.
+        """
+        content = self.content()
+        binding = AuditorBinding.of(content, key).to_json()
+        data = {**self.data, "digests": {}, "counts": {}}
+        model = {**self.model, "origin": without_seed(self.model["origin"])}
+        return replace(self, model=model, data=data, seed=None, auditor=binding), content
 
     def to_json(self) -> dict[str, Any]:
         """JSON values of the schema ``lineage-1``."""
@@ -183,7 +225,18 @@ class Lineage:
             "rows": [row.to_json() for row in self.rows],
             "export": None if self.export is None else dict(self.export),
             "artifacts": dict(self.artifacts),
+            **({} if self.auditor is None else {"auditor": dict(self.auditor)}),
         }
+
+    def content(self) -> bytes:
+        """The file, checked against its schema.
+
+        Raises:
+            CertificateError: a value does not fit the schema.
+        """
+        values = self.to_json()
+        validate(values, SCHEMA)
+        return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
     def write(self, path: Path) -> None:
         """Check against the schema and write.
@@ -191,9 +244,17 @@ class Lineage:
         Raises:
             CertificateError: a value does not fit the schema.
         """
-        values = self.to_json()
-        validate(values, SCHEMA)
-        write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+        write_bytes(path, self.content())
+
+
+def without_seed(words: str) -> str:
+    """Words about where weights come from, without the seed that they name.
+
+    Example:
+        >>> without_seed("trained here on photos, seed 7, 3 epochs")
+        'trained here on photos, 3 epochs'
+    """
+    return re.sub(r",? \(?seed \d+\)?", "", words)
 
 
 def maker_version() -> str:
@@ -208,8 +269,7 @@ def maker_version() -> str:
 
 def part_digest(split: Split) -> str:
     """Hex SHA-256 over the sorted lines ``digest label`` of a part, as ``Dataset.test_digest`` for the test."""
-    lines = sorted(f"{d} {label}\n" for d, label in zip(split.digests(), split.labels, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return split.whole_digest()
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from certify.api import certify
 from certify.assessments.efficiency.accuracy import accuracy_estimates
 from certify.assessments.efficiency.edition import load_edition
 from certify.assessments.efficiency.figures import Figures
+from certify.assessments.efficiency.withholding import require_private
 from certify.attest.certificate import EVIDENCE_NAME
 from certify.attest.keys import SigningKey, signing_key
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
-from certify.core.files import sha256_file
+from certify.core.files import sha256_file, write_bytes
+from certify.core.private_data import FOLDER, DataKey
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load, require_separate
 from certify.data.kept import keep_test_part
@@ -31,7 +33,7 @@ from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
 from compress.job.job import LINEAGE, Job
 from compress.job.job_outputs import JobOutputs
-from compress.job.lineage import Lineage, describe_data
+from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
 from compress.job.output import bring, bring_unmeasured, folder_of
 from compress.job.recipe import Recipe, RecipeLike
@@ -58,6 +60,7 @@ def run(
     measure: bool = True,
     key: str | Path | None = None,
     keep_data: bool = False,
+    data_key: DataKey | None = None,
     progress: Progress | bool | None = None,
     callbacks: Sequence[TrainingCallback] = (),
     model_args: Mapping[str, Any] | None = None,
@@ -90,6 +93,8 @@ def run(
         key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
         keep_data: whether to write the test part as ``test-data.npz`` into ``out``, for auditors of data that a program
             held.
+        data_key: of the holder of private data; no public file then names a sample or a seed, and what an auditor needs
+            lies in ``out/auditor``.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
         callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
         model_args: what the factory is called with, besides the number of classes.
@@ -118,6 +123,9 @@ def run(
     signer = signing_key(None if key is None else Path(key)) if measure else None
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
+    if data_key is not None:
+        require_private(plan.metric, dataset.test.targets is not None, keep_data)
+        dataset = dataset.keyed(data_key)
     require_separate(dataset)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
@@ -139,14 +147,21 @@ def run(
     described = describe_data(dataset)
     trained_on = {**described, "metric": plan.metric}
     workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
-    made = Job(original, chosen, dataset, context, workspace, cache, plan.batch).make()
-    lineage = replace(_lineage(original, described, chosen, seed, made), search=searched)
+    made = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()
+    lineage, whole = replace(_lineage(original, described, chosen, seed, made), search=searched), None
+    if data_key is not None:
+        made = replace(made, origin=without_seed(made.origin))
+        lineage, whole = lineage.withheld(data_key)
     lineage.write(workspace.path(LINEAGE))
     if signer is None:
         files = bring_unmeasured(made, workspace.path(LINEAGE), folder)
+        result = CompressionResult(folder, None, lineage, chosen, None, files)
         workspace.remove()
-        return CompressionResult(folder, None, lineage, chosen, None, files)
-    return _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress)
+    else:
+        result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
+    if whole is not None:
+        write_bytes(folder / FOLDER / LINEAGE, whole)
+    return result
 
 
 def _plan(recipe: Recipe, runtime: str | None, **given: Any) -> Plan:
@@ -179,6 +194,7 @@ def _certify(
     signer: SigningKey,
     workspace: Workspace,
     progress: Progress,
+    data_key: DataKey | None,
 ) -> CompressionResult:
     """Have the files graded, bring what belongs to them into OUT, and remove the workspace.
 
@@ -196,6 +212,7 @@ def _certify(
         lineage=workspace.path(LINEAGE),
         companions=made.checkpoint,
         model_name=original.described,
+        data_key=data_key,
         signer=signer,
         progress=progress,
     )

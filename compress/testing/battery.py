@@ -8,7 +8,7 @@ import inspect
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from torch import nn
 from certify.core.errors import LeanmarkError
 from certify.core.files import sha256_file
 from certify.data import Dataset, default_preprocess
+from certify.data.touches import Ledger
 from certify.testing.checks import CheckFailed, require
 from compress.core.context import PassContext, PassData
 from compress.core.model_stats import state_digest
@@ -28,9 +29,11 @@ from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.targets import TARGETS
 from compress.exchange.onnx_export import EXPORT_FAILURES, export
 from compress.exchange.parity import run_onnx
+from compress.testing.counted_source import CountedSource
 from compress.testing.networks import CLASSES, blobs, network
 
 BATCH = 5
+PARTS = ("train", "calibration", "validation")
 UNLIKELY_SEED = 0x5EED
 Model = nn.Module | Path
 
@@ -64,8 +67,9 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
     """Try a pass on a small network and check what every pass promises.
 
     It says what it is and when not to use it; refuses unknown parameters and cannot be changed; leaves its input, its
-    teacher, the global generators and the folder as they were; gives the same model under one seed; records in plain
-    JSON what it did; and its result exports and runs.
+    teacher, the global generators and the folder as they were; gives the same model under one seed, or never the same
+    where it adds noise for privacy; records in plain JSON what it did; reads samples through the loaders alone, which
+    note it; and its result exports and runs.
 
     Args:
         pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.
@@ -180,12 +184,18 @@ def _check_record(trial: Trial) -> None:
 
 
 def _check_seed(trial: Trial) -> None:
-    if not trial.tried.tags.deterministic:
+    tags = trial.tried.tags
+    if not (tags.deterministic or tags.noisy):
         return
     digests = []
     for run in range(2):
         with _global_seed(run):
             digests.append(_digest(trial.apply()[0]))
+    if tags.noisy:
+        require(
+            digests[0] != digests[1], "gave one model twice, so that its noise comes from a seed and not the system"
+        )
+        return
     require(digests[0] == digests[1], "gave two models under one seed; draw from context.seed alone")
 
 
@@ -236,6 +246,16 @@ def _check_folder(trial: Trial) -> None:
     require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
 
 
+def _check_touches(trial: Trial) -> None:
+    """Every sample that left its source was noted on the ledger by the split that it was read through."""
+    ledger, data = Ledger(), trial.context.data
+    sources = {name: CountedSource(split) for name in PARTS if (split := getattr(data, name)) is not None}
+    watched: dict[str, Any] = {name: source.split().watched(ledger, name) for name, source in sources.items()}
+    replace(trial, context=replace(trial.context, data=replace(data, **watched))).apply()
+    past = [name for name, source in sources.items() if source.reads != ledger.samples(name)]
+    require(not past, f"reads {' and '.join(past)} samples past the loader, so that no ledger notes it")
+
+
 CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(
     {
         "description": _check_description,
@@ -246,6 +266,7 @@ CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(
         "record": _check_record,
         "seed": _check_seed,
         "generators": _check_generators,
+        "touches": _check_touches,
         "export": _check_export,
         "folder": _check_folder,
     }

@@ -85,6 +85,7 @@ class Loader:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
+        self._data.split.touch()  # samples that are kept in memory were read when they were made ready
         order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
         parts = [self._even(part) for part in np.array_split(order, self._batches)]
         for part, (images, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
@@ -166,6 +167,7 @@ def loader(
     augment: bool = False,
     flip: bool = False,
     shard: Shard = (0, 1),
+    mechanism: str | None = None,
 ) -> Loader:
     """Batches of (samples made ready by the contract (n, ...), labels (n,) int64).
 
@@ -182,11 +184,13 @@ def loader(
             arXiv 1512.03385, section 4.2, who pad with zeros).
         flip: with ``augment``, also mirror half of the images; wrong for digits and letters.
         shard: number of this process and of all that share each batch; all must use one seed.
+        mechanism: under whose name the ledger notes the readings; None for raw ones. Only a loader whose batches reach
+            the model through that mechanism's noise may name one.
 
     Raises:
         UsageError: a batch has fewer samples than there are processes.
     """
-    data = TorchSplit(split, preprocess)
+    data = TorchSplit(split if mechanism is None else split.under(mechanism), preprocess)
     return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard)
 
 

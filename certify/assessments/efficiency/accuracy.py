@@ -16,6 +16,7 @@ from certify.assessments.efficiency.declared import declared_scores
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.margin import needed_samples
+from certify.assessments.efficiency.tally import tally_of
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.observations import Scored
@@ -50,27 +51,28 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
     """
     if not evidence.compares and (scored := evidence.observed(Scored)) is not None:
         return {Figures.accuracy(evidence.arms[0]): _proportion(int(scored.correct), int(scored.samples), edition)}
-    labels = evidence.labels()
-    n = len(labels)
-    if n == 0:
+    tally = tally_of(evidence)
+    if tally is None:
         return {}
-    baseline = np.array([p.baseline_top1 for p in evidence.samples], dtype=np.int64)
-    candidate = np.array([p.candidate_top1 for p in evidence.samples], dtype=np.int64)
-    table = PairedTable.from_correct(baseline == labels, candidate == labels)
-    majority = int(np.unique(labels, return_counts=True)[1].max())
+    n, table = tally.n, tally.table
     estimates = {
         Figures.accuracy("baseline"): _proportion(table.baseline, n, edition),
         Figures.accuracy("candidate"): _proportion(table.candidate, n, edition),
-        Figures.agreement: _proportion(int(np.sum(baseline == candidate)), n, edition),
-        Figures.majority_share: Estimate.exact(majority / n, "1", "share of the commonest class in the test set"),
+        Figures.agreement: _proportion(tally.agreed, n, edition),
+        Figures.majority_share: Estimate.exact(
+            tally.commonest / n, "1", "share of the commonest class in the test set"
+        ),
         Figures.accuracy_difference_points: _difference(table, edition),
         Figures.mcnemar_p: Estimate.exact(mcnemar_p(table), "1", "McNemar's test, exact, two-sided"),
         Figures.mcnemar_mid_p: Estimate.exact(mcnemar_mid_p(table), "1", "McNemar's test, mid-p, two-sided"),
         **_graded(evidence, table, edition),
     }
-    if evidence.duplicates:
+    if tally.repeated:
         method = "test samples that repeat an earlier one bit by bit, and do not count again"
-        estimates[Figures.duplicate_samples] = Estimate.exact(evidence.duplicates, "1", method)
+        estimates[Figures.duplicate_samples] = Estimate.exact(tally.repeated, "1", method)
+    if evidence.header.auditor is not None:
+        method = "test samples whose rows stand in the auditor file"
+        estimates[Figures.private_samples] = Estimate.exact(tally.scored, "1", method)
     needed = needed_samples(estimates, edition.grading.stated_loss_percent, edition)
     if needed is not None and needed > n:
         method = (

@@ -17,11 +17,13 @@ from certify.assessments.efficiency.grade import Grade, grade
 from certify.assessments.efficiency.guards import judge_guards
 from certify.assessments.efficiency.profile import figures
 from certify.assessments.efficiency.remeasurement import compare_measurements
+from certify.assessments.efficiency.withholding import join
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.core.finding import Finding
 from certify.core.observations import Contracts, Simplified
+from certify.core.private_data import AuditorBinding, DataKey
 
 PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 
@@ -79,6 +81,14 @@ class Efficiency(Assessment):
             "attempts": header.attempt,
             "libraries": dict(header.libraries),
         }
+
+    def auditor(self, records: Evidence) -> AuditorBinding | None:
+        """What binds the auditor file of private data."""
+        return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
+
+    def joined(self, records: Evidence, content: bytes, key: DataKey) -> Evidence:
+        """The evidence with predictions and all observations."""
+        return join(records, content, key)
 
     def derive(self, records: Evidence, edition: Edition) -> Mapping[str, Estimate]:
         """Derive every figure."""

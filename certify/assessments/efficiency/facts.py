@@ -189,6 +189,8 @@ def _test_set_check(evidence: Evidence) -> Finding:
     name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
     if not {"test_samples", "test_digest"} <= set(stated):
         return Finding(name, "fail", "The evidence does not say what the test set is.")
+    if evidence.withheld:
+        return Finding(name, "skipped", "The data are private, and the scored samples stand in the auditor file.")
     if len(samples) != stated["test_samples"]:
         return Finding(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
     if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:

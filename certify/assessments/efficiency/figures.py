@@ -80,6 +80,7 @@ class Figures(dict[str, Estimate]):
     gained_samples = Figure()
     samples_needed = Figure()
     duplicate_samples = Figure()
+    private_samples = Figure()
     classes_worse = Figure()
 
     energy_j = ArmFigure()

@@ -10,7 +10,7 @@ from typing import Any
 from certify.assessment.profile import Profile
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
-from certify.assessments.efficiency.guards import GUARDS
+from certify.assessments.efficiency.guards import GUARDS, NEED_ROWS
 from certify.assessments.efficiency.notes import loss_notes, unshown_margins
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
@@ -96,7 +96,8 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     upper = None if ratio is None else ratio.high + bias
     lost = None if loss is None or not math.isfinite(loss.high) else max(0.0, loss.high)
     modelled = ratio is not None and ratio.evidence is EvidenceLevel.MODELLED
-    reasons = _reasons(profile, edition, upper, lost)
+    private = figures.private_samples is not None
+    reasons = _reasons(profile, edition, upper, lost, _may_be_unknown(edition, private))
     score = None
     if upper is not None and lost is not None and not reasons:
         score = score_db(upper, lost, edition)
@@ -109,7 +110,7 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     if loss is not None:
         notes += loss_notes(profile.estimates, edition)
         notes += unshown_margins(profile.estimates, edition, letter, upper, modelled)
-    notes += _unknown_guards(profile, edition)
+    notes += _unknown_guards(profile, edition, private)
     return Grade(letter, modelled, score, upper, lost, tuple(reasons), tuple(notes), point)
 
 
@@ -125,7 +126,13 @@ def _null_bias(profile: Profile) -> float:
     return 0.0 if null is None or null.low <= 1 <= null.high else abs(null.value - 1)
 
 
-def _reasons(profile: Profile, edition: Edition, upper: float | None, lost: float | None) -> list[str]:
+def _may_be_unknown(edition: Edition, private: bool) -> set[str]:
+    return {*edition.grading.may_be_unknown, *(NEED_ROWS if private else ())}
+
+
+def _reasons(
+    profile: Profile, edition: Edition, upper: float | None, lost: float | None, may_be_unknown: set[str]
+) -> list[str]:
     reasons = []
     if upper is None or upper <= 0:
         reasons.append("No energy figure with an interval could be had at any level.")
@@ -140,7 +147,7 @@ def _reasons(profile: Profile, edition: Edition, upper: float | None, lost: floa
             reasons.append(f"Guard {name} was not judged.")
         elif result.outcome == "fail":
             reasons.append(f"Guard {name} failed: {_continued(result.sentence)}")
-        elif result.outcome == "unknown" and name not in edition.grading.may_be_unknown:
+        elif result.outcome == "unknown" and name not in may_be_unknown:
             reasons.append(f"Guard {name} is unknown and must not be: {_continued(result.sentence)}")
     return reasons
 
@@ -162,12 +169,16 @@ def _notes(profile: Profile, edition: Edition, modelled: bool, bias: float) -> l
     return notes
 
 
-def _unknown_guards(profile: Profile, edition: Edition) -> list[str]:
-    return [
+def _unknown_guards(profile: Profile, edition: Edition, private: bool) -> list[str]:
+    unknown = [result for result in profile.guards if result.outcome == "unknown"]
+    waiting = [result.name for result in unknown if private and result.name in NEED_ROWS]
+    notes = [
         f"Guard {result.name} is unknown: {_continued(result.sentence)}"
-        for result in profile.guards
-        if result.outcome == "unknown" and result.name in edition.grading.may_be_unknown
+        for result in unknown
+        if result.name in edition.grading.may_be_unknown and result.name not in waiting
     ]
+    told = f"The data are private: what {', '.join(waiting)} need stands in the auditor file."
+    return [*notes, told] if waiting else notes
 
 
 def _continued(sentence: str) -> str:

@@ -22,7 +22,7 @@ def test_mnist5k_is_named_and_nothing_else_is_when_it_was_made_to_fit() -> None:
     filtered = replace(data, test=data.test.subset(range(1, len(data.test))))
     again = replace(data, test=data.test.subset([*range(len(data.test)), 0]))
     relabelled = data.test.subset(range(len(data.test)))
-    relabelled.labels = np.where(np.arange(len(relabelled)) == 0, 9 - relabelled.labels, relabelled.labels)
+    relabelled._labels = np.where(np.arange(len(relabelled)) == 0, 9 - relabelled.labels, relabelled.labels)
     for made in (filtered, again, replace(data, test=relabelled)):
         assert public_name(made.test_digest()) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 from pathlib import Path
 from typing import ClassVar
 
@@ -140,6 +141,21 @@ class Random(Shrink):
         return changed, record
 
 
+class Noisy(Shrink):
+    __doc__ = Shrink.__doc__
+    tags: ClassVar[PassTags] = PassTags(noisy=True)
+
+    def apply(self, model, context):
+        changed, record = super().apply(model, context)
+        changed.head.bias.data += float.fromhex(f"0x0.{secrets.token_hex(4)}p0")
+        return changed, record
+
+
+class Subtractable(Shrink):
+    __doc__ = Shrink.__doc__
+    tags: ClassVar[PassTags] = PassTags(noisy=True)
+
+
 class Seeding(Shrink):
     __doc__ = Shrink.__doc__
 
@@ -153,6 +169,19 @@ class NumpySeeding(Shrink):
 
     def apply(self, model, context):
         np.random.seed(context.seed)
+        return super().apply(model, context)
+
+
+class Bypassing(Shrink):
+    """Make every weight smaller after a look at samples that no ledger notes.
+
+    Papers: none is needed.
+
+    When not to use it: ever, but in a test.
+    """
+
+    def apply(self, model, context):
+        context.data.train._source.image(0)
         return super().apply(model, context)
 
 
@@ -185,14 +214,16 @@ BROKEN = {
     Tensors: "record",
     NoRecord: "input",
     Random: "seed",
+    Subtractable: "seed",
     Seeding: "generators",
     NumpySeeding: "generators",
+    Bypassing: "touches",
     Headless: "export",
     Untidy: "folder",
 }
 
 
-@pytest.mark.parametrize("kind", [Shrink, Rename])
+@pytest.mark.parametrize("kind", [Shrink, Rename, Noisy])
 def test_pass_of_somebody_else_passes_when_it_keeps_every_promise(kind):
     check_pass(kind)
     check_pass(kind())

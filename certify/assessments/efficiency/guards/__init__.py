@@ -20,7 +20,7 @@ from certify.assessments.efficiency.guards import (
     runtime,
     surroundings,
 )
-from certify.assessments.efficiency.guards.result import COMPARING, Answer, Guard, Outcome
+from certify.assessments.efficiency.guards.result import COMPARING, IN_AUDITOR_FILE, Answer, Guard, Outcome
 from certify.core.evidence import Evidence
 from certify.core.finding import Finding
 
@@ -70,7 +70,13 @@ GUARDS: dict[str, Guard] = {
     "energy_above_idle": plausible.energy_above_idle,
 }
 
-__all__ = ["GUARDS", "Answer", "Guard", "Outcome", "judge_guards"]
+NEED_ROWS = (
+    "test_unseen", "test_distinct", "outputs_finite", "answers_stable", "same_on_changed", "labels_agree",
+)  # fmt: skip
+"""Guards that only an auditor can judge where the data are private: they look at rows, or at what tells the number of
+training samples."""
+
+__all__ = ["GUARDS", "NEED_ROWS", "Answer", "Guard", "Outcome", "judge_guards"]
 
 
 def judge_guards(evidence: Evidence, edition: Edition) -> tuple[Finding, ...]:
@@ -80,4 +86,8 @@ def judge_guards(evidence: Evidence, edition: Edition) -> tuple[Finding, ...]:
         CertificateError: an observation holds a value of the wrong type.
     """
     asked = {name: guard for name, guard in GUARDS.items() if evidence.compares or guard not in COMPARING}
-    return tuple(Finding(name, *guard(evidence, edition)) for name, guard in asked.items())
+    hidden = NEED_ROWS if evidence.withheld else ()
+    return tuple(
+        Finding(name, *(IN_AUDITOR_FILE if name in hidden else guard(evidence, edition)))
+        for name, guard in asked.items()
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.assessments.efficiency.tally import tally_of
 from certify.core.evidence import ARMS, Evidence
 from certify.core.observations import Contracts, FiniteOutputs, Inputs, NearDuplicates, Overlap
 from certify.core.observed import number
@@ -139,7 +140,8 @@ def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     """The whole test set was scored, and it holds enough different samples."""
-    n, distinct = len(evidence.predictions), len(evidence.samples)
+    tally = tally_of(evidence)
+    n, distinct = (0, 0) if tally is None else (tally.scored, tally.n)
     stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples
     return check(
         distinct >= least and stated in (None, n),

@@ -9,6 +9,7 @@ import numpy as np
 from certify.assessments.efficiency.declared import Declared, declared_metric, declared_scores, metric_fault
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.assessments.efficiency.tally import Tally, tally_of
 from certify.core.evidence import Evidence
 from certify.core.statistics.means import mean_interval
 from certify.core.statistics.proportions import PairedTable, ratio_interval, wilson_interval
@@ -30,7 +31,7 @@ def metric_bound(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def top1_kept(evidence: Evidence, edition: Edition) -> Answer:
     """Where another metric is declared, top-1 accuracy did not fall by more than any letter allows."""
-    if not evidence.samples:
+    if tally_of(evidence) is None:
         return unknown("No test sample was scored")
     if declared_metric(evidence) == TOP1:
         return Answer("pass", "Top-1 accuracy is what is graded.")
@@ -62,22 +63,21 @@ def candidate_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
 
 
 def _beats_constant(evidence: Evidence, arm: str, edition: Edition, meaning: str) -> Answer:
-    if not evidence.samples:
+    tally = tally_of(evidence)
+    if tally is None:
         return unknown("No test sample was scored")
     declared = declared_scores(evidence)
     told = [] if declared is None else list(_by_metric(declared, arm, edition))
     if not told or scale_of(declared_metric(evidence)) is None:  # numbers have no commonest class
-        told.insert(0, _by_top1(evidence, arm, edition))
+        told.insert(0, _by_top1(tally, arm, edition))
     return check(all(better for better, _ in told), "; ".join(sentence for _, sentence in told), meaning)
 
 
-def _by_top1(evidence: Evidence, arm: str, edition: Edition) -> tuple[bool, str]:
-    labels = evidence.labels()
-    correct = int(np.sum(np.array(_top1(evidence, arm)) == labels))
-    majority = float(np.unique(labels, return_counts=True)[1].max()) / len(labels)
-    low = wilson_interval(correct, len(labels), edition.plan.confidence).low
+def _by_top1(tally: Tally, arm: str, edition: Edition) -> tuple[bool, str]:
+    correct, majority = tally.right(arm), tally.commonest / tally.n
+    low = wilson_interval(correct, tally.n, edition.plan.confidence).low
     return low > majority, (
-        f"The {arm}'s accuracy is {percent(correct / len(labels))}, at least {percent(low)}; the commonest class "
+        f"The {arm}'s accuracy is {percent(correct / tally.n)}, at least {percent(low)}; the commonest class "
         f"makes up {percent(majority)}"
     )
 

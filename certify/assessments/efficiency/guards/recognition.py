@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.data import sample_kind
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.assessments.efficiency.guards.result import IN_AUDITOR_FILE, Answer, check, comparing, percent, unknown
 from certify.core.errors import CertificateError
 from certify.core.evidence import ARMS, Evidence
 from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, RepeatedAnswers, SampleOrder
@@ -111,8 +111,10 @@ def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
     fresh, stated = evidence.observed(FreshScores), evidence.header.data.get("fresh")
     if stated is not None and (stated == "no") != (fresh is None):
         return Answer("fail", f"The data scored that the maker has not seen are stated as {stated!r}, and are others.")
-    if fresh is None or not evidence.predictions:
+    if fresh is None or not (evidence.predictions or evidence.withheld):
         return unknown("No data were scored that the maker has not seen")
+    if evidence.withheld:
+        return IN_AUDITOR_FILE
     least, limit = edition.thresholds.minimum_fresh_samples, edition.thresholds.fresh_loss
     if fresh.shared or not fresh.samples >= max(1, least):
         return Answer(

@@ -42,6 +42,10 @@ def unknown(sentence: str) -> Answer:
     return Answer("unknown", f"{sentence}.")
 
 
+IN_AUDITOR_FILE = unknown("The data are private, and what this needs stands in the auditor file")
+"""Of a guard over rows, in public."""
+
+
 def check_none(faults: Mapping[str, bool], sentence: str) -> Answer:
     """Pass with what was looked at, or fail with the faults, by their meaning, that are there."""
     found = [meaning for meaning, is_fault in faults.items() if is_fault]

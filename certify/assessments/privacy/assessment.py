@@ -1,0 +1,113 @@
+"""Privacy as an assessment: what a model can tell about any one of those whose data it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.profile import Profile
+from certify.assessments.privacy.beside import beside
+from certify.assessments.privacy.edition import Edition, load_edition
+from certify.assessments.privacy.figures import EPSILON, STATED, estimates
+from certify.assessments.privacy.findings import judge
+from certify.assessments.privacy.outcome import Claim, judge_claim
+from certify.assessments.privacy.record_file import dump_records, parse_records
+from certify.assessments.privacy.records import Records
+from certify.assessments.privacy.withholding import join
+from certify.assessments.privacy.words import statement
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+from certify.core.private_data import AuditorBinding, DataKey
+
+PREDICATE_TYPE = "https://leanmark.org/secure/privacy/v1"
+
+LIMITS = (
+    "No record shows that noise was really added, and from the system's entropy; an audit with canaries can refute it.",
+    "What is stated public is public by its maker's word, and so is the number of trainings.",
+    "Accuracy on a private test set, and what an attack on the model measures, are not covered by epsilon.",
+    "Differential privacy is not anonymity in law, and says nothing of how the data were collected.",
+)
+
+
+class Privacy(Assessment):
+    """Differential privacy of a model, derived from a ledger of everything that touched the private data."""
+
+    name = "privacy"
+    title = "Privacy of the training data"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("privacy-1", "certify.assessments.privacy")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return parse_records(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return dump_records(records)
+
+    def load_edition(self, name: str) -> Edition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return records.header.model
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """The claim with everything that it means: parameters, mechanisms, assumptions, and a text in words."""
+        header = records.header
+        claim = {name: value for name, value in asdict(header).items() if name in CLAIMED}
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "claim": {**claim, "private_parts": list(header.private_parts)},
+            "mechanisms": [_mechanism(one) for one in records.mechanisms],
+            "sources": [asdict(one) for one in records.sources],
+            "choices": [asdict(one) for one in records.choices],
+            "statement": list(statement(records)),
+        }
+
+    def auditor(self, records: Records) -> AuditorBinding | None:
+        """What binds the auditor file."""
+        return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
+
+    def joined(self, records: Records, content: bytes, key: DataKey) -> Records:
+        """The records with batch sizes, identifiers and rates."""
+        return join(records, content, key)
+
+    def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
+        """Derive epsilon and the other figures."""
+        return estimates(records)
+
+    def findings(self, records: Records, edition: Edition) -> tuple[Finding, ...]:
+        """Run every check."""
+        return judge(records, edition)
+
+    def outcome(self, profile: Profile, edition: Edition) -> Claim:
+        """Judge the claim."""
+        return judge_claim(profile, edition)
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Compare the ledger with the lineage beside the model, and see that no public file tells of private data."""
+        yield from beside(around)
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed: never a bare epsilon."""
+        figures = predicate["profile"]["estimates"]
+        shown = EPSILON if EPSILON in figures else STATED
+        headlines = {shown: "epsilon" if shown == EPSILON else "epsilon, as stated", "delta": "delta"}
+        common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
+        return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
+
+
+CLAIMED = ("claimed_epsilon", "delta", "unit", "contribution_bound", "adjacency", "units", "trust_model", "attempts",
+           "lineage")  # fmt: skip
+"""Fields of the header that the statement repeats."""
+
+
+def _mechanism(one: Any) -> dict[str, Any]:
+    values = asdict(one)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -1,0 +1,103 @@
+"""What lies beside a model with a privacy statement: the lineage of its ledger, and files that could tell too much.
+
+A privacy claim implies private data: whoever publishes a digest of the private parts, their number where that is to be
+hidden, or the seed of the training beside it takes it back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from certify.assessment.assessment import Surroundings
+from certify.assessments.privacy.records import Records, touches_of
+from certify.core.errors import CertificateError
+from certify.core.files import sha256_file
+from certify.core.finding import Finding
+from certify.core.schema import validate
+
+LINEAGE = "lineage.json"
+EVIDENCE = "evidence.jsonl"
+MAX_HEADER_BYTES = 1 << 20
+
+
+def beside(around: Surroundings) -> Iterator[Finding]:
+    """Check the lineage and the evidence that lie beside the model."""
+    records, name = around.records, "beside_private"
+    if records is None:
+        for skipped in ("touches_match_lineage", name):
+            yield Finding(skipped, "skipped", "There are no records with which files could be compared.")
+        return
+    path = _found(around, LINEAGE)
+    yield _ledger_check(records, path)
+    try:
+        told = [*_told_by_lineage(records, path), *_told_by_evidence(records, _found(around, EVIDENCE))]
+    except CertificateError as error:
+        yield Finding(name, "fail", str(error))
+        return
+    if told:
+        sentence = f"Public files tell of private data: {'; '.join(told)}. Make them with --private-data."
+        yield Finding(name, "fail", sentence)
+    else:
+        yield Finding(name, "pass", "The lineage and the evidence beside the model name no private sample and no seed.")
+
+
+def _found(around: Surroundings, name: str) -> Path | None:
+    return next((folder / name for folder in around.folders if (folder / name).is_file()), None)
+
+
+def _told_by_lineage(records: Records, path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    lineage = _lineage(path)
+    if lineage["seed"] is not None:
+        yield f"{LINEAGE} states the seed"
+    header = records.header
+    for part in header.private_parts:
+        if lineage["data"]["digests"].get(part) is not None:
+            yield f"{LINEAGE} states a digest of {part}"
+        if header.adjacency == "add-remove" and part in lineage["data"]["counts"]:
+            yield f"{LINEAGE} states the number of samples in {part}"
+
+
+def _told_by_evidence(records: Records, path: Path | None) -> Iterator[str]:
+    """Evidence of efficiency names every test sample, unless it was made with keyed identifiers."""
+    if path is None or "test" not in records.header.private_parts:
+        return
+    with path.open("rb") as stream:
+        line = stream.readline(MAX_HEADER_BYTES)
+    try:
+        header = json.loads(line)
+        private = header.get("auditor") is not None and header["seed"] is None
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise CertificateError(f"{path.name} does not begin with a header.") from error
+    if not private:
+        yield f"{EVIDENCE} names the samples of test"
+
+
+def _ledger_check(records: Records, path: Path | None) -> Finding:
+    name = "touches_match_lineage"
+    if records.header.lineage is None or path is None:
+        return Finding(name, "skipped", f"{LINEAGE} is not named in the records, or does not lie beside the model.")
+    if sha256_file(path) != records.header.lineage:
+        return Finding(name, "fail", f"{path.name} is not the lineage whose ledger was recorded.")
+    try:
+        stated = touches_of(_lineage(path))
+    except CertificateError as error:
+        return Finding(name, "fail", str(error))
+    if stated != records.touches:
+        missing = [f"{one.step} ({one.part})" for one in stated if one not in records.touches]
+        told = f"it lacks {', '.join(missing[:5])}" if missing else "it holds readings that the lineage does not"
+        return Finding(name, "fail", f"The ledger is not that of the lineage: {told}.")
+    return Finding(name, "pass", f"The ledger is that of {path.name}, {len(stated)} readings.")
+
+
+def _lineage(path: Path) -> Mapping[str, Any]:
+    try:
+        values: Mapping[str, Any] = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CertificateError(f"{path.name} is not valid JSON: {error}.") from error
+    validate(values, "lineage-1")
+    return values

@@ -1,0 +1,222 @@
+"""Named checks over privacy records: the touches, the sources, the composition, and the claim itself.
+
+They follow the levels of the pyramid of NIST SP 800-226 (Near, Darais, Lefkovitz and Howarth 2025): the parameters on
+top, what can undermine them below, how the data were collected at the bottom; the last is not looked at here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from certify.assessments.privacy.edition import Edition
+from certify.assessments.privacy.figures import rate_of, total_spent
+from certify.assessments.privacy.findings_mechanisms import (
+    caps_fixed,
+    no_cross_sample_layer,
+    noise_not_reproducible,
+    rate_is_batch_over_n,
+    sampler_is_poisson,
+    sensitivity_bounded,
+)
+from certify.assessments.privacy.records import UNKNOWN, Records
+from certify.core.finding import Finding, FindingOutcome
+
+Answer = tuple[FindingOutcome, str]
+Check = Callable[[Records, Edition], Answer]
+
+
+def delta_below_one_over_n(records: Records, edition: Edition) -> Answer:
+    """Delta is below 1 / N: above it, a mechanism that publishes a random record whole would pass."""
+    header = records.header
+    if header.units is None:
+        return "unknown", "How many units there are is withheld, so delta is compared with 1/N by an auditor."
+    if header.delta >= 1 / header.units:
+        return "fail", f"delta {header.delta:g} is not below 1/{header.units}: one {header.unit} may leak outright."
+    return "pass", f"delta {header.delta:g} is below 1/{header.units}."
+
+
+def unit_bounded(records: Records, edition: Edition) -> Answer:
+    """What is clipped is what the claim is about."""
+    header = records.header
+    other = [one.id for one in records.sgd if one.clipped_per != header.unit]
+    if other and header.contribution_bound != 1:
+        bound = "any number of" if header.contribution_bound is None else f"up to {header.contribution_bound}"
+        return "fail", (
+            f"{', '.join(other)} clips per {records.sgd[0].clipped_per}, and a {header.unit} may give {bound} records."
+        )
+    if records.votes and header.contribution_bound != 1:
+        return "fail", f"A {header.unit} may stand in the parts of several teachers; bound it to one record."
+    return "pass", f"The claim is about a {header.unit}, and that is what each mechanism bounds."
+
+
+def adjacency_kept(records: Records, edition: Edition) -> Answer:
+    """Nothing public tells what neighbouring data sets must not be told apart by."""
+    header = records.header
+    if header.adjacency == "replace-one":
+        return "pass", "Neighbours have another unit in one place and the same N, which may be public."
+    if header.auditor is None:
+        return (
+            "fail",
+            "Neighbours differ in N, and N, q or batch sizes are public; withhold them, or claim replace-one.",
+        )
+    return "pass", "Neighbours differ by one unit; N, q and batch sizes stand in the auditor file alone."
+
+
+def every_touch_accounted(records: Records, edition: Edition) -> Answer:
+    """Every reading of a private part is under a recorded mechanism."""
+    parts = ", ".join(records.header.private_parts)
+    if raw := records.raw_touches:
+        told = "; ".join(f"{one.step} read {one.part} ({', '.join(one.how)})" for one in raw[:5])
+        return "fail", f"Private data were read without noise: {told}. No privacy follows for {parts}."
+    private = [one for one in records.touches if records.is_private(one.part)]
+    if unseen := [one.step for one in private if UNKNOWN in one.how]:
+        return "unknown", f"What {', '.join(unseen[:5])} read is not known."
+    used = {how for one in private for how in one.how}
+    if idle := sorted(records.ids - used):
+        return "unknown", f"No step of the ledger read {parts} under {', '.join(idle)}."
+    return "pass", f"{len(private)} readings of {parts}, each under a recorded mechanism."
+
+
+def sources_public(records: Records, edition: Edition) -> Answer:
+    """The original, teachers and further data are stated public by digest, or come from a recorded mechanism."""
+    bad = [one for one in records.sources if one.status == "private" and one.mechanism not in records.ids]
+    if bad:
+        told = ", ".join(f"{one.role} {one.name}" for one in bad)
+        return "fail", f"Made from private data without a recorded mechanism: {told}."
+    if not any(one.role == "original" for one in records.sources):
+        return "unknown", "What the original was trained on is not stated."
+    vague = [one for one in records.sources if one.status == "unknown" or (one.status == "public" and not one.digest)]
+    if vague:
+        told = ", ".join(f"{one.role} {one.name}" for one in vague)
+        return "unknown", f"Not stated public with a digest: {told}."
+    return "pass", f"{len(records.sources)} models and data sets beside the private parts, each stated with its digest."
+
+
+def parts_disjoint(records: Records, edition: Edition) -> Answer:
+    """Public data hold no private sample, and no two teachers share one; by keyed identifiers, for an auditor."""
+    if not records.members:
+        return "unknown", "Whether parts share samples is told by keyed identifiers, which are not in these records."
+    seen: dict[str, set[str]] = {}
+    shared: Counter[str] = Counter()
+    for one in records.members:
+        for identifier in set(one.ids):
+            parts = seen.setdefault(identifier, set())
+            shared.update(f"{other} and {one.part}" for other in parts if not _may_share(other, one.part))
+            parts.add(one.part)
+    if shared:
+        told = "; ".join(f"{pair} share {count} samples" for pair, count in sorted(shared.items())[:5])
+        return "fail", f"{told[:1].upper()}{told[1:]}."
+    teachers = {one.part for one in records.members if one.part.startswith(TEACHER)}
+    wanted = max((one.teachers for one in records.votes), default=0)
+    if len(teachers) < wanted:
+        return "unknown", f"Identifiers of {len(teachers)} of {wanted} teachers' parts are recorded."
+    return "pass", f"{len(records.members)} parts share no sample, by their keyed identifiers."
+
+
+TEACHER = "teacher:"
+PUBLIC = "public:"
+
+
+def _may_share(first: str, second: str) -> bool:
+    """A teacher's part is cut from a private one; two public sets may be one."""
+    kinds = [one.split(":")[0] if one.startswith((TEACHER, PUBLIC)) else "private" for one in (first, second)]
+    return first == second or kinds == ["public", "public"] or set(kinds) == {"private", "teacher"}
+
+
+def composition_complete(records: Records, edition: Edition) -> Answer:
+    """Every training that was made is counted, trials and failures too."""
+    counted, made = sum(one.runs for one in records.mechanisms), records.header.attempts
+    if made > counted:
+        return "fail", f"{made} trainings on the private parts were made, and {counted} are counted."
+    return "pass", f"{counted} runs are counted, and {made} trainings were made."
+
+
+def choices_accounted(records: Records, edition: Edition) -> Answer:
+    """Sizes, clipping norms, thresholds and the epoch to keep were not chosen by a look at private data."""
+    if peeked := [one.what for one in records.choices if one.on == "private"]:
+        return "fail", f"Chosen by a look at private data: {', '.join(peeked)}."
+    if missing := [one.what for one in records.choices if one.on == "mechanism" and one.mechanism not in records.ids]:
+        return "fail", f"Chosen under a mechanism that is not recorded: {', '.join(missing)}."
+    if not records.choices:
+        return "unknown", "How clipping norm, sizes and the epoch to keep were chosen is not recorded."
+    return "pass", f"{len(records.choices)} choices, none by a look at private data: {_listed(records)}."
+
+
+def _listed(records: Records) -> str:
+    return ", ".join(f"{one.what} ({'in advance' if one.on == 'none' else one.on})" for one in records.choices[:8])
+
+
+def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
+    """What follows from the mechanisms is at most what is claimed."""
+    claimed, total = records.header.claimed_epsilon, total_spent(records)
+    if not records.mechanisms:
+        return "fail", "No mechanism is recorded, so no epsilon follows."
+    if total is None:
+        withheld = [one.id for one in records.sgd if rate_of(one, records) is None]
+        return "unknown", f"The sampling rate of {', '.join(withheld)} is withheld, so an auditor derives epsilon."
+    told = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
+    if total.epsilon > claimed * (1 + edition.claim_tolerance):
+        return "fail", f"{told}: the claim is too small."
+    return "pass", f"{told}."
+
+
+def clients_enough(records: Records, edition: Edition) -> Answer:
+    """A claim about clients needs a crowd of them."""
+    header = records.header
+    if header.unit != "client":
+        return "pass", f"The claim is about a {header.unit}."
+    if header.units is None:
+        return "unknown", "How many clients there are is withheld."
+    if header.units < edition.fewest_clients:
+        return "fail", f"{header.units} are too few clients for a meaningful client-level epsilon."
+    return "pass", f"{header.units} clients, at least {edition.fewest_clients}."
+
+
+def classes_kept(records: Records, edition: Edition) -> Answer:
+    """No class pays for the privacy of all: noise costs small groups most."""
+    if not records.classes:
+        return "unknown", "Accuracy by class before and after is not recorded."
+    if odd := [one.name for one in records.classes if max(one.before, one.after) > one.samples]:
+        return "fail", f"More right answers than samples are recorded in {', '.join(odd)}."
+    lost = {one.name: 100 * (one.before - one.after) / one.samples for one in records.classes}
+    mean, worst = sum(lost.values()) / len(lost), max(lost, key=lambda name: lost[name])
+    told = f"Class {worst} lost {lost[worst]:.3g} points, the mean of all classes {mean:.3g}"
+    if lost[worst] - mean > edition.class_loss_points:
+        return "fail", f"{told}: {edition.class_loss_points:g} more than the mean are allowed."
+    return "pass", f"{told}."
+
+
+def touches_from_lineage(records: Records, edition: Edition) -> Answer:
+    """The ledger is that of a lineage, which is compared where it lies beside the model."""
+    if records.header.lineage is None:
+        return "unknown", "The records name no lineage, so that nothing says whether the ledger is whole."
+    return "pass", f"The ledger is that of the lineage {records.header.lineage[:16]}."
+
+
+CHECKS: dict[str, Check] = {
+    "epsilon_within_claim": epsilon_within_claim,
+    "delta_below_one_over_n": delta_below_one_over_n,
+    "unit_bounded": unit_bounded,
+    "clients_enough": clients_enough,
+    "adjacency_kept": adjacency_kept,
+    "every_touch_accounted": every_touch_accounted,
+    "touches_from_lineage": touches_from_lineage,
+    "sources_public": sources_public,
+    "parts_disjoint": parts_disjoint,
+    "composition_complete": composition_complete,
+    "choices_accounted": choices_accounted,
+    "sensitivity_bounded": sensitivity_bounded,
+    "no_cross_sample_layer": no_cross_sample_layer,
+    "noise_not_reproducible": noise_not_reproducible,
+    "rate_is_batch_over_n": rate_is_batch_over_n,
+    "sampler_is_poisson": sampler_is_poisson,
+    "caps_fixed": caps_fixed,
+    "classes_kept": classes_kept,
+}
+"""By name, in the order in which they are shown."""
+
+
+def judge(records: Records, edition: Edition) -> tuple[Finding, ...]:
+    """Run every check."""
+    return tuple(Finding(name, *check(records, edition)) for name, check in CHECKS.items())

@@ -1,0 +1,180 @@
+"""Checks over rows of private data: by the auditor file, or by the word of an auditor who had it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from certify.assessment.assessment import NOT_DERIVABLE, profile_of
+from certify.assessment.outcome import Edition
+from certify.assessment.profile import Profile
+from certify.assessment.rederivation import compare_figures
+from certify.attest.certificate import Certificate
+from certify.attest.checks_records import MAX_EVIDENCE_BYTES
+from certify.attest.verification import ROWS, Verification
+from certify.core.errors import CertificateError, UsageError
+from certify.core.finding import Finding
+from certify.core.private_data import AuditorBinding, DataKey
+
+SHOWN = 4
+"""Figures that only the rows give, of those that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an auditor was given by the holder of private data.
+
+    Attributes:
+        files: auditor files, of whichever statements.
+        key: the data key.
+    """
+
+    files: tuple[Path, ...]
+    key: DataKey
+
+    @classmethod
+    def given(cls, files: Sequence[Path], key: Path | None) -> Access | None:
+        """From the options of a command; None where none was given.
+
+        Raises:
+            UsageError: a key without files or the other way round, or no key can be read.
+        """
+        if not files and key is None:
+            return None
+        if not files or key is None:
+            raise UsageError("An auditor file is read with its data key; give --auditor-file and --auditor-key.")
+        return cls(tuple(files), DataKey.read(key))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the rows give.
+
+    Attributes:
+        check: whether everything that was signed follows from them too.
+        predicate: fields of the predicate as they follow from the rows; empty where they were not read.
+    """
+
+    check: Finding
+    predicate: dict[str, Any]
+
+
+def vouched(found: Verification, main: Verification) -> Verification:
+    """A verification in which the word of a trusted auditor stands in the place of rows that the caller does not have.
+
+    Args:
+        found: of one statement.
+        main: of the certificate, whose countersignatures count.
+    """
+    rows, binding = found.check(ROWS), None if found.certificate is None else binding_of(found.certificate)
+    if rows is None or rows.outcome != "skipped" or binding is None:
+        return found
+    heard = [
+        one
+        for one in main.signatures
+        if one.role == "verifier" and one.trusted and one.agrees and binding.sha256 in one.auditor_files
+    ]
+    if not heard:
+        return found
+    who = heard[0].name or str(heard[0].key_id)[:16]
+    told = Finding(ROWS, "pass", f"Derived again from the auditor file by {who}, whom you trust and who countersigned.")
+    return replace(found, checks=tuple(told if check is rows else check for check in found.checks))
+
+
+def joined_records(certificate: Certificate, records: Any, access: Access | None) -> Any:
+    """The records with their rows, where these are withheld and the auditor file is given; else as they are.
+
+    Raises:
+        CertificateError: the auditor file given is not the one that was signed, or the records do not follow from it.
+    """
+    binding = binding_of(certificate)
+    if access is None or binding is None:
+        return records
+    return certificate.assessment.joined(records, _bound(binding, access), access.key)
+
+
+def binding_of(certificate: Certificate) -> AuditorBinding | None:
+    """What a statement says of its auditor file; None where nothing is withheld."""
+    stated = certificate.predicate.get("auditor")
+    return None if stated is None else AuditorBinding.from_json(stated)
+
+
+def withheld(certificate: Certificate) -> list[str]:
+    """Names of the checks that are unknown in public."""
+    return [guard.name for guard in certificate.profile.guards if guard.outcome == "unknown"]
+
+
+def check_rows(
+    certificate: Certificate, records: Any, edition: Edition | None, access: Access | None
+) -> Audited | None:
+    """Derive a statement again from its auditor file; None where nothing is withheld.
+
+    Args:
+        certificate: the statement.
+        records: its public records; None where they are missing.
+        edition: None where it is not known.
+        access: what the auditor was given; None for the public.
+    """
+    binding = binding_of(certificate)
+    if binding is None:
+        return None
+    waiting = ", ".join(withheld(certificate)) or "none"
+    if access is None:
+        sentence = (
+            f"The data are private, and what needs rows is unknown in public ({waiting}). The holder of the data has "
+            "the auditor file: give it with --auditor-file and --auditor-key, or trust an auditor who countersigned."
+        )
+        return Audited(Finding(ROWS, "skipped", sentence), {})
+    if records is None or edition is None:
+        return Audited(Finding(ROWS, "skipped", "Without public records nothing is compared with the rows."), {})
+    try:
+        full = joined_records(certificate, records, access)
+        profile = profile_of(certificate.assessment, full, edition)
+        outcome = certificate.assessment.outcome(profile, edition)
+    except NOT_DERIVABLE as error:
+        return Audited(Finding(ROWS, "fail", str(error)), {})
+    wrong = _wrong(certificate.profile, profile)
+    result = certificate.assessment.result
+    if outcome.refused and certificate.predicate["outcome"] != "refused":
+        wrong.append(result)
+    if wrong:
+        told = next((f" ({one.sentence})" for one in profile.guards if one.name == wrong[0]), "")
+        return Audited(Finding(ROWS, "fail", f"The rows contradict what was signed: {', '.join(wrong)}{told}."), {})
+    further = [name for name in profile.estimates if name not in certificate.profile.estimates]
+    told_of = [f"{name} {profile[name]}" for name in further[:SHOWN]] + ["..."] * (len(further) > SHOWN)
+    also = f" From the rows follow also: {', '.join(told_of)}." if further else ""
+    sentence = f"Everything that was signed follows from the rows; judged by them: {waiting}.{also}"
+    return Audited(
+        Finding(ROWS, "pass", sentence), {"profile": profile.to_json(), result: outcome.to_json()}
+    )  # fmt: skip
+
+
+def _bound(binding: AuditorBinding, access: Access) -> bytes:
+    """The bytes of the auditor file that was signed.
+
+    Raises:
+        CertificateError: it is not among those given, or the key is another.
+    """
+    if access.key.id != binding.key:
+        raise CertificateError("The data key is not the one that the identifiers were made with.")
+    for path in access.files:
+        if path.is_file() and path.stat().st_size == binding.size <= MAX_EVIDENCE_BYTES:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == binding.sha256:
+                return content
+    named = ", ".join(path.name for path in access.files)
+    raise CertificateError(f"None of the auditor files given ({named}) is the one that was signed.")
+
+
+def _wrong(signed: Profile, full: Profile) -> list[str]:
+    known = Profile({name: one for name, one in full.estimates.items() if name in signed.estimates}, full.guards)
+    wrong = [row.name for row in compare_figures(signed, known) if row.match == "differs"]
+    for guard in signed.guards:
+        found = full.guard(guard.name)
+        outcomes = ("pass", "unknown") if guard.outcome == "unknown" else (guard.outcome,)
+        if found is None or found.outcome not in outcomes:
+            wrong.append(guard.name)
+    return wrong

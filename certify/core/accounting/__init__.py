@@ -1,0 +1,22 @@
+"""Privacy accounting: Rényi divergences of noisy mechanisms, their composition, and what follows for epsilon."""
+
+from certify.core.accounting.mechanisms import ADJACENCIES, Adjacency, GnMax, Mechanism, SubsampledGaussian
+from certify.core.accounting.noise import noise_for, require_reachable
+from certify.core.accounting.sampler import SamplerTest, poisson_sizes
+from certify.core.accounting.spent import ORDERS, Spent, epsilon_from_rdp, spent
+
+__all__ = [
+    "ADJACENCIES",
+    "ORDERS",
+    "Adjacency",
+    "GnMax",
+    "Mechanism",
+    "SamplerTest",
+    "Spent",
+    "SubsampledGaussian",
+    "epsilon_from_rdp",
+    "noise_for",
+    "poisson_sizes",
+    "require_reachable",
+    "spent",
+]

@@ -1,0 +1,75 @@
+"""Whether recorded batch sizes can come from Poisson sampling at the rate that was claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from certify.core.errors import UsageError
+
+LEAST_P = 1e-6
+"""Below it the sizes are called impossible: once in a million honest runs."""
+
+
+@dataclass(frozen=True)
+class SamplerTest:
+    """Two tests of batch sizes against Binomial(N, q).
+
+    Attributes:
+        p_total: two-sided, exact, of the sum of all sizes: it finds a wrong N or q.
+        p_spread: two-sided, of the sum of squared deviations: it finds fixed and shuffled batches, whose sizes hardly
+            vary.
+    """
+
+    p_total: float
+    p_spread: float
+
+    @property
+    def p(self) -> float:
+        """Of both together (Bonferroni)."""
+        return min(1.0, 2 * min(self.p_total, self.p_spread))
+
+    @property
+    def possible(self) -> bool:
+        """Whether the sizes can have been sampled as claimed."""
+        return self.p >= LEAST_P
+
+
+def poisson_sizes(sizes: Sequence[int], records: int, rate: float) -> SamplerTest:
+    """Test the realised batch sizes of one training.
+
+    The spread is compared with a gamma distribution of the same mean and variance as the sum of squared standardised
+    binomials, whose excess kurtosis (1 - 6q(1 - q)) / (Nq(1 - q)) matters where batches are small.
+
+    Args:
+        sizes: number of records in each step's sample, (steps,).
+        records: N, of the data set.
+        rate: q, probability with which each record is in a sample.
+
+    Raises:
+        UsageError: there are no sizes, one is negative or larger than N, or q is not in (0, 1].
+
+    Example:
+        >>> poisson_sizes([250] * 480, 3000, 1 / 12).possible
+        False
+    """
+    found = np.array(sizes, dtype=np.float64)
+    if not 0 < rate <= 1:
+        raise UsageError(f"The sampling rate must be in (0, 1], got {rate:g}.")
+    if found.size == 0 or records < 1 or found.min() < 0 or found.max() > records:
+        raise UsageError(f"Batch sizes must be there and lie between 0 and the {records} records of the data.")
+    steps, variance = found.size, records * rate * (1 - rate)
+    if variance == 0:
+        whole = 1.0 if bool((found == records).all()) else 0.0
+        return SamplerTest(whole, whole)
+    total = stats.binom(records * steps, rate)
+    drawn = int(found.sum())
+    p_total = min(1.0, 2 * min(float(total.cdf(drawn)), float(total.sf(drawn - 1))))
+    excess = (1 - 6 * rate * (1 - rate)) / variance
+    spread = stats.gamma(steps / (2 + excess), scale=2 + excess)
+    squares = float(np.sum((found - records * rate) ** 2) / variance)
+    p_spread = min(1.0, 2 * min(float(spread.cdf(squares)), float(spread.sf(squares))))
+    return SamplerTest(p_total, p_spread)

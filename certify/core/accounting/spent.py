@@ -1,0 +1,86 @@
+"""From Rényi divergences to epsilon, over everything that was released."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from certify.core.accounting.mechanisms import ADJACENCIES, Adjacency, Mechanism, Rdp
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
+
+ORDERS: tuple[int, ...] = (*range(2, 65), 72, 80, 96, 112, 128, 160, 192, 256, 384, 512)
+"""At which divergences are computed. Fewer orders make epsilon larger, never too small."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What several releases together cost.
+
+    Attributes:
+        epsilon: in nats.
+        delta: for which it holds.
+        order: at which the bound is least.
+    """
+
+    epsilon: float
+    delta: float
+    order: int
+
+
+def epsilon_from_rdp(orders: Sequence[int], rdp: Rdp, delta: float) -> Spent:
+    """Convert divergences to epsilon at a delta.
+
+    epsilon = rdp(a) + log((a - 1) / a) - (log delta + log a) / (a - 1), the least over all orders (Canonne, Kamath and
+    Steinke 2020, arXiv 2004.00010, proposition 12).
+
+    Args:
+        orders: above 1, (orders,).
+        rdp: divergence at each, in nats, (orders,).
+        delta: between 0 and 1.
+
+    Raises:
+        UsageError: delta is not between 0 and 1.
+
+    Example:
+        >>> round(epsilon_from_rdp([2, 4, 8], np.array([0.1, 0.2, 0.4]), 1e-5).epsilon, 3)
+        1.614
+    """
+    if not 0 < delta < 1:
+        raise UsageError(f"delta must be above 0 and below 1; got {delta:g}.")
+    a = np.array(orders, dtype=np.float64)
+    bounds = rdp + np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
+    least = int(np.argmin(bounds))
+    return Spent(max(0.0, float(bounds[least])), delta, int(orders[least]))
+
+
+def spent(releases: Iterable[tuple[Mechanism, int]], delta: float, adjacency: Adjacency) -> Spent:
+    """Compose releases about the same data, each made so many times: runs, trials and repetitions add up.
+
+    Args:
+        releases: mechanisms with the number of their runs.
+        delta: between 0 and 1.
+        adjacency: what neighbouring data sets are.
+
+    Raises:
+        UsageError: there is no such adjacency, nothing was released, or a number is out of its range.
+
+    Example:
+        >>> from certify.core.accounting.mechanisms import SubsampledGaussian
+        >>> round(spent([(SubsampledGaussian(1.5, 1 / 12, 480), 1)], 1e-5, "add-remove").epsilon, 4)
+        7.2207
+    """
+    if adjacency not in ADJACENCIES:
+        raise unknown_name("adjacency", adjacency, ADJACENCIES)
+    total = np.zeros(len(ORDERS))
+    given = list(releases)
+    if not given:
+        raise UsageError("Nothing was released, so there is no epsilon to compute; name a mechanism.")
+    for mechanism, runs in given:
+        if runs < 1:
+            raise UsageError(f"The number of runs must be at least 1, got {runs}.")
+        total = total + runs * mechanism.rdp(ORDERS, adjacency)
+    return epsilon_from_rdp(ORDERS, total, delta)

@@ -1,0 +1,121 @@
+"""Private data in two files: a public one with aggregates, and one for auditors with keyed identifiers and rows.
+
+A digest of a sample is as good as its name for everybody who has the sample. So identifiers of private samples are
+HMAC-SHA256 under a key of the data holder: whoever has the key can find a sample again, nobody else. Such identifiers
+are pseudonyms, not anonymous.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.core.errors import UsageError
+from certify.core.files import write_secret
+
+KEY_BYTES = 32
+FOLDER = "auditor"
+"""Beside the public files of a model, and never in a pack."""
+_ID_OF = b"leanmark data key"
+_PREFIX = "leanmark-data-key:"
+_MAX_KEY_FILE_BYTES = 4096
+
+
+@dataclass(frozen=True, repr=False)
+class DataKey:
+    """The secret of a data holder, for identifiers of private samples.
+
+    Attributes:
+        secret: 32 random bytes.
+
+    Example:
+        >>> key = DataKey(bytes(32))
+        >>> key.keyed("00" * 32) == key.keyed("00" * 32), len(key.keyed("00" * 32))
+        (True, 64)
+    """
+
+    secret: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != KEY_BYTES:
+            raise UsageError(f"A data key has {KEY_BYTES} bytes, found {len(self.secret)}; make one by DataKey.new().")
+
+    @classmethod
+    def new(cls) -> DataKey:
+        """A key from the system's entropy."""
+        return cls(secrets.token_bytes(KEY_BYTES))
+
+    @classmethod
+    def read(cls, path: Path) -> DataKey:
+        """Read a key file.
+
+        Raises:
+            UsageError: it cannot be read, or holds something else.
+        """
+        try:
+            with path.open("rb") as stream:
+                text = stream.read(_MAX_KEY_FILE_BYTES).decode("ascii").strip()
+            return cls(bytes.fromhex(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else b"")
+        except OSError as error:
+            raise UsageError(f"The data key {path} cannot be read: {error.strerror}.") from error
+        except (ValueError, UsageError) as error:
+            raise UsageError(
+                f"{path} does not hold a data key, which begins with '{_PREFIX}'; name the key file."
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write a key file that its owner alone can read.
+
+        Raises:
+            UsageError: something lies there already.
+        """
+        try:
+            write_secret(path, f"{_PREFIX}{self.secret.hex()}\n".encode())
+        except FileExistsError as error:
+            raise UsageError(f"{path} exists, and a data key is not overwritten; name another file.") from error
+
+    @property
+    def id(self) -> str:
+        """What public files name the key by; it tells nothing of the key."""
+        return hmac.new(self.secret, _ID_OF, hashlib.sha256).hexdigest()
+
+    def keyed(self, identifier: str) -> str:
+        """The keyed identifier of a sample, from its digest: HMAC-SHA256, in hexadecimal."""
+        return hmac.new(self.secret, f"sample {identifier}".encode(), hashlib.sha256).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"DataKey({self.id[:16]})"
+
+
+@dataclass(frozen=True)
+class AuditorBinding:
+    """What a public file says of its auditor file.
+
+    Attributes:
+        sha256: hex digest of its bytes.
+        size: in bytes.
+        key: id of the data key that its identifiers were made with.
+    """
+
+    sha256: str
+    size: int
+    key: str
+
+    @classmethod
+    def of(cls, content: bytes, key: DataKey) -> AuditorBinding:
+        """Bind the bytes of an auditor file."""
+        return cls(hashlib.sha256(content).hexdigest(), len(content), key.id)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"sha256": self.sha256, "bytes": self.size, "key": self.key}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> AuditorBinding:
+        """Inverse of :meth:`to_json`, of values that fit the schema."""
+        return cls(values["sha256"], values["bytes"], values["key"])
