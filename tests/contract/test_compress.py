@@ -29,7 +29,7 @@ ARROWS = {
     "job": {"core", "costs", "exchange", "models", "passes", "training"},
     "testing": {"core", "exchange", "passes"},
     "search": {"core", "exchange", "job", "passes", "training"},
-    "cli": {"job", "models", "passes", "search", "training"},
+    "cli": {"costs", "job", "models", "passes", "search", "training"},
 }
 """What each package may import of the others, in functions and for types too."""
 

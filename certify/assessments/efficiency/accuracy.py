@@ -129,7 +129,7 @@ def relative_loss(table: PairedTable, confidence: float) -> Estimate | None:
 
     Example:
         >>> table = PairedTable.from_correct(np.array([True] * 100), np.array([True] * 99 + [False]))
-        >>> relative_loss(table, 0.95).value
+        >>> round(relative_loss(table, 0.95).value, 6)
         1.0
     """
     if table.baseline == 0:
