@@ -13,7 +13,10 @@ from certify.core.registry import Registry
 ASSESSMENTS = Registry(
     "assessment",
     "leanmark.assessments",
-    {"efficiency": "certify.assessments.efficiency.assessment:Efficiency"},
+    {
+        "efficiency": "certify.assessments.efficiency.assessment:Efficiency",
+        "social": "certify.assessments.social.assessment:Social",
+    },
     protocol=Assessment,
 )
 """Assessments by name; a statement names its own by the type of its predicate."""

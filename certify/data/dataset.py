@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
+from certify.core.group_columns import column_digest
 from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
 
 Labels: TypeAlias = npt.NDArray[np.int64]
 Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+Groups: TypeAlias = Mapping[str, npt.NDArray[np.str_]]
 
 MIN_SIDE = 32
 """Pixels; the usual nets halve a picture five times, so smaller ones are enlarged."""
@@ -60,12 +62,19 @@ class Split:
         labels: index of the true class of each sample of this split, (n,).
         rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
         targets: numbers that labels stand for; None where they stand for classes.
+        groups: group of each sample by column, texts (n,); an empty one is not stated. No model is fed with them.
     """
 
     def __init__(
-        self, source: Source, labels: Indices, rows: Indices | None = None, targets: Targets | None = None
+        self,
+        source: Source,
+        labels: Indices,
+        rows: Indices | None = None,
+        targets: Targets | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.targets = targets
+        self.groups: Groups = groups or {}
         self.labels: Labels = np.asarray(labels, dtype=np.int64)
         self._source = source
         self._rows: Labels = np.arange(len(self.labels)) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -73,6 +82,9 @@ class Split:
             raise DataError(f"A split needs one label a sample, found {self.labels.shape} for {self._rows.shape}.")
         if len(self.labels) and self.labels.min() < 0:
             raise DataError(f"A split needs labels from 0 on, found {self.labels.min()}.")
+        for name, values in self.groups.items():
+            if values.shape != self.labels.shape:
+                raise DataError(f"A split needs one group a sample, found {values.shape} of '{name}'.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -147,7 +159,12 @@ class Split:
     def subset(self, indices: Indices) -> Split:
         """A split of the samples at ``indices``, in that order; nothing is copied."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return Split(self._source, self.labels[chosen], self._rows[chosen], self.targets)
+        groups = {name: values[chosen] for name, values in self.groups.items()}
+        return Split(self._source, self.labels[chosen], self._rows[chosen], self.targets, groups)
+
+    def grouped(self, groups: Groups) -> Split:
+        """The same split with columns of groups; see :func:`certify.data.groups.read_groups`."""
+        return Split(self._source, self.labels, self._rows, self.targets, groups)
 
     def scaled(self, scale: float | None) -> Split:
         """The same split, whose numbers are judged on a scale.
@@ -162,7 +179,7 @@ class Split:
                 else "The metric is for numbers to predict, and the data hold classes; give y as floats."
             )
         targets = None if self.targets is None else replace(self.targets, scale=scale)
-        return Split(self._source, self.labels, self._rows, targets)
+        return Split(self._source, self.labels, self._rows, targets, self.groups)
 
 
 @dataclass(frozen=True)
@@ -226,6 +243,13 @@ class Dataset:
     def test_digest(self) -> str:
         """Digest of the test part; see :func:`samples_digest`."""
         return samples_digest(self.test.digests(), self.test.labels.tolist())
+
+    def column_digests(self) -> dict[str, str]:
+        """Digest of each column of groups of the test part, bound to :meth:`test_digest`; none without columns."""
+        if not self.test.groups:
+            return {}
+        whole, samples = self.test_digest(), self.test.digests()
+        return {name: column_digest(whole, samples, values.tolist()) for name, values in self.test.groups.items()}
 
 
 def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:

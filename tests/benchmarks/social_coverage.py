@@ -4,7 +4,8 @@
 
 Prints the share of experiments in which (a) all six cells of 20 to 400 samples hold their true change at once, with
 Bonferroni and without, and (b) the interval of the change of an absolute gap holds the truth, for gaps at, near and far
-from zero. An experiment is a draw of paired tables; nothing is measured, so that the load of the machine does not matter.
+from zero, of which one group loses more and more. An experiment is a draw of paired tables; nothing is measured, so
+the load of the machine does not matter.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ CELLS = {
 }
 """Shares of both, only candidate, only baseline and neither."""
 GAPS = (0.0, 0.005, 0.02, 0.05, 0.15)
-TURNING = {"few answers turn": (0.02, 0.01), "many answers turn": (0.10, 0.05)}
-"""Shares of answers that one group loses and wins; the other group loses a hundredth more."""
+WIDENS = (0.0, 0.01, 0.08)
+"""By how much the group that is behind loses more than the other."""
+LOST, WON = 0.03, 0.02
+"""Shares of answers that both groups lose and win."""
 
 
 def cells(experiments: int, rng: np.random.Generator) -> None:
@@ -44,21 +47,20 @@ def cells(experiments: int, rng: np.random.Generator) -> None:
 
 def gaps(experiments: int, rng: np.random.Generator) -> None:
     """Change of the gap between a group of 400 and one of 150."""
-    print(f"\n{'gap before':40} {'absolute':>12} {'signed':>12}")
-    for name, (lost, won) in TURNING.items():
+    print(f"\n{'gap before, and by how much it widens':40} {'absolute':>12} {'signed':>12}")
+    for widens in WIDENS:
         for before in GAPS:
-            one = (0.7 - lost, won, lost, 0.3 - won)
-            other = (0.7 - before - lost - 0.01, won, lost + 0.01, 0.3 + before - won)
-            after = one[0] + one[1] - other[0] - other[1]
-            truth, held = (abs(after) - before, after - before), [0, 0]
+            one = (0.7 - LOST, WON, LOST, 0.3 - WON)
+            other = (0.7 - before - LOST - widens, WON, LOST + widens, 0.3 + before - WON)
+            held = [0, 0]
             for _ in range(experiments):
                 first, second = (
                     PairedTable(*rng.multinomial(n, shares).tolist()) for n, shares in ((400, one), (150, other))
                 )
                 for place, function in enumerate((absolute_gap_change, gap_change)):
                     found = function(first, second, 0.95)
-                    held[place] += found.low <= truth[place] <= found.high
-            row = f"{100 * before:.1f} points, {name}"
+                    held[place] += found.low <= widens <= found.high
+            row = f"{100 * before:.1f} points, {100 * widens:.0f}"
             print(f"{row:40} {held[0] / experiments:12.2%} {held[1] / experiments:12.2%}", flush=True)
 
 

@@ -66,7 +66,7 @@ def test_gap_change_turns_its_sign_when_groups_change_places(one: PairedTable, o
 def test_absolute_gap_change_is_the_signed_one_when_the_gap_is_clearly_of_one_sign() -> None:
     wide, narrow = PairedTable(800, 10, 20, 170), PairedTable(300, 8, 30, 662)
     signed, found = gap_change(wide, narrow, 0.95), absolute_gap_change(wide, narrow, 0.95)
-    assert (found.value, found.low, found.high) == pytest.approx((signed.value, signed.low, signed.high), abs=1e-4)
+    assert (found.value, found.low, found.high) == pytest.approx((signed.value, signed.low, signed.high), abs=1e-12)
     turned = absolute_gap_change(narrow, wide, 0.95)
     assert (turned.low, turned.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
@@ -105,7 +105,18 @@ def coverage(draws: int, n: int, before: float, changed: tuple[float, float], sh
 
 @pytest.mark.parametrize("shift", [0.0, 0.02, 0.1])
 def test_absolute_gap_change_covers_the_truth_when_gaps_are_simulated(shift: float) -> None:
-    assert 0.93 <= coverage(150, 200, 0.7, (0.04, 0.03), shift, 1) <= 0.997
+    assert coverage(400, 200, 0.7, (0.04, 0.03), shift, 1) >= 0.93
+
+
+def test_absolute_gap_change_covers_a_gap_that_opens_when_there_was_none_before() -> None:
+    # Nothing before and 8 points after: the sum of both gaps is all that tells which way the gap points.
+    rng, held = np.random.default_rng(2), 0
+    one, other = (0.66, 0.04, 0.04, 0.26), (0.60, 0.02, 0.10, 0.28)
+    for _ in range(400):
+        first, second = (PairedTable(*rng.multinomial(300, shares).tolist()) for shares in (one, other))
+        found = absolute_gap_change(first, second, 0.95)
+        held += found.low <= 0.08 <= found.high
+    assert 0.93 <= held / 400 <= 0.99
 
 
 def test_cells_hold_all_at_once_when_their_intervals_are_bonferroni() -> None:

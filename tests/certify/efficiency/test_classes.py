@@ -15,8 +15,8 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import CertificateError
-from certify.core.statistics.multiple import holm
 from certify.core.evidence import Evidence, Observation, Prediction
+from certify.core.statistics.multiple import holm
 
 Maker = Callable[..., Evidence]
 
