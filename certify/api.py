@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.facts import baseline_name
 from certify.assessments.efficiency.grade import grade
+from certify.assessments.social.assessment import Social
+from certify.assessments.social.edition import load_edition as load_social_edition
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME
+from certify.attest.issue import Stated
+from certify.attest.issue import issue as issue_statement
 from certify.attest.keys import SigningKey, signing_key
 from certify.attest.lineage import given_lineage, require_same_file, unchanged_beside
+from certify.attest.statements import statement_path
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
@@ -26,7 +31,8 @@ from certify.data.contract_slot import as_given_to, contract_of, normalise
 from certify.data.kept import keep_test_part
 from certify.graded import Result
 from certify.grading import issue
-from certify.measure.experiment import measure
+from certify.grouping import Grouping
+from certify.measure.experiment import Further, measure
 from certify.measure.machine import require_measuring
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
@@ -37,6 +43,7 @@ from certify.present.label.sidecars import write_label
 from certify.profiling import profile_workloads
 
 if TYPE_CHECKING:
+    from certify.attest.certificate import Certificate
     from certify.core.evidence import Evidence
     from certify.profiled import Profiled
 
@@ -60,6 +67,7 @@ def certify(
     companions: Mapping[str, Path] | None = None,
     model_name: str | None = None,
     keep_data: bool = False,
+    groups: str | None = None,
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
 ) -> Result:
@@ -83,6 +91,8 @@ def certify(
         companions: further files to bind by digest, by their name in ``out``; the lineage's unchanged ones by default.
         model_name: for people; from the lineage or the file's name by default.
         keep_data: whether to write the test part as ``test-data.npz``, for auditors of data that a program held.
+        groups: columns of groups of the data, such as ``sex,race`` or ``sex,race,sex:race`` (crossed too): what
+            compression did to each group is stated beside the certificate, in ``statements/social.json``.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
@@ -102,6 +112,7 @@ def certify(
     candidate, baseline, out = Path(candidate), Path(baseline), Path(out)
     progress = shown(progress)
     dataset = load(data, seed=plan.seed, progress=progress)
+    grouping = None if groups is None else Grouping.of(dataset, groups, load_social_edition())
     contract = contract_of(candidate, preprocess, default=as_given_to(candidate, dataset))
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
@@ -130,6 +141,7 @@ def certify(
             progress,
             made,
             contracts_differ=contracts_differ,
+            further=None if grouping is None else grouping.look,
         )
         names = sorted((path.name for path in Path(folder).iterdir()), key=lambda name: name.startswith(original))
         beside = {name: out / name for name in names if name.startswith(original)}
@@ -147,7 +159,10 @@ def certify(
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
-    write_label(certificate, out)
+    others = (
+        [] if grouping is None else [_state_groups(grouping, evidence, out / names[0], lineage, model_name, signer)]
+    )
+    write_label(certificate, out, others)
     letter = grade(certificate.profile, constants)
     return Result(certificate, certificate.profile, letter, _written(out, *names))
 
@@ -193,6 +208,21 @@ def profile(
         return profile_workloads(sources, contracts, dataset, plans, folder, shown(progress))
 
 
+def _state_groups(
+    grouping: Grouping,
+    evidence: Evidence,
+    model: Path,
+    lineage: Path | None,
+    model_name: str,
+    signer: SigningKey,
+) -> Certificate:
+    """State what compression did to groups, beside the certified model."""
+    header = evidence.header
+    records = grouping.records(header.models, header.created, header.leanmark)
+    stated = Stated(model_name, lineage)
+    return issue_statement(Social(), model, records, grouping.edition.name, signer, model.parent, stated)
+
+
 @contextlib.contextmanager
 def _keeping_windows(folder: Path) -> Iterator[None]:
     """Write the finished windows of a measurement that stops before its time, and say where they are."""
@@ -219,6 +249,7 @@ def _measure(
     progress: Progress,
     lineage: Mapping[str, Any] | None = None,
     contracts_differ: str | None = None,
+    further: Further | None = None,
 ) -> Evidence:
     """Bring baseline and candidate into the normal form, simplify the baseline, and measure what came out.
 
@@ -243,6 +274,7 @@ def _measure(
         contracts_differ=contracts_differ,
         simplified=simplified,
         trials=None if lineage is None else lineage.get("search", {}).get("trials"),
+        further=further,
         progress=progress,
     )
 
@@ -261,5 +293,13 @@ def _require_plain(texts: Mapping[str, str]) -> None:
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
     sidecars = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
-    names = (*models, *sidecars, certificate.SIGNER_NAME, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
+    stated = str(statement_path(out, Social.name).relative_to(out))
+    names = (
+        *models,
+        *sidecars,
+        certificate.SIGNER_NAME,
+        certificate.LABEL_SVG_NAME,
+        certificate.LABEL_PNG_NAME,
+        stated,
+    )
     return {name: out / name for name in names if (out / name).is_file()}

@@ -133,6 +133,11 @@ class Split:
         return self._source.fields
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns of the only array; empty where the data name none."""
+        return getattr(self._source, "features", ())
+
+    @property
     def kind(self) -> Literal["image", "tokens", "arrays"]:
         """What the samples are."""
         if isinstance(self._source, ArraysSource):
