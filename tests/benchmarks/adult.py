@@ -1,6 +1,6 @@
 """What int8 does to groups in the Adult data, and how long stating it takes the referee.
 
-    LEANMARK_ADULT=FOLDER python tests/benchmarks/adult.py [--out build/adult] [--certify] [--seeds 1]
+    LEANMARK_ADULT=FOLDER python tests/benchmarks/adult.py [--out build/adult] [--certify] [--seeds 1] [--first-seed 0]
 
 FOLDER holds ``adult.data`` and ``adult.test`` of the UCI repository. An MLP of 128 and 64 hidden units is trained in
 torch, exported, and brought to 8 bits by ONNX Runtime's ``quantize_static`` (unsigned activations, signed weights by
@@ -132,6 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/adult"))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--certify", action="store_true")
     options = parser.parse_args()
     folder = os.environ.get("LEANMARK_ADULT", "")
@@ -140,7 +141,7 @@ def main() -> int:
         return 2
     spec = f"adult:{folder}"
     dataset = load(spec)
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         paths = make(dataset, seed, options.out)
         tell(certify.fairness(paths[1], against=paths[0], data=spec, groups=GROUPS, batch=64, progress=False), seed)
     if options.certify:

@@ -65,7 +65,7 @@ def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) ->
             *(1000 * end for end in (found.value, found.low, found.high)), "", whole.n, "Wilson, x 1,000"
         )
         yield Named(f"errors_per_1000_{arm}", f"errors in 1,000, {BEFORE_AFTER[arm]}", thousand)
-    if records.header.decision == "binary" and totals[0].n and totals[1].n:
+    if records.header.decision == "binary" and {0, 1} <= set(totals) and totals[0].n and totals[1].n:
         yield from _rates("recall", "recall of the positive answer", totals[1], arms, edition)
         for arm in arms:
             right, wrong = getattr(totals[1], arm), totals[0].n - getattr(totals[0], arm)
