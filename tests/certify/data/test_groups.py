@@ -159,8 +159,8 @@ def adult(folder: Path, rows: int = 80) -> Path:
 
     def line(i: int, end: str) -> str:
         values = [
-            20 + i * 7 % 50, "Private" if i % 4 else "?", 1000 + i, "HS-grad", 9 + i % 5, "Never-married", "Sales", "Own-child",
-            ("White", "Black")[i % 2], ("Male", "Female")[i // 2 % 2], 0, 0, 40, "Cuba",
+            20 + i * 7 % 50, "Private" if i % 4 else "?", 1000 + i, "HS-grad", 9 + i % 5, "Never-married", "Sales",
+            "Own-child", ("White", "Black")[i % 2], ("Male", "Female")[i // 2 % 2], 0, 0, 40, "Cuba",
             (">50K" if rng.random() < 0.4 else "<=50K") + end,
         ]  # fmt: skip
         assert len(values) == len(ADULT_COLUMNS)
