@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,5 +201,5 @@ def _look(
     return one.facts
 
 
-def _first(batch: int, samples: int) -> Sequence[int]:
+def _first(batch: int, samples: int) -> list[int]:
     return [i % samples for i in range(batch)]

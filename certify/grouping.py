@@ -15,6 +15,7 @@ from certify.assessments.social.records import (
     Digests,
     Flips,
     Header,
+    Kind,
     MetricCounts,
     Record,
     Records,
@@ -103,17 +104,18 @@ class Grouping:
         digests = {arm: Digests(facts.file_digest, facts.content_digest) for arm, facts in models.items()}
         baseline = digests.get("baseline") if "baseline" in self.said else None
         data = self._data()
-        decision = "binary" if len(self.dataset.classes) == 2 else "classes"
-        header = Header(created, leanmark, decision, digests["candidate"], baseline, data, attributes)
+        header = Header(created, leanmark, self._decision, digests["candidate"], baseline, data, attributes)
         return Records(header, (*tables, *self._measures(before, after, baseline is not None)))
 
     def _tables(self, before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[tuple, tuple]:  # type: ignore[type-arg]
         kept, test = self._kept, self.dataset.test
-        answers = Answers(
-            test.labels[kept], before[kept], after[kept], "binary" if len(self.dataset.classes) == 2 else "classes"
-        )
+        answers = Answers(test.labels[kept], before[kept], after[kept], self._decision)
         columns = {name: values[kept] for name, values in test.groups.items()}
         return tabulate(answers, columns, self.asked, self.edition)
+
+    @property
+    def _decision(self) -> Kind:
+        return "binary" if len(self.dataset.classes) == 2 else "classes"
 
     @property
     def _kept(self) -> npt.NDArray[np.int64]:
@@ -148,11 +150,11 @@ class Grouping:
         for column in after.stays:
             if column in before.stays:
                 table = PairedTable.from_correct(before.stays[column][kept], after.stays[column][kept])
-                yield Flips(*vars(table).values(), attribute=column)
+                yield Flips(**vars(table), attribute=column)
         first, second = before.predicted.beyond, after.predicted.beyond
         if first is not None and second is not None and len(self.dataset.classes) > TOP:
             table = PairedTable.from_correct(first.rank[kept] < TOP, second.rank[kept] < TOP)
-            yield MetricCounts(*vars(table).values(), name="top3")
+            yield MetricCounts(**vars(table), name="top3")
 
 
 def _calibration(before: Predicted, after: Predicted, kept: npt.NDArray[np.int64]) -> Iterator[Calibration]:

@@ -36,9 +36,9 @@ def _cells(found: Fairness) -> Table:
         table.add_column(heading, justify="right")
     figures = found.profile.estimates
     if not found.cells:
-        for name, one in figures.items():
+        for name, shares in figures.items():
             if name.startswith(CELL):
-                table.add_row(clean(found.words[name]), str(one.n), figure(one))
+                table.add_row(clean(found.words[name]), str(shares.n), figure(shares))
     for number, one in enumerate(found.cells, start=1):
         stem = f"{CELL}{number:03d}"
         before, after, change = (figures[f"{stem}_{end}"] for end in ("baseline", "candidate", "change_points"))

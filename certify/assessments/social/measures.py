@@ -61,9 +61,7 @@ def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) ->
     yield from _rates("accuracy", "accuracy", whole, arms, edition)
     for arm in arms:
         found = rate(whole.n - getattr(whole, arm), whole.n, edition.confidence)
-        thousand = Estimate(
-            *(1000 * end for end in (found.value, found.low, found.high)), "", whole.n, "Wilson, x 1,000"
-        )
+        thousand = share(found, whole.n, "Wilson score interval, times 1,000").scaled(1000)
         yield Named(f"errors_per_1000_{arm}", f"errors in 1,000, {BEFORE_AFTER[arm]}", thousand)
     if records.header.decision == "binary" and {0, 1} <= set(totals) and totals[0].n and totals[1].n:
         yield from _rates("recall", "recall of the positive answer", totals[1], arms, edition)
