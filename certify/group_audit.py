@@ -163,7 +163,7 @@ def fairness(
     constants, shower = load_edition(edition), shown(progress)
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
     dataset = load(data, progress=shower)
-    grouping = Grouping.of(dataset, groups, constants)
+    grouping = Grouping.of(dataset, groups, constants, exchanges=True)
     contract = contract_of(sources[-1], preprocess, default=as_given_to(sources[-1], dataset))
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
     created, facts = now(), {}
@@ -202,4 +202,10 @@ def _look(
 
 
 def _first(batch: int, samples: int) -> list[int]:
+    """Samples of one batch; the first ones come again where there are fewer.
+
+    Example:
+        >>> _first(3, 2)
+        [0, 1, 0]
+    """
     return [i % samples for i in range(batch)]

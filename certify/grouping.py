@@ -54,16 +54,19 @@ class Grouping:
         dataset: with columns of groups.
         asked: columns, and pairs that are crossed.
         edition: says what may be published.
+        exchanges: whether answers to samples with an attribute exchanged are asked for too, which takes a pass over
+            the data for each other value; ``certify --groups`` does not, so that groups cost it next to nothing.
         said: by arm.
     """
 
     dataset: Dataset
     asked: Asked
     edition: SocialEdition
+    exchanges: bool = False
     said: dict[str, Said] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: Dataset, groups: str, edition: SocialEdition) -> Grouping:
+    def of(cls, dataset: Dataset, groups: str, edition: SocialEdition, exchanges: bool = False) -> Grouping:
         """Read what was asked for, and refuse what can't be published before anything is measured.
 
         Raises:
@@ -76,15 +79,15 @@ class Grouping:
                 "Groups are compared by their errors, and the data hold numbers to predict; leave --groups out."
             )
         asked = parse_groups(groups, list(test.groups))
-        made = cls(dataset, asked, edition)
+        made = cls(dataset, asked, edition, exchanges)
         right = np.ones(len(test), dtype=np.bool_)
         made._tables(right, right)
         return made
 
     def look(self, arm: str, scorer: Scorer, dataset: Dataset, predicted: Predicted) -> None:
-        """Note what a model said, and ask it again with each attribute exchanged that is an input."""
+        """Note what a model said, and where asked for, ask it again with each attribute exchanged that is an input."""
         stays = {}
-        for (column,) in (one for one in self.asked if len(one) == 1):
+        for (column,) in (one for one in self.asked if len(one) == 1 and self.exchanges):
             others = [scorer.predict(replace(dataset, test=split)) for split in exchanged_splits(dataset.test, column)]
             if others:
                 stays[column] = np.all([other.top1 == predicted.top1 for other in others], axis=0)
