@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
     from certify.graded import Result
+    from certify.group_audit import fairness
     from certify.measure.plan import Plan
     from certify.present.report.report import report
     from certify.stating import state
@@ -65,6 +66,7 @@ _WHERE = {
     "audit": "certify.attest.audit",
     "certify": "certify.api",
     "compare": "certify.comparison.comparison",
+    "fairness": "certify.group_audit",
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
@@ -99,6 +101,7 @@ __all__ = [
     "audit",
     "certify",
     "compare",
+    "fairness",
     "gate",
     "profile",
     "report",

@@ -13,6 +13,7 @@ from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.facts import baseline_name
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.withholding import require_private, withhold
+from certify.assessments.social.edition import load_edition as load_social_edition
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME
 from certify.attest.keys import SigningKey, signing_key
@@ -28,7 +29,9 @@ from certify.data.contract_slot import as_given_to, contract_of, normalise
 from certify.data.kept import keep_test_part
 from certify.graded import Result
 from certify.grading import issue
-from certify.measure.experiment import measure
+from certify.group_statement import GROUPS_PLACE, state_groups
+from certify.grouping import Grouping
+from certify.measure.experiment import Further, measure
 from certify.measure.machine import require_measuring
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
@@ -65,6 +68,7 @@ def certify(
     model_name: str | None = None,
     keep_data: bool = False,
     data_key: DataKey | None = None,
+    groups: str | None = None,
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
 ) -> Result:
@@ -90,6 +94,8 @@ def certify(
         keep_data: whether to write the test part as ``test-data.npz``, for auditors of data that a program held.
         data_key: of the holder of private data; identifiers are then keyed, and rows are written to
             ``auditor/efficiency.jsonl`` and to no public file.
+        groups: columns of groups of the data, such as ``sex,race`` or ``sex,race,sex:race`` (crossed too): what
+            compression did to each group is stated beside the certificate, in ``statements/social.json``.
         signer: signing key; the user's own, made on first use, by default.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
 
@@ -112,6 +118,7 @@ def certify(
     if data_key is not None:
         require_private(plan.metric, dataset.test.targets is not None, keep_data)
         dataset = dataset.keyed(data_key)
+    grouping = None if groups is None else Grouping.of(dataset, groups, load_social_edition())
     contract = contract_of(candidate, preprocess, default=as_given_to(candidate, dataset))
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
@@ -140,6 +147,7 @@ def certify(
             progress,
             made,
             contracts_differ=contracts_differ,
+            further=None if grouping is None else grouping.look,
         )
         if data_key is not None:
             evidence, rows = withhold(evidence, data_key)
@@ -160,7 +168,8 @@ def certify(
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
-    write_label(certificate, out)
+    others = [] if grouping is None else [state_groups(grouping, evidence, out / names[0], lineage, model_name, signer)]
+    write_label(certificate, out, others)
     letter = grade(certificate.profile, constants)
     return Result(certificate, certificate.profile, letter, _written(out, *names))
 
@@ -232,6 +241,7 @@ def _measure(
     progress: Progress,
     lineage: Mapping[str, Any] | None = None,
     contracts_differ: str | None = None,
+    further: Further | None = None,
 ) -> Evidence:
     """Bring baseline and candidate into the normal form, simplify the baseline, and measure what came out.
 
@@ -256,6 +266,7 @@ def _measure(
         contracts_differ=contracts_differ,
         simplified=simplified,
         trials=None if lineage is None else lineage.get("search", {}).get("trials"),
+        further=further,
         progress=progress,
     )
 
@@ -274,5 +285,6 @@ def _require_plain(texts: Mapping[str, str]) -> None:
 
 def _written(out: Path, *models: str) -> dict[str, Path]:
     sidecars = (certificate.CERTIFICATE_NAME, certificate.EVIDENCE_NAME, certificate.LINEAGE_NAME)
-    names = (*models, *sidecars, certificate.SIGNER_NAME, certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
+    drawn = (certificate.LABEL_SVG_NAME, certificate.LABEL_PNG_NAME)
+    names = (*models, *sidecars, certificate.SIGNER_NAME, *drawn, GROUPS_PLACE)
     return {name: out / name for name in names if (out / name).is_file()}

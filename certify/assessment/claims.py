@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from certify.assessment.profile import Profile
@@ -64,6 +64,7 @@ class Claims:
         signer: who signed.
         headlines: names of the figures that stand for the whole, each with its name for people, in order.
         limits: what the statement cannot prove, one sentence each.
+        words: what further figures are called for people, by name; a figure without words goes by its name.
     """
 
     assessment: str
@@ -87,6 +88,7 @@ class Claims:
     signer: SignerClaim
     headlines: Mapping[str, str]
     limits: tuple[str, ...]
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:

@@ -16,6 +16,7 @@ ASSESSMENTS = Registry(
     {
         "efficiency": "certify.assessments.efficiency.assessment:Efficiency",
         "privacy": "certify.assessments.privacy.assessment:Privacy",
+        "social": "certify.assessments.social.assessment:Social",
     },
     protocol=Assessment,
 )

@@ -27,6 +27,9 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--baseline", type=FILE, required=True, help="The untouched original, in its own precision.")
 @click.option("--data", required=True, help="Folder, or a specification such as npz:PATH or arrays:PATH.")
 @click.option("--keep-data", is_flag=True, help="Write the test part as test-data.npz, for auditors.")
+@click.option(
+    "--groups", metavar="COLUMNS", help="Columns of groups to state too, such as sex,race or sex,race,sex:race."
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
 @click.option("--origin", default=None, help="Where the baseline comes from, in one sentence, shown as your words.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the grade.")

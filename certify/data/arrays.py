@@ -19,6 +19,7 @@ import numpy.typing as npt
 from certify.core.errors import DataError, MissingExtra
 from certify.core.suggest import unknown_name
 from certify.data.dataset import Dataset, Split, input_size
+from certify.data.groups import GROUP, read_groups
 from certify.data.labels import read_labels
 from certify.data.named_arrays import ONLY, named_split
 from certify.data.partition import FIXED_SEED, carve, complete, cut
@@ -51,6 +52,9 @@ DAMAGED = (
 
 SAMPLES = ("x", *TOKEN_ARRAYS, "y")
 """Arrays that hold samples and labels."""
+
+FEATURES = "features"
+"""Array with the names of the columns of the only array of values."""
 
 MNIST5K_FILE = "data/data/mnist_5k.csv.gz"
 MNIST5K_TEST, MNIST5K_VALIDATION, MNIST5K_CALIBRATION = 1500, 500, 250
@@ -125,7 +129,9 @@ def samples_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
 def load_npz(rest: str, spec: str, seed: int) -> Dataset:
     """Load ``npz:PATH`` or ``npz:train=A.npz,test=B.npz[,val=C.npz]``, or ``arrays:`` likewise.
 
-    Under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name.
+    Under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name. Arrays named
+    ``group_NAME`` are columns of groups (see :mod:`certify.data.groups`) and never fed; ``features`` may name the
+    columns of the only array of values.
 
     One file is cut 60/10/30. Its test part does not depend on the seed, so that nothing that was trained under one
     seed is tested on its own training samples under another.
@@ -173,7 +179,8 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
-            known = archive.files if scheme == "arrays" else (*SAMPLES, "classes")
+            columns = [key for key in archive.files if key.startswith(GROUP)]
+            known = archive.files if scheme == "arrays" else (*SAMPLES, "classes", FEATURES, *columns)
             arrays = {key: archive[key] for key in known if key in archive}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file; give an npz file with arrays x and y.") from error
@@ -189,9 +196,13 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise DataError(f"{path}: 'classes' should be the classes' names, text of shape (c,), found {names.dtype}.")
     classes = None if names is None else tuple(names.tolist())
-    if scheme == "arrays":
-        return named_split(arrays, arrays.pop("y"), str(path)), classes
-    return mapped_split(arrays, str(path)), classes
+    given = {key.removeprefix(GROUP): arrays.pop(key) for key in columns}
+    features = tuple(map(str, arrays.pop(FEATURES, np.array([])).tolist()))
+    if scheme == "arrays" or (features and "x" in arrays):
+        split = named_split(arrays, arrays.pop("y"), str(path), features)
+    else:
+        split = mapped_split(arrays, str(path))
+    return split.grouped(read_groups(given, len(split), str(path))) if given else split, classes
 
 
 def mapped_split(arrays: Mapping[str, Any], where: str) -> Split:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from certify.core.errors import DataError
+from certify.core.group_columns import column_digest
 from certify.core.private_data import DataKey
-from certify.data.split import Indices, Labels, Split, Targets, samples_digest
+from certify.data.split import Groups, Indices, Labels, Split, Targets, samples_digest
 from certify.data.touches import Ledger
 
 __all__ = [
     "Dataset",
+    "Groups",
     "Indices",
     "Labels",
     "Split",
@@ -119,6 +121,13 @@ class Dataset:
     def test_digest(self) -> str:
         """Digest of the test part; see :meth:`Split.whole_digest`."""
         return self.test.whole_digest()
+
+    def column_digests(self) -> dict[str, str]:
+        """Digest of each column of groups of the test part, bound to :meth:`test_digest`; none without columns."""
+        if not self.test.groups:
+            return {}
+        whole, samples = self.test_digest(), self.test.digests()
+        return {name: column_digest(whole, samples, values.tolist()) for name, values in self.test.groups.items()}
 
 
 def overlap(dataset: Dataset) -> Mapping[str, int | None]:

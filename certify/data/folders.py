@@ -17,6 +17,7 @@ from certify.core.errors import DataError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data.dataset import Dataset, Split, input_size
+from certify.data.groups import metadata_groups
 from certify.data.partition import complete, cut
 from certify.data.sources import Image
 
@@ -118,6 +119,9 @@ def load_folder(
     Without test/, val/ is the test part and validation is carved out of train. Only val/ or test/: a data set to test
     on. None of the three, but one folder a class: it is cut 60/10/30, and a sentence says so.
 
+    A ``metadata.csv`` in the folder of a part says which groups its images belong to (see
+    :func:`certify.data.groups.metadata_groups`).
+
     Where all folders bear names of Imagenette's synsets, classes are named and mapped to ImageNet's columns.
 
     Args:
@@ -189,7 +193,8 @@ def _split(folder: Path, classes: tuple[str, ...]) -> Split:
         pictures = _pictures(folder / name)
         paths += pictures
         labels += [index[name]] * len(pictures)
-    return Split(FileSource(paths), labels)
+    split = Split(FileSource(paths), labels)
+    return split.grouped(groups) if (groups := metadata_groups(folder, paths)) else split
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from certify.core.errors import DataError
 from certify.core.files import replacing
-from certify.data.arrays import array_split
+from certify.data.arrays import FEATURES, array_split
 from certify.data.dataset import Dataset, Split
+from certify.data.groups import GROUP
 
 KEPT_NAME = "test-data.npz"
 
@@ -37,13 +38,15 @@ def keep_test_part(dataset: Dataset, folder: Path) -> str:
     arrays, scheme = (_fields(test), "arrays") if test.kind == "arrays" else ({"x": _pixels(dataset)}, "npz")
     y: Any = test.labels if test.targets is None else test.targets.values[test.labels]
     names: dict[str, Any] = {} if test.targets is not None else {"classes": np.array(dataset.classes)}
+    names |= {f"{GROUP}{name}": values for name, values in test.groups.items()}
+    names |= {FEATURES: np.array(test.features)} if test.features else {}
     with replacing(path) as written, written.open("wb") as stream:
         np.savez(stream, **{**arrays, **names, "y": y})
     return f"The test part is kept: an auditor reads it with --data {scheme}:test={path}."
 
 
 def _fields(split: Split) -> dict[str, Any]:
-    if reserved := {"y", "classes", "file"} & set(split.fields):
+    if reserved := {"y", "classes", "file", FEATURES} & set(split.fields):
         raise DataError(
             f"An array is called {sorted(reserved)[0]}, which means something else in npz files; rename it."
         )

@@ -25,10 +25,12 @@ class NamedArrays:
 
     Args:
         arrays: by name, each (n, ...).
+        features: names of the columns of the only array; empty where they are not known.
     """
 
-    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], features: tuple[str, ...] = ()) -> None:
         self._arrays = arrays
+        self.features = features
         self._digests: dict[int, str] = {}
         self.fields: Fields = {name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()}
 
@@ -52,13 +54,14 @@ class NamedArrays:
         return self._digests[row]
 
 
-def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str) -> Split:
+def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str, features: tuple[str, ...] = ()) -> Split:
     """Check named arrays and make a split of them.
 
     Args:
         arrays: by name, floats, integers or booleans, each (n, ...).
         y: labels from 0 on (n,), or numbers to predict, any type of float.
         where: what an error names, such as the file.
+        features: names of the columns of the only array, ``ATTRIBUTE=VALUE`` for one of several values.
 
     Raises:
         DataError: no array, another type, lengths that differ, values that are not finite, or labels that are none.
@@ -77,4 +80,7 @@ def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str) -> Spli
             raise DataError(f"{where}: {name} has {len(array)} samples and y {len(labels)} labels; give one a sample.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{where}: {name} holds values that are not finite; fill them in or leave them out.")
-    return Split(NamedArrays({name: np.ascontiguousarray(a) for name, a in found.items()}), labels, targets=targets)
+    if features and (len(found) > 1 or next(iter(found.values())).shape[1:] != (len(features),)):
+        raise DataError(f"{where}: names {len(features)} features; they are those of one array of shape (n, features).")
+    made = {name: np.ascontiguousarray(a) for name, a in found.items()}
+    return Split(NamedArrays(made, features), labels, targets=targets)

@@ -19,6 +19,7 @@ from certify.core.suggest import unknown_name
 from certify.data.arrays import PARTS, SAMPLES, ArraySource, from_parts, mapped_split, samples_split
 from certify.data.dataset import Dataset, Split
 from certify.data.folders import WIDE_MODES
+from certify.data.groups import read_groups
 from certify.data.labels import read_labels
 from certify.data.named_arrays import ONLY, named_split
 from certify.data.partition import cut
@@ -92,10 +93,12 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
     """Make a data set of a dict of parts or arrays.
 
     Args:
-        values: ``x`` (or ``input_ids`` and its like) and ``y``, cut like an npz file; or ``test`` and maybe ``train``,
+        values: ``x`` (or ``input_ids`` and its like), ``y`` and maybe ``groups``, a dict of columns of groups by name
+            (see :mod:`certify.data.groups`), cut like an npz file; or ``test`` and maybe ``train``,
             ``validation``, ``calibration``, each a Split, a torch Dataset or DataLoader, a pair (x, y) or a dict with
-            ``x`` (or ``input_ids``) and ``y``. With either, ``classes`` may name the classes. ``x`` is an array of
-            images (uint8), an array of anything else, or a dict of arrays by the names of the model's inputs.
+            ``x`` (or ``input_ids``), ``y`` and maybe ``groups``. With either, ``classes`` may name the classes. ``x``
+            is an array of images (uint8), an array of anything else, or a dict of arrays by the names of the model's
+            inputs.
         name: of the data set.
         spec: that was asked for.
         seed: of the cuts.
@@ -106,11 +109,11 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
     """
     where = f"Data '{spec}'"
     for key in values:
-        if key not in {*SAMPLES, "classes", *PARTS}:
-            raise unknown_name(f"key of data {spec}", str(key), [*SAMPLES, "classes", *PARTS])
+        if key not in {*SAMPLES, "classes", "groups", *PARTS}:
+            raise unknown_name(f"key of data {spec}", str(key), [*SAMPLES, "classes", "groups", *PARTS])
     classes = None if values.get("classes") is None else tuple(str(c) for c in values["classes"])
     if ("x" in values or "input_ids" in values) and "y" in values:
-        return from_parts(name, spec, cut(_split(values, where), seed), classes, seed)
+        return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed)
     if "test" not in values:
         raise DataError(f"{where} has no test part; give x and y, or test (and train), or a Dataset.")
     parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
@@ -162,8 +165,9 @@ def _is_transformed(pair: Any) -> bool:
 def _part(value: Any, where: str) -> Split:
     if isinstance(value, Split):
         return value
-    if isinstance(value, Mapping) and {"y"} < set(value) <= set(SAMPLES) and {"x", "input_ids"} & set(value):
-        return _split(value, where)
+    known = {*SAMPLES, "groups"}
+    if isinstance(value, Mapping) and {"y"} < set(value) <= known and {"x", "input_ids"} & set(value):
+        return _grouped(_split(value, where), value, where)
     if isinstance(value, tuple | list) and len(value) == 2:
         if _is_transformed(value):
             return own_split(value[0], where, value[1])
@@ -179,6 +183,16 @@ def _split(values: Mapping[str, Any], where: str) -> Split:
     if "input_ids" in values:
         return mapped_split(values, where)
     return pair_split(values["x"], values["y"], where)
+
+
+def _grouped(split: Split, values: Mapping[str, Any], where: str) -> Split:
+    """The samples with the columns of groups that stand beside them."""
+    given = values.get("groups")
+    if given is None:
+        return split
+    if not isinstance(given, Mapping):
+        raise DataError(f"{where}: 'groups' is a {type(given).__name__}; give a dict of columns by name.")
+    return split.grouped(read_groups({str(name): plain(column) for name, column in given.items()}, len(split), where))
 
 
 def pair_split(x: Any, y: Any, where: str) -> Split:

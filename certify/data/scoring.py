@@ -12,6 +12,7 @@ import numpy.typing as npt
 from certify.core.errors import ModelError
 from certify.data.dataset import Labels, Split, Targets
 from certify.data.metrics import TOP1, Metric
+from certify.data.probabilities import Probabilities, probability_scores
 from certify.data.regression import closeness
 
 
@@ -25,6 +26,7 @@ class Scores:
         correct: whether ``top1`` is the label, bool (n,).
         declared: score by a declared metric, float64 (n,); None where top-1 is the metric.
         outputs: what was scored, one column a class, float64 (n, c); None where top-1 is the metric.
+        beyond: what probabilities say beyond the first class; None of numbers.
     """
 
     top1: Labels
@@ -32,6 +34,7 @@ class Scores:
     correct: npt.NDArray[np.bool_]
     declared: npt.NDArray[np.float64] | None = None
     outputs: npt.NDArray[np.float64] | None = None
+    beyond: Probabilities | None = None
 
     @property
     def accuracy(self) -> float:
@@ -81,9 +84,10 @@ def score(
     top1 = values.argmax(axis=1).astype(np.int64)
     first_two = np.partition(values, -2, axis=1)[:, -2:]
     margin = first_two[:, 1] - first_two[:, 0]
+    beyond = probability_scores(values, truth, reading)
     if metric is None or metric.name == TOP1:
-        return Scores(top1, margin, top1 == truth)
-    return Scores(top1, margin, top1 == truth, metric.scores(values, truth), values)
+        return Scores(top1, margin, top1 == truth, beyond=beyond)
+    return Scores(top1, margin, top1 == truth, metric.scores(values, truth), values, beyond)
 
 
 def score_split(

@@ -15,6 +15,7 @@ from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
 from certify.data.own_data import FAILURES, from_object, is_samples
+from certify.data.people import PEOPLE
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 from certify.data.touches import open_ledger
 
@@ -26,7 +27,8 @@ PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
     "cifar10": load_cifar10,
     "fashion-mnist": load_fashion_mnist,
 }
-KNOWN = ("imagefolder:PATH", "npz:PATH", "arrays:PATH", *PUBLISHED, DEFAULT_SPEC, "package.module:function")
+TABLES = tuple(f"{name}:PATH" for name in PEOPLE)
+KNOWN = ("imagefolder:PATH", "npz:PATH", "arrays:PATH", *TABLES, *PUBLISHED, DEFAULT_SPEC, "package.module:function")
 
 Maker = Callable[[], Any]
 NPZ = ("npz", "arrays")
@@ -43,10 +45,11 @@ def load(
 
     Args:
         spec: ``imagefolder:PATH`` or the folder's path, ``npz:PATH``, ``npz:train=A.npz,test=B.npz[,val=C.npz]``,
-            ``arrays:`` likewise, ``imagenette``, ``cifar10``, ``fashion-mnist``, ``mnist5k`` or
-            ``package.module:function``; such a function itself; or what it may return: a Dataset, which is given back,
-            and all that :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test),
-            arrays, a dict of parts. An npz file holds images, values, or text that ``leanmark tokenize`` cut into
+            ``arrays:`` likewise, a table about people (``adult:``, ``compas:``, ``german-credit:``), ``imagenette``,
+            ``cifar10``, ``fashion-mnist``, ``mnist5k`` or ``package.module:function``; such a function
+            itself; or what it may return: a Dataset, which is given back, and all that
+            :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test), arrays, a dict
+            of parts. An npz file holds images, values, or text that ``leanmark tokenize`` cut into
             tokens; under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name.
         seed: of the cuts between train, calibration and validation; the test part never depends on it.
         cache: folder for downloads; the user's cache folder where it is None.
@@ -74,12 +77,14 @@ def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: 
             return from_object(_made(spec), _place(spec), seed)
         return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
-    if scheme in ("imagefolder", *NPZ) and not rest:
+    if scheme in ("imagefolder", *NPZ, *PEOPLE) and not rest:
         raise UsageError(f"Data '{spec}' lacks a path; write {scheme}:PATH.")
     if scheme == "imagefolder":
         return load_folder(Path(rest).expanduser(), spec, seed, shown)
     if scheme in NPZ:
         return load_npz(rest, spec, seed)
+    if scheme in PEOPLE:
+        return PEOPLE[scheme](Path(rest).expanduser(), spec, seed)
     if spec == "mnist5k":
         return load_mnist5k()
     if spec in PUBLISHED:

@@ -18,6 +18,7 @@ from certify.data.touches import RAW, Ledger, Watch
 
 Labels: TypeAlias = npt.NDArray[np.int64]
 Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+Groups: TypeAlias = Mapping[str, npt.NDArray[np.str_]]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Split:
         labels: index of the true class of each sample of this split, (n,).
         rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
         targets: numbers that labels stand for; None where they stand for classes.
+        groups: group of each sample by column, texts (n,); an empty one is not stated. No model is fed with them.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Split:
         labels: Indices,
         rows: Indices | None = None,
         targets: Targets | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.targets = targets
+        self.groups: Groups = groups or {}
         self._watch: Watch | None = None
         self._key: DataKey | None = None
         self._labels: Labels = np.asarray(labels, dtype=np.int64)
@@ -64,6 +68,9 @@ class Split:
             raise DataError(f"A split needs one label a sample, found {self._labels.shape} for {self._rows.shape}.")
         if len(self._labels) and self._labels.min() < 0:
             raise DataError(f"A split needs labels from 0 on, found {self._labels.min()}.")
+        for name, values in self.groups.items():
+            if values.shape != self._labels.shape:
+                raise DataError(f"A split needs one group a sample, found {values.shape} of '{name}'.")
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -165,6 +172,11 @@ class Split:
         return self._source.fields
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns of the only array; empty where the data name none."""
+        return getattr(self._source, "features", ())
+
+    @property
     def kind(self) -> Literal["image", "tokens", "arrays"]:
         """What the samples are."""
         if isinstance(self._source, ArraysSource):
@@ -196,7 +208,12 @@ class Split:
     def subset(self, indices: Indices) -> Split:
         """A split of the samples at ``indices``, in that order; nothing is copied."""
         chosen = np.asarray(indices, dtype=np.int64)
-        return self._like(_labels=self._labels[chosen], _rows=self._rows[chosen])
+        groups = {name: values[chosen] for name, values in self.groups.items()}
+        return self._like(_labels=self._labels[chosen], _rows=self._rows[chosen], groups=groups)
+
+    def grouped(self, groups: Groups) -> Split:
+        """The same split with columns of groups; see :func:`certify.data.groups.read_groups`."""
+        return self._like(groups=groups)
 
     def scaled(self, scale: float | None) -> Split:
         """The same split, whose numbers are judged on a scale.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +46,9 @@ from certify.measure.runtimes.base import Runtime
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, Recorder
 from certify.measure.yardstick import yardstick_file
 from certify.model_file.onnx_file.onnx_file import OnnxFile
+
+Further = Callable[[str, Scorer, Dataset, Predicted], None]
+"""What is told of each model: its arm, what scores it, the data, and what it says of the test samples."""
 
 ALONE = "measured alone, compared with nothing"
 """Stands for the origin of a baseline where there is none."""
@@ -82,6 +85,7 @@ def measure(
     fresh: Dataset | None = None,
     simplified: Observation | None = None,
     trials: int | None = None,
+    further: Further | None = None,
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Evidence:
@@ -99,6 +103,7 @@ def measure(
         fresh: data whose test part is scored beside the data set's own, which the maker of the models has not seen.
         simplified: what the baseline could do without (:func:`certify.measure.simplify.simplify`).
         trials: candidates among which the maker chose this one on validation data; None where nobody searched.
+        further: called for each model once it is scored, while its worker is warm.
         progress: where it says how far it is.
         available_meters: meters to choose from; None for all.
 
@@ -124,7 +129,7 @@ def measure(
     with open_bench(plan, rules, choice, progress) as bench:
         subjects = [subject(arm, *model, plan.batch, bench.folder) for arm, model in by_arm.items()]
         statistics = save_inputs(subjects, dataset, plan)
-        found = _run(bench, settled, subjects, dataset, created, score, fresh)
+        found = _run(bench, settled, subjects, dataset, created, score, fresh, further)
         windows = tuple(bench.recorder.windows())
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
@@ -170,6 +175,7 @@ def _run(
     created: str,
     score: bool,
     fresh: Dataset | None,
+    further: Further | None,
 ) -> Measured:
     """All runs, in their order."""
     plan, compares = bench.plan, len(subjects) > 1
@@ -191,7 +197,7 @@ def _run(
     if yardstick is not None:
         runs.yardstick_run(bench, yardstick, arms[0].threads)
     seed = order_seed_of(subjects, dataset, plan)
-    finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares, fresh) for arm in arms}
+    finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares, fresh, further) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
     predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
     observations = (
@@ -231,7 +237,14 @@ def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finis
 
 
 def _finish(
-    bench: Bench, arm: Arm, dataset: Dataset, seed: str, score: bool, compares: bool, fresh: Dataset | None
+    bench: Bench,
+    arm: Arm,
+    dataset: Dataset,
+    seed: str,
+    score: bool,
+    compares: bool,
+    fresh: Dataset | None,
+    further: Further | None,
 ) -> Finish:
     """Time single inferences of a model, score it, and find where its time goes, in new workers."""
     rules = bench.rules
@@ -246,6 +259,8 @@ def _finish(
             predicted = score_shuffled(scorer, dataset, seed, get_metric(bench.plan.metric))
             short = replace(rules, changed_window_s=min(rules.changed_window_s, bench.window_s))
             recognised = look(scorer, dataset, seed, short) if compares else None
+            if further is not None:
+                further(arm.name, scorer, dataset, predicted)
             if recognised is not None and fresh is not None:
                 recognised = replace(recognised, fresh=scorer.predict(fresh))
     return Finish(Latencies(arm.name, tuple(seconds)), memory, predicted, node_costs(bench, arm), recognised)

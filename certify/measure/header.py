@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certify.core.evidence import Header, Latencies, ModelFacts, Observation, Prediction, Workload
+from certify.core.group_columns import columns_digest
 from certify.core.measuring_rules import MeasuringRules
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
@@ -63,7 +64,7 @@ def now() -> str:
 
 
 def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
-    declared = get_metric(metric)
+    declared, columns = get_metric(metric), dataset.column_digests()
     return {
         "name": dataset.name,
         "spec": dataset.spec,
@@ -74,6 +75,7 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
         **({} if dataset.test.targets is None else {"targets": dataset.test.targets.digest()}),
         **({} if declared.code is None else {"metric_code": declared.code}),
         **({} if dataset.test.key is None else {"private": dataset.test.key}),
+        **({"columns": columns_digest(dataset.test_digest(), columns)} if columns else {}),
     }
 
 

@@ -14,6 +14,7 @@ from certify.core.progress import Progress
 from certify.data.constant_answers import Answers
 from certify.data.dataset import Dataset
 from certify.data.metrics import Metric
+from certify.data.probabilities import Probabilities
 from certify.data.scoring import Scores, score_split
 from certify.measure.inputs import parts, save_samples
 from certify.measure.model_under_test import Subject
@@ -30,6 +31,7 @@ class Predicted:
         width: number of outputs.
         declared: score by a declared metric, (n,); None where top-1 is the metric.
         answers: outputs that may stand for constant answers; none where top-1 is the metric.
+        beyond: what probabilities say beyond the first class; None of numbers.
     """
 
     top1: npt.NDArray[np.int64]
@@ -37,6 +39,7 @@ class Predicted:
     width: int
     declared: npt.NDArray[np.float64] | None = None
     answers: Answers = field(default_factory=Answers)
+    beyond: Probabilities | None = None
 
 
 def predict(
@@ -84,12 +87,14 @@ def predict(
             width = values.shape[1]
             task.advance(len(indices))
     declared = [scores.declared for scores in found if scores.declared is not None]
+    beyond = [scores.beyond for scores in found if scores.beyond is not None]
     return Predicted(
         np.concatenate([scores.top1 for scores in found]),
         np.concatenate([scores.margin for scores in found]),
         width,
         np.concatenate(declared) if declared else None,
         answers,
+        Probabilities.joined(beyond) if beyond else None,
     )
 
 

@@ -76,7 +76,8 @@ def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) 
     found = scorer.predict(replace(dataset, test=dataset.test.subset(order)), metric)
     places = np.argsort(np.array(order))
     declared = None if found.declared is None else found.declared[places]
-    return replace(found, top1=found.top1[places], margin=found.margin[places], declared=declared)
+    beyond = None if found.beyond is None else found.beyond.at(places)
+    return replace(found, top1=found.top1[places], margin=found.margin[places], declared=declared, beyond=beyond)
 
 
 def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> Recognition:

@@ -43,7 +43,6 @@ class StructuredPrune(CostOptions):
 
     Where nothing is trained afterwards, the layers are refitted to the original's activations on unlabelled samples
     (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
-
     Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900), with its sparse
     learning where `sparsify_epochs` asks for it; heads: Michel, Levy and Neubig 2019 (arXiv 1905.10650). Scope
     `isomorphic`: Fang et al. 2024 (arXiv 2407.04616). Importance: `magnitude` Li et al. 2017 (arXiv 1608.08710);
@@ -52,8 +51,7 @@ class StructuredPrune(CostOptions):
     the curvature of single channels as in OBD-C of Wang et al. 2019 (arXiv 1905.05934); `activation` Hu et al. 2016
     (arXiv 1607.03250); `obs` ZipLM (arXiv 2302.04089), without labels.
 
-    When not to use it: below about two thirds of the multiply-adds without training (put `distill` behind it), or
-    where only the file must be smaller (`quantize_static` alone costs less accuracy).
+    When not to use it: below two thirds of the multiply-adds with no `distill` behind it, or for the file's size alone.
 
     Example:
         >>> StructuredPrune().macs, StructuredPrune(energy=0.8).macs
@@ -152,10 +150,9 @@ class StructuredPrune(CostOptions):
 
     def settings(self, *, reconstruct: bool = False) -> pruning.PruneSettings:
         """What the engine is asked for."""
-        shared = {name: value for name, value in self if name not in OPTIONS}
+        shared = {name: value for name, value in self if name not in (*OPTIONS, "attention", "reconstruct")}
         attention = None if self.attention == "none" else self.attention
-        own = {"attention": attention, "asked_by": self.name, "reconstruct": reconstruct}
-        return pruning.PruneSettings(**{**shared, **own})
+        return pruning.PruneSettings(**shared, attention=attention, asked_by=self.name, reconstruct=reconstruct)
 
 
 def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:

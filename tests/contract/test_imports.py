@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessments": set(),
     "certify.assessments.efficiency": {"certify.assessment", "certify.data", "certify.model_file"},
     "certify.assessments.privacy": {"certify.assessment", "certify.data"},
+    "certify.assessments.social": {"certify.assessment"},
     "certify.attest": {"certify.assessment", "certify.model_file"},
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
     "certify.export": {"certify.assessment", "certify.assessments.efficiency", "certify.present"},
@@ -39,7 +40,13 @@ ARROWS: dict[str, set[str]] = {
     "certify.profiling": {
         "certify.assessments.efficiency", "certify.data", "certify.measure", "certify.present", "certify.profiled",
     },
+    "certify.group_audit": {
+        "certify.assessment", "certify.assessments.social", "certify.data", "certify.grouping", "certify.measure",
+        "certify.present",
+    },
     "certify.graded": {"certify.assessments.efficiency", "certify.present"},
+    "certify.group_statement": {"certify.assessments.social", "certify.attest", "certify.grouping"},
+    "certify.grouping": {"certify.assessments.social", "certify.data", "certify.measure"},
     "certify.grading": {"certify.assessment", "certify.attest", "certify.data"},
     "certify.regrading": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading",
@@ -50,14 +57,15 @@ ARROWS: dict[str, set[str]] = {
     },
     "certify.stating": {"certify.assessment", "certify.attest", "certify.present"},
     "certify.api": {
-        "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.graded", "certify.grading",
-        "certify.measure", "certify.model_file", "certify.present", "certify.profiling",
+        "certify.assessments.efficiency", "certify.assessments.social", "certify.attest", "certify.data",
+        "certify.graded", "certify.grading", "certify.group_statement", "certify.grouping", "certify.measure",
+        "certify.model_file", "certify.present", "certify.profiling",
     },
     "certify.cli": {
         "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest",
-        "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.measure",
-        "certify.model_file", "certify.present", "certify.profiled", "certify.profiling", "certify.regrading",
-        "certify.remeasure", "certify.stating",
+        "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
+        "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
+        "certify.regrading", "certify.remeasure", "certify.stating",
     },
     "certify.testing": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.measure",
@@ -77,8 +85,8 @@ TYPE_ONLY: dict[str, set[str]] = {
     "certify.api": {"certify.profiled"},
     "certify.graded": {"certify.assessment", "certify.attest"},
     "certify": {
-        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.graded", "certify.measure",
-        "certify.present", "certify.stating",
+        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.graded",
+        "certify.group_audit", "certify.measure", "certify.present", "certify.stating",
     },
 }  # fmt: skip
 """What a part may import under TYPE_CHECKING in addition: an annotation loads nothing."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
@@ -21,6 +20,7 @@ from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.observations import ClassNames
+from certify.core.statistics.multiple import holm, mcnemar_p_values, simultaneous
 from certify.core.statistics.proportions import Interval, PairedTable, difference_interval, wilson_interval
 
 SIGNED_CLASSES = 10
@@ -74,7 +74,7 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
         for tops in ((p.baseline_top1 for p in evidence.samples), (p.candidate_top1 for p in evidence.samples))
     ]
     tables = _tables(right[0], right[1], member, len(classes))
-    adjusted = holm(_mcnemar(tables))
+    adjusted = holm(mcnemar_p_values(tables))
     points = np.array([(table.only_candidate - table.only_baseline) / table.n for table in tables])
     # Losses before gains, the least likely chance first; then by size.
     order = np.lexsort((classes, points, np.where(points < 0, adjusted, 2.0)))
@@ -110,29 +110,12 @@ def clearest_class(losses: Sequence[ClassLoss]) -> str:
     return f", most clearly in class {losses[0].name}: {points:.3g} of {before:.3g} points"
 
 
-def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """P-values corrected by Holm's step-down procedure, in the order given, (m,) to (m,)."""
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    stepped = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
-    corrected = np.empty_like(stepped)
-    corrected[order] = stepped
-    return corrected
-
-
 def _tables(
     baseline: npt.NDArray[np.bool_], candidate: npt.NDArray[np.bool_], member: npt.NDArray[np.int64], classes: int
 ) -> list[PairedTable]:
     cells = (baseline & candidate, ~baseline & candidate, baseline & ~candidate, ~baseline & ~candidate)
     counts = [np.bincount(member, weights=cell, minlength=classes).astype(np.int64).tolist() for cell in cells]
     return [PairedTable(*row) for row in zip(*counts, strict=True)]
-
-
-def _mcnemar(tables: Sequence[PairedTable]) -> npt.NDArray[np.float64]:
-    """Exact two-sided p-values of many tables at once."""
-    gained = np.array([table.only_candidate for table in tables])
-    lost = np.array([table.only_baseline for table in tables])
-    return np.asarray(np.minimum(1.0, 2 * bdtr(np.minimum(gained, lost).astype(np.float64), gained + lost, 0.5)))
 
 
 def _names(evidence: Evidence) -> dict[int, str]:
@@ -144,7 +127,7 @@ def _names(evidence: Evidence) -> dict[int, str]:
 
 
 def _loss(label: int, name: str, table: PairedTable, p: float, edition: Edition, classes: int) -> ClassLoss:
-    all_at_once = 1 - (1 - edition.plan.confidence) / classes
+    all_at_once = simultaneous(edition.plan.confidence, classes)
     method = f"class {name}: {{}}, Bonferroni over {classes} classes"
     value = (table.only_candidate - table.only_baseline) / table.n
     tango = method.format("difference of paired proportions, score interval (Tango 1998)")

@@ -193,6 +193,29 @@ def samples_needed(table: PairedTable, loss_percent: float, confidence: float) -
     return math.ceil(table.n * (z / score) ** 2 * (1 - RELATIVE_PRECISION))
 
 
+def difference_samples_needed(table: PairedTable, margin: float, confidence: float) -> int | None:
+    """About how many samples would show that no more than a margin is lost, were their shares those of the table.
+
+    Args:
+        table: observed counts, of at least one sample.
+        margin: largest loss, a share above 0 (0.02 for 2 points).
+        confidence: of the two-sided interval.
+
+    Returns:
+        The least n whose interval of candidate minus baseline begins at ``-margin`` or above; None where the observed
+        loss reaches the margin, so that no number would do.
+
+    Example:
+        >>> difference_samples_needed(PairedTable(19, 0, 0, 0), 0.02, 1 - 0.05 / 14)
+        417
+    """
+    if table.only_baseline - table.only_candidate >= margin * table.n:
+        return None
+    z = z_quantile(confidence)
+    score = difference_score(table, -margin)
+    return math.ceil(table.n * (z / score) ** 2 * (1 - RELATIVE_PRECISION))
+
+
 def _larger_root(a: float, b: float, c: float) -> float:
     """Larger root of a x^2 - b x - c = 0 for a > 0, without cancellation; 0 at the least."""
     if a <= 0:

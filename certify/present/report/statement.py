@@ -28,7 +28,7 @@ class Statement:
 
 def statement_section(claims: Claims) -> Section:
     """Outcome, figures and findings of a further statement."""
-    words = {name: name.replace("_", " ") for name in claims.figures} | dict(claims.headlines)
+    words = {name: name.replace("_", " ") for name in claims.figures} | {**claims.words, **claims.headlines}
     figures = tuple((words[name], figure(estimate)) for name, estimate in claims.figures.items())
     content = Statement(claims, figures, by_outcome(claims.findings))
     return Section(f"statement-{claims.assessment}", claims.title, content, "statement")

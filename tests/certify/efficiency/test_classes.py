@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import bdtr
 
-from certify.assessments.efficiency.classes import SIGNED_CLASSES, class_estimates, class_losses, holm
+from certify.assessments.efficiency.classes import SIGNED_CLASSES, class_estimates, class_losses
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence, Observation, Prediction
+from certify.core.statistics.multiple import holm
 
 Maker = Callable[..., Evidence]
 

@@ -1,0 +1,1 @@
+"""What compression did to groups of people: shares of errors before and after, from tables that name nobody."""

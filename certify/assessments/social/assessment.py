@@ -1,0 +1,163 @@
+"""The social assessment: what compression did to groups of people, derived from tables that name nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.profile import Profile
+from certify.assessments.social import records as record_files
+from certify.assessments.social.answers import check_answers
+from certify.assessments.social.cells import judged_cells
+from certify.assessments.social.edition import NEWEST, SocialEdition, load_edition
+from certify.assessments.social.figures import figures, words
+from certify.assessments.social.findings import judge_findings
+from certify.assessments.social.records import Records
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+
+PREDICATE_TYPE = "https://leanmark.org/secure/social/v1"
+LIMITS = (
+    "It says what compression changed for the groups that were named, not whether the model is fair to anybody.",
+    "Groups, labels and samples are the maker's choice; who is missing from the data is missing here.",
+    "Where every answer of a kind came from one group, answers that evidence lists by sample tell the group.",
+)
+HEADLINES = ("cells_worse", "cells_within_margin", "largest_loss_points")
+ALONE = ("_selection_ratio_candidate", "_equalised_odds_candidate", "_worst_accuracy_candidate")
+
+
+@dataclass(frozen=True)
+class SocialOutcome:
+    """A claim or a refusal.
+
+    Attributes:
+        text: as it is printed.
+        reasons: of a refusal.
+        notes: what a reader should know.
+    """
+
+    text: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a refusal."""
+        return bool(self.reasons)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}
+
+
+class Social(Assessment):
+    """Shares of errors by group before and after, with simultaneous intervals, from published tables.
+
+    Example:
+        >>> Social().load_edition("2026").least_cell
+        5
+    """
+
+    name = "social"
+    title = "Groups of people"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("social-1", "certify.assessments.social")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return record_files.parse(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return record_files.dump(records)
+
+    def load_edition(self, name: str) -> SocialEdition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return asdict(records.header.model)
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """The records' header, as far as the statement repeats it, and the words of every figure."""
+        header = records.header
+        data = header.data
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "baseline": None if header.baseline is None else asdict(header.baseline),
+            "data": {
+                "name": data.name,
+                "samples": data.samples,
+                "test_digest": data.test_digest,
+                "columns_digest": data.columns_digest,
+                "classes": len(data.classes),
+            },
+            "groups": [{"name": one.name, "groups": list(one.groups)} for one in header.attributes],
+            "words": words(records, load_edition(NEWEST)),
+        }
+
+    def derive(self, records: Records, edition: SocialEdition) -> Mapping[str, Estimate]:
+        """Derive every figure."""
+        return figures(records, edition)
+
+    def findings(self, records: Records, edition: SocialEdition) -> tuple[Finding, ...]:
+        """Run every check, and say what single cells show."""
+        return (*judge_findings(records, edition), *_cell_findings(records, edition))
+
+    def outcome(self, profile: Profile, edition: SocialEdition) -> SocialOutcome:
+        """A claim of what was found; a refusal where records do not hold.
+
+        A group that is shown worse is a finding about the model and no refusal: a gate decides what is let through
+        (``--require 'social.cells_worse<=0'``).
+        """
+        failed = [one for one in profile.guards if one.outcome != "pass" and not one.name.startswith(CELL)]
+        if failed:
+            return SocialOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
+        told = tuple(one.sentence for one in profile.guards if one.name.startswith(CELL))
+        return SocialOutcome(_text(profile, edition), (), told)
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Check the totals against the answers that lie beside the model."""
+        return check_answers(around)
+
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """The names of data and groups."""
+        groups = {f"group {name}": name for one in predicate["groups"] for name in (one["name"], *one["groups"])}
+        return {**super().texts(predicate), "data's name": predicate["data"]["name"], **groups}
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed."""
+        estimates = predicate["profile"]["estimates"]
+        names = predicate["words"]
+        chosen = [name for name in HEADLINES if name in estimates]
+        chosen = chosen or [name for ending in ALONE for name in estimates if name.endswith(ending)][:3]
+        headlines = {name: names.get(name, name) for name in chosen or ["cells"]}
+        return Claims(**common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS), words=names)
+
+
+CELL = "group_"
+"""How findings about single cells begin; they say what is shown and refuse nothing."""
+
+
+def _cell_findings(records: Records, edition: SocialEdition) -> tuple[Finding, ...]:
+    """Cells that are shown worse, the largest loss first, each as a finding."""
+    if not records.compares:
+        return ()
+    worse = sorted(
+        (one for one in judged_cells(records, edition) if one.verdict == "worse"), key=lambda c: -c.rise.value
+    )
+    return tuple(Finding(f"{CELL}worse_{i}", "pass", one.sentence) for i, one in enumerate(worse, start=1))
+
+
+def _text(profile: Profile, edition: SocialEdition) -> str:
+    counts = {name: round(float(one.value)) for name, one in profile.estimates.items() if name.startswith("cells")}
+    if "cells_worse" not in counts:
+        return f"{counts.get('cells', 0)} cells described"
+    worse, cells, within = (counts[name] for name in ("cells_worse", "cells", "cells_within_margin"))
+    shown = f"{within} of {cells} shown to lose at most {edition.margin_points:g} points"
+    return f"{worse} of {cells} cells worse, {shown}" if worse else f"no cell shown worse, {shown}"

@@ -1,0 +1,95 @@
+"""Every figure of the social assessment, by name, with the words by which people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from certify.assessments.social.attributes import attribute_figures
+from certify.assessments.social.cells import JudgedCell, judged_cells, occupied, rate_name, wrong_rate
+from certify.assessments.social.edition import SocialEdition
+from certify.assessments.social.measures import measure_figures
+from certify.assessments.social.named import Named, percent, share
+from certify.assessments.social.records import HeldBack, Records
+from certify.core.estimate import Estimate
+from certify.core.statistics.multiple import simultaneous
+
+BONFERRONI = "Bonferroni over {} cells"
+WORDS = {
+    "cells": "cells",
+    "cells_worse": "cells shown worse",
+    "cells_better": "cells shown better",
+    "cells_within_margin": "cells shown to lose no more than the margin",
+    "cells_within_margin_share": "share of cells shown to lose no more than the margin",
+    "cells_too_small": "cells too small to show anything",
+    "cells_held_back": "cells held back",
+    "largest_loss_points": "largest loss of a cell",
+}
+
+
+def named_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
+    """All figures that follow from records, each with its words."""
+    if records.compares:
+        judged = judged_cells(records, edition)
+        yield from _summary(records, judged, edition)
+        for number, one in enumerate(judged, start=1):
+            yield from _compared(number, one, len(judged))
+    else:
+        yield from _alone(records, edition)
+    yield from attribute_figures(records, edition)
+    yield from measure_figures(records, edition)
+
+
+def figures(records: Records, edition: SocialEdition) -> Mapping[str, Estimate]:
+    """The figures by name."""
+    return {one.name: one.estimate for one in named_figures(records, edition)}
+
+
+def words(records: Records, edition: SocialEdition) -> dict[str, str]:
+    """The words of every figure."""
+    return {one.name: one.words[:250] for one in named_figures(records, edition)}
+
+
+def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEdition) -> Iterator[Named]:
+    told = f"of {len(judged)} cells, by intervals that hold at once (Tango 1998, Bonferroni)"
+    within = sum(one.within for one in judged)
+    counts = {
+        "cells": len(judged),
+        **{f"cells_{verdict}": sum(one.verdict == verdict for one in judged) for verdict in ("worse", "better")},
+        "cells_within_margin": within,
+        "cells_too_small": sum(one.verdict == "too small" for one in judged),
+        "cells_held_back": len(records.of(HeldBack)),
+    }
+    for name, count in counts.items():
+        yield Named(name, WORDS[name], Estimate.exact(count, "1", told))
+    if not judged:
+        return
+    method = f"share of cells whose loss is shown to be at most {edition.margin_points:g} points"
+    name = "cells_within_margin_share"
+    yield Named(name, WORDS[name], Estimate.exact(within / len(judged), "1", method))
+    method = "largest rise of a share of errors over all cells; upper end over all of them at once"
+    value, low, high = (max(getattr(one.rise, end) for one in judged) for end in ("value", "low", "high"))
+    largest = Estimate(100 * value, 100 * low, 100 * high, "%", len(judged), method)
+    yield Named("largest_loss_points", WORDS["largest_loss_points"], largest)
+
+
+def _compared(number: int, one: JudgedCell, cells: int) -> Iterator[Named]:
+    stem, n, together = f"cell_{number:03d}", one.cell.table.n, BONFERRONI.format(cells)
+    wilson = f"{one.name}: Wilson score interval, {together}"
+    yield Named(f"{stem}_baseline", f"{one.name}, before", share(one.before, n, wilson))
+    yield Named(f"{stem}_candidate", f"{one.name}, after", share(one.after, n, wilson))
+    tango = f"{one.name}: difference of paired proportions, score interval (Tango 1998), {together}"
+    yield Named(f"{stem}_change_points", f"{one.name}, change", percent(one.rise, n, tango))
+    method = f"{one.name}: McNemar's test, exact, two-sided, Holm over {cells} cells"
+    yield Named(f"{stem}_p", f"{one.name}, p", Estimate.exact(one.p, "1", method))
+
+
+def _alone(records: Records, edition: SocialEdition) -> Iterator[Named]:
+    cells = occupied(records)
+    yield Named("cells", WORDS["cells"], Estimate.exact(len(cells), "1", "published cells with samples"))
+    held = Estimate.exact(len(records.of(HeldBack)), "1", "cells whose tables are not published")
+    yield Named("cells_held_back", WORDS["cells_held_back"], held)
+    confidence, together = simultaneous(edition.confidence, len(cells)), BONFERRONI.format(len(cells))
+    for number, cell in enumerate(cells, start=1):
+        name, found = rate_name(cell), wrong_rate(cell.table, "candidate", confidence)
+        method = f"{name}: Wilson score interval, {together}"
+        yield Named(f"cell_{number:03d}_candidate", name, share(found, cell.table.n, method))

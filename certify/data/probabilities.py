@@ -1,0 +1,68 @@
+"""What the outputs of a classifier say beyond their first class: proper scores, confidence, and the truth's rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+LEAST = 1e-15
+"""A probability of 0 counts as this one in the log loss, which is infinite otherwise."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Of each sample, (n,).
+
+    Attributes:
+        brier: sum over the classes of (probability - truth)^2, 0 to 2 (Brier 1950).
+        log_loss: -log of the probability of the true class.
+        confidence: largest probability.
+        rank: how many classes have a larger output than the true one; of equal outputs the lowest class comes first.
+    """
+
+    brier: Values
+    log_loss: Values
+    confidence: Values
+    rank: npt.NDArray[np.int64]
+
+    def at(self, places: npt.NDArray[np.int64]) -> Probabilities:
+        """Those of some samples, in the order of ``places``."""
+        return Probabilities(*(getattr(self, one.name)[places] for one in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Probabilities]) -> Probabilities:
+        """Those of several parts, one behind the other."""
+        return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+
+
+def probability_scores(outputs: Values, labels: npt.NDArray[np.int64], reading: str) -> Probabilities:
+    """Score outputs as probabilities.
+
+    Args:
+        outputs: one column a class, float64 (n, c).
+        labels: true classes, (n,).
+        reading: what outputs hold, ``logits`` or ``probabilities``; the latter are brought to a sum of 1.
+
+    Example:
+        >>> probability_scores(np.array([[0.25, 0.75]]), np.array([1]), "probabilities").brier.tolist()
+        [0.125]
+    """
+    if reading == "probabilities":
+        clipped = np.clip(outputs, 0.0, None)
+        shares = clipped / np.maximum(clipped.sum(axis=1, keepdims=True), LEAST)
+        logs = np.log(np.maximum(shares, LEAST))
+    else:
+        logs = np.maximum(np.asarray(log_softmax(outputs, axis=1)), np.log(LEAST))
+        shares = np.exp(logs)
+    rows = np.arange(len(labels))
+    own, of_truth = outputs[rows, labels][:, None], shares[rows, labels]
+    brier = (shares**2).sum(axis=1) - 2 * of_truth + 1
+    earlier = np.arange(outputs.shape[1]) < labels[:, None]
+    rank = np.sum((outputs > own) | ((outputs == own) & earlier), axis=1).astype(np.int64)
+    return Probabilities(np.maximum(brier, 0.0), -logs[rows, labels], shares.max(axis=1), rank)

@@ -1,0 +1,211 @@
+"""Groups of people in the answers of any ONNX file: alone, or against the file that it was made from."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify import __version__
+from certify.assessment.assessment import profile_of
+from certify.assessment.profile import Profile
+from certify.assessments.social.assessment import Social, SocialOutcome
+from certify.assessments.social.cells import JudgedCell, judged_cells
+from certify.assessments.social.edition import NEWEST, SocialEdition, load_edition
+from certify.assessments.social.figures import words
+from certify.assessments.social.records import Records
+from certify.core.errors import UsageError
+from certify.core.evidence import ARMS, DEFAULT_RUNTIME
+from certify.core.files import write_bytes, write_text
+from certify.core.progress import Progress, shown
+from certify.data import Preprocess, load
+from certify.data.contract_slot import as_given_to, contract_of
+from certify.data.dataset import Dataset
+from certify.grouping import Grouping
+from certify.measure import runtimes
+from certify.measure.header import now
+from certify.measure.inputs import save_samples
+from certify.measure.machine import require_measuring
+from certify.measure.model_under_test import open_worker, subject
+from certify.measure.recognition import Scorer
+from certify.measure.windows import Running
+from certify.present.groups import GroupPage, groups_chart, groups_page
+
+RECORDS, TABLE, PAGE, DRAWING = "social.evidence.jsonl", "fairness.json", "fairness.html", "fairness.svg"
+FILES = (RECORDS, TABLE, PAGE, DRAWING)
+GUESSED_INFERENCE_S = 1.0
+"""What the first inference of a file may take; it is timed then."""
+
+
+@dataclass(frozen=True, repr=False)
+class Fairness:
+    """What a model's answers are for groups.
+
+    Attributes:
+        name: of the model, for people.
+        records: counts; ``leanmark state MODEL --assessment social --records`` signs what follows from them.
+        profile: every figure and every check.
+        outcome: as a statement would have it.
+        cells: what each cell shows; empty where the model was measured alone.
+        edition: by whose rules.
+    """
+
+    name: str
+    records: Records
+    profile: Profile
+    outcome: SocialOutcome
+    cells: tuple[JudgedCell, ...]
+    edition: SocialEdition
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """What each figure is called for people."""
+        return words(self.records, self.edition)
+
+    def to_json(self) -> dict[str, Any]:
+        """Outcome, cells, figures and checks as JSON values."""
+        return {
+            "model": self.name,
+            "outcome": self.outcome.to_json(),
+            "cells": [
+                {"name": one.name, "samples": one.cell.table.n, "verdict": one.verdict, "needed": one.needed}
+                for one in self.cells
+            ],
+            "words": dict(self.words),
+            "profile": self.profile.to_json(),
+        }
+
+    def plot(self) -> str:
+        """Changes of all cells, or their shares of errors, as SVG."""
+        return groups_chart(self._page())
+
+    def report(self) -> str:
+        """Everything as one self-contained HTML page, without scripts."""
+        return groups_page(self._page())
+
+    def write(self, folder: Path) -> dict[str, Path]:
+        """Write records, figures, page and plot into a folder.
+
+        Returns:
+            Paths by name.
+        """
+        write_bytes(folder / RECORDS, Social().dump(self.records))
+        write_text(folder / TABLE, json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        write_text(folder / PAGE, self.report())
+        write_text(folder / DRAWING, self.plot())
+        return {name: folder / name for name in FILES}
+
+    def _page(self) -> GroupPage:
+        data = self.records.header.data
+        shown = {one.cell: one.sentence for one in self.cells}
+        return GroupPage(
+            model=self.name,
+            data=f"{data.name}, {data.samples} different samples",
+            outcome=self.outcome.text,
+            notes=(*self.outcome.reasons, *self.outcome.notes),
+            sentences=tuple(shown.values()),
+            figures=dict(self.profile.estimates),
+            words=self.words,
+            findings=self.profile.guards,
+            compares=self.records.compares,
+        )
+
+    def __repr__(self) -> str:
+        return f"Fairness({self.name}: {self.outcome.text}; {len(self.profile.estimates)} figures)"
+
+
+def fairness(
+    model: str | Path,
+    *,
+    data: Any,
+    groups: str,
+    against: str | Path | None = None,
+    preprocess: Preprocess | str | Path | None = None,
+    runtime: str = DEFAULT_RUNTIME,
+    batch: int = 1,
+    edition: str = NEWEST,
+    out: str | Path | None = None,
+    progress: Progress | bool | None = None,
+) -> Fairness:
+    """Compare the answers of a model between groups of people; nothing is timed, graded or signed.
+
+    Args:
+        model: ONNX file, whoever made it.
+        data: data specification, or data of a program, with columns of groups (see :mod:`certify.data.groups`); its
+            test part is what counts.
+        groups: columns, such as ``sex,race``, or ``sex,race,sex:race`` to cross two of them.
+        against: the file that it was made from; what became of each group is then told.
+        preprocess: preprocessing contract, or a YAML file with one; None takes the one that the file carries.
+        runtime: runs the models.
+        batch: samples in one inference.
+        edition: says how many people a published cell needs, and the margin.
+        out: folder for records, figures, page and plot; None writes nothing.
+        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+
+    Raises:
+        UsageError: a column that the data do not have, or an unknown edition or runtime.
+        DataError: the data can't be read, or no two groups have enough people.
+        ModelError: a file can't be read, fed or scored.
+
+    Example:
+        >>> found = fairness("small.onnx", data="adult:uci", groups="sex,race")  # doctest: +SKIP
+        >>> float(found.profile["sex_selection_ratio_candidate"])  # doctest: +SKIP
+        0.334
+    """
+    require_measuring()
+    runtimes.check(runtime)
+    if batch < 1:
+        raise UsageError(f"The batch must be at least 1, got {batch}.")
+    constants, shower = load_edition(edition), shown(progress)
+    sources = [Path(model)] if against is None else [Path(against), Path(model)]
+    dataset = load(data, progress=shower)
+    grouping = Grouping.of(dataset, groups, constants, exchanges=True)
+    contract = contract_of(sources[-1], preprocess, default=as_given_to(sources[-1], dataset))
+    contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
+    created, facts = now(), {}
+    for arm, source, one in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
+        facts[arm] = _look(grouping, arm, source, one, (runtime, batch), shower)
+    records = grouping.records(facts, created, __version__)
+    profile = profile_of(Social(), records, constants)
+    cells = judged_cells(records, constants) if records.compares else ()
+    found = Fairness(sources[-1].name, records, profile, Social().outcome(profile, constants), cells, constants)
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        found.write(Path(out))
+    return found
+
+
+def _look(
+    grouping: Grouping, arm: str, path: Path, contract: Preprocess, how: tuple[str, int], progress: Progress
+) -> Any:
+    """Score one file on the test part in a worker of its own.
+
+    Returns:
+        Its facts.
+    """
+    dataset: Dataset = grouping.dataset
+    runtime, batch = how
+    with tempfile.TemporaryDirectory(prefix="leanmark-fairness-") as name:
+        one = subject(arm, path, contract, batch, Path(name))
+        save_samples(one.inputs, dataset.test, _first(batch, len(dataset.test)), contract)
+        with open_worker(one, runtime, 1, batch) as worker:
+            start = time.perf_counter()
+            worker.window(1, GUESSED_INFERENCE_S)
+            running = Running(worker, 1, time.perf_counter() - start, 1)
+            scorer = Scorer(one, running, batch, Path(name), progress)
+            grouping.look(arm, scorer, dataset, scorer.predict(dataset))
+    return one.facts
+
+
+def _first(batch: int, samples: int) -> list[int]:
+    """Samples of one batch; the first ones come again where there are fewer.
+
+    Example:
+        >>> _first(3, 2)
+        [0, 1, 0]
+    """
+    return [i % samples for i in range(batch)]

@@ -1,0 +1,42 @@
+"""What compression did to groups of people, stated beside the certified model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certify.assessments.social.assessment import Social
+from certify.attest.issue import Stated, issue
+from certify.attest.statements import statement_path
+
+if TYPE_CHECKING:
+    from certify.attest.certificate import Certificate
+    from certify.attest.keys import SigningKey
+    from certify.core.evidence import Evidence
+    from certify.grouping import Grouping
+
+GROUPS_PLACE = statement_path(Path(), Social.name).as_posix()
+"""Of the statement, in the model's folder."""
+
+
+def state_groups(
+    grouping: Grouping,
+    evidence: Evidence,
+    model: Path,
+    lineage: Path | None,
+    model_name: str,
+    signer: SigningKey,
+) -> Certificate:
+    """Sign what follows from the answers of both models to the samples of each group, and write it beside the model.
+
+    Args:
+        grouping: that looked at both models while they were measured.
+        evidence: of that measurement.
+        model: the certified file.
+        lineage: ``lineage.json`` of the model, if its maker wrote one.
+        model_name: for people.
+        signer: signing key.
+    """
+    header = evidence.header
+    records = grouping.records(header.models, header.created, header.leanmark)
+    return issue(Social(), model, records, grouping.edition.name, signer, model.parent, Stated(model_name, lineage))

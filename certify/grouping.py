@@ -1,0 +1,195 @@
+"""From data with columns of groups and the answers of one or two models to the records of the social assessment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.assessments.social.edition import SocialEdition
+from certify.assessments.social.records import (
+    Calibration,
+    DataFacts,
+    Digests,
+    Flips,
+    Header,
+    Kind,
+    MetricCounts,
+    Record,
+    Records,
+    Reliability,
+    Turned,
+)
+from certify.assessments.social.tabulate import Answers, parse_groups, tabulate
+from certify.core.errors import DataError
+from certify.core.evidence import ModelFacts
+from certify.core.group_columns import columns_digest
+from certify.core.statistics.proportions import PairedTable
+from certify.data.dataset import Dataset
+from certify.data.exchanged import exchanged_splits
+from certify.measure.predictions import Predicted
+from certify.measure.recognition import Scorer
+
+MOST_CLASSES = 1000
+TOP = 3
+
+Asked = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one model said: of the samples, and whether its answer stays when an attribute is exchanged."""
+
+    predicted: Predicted
+    stays: Mapping[str, npt.NDArray[np.bool_]]
+
+
+@dataclass
+class Grouping:
+    """Collects what both models say of samples in groups; :meth:`look` is called once for each, while it is warm.
+
+    Attributes:
+        dataset: with columns of groups.
+        asked: columns, and pairs that are crossed.
+        edition: says what may be published.
+        exchanges: whether answers to samples with an attribute exchanged are asked for too, which takes a pass over
+            the data for each other value; ``certify --groups`` does not, so that groups cost it next to nothing.
+        said: by arm.
+    """
+
+    dataset: Dataset
+    asked: Asked
+    edition: SocialEdition
+    exchanges: bool = False
+    said: dict[str, Said] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset, groups: str, edition: SocialEdition, exchanges: bool = False) -> Grouping:
+        """Read what was asked for, and refuse what can't be published before anything is measured.
+
+        Raises:
+            UsageError: a column that the data do not have.
+            DataError: the data hold numbers to predict, or no two groups of enough people.
+        """
+        test = dataset.test
+        if test.targets is not None:
+            raise DataError(
+                "Groups are compared by their errors, and the data hold numbers to predict; leave --groups out."
+            )
+        asked = parse_groups(groups, list(test.groups))
+        made = cls(dataset, asked, edition, exchanges)
+        right = np.ones(len(test), dtype=np.bool_)
+        made._tables(right, right)
+        return made
+
+    def look(self, arm: str, scorer: Scorer, dataset: Dataset, predicted: Predicted) -> None:
+        """Note what a model said, and where asked for, ask it again with each attribute exchanged that is an input."""
+        stays = {}
+        for (column,) in (one for one in self.asked if len(one) == 1 and self.exchanges):
+            others = [scorer.predict(replace(dataset, test=split)) for split in exchanged_splits(dataset.test, column)]
+            if others:
+                stays[column] = np.all([other.top1 == predicted.top1 for other in others], axis=0)
+        self.said[arm] = Said(predicted, stays)
+
+    def records(self, models: Mapping[str, ModelFacts], created: str, leanmark: str) -> Records:
+        """The records of what was said.
+
+        Args:
+            models: facts of the models by arm.
+            created: UTC time of the measurement.
+            leanmark: version that measured.
+        """
+        after = self.said["candidate"]
+        before, labels = self.said.get("baseline", after), self.dataset.test.labels
+        attributes, tables = self._tables(before.predicted.top1 == labels, after.predicted.top1 == labels)
+        digests = {arm: Digests(facts.file_digest, facts.content_digest) for arm, facts in models.items()}
+        baseline = digests.get("baseline") if "baseline" in self.said else None
+        data = self._data()
+        header = Header(created, leanmark, self._decision, digests["candidate"], baseline, data, attributes)
+        return Records(header, (*tables, *self._measures(before, after, baseline is not None)))
+
+    def _tables(self, before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[tuple, tuple]:  # type: ignore[type-arg]
+        kept, test = self._kept, self.dataset.test
+        answers = Answers(test.labels[kept], before[kept], after[kept], self._decision)
+        columns = {name: values[kept] for name, values in test.groups.items()}
+        return tabulate(answers, columns, self.asked, self.edition)
+
+    @property
+    def _decision(self) -> Kind:
+        return "binary" if len(self.dataset.classes) == 2 else "classes"
+
+    @property
+    def _kept(self) -> npt.NDArray[np.int64]:
+        """The first of each different sample, as the efficiency certificate counts them."""
+        first: dict[str, int] = {}
+        for place, digest in enumerate(self.dataset.test.digests()):
+            first.setdefault(digest, place)
+        return np.array(sorted(first.values()), dtype=np.int64)
+
+    def _data(self) -> DataFacts:
+        whole, columns = self.dataset.test_digest(), self.dataset.column_digests()
+        return DataFacts(
+            self.dataset.name[:200],
+            self.dataset.spec[:4000],
+            len(self._kept),
+            whole,
+            columns,
+            columns_digest(whole, columns),
+            tuple(str(name)[:200] or "class" for name in self.dataset.classes[:MOST_CLASSES]),
+        )
+
+    def _measures(self, before: Said, after: Said, compares: bool) -> Iterator[Record]:
+        kept = self._kept
+        yield from _calibration(before.predicted, after.predicted, kept)
+        for arm, said in {"baseline": before, "candidate": after}.items():
+            if arm == "candidate" or compares:
+                yield from _reliability(
+                    arm, said.predicted, self.dataset.test.labels, kept, self.edition.calibration_bins
+                )
+        if compares:
+            yield from _turned(before.predicted, after.predicted, self.dataset, kept, self.edition.margin_parts)
+        for column in after.stays:
+            if column in before.stays:
+                table = PairedTable.from_correct(before.stays[column][kept], after.stays[column][kept])
+                yield Flips(**vars(table), attribute=column)
+        first, second = before.predicted.beyond, after.predicted.beyond
+        if first is not None and second is not None and len(self.dataset.classes) > TOP:
+            table = PairedTable.from_correct(first.rank[kept] < TOP, second.rank[kept] < TOP)
+            yield MetricCounts(**vars(table), name="top3")
+
+
+def _calibration(before: Predicted, after: Predicted, kept: npt.NDArray[np.int64]) -> Iterator[Calibration]:
+    if before.beyond is None or after.beyond is None:
+        return
+    for score in ("brier", "log_loss"):
+        first, second = (getattr(one.beyond, score)[kept] for one in (before, after))
+        gap = second - first
+        sums = (float(np.sum(part)) for part in (first, second, gap, gap**2))
+        yield Calibration(score, len(kept), *sums)  # type: ignore[arg-type]
+
+
+def _reliability(
+    arm: str, predicted: Predicted, labels: npt.NDArray[np.int64], kept: npt.NDArray[np.int64], bins: int
+) -> Iterator[Reliability]:
+    if predicted.beyond is None:
+        return
+    confidence, right = predicted.beyond.confidence[kept], (predicted.top1 == labels)[kept]
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    n = np.bincount(place, minlength=bins).tolist()
+    sums = np.bincount(place, weights=confidence, minlength=bins).tolist()
+    hits = np.bincount(place, weights=right, minlength=bins).astype(np.int64).tolist()
+    yield Reliability(arm, tuple(n), tuple(sums), tuple(hits))  # type: ignore[arg-type]
+
+
+def _turned(
+    before: Predicted, after: Predicted, dataset: Dataset, kept: npt.NDArray[np.int64], parts: int
+) -> Iterator[Turned]:
+    turned, labels = (before.top1 != after.top1)[kept], dataset.test.labels[kept]
+    for label in range(min(len(dataset.classes), MOST_CLASSES)):
+        members = labels == label
+        yield Turned("class", label, int(members.sum()), int(turned[members].sum()))
+    order = np.argsort(before.margin[kept], kind="stable")
+    for place, part in enumerate(np.array_split(turned[order], parts)):
+        yield Turned("margin", place, len(part), int(part.sum()))

@@ -1,0 +1,113 @@
+"""Groups of people as a chart and as a page; drawn from figures and their words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+from certify.core.text import clean, printable
+from certify.present.charts.draw import standalone
+from certify.present.charts.intervals import IntervalRow, intervals_chart
+from certify.present.numbers import MINUS
+from certify.present.report.report import style
+from certify.present.statements import figure
+
+MOST_ROWS = 60
+CELL = "cell_"
+
+
+@dataclass(frozen=True)
+class GroupPage:
+    """What is drawn.
+
+    Attributes:
+        model: its name.
+        data: what it was asked, in words.
+        outcome: in words.
+        notes: reasons of a refusal, or what a reader should know.
+        sentences: what each cell shows.
+        figures: all of them, by name.
+        words: what each is called.
+        findings: checks.
+        compares: whether the model was compared with another.
+    """
+
+    model: str
+    data: str
+    outcome: str
+    notes: Sequence[str]
+    sentences: Sequence[str]
+    figures: Mapping[str, Estimate]
+    words: Mapping[str, str]
+    findings: Sequence[Finding]
+    compares: bool
+
+
+def groups_chart(page: GroupPage) -> str:
+    """An SVG file: the change of every cell in points with its interval, or its share of errors."""
+    drawing = _chart(page)
+    return standalone(drawing if drawing is not None else Markup("<svg xmlns='http://www.w3.org/2000/svg'></svg>"))
+
+
+def _chart(page: GroupPage) -> Markup | None:
+    ending, reference = ("_change_points", 0.0) if page.compares else ("_candidate", None)
+    scale = 1.0 if page.compares else 100.0
+    rows = [
+        IntervalRow(_short(page.words.get(name, name)), one.scaled(scale), _signed(scale * one.value, page.compares))
+        for name, one in page.figures.items()
+        if name.startswith(CELL) and name.endswith(ending)
+    ]
+    title = "Change of the share of errors by group, in points" if page.compares else "Share of errors by group, in %"
+    return intervals_chart("groups", title, rows[:MOST_ROWS], reference=reference)
+
+
+def _short(words: str) -> str:
+    return clean(words).removesuffix(", change").replace("false positives", "FP").replace("false negatives", "FN")
+
+
+def _signed(value: float, signed: bool) -> str:
+    return (f"{value:+.2f}" if signed else f"{value:.1f} %").replace("-", MINUS)
+
+
+def groups_page(page: GroupPage) -> str:
+    """A self-contained HTML page, without scripts; every text is escaped."""
+    drawing = _chart(page)
+    rows = Markup("").join(
+        Markup('<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>\n').format(
+            printable(page.words.get(name, name)), figure(one), one.n
+        )
+        for name, one in page.figures.items()
+    )
+    checks = _list(f"{one.name}: {one.outcome}. {one.sentence}" for one in page.findings)
+    parts = (
+        Markup("<h1>Groups of people in the answers of {}</h1>").format(clean(page.model)),
+        Markup("<p>{}. Data: {}.</p>").format(clean(page.outcome), clean(page.data)),
+        Markup(
+            "<p>It describes the groups that were named on these samples; it does not say that a model is fair.</p>"
+        ),
+        _list(page.notes),
+        Markup("<h2>By group</h2><figure>{}</figure>").format(drawing) if drawing is not None else Markup(""),
+        Markup("<h2>What each cell shows</h2>") + _list(page.sentences) if page.sentences else Markup(""),
+        Markup(
+            '<h2>All figures</h2><div class="scroll"><table class="numbers"><thead><tr><th scope="col">figure</th>'
+            '<th scope="col">value (interval)</th><th scope="col">samples</th></tr></thead><tbody>\n{}</tbody></table>'
+            "</div>"
+        ).format(rows),
+        Markup("<h2>Checks</h2>") + checks,
+    )
+    head = Markup(
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        "<title>{}</title><style>{}</style></head><body><main>\n"
+    ).format(f"Groups of people: {clean(page.model)}", Markup(style()))
+    return str(head + Markup("\n").join(parts) + Markup("\n</main></body></html>\n"))
+
+
+def _list(lines: Iterator[str] | Sequence[str]) -> Markup:
+    items = [Markup("<li>{}</li>").format(printable(line)) for line in lines]
+    return Markup("<ul>{}</ul>").format(Markup("\n").join(items)) if items else escape("")

@@ -1,0 +1,203 @@
+"""Columns of groups: read from every kind of data, carried along, and refused in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from certify.core.errors import DataError
+from certify.core.group_columns import columns_digest
+from certify.data import load
+from certify.data.exchanged import exchanged_splits
+from certify.data.groups import read_groups
+from certify.data.kept import keep_test_part
+from certify.data.people import ADULT_COLUMNS, OLDEST
+
+N = 60
+
+
+def table(folder: Path, **more: Any) -> str:
+    """An npz file of values with two columns of groups."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x": rng.standard_normal((N, 4)).astype(np.float32),
+        "y": np.arange(N) % 2,
+        "group_sex": np.where(np.arange(N) % 3 == 0, "f", "m"),
+        "group_minor": np.arange(N) % 5 == 0,
+    }
+    np.savez(folder / "t.npz", **{**arrays, **more})
+    return f"npz:{folder / 't.npz'}"
+
+
+def test_columns_go_with_their_samples_when_data_are_cut(tmp_path: Path) -> None:
+    table(tmp_path)
+    for scheme in ("npz", "arrays"):
+        dataset = load(f"{scheme}:{tmp_path / 't.npz'}")
+        assert list(dataset.test.fields) == ["x"]
+        raw = np.load(tmp_path / "t.npz")
+        of = {row.tobytes(): group for row, group in zip(raw["x"], raw["group_sex"].tolist(), strict=True)}
+        for split in dataset.parts.values():
+            assert split.groups["sex"].tolist() == [of[split.arrays(i)["x"].tobytes()] for i in range(len(split))]
+
+
+def test_python_data_carry_groups_like_files(tmp_path: Path) -> None:
+    table(tmp_path)
+    raw = np.load(tmp_path / "t.npz")
+    groups = {"sex": raw["group_sex"], "minor": raw["group_minor"]}
+    given = load({"x": raw["x"], "y": raw["y"], "groups": groups})
+    assert given.column_digests() == load(f"npz:{tmp_path / 't.npz'}").column_digests()
+    parts = load({"test": {"x": raw["x"], "y": raw["y"], "groups": groups}})
+    assert parts.test.groups["minor"].tolist()[:2] == ["True", "False"]
+
+
+def test_digest_of_a_column_changes_when_one_person_changes_the_group(tmp_path: Path) -> None:
+    before = load(table(tmp_path))
+    test = before.test
+    moved = test.groups["sex"].copy()
+    moved[0] = "f" if moved[0] == "m" else "m"
+    after = replace(before, test=test.grouped({**test.groups, "sex": moved}))
+    assert after.test_digest() == before.test_digest()
+    first, second = before.column_digests(), after.column_digests()
+    assert first["sex"] != second["sex"] and first["minor"] == second["minor"]
+    whole = before.test_digest()
+    assert columns_digest(whole, first) != columns_digest(whole, second)
+
+
+def test_kept_test_part_holds_groups_and_features(tmp_path: Path) -> None:
+    dataset = load(table(tmp_path, features=np.array(["a", "b", "sex=f", "sex=m"])))
+    keep_test_part(dataset, tmp_path)
+    again = load(f"arrays:test={tmp_path / 'test-data.npz'}")
+    assert again.column_digests() == dataset.column_digests() and again.test.features == dataset.test.features
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (np.zeros((N, 2), dtype=int), "overlap"),
+        (np.zeros(N - 1, dtype=int), "give 60 groups"),
+        (np.linspace(0, 1, N), "holds float64"),
+    ],
+)
+def test_read_groups_refuses_in_one_sentence_when_a_column_cannot_serve(column: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        read_groups({"g": column}, N, "here")
+    assert str(caught.value).count(". ") == 0
+
+
+def test_read_groups_refuses_when_values_are_too_many_or_names_unfit() -> None:
+    with pytest.raises(DataError, match="100 different values"):
+        read_groups({"g": np.arange(100)}, 100, "here")
+    with pytest.raises(DataError, match="plain name"):
+        read_groups({"a:b": np.arange(3)}, 3, "here")
+
+
+def images(folder: Path, metadata: str | None) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / "test" / label).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "test" / label / f"{i}.png")
+    if metadata is not None:
+        (folder / "test" / "metadata.csv").write_text(metadata)
+
+
+def test_images_have_groups_when_metadata_lies_beside_them(tmp_path: Path) -> None:
+    lines = [f"{label}/{i}.png,{'in' if i else 'out'}" for label in ("cat", "dog") for i in range(3)]
+    images(tmp_path, "file_name,place\n" + "\n".join(lines[:-1]) + "\n")
+    assert load(f"imagefolder:{tmp_path}").test.groups["place"].tolist() == ["out", "in", "in", "out", "in", ""]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("file_name,place\ncat/0.png,in\ncat/0.png,out\n", "twice"),
+        ("file_name,place\ncat/9.png,in\n", "is not in"),
+        ("name,place\ncat/0.png,in\n", "file_name"),
+        ("file_name,place\ncat/0.png\n", "row 2 has 1 values"),
+    ],
+)
+def test_folder_is_refused_when_metadata_does_not_fit(tmp_path: Path, metadata: str, words: str) -> None:
+    images(tmp_path, metadata)
+    with pytest.raises(DataError, match=words):
+        load(f"imagefolder:{tmp_path}")
+
+
+def test_exchange_moves_only_the_attribute(tmp_path: Path) -> None:
+    x = np.zeros((N, 4), dtype=np.float32)
+    x[:, 0], x[:, 1] = np.arange(N), np.arange(N) % 7
+    x[np.arange(N), 2 + np.arange(N) % 2] = 1
+    test = load(table(tmp_path, x=x, features=np.array(["a", "b", "sex=f", "sex=m"]))).test
+    (other,) = exchanged_splits(test, "sex")
+    for i in range(len(test)):
+        before, after = test.arrays(i)["x"], other.arrays(i)["x"]
+        assert after[:2].tolist() == before[:2].tolist() and after[2:].tolist() == before[[3, 2]].tolist()
+    assert not list(exchanged_splits(test, "minor"))
+
+
+def test_exchange_moves_an_input_of_its_own(tmp_path: Path) -> None:
+    x = np.arange(N * 2, dtype=np.float32).reshape(N, 2)
+    path = tmp_path / "own.npz"
+    np.savez(path, x=x, sex=np.arange(N) % 3, y=np.arange(N) % 2, group_sex=np.arange(N) % 3)
+    test = load(f"arrays:{path}").test
+    others = list(exchanged_splits(test, "sex"))
+    assert len(others) == 2
+    for i in range(len(test)):
+        seen = {int(split.arrays(i)["sex"]) for split in (test, *others)}
+        assert seen == {0, 1, 2}
+
+
+def adult(folder: Path, rows: int = 80) -> Path:
+    """A slice of invented people in the format of the UCI repository."""
+    rng = np.random.default_rng(1)
+
+    def line(i: int, end: str) -> str:
+        values = [
+            20 + i * 7 % 50, "Private" if i % 4 else "?", 1000 + i, "HS-grad", 9 + i % 5, "Never-married", "Sales",
+            "Own-child", ("White", "Black")[i % 2], ("Male", "Female")[i // 2 % 2], 0, 0, 40, "Cuba",
+            (">50K" if rng.random() < 0.4 else "<=50K") + end,
+        ]  # fmt: skip
+        assert len(values) == len(ADULT_COLUMNS)
+        return ", ".join(map(str, values))
+
+    (folder / "adult.data").write_text("\n".join(line(i, "") for i in range(rows)) + "\n\n")
+    (folder / "adult.test").write_text(
+        "|1x3 Cross validator\n" + "\n".join(line(i + 500, ".") for i in range(40)) + "\n"
+    )
+    return folder
+
+
+def test_adult_is_read_with_its_groups_and_scaled_by_train(tmp_path: Path) -> None:
+    dataset = load(f"adult:{adult(tmp_path)}")
+    assert len(dataset.test) == 40 and set(dataset.test.groups) == {"sex", "race", "age"}
+    assert dataset.classes == ("at most 50K", "over 50K") and set(dataset.test.labels.tolist()) == {0, 1}
+    assert {"sex=Male", "sex=Female", "age"} <= set(dataset.test.features)
+    assert OLDEST in set(dataset.test.groups["age"].tolist())
+    parts = [part for name, part in dataset.parts.items() if name != "test"]
+    numbers = np.concatenate([[part.arrays(i)["x"][:1] for i in range(len(part))] for part in parts])
+    assert abs(float(numbers.mean())) < 1e-5 and float(numbers.std()) == pytest.approx(1, abs=1e-5)
+    assert len(list(exchanged_splits(dataset.test, "sex"))) == 1
+
+
+def test_compas_and_german_credit_are_read_without_names(tmp_path: Path) -> None:
+    head = "name,dob,sex,age,race,juv_fel_count,juv_misd_count,juv_other_count,priors_count,days_b_screening_arrest,"
+    head += "is_recid,c_charge_degree,score_text,two_year_recid"
+    rows = [
+        f"x,1900-01-01,{('Male', 'Female')[i % 2]},{20 + i},{('A', 'B')[i // 2 % 2]},0,0,0,{i},"
+        f"{-1 if i % 9 else 99},0,F,Low,{i // 3 % 2}"
+        for i in range(80)
+    ]
+    path = tmp_path / "compas.csv"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    dataset = load(f"compas:{path}")
+    assert sum(len(part) for part in dataset.parts.values()) == 71
+    assert not any(name.startswith(("name", "dob")) for name in dataset.test.features)
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="is not the table german-credit"):
+        load(f"german-credit:{path}")
