@@ -10,6 +10,8 @@ import pytest
 
 for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LEANMARK_SIGNING_KEY"):
     os.environ.pop(name, None)  # where these tests run is no matter of theirs
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other in loops that take the CPU
 
 FACTORY = '''
 from torch import nn

@@ -56,12 +56,12 @@ def large_model() -> onnx.ModelProto:
         nodes.append(helper.make_node("Conv", [flow, f"w{layer}"], [f"c{layer}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
         flow = f"r{layer}"
-    nodes += [helper.make_node("GlobalAveragePool", [flow], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["y"])]
+    nodes += [helper.make_node("GlobalAveragePool", [flow], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["scores"])]
     graph = helper.make_graph(
         nodes,
         "large",
         [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", side])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", side])],
         weights,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         onnx.save(large_model(), folder / "foreign.onnx")
-        normalise(folder / "foreign.onnx", folder / "candidate.onnx", contract(output_name="y"))
+        normalise(folder / "foreign.onnx", folder / "candidate.onnx", contract())
         facts, predictions = facts_of(folder / "candidate.onnx"), make_evidence().predictions
         digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
         data = {"name": "made up", "spec": "made up", "test_samples": 1500, "test_digest": digest, "classes": 10}
@@ -95,7 +95,7 @@ def main() -> None:
         header = {"models": {"baseline": facts, "candidate": facts}, "data": data}
         evidence = make_evidence(header=header, observations=observed)
         key = generate(folder / "k.key")
-        model = write_papers(folder / "out", folder / "candidate.onnx", evidence, key, contract(output_name="y"))
+        model = write_papers(folder / "out", folder / "candidate.onnx", evidence, key, contract())
         (folder / "out" / "baseline.onnx").unlink()
         print(f"{model.stat().st_size / 1e6:.0f} MB")
         subprocess.run([sys.executable, "-c", DIGESTS, model], check=True, cwd=here.parent)
