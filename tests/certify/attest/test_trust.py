@@ -172,5 +172,6 @@ def test_verify_trusts_the_key_when_it_is_in_the_store(folder: Path, key: Signin
             "trusted": True,
             "vouches_for": "self-attested",
             "agrees": True,
+            "auditor_files": [],
         }
     ]
