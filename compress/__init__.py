@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from compress.job.single_pass import apply
     from compress.passes.depth_prune import DepthPrune
     from compress.passes.distill import Distill
+    from compress.passes.dp_finetune import DpFinetune
+    from compress.passes.dp_head import DpHead
     from compress.passes.fast_kernels import FastKernels
     from compress.passes.finetune import Finetune
+    from compress.passes.fold_norms import FoldNorms
     from compress.passes.half import Half
     from compress.passes.low_rank import LowRank
     from compress.passes.nm_sparsity import NmSparsity
     from compress.passes.pad_channels import PadChannels
+    from compress.passes.pate_distill import PateDistill
     from compress.passes.qat import Qat
     from compress.passes.quantize_dynamic import QuantizeDynamic
     from compress.passes.quantize_embeddings import QuantizeEmbeddings
@@ -46,8 +50,11 @@ __all__ = [
     "DataError",
     "DepthPrune",
     "Distill",
+    "DpFinetune",
+    "DpHead",
     "FastKernels",
     "Finetune",
+    "FoldNorms",
     "Half",
     "JobPlan",
     "LeanmarkError",
@@ -57,6 +64,7 @@ __all__ = [
     "ModelError",
     "NmSparsity",
     "PadChannels",
+    "PateDistill",
     "Qat",
     "QuantizeDynamic",
     "QuantizeEmbeddings",
@@ -90,12 +98,16 @@ __getattr__, __dir__ = door(
         "job.single_pass": ("apply",),
         "passes.depth_prune": ("DepthPrune",),
         "passes.distill": ("Distill",),
+        "passes.dp_finetune": ("DpFinetune",),
+        "passes.dp_head": ("DpHead",),
         "passes.fast_kernels": ("FastKernels",),
         "passes.finetune": ("Finetune",),
+        "passes.fold_norms": ("FoldNorms",),
         "passes.half": ("Half",),
         "passes.low_rank": ("LowRank",),
         "passes.nm_sparsity": ("NmSparsity",),
         "passes.pad_channels": ("PadChannels",),
+        "passes.pate_distill": ("PateDistill",),
         "passes.qat": ("Qat",),
         "passes.quantize_dynamic": ("QuantizeDynamic",),
         "passes.quantize_embeddings": ("QuantizeEmbeddings",),

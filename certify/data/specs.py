@@ -69,6 +69,25 @@ def load(
     return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
 
 
+def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> tuple[Dataset, str | None]:
+    """Load data that are stated public, beside private data of a job.
+
+    Args:
+        spec: as for :func:`load`.
+        seed: likewise.
+        progress: likewise.
+
+    Returns:
+        The data, watched and keyed as the job's own are, and the plain digest of their train part, which anybody who
+        has the data can compute; None where there is no such part.
+    """
+    loaded, ledger = _load(spec, seed, None, progress or Silent(), TIMEOUT_S), open_ledger()
+    digest = None if loaded.train is None else loaded.train.whole_digest()
+    if ledger is None:
+        return loaded, digest
+    return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec), digest
+
+
 def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
     if isinstance(spec, Path):
         spec = str(spec)

@@ -215,6 +215,17 @@ class Split:
         """The same split with columns of groups; see :func:`certify.data.groups.read_groups`."""
         return self._like(groups=groups)
 
+    def relabelled(self, labels: Indices) -> Split:
+        """The same samples with other labels, such as answers of teachers; the old ones are not read.
+
+        Raises:
+            DataError: there is not one label a sample.
+        """
+        given = np.asarray(labels, dtype=np.int64)
+        if given.shape != self._labels.shape:
+            raise DataError(f"A split needs one label a sample, found {given.shape} for {self._labels.shape}.")
+        return self._like(_labels=given, targets=None)
+
     def scaled(self, scale: float | None) -> Split:
         """The same split, whose numbers are judged on a scale.
 

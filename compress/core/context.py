@@ -92,6 +92,7 @@ class PassContext:
         following: passes of the recipe that come after this one, in order.
         test_digests: of the test samples, which a pass that brings data of its own must refuse.
         training_follows: whether a later pass of the recipe trains the model.
+        place: of the pass in its recipe, from 0, by which mechanisms are told apart.
     """
 
     data: PassData
@@ -108,6 +109,7 @@ class PassContext:
     following: tuple[Pass, ...] = ()
     test_digests: frozenset[str] = frozenset()
     training_follows: bool = False
+    place: int = 0
 
     def deadline(self) -> float | None:
         """Monotonic time at which a training that starts now must stop, or None."""

@@ -197,7 +197,7 @@ class Job:
         place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
         following = tuple(self._recipe.passes[place + 1 :])
         trains = any(isinstance(later, TorchPass) and later.trains for later in following)
-        return replace(self._context, following=following, training_follows=trains)
+        return replace(self._context, following=following, training_follows=trains, place=place)
 
     def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
         """What a pass that an earlier run finished gave its model to be: the given one, or a fresh other one."""

@@ -25,8 +25,11 @@ ARROWS = {
     "exchange": {"core", "models", "onnx_graph", "quantization"},
     "pruning": {"core", "exchange", "models", "training"},
     "costs": {"core", "exchange", "onnx_graph", "pruning", "quantization"},
-    "passes": {"core", "exchange", "models", "onnx_graph", "costs", "pruning", "quantization", "training"},
-    "job": {"core", "costs", "exchange", "models", "passes", "training"},
+    "private": {"core", "models", "training"},
+    "passes": {
+        "core", "exchange", "models", "onnx_graph", "costs", "private", "pruning", "quantization", "training",
+    },
+    "job": {"core", "costs", "exchange", "models", "passes", "private", "training"},
     "testing": {"core", "exchange", "passes"},
     "search": {"core", "exchange", "job", "passes", "training"},
     "cli": {"costs", "job", "models", "passes", "search", "training"},

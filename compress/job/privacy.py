@@ -1,0 +1,136 @@
+"""Records of a privacy statement, from what the passes of a job left and how its loaders read the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from certify.assessments.privacy.figures import total_spent
+from certify.assessments.privacy.records import Header, Members, Records, SourceOf, touches_of
+from certify.assessments.privacy.withholding import write
+from certify.attest.statement import subject_digests
+from certify.core.accounting import Adjacency
+from certify.core.errors import UsageError
+from certify.core.files import sha256_file
+from certify.core.private_data import FOLDER, DataKey
+from certify.data import Dataset
+from compress.core.pass_protocol import Pass
+from compress.job.lineage import Lineage, Row, maker_version
+from compress.private.account import PRIVATE, Account
+
+RECORDS = "privacy.jsonl"
+PRIVATE_PARTS = ("train",)
+"""What a claim is about by default; whatever reads another part is outside of it."""
+
+
+def is_private(passes: Sequence[Pass]) -> bool:
+    """Whether a recipe has a pass that hides private data by noise.
+
+    Example:
+        >>> from compress.passes.dp_head import DpHead
+        >>> is_private([DpHead()]), is_private([])
+        (True, False)
+    """
+    return any(each.tags.noisy for each in passes)
+
+
+def require_private_job(passes: Sequence[Pass], key: DataKey | None, parts: Sequence[str], dataset: Dataset) -> None:
+    """Refuse a private recipe that no claim could follow from, before any work.
+
+    Args:
+        passes: of the recipe.
+        key: of the data holder.
+        parts: names of the private parts.
+        dataset: with its parts.
+
+    Raises:
+        UsageError: there is no data key, a part that is not there, or two passes mean other neighbours.
+    """
+    if not is_private(passes):
+        return
+    if key is None:
+        names = ", ".join(each.name for each in passes if each.tags.noisy)
+        raise UsageError(f"{names} hides private data, and the files beside would name them; add --private-data.")
+    if unknown := [part for part in parts if part not in dataset.parts]:
+        raise UsageError(f"The data have no part '{unknown[0]}' to be private; there are {', '.join(dataset.parts)}.")
+    if "train" not in parts:
+        raise UsageError(f"The recipe hides the part train, and {', '.join(parts)} is named private; name train too.")
+    if len({_adjacency(each.config()) for each in passes if each.tags.noisy}) > 1:
+        raise UsageError("Passes of one recipe must mean the same neighbours; give all of them one adjacency.")
+
+
+def _adjacency(config: Mapping[str, Any]) -> Adjacency:
+    found: Adjacency = config.get("adjacency", "add-remove")
+    return found
+
+
+def write_records(
+    out: Path, model: Path, lineage: Path, whole: Lineage, dataset: Dataset, original: SourceOf,
+    parts: Sequence[str], key: DataKey,
+) -> Path:  # fmt: skip
+    """Write ``privacy.jsonl`` for ``leanmark state --assessment privacy``, and ``auditor/privacy.jsonl``.
+
+    Args:
+        out: folder of the job.
+        model: the finished file, sealed where it was graded.
+        lineage: the public lineage beside it.
+        whole: the lineage with what is withheld.
+        dataset: of the job, its identifiers keyed.
+        original: what it began with.
+        parts: names of the private parts.
+        key: of the data holder.
+
+    Returns:
+        The public records.
+    """
+    records = _records(whole, dataset, original, parts)
+    header = replace(records.header, model=subject_digests(model), lineage=sha256_file(lineage))
+    write(replace(records, header=header), out / RECORDS, out / FOLDER / RECORDS, key)
+    return out / RECORDS
+
+
+def _records(lineage: Lineage, dataset: Dataset, original: SourceOf, parts: Sequence[str]) -> Records:
+    rows = [row for row in lineage.rows if PRIVATE in row.record["done"]]
+    accounts = [Account.from_json(row.record["done"][PRIVATE]) for row in rows]
+    own = tuple(Members(part, tuple(dataset.parts[part].digests())) for part in parts)
+    header = Header(
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        leanmark=maker_version(),
+        model={},
+        claimed_epsilon=1.0,
+        delta=min((float(row.config["delta"]) for row in rows), default=1e-5),
+        unit="record",
+        contribution_bound=1,
+        adjacency=_adjacency(rows[0].config) if rows else "add-remove",
+        units=sum(len(dataset.parts[part]) for part in parts),
+        private_parts=tuple(parts),
+        trust_model="central",
+        attempts=max(1, len(rows)),
+    )
+    records = Records(
+        header,
+        sgd=tuple(one.sgd for one in accounts if one.sgd is not None),
+        votes=tuple(one.votes for one in accounts if one.votes is not None),
+        sources=(original, *(source for one in accounts for source in one.sources)),
+        touches=touches_of(lineage.to_json()),
+        choices=tuple(dict.fromkeys(choice for one in accounts for choice in one.choices)),
+        batches=tuple(batches for one in accounts for batches in one.batches),
+        members=(*own, *_once([member for one in accounts for member in one.members])),
+    )
+    total = total_spent(records)
+    return records if total is None else replace(records, header=replace(header, claimed_epsilon=total.epsilon))
+
+
+def _once(members: Sequence[Members]) -> tuple[Members, ...]:
+    return tuple({one.part: one for one in members}.values())
+
+
+def without_private(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows of a lineage as the public may see them."""
+    return tuple(
+        replace(row, record={**row.record, "done": {k: v for k, v in row.record["done"].items() if k != PRIVATE}})
+        for row in rows
+    )

@@ -1,0 +1,89 @@
+"""A network trained under differential privacy."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from certify.assessments.privacy.records import DpSgd
+from certify.core.errors import UsageError
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.private.account import FROM_SYSTEM, PRIVATE, Account, sampling
+from compress.private.budget import PrivateTraining
+from compress.private.training import train
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DpFinetune(PrivateTraining):
+    """Train the network on private data under differential privacy (DP-SGD), from the weights that it has.
+
+    Opacus gives the gradient of each record, which is compared with a loop before the training; coins, noise, steps and
+    accounting are leanmark's own. The weights of the last step come back: to choose an epoch would be a look at data.
+    Needs the extra `privacy`.
+
+    Papers: Abadi et al. 2016 (arXiv 1607.00133); Yousefpour et al. 2021 (arXiv 2109.12298) for Opacus; Adam on noisy
+    sums as in Li et al. 2021 (arXiv 2110.05679).
+
+    When not to use it: on a few thousand records, where a head on public features (`dp_head`) is better at every
+    epsilon; on a network with batch norms, which is refused (`fold_norms` takes them out).
+
+    Example:
+        >>> DpFinetune(epsilon=8.0, steps=500).clip
+        1.0
+    """
+
+    name: ClassVar[str] = "dp_finetune"
+    version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(
+        quick={"steps": 3, "epsilon": 50.0, "delta": 1e-3}, tried_on="depthwise", noisy=True
+    )
+
+    lr: float = Field(default=2e-3, gt=0, le=100, description="Learning rate of Adam, falling along a cosine.")
+    layers: str = Field(
+        default="", description="Beginning of the names of the parameters that learn, such as head; all by default."
+    )
+    chunk: int = Field(default=64, ge=1, le=65_536, description="Records whose gradients are in memory at once.")
+
+    def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
+        """See :meth:`Pass.apply`.
+
+        Raises:
+            UsageError: no train samples, no parameter of that name, layers that mix samples, or no noise that keeps the
+                budget.
+            MissingExtra: Opacus is not installed.
+            ModelError: gradients or noise are not what is accounted for.
+        """
+        private = context.data.part("train", self.name)
+        if context.preprocess.class_map is not None:
+            raise UsageError("dp_finetune trains a model of one output for each class of the data; give it such a head.")
+        schedule = self.schedule(context.place, self.lr, len(private))
+        made = copy.deepcopy(model)
+        learned = [name for name, one in made.named_parameters() if one.requires_grad]
+        names = [name for name in learned if name.startswith(self.layers)]
+        if not names:
+            raise UsageError(f"No parameter that learns begins with '{self.layers}'; there are {', '.join(learned[:5])}.")
+        frozen = [one for name, one in made.named_parameters() if one.requires_grad and name not in set(names)]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        run = train(made, private, context.preprocess, schedule, self.chunk, context.progress, context.device)
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        mechanism = DpSgd(
+            schedule.mechanism, 1, schedule.steps, schedule.noise, schedule.clip, "record", 1,
+            sampling(schedule.rate, len(private)), FROM_SYSTEM, (), run.gradient_error,
+        )  # fmt: skip
+        sizes = run.sizes if schedule.rate < 1 else ()
+        account = Account(sgd=mechanism, sizes=sizes, choices=self.choices())
+        done = {
+            "mechanism": schedule.mechanism,
+            "parameters": len(names),
+            "epsilon": self.spent(schedule),
+            "noise": schedule.noise,
+            "gradient_error": run.gradient_error,
+        }
+        return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})

@@ -1,0 +1,100 @@
+"""A linear head trained under differential privacy."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from certify.assessments.privacy.records import Choice, DpSgd, SourceOf
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.private import features
+from compress.private.account import FROM_SYSTEM, PRIVATE, Account, sampling
+from compress.private.budget import PrivateTraining
+from compress.private.heads import train_head
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class DpHead(PrivateTraining):
+    """Train the last linear layer on private data under differential privacy; what lies below stays as it is.
+
+    The features come from public data: from the original's own training, or from `public`, on which they are taught
+    first. Clipping is exact, since the gradient of a linear layer for one record is an outer product. Coins and noise
+    come from the system's entropy, so that no two runs give one model.
+
+    Papers: Abadi et al. 2016 (arXiv 1607.00133) for the training; Tramer and Boneh 2021 (arXiv 2011.11660) for
+    features in the place of end-to-end training.
+
+    When not to use it: without features from public data; on so many records that training the whole network
+    (`dp_finetune`) does better; where the model does not end in a linear layer.
+
+    Example:
+        >>> DpHead(epsilon=3.0).steps
+        300
+    """
+
+    name: ClassVar[str] = "dp_head"
+    version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(quick={"steps": 20, "epsilon": 30.0, "delta": 1e-3}, noisy=True)
+
+    lr: float = Field(default=0.1, gt=0, le=100, description="Learning rate of Adam, falling along a cosine.")
+    public: str | None = Field(
+        default=None, description="Public data that teach the features first; by default the original's serve."
+    )
+    public_epochs: int = Field(default=4, ge=1, le=10_000, description="Passes over the public data.")
+
+    @property
+    def brings_data(self) -> bool:
+        """See :attr:`Pass.brings_data`."""
+        return self.public is not None
+
+    def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
+        """See :meth:`Pass.apply`.
+
+        Raises:
+            UsageError: there are no train samples, or no noise keeps the budget.
+            DataError: public data hold private or test samples.
+            ModelError: the model does not end in a linear layer of one output a class.
+        """
+        private, classes = context.data.part("train", self.name), len(context.data.classes)
+        schedule = self.schedule(context.place, self.lr, len(private))
+        made = copy.deepcopy(model).eval()
+        path = features.linear_head(made, classes, context.preprocess)
+        public = None if self.public is None else features.public_data(self.public, context, private, self.name)
+        width = cast("nn.Linear", made.get_submodule(path)).in_features
+        scale, shift = np.ones(width), np.zeros(width)
+        if public is not None:
+            features.teach_features(made, path, public, self.public_epochs, context)
+            few = public.split.subset(np.arange(min(features.PLENTY, len(public.split))))
+            scale, shift = features.scale_of(features.features(made, path, few, context.preprocess))
+        own = private.under(schedule.mechanism)
+        read = features.features(made, path, own, context.preprocess)
+        head = train_head(read, own.labels, classes, schedule, scale, shift)
+        layer = torch.nn.utils.skip_init(torch.nn.Linear, width, classes)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(head.weight))
+            layer.bias.copy_(torch.from_numpy(head.bias))
+        features.put_head(made, path, layer)
+        mechanism = DpSgd(
+            schedule.mechanism, 1, schedule.steps, schedule.noise, schedule.clip, "record", 1,
+            sampling(schedule.rate, len(private)), FROM_SYSTEM, (), head.gradient_error,
+        )  # fmt: skip
+        account = Account(
+            sgd=mechanism,
+            sizes=head.sizes if schedule.rate < 1 else (),
+            sources=() if public is None else (_source(public.source),),
+            choices=(*self.choices(), *(() if public is None else (Choice("features", "public"),))),
+            members=() if public is None else (public.members,),
+        )
+        done = {"mechanism": schedule.mechanism, "head": path, "epsilon": self.spent(schedule), "noise": schedule.noise}
+        return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})
+
+
+def _source(source: SourceOf) -> SourceOf:
+    return SourceOf("features", source.name, source.status, source.digest)

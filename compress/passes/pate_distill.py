@@ -1,0 +1,153 @@
+"""A student that learns from noisy votes of teachers on private data."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from certify.assessments.privacy.records import Choice, GnMaxVotes, Members
+from certify.core.accounting import GnMax, spent
+from certify.core.errors import UsageError
+from compress import training
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
+from compress.private import features, teachers
+from compress.private.account import FROM_SYSTEM, PRIVATE, Account
+from compress.private.budget import require_delta
+from compress.private.electing import Election, elect
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class PateDistill(TorchPass):
+    """Train the model on public samples that teachers of private data have labelled by noisy votes (PATE).
+
+    The private part is cut into disjoint parts, by the identifiers of the samples alone; a linear teacher is trained on
+    each. A public sample is labelled where enough teachers agree, after noise, and the label is the first of the noisy
+    counts (Confident-GNMax). How many answers there are at most is fixed before the first query, and epsilon follows
+    from that cap alone; the counts of votes are not kept. Labels of the public samples are not read.
+
+    Papers: Papernot et al. 2017 (arXiv 1610.05755) and 2018 (arXiv 1802.08908).
+
+    When not to use it: without public samples like the private ones; with fewer than about ten thousand private
+    records, where the parts are too small for teachers who agree.
+
+    Example:
+        >>> PateDistill(teachers=100).answers
+        1100
+    """
+
+    name: ClassVar[str] = "pate_distill"
+    version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(
+        quick={
+            "teachers": 3, "noise": 1.0, "threshold": 0.6, "threshold_noise": 1.0, "queries": 40, "answers": 30,
+            "delta": 1e-3, "epochs": 1, "teacher_steps": 5,
+        },
+        noisy=True,
+    )  # fmt: skip
+
+    teachers: int = Field(default=250, ge=2, le=100_000, description="Disjoint parts of the private data.")
+    noise: float = Field(default=35.0, gt=0, le=1e6, description="Standard deviation of the noise on votes, in votes.")
+    threshold: float | None = Field(
+        default=0.72, gt=0, le=1, description="Share of teachers that must agree, after noise; none answers every query."
+    )
+    threshold_noise: float = Field(default=100.0, gt=0, le=1e6, description="Noise of that check, in votes.")
+    queries: int = Field(default=2000, ge=1, le=10_000_000, description="Most public samples that are asked about.")
+    answers: int = Field(default=1100, ge=1, le=10_000_000, description="Most of them that are answered.")
+    public: str = Field(
+        default="validation", description="Public samples: data of their own, or the part validation or calibration."
+    )
+    inputs: Literal["samples", "features"] = Field(
+        default="samples", description="What teachers see: samples made ready, or what the model's head reads of them."
+    )
+    teacher_steps: int = Field(default=60, ge=1, le=100_000, description="Steps of each teacher's training.")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="For which epsilon holds; below one over the records.")
+    epsilon: float | None = Field(
+        default=None, gt=0, description="Most that the votes may cost; refused before the first where the caps cost more."
+    )
+    adjacency: Literal["add-remove", "replace-one"] = Field(
+        default="add-remove", description="What neighbouring data are; the votes cost the same."
+    )
+    epochs: int = Field(default=25, ge=1, le=10_000, description="Passes of the student over the answered samples.")
+    lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the student.")
+
+    @model_validator(mode="after")
+    def _caps(self) -> PateDistill:
+        if self.answers > self.queries:
+            raise ValueError(f"answers ({self.answers}) must not be more than queries ({self.queries})")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """See :attr:`TorchPass.trains`."""
+        return True
+
+    @property
+    def brings_data(self) -> bool:
+        """See :attr:`Pass.brings_data`."""
+        return self.public not in features.PARTS
+
+    def cost(self) -> float:
+        """Epsilon from the caps."""
+        checked = self.threshold is not None
+        votes = GnMax(
+            self.noise,
+            self.answers,
+            self.threshold_noise if checked else None,
+            self.queries if checked else None,
+        )
+        return spent([(votes, 1)], self.delta, self.adjacency).epsilon
+
+    def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
+        """See :meth:`Pass.apply`.
+
+        Raises:
+            UsageError: there are no train or public samples, too many teachers, or the caps cost more than `epsilon`.
+            DataError: public data hold private or test samples.
+        """
+        private = context.data.part("train", self.name)
+        require_delta(self.delta, len(private))
+        cost, mechanism = self.cost(), f"gnmax#{context.place}"
+        if self.epsilon is not None and cost > self.epsilon:
+            raise UsageError(
+                f"{self.answers} answers cost epsilon {cost:.3g}, and {self.epsilon:g} is allowed; take fewer, or more "
+                "noise and more teachers."
+            )
+        public = features.public_data(self.public, context, private, self.name)
+        made = copy.deepcopy(model).eval()
+        checked = self.threshold is not None
+        vote = teachers.Vote(
+            self.noise,
+            self.answers,
+            self.threshold * self.teachers if self.threshold is not None else None,
+            self.threshold_noise if checked else None,
+            self.queries,
+        )
+        asked = public.split.subset(np.arange(min(self.queries, len(public.split))))
+        election = Election(self.teachers, self.teacher_steps, self.inputs == "features", vote)
+        parts, chosen, labels = elect(made, private.under(mechanism), asked, election, context)
+        if not len(labels):
+            raise UsageError("The teachers agreed on no public sample; lower the threshold, or take fewer teachers.")
+        config = training.TrainingConfig(epochs=self.epochs, lr=self.lr, keep="last", batch=min(64, len(labels)))
+        features.train_on(made, asked.subset(chosen).relabelled(labels), "the answered samples", config, context)
+        ids = private.digests()
+        record = GnMaxVotes(
+            mechanism, 1, self.teachers, self.noise, self.answers, self.threshold_noise if checked else None,
+            self.queries if checked else None, True, FROM_SYSTEM,
+        )  # fmt: skip
+        account = Account(
+            votes=record,
+            sources=(public.source,),
+            choices=tuple(Choice(what, "none") for what in ("threshold", "answers", "teachers", "last epoch kept")),
+            members=(
+                public.members,
+                *(Members(f"teacher:{k}", tuple(ids[i] for i in part)) for k, part in enumerate(parts)),
+            ),
+        )
+        done = {"mechanism": mechanism, "answered": len(labels), "epsilon": cost}
+        return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})

@@ -1,0 +1,184 @@
+"""Features that a model's last layer reads, and public data that may teach them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from certify.assessments.privacy.records import Members, SourceOf
+from certify.core.errors import DataError, ModelError, UsageError
+from certify.data import Dataset, Preprocess, Split
+from certify.data.specs import load_public
+from compress import training
+from compress.core.context import PassContext
+from compress.core.samples import as_tensor
+from compress.models.catalog import head_of
+from compress.private.norms import require_separate_samples
+from compress.training.data import TorchSplit
+
+BATCH = 128
+LEAST_SCALE = 1e-2
+PARTS = ("calibration", "validation")
+PLENTY = 4000
+"""Public samples by which features are scaled."""
+
+
+@dataclass(frozen=True)
+class PublicData:
+    """Data that are stated public.
+
+    Attributes:
+        split: the samples.
+        source: the record of it.
+        members: keyed identifiers of its samples.
+        dataset: the whole set where it is one of its own; None where it is a part of the job's data.
+    """
+
+    split: Split
+    source: SourceOf
+    members: Members
+    dataset: Dataset | None
+
+
+def public_data(spec: str, context: PassContext, private: Split, wanted_by: str) -> PublicData:
+    """Public data by specification, or a part of the job's data that is not private.
+
+    Raises:
+        UsageError: there is no such part, or the data have no train part.
+        DataError: they hold private samples or test samples.
+    """
+    if spec in PARTS:
+        split, dataset = context.data.part(cast(Any, spec), wanted_by), None
+        digest: str | None = split.whole_digest()
+    else:
+        dataset, digest = load_public(spec, context.seed, context.progress)
+        if dataset.train is None:
+            raise UsageError(f"The public data '{spec}' have no train part for {wanted_by}; name others.")
+        split = dataset.train
+    ids = split.digests()
+    for name, others in (("private", set(private.digests())), ("test", context.test_digests)):
+        if seen := others.intersection(ids):
+            raise DataError(f"{len(seen)} of the public samples of '{spec}' are {name} samples; take them out.")
+    return PublicData(split, SourceOf("data", spec, "public", digest), Members(f"public:{spec}", tuple(ids)), dataset)
+
+
+def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:
+    """Path of the linear layer that gives the model's outputs.
+
+    Raises:
+        ModelError: the model does not end in one of so many outputs.
+    """
+    path = head_of(model, classes)
+    seen: list[torch.Tensor] = []
+    layer = model.get_submodule(path)
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    try:
+        with torch.no_grad():
+            given = model(as_tensor(preprocess.noise(2)))
+    finally:
+        handle.remove()
+    if type(layer) is not nn.Linear or len(seen) != 1 or not torch.equal(seen[0], given):
+        raise ModelError(f"The outputs are not those of one linear layer (found '{path}'); use dp_finetune.")
+    return path
+
+
+@contextmanager
+def _captured(model: nn.Module, path: str) -> Iterator[list[torch.Tensor]]:
+    seen: list[torch.Tensor] = []
+    handle = model.get_submodule(path).register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def features(model: nn.Module, path: str, split: Split, preprocess: Preprocess) -> npt.NDArray[np.float64]:
+    """What the head reads for each sample, (n, features); the model is in eval mode.
+
+    Raises:
+        UsageError: a layer mixes samples even so.
+    """
+    require_separate_samples(model)
+    data, found = TorchSplit(split, preprocess), []
+    with _captured(model, path) as seen:
+        for start in range(0, len(split), BATCH):
+            samples, _ = data.batch(np.arange(start, min(start + BATCH, len(split))))
+            seen.clear()
+            model(samples)
+            found.append(seen[0].double().numpy())
+    return np.concatenate(found)
+
+
+def scale_of(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Deviation and mean of each feature over public samples; features that hardly vary are left as they are."""
+    deviation = values.std(0)
+    return np.maximum(deviation, LEAST_SCALE * max(float(deviation.mean()), 1e-12) + 1e-12), values.mean(0)
+
+
+def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int, context: PassContext) -> None:
+    """Train a model on public data under a head of their classes, in place; its own head is then put back.
+
+    Raises:
+        UsageError: the public data are a part of the job's, whose labels are not learned from here.
+    """
+    if public.dataset is None or public.dataset.train is None:
+        raise UsageError("Features are taught by public data of their own; name a data set.")
+    dataset, own = public.dataset, cast(nn.Linear, model.get_submodule(path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed)
+        put_head(model, path, nn.Linear(own.in_features, len(dataset.classes)))
+    validation = dataset.validation or dataset.train
+    seen = cast(Dataset, _Parts(dataset.name, dataset.train, validation))
+    training.train(
+        model,
+        seen,
+        context.preprocess,
+        training.TrainingConfig(epochs=epochs, keep="last"),
+        seed=context.seed,
+        deadline=context.deadline(),
+        progress=context.progress,
+        device=context.device,
+        description=f"Teaching features on {dataset.name}",
+    )
+    put_head(model, path, copy.deepcopy(own))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What training looks at of a data set."""
+
+    name: str
+    train: Split
+    validation: Split
+
+
+def train_on(
+    model: nn.Module, split: Split, name: str, config: training.TrainingConfig, context: PassContext
+) -> None:
+    """Train a model in place on samples that cost no privacy; they are its validation samples too."""
+    training.train(
+        model,
+        cast(Dataset, _Parts(name, split, split)),
+        context.preprocess,
+        config,
+        seed=context.seed,
+        deadline=context.deadline(),
+        progress=context.progress,
+        device=context.device,
+        description=f"Training on {name}",
+    )
+
+
+def put_head(model: nn.Module, path: str, layer: nn.Module) -> None:
+    """Put another layer in a layer's place."""
+    owner, _, last = path.rpartition(".")
+    setattr(model.get_submodule(owner) if owner else model, last, layer)

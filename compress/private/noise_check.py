@@ -1,0 +1,55 @@
+"""Whether a trainer adds the noise that it accounts for, asked of its sums and not of its word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from certify.core.errors import ModelError
+
+Sum = Callable[[], npt.NDArray[np.float64]]
+LEAST_P = 1e-9
+"""Below it the sums do not hold the noise: an honest trainer is refused once in a thousand million runs."""
+LEAST_NUMBERS = 64
+
+
+def noise_p(noisy_sum: Sum, deviation: float) -> float:
+    """Test the noise of a trainer's sums: two over the same records differ by the noise alone.
+
+    Their difference over ``sqrt(2) * deviation`` is standard normal, so that its squares add up to a chi-squared
+    number. The test is two-sided.
+
+    Args:
+        noisy_sum: gives a clipped and noisy sum over the same records each time, (n,).
+        deviation: of the noise in each number, as it is accounted for.
+
+    Returns:
+        p; next to 0 where there is no noise, less, or more.
+
+    Example:
+        >>> noise_p(lambda: np.zeros(100), 1.0)
+        0.0
+    """
+    squares, count = 0.0, 0
+    while count < LEAST_NUMBERS:
+        difference = (noisy_sum() - noisy_sum()).ravel()
+        squares += float(np.sum(difference**2)) / (2 * deviation**2)
+        count += difference.size
+    law = stats.chi2(count)
+    return min(1.0, 2 * min(float(law.cdf(squares)), float(law.sf(squares))))
+
+
+def require_noise(noisy_sum: Sum, deviation: float, whose: str) -> None:
+    """Refuse a trainer whose sums do not hold the noise that is accounted for.
+
+    Raises:
+        ModelError: they do not.
+    """
+    if (p := noise_p(noisy_sum, deviation)) < LEAST_P:
+        raise ModelError(
+            f"{whose} accounts for noise of deviation {deviation:.3g}, and its sums do not hold it (p = {p:.1g}); "
+            "nothing was trained."
+        )

@@ -1,0 +1,142 @@
+"""Batch norms and privacy: which layers mix samples, and how norms are folded away without changing the network.
+
+A batch norm in train mode mixes the samples of a batch, so that no gradient is one sample's, and writes statistics of
+them into the model without noise, even where its weights are frozen. Group norms in its place are another network.
+Folded into the layer before, or kept as a fixed scale and shift for each channel, it is the same one.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from certify.core.errors import UsageError
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def mixing_layers(model: nn.Module) -> list[str]:
+    """Names of layers that mix samples, or keep statistics of them, as the model stands.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        >>> mixing_layers(net), mixing_layers(net.eval())
+        (['1'], [])
+    """
+
+    def mixes(layer: nn.Module) -> bool:
+        if isinstance(layer, _InstanceNorm):
+            return layer.training and bool(layer.track_running_stats)
+        # Without statistics of its own a batch norm uses the batch's even in eval mode.
+        return isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
+
+    return [name or "model" for name, layer in model.named_modules() if mixes(layer)]
+
+
+def require_separate_samples(model: nn.Module) -> None:
+    """Refuse a model that mixes samples as it stands.
+
+    Raises:
+        UsageError: it does; the first such layer is named.
+    """
+    if mixing := mixing_layers(model):
+        raise UsageError(f"Layer {mixing[0]} mixes samples; put fold_norms before this pass.")
+
+
+def fold(model: nn.Module) -> tuple[nn.Module, dict[str, str], dict[str, str]]:
+    """Take the batch norms out of a copy of a model in eval mode.
+
+    Args:
+        model: left as it is.
+
+    Returns:
+        The copy, in eval mode; how each norm was taken out, by its name; why others were left.
+    """
+    made = copy.deepcopy(model).eval()
+    folded: dict[str, str] = {}
+    left: dict[str, str] = {}
+    before = _layers_before(made)
+    for name, norm in list(made.named_modules()):
+        if not isinstance(norm, _BatchNorm):
+            continue
+        if norm.running_mean is None or norm.running_var is None:
+            left[name] = "it keeps no statistics, so that it mixes the samples of every batch"
+            continue
+        if (layer := before.get(name)) is not None:
+            _put(made, layer, _fused(made.get_submodule(layer), norm))
+            _put(made, name, nn.Identity())
+            folded[name] = f"into {layer}"
+        elif type(norm) is nn.BatchNorm2d:
+            _put(made, name, _channelwise(norm))
+            folded[name] = "to a scale and a shift for each channel"
+        else:
+            left[name] = f"no convolution or linear layer stands before this {type(norm).__name__} alone"
+    return made.eval(), folded, left
+
+
+def _layers_before(model: nn.Module) -> dict[str, str]:
+    """The layer that each batch norm alone reads, by the norm's name; none where the model cannot be traced."""
+    try:
+        graph = fx.Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
+        return {}
+    return dict(_pairs(model, graph))
+
+
+def _pairs(model: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
+    calls: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    for node in graph.nodes:
+        if node.op != "call_module" or not isinstance(model.get_submodule(str(node.target)), _BatchNorm):
+            continue
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        layer = model.get_submodule(str(source.target))
+        once = calls[str(node.target)] == calls[str(source.target)] == 1
+        flat = isinstance(layer, nn.Linear) and isinstance(model.get_submodule(str(node.target)), nn.BatchNorm1d)
+        plain = type(layer) in _CONVOLUTIONS or (flat and type(layer) is nn.Linear)
+        if once and plain and _own_weights(model, layer):
+            yield str(node.target), str(source.target)
+
+
+def _own_weights(model: nn.Module, layer: nn.Module) -> bool:
+    """Whether no other layer has the same weight, which folding would change too."""
+    weight: Any = layer.weight
+    holders = [module for module in model.modules() if any(own is weight for own in module.parameters(recurse=False))]
+    return len(holders) == 1
+
+
+def _fused(layer: nn.Module, norm: Any) -> nn.Module:
+    fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
+    fused: Any = copy.deepcopy(layer)
+    numbers = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    fused.weight, fused.bias = fuse(fused.weight, fused.bias, *numbers)
+    return fused  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _channelwise(norm: Any) -> nn.Conv2d:
+    """A convolution of one tap a channel that does what the norm does."""
+    channels = norm.num_features
+    layer: Any = nn.Conv2d(channels, channels, 1, groups=channels)
+    scale = torch.rsqrt(norm.running_var + norm.eps) * (1.0 if norm.weight is None else norm.weight)
+    layer.weight.copy_(scale.reshape(layer.weight.shape))
+    layer.bias.copy_((0.0 if norm.bias is None else norm.bias) - norm.running_mean * scale)
+    return layer  # type: ignore[no-any-return]
+
+
+def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
+    owner, _, last = name.rpartition(".")
+    parent = operator.attrgetter(owner)(model) if owner else model
+    setattr(parent, last, layer)

@@ -1,0 +1,113 @@
+"""Teachers on disjoint parts of the private data, and their votes (PATE).
+
+Papernot et al. 2017 (arXiv 1610.05755) and 2018 (arXiv 1802.08908). A teacher is a linear classifier: its part is small,
+and hundreds must be trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import UsageError
+from certify.data import Split
+from compress.private.entropy import gaussian
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+FEWEST = 2
+"""Records in the smallest part."""
+
+
+def parts_of(split: Split, teachers: int) -> list[Labels]:
+    """Cut a part by the identifiers of its samples: where a record goes depends on that record alone.
+
+    A copy of a sample goes where the sample goes, so that the parts share none.
+
+    Raises:
+        UsageError: a part would have fewer than two samples.
+    """
+    places = np.array([int(split.digest(i)[:15], 16) % teachers for i in range(len(split))])
+    parts = [np.flatnonzero(places == teacher).astype(np.int64) for teacher in range(teachers)]
+    if min(map(len, parts)) < FEWEST:
+        raise UsageError(
+            f"{teachers} teachers are too many for {len(split)} samples: a part has fewer than {FEWEST}; take fewer."
+        )
+    return parts
+
+
+def require_disjoint(parts: list[Labels]) -> None:
+    """Refuse parts that share a sample, since one record would then move several votes.
+
+    Raises:
+        UsageError: they do.
+    """
+    joined = np.concatenate(parts)
+    if shared := len(joined) - len(np.unique(joined)):
+        raise UsageError(f"The teachers' parts share {shared} samples; give each teacher a part of its own.")
+
+
+def train_teacher(features: Floats, labels: Labels, classes: int, steps: int, decay: float, lr: float) -> Floats:
+    """Weights of a linear classifier trained on a part, (classes, features + 1), the bias last."""
+    inputs = np.hstack([features, np.ones((len(features), 1))]).astype(np.float32)
+    wanted = np.eye(classes, dtype=np.float32)[labels]
+    weights = np.zeros((classes, inputs.shape[1]), dtype=np.float32)
+    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    for step in range(1, steps + 1):
+        logits = inputs @ weights.T
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        gradient = (shares - wanted).T @ inputs / len(labels) + decay * weights
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * gradient**2
+        rate = lr * 0.5 * (1 + np.cos(np.pi * step / steps)) / (1 - 0.9**step)
+        weights -= rate * mean / (np.sqrt(square / (1 - 0.99**step)) + 1e-8)
+    return weights.astype(np.float64)
+
+
+def add_votes(counts: Labels, weights: Floats, queries: Floats) -> None:
+    """Add one teacher's vote for each query to the counts, (queries, classes)."""
+    answers = (queries @ weights[:, :-1].T + weights[:, -1]).argmax(1)
+    counts[np.arange(len(queries)), answers] += 1
+
+
+@dataclass(frozen=True)
+class Vote:
+    """How votes are held; all of it is fixed before the first query.
+
+    Attributes:
+        noise: standard deviation of the votes' noise.
+        answers: most queries that are answered.
+        threshold: least noisy number of votes for the first class, in votes; None answers every query.
+        threshold_noise: standard deviation of the check's noise; None likewise.
+        queries: most queries that are asked.
+    """
+
+    noise: float
+    answers: int
+    threshold: float | None
+    threshold_noise: float | None
+    queries: int
+
+
+def answer(counts: Labels, vote: Vote) -> tuple[Labels, Labels]:
+    """Confident-GNMax: ask in order, answer where enough teachers agree, and stop at the cap.
+
+    The counts are not kept, and nothing but the answers leaves this function.
+
+    Returns:
+        Which queries were answered, and the answers.
+    """
+    asked: list[int] = []
+    answers: list[int] = []
+    for query in range(min(len(counts), vote.queries)):
+        if len(answers) == vote.answers:
+            break
+        if vote.threshold is not None and vote.threshold_noise is not None:
+            highest = float(counts[query].max()) + vote.threshold_noise * float(gaussian(1)[0])
+            if highest < vote.threshold:
+                continue
+        asked.append(query)
+        answers.append(int((counts[query] + vote.noise * gaussian(counts.shape[1])).argmax()))
+    return np.array(asked, dtype=np.int64), np.array(answers, dtype=np.int64)

@@ -1,0 +1,141 @@
+"""DP-SGD through a whole network: own coins, own count of steps, own noise; Opacus gives gradients by sample alone.
+
+Opacus takes the sampling rate from the length of a loader and its noise from torch's generator, so neither is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from certify.core.errors import ModelError
+from certify.core.progress import Progress
+from certify.data import Preprocess, Split
+from compress.core.samples import as_tensor
+from compress.private.adam import Adam
+from compress.private.budget import Schedule
+from compress.private.entropy import Floats, coins, gaussian
+from compress.private.noise_check import require_noise
+from compress.private.per_sample import PROBED, clipped, gradient_error, gradients, trained, watched
+from compress.training.data import IN_MEMORY_BYTES, TorchSplit
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class PrivateRun:
+    """What a noisy training was.
+
+    Attributes:
+        sizes: realised batch sizes, one a step.
+        gradient_error: see :func:`compress.private.per_sample.gradient_error`.
+    """
+
+    sizes: tuple[int, ...]
+    gradient_error: float
+
+
+class Records:
+    """The private records, read under the name of the mechanism; small sets are made ready once."""
+
+    def __init__(self, split: Split, preprocess: Preprocess, mechanism: str, device: str) -> None:
+        self._place = torch.device(device)
+        self._data = TorchSplit(split.under(mechanism), preprocess)
+        small = self._data.bytes <= IN_MEMORY_BYTES
+        self._kept = self._data.batch(np.arange(len(split))) if small else None
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def batch(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples (n, ...) and labels (n,)."""
+        if self._kept is None:
+            samples, labels = self._data.batch(indices)
+        else:
+            chosen = torch.from_numpy(indices)
+            samples, labels = self._kept[0][chosen], self._kept[1][chosen]
+        return samples.to(self._place), labels.to(self._place)
+
+
+def train(
+    model: nn.Module,
+    split: Split,
+    preprocess: Preprocess,
+    schedule: Schedule,
+    chunk: int,
+    progress: Progress,
+    device: str = "cpu",
+) -> PrivateRun:
+    """Train the parameters of a model that learn, in place; afterwards it is in eval mode.
+
+    Args:
+        model: gives logits (n, classes).
+        split: the private part.
+        preprocess: the contract.
+        schedule: how.
+        chunk: samples whose gradients are in memory at once.
+        progress: where to say how far it is.
+        device: to train on.
+
+    Raises:
+        MissingExtra: Opacus is not installed.
+        UsageError: a layer mixes samples, or its samples cannot be told apart.
+        ModelError: gradients differ from those of a loop, or the sums do not hold the noise.
+    """
+    model.train()
+    made_up = as_tensor(preprocess.noise(PROBED))
+    labels = torch.arange(PROBED) % split_classes(model, made_up)
+    error = gradient_error(model, made_up, labels)
+    if not error <= TOLERANCE:
+        raise ModelError(f"Gradients by sample differ from those of a loop by {error:.2g}; nothing was trained.")
+    records = Records(split, preprocess, schedule.mechanism, device)
+    model.to(device)
+    parameters = trained(model)
+    count = sum(parameter.numel() for parameter in parameters)
+    adam, sizes = Adam(count, schedule.lr, schedule.steps), []
+    with torch.random.fork_rng(devices=[]), watched(model) as wrapped:
+        torch.seed()  # dropout, which must not come again with the job's seed
+        quiet = torch.zeros(count, dtype=torch.float64).numpy()
+        require_noise(lambda: noisy(quiet, schedule), schedule.noise * schedule.clip, schedule.mechanism)
+        with progress.task("Training privately", total=schedule.steps) as bar:
+            for _ in range(schedule.steps):
+                drawn = coins(len(records), schedule.rate)
+                sizes.append(len(drawn))
+                total = noisy(_sum(wrapped, records, drawn, schedule.clip, chunk, count), schedule)
+                _move(parameters, adam.step(total))
+                bar.advance()
+    model.to("cpu").eval()
+    return PrivateRun(tuple(sizes), error)
+
+
+@torch.no_grad()
+def split_classes(model: nn.Module, samples: torch.Tensor) -> int:
+    """Outputs of a model."""
+    return int(model(samples).shape[-1])
+
+
+def noisy(total: Floats, schedule: Schedule) -> Floats:
+    """A clipped sum with the noise that the schedule accounts for."""
+    return total + schedule.noise * schedule.clip * gaussian(len(total))
+
+
+def _sum(
+    wrapped: nn.Module, records: Records, drawn: np.ndarray, clip: float, chunk: int, count: int
+) -> Floats:
+    total = torch.zeros(count, dtype=torch.float64)
+    for start in range(0, len(drawn), chunk):
+        samples, labels = records.batch(drawn[start : start + chunk])
+        total += clipped(gradients(wrapped, samples, labels).detach(), clip).double().cpu()
+    return total.numpy()
+
+
+@torch.no_grad()
+def _move(parameters: list[nn.Parameter], step: Floats) -> None:
+    start = 0
+    for parameter in parameters:
+        part = torch.from_numpy(step[start : start + parameter.numel()]).reshape(parameter.shape)
+        parameter -= part.to(parameter)
+        start += parameter.numel()
