@@ -71,6 +71,15 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
 @plan_options
 @private_options
+@click.option(
+    "--private-part",
+    "private_parts",
+    multiple=True,
+    default=("train",),
+    show_default=True,
+    help="Part of the data that a private recipe makes a claim about; several.",
+)
+@click.option("--public-original", is_flag=True, help="State that MODEL's weights come from public data alone.")
 @key_option
 @carbon_option
 @quiet_option
@@ -136,7 +145,7 @@ def carry_out(
         from compress.training import distributed
 
     if dry_run:
-        for name in ("key", "keep_data", "metric", "data_key"):
+        for name in ("key", "keep_data", "metric", "data_key", "private_parts", "public_original"):
             arguments.pop(name, None)
         print_plan(planned(model, progress=bars(), **arguments), as_json)
         return
@@ -176,7 +185,8 @@ def search_short(arguments: dict[str, Any]) -> None:
             raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
     if take_data_key(arguments) is not None:
         raise UsageError("A search keeps notes on the data in files of its own, so --private-data needs --recipe.")
-    del arguments["recipe"]
+    for name in ("recipe", "private_parts", "public_original"):
+        del arguments[name]
     arguments["then"] = "certify" if arguments.pop("measure") else "make"
     search(trials=SHORT_TRIALS, max_epochs=0, **arguments)
 

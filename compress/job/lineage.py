@@ -21,6 +21,7 @@ from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
 from compress.exchange.onnx_export import ExportRecord
 from compress.job.recipe import Recipe
+from compress.private.account import PRIVATE
 
 SCHEMA = "lineage-1"
 PARTS = ("train", "calibration", "validation", "test")
@@ -101,6 +102,11 @@ class Row:
             "touched": touched_json(self.touched),
             **self.record,
         }
+
+    def withheld(self) -> Row:
+        """The row as the public may see it."""
+        done = {name: value for name, value in self.record["done"].items() if name != PRIVATE}
+        return replace(self, record={**self.record, "done": done})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
@@ -197,13 +203,15 @@ class Lineage:
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
         """The public lineage of private data, and the bytes of the whole one, which it binds.
 
-        The public one states no seed, no digest of a part and no number of samples.
+        The public one states no seed, no digest of a part, no number of samples, and nothing of what a pass left for an
+        auditor alone.
         """
         content = self.content()
         binding = AuditorBinding.of(content, key).to_json()
         data = {**self.data, "digests": {}, "counts": {}}
         model = {**self.model, "origin": without_seed(self.model["origin"])}
-        return replace(self, model=model, data=data, seed=None, auditor=binding), content
+        rows = tuple(row.withheld() for row in self.rows)
+        return replace(self, model=model, data=data, rows=rows, seed=None, auditor=binding), content
 
     def to_json(self) -> dict[str, Any]:
         """JSON values of the schema ``lineage-1``."""

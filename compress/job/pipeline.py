@@ -36,6 +36,7 @@ from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
 from compress.job.output import bring, bring_unmeasured, folder_of
+from compress.job.privacy import PRIVATE_PARTS, is_private, require_private_job, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
 
@@ -61,6 +62,8 @@ def run(
     key: str | Path | None = None,
     keep_data: bool = False,
     data_key: DataKey | None = None,
+    private_parts: Sequence[str] = PRIVATE_PARTS,
+    public_original: bool = False,
     progress: Progress | bool | None = None,
     callbacks: Sequence[TrainingCallback] = (),
     model_args: Mapping[str, Any] | None = None,
@@ -95,6 +98,9 @@ def run(
             held.
         data_key: of the holder of private data; no public file then names a sample or a seed, and what an auditor needs
             lies in ``out/auditor``.
+        private_parts: parts of the data that a private recipe makes a claim about.
+        public_original: whether the original's weights are stated to come from public data alone; without that no
+            privacy claim follows from a private recipe. Random weights need no such word.
         progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
         callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
         model_args: what the factory is called with, besides the number of classes.
@@ -127,6 +133,7 @@ def run(
         require_private(plan.metric, dataset.test.targets is not None, keep_data)
         dataset = dataset.keyed(data_key)
     require_separate(dataset)
+    require_private_job(chosen.passes, data_key, private_parts, dataset)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
     folder = folder_of(out, original.spec)
@@ -149,6 +156,7 @@ def run(
     workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
     made = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()
     lineage, whole = replace(_lineage(original, described, chosen, seed, made), search=searched), None
+    whole_lineage = lineage
     if data_key is not None:
         made = replace(made, origin=without_seed(made.origin))
         lineage, whole = lineage.withheld(data_key)
@@ -159,8 +167,11 @@ def run(
         workspace.remove()
     else:
         result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
-    if whole is not None:
+    if whole is not None and data_key is not None:
         write_bytes(folder / FOLDER / LINEAGE, whole)
+        if is_private(chosen.passes):
+            stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
+            write_records(folder, whole_lineage, dataset, stated, private_parts, data_key)
     return result
 
 

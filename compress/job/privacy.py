@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from certify.assessments.privacy.figures import total_spent
 from certify.assessments.privacy.records import Header, Members, Records, SourceOf, touches_of
 from certify.assessments.privacy.withholding import write
-from certify.attest.statement import subject_digests
 from certify.core.accounting import Adjacency
 from certify.core.errors import UsageError
 from certify.core.files import sha256_file
-from certify.core.private_data import FOLDER, DataKey
+from certify.core.private_data import FOLDER, AuditorBinding, DataKey
 from certify.data import Dataset
+from certify.model_file.subject import subject_digests
 from compress.core.pass_protocol import Pass
-from compress.job.lineage import Lineage, Row, maker_version
+from compress.job.job import LINEAGE, MODEL
+from compress.job.lineage import Lineage, maker_version
+from compress.job.original import OriginalModel
 from compress.private.account import PRIVATE, Account
 
 RECORDS = "privacy.jsonl"
@@ -67,16 +69,26 @@ def _adjacency(config: Mapping[str, Any]) -> Adjacency:
     return found
 
 
+def source_of(original: OriginalModel, digest: str, public: bool) -> SourceOf:
+    """The record of what a job began with.
+
+    Args:
+        original: the model.
+        digest: hex SHA-256 of its weights.
+        public: whether they are stated to come from public data; random weights are known to.
+    """
+    untrained = original.built is not None and original.built.needs_training and not original.built.pretrained
+    status: Literal["public", "unknown"] = "public" if public or untrained else "unknown"
+    return SourceOf("original", original.described, status, digest)
+
+
 def write_records(
-    out: Path, model: Path, lineage: Path, whole: Lineage, dataset: Dataset, original: SourceOf,
-    parts: Sequence[str], key: DataKey,
-) -> Path:  # fmt: skip
+    out: Path, whole: Lineage, dataset: Dataset, original: SourceOf, parts: Sequence[str], key: DataKey
+) -> Path:
     """Write ``privacy.jsonl`` for ``leanmark state --assessment privacy``, and ``auditor/privacy.jsonl``.
 
     Args:
-        out: folder of the job.
-        model: the finished file, sealed where it was graded.
-        lineage: the public lineage beside it.
+        out: folder of the job, which holds the finished model and the public lineage.
         whole: the lineage with what is withheld.
         dataset: of the job, its identifiers keyed.
         original: what it began with.
@@ -87,7 +99,7 @@ def write_records(
         The public records.
     """
     records = _records(whole, dataset, original, parts)
-    header = replace(records.header, model=subject_digests(model), lineage=sha256_file(lineage))
+    header = replace(records.header, model=subject_digests(out / MODEL), lineage=sha256_file(out / LINEAGE))
     write(replace(records, header=header), out / RECORDS, out / FOLDER / RECORDS, key)
     return out / RECORDS
 
@@ -120,17 +132,10 @@ def _records(lineage: Lineage, dataset: Dataset, original: SourceOf, parts: Sequ
         batches=tuple(batches for one in accounts for batches in one.batches),
         members=(*own, *_once([member for one in accounts for member in one.members])),
     )
-    total = total_spent(records)
+    withheld = AuditorBinding("0" * 64, 0, "0" * 64).to_json()  # sampling counts, since the sizes will be withheld
+    total = total_spent(replace(records, header=replace(header, auditor=withheld)))
     return records if total is None else replace(records, header=replace(header, claimed_epsilon=total.epsilon))
 
 
 def _once(members: Sequence[Members]) -> tuple[Members, ...]:
     return tuple({one.part: one for one in members}.values())
-
-
-def without_private(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows of a lineage as the public may see them."""
-    return tuple(
-        replace(row, record={**row.record, "done": {k: v for k, v in row.record["done"].items() if k != PRIVATE}})
-        for row in rows
-    )

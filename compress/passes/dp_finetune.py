@@ -60,13 +60,17 @@ class DpFinetune(PrivateTraining):
         """
         private = context.data.part("train", self.name)
         if context.preprocess.class_map is not None:
-            raise UsageError("dp_finetune trains a model of one output for each class of the data; give it such a head.")
+            raise UsageError(
+                "dp_finetune trains a model of one output for each class of the data; give it such a head."
+            )
         schedule = self.schedule(context.place, self.lr, len(private))
         made = copy.deepcopy(model)
         learned = [name for name, one in made.named_parameters() if one.requires_grad]
         names = [name for name in learned if name.startswith(self.layers)]
         if not names:
-            raise UsageError(f"No parameter that learns begins with '{self.layers}'; there are {', '.join(learned[:5])}.")
+            raise UsageError(
+                f"No parameter that learns begins with '{self.layers}'; there are {', '.join(learned[:5])}."
+            )
         frozen = [one for name, one in made.named_parameters() if one.requires_grad and name not in set(names)]
         for parameter in frozen:
             parameter.requires_grad_(False)

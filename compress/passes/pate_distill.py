@@ -54,7 +54,10 @@ class PateDistill(TorchPass):
     teachers: int = Field(default=250, ge=2, le=100_000, description="Disjoint parts of the private data.")
     noise: float = Field(default=35.0, gt=0, le=1e6, description="Standard deviation of the noise on votes, in votes.")
     threshold: float | None = Field(
-        default=0.72, gt=0, le=1, description="Share of teachers that must agree, after noise; none answers every query."
+        default=0.72,
+        gt=0,
+        le=1,
+        description="Share of teachers that must agree, after noise; none answers every query.",
     )
     threshold_noise: float = Field(default=100.0, gt=0, le=1e6, description="Noise of that check, in votes.")
     queries: int = Field(default=2000, ge=1, le=10_000_000, description="Most public samples that are asked about.")
@@ -68,7 +71,9 @@ class PateDistill(TorchPass):
     teacher_steps: int = Field(default=60, ge=1, le=100_000, description="Steps of each teacher's training.")
     delta: float = Field(default=1e-5, gt=0, lt=1, description="For which epsilon holds; below one over the records.")
     epsilon: float | None = Field(
-        default=None, gt=0, description="Most that the votes may cost; refused before the first where the caps cost more."
+        default=None,
+        gt=0,
+        description="Most that the votes may cost; refused before the first where the caps cost more.",
     )
     adjacency: Literal["add-remove", "replace-one"] = Field(
         default="add-remove", description="What neighbouring data are; the votes cost the same."

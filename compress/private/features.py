@@ -161,9 +161,7 @@ class _Parts:
     validation: Split
 
 
-def train_on(
-    model: nn.Module, split: Split, name: str, config: training.TrainingConfig, context: PassContext
-) -> None:
+def train_on(model: nn.Module, split: Split, name: str, config: training.TrainingConfig, context: PassContext) -> None:
     """Train a model in place on samples that cost no privacy; they are its validation samples too."""
     training.train(
         model,

@@ -81,7 +81,9 @@ def gradient_error(width: int, classes: int, clip: float) -> float:
     return float(np.abs(fast - slow).max() / max(float(np.abs(slow).max()), 1e-12))
 
 
-def train_head(features: Floats, labels: Labels, classes: int, schedule: Schedule, scale: Floats, shift: Floats) -> Head:
+def train_head(
+    features: Floats, labels: Labels, classes: int, schedule: Schedule, scale: Floats, shift: Floats
+) -> Head:
     """Train a head from zero.
 
     Args:

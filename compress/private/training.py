@@ -122,9 +122,7 @@ def noisy(total: Floats, schedule: Schedule) -> Floats:
     return total + schedule.noise * schedule.clip * gaussian(len(total))
 
 
-def _sum(
-    wrapped: nn.Module, records: Records, drawn: np.ndarray, clip: float, chunk: int, count: int
-) -> Floats:
+def _sum(wrapped: nn.Module, records: Records, drawn: np.ndarray, clip: float, chunk: int, count: int) -> Floats:
     total = torch.zeros(count, dtype=torch.float64)
     for start in range(0, len(drawn), chunk):
         samples, labels = records.batch(drawn[start : start + chunk])
