@@ -65,11 +65,16 @@ def replaced(model: nn.Module, fresh: nn.Module) -> dict[str, Description]:
 
 def _compare(path: str, module: nn.Module, fresh: nn.Module, found: dict[str, Description]) -> None:
     children, wanted = dict(module.named_children()), dict(fresh.named_children())
-    if type(module) is not type(fresh) or set(children) != set(wanted):
+    if type(module) is not type(fresh) or set(children) != set(wanted) or _biased(module) != _biased(fresh):
         found[path] = describe(module, path)
         return
     for name, child in children.items():
         _compare(f"{path}.{name}".lstrip("."), child, wanted[name], found)
+
+
+def _biased(module: nn.Module) -> bool:
+    """Whether a plain layer has a bias, which one gets that a norm was folded into."""
+    return isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None
 
 
 def describe(module: nn.Module, path: str) -> Description:

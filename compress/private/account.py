@@ -1,7 +1,7 @@
 """What a private pass leaves for the privacy statement, beside the model.
 
-It goes through the pass's record, under the key ``private``: batch sizes and identifiers among it stand in the auditor's
-lineage alone. What people see of it stands beside it.
+It goes through the pass's record, under the key ``private``: batch sizes and identifiers among it stand in the
+auditor's lineage alone. What people see of it stands beside it.
 """
 
 from __future__ import annotations

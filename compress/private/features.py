@@ -25,7 +25,8 @@ from compress.private.norms import require_separate_samples
 from compress.training.data import TorchSplit
 
 BATCH = 128
-LEAST_SCALE = 1e-2
+LEAST_SCALE = 0.5
+"""Of the mean; a feature that hardly varies would get a large weight of mere noise, which 8-bit integers cannot hold."""
 PARTS = ("calibration", "validation")
 PLENTY = 4000
 """Public samples by which features are scaled."""

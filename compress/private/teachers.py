@@ -1,7 +1,7 @@
 """Teachers on disjoint parts of the private data, and their votes (PATE).
 
-Papernot et al. 2017 (arXiv 1610.05755) and 2018 (arXiv 1802.08908). A teacher is a linear classifier: its part is small,
-and hundreds must be trained.
+Papernot et al. 2017 (arXiv 1610.05755) and 2018 (arXiv 1802.08908). A teacher is a linear classifier: its part is
+small, and hundreds must be trained.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/private.py head scratch pate
 
 Public data are Fashion-MNIST's train images for the head; for PATE its first 2,000 test images, whose labels nobody
-reads, and the student is scored on the other 8,000. --fashion names the folder of the four files; --runs says how often.
-The figures are of test samples, with the 95 % interval of a share (Wilson) for the median.
+reads, and the student is scored on the other 8,000. --fashion names the folder of the four files; --runs says how
+often. The figures are of test samples, with the 95 % interval of a share (Wilson) for the median.
 """
 
 from __future__ import annotations
@@ -148,11 +148,11 @@ def trained(name: str, applied: Pass, model: nn.Module, dataset: Dataset, runs: 
 def head(fashion: Dataset, runs: int) -> None:
     """A head on features that Fashion-MNIST teaches once, at three budgets."""
     dataset = load("mnist5k")
-    few = replace(fashion, train=part(fashion, "train", 12_000), validation=part(fashion, "validation", 1_000))
+    few = replace(fashion, train=part(fashion, "train", 8_000), validation=part(fashion, "validation", 1_000))
     specs.PUBLISHED["fashion-mnist"] = lambda *_: few
     for epsilon in (8.0, 3.0, 1.0):
-        applied = DpHead(epsilon=epsilon, public="fashion-mnist", public_epochs=3)
-        trained(f"head, mnist5k, public features of Fashion-MNIST (12,000), epsilon {epsilon:g}", applied,
+        applied = DpHead(epsilon=epsilon, public="fashion-mnist", public_epochs=2)
+        trained(f"head, mnist5k, public features of Fashion-MNIST (8,000), epsilon {epsilon:g}", applied,
                 fresh(Features), dataset, runs)  # fmt: skip
 
 
