@@ -138,7 +138,8 @@ class Job:
         if module is None:
             raise ValueError("an original has a module or a file")
         with metered(context.device) as cost:
-            if self._trains_original and original.built is not None:
+            # Trained on private data, the original would tell of them without noise.
+            if original.needs_training and original.built is not None and not self._recipe.is_private:
                 module, origin, cached, result = trained_baseline(
                     original.built,
                     self._dataset,
@@ -161,12 +162,6 @@ class Job:
             touched=joined(self._ledger.since(before), TRAINED if trained else {}),
         )
         return Baseline(module, origin, row)
-
-    @property
-    def _trains_original(self) -> bool:
-        """Whether the original must be trained here; never on private data, of which it would tell without noise."""
-        built = self._original.built
-        return built is not None and built.needs_training and not any(p.tags.noisy for p in self._recipe.passes)
 
     def _torch_passes(self, module: nn.Module, size: ModelStats) -> tuple[nn.Module, bool]:
         """Apply the torch passes; the second value says whether any changed the model."""

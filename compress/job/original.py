@@ -68,6 +68,11 @@ class OriginalModel:
         return f"{self.spec}({given})" if given else self.spec
 
     @property
+    def needs_training(self) -> bool:
+        """Whether it came without weights that fit the data."""
+        return self.built is not None and self.built.needs_training
+
+    @property
     def source(self) -> ModelSource | None:
         """How to build the module again, for the checkpoint's structure record; None for a user's module."""
         return None if self.built is None else self.built.source

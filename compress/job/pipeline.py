@@ -36,7 +36,7 @@ from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
 from compress.job.output import bring, bring_unmeasured, folder_of
-from compress.job.privacy import PRIVATE_PARTS, is_private, require_private_job, source_of, write_records
+from compress.job.privacy import PRIVATE_PARTS, require_private_job, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
 
@@ -133,7 +133,7 @@ def run(
         require_private(plan.metric, dataset.test.targets is not None, keep_data)
         dataset = dataset.keyed(data_key)
     require_separate(dataset)
-    require_private_job(chosen.passes, data_key, private_parts, dataset)
+    require_private_job(chosen, data_key, private_parts, dataset)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
     folder = folder_of(out, original.spec)
@@ -169,7 +169,7 @@ def run(
         result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
     if whole is not None and data_key is not None:
         write_bytes(folder / FOLDER / LINEAGE, whole)
-        if is_private(chosen.passes):
+        if chosen.is_private:
             stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
             write_records(folder, whole_lineage, dataset, stated, private_parts, data_key)
     return result

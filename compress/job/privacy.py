@@ -17,10 +17,10 @@ from certify.core.files import sha256_file
 from certify.core.private_data import FOLDER, AuditorBinding, DataKey
 from certify.data import Dataset
 from certify.model_file.subject import subject_digests
-from compress.core.pass_protocol import Pass
 from compress.job.job import LINEAGE, MODEL
 from compress.job.lineage import Lineage, maker_version
 from compress.job.original import OriginalModel
+from compress.job.recipe import Recipe
 from compress.private.account import PRIVATE, Account
 
 RECORDS = "privacy.jsonl"
@@ -28,22 +28,11 @@ PRIVATE_PARTS = ("train",)
 """What a claim is about by default; whatever reads another part is outside of it."""
 
 
-def is_private(passes: Sequence[Pass]) -> bool:
-    """Whether a recipe has a pass that hides private data by noise.
-
-    Example:
-        >>> from compress.passes.dp_head import DpHead
-        >>> is_private([DpHead()]), is_private([])
-        (True, False)
-    """
-    return any(each.tags.noisy for each in passes)
-
-
-def require_private_job(passes: Sequence[Pass], key: DataKey | None, parts: Sequence[str], dataset: Dataset) -> None:
+def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str], dataset: Dataset) -> None:
     """Refuse a private recipe that no claim could follow from, before any work.
 
     Args:
-        passes: of the recipe.
+        recipe: what to do.
         key: of the data holder.
         parts: names of the private parts.
         dataset: with its parts.
@@ -51,16 +40,17 @@ def require_private_job(passes: Sequence[Pass], key: DataKey | None, parts: Sequ
     Raises:
         UsageError: there is no data key, a part that is not there, or two passes mean other neighbours.
     """
-    if not is_private(passes):
+    if not recipe.is_private:
         return
+    noisy = [each for each in recipe.passes if each.tags.noisy]
     if key is None:
-        names = ", ".join(each.name for each in passes if each.tags.noisy)
+        names = ", ".join(each.name for each in noisy)
         raise UsageError(f"{names} hides private data, and the files beside would name them; add --private-data.")
     if unknown := [part for part in parts if part not in dataset.parts]:
         raise UsageError(f"The data have no part '{unknown[0]}' to be private; there are {', '.join(dataset.parts)}.")
     if "train" not in parts:
         raise UsageError(f"The recipe hides the part train, and {', '.join(parts)} is named private; name train too.")
-    if len({_adjacency(each.config()) for each in passes if each.tags.noisy}) > 1:
+    if len({_adjacency(each.config()) for each in noisy}) > 1:
         raise UsageError("Passes of one recipe must mean the same neighbours; give all of them one adjacency.")
 
 
@@ -77,7 +67,7 @@ def source_of(original: OriginalModel, digest: str, public: bool) -> SourceOf:
         digest: hex SHA-256 of its weights.
         public: whether they are stated to come from public data; random weights are known to.
     """
-    untrained = original.built is not None and original.built.needs_training and not original.built.pretrained
+    untrained = original.needs_training and original.built is not None and not original.built.pretrained
     status: Literal["public", "unknown"] = "public" if public or untrained else "unknown"
     return SourceOf("original", original.described, status, digest)
 

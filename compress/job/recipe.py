@@ -93,6 +93,11 @@ class Recipe:
             "passes": [{passes.written_name(each): each.config()} for each in self.passes],
         }
 
+    @property
+    def is_private(self) -> bool:
+        """Whether a pass hides private data by noise."""
+        return any(each.tags.noisy for each in self.passes)
+
     def digest(self) -> str:
         """Hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes."""
         values = {**self.to_json(), "versions": [each.version for each in self.passes]}

@@ -78,7 +78,7 @@ class PateDistill(TorchPass):
     adjacency: Literal["add-remove", "replace-one"] = Field(
         default="add-remove", description="What neighbouring data are; the votes cost the same."
     )
-    epochs: int = Field(default=25, ge=1, le=10_000, description="Passes of the student over the answered samples.")
+    epochs: int = Field(default=40, ge=1, le=10_000, description="Passes of the student over the answered samples.")
     lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the student.")
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from compress.training.data import TorchSplit
 
 BATCH = 128
 LEAST_SCALE = 0.5
-"""Of the mean; a feature that hardly varies would get a large weight of mere noise, which 8-bit integers cannot hold."""
+"""Of the mean; a feature that hardly varies would get a large weight of noise, which 8-bit integers cannot hold."""
 PARTS = ("calibration", "validation")
 PLENTY = 4000
 """Public samples by which features are scaled."""

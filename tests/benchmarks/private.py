@@ -65,9 +65,9 @@ class Features(nn.Module):
 class Small(nn.Module):
     """A network for noisy training: strided convolutions, tanh (Papernot et al. 2020, arXiv 2007.14191)."""
 
-    def __init__(self, channels: tuple[int, int] = (16, 32), hidden: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        first, second = channels
+        first, second, hidden = 16, 32, 32
         self.body = nn.Sequential(
             nn.Conv2d(1, first, 8, 2, 3), nn.Tanh(), nn.MaxPool2d(2, 1),
             nn.Conv2d(first, second, 4, 2), nn.Tanh(), nn.MaxPool2d(2, 1), nn.Flatten(),
@@ -81,11 +81,28 @@ class Small(nn.Module):
         return logits
 
 
-def fresh(kind: type[nn.Module], *arguments: object) -> nn.Module:
+class Student(nn.Module):
+    """10,798 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, 12), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(12, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, (n, 10)."""
+        logits: torch.Tensor = self.head(self.body(images))
+        return logits
+
+
+def fresh(kind: type[nn.Module]) -> nn.Module:
     """A network with random weights, the same each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return kind(*arguments).eval()
+        return kind().eval()
 
 
 def context(dataset: Dataset, folder: Path) -> PassContext:
@@ -172,7 +189,7 @@ def pate(fashion: Dataset, runs: int) -> None:
     """250 teachers on the train images, and a student of about 11,000 parameters."""
     public, rest = fashion.test.subset(np.arange(2000)), fashion.test.subset(np.arange(2000, 10_000))
     dataset = replace(fashion, calibration=public, validation=public, test=rest)
-    applied, student = PateDistill(), fresh(Small, (8, 12), 32)
+    applied, student = PateDistill(), fresh(Student)
     labels, floats, ints, answered, began = [], [], [], [], time.process_time()
     for _ in range(runs):
         right: list[float] = []

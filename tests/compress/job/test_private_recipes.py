@@ -24,12 +24,13 @@ from certify.cli.main import main
 from certify.core.errors import UsageError
 from certify.core.private_data import DataKey
 from certify.core.progress import Silent
+from compress.job import job as job_module
 from compress.job import pipeline, recipe
 from compress.job.context import make_context
-from compress.job.job import Job
 from compress.job.original import Request, find_original
 from compress.job.privacy import source_of
 from compress.job.workspace import Workspace
+from compress.models.built import BuiltModel
 from compress.private.account import PRIVATE
 from compress.testing.networks import blobs, network
 
@@ -181,12 +182,21 @@ def test_command_ends_with_2_when_private_data_is_not_said(tmp_path: Path) -> No
     assert result.exit_code == 2 and "--private-data" in result.output and "Traceback" not in result.output
 
 
-@pytest.mark.parametrize(("name", "trains"), [("private-head", False), ("int8", True)])
-def test_original_is_trained_when_the_recipe_hides_nothing(name: str, trains: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "trains"), [("private-head", False), ("finetuned", True)])
+def test_original_is_trained_when_the_recipe_hides_nothing(
+    name: str, trains: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset, progress = blobs(), Silent()
     original = find_original(Request("squeezenet1_1"), dataset, progress)
-    chosen = recipe.load(name)
+    chosen = recipe.load(name) if name in recipe.names() else recipe.load({"name": name, "passes": [{"finetune": {}}]})
     context = make_context(original, dataset, target=None, seed=0, max_train_time=None, progress=progress)
-    workspace = Workspace(tmp_path, {}, progress)
-    assert Job(original, chosen, dataset, context, workspace, None)._trains_original is trains
+    asked: list[bool] = []
+
+    def trained(built: BuiltModel, *_: object, **__: object) -> object:
+        asked.append(True)
+        return built.model, "trained here", False, None
+
+    monkeypatch.setattr(job_module, "trained_baseline", trained)
+    row = job_module.Job(original, chosen, dataset, context, Workspace(tmp_path, {}, progress), None).baseline().row
+    assert bool(asked) is row.trained_here is trains and ("train" in (row.touched or {})) is trains
     assert source_of(original, "ab" * 32, public=False).status == "public"  # its weights are random
