@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from certify.assessments.privacy.records import Choice, GnMaxVotes, Members
+from certify.assessments.privacy.records import GnMaxVotes
 from certify.core.accounting import GnMax, spent
 from certify.core.errors import UsageError
 from compress import training
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.private import features, teachers
-from compress.private.account import FROM_SYSTEM, PRIVATE, Account
+from compress.private.account import FROM_SYSTEM, PRIVATE, account_of_votes
 from compress.private.budget import require_delta
 from compress.private.electing import Election, elect
 
@@ -140,19 +140,10 @@ class PateDistill(TorchPass):
             raise UsageError("The teachers agreed on no public sample; lower the threshold, or take fewer teachers.")
         config = training.TrainingConfig(epochs=self.epochs, lr=self.lr, keep="last", batch=min(64, len(labels)))
         features.train_on(made, asked.subset(chosen).relabelled(labels), "the answered samples", config, context)
-        ids = private.digests()
         record = GnMaxVotes(
             mechanism, 1, self.teachers, self.noise, self.answers, self.threshold_noise if checked else None,
             self.queries if checked else None, True, FROM_SYSTEM,
         )  # fmt: skip
-        account = Account(
-            votes=record,
-            sources=(public.source,),
-            choices=tuple(Choice(what, "none") for what in ("threshold", "answers", "teachers", "last epoch kept")),
-            members=(
-                public.members,
-                *(Members(f"teacher:{k}", tuple(ids[i] for i in part)) for k, part in enumerate(parts)),
-            ),
-        )
+        account = account_of_votes(record, public.source, public.members, private.digests(), parts)
         done = {"mechanism": mechanism, "answered": len(labels), "epsilon": cost}
         return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})

@@ -6,9 +6,12 @@ auditor's lineage alone. What people see of it stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from certify.assessments.privacy.records import (
     Batches,
@@ -92,3 +95,20 @@ def sampling(rate: float, records: int) -> Sampling:
         100.0
     """
     return Sampling("all") if rate == 1 else Sampling("poisson", rate, rate * records)
+
+
+def account_of_votes(
+    votes: GnMaxVotes, public: SourceOf, members: Members, ids: Sequence[str], parts: Sequence[npt.NDArray[np.int64]]
+) -> Account:
+    """What is left by votes of teachers.
+
+    Args:
+        votes: the mechanism.
+        public: the record of the public samples.
+        members: their identifiers.
+        ids: identifiers of all private samples.
+        parts: places in `ids` of each teacher's samples.
+    """
+    fixed = tuple(Choice(what, "none") for what in ("threshold", "answers", "teachers", "last epoch kept"))
+    of_teachers = (Members(f"teacher:{k}", tuple(ids[i] for i in part)) for k, part in enumerate(parts))
+    return Account(votes=votes, sources=(public,), choices=fixed, members=(members, *of_teachers))
