@@ -12,6 +12,7 @@ from certify.data import Split
 from compress.core.context import PassContext
 from compress.core.samples import as_tensor
 from compress.private import features, teachers
+from compress.private.teachers import Vote
 
 DECAY, LR = 1e-2, 0.02
 """Of a teacher's training; the same for all data, so that nothing is chosen by a look at them."""
@@ -32,7 +33,7 @@ class Election:
     teachers: int
     steps: int
     by_features: bool
-    vote: teachers.Vote
+    vote: Vote
 
 
 def elect(

@@ -131,14 +131,16 @@ def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int,
     Raises:
         UsageError: the public data are a part of the job's, whose labels are not learned from here.
     """
-    if public.dataset is None or public.dataset.train is None:
+    dataset = public.dataset
+    train = None if dataset is None else dataset.train
+    if dataset is None or train is None:
         raise UsageError("Features are taught by public data of their own; name a data set.")
-    dataset, own = public.dataset, cast(nn.Linear, model.get_submodule(path))
+    own = cast(nn.Linear, model.get_submodule(path))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         put_head(model, path, nn.Linear(own.in_features, len(dataset.classes)))
-    validation = dataset.validation or dataset.train
-    seen = cast(Dataset, _Parts(dataset.name, dataset.train, validation))
+    validation = dataset.validation or train
+    seen = cast(Dataset, _Parts(dataset.name, train, validation))
     training.train(
         model,
         seen,

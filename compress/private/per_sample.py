@@ -86,7 +86,7 @@ def _of(parameter: Any, count: int) -> torch.Tensor:
 def clipped(gradient: torch.Tensor, clip: float) -> torch.Tensor:
     """Sum of gradients, (n, numbers), each clipped to a norm, (numbers,)."""
     scale = (clip / gradient.norm(dim=1).clamp_min(1e-12)).clamp_max(1.0)
-    return scale @ gradient
+    return scale @ gradient  # type: ignore[no-any-return]
 
 
 def gradient_error(model: nn.Module, samples: torch.Tensor, labels: torch.Tensor) -> float:

@@ -135,5 +135,5 @@ def _move(parameters: list[nn.Parameter], step: Floats) -> None:
     start = 0
     for parameter in parameters:
         part = torch.from_numpy(step[start : start + parameter.numel()]).reshape(parameter.shape)
-        parameter -= part.to(parameter)
+        parameter.sub_(part.to(parameter))
         start += parameter.numel()
