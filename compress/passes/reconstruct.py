@@ -63,7 +63,7 @@ class Reconstruct(OnnxPass):
     )
     batch: int | None = Field(
         default=None, ge=1, le=1024,
-        description="Samples in one run of the model; by default as many as fit into memory, up to 16.",
+        description="Samples in one run of the model; by default as many as fit into memory, up to 64.",
     )  # fmt: skip
     keep_nodes: tuple[str, ...] = Field(
         default=(), description="Nodes of the ONNX graph whose units stay, as glob patterns (*/head/*)."

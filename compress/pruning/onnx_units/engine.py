@@ -31,6 +31,7 @@ from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.calibration import Feeds
 from compress.quantization.post_training.prepare import prepared
 
+LARGEST_BATCH = 64
 CHECKED = 64
 """Samples that the outputs are compared on, of the calibration part where there is one."""
 PROVED = 4
@@ -109,7 +110,7 @@ class _Work:
         data = context.data
         learnt = next((part for part in (data.train, data.calibration, data.validation) if part), None)
         checked = next((part for part in (data.calibration, data.validation, data.train) if part), None)
-        batch = settings.batch or choose_batch(graph, free_bytes()).samples
+        batch = settings.batch or choose_batch(graph, free_bytes(), LARGEST_BATCH).samples
         self._feeds = self._fed(settings.samples, batch, learnt)
         self._checked = self._fed(CHECKED, batch, checked)
         self._tried = self._fed(PROVED, PROVED, checked)

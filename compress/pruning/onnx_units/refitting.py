@@ -1,4 +1,4 @@
-"""Refitting the layers of a pruned ONNX graph to what the original gives inside; see the module reconstruction for torch.
+"""Refitting the layers of a pruned ONNX graph to what the original gives inside, as reconstruction.py does for torch.
 
 In the order in which they run, a layer's inputs are those of the pruned graph, and its targets the original's: at the
 layer's own output, or at the sum behind it less the pruned graph's shortcut. Of each layer only moments are kept. Every

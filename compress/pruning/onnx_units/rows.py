@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,8 @@ class FileRows:
 
 def _at(values: Array, at: Sequence[Array]) -> Array:
     """(n, positions, channels, ...) of values (n, channels, *places, ...) at some places."""
-    chosen: Array = np.moveaxis(values[(slice(None), slice(None), *at)], 1, 2)
+    everywhere: tuple[Any, ...] = (slice(None), slice(None), *at)
+    chosen: Array = np.moveaxis(values[everywhere], 1, 2)
     return chosen
 
 
