@@ -58,9 +58,7 @@ def session(model: onnx.ModelProto | Path, *, fused: bool = True, spins: bool = 
     return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused, spins=spins)
 
 
-def opened(
-    model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True, spins: bool = True
-) -> Any:
+def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True, spins: bool = True) -> Any:
     """The same of a file's name, or of a model with those constants that it lacks."""
     import onnxruntime
 

@@ -120,12 +120,19 @@ def test_verb_has_no_option_about_measuring_and_names_its_own_folder(verb):
     assert "build/MODEL-" in shown
 
 
-def test_onnx_file_is_refused_when_only_a_torch_module_can_be_pruned(asked):
-    with pytest.raises(
-        UsageError, match=r"net\.onnx is an ONNX file, and structured_prune works on torch modules; give"
-    ):
-        CliRunner().invoke(quick.prune, ["net.onnx"], catch_exceptions=False)
-    assert not asked
+def test_onnx_file_is_pruned_by_the_pass_for_files_when_it_is_given(asked):
+    _ask(quick.prune, "net.onnx", "--set", "reconstruct.macs=0.8")
+    (applied,) = asked[0]["recipe"].passes
+    assert (applied.name, applied.macs) == ("reconstruct", 0.8)
+    assert asked[0]["out"].parts[-2:] == ("build", "net-pruned")
+
+
+def test_lineage_records_what_was_removed_when_an_onnx_file_is_pruned(normal, dataset, tmp_path):
+    chosen = recipe.load([{"reconstruct": {"macs": 0.9, "samples": 32, "round_to": 1}}])
+    made = pipeline.run(normal, chosen, dataset, out=tmp_path / "out", measure=False)
+    (row,) = json.loads(made.files["lineage.json"].read_text())["passes"]
+    assert row["name"] == "reconstruct"
+    assert row["done"] or row["declined"]
 
 
 def test_lineage_is_refused_when_the_file_is_something_else(made, dataset, tmp_path):
