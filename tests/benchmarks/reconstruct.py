@@ -84,7 +84,7 @@ def files(
     seeds: int,
     **asked: object,
 ) -> Figures:
-    """A network exported and pruned as a file: accuracy, and agreement and cosine of the outputs with the original's."""
+    """A network exported and pruned as a file: accuracy, and how near the outputs are to the original's."""
     test = dataset.test
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "given.onnx"
