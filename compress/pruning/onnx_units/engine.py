@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from certify.core.errors import ModelError
-from certify.data.dataset import Split
+from certify.data.split import Split
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file

@@ -15,7 +15,7 @@ import onnx
 
 from certify.core.errors import ModelError
 from certify.core.progress import Progress
-from certify.data.dataset import Split
+from certify.data.split import Split
 from compress.core.context import PassContext
 from compress.onnx_graph.graph import Feed, Graph, integer_tensors, probe
 from compress.quantization.post_training.histogram import Histogram

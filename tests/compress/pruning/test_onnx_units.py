@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from certify.core.errors import UsageError
-from certify.data.dataset import Split
+from certify.data.split import Split
 from certify.model_file.onnx_graph.counts import count
 from compress.core.context import PassContext
 from compress.exchange.onnx_export import export
