@@ -90,7 +90,10 @@ def reconstruct_file(settings: FileSettings, path: Path, context: PassContext) -
     if not proven:
         return path, PassRecord.refused("no layer has units that only layers inside of the graph read", declined)
     began = time.process_time()
-    made = work.pruned(path, proven)
+    try:
+        made = work.pruned(path, proven)
+    except ModelError as error:  # as a whole it ran
+        return path, PassRecord.refused(f"it can't be run layer by layer ({error})", declined)
     if isinstance(made, str):
         return path, PassRecord.refused(made, declined)
     pruned, done, more = made
@@ -192,7 +195,11 @@ class _Work:
             return cut, {}, (Declined("reconstruction", why),)
         drop_unread(made.model.graph)
         rows = {name: each.to_json() for name, each in layers.items()}
-        return made, {"output_error_before": missed, "output_error_after": left, "layers": rows}, ()
+        skipped = {layer.name for layer in find_layers(cut) if np.prod(layer.shape[1:]) > MOST_INPUTS} - set(layers)
+        wide = tuple(
+            Declined(name, f"not refitted: it reads more than {MOST_INPUTS} numbers") for name in sorted(skipped)
+        )
+        return made, {"output_error_before": missed, "output_error_after": left, "layers": rows}, wide
 
     def _costs(self, path: Path, groups: Sequence[UnitGroup]) -> GroupCosts:
         """Multiply-adds, with how often each layer's weights are applied to one sample."""

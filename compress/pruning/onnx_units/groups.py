@@ -230,11 +230,6 @@ class _Search:
             sources[name] = frozenset().union(*inputs)
 
 
-def widths(groups: Iterable[UnitGroup]) -> dict[str, int]:
-    """Units of each group by name."""
-    return {group.name: group.units for group in groups}
-
-
 def take(graph: Graph, group: UnitGroup, kept: np.ndarray) -> None:
     """Remove all units but some, in place.
 

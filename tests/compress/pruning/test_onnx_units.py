@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from certify.core.errors import UsageError
+from certify.core.errors import ModelError, UsageError
 from certify.data.split import Split
 from certify.model_file.onnx_graph.counts import count
 from compress.core.context import PassContext
@@ -21,7 +21,7 @@ from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
 from compress.onnx_graph.graph import Graph, probe
 from compress.passes.reconstruct import Reconstruct
-from compress.pruning.onnx_units import engine
+from compress.pruning.onnx_units import engine, refitting
 from compress.pruning.onnx_units.allocation import GroupCosts, allocate
 from compress.pruning.onnx_units.groups import find_groups, mask, take
 from compress.pruning.onnx_units.lane import FileLane, execution_order
@@ -258,3 +258,21 @@ def test_units_go_where_they_cost_least_when_the_scope_is_global(copies):
     assert found.kept == {first: 8, second: 5}
     local = allocate(costs, errors, 1 - 3.5 * costs.of_unit(first) / 10_000, scope="local")
     assert abs(local.kept[first] - local.kept[second]) <= 1
+
+
+def test_file_stays_when_it_can_not_be_run_layer_by_layer(copies, context, monkeypatch):
+    def broken(*_, **__):
+        raise ModelError("enough")
+
+    monkeypatch.setattr(engine, "order_units", broken)
+    made, record = _apply(copies, context)
+    assert made == copies
+    assert "can't be run layer by layer (enough)" in record.declined[0].why
+
+
+def test_layer_is_not_refitted_and_named_when_its_gram_matrix_would_be_too_large(copies, context, monkeypatch):
+    for module in (engine, refitting):
+        monkeypatch.setattr(module, "MOST_INPUTS", 50)  # the second convolution reads 72 numbers
+    _, record = _apply(copies, context, macs=0.97)
+    assert list(record.done["units"].values())[0][0] == 8 and len(record.done["units"]) == 1
+    assert any("reads more than 50 numbers" in each.why for each in record.declined)
