@@ -45,6 +45,7 @@ PASSES = Registry(
         "distill": "compress.passes.distill:Distill",
         "finetune": "compress.passes.finetune:Finetune",
         "qat": "compress.passes.qat:Qat",
+        "reconstruct": "compress.passes.reconstruct:Reconstruct",
         "trim_kernels": "compress.passes.trim_kernels:TrimKernels",
         "space_to_depth": "compress.passes.space_to_depth:SpaceToDepth",
         "pad_channels": "compress.passes.pad_channels:PadChannels",

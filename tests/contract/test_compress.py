@@ -23,7 +23,7 @@ ARROWS = {
     "training": {"core", "models"},
     "quantization": {"core", "models", "onnx_graph"},
     "exchange": {"core", "models", "onnx_graph", "quantization"},
-    "pruning": {"core", "exchange", "models", "training"},
+    "pruning": {"core", "exchange", "models", "onnx_graph", "quantization", "training"},
     "costs": {"core", "exchange", "onnx_graph", "pruning", "quantization"},
     "passes": {"core", "exchange", "models", "onnx_graph", "costs", "pruning", "quantization", "training"},
     "job": {"core", "costs", "exchange", "models", "passes", "training"},
