@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessment": {"certify.model_file"},
     "certify.assessments": set(),
     "certify.assessments.efficiency": {"certify.assessment", "certify.data", "certify.model_file"},
+    "certify.assessments.data_use": {"certify.assessment"},
     "certify.assessments.privacy": {"certify.assessment", "certify.data"},
     "certify.assessments.social": {"certify.assessment"},
     "certify.attest": {"certify.assessment", "certify.model_file"},
