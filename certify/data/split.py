@@ -122,6 +122,11 @@ class Split:
         """Whom its loaders ask; None where no use policy governs the data."""
         return None if self._permit is None else self._permit.guard
 
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Keyed identifiers of the samples that its loaders ask about; none where no use policy governs the data."""
+        return () if self._permit is None else self._permit.identifiers
+
     def ask(self, indices: Indices) -> None:
         """Ask whether samples may still be used, for loaders that keep samples which they read before.
 

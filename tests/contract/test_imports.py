@@ -56,6 +56,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.remeasure": {
         "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure", "certify.model_file",
     },
+    "certify.using": {"certify.assessments.data_use", "certify.attest", "certify.data"},
     "certify.stating": {"certify.assessment", "certify.attest", "certify.present"},
     "certify.api": {
         "certify.assessments.efficiency", "certify.assessments.social", "certify.attest", "certify.data",
@@ -63,7 +64,7 @@ ARROWS: dict[str, set[str]] = {
         "certify.model_file", "certify.present", "certify.profiling",
     },
     "certify.cli": {
-        "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest",
+        "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
         "certify.regrading", "certify.remeasure", "certify.stating",

@@ -47,7 +47,8 @@ class MadeModel:
         actions: by which it saw records.
         root: of the Merkle tree over the records.
         records: their keyed identifiers, sorted.
-        parents: SHA-256 of models that it was made from.
+        parents: SHA-256 of models or weights that it was made from.
+        files: SHA-256 of what else holds its weights, such as checkpoints.
         job: how to make it again; None where that is not known.
     """
 
@@ -62,6 +63,7 @@ class MadeModel:
     root: str
     records: tuple[str, ...]
     parents: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     job: Mapping[str, Any] | None = None
 
 
@@ -172,7 +174,7 @@ class UseFolder:
             path = self.path / "models" / f"{digest}.json"
             values = parse_canonical(self._read(path, MAX_POLICY_BYTES << 10).removesuffix(b"\n"), str(path))
             try:
-                lists = {name: tuple(values[name]) for name in ("actions", "records", "parents")}
+                lists = {name: tuple(values[name]) for name in ("actions", "records", "parents", "files")}
                 model = MadeModel(**{**values, **lists})
             except (KeyError, TypeError) as error:
                 raise CertificateError(f"{path} is malformed ({error!r}); restore it.") from error
