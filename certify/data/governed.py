@@ -81,7 +81,8 @@ def admitted(dataset: Dataset, guard: Guard) -> Dataset:
             f"No record in the test part of '{dataset.name}' may be used for {guard.use.purpose}: none is in the "
             "policy's list and covered by consent."
         )
-    return replace(dataset, **{name: split if len(split) else None for name, split in parts.items()})
+    left: dict[str, Any] = {name: split if len(split) else None for name, split in parts.items()}
+    return replace(dataset, **left)
 
 
 def require_any(guard: Guard, parts: tuple[str, ...] = ("train", "calibration", "validation", "test")) -> None:

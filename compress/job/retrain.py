@@ -39,13 +39,14 @@ def retrain_all(models: Sequence[MadeModel], key: DataKey, signing: Path | None,
 def _again(
     model: MadeModel, models: Sequence[MadeModel], key: DataKey, signing: Path | None, progress: Progress
 ) -> Outcome:
+    """Make one again, unless what it begins with saw the records; an original without parents is trained by the job."""
     if model.job is None:
         return _declined(model, "it was made from objects of a program, so run that program again")
     job: dict[str, Any] = dict(model.job)
     start = job.pop("weights_digest", None)
     names = {name for one in models for name in (one.sha256, one.content, *one.files)}
     originals = [one for one in models if one.sha256 in model.parents]
-    if start in names or any(names & {one.content, *one.parents} for one in originals if not _trained_by_job(one)):
+    if start in names or any(one.sha256 in model.parents and one.parents for one in models):
         return _declined(model, "its weights are those of a model that saw the records; make that one again first")
     try:
         with using(Use(model.purpose, job.pop("recipient"), key)):
@@ -54,11 +55,6 @@ def _again(
         return _declined(model, str(error))
     told = f"{model.path} was made again without them; measure it with leanmark certify."
     return {"path": model.path, "outcome": "made", "sentence": told}
-
-
-def _trained_by_job(original: MadeModel) -> bool:
-    """Whether the job trained its original itself, from no weights that were given."""
-    return not original.parents
 
 
 def _declined(model: MadeModel, why: str) -> Outcome:

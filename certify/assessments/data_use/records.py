@@ -1,8 +1,8 @@
 """What is recorded for a data-use statement, one canonical JSON object a line, each with its ``kind``.
 
 ``header`` (first, once), ``policy`` (once), ``entry`` (each line of the journal); and, in the auditor file alone,
-``records`` (identifiers that the model saw), ``listed`` (those that the policy is bound to) and ``receipt`` (all lines of
-the consent register).
+``records`` (identifiers that the model saw), ``listed`` (those that the policy is bound to) and ``receipt`` (the whole
+consent register).
 """
 
 from __future__ import annotations

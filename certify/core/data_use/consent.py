@@ -16,7 +16,7 @@ from certify.core.data_use.vocabulary import Action, covers, require_purposes
 from certify.core.errors import CertificateError, UsageError
 from certify.core.validation import validated
 
-SCHEMA_VERSION = "leanmark-27560-1"
+SCHEMA_VERSION: Literal["leanmark-27560-1"] = "leanmark-27560-1"
 HEX = frozenset("0123456789abcdef")
 
 
