@@ -83,7 +83,7 @@ def add_receipts(data: str, values: Any, name: str, key: DataKey) -> Register:
     folder = use_folder(data)
     if folder is None:
         raise UsageError(f"No use policy lies beside the data {data}; bind one with leanmark policy bind.")
-    policy = folder.policy()
+    policy, _ = folder.untouched()
     if policy.data.key != key.id:
         raise UsageError(f"The policy {policy.name} was made with another data key; name it with --data-key.")
     listed, receipts = set(folder.records(policy)), []

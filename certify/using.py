@@ -69,9 +69,8 @@ def governing(data: str) -> UseFolder:
 def check(data: str, what: Action, purpose: str, recipient: str = "", time: str | None = None) -> Decision:
     """Ask the policy of data, as loaders do; nothing is written."""
     folder = governing(data)
-    policy = folder.policy()
+    policy, _ = folder.untouched()
     folder.records(policy)
-    folder.journal()
     return decide(policy, Request(what, purpose, recipient, time or now()))
 
 
@@ -130,9 +129,8 @@ def subject(folder: UseFolder, ids: Sequence[str], key: DataKey) -> Subject:
         UsageError: nothing is held under one of them, or the key is another one.
         CertificateError: something beside the data is malformed or was altered.
     """
-    policy = folder.policy()
+    policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
-    register = folder.register()
     receipts = {one.record_id: one.to_json() for each in records for one in register.of_record(each)}
     models, absences = [], {}
     for model in folder.models():
@@ -181,9 +179,9 @@ def forget(folder: UseFolder, ids: Sequence[str], key: DataKey, signer: SigningK
         UsageError: nothing is held under one of the ids, or the key is another one; nothing is written.
         CertificateError: something beside the data is malformed or was altered; nothing is written.
     """
-    policy = folder.policy()
+    policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
-    register, models, time = folder.register(), list(folder.models()), now()
+    models, time = list(folder.models()), now()
     fresh = [one for one in records if not register.is_withdrawn(one)]
     touched = _that_saw(models, set(records))
     if fresh:

@@ -65,8 +65,8 @@ def command(
 
     Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
     4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable, or
-    the data are private and neither their auditor file nor the word of an auditor whom you trust is there. 6: passed
-    but for --purpose, which the use policy of its data does not permit.
+    the data are private and neither their auditor file nor the word of an auditor whom you trust is there. 6: valid,
+    but the use policy of its data does not permit --purpose, whatever else stops it.
     """
     from certify.attest.auditor import Access
     from certify.cli.github import annotate
@@ -88,8 +88,9 @@ def command(
     except LeanmarkError as error:
         annotate(file, [str(error)])
         raise
-    code = result.exit_code or (exit_codes.NOT_PERMITTED if refused else exit_codes.DONE)
+    code = result.exit_code
     if refused:
+        code = code if code == exit_codes.FAILED else exit_codes.NOT_PERMITTED
         result = replace(result, reasons=(*result.reasons, refused))
     annotate(file, result.reasons, result.verification.verdict)
     if as_json:

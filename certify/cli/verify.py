@@ -71,4 +71,4 @@ def command(
         if wanted is not None:
             click.echo(clean(refused or f"The use policy of its data permits {wanted}."))
     code = verification.strict_exit_code if strict else verification.exit_code
-    ctx.exit(code or (exit_codes.NOT_PERMITTED if refused else exit_codes.DONE))
+    ctx.exit(exit_codes.NOT_PERMITTED if refused and code != exit_codes.FAILED else code)

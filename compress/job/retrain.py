@@ -45,7 +45,6 @@ def _again(
     job: dict[str, Any] = dict(model.job)
     start = job.pop("weights_digest", None)
     names = {name for one in models for name in (one.sha256, one.content, *one.files)}
-    originals = [one for one in models if one.sha256 in model.parents]
     if start in names or any(one.sha256 in model.parents and one.parents for one in models):
         return _declined(model, "its weights are those of a model that saw the records; make that one again first")
     try:

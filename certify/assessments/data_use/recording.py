@@ -37,7 +37,7 @@ def record(
     Raises:
         CertificateError: policy, list, journal or register is missing or was altered.
     """
-    policy, journal, register = folder.policy(), folder.journal(), folder.register()
+    (policy, register), journal = folder.untouched(), folder.journal()
     seen = tuple(sorted(set(identifiers)))
     header = Header(
         created=created, leanmark=leanmark, model=dict(model), purpose=use.purpose, recipient=use.recipient,

@@ -20,7 +20,7 @@ from typing import Any
 import rfc8785
 
 from certify.core.canonical_json import parse_canonical
-from certify.core.data_use.chain import Chain, append, read_chain
+from certify.core.data_use.chain import START, Chain, append, read_chain
 from certify.core.data_use.consent import Receipt, Register, is_identifier
 from certify.core.data_use.merkle import root_of
 from certify.core.data_use.policy import UsePolicy
@@ -129,6 +129,25 @@ class UseFolder:
     def journal(self) -> Chain:
         """Read the journal; raises likewise."""
         return read_chain(self.journal_path)
+
+    def untouched(self) -> tuple[UsePolicy, Register]:
+        """The policy that was bound last, and a register that goes on from what decisions were made by.
+
+        Raises:
+            CertificateError: one of them, or the journal that tells, was altered, cut short or written again.
+        """
+        policy, chain, journal = self.policy(), read_chain(self.consent_path), self.journal()
+        bound = [str(one["policy"]) for one in journal.entries if one.get("kind") == "policy"]
+        if not bound or bound[-1] != policy.digest:
+            raise CertificateError(
+                f"{self.policy_path} is not the policy that was bound, as the journal tells; use leanmark policy bind."
+            )
+        known = {START, *chain.heads}
+        if any(str(one.get("consent", START)) not in known for one in journal.entries):
+            raise CertificateError(
+                f"{self.consent_path} lacks receipts that decisions in the journal were made by; restore it."
+            )
+        return policy, Register.of(chain, str(self.consent_path))
 
     def bind(self, policy: UsePolicy, identifiers: Iterable[str], time: str) -> None:
         """Write a policy and the list that it is bound to, in the place of an earlier one, and enter it in the journal.

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from certify.core.data_use.consent import Register
 from certify.core.data_use.decision import Decision, Request, decide
 from certify.core.data_use.folder import UseFolder
 from certify.core.data_use.policy import UsePolicy
@@ -61,7 +60,6 @@ class Guard:
         self._decided: dict[Action, Decision] = {}
         self._entered: set[tuple[object, ...]] = set()
         self._seen: dict[tuple[Action, str], set[str]] = {}
-        folder.journal()
         self._refresh()
 
     def __getstate__(self) -> dict[str, object]:
@@ -128,14 +126,13 @@ class Guard:
         stamp = tuple(map(_stamp, (self.folder.policy_path, self.folder.consent_path)))
         if stamp == self._stamp and stamp:
             return
-        self._policy = self.folder.policy()
+        self._policy, self._register = self.folder.untouched()
         if self._policy.data.key != self.use.key.id:
             raise UsageError(
                 f"The policy {self._policy.name} was made with another data key than the one given; name it with "
                 "--data-key."
             )
         self._records = frozenset(self.folder.records(self._policy))
-        self._register: Register = self.folder.register()
         self._decided, self._stamp = {}, stamp
 
     def _require(self, action: Action, part: str, time: str) -> None:
