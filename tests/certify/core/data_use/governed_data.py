@@ -17,7 +17,7 @@ from certify.data import load
 
 KEY = DataKey(bytes(range(32)))
 RESEARCH, MARKETING = "dpv:AcademicResearch", "dpv:Marketing"
-START, LATER, END = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z", "2027-01-01T00:00:00Z"
+START, LATER, END = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z", "2099-01-01T00:00:00Z"
 SAMPLES = 40
 
 
@@ -34,7 +34,7 @@ def identifiers_of(spec: str) -> dict[str, list[str]]:
 
 
 def policy(identifiers: list[str], **changed: Any) -> UsePolicy:
-    """A policy that permits research until 2027."""
+    """A policy that permits research until 2099."""
     actions = ("train", "finetune", "calibrate", "evaluate")
     made = UsePolicy(
         name="digits", issued=START, controller="Clinic", contact="privacy@example.org",
