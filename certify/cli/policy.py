@@ -8,14 +8,26 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, read_data_key
+from certify.cli.command import Command, read_data_key, write_example
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
+EXAMPLE = """\
+leanmark policy bind npz:digits.npz --terms terms.yaml
+leanmark policy check npz:digits.npz --action train --purpose research
+"""
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+class Group(click.Group):
+    """Commands of which the help ends with an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the commands."""
+        write_example(EXAMPLE, formatter)
+
+
+@click.group(cls=Group)
 def command() -> None:
     """Say what data may be used for: bind a use policy to them, ask it, and enter consent.
 

@@ -45,7 +45,9 @@ def _again(
     job: dict[str, Any] = dict(model.job)
     start = job.pop("weights_digest", None)
     names = {name for one in models for name in (one.sha256, one.content, *one.files)}
-    if start in names or any(one.sha256 in model.parents and one.parents for one in models):
+    folder = Path(model.path).parent
+    original = [one for one in models if one.sha256 in model.parents and Path(one.path).parent == folder]
+    if start in names or any(one.parents for one in original):
         return _declined(model, "its weights are those of a model that saw the records; make that one again first")
     try:
         with using(Use(model.purpose, job.pop("recipient"), key)):

@@ -11,6 +11,7 @@ For data at ``PATH`` it is ``PATH.use``. It is the data holder's own and holds k
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -65,6 +66,16 @@ class MadeModel:
     parents: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     job: Mapping[str, Any] | None = None
+
+    @property
+    def at(self) -> str:
+        """What the journal calls the path by, so that a copy of a model is told from another."""
+        return hashlib.sha256(self.path.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """What its list is called."""
+        return f"{self.sha256}-{self.at}"
 
 
 @dataclass(frozen=True)
@@ -177,8 +188,8 @@ class UseFolder:
         """Keep which records a model saw, and enter it in the journal."""
         content = rfc8785.dumps(json.loads(json.dumps(asdict(model))))
         (self.path / "models").mkdir(exist_ok=True, mode=0o700)
-        write_bytes(self.path / "models" / f"{model.sha256}.json", content + b"\n")
-        entry = {"kind": "model", "time": model.made, "policy": model.policy, "model": model.sha256,
+        write_bytes(self.path / "models" / f"{model.name}.json", content + b"\n")
+        entry = {"kind": "model", "at": model.at, "time": model.made, "policy": model.policy, "model": model.sha256,
                  "content": model.content, "root": model.root, "role": model.role}  # fmt: skip
         self.enter(entry)
 
@@ -188,16 +199,17 @@ class UseFolder:
         Raises:
             CertificateError: a list is missing, malformed, or not the one that the journal names.
         """
-        named = {str(one["model"]): str(one["root"]) for one in self.journal().entries if one["kind"] == "model"}
-        for digest, root in named.items():
-            path = self.path / "models" / f"{digest}.json"
+        entries = [one for one in self.journal().entries if one["kind"] == "model"]
+        named = {f"{one['model']}-{one['at']}": str(one["root"]) for one in entries}
+        for name, root in named.items():
+            path = self.path / "models" / f"{name}.json"
             values = parse_canonical(self._read(path, MAX_POLICY_BYTES << 10).removesuffix(b"\n"), str(path))
             try:
                 lists = {name: tuple(values[name]) for name in ("actions", "records", "parents", "files")}
                 model = MadeModel(**{**values, **lists})
             except (KeyError, TypeError) as error:
                 raise CertificateError(f"{path} is malformed ({error!r}); restore it.") from error
-            if model.sha256 != digest or root_of(model.records) != root or model.root != root:
+            if model.name != name or root_of(model.records) != root or model.root != root:
                 raise CertificateError(f"{path} is not the list that the journal names; restore it.")
             yield model
 
