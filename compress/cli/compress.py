@@ -178,6 +178,10 @@ def search_short(arguments: dict[str, Any]) -> None:
         if arguments.pop(name):
             flag = {"settings": "set", "dry_run": "dry-run"}[name]
             raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
+    if arguments["purpose"] is not None:
+        raise UsageError("A search keeps notes on the data in files of its own, so --purpose needs --recipe.")
+    for name in ("purpose", "recipient"):
+        del arguments[name]
     if take_data_key(arguments) is not None:
         raise UsageError("A search keeps notes on the data in files of its own, so --private-data needs --recipe.")
     del arguments["recipe"]

@@ -1,6 +1,6 @@
 """Making models again without records that were withdrawn: exact, since what saw them is not started from.
 
-A job starts from its original, which is trained again where the job trained it, and each pass follows anew: loaders
+A job starts from its original, which is trained again where the job trained it, and each pass follows again: loaders
 leave out what was withdrawn, and neither kept baselines nor finished steps of other data are taken.
 """
 
