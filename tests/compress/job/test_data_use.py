@@ -28,11 +28,12 @@ name: digits
 controller: Clinic
 contact: privacy@example.org
 permissions:
-  - {actions: [train, finetune, calibrate, evaluate], purposes: ["dpv:ResearchAndDevelopment"]}
+  - {actions: [train, calibrate, evaluate], purposes: ["dpv:ResearchAndDevelopment"]}
 legal_basis: dpv:PublicInterest
 consent: unless-withdrawn
 withdrawal: by letter
 """
+TUNED = "name: tuned\npasses:\n  - finetune: {epochs: 1}\n"
 RECIPE = "name: small\npasses:\n  - quantize_static: {samples: 8}\n"
 
 
@@ -48,7 +49,7 @@ def governed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     np.savez("digits.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
-    files = {"governed_nets.py": NETWORK, "terms.yaml": TERMS, "small.yaml": RECIPE}
+    files = {"governed_nets.py": NETWORK, "terms.yaml": TERMS, "small.yaml": RECIPE, "tuned.yaml": TUNED}
     for name, text in files.items():
         Path(name).write_text(text)
     KEY.write(Path("data.key"))
@@ -76,6 +77,8 @@ def test_models_are_made_again_without_the_record_unless_their_weights_saw_it(go
     assert not Path("out").exists()
     made = compress(*asked)
     assert made.exit_code == 0, made.output
+    tuned = compress(*asked, "--recipe", "tuned.yaml", "--out", "tuned")
+    assert tuned.exit_code == 6 and "does not permit finetune" in tuned.stderr and not Path("tuned/model.onnx").exists()
     Path("first.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())
     assert compress("--weights", "first.safetensors", *asked, "--out", "second").exit_code == 0
     auditor, model = Path("out/auditor/data_use.jsonl"), Path("out/model.onnx")
