@@ -15,6 +15,7 @@ ASSESSMENTS = Registry(
     "leanmark.assessments",
     {
         "efficiency": "certify.assessments.efficiency.assessment:Efficiency",
+        "data_use": "certify.assessments.data_use.assessment:DataUse",
         "privacy": "certify.assessments.privacy.assessment:Privacy",
         "social": "certify.assessments.social.assessment:Social",
     },

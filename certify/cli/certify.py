@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, key_option, private_options, take_data_key
+from certify.cli.command import Command, key_option, private_options, take_data_key, take_use, use_options
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
@@ -39,6 +39,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--lineage", type=FILE, help="lineage.json that leanmark compress wrote with CANDIDATE.")
 @click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
 @private_options
+@use_options
 @key_option
 @carbon_option
 @quiet_option
@@ -54,21 +55,24 @@ def command(
     --private-data no public file names a sample; --out/auditor holds what an auditor needs, and is not to be published.
 
     Exit code 0: graded. 2: wrong usage, or input that cannot be read. 3: no grade was given; the reasons are printed.
+    6: the use policy beside the data does not permit to evaluate them for --purpose.
     """
     from certify.api import certify
     from certify.attest.keys import signing_key
     from certify.data.preprocess import Preprocess
 
     plan, flags = take_plan(arguments), take_flags(arguments)
+    use = take_use(arguments)
     arguments["data_key"] = take_data_key(arguments)
     arguments["signer"] = signing_key(key) if key else None
-    result = certify(
-        candidate,
-        preprocess=contract(candidate, preprocess, flags),
-        baseline_preprocess=None if baseline_preprocess is None else Preprocess.from_yaml(baseline_preprocess),
-        plan=plan,
-        progress=bars(),
-        **{name: value for name, value in arguments.items() if value is not None},
-    )
+    with use:
+        result = certify(
+            candidate,
+            preprocess=contract(candidate, preprocess, flags),
+            baseline_preprocess=None if baseline_preprocess is None else Preprocess.from_yaml(baseline_preprocess),
+            plan=plan,
+            progress=bars(),
+            **{name: value for name, value in arguments.items() if value is not None},
+        )
     print_result(result, as_json, carbon_intensity, embodied)
     click.get_current_context().exit(exit_codes.NO if result.grade.letter is None else exit_codes.DONE)

@@ -60,6 +60,8 @@ REFEREE = {
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
     "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
     "state": Place("certify.cli.state:command", "Sign a further statement about a model, from its records."),
+    "policy": Place("certify.cli.policy:command", "Say what data may be used for, and ask it."),
+    "subject": Place("certify.cli.subject:command", "Print what is held about a person, and how it was used."),
     "trust": Place("certify.cli.trust:command", "Say whose signature counts for you."),
     "verify": Place("certify.cli.verify:command", "Check the certificate of a model."),
 }

