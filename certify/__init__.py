@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from certify.group_audit import fairness
     from certify.measure.plan import Plan
     from certify.present.report.report import report
+    from certify.robustness import assess as robustness
     from certify.stating import state
 
 _WHERE = {
@@ -70,6 +71,7 @@ _WHERE = {
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
+    "robustness": "certify.robustness:assess",
     "state": "certify.stating",
     "verify": "certify.attest.verify",
 }
@@ -105,6 +107,7 @@ __all__ = [
     "gate",
     "profile",
     "report",
+    "robustness",
     "state",
     "verify",
 ]
