@@ -8,8 +8,8 @@ from compress.core.lazy import door
 
 if TYPE_CHECKING:
     from compress.attacks.gradient import GradientAttack as GradientAttack
-    from compress.attacks.hunt import Hunt as Hunt
-    from compress.attacks.hunt import hunt as hunt
+    from compress.attacks.hunting import Hunt as Hunt
+    from compress.attacks.hunting import hunt as hunt
     from compress.attacks.square import SquareAttack as SquareAttack
 
 
@@ -17,7 +17,7 @@ __getattr__, __dir__ = door(
     __name__,
     {
         "gradient": ("GradientAttack",),
-        "hunt": ("Hunt", "hunt"),
+        "hunting": ("Hunt", "hunt"),
         "square": ("SquareAttack",),
     },
 )

@@ -38,6 +38,8 @@ class GradientAttack:
         restarts: random starts; the first restart of ``pgd`` and ``apgd`` is random too.
         seed: of the starts.
         batch: images at a time.
+        shared: whether the three channels of a pixel move alike, which makes a witness a third as large and a little
+            harder to find.
     """
 
     method: Literal["fgsm", "pgd", "apgd"] = "pgd"
@@ -45,6 +47,7 @@ class GradientAttack:
     restarts: int = 1
     seed: int = 0
     batch: int = 50
+    shared: bool = False
 
     def signs(
         self, model: nn.Module, images: Images, labels: np.ndarray, eps: int, past: float = 0.0
@@ -69,7 +72,7 @@ class GradientAttack:
             for part in (places[i : i + self.batch] for i in range(0, len(places), self.batch)):
                 pixels = torch.from_numpy(images[part]).permute(0, 3, 1, 2).float()
                 truth = torch.from_numpy(np.asarray(labels)[part].astype(np.int64))
-                search = _Search(model, pixels, truth, float(eps))
+                search = _Search(model, pixels, truth, float(eps), self.shared)
                 _RUNS[self.method](search, self.steps, generator)
                 found = search.margins.numpy()
                 better = found < margins[part]
@@ -86,10 +89,13 @@ class _Search:
         pixels: samples, (n, 3, H, W).
         labels: true classes, (n,).
         eps: largest change.
+        shared: whether channels move alike.
     """
 
-    def __init__(self, model: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, eps: float) -> None:
-        self.model, self.pixels, self.labels, self.eps = model, pixels, labels, eps
+    def __init__(
+        self, model: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, eps: float, shared: bool = False
+    ) -> None:
+        self.model, self.pixels, self.labels, self.eps, self.shared = model, pixels, labels, eps, shared
         self.low, self.high = (pixels - eps).clamp_min(0), (pixels + eps).clamp_max(255)
         self.corners = torch.ones_like(pixels, dtype=torch.int8)
         self.margins = torch.full((len(pixels),), float("inf"), dtype=torch.float64)
@@ -100,7 +106,8 @@ class _Search:
 
     def start(self, generator: torch.Generator) -> torch.Tensor:
         """A random point."""
-        noise = torch.rand(self.pixels.shape, generator=generator)
+        shape = (len(self.pixels), 1 if self.shared else self.pixels.shape[1], *self.pixels.shape[2:])
+        noise = torch.rand(shape, generator=generator)
         return self.inside(self.pixels + self.eps * (2 * noise - 1))
 
     def gradient(self, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,11 +116,14 @@ class _Search:
         with torch.enable_grad():
             loss = F.cross_entropy(self.model(at), self.labels, reduction="none")
             (gradient,) = torch.autograd.grad(loss.sum(), at)
-        return loss.detach(), gradient
+        return loss.detach(), gradient.sum(1, keepdim=True).expand_as(gradient) if self.shared else gradient
 
     def look(self, at: torch.Tensor, gradient: torch.Tensor) -> None:
         """Try the corner that lies in the direction of a point; a value that did not move follows its gradient."""
-        moved = torch.sign(at - self.pixels)
+        change = at - self.pixels
+        if self.shared:  # some channels may have met the end of their range
+            change = change.sum(1, keepdim=True).expand_as(change)
+        moved = torch.sign(change)
         signs = torch.where(moved == 0, torch.where(gradient < 0, -1.0, 1.0), moved)
         corner = (self.pixels + self.eps * signs).clamp(0, 255)
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from certify.core.errors import UsageError
 if TYPE_CHECKING:
     from certify.data.dataset import Dataset
     from certify.measure.answers import Answers
-    from compress.attacks.hunt import Attack
+    from compress.attacks.hunting import Attack
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 BLACK_BOX = "square"
@@ -87,10 +88,10 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
     contract = contract_of(file, options["preprocess"])
     digest = subject_digests(file)["leanmarkContent"]
     with Answers(file, contract, len(dataset.classes)) as asked:
-        attack, gradients = _attack(method, options, asked, dataset)
+        attacks, gradients = _attacks(method, options, asked, dataset)
         rounded = options["straight_through"] and gradients is not None
         plan = Hunt(method, options["eps"], options["samples"], gradients, rounded, options["past"])
-        found = hunt(asked, dataset, digest, plan, attack, bars())
+        found = hunt(asked, dataset, digest, plan, attacks, bars())
     content = found.to_bytes()
     write_bytes(out, content)
     counts = {str(eps): sum(one.eps <= eps for one in found.witnesses) for eps in options["eps"]}
@@ -103,17 +104,16 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
     click.echo(f"{out}: {told['witnesses']} witnesses, {told['bytes']} bytes")
 
 
-def _attack(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[Attack, str | None]:
-    """The attack, and the digest of the checkpoint that it follows; None where that is not the file's parent."""
-    from compress.attacks.hunt import asking
+def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
+    """The attacks in their order, and the digest of the checkpoint that it follows; None where that is not the file's parent."""
+    from compress.attacks.hunting import asking
     from compress.attacks.square import SquareAttack
 
     if method == BLACK_BOX:
         if options["checkpoint"] is not None or options["spec"] is not None:
             raise UsageError("square asks the file alone; leave --checkpoint and --model out.")
         square = SquareAttack(queries=options["queries"], seed=options["seed"])
-        return lambda images, labels, eps, past: square.signs(images, eps, asking(asked, labels), past), None
-    from compress.attacks.gradient import GradientAttack
+        return [lambda images, labels, eps, past: square.signs(images, eps, asking(asked, labels), past)], None
     from compress.attacks.parent import load_parent, require_parent
     from compress.attacks.pixels import Pixels
     from compress.attacks.straight_through import straight_through
@@ -128,8 +128,16 @@ def _attack(method: str, options: dict[str, Any], asked: Answers, dataset: Datas
         ranges = asked.contract.batch(source, range(min(RANGES, len(source))))
         parent = straight_through(parent, as_tensor(ranges))
     model = Pixels(parent, asked.contract).eval()
-    search = GradientAttack(method, options["steps"], options["restarts"], options["seed"])  # type: ignore[arg-type]
-    return (
-        lambda images, labels, eps, past: search.signs(model, images, labels, eps, past),
-        None if options["transfer"] else digest,
-    )
+    return gradient_attacks(model, method, options), None if options["transfer"] else digest
+
+
+def gradient_attacks(model: Any, method: str, options: dict[str, Any]) -> list[Attack]:
+    """First with the channels of a pixel alike, whose witnesses are small, then with all values by themselves."""
+    from compress.attacks.gradient import GradientAttack
+
+    steps, restarts, seed = (options[name] for name in ("steps", "restarts", "seed"))
+    found: list[Attack] = []
+    for shared in (True, False):
+        search = GradientAttack(method, steps, restarts, seed, shared=shared)  # type: ignore[arg-type]
+        found.append(functools.partial(search.signs, model))
+    return found

@@ -141,10 +141,11 @@ def _apart(records: Records) -> str:
     told = []
     for eps in sorted(set(union) & set(carried)):
         gains = [100 * (row.table.candidate - row.table.baseline) / row.table.n for row in (carried[eps], union[eps])]
-        told.append((gains[0] - gains[1], eps, gains))
+        told.append((gains[0] - gains[1], -eps, gains))
     if not told:
         return ""
-    _, eps, (transfer, own) = max(told)
+    _, below, (transfer, own) = max(told)
+    eps = -below
     return f" At {eps}/255 the baseline's witnesses alone show {transfer:+.1f} points and all of them {own:+.1f}."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from certify.core.progress import Progress, Silent
 from certify.data.dataset import Dataset, Split
-from certify.data.witnesses import FORMAT, Witness, WitnessFile, WitnessHeader, pack_signs, sample_id
+from certify.data.witnesses import FORMAT, Witness, WitnessFile, WitnessHeader, moved, pack_signs, sample_id
 from certify.measure.answers import Answers
 from certify.witnessing import Base
 from compress.attacks.square import Images, Margins, Signs
@@ -48,7 +48,12 @@ class Hunt:
 
 
 def hunt(
-    asked: Answers, dataset: Dataset, model: str, plan: Hunt, attack: Attack, progress: Progress | None = None
+    asked: Answers,
+    dataset: Dataset,
+    model: str,
+    plan: Hunt,
+    attacks: Sequence[Attack],
+    progress: Progress | None = None,
 ) -> WitnessFile:
     """Look for witnesses against a file.
 
@@ -57,7 +62,7 @@ def hunt(
         dataset: whose test part is attacked.
         model: content digest of the file.
         plan: what to look for.
-        attack: finds signs.
+        attacks: find signs; what stands under one is tried by the next before the change grows.
         progress: where to say how far it is.
 
     Returns:
@@ -71,24 +76,15 @@ def hunt(
     test = dataset.test
     clean = margins(asked, test.subset(places))
     past = plan.past * float(np.median(np.abs(clean)))
-    standing, found = places[clean > 0], []
-    digests = test.digests()
-    with progress.task("Looking for witnesses", len(plan.eps) * len(standing)) as task:
+    standing = places[clean > 0]
+    found: list[Witness] = []
+    with progress.task("Looking for witnesses", len(plan.eps)) as task:
         for eps in plan.eps:
-            fell = []
-            for part in _by_size(test, standing):
-                images = np.stack([test.image(int(i)) for i in part])
-                signs, _ = attack(images, test.labels[part], eps, past)
-                made = np.clip(images.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
-                left = margins(asked, _split(made, test.labels[part]))
-                for row in np.flatnonzero(left < -past):
-                    place = int(part[row])
-                    packed = pack_signs(signs[row])
-                    found.append(Witness(sample_id(digests[place]), int(test.labels[place]), eps, packed))
-                    fell.append(place)
-                task.advance(len(part))
-            standing = np.setdiff1d(standing, np.array(fell, dtype=np.int64))
-            task.advance(0, note=f"{len(standing)} stand at {eps}/255")
+            for attack in attacks:
+                fell = {place: one for place, one in _fallen(asked, test, standing, eps, past, attack)}
+                found += fell.values()
+                standing = np.setdiff1d(standing, np.array([*fell], dtype=np.int64))
+            task.advance(note=f"{len(standing)} stand at {eps}/255")
     header = WitnessHeader(
         FORMAT,
         model,
@@ -100,6 +96,20 @@ def hunt(
         tuple(plan.eps),
     )
     return WitnessFile(header, tuple(found))
+
+
+def _fallen(
+    asked: Answers, test: Split, standing: npt.NDArray[np.int64], eps: int, past: float, attack: Attack
+) -> Iterator[tuple[int, Witness]]:
+    """Samples that the file gets wrong past the margin under an attack, each with its witness."""
+    for part in _by_size(test, standing):
+        images, labels = np.stack([test.image(int(i)) for i in part]), test.labels[part]
+        signs, _ = attack(images, labels, eps, past)
+        left = margins(asked, _split(np.stack([moved(*one, eps) for one in zip(images, signs, strict=True)]), labels))
+        for row in np.flatnonzero(left < -past):
+            place = int(part[row])
+            witness = Witness(sample_id(test.digest(place)), int(labels[row]), eps, pack_signs(signs[row]))
+            yield place, witness
 
 
 def margins(asked: Answers, split: Split) -> Margins:
