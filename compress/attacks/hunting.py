@@ -81,7 +81,7 @@ def hunt(
     with progress.task("Looking for witnesses", len(plan.eps)) as task:
         for eps in plan.eps:
             for attack in attacks:
-                fell = {place: one for place, one in _fallen(asked, test, standing, eps, past, attack)}
+                fell = dict(_fallen(asked, test, standing, eps, past, attack))
                 found += fell.values()
                 standing = np.setdiff1d(standing, np.array([*fell], dtype=np.int64))
             task.advance(note=f"{len(standing)} stand at {eps}/255")

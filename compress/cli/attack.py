@@ -105,7 +105,7 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
 
 
 def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
-    """The attacks in their order, and the digest of the checkpoint that it follows; None where that is not the file's parent."""
+    """The attacks in their order, and the digest of the parent that they follow; None where they follow none."""
     from compress.attacks.hunting import asking
     from compress.attacks.square import SquareAttack
 
