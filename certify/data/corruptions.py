@@ -52,7 +52,8 @@ def _noise(values: Values, level: int, rng: np.random.Generator) -> Values:
 
 
 def _shot(values: Values, level: int, rng: np.random.Generator) -> Values:
-    return rng.poisson(values * PHOTONS[level]) / PHOTONS[level]
+    counted: Values = rng.poisson(values * PHOTONS[level]) / PHOTONS[level]
+    return counted
 
 
 def _blur(values: Values, level: int, rng: np.random.Generator) -> Values:

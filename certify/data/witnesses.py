@@ -239,7 +239,7 @@ def unpack_signs(packed: bytes, shape: Sequence[int]) -> Signs:
 
 
 def _filtered(bits: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool_]:
-    made = bits.copy()
+    made: npt.NDArray[np.bool_] = bits.copy()
     if number >= 1:
         made[1:] ^= bits[:-1]
     before = made.copy()
@@ -251,7 +251,7 @@ def _filtered(bits: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool_]
 
 
 def _unfiltered(bits: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool_]:
-    made = bits
+    made: npt.NDArray[np.bool_] = bits
     if number in (2, 3):
         made = np.logical_xor.accumulate(made, axis=4 - number)
     if number >= 1:

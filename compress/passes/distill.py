@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from certify.core.errors import DataError, UsageError
 from certify.data import load
-from compress import models, training
+from compress import models
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags
-from compress.training.recovery import RecoveryTraining
+from compress.passes.adversarial_options import AdversarialOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ORIGINAL = "original"
 
 
-class Distill(RecoveryTraining):
+class Distill(AdversarialOptions):
     """Train the compressed model to give a teacher's answers, softened, beside the true labels.
 
     The loss is `cross-entropy + alpha * method(student, teacher) + feature_weight * features(student, teacher)`. The
@@ -80,13 +80,6 @@ class Distill(RecoveryTraining):
     unlabelled: str | None = Field(
         default=None, description="Data specification; its train images are learnt from by the teacher's answers alone."
     )
-    adversarial: Literal["none", "pgd", "free"] = Field(
-        default="none", description="Whether images are attacked before they are learnt from, and how."
-    )
-    adversarial_eps: float = Field(default=2.0, gt=0, le=64, description="Largest change of a grey level, of 255.")
-    adversarial_steps: int = Field(
-        default=4, ge=1, le=1000, description="Gradients of an attack; for free, steps on each batch."
-    )
 
     @property
     def brings_data(self) -> bool:
@@ -108,26 +101,11 @@ class Distill(RecoveryTraining):
 
     def teach(self, student: nn.Module, context: PassContext, hooks: Hooks | None = None) -> PassRecord:
         """Train a model in place, as :meth:`apply` does a copy; ``hooks`` are called inside each step."""
-        names = (
-            "method", "alpha", "temperature", "standardise", "features", "feature_weight", "adversarial",
-            "adversarial_eps", "adversarial_steps",
-        )  # fmt: skip
-        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}}
+        names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
+        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}, **self._attacks()}
         teacher, unlabelled = self._teacher(context), self._unlabelled(context)
         record = self._train(student, context, settings, "Distilling", teacher, unlabelled, hooks)
-        if self.adversarial == "none":
-            return record
-        told = self._under_attack(student, context)
-        return PassRecord({**record.done, **told}, record.declined)
-
-    def _under_attack(self, student: nn.Module, context: PassContext) -> dict[str, Any]:
-        """Accuracy on validation samples, untouched and under attack."""
-        validation = context.data.part("validation", self.name)
-        clean, robust = training.robust_accuracy(
-            student.eval(), validation, context.preprocess, self.adversarial_eps, self.adversarial_steps, context.seed
-        )
-        asked = {name: getattr(self, name) for name in ("adversarial", "adversarial_eps", "adversarial_steps")}
-        return {**asked, "clean_accuracy": clean, "robust_accuracy_at_most": robust}
+        return PassRecord({**record.done, **self._under_attack(student, context)}, record.declined)
 
     def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
         """See :meth:`TorchPass.source`."""
