@@ -24,6 +24,10 @@ class Pixels(nn.Module):
         UsageError: the model takes no images, or integers.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+    grey: torch.Tensor
+
     def __init__(self, model: nn.Module, contract: Preprocess) -> None:
         super().__init__()
         if not isinstance(contract, ImagePreprocess) or not contract.dtype.startswith("float"):

@@ -18,6 +18,9 @@ LEVELS = 255
 class _Rounded(nn.Module):
     """A layer that rounds what it takes to 256 steps between the ends seen, and its weights to 255 a channel."""
 
+    low: torch.Tensor
+    high: torch.Tensor
+
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
