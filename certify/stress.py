@@ -108,7 +108,7 @@ class Stress:
         """
         created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         digests = {arm: subject_digests(path) for arm, path in self.files.items()}
-        contents = {arm: one["leanmarkContent"] for arm, one in digests.items()}
+        contents: dict[str, str] = {arm: one["leanmarkContent"] for arm, one in digests.items()}
         checked = [check(path, self.base, contents) for path in asked.witnesses]
         rows: list[Record] = []
         with self._open(asked.runtime) as pair:
@@ -168,7 +168,9 @@ class Stress:
 
     def _attacked(self, pair: Pair, checked: Sequence[tuple[ArmName, Checked]], runtime: str) -> Iterator[Record]:
         """Every witness on both models: what one turned may turn the other too."""
-        counts = {arm: [one.content.header.samples for other, one in checked if other == arm] for arm in ARMS}
+        counts: dict[str, list[int]] = {
+            arm: [one.content.header.samples for other, one in checked if other == arm] for arm in ARMS
+        }
         count = common_count(counts)
         order = self.base.order
         clean = self._right(pair, order[:count])

@@ -86,8 +86,10 @@ class Checks:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        parts = {"files": self.files, "standing": self.standing}
-        return {name: [one.to_json() for one in part] for name, part in parts.items()}
+        return {
+            "files": [one.to_json() for one in self.files],
+            "standing": [one.to_json() for one in self.standing],
+        }
 
 
 def check_witnesses(

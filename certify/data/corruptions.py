@@ -67,7 +67,7 @@ def _brightness(values: Values, level: int, rng: np.random.Generator) -> Values:
 
 
 def _contrast(values: Values, level: int, rng: np.random.Generator) -> Values:
-    mean = values.mean((0, 1), keepdims=True)
+    mean: Values = values.mean((0, 1), keepdims=True)
     return mean + CONTRAST[level] * (values - mean)
 
 

@@ -146,7 +146,7 @@ class _Given:
         return self._images[row]
 
     def size(self, row: int) -> tuple[int, ...]:
-        return self._images[row].shape[:2]
+        return self._images.shape[1], self._images.shape[2]
 
     def digest(self, row: int) -> str:
         return f"{row:064x}"
