@@ -35,7 +35,7 @@ class SquareAttack:
 
     Example:
         >>> grey = np.full((1, 8, 8, 3), 100, dtype=np.uint8)
-        >>> signs, margins = SquareAttack(queries=5).signs(grey, 2, lambda images, _: images.mean((1, 2, 3)) - 99.0)
+        >>> signs, margins = SquareAttack(queries=50).signs(grey, 2, lambda images, _: images.mean((1, 2, 3)) - 99.0)
         >>> bool(margins[0] < 1)
         True
     """
