@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from certify.group_audit import fairness
     from certify.measure.plan import Plan
     from certify.present.report.report import report
-    from certify.robustness import assess as robustness
     from certify.stating import state
+    from certify.stressing import assess as robustness
 
 _WHERE = {
     "Audit": "certify.attest.audit",
@@ -71,7 +71,7 @@ _WHERE = {
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
-    "robustness": "certify.robustness:assess",
+    "robustness": "certify.stressing:assess",
     "state": "certify.stating",
     "verify": "certify.attest.verify",
 }

@@ -18,7 +18,7 @@ from certify.core.errors import UsageError
 if TYPE_CHECKING:
     from certify.graded import Result
     from certify.measure.plan import Plan
-    from certify.robustness import Assessed
+    from certify.stressing import Assessed
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -95,7 +95,7 @@ def command(
 def _stressed(result: Result, arguments: dict[str, Any], asked: dict[str, Any], plan: Plan) -> Assessed:
     """Both certified files under stress; they carry their contracts."""
     from certify.assessments.efficiency.facts import baseline_name
-    from certify.robustness import assess
+    from certify.stressing import assess
 
     baseline = result.model.with_name(baseline_name(result.model))
     runtime = plan.runtime if plan.runtime != "auto" else "onnxruntime-cpu"

@@ -14,7 +14,7 @@ from certify.core import exit_codes
 from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from certify.robustness import Assessed
+    from certify.stressing import Assessed
 
 F = TypeVar("F", bound=Callable[..., object])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -103,7 +103,7 @@ def command(file: Path, data: str, key: Path | None, as_json: bool, **arguments:
     Exit code 2: nothing was asked, or witnesses of another model or other data. 3: it is a refusal.
     """
     from certify.attest.keys import signing_key
-    from certify.robustness import assess
+    from certify.stressing import assess
 
     asked = take_stress(arguments)
     signer = signing_key(key) if key else None

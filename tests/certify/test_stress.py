@@ -23,8 +23,8 @@ from certify.core.errors import CertificateError, DataError, UsageError
 from certify.data import Dataset
 from certify.data.triggers import Trigger
 from certify.data.witnesses import Witness, WitnessFile, pack_signs
-from certify.robustness import Assessed, assess
 from certify.stress import Asked
+from certify.stressing import Assessed, assess
 from certify.witness_game import add_witnesses, check_witnesses
 from certify.witnessing import Base, check
 
@@ -265,3 +265,8 @@ def test_commands_go_the_whole_way(bench: Bench) -> None:
     assert done.exit_code == 2 and "--conditions corruptions" in done.output
     done = run("robustness", bench.model, *shared, "--witnesses", bench.model)
     assert done.exit_code == 2 and "not a file of witnesses" in done.output and "Traceback" not in done.output
+
+
+def test_function_stays_what_the_package_gives_when_its_module_was_imported() -> None:
+    first = certify.robustness
+    assert first is assess and certify.robustness is first
