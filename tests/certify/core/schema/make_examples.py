@@ -114,7 +114,6 @@ def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any
     return dated(sign_statement(SCHEMA, subject, predicate, LAB))
 
 
-<<<<<<< HEAD
 def revoked_models() -> dict[str, Any]:
     """Of one model."""
     model = {"sha256": digest("model"), "leanmarkContent": digest("content")}
@@ -134,7 +133,8 @@ def use_policy() -> UsePolicy:
         consent="required", withdrawal="by e-mail to the contact, at any time", retention="2030-01-01T00:00:00Z",
         no_sale=True,
     )  # fmt: skip
-=======
+
+
 def witnesses(certified: dict[str, Any]) -> dict[str, Any]:
     """What a stranger signs who found witnesses for a model."""
     found = {"name": "0123456789abcdef.npz", "digest": {"sha256": digest("witnesses")}}
@@ -147,7 +147,6 @@ def witnesses(certified: dict[str, Any]) -> dict[str, Any]:
         "remark": "APGD, 20 steps",
     }
     return dated(sign_statement("witnesses-1", [certified["subject"][0], found], predicate, LAB))
->>>>>>> a3cca74 (Describe stress, witnesses and attacks where users look)
 
 
 def main() -> None:
@@ -172,11 +171,8 @@ def main() -> None:
         "revocation-1": dated(revoke(MAKER, "the laptop was stolen")),
         "revoked-models-1": revoked_models(),
         "trust-store-1": store.to_json(),
-<<<<<<< HEAD
         "use-policy-1": use_policy().to_json(),
-=======
         "witnesses-1": witnesses(graded),
->>>>>>> a3cca74 (Describe stress, witnesses and attacks where users look)
     }
     for name, values in examples.items():
         (EXAMPLES / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
