@@ -29,7 +29,8 @@ ARROWS = {
     "job": {"core", "costs", "exchange", "models", "passes", "training"},
     "testing": {"core", "exchange", "passes"},
     "search": {"core", "exchange", "job", "passes", "training"},
-    "cli": {"costs", "job", "models", "passes", "search", "training"},
+    "attacks": {"core", "exchange", "models"},
+    "cli": {"attacks", "core", "costs", "job", "models", "passes", "search", "training"},
 }
 """What each package may import of the others, in functions and for types too."""
 

@@ -135,6 +135,20 @@ def use_policy() -> UsePolicy:
     )  # fmt: skip
 
 
+def witnesses(certified: dict[str, Any]) -> dict[str, Any]:
+    """What a stranger signs who found witnesses for a model."""
+    found = {"name": "0123456789abcdef.npz", "digest": {"sha256": digest("witnesses")}}
+    predicate = {
+        "leanmark": "0.1.0",
+        "test_digest": digest("samples"),
+        "arm": "candidate",
+        "witnesses": 150,
+        "held": 148,
+        "remark": "APGD, 20 steps",
+    }
+    return dated(sign_statement("witnesses-1", [certified["subject"][0], found], predicate, LAB))
+
+
 def main() -> None:
     """Write every example."""
     first, second = evidence(), evidence(seed=2)
@@ -158,6 +172,7 @@ def main() -> None:
         "revoked-models-1": revoked_models(),
         "trust-store-1": store.to_json(),
         "use-policy-1": use_policy().to_json(),
+        "witnesses-1": witnesses(graded),
     }
     for name, values in examples.items():
         (EXAMPLES / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")
