@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from certify.measure.plan import Plan
     from certify.present.report.report import report
     from certify.stating import state
+    from certify.stressing import assess as robustness
 
 _WHERE = {
     "Audit": "certify.attest.audit",
@@ -70,6 +71,7 @@ _WHERE = {
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
+    "robustness": "certify.stressing:assess",
     "state": "certify.stating",
     "verify": "certify.attest.verify",
 }
@@ -105,6 +107,7 @@ __all__ = [
     "gate",
     "profile",
     "report",
+    "robustness",
     "state",
     "verify",
 ]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from compress.passes.quantize_embeddings import QuantizeEmbeddings
     from compress.passes.quantize_static import QuantizeStatic
     from compress.passes.quantize_weights import QuantizeWeights
+    from compress.passes.reconstruct import Reconstruct
     from compress.passes.space_to_depth import SpaceToDepth
     from compress.passes.structured_prune import StructuredPrune
     from compress.passes.trim_kernels import TrimKernels
@@ -71,6 +72,7 @@ __all__ = [
     "QuantizeStatic",
     "QuantizeWeights",
     "Recipe",
+    "Reconstruct",
     "SearchResult",
     "SpaceToDepth",
     "StructuredPrune",
@@ -113,6 +115,7 @@ __getattr__, __dir__ = door(
         "passes.quantize_embeddings": ("QuantizeEmbeddings",),
         "passes.quantize_static": ("QuantizeStatic",),
         "passes.quantize_weights": ("QuantizeWeights",),
+        "passes.reconstruct": ("Reconstruct",),
         "passes.space_to_depth": ("SpaceToDepth",),
         "passes.structured_prune": ("StructuredPrune",),
         "passes.trim_kernels": ("TrimKernels",),

@@ -15,7 +15,9 @@ ASSESSMENTS = Registry(
     "leanmark.assessments",
     {
         "efficiency": "certify.assessments.efficiency.assessment:Efficiency",
+        "data_use": "certify.assessments.data_use.assessment:DataUse",
         "privacy": "certify.assessments.privacy.assessment:Privacy",
+        "robustness": "certify.assessments.robustness.assessment:Robustness",
         "social": "certify.assessments.social.assessment:Social",
     },
     protocol=Assessment,

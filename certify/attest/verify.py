@@ -29,6 +29,7 @@ from certify.attest.checks_signatures import (
 )
 from certify.attest.envelope import parse_envelope
 from certify.attest.keys import PublicKey
+from certify.attest.revoked_models import check_revoked
 from certify.attest.statement import statement_version
 from certify.attest.statements import FOLDER, records_path, statement_files
 from certify.attest.trust import TrustStore, read_key_statements, trusted
@@ -54,6 +55,7 @@ def verify(
     identity: str | None = None,
     issuer: str | None = None,
     access: Access | None = None,
+    revocations: Iterable[Path] = (),
 ) -> Verification:
     """Check a certified file and everything that lies beside it.
 
@@ -66,6 +68,7 @@ def verify(
         identity: who must have signed through sigstore; needs ``issuer`` too.
         issuer: URL of the provider that vouches for the identity.
         access: auditor files and data key, where the data are private and their holder gave them.
+        revocations: statements by which models were revoked, besides ``revoked.json`` beside the model.
 
     Raises:
         UsageError: a file that was named does not exist or is not a model, or an identity was given without its issuer.
@@ -106,7 +109,8 @@ def verify(
         further = [read for other in others for read in other.certificates]
         sidecars = [one for checks in provided("sidecar_checks") for one in checks(main.certificate, folders, further)]
         checks, signatures = check_identity(main.certificate, folders, identity, issuer)
-        checks = [*sidecars, *checks]
+        revoked = check_revoked(main.certificate, folders, revocations, store)
+        checks = [*sidecars, *checks, *([] if revoked is None else [revoked])]
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
     return replace(vouched(main, main), others=tuple(vouched(one, main) for one in others))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command, ModelPath, auditor_options
+from certify.cli.command import Command, ModelPath, auditor_options, take_use, use_options
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.core import exit_codes
@@ -39,6 +39,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 @click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too by --remeasure.")
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
 @click.option("--verbose", is_flag=True, help="Print every figure, guard and check, as signed and as derived.")
+@use_options
 @auditor_options
 @plan_options
 @quiet_option
@@ -74,6 +75,8 @@ def command(
         raise click.UsageError("--fresh-data are scored with --remeasure; add it, and --data.")
     if keep is not None and not remeasure:
         raise click.UsageError("--keep is the place of new evidence; there is none without --remeasure.")
+    asked = {name: arguments.pop(name) for name in ("purpose", "recipient")}
+    use = take_use({**asked, "data_key": auditor_key})
     plan = take_plan(arguments)
     access = Access.given(auditor_file, auditor_key)
     found = audit(file, certificate, evidence, trust, access)
@@ -82,7 +85,10 @@ def command(
         from certify.remeasure import remeasure as measure_again
 
         key = None if access is None else access.key
-        again = measure_again(file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key)
+        with use:
+            again = measure_again(
+                file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key
+            )
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:

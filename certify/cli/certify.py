@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command, key_option, private_options, take_data_key
-from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
+from certify.cli.command import Command, key_option, private_options, take_data_key, take_use, use_options
+from certify.cli.output import bars, carbon_option, json_option, print_result, print_rich, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
+from certify.cli.stress import stress_options, tables, take_stress
 from certify.core import exit_codes
+from certify.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from certify.graded import Result
+    from certify.measure.plan import Plan
+    from certify.stressing import Assessed
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -39,6 +46,8 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.option("--lineage", type=FILE, help="lineage.json that leanmark compress wrote with CANDIDATE.")
 @click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
 @private_options
+@use_options
+@stress_options
 @key_option
 @carbon_option
 @quiet_option
@@ -54,21 +63,44 @@ def command(
     --private-data no public file names a sample; --out/auditor holds what an auditor needs, and is not to be published.
 
     Exit code 0: graded. 2: wrong usage, or input that cannot be read. 3: no grade was given; the reasons are printed.
+    6: the use policy beside the data does not permit to evaluate them for --purpose.
     """
     from certify.api import certify
     from certify.attest.keys import signing_key
     from certify.data.preprocess import Preprocess
 
-    plan, flags = take_plan(arguments), take_flags(arguments)
+    use = take_use(arguments)
+    plan, flags, asked = take_plan(arguments), take_flags(arguments), take_stress(arguments)
     arguments["data_key"] = take_data_key(arguments)
+    if arguments["data_key"] is not None and asked.get("witnesses"):
+        raise UsageError("Witnesses name samples by their digests, so they can't be published of private data.")
     arguments["signer"] = signing_key(key) if key else None
-    result = certify(
-        candidate,
-        preprocess=contract(candidate, preprocess, flags),
-        baseline_preprocess=None if baseline_preprocess is None else Preprocess.from_yaml(baseline_preprocess),
-        plan=plan,
-        progress=bars(),
-        **{name: value for name, value in arguments.items() if value is not None},
-    )
-    print_result(result, as_json, carbon_intensity, embodied)
+    with use:
+        result = certify(
+            candidate,
+            preprocess=contract(candidate, preprocess, flags),
+            baseline_preprocess=None if baseline_preprocess is None else Preprocess.from_yaml(baseline_preprocess),
+            plan=plan,
+            progress=bars(),
+            **{name: value for name, value in arguments.items() if value is not None},
+        )
+        stressed = _stressed(result, arguments, asked, plan) if asked else None
+    more = None if stressed is None else {"robustness": stressed.to_json()}
+    print_result(result, as_json, carbon_intensity, embodied, more)
+    if stressed is not None and not as_json:
+        print_rich("", *tables(stressed))
     click.get_current_context().exit(exit_codes.NO if result.grade.letter is None else exit_codes.DONE)
+
+
+def _stressed(result: Result, arguments: dict[str, Any], asked: dict[str, Any], plan: Plan) -> Assessed:
+    """Both certified files under stress; they carry their contracts."""
+    from certify.assessments.efficiency.facts import baseline_name
+    from certify.stressing import assess
+
+    baseline = result.model.with_name(baseline_name(result.model))
+    runtime = plan.runtime if plan.runtime != "auto" else "onnxruntime-cpu"
+    name, signer = result.certificate.claims.model, arguments["signer"]
+    return assess(
+        result.model, baseline=baseline, data=arguments["data"], runtime=runtime, name=name, signer=signer,
+        progress=bars(), **asked,
+    )  # fmt: skip

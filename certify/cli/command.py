@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,53 @@ def auditor_options(function: Any) -> Any:
     ):
         function = option(function)
     return function
+
+
+def use_options(function: Any) -> Any:
+    """``--purpose`` and ``--recipient``, of which :func:`take_use` makes what data are used for."""
+    for option in (
+        click.option("--recipient", help="Who uses the data, as the use policy names them."),
+        click.option(
+            "--purpose", help="What the data are used for, where a use policy governs them: research, or an IRI."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
+    """Take the two options out of a command's arguments: within it, data are loaded for that purpose.
+
+    The data key is that of ``--data-key``, which stays where it is asked for by ``--private-data`` too.
+    """
+    from certify.core.data_use.guard import Use, using
+    from certify.core.data_use.vocabulary import purpose
+
+    what, who = arguments.pop("purpose", None), arguments.pop("recipient", None)
+    if what is None:
+        if who is not None:
+            raise click.UsageError("--recipient says who uses the data for --purpose; add it.")
+        return nullcontext()
+    path = arguments.get("data_key")
+    if not arguments.get("private_data"):
+        arguments.pop("data_key", None)
+    return using(Use(purpose(what), who or "", read_data_key(path)))
+
+
+def read_data_key(path: Path | None) -> Any:
+    """The data key in a file, or the user's own.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from certify.core.errors import UsageError
+    from certify.core.folders import config_folder
+    from certify.core.private_data import DataKey
+
+    place = path or config_folder() / "data.key"
+    if not place.exists():
+        raise UsageError(f"There is no data key at {place}; name the one of the data's use policy with --data-key.")
+    return DataKey.read(place)
 
 
 def private_options(function: Any) -> Any:

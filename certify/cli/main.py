@@ -58,10 +58,14 @@ REFEREE = {
     "pack": Place("certify.cli.pack:command", "Put a certified model and all that belongs to it into one file."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
+    "robustness": Place("certify.cli.stress:command", "Compare a pair on corrupted and attacked images."),
     "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
     "state": Place("certify.cli.state:command", "Sign a further statement about a model, from its records."),
+    "policy": Place("certify.cli.policy:command", "Say what data may be used for, and ask it."),
+    "subject": Place("certify.cli.subject:command", "Print what is held about a person, and how it was used."),
     "trust": Place("certify.cli.trust:command", "Say whose signature counts for you."),
     "verify": Place("certify.cli.verify:command", "Check the certificate of a model."),
+    "witness": Place("certify.cli.witness:command", "Check adversarial witnesses for a model, and add your own."),
 }
 
 

@@ -8,6 +8,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, auditor_options
 from certify.cli.output import json_option, print_json
+from certify.core import exit_codes
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -20,6 +21,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--identity", help="Who must have signed through sigstore: an e-mail address or a workflow's URL.")
 @click.option("--issuer", help="URL of the provider that vouches for --identity.")
 @click.option("--strict", is_flag=True, help="Fail, too, if the figures cannot be derived from evidence.")
+@click.option("--purpose", help="What you want to use the model for; its data-use statement must permit it.")
+@click.option("--recipient", default="", help="Who you are, as the use policy of its data may name you.")
+@click.option("--revocations", type=FILE, multiple=True, help="Statement by which models were revoked; several.")
 @auditor_options
 @json_option
 @click.pass_context
@@ -32,6 +36,9 @@ def command(
     identity: str | None,
     issuer: str | None,
     strict: bool,
+    purpose: str | None,
+    recipient: str,
+    revocations: tuple[Path, ...],
     auditor_file: tuple[Path, ...],
     auditor_key: Path | None,
     as_json: bool,
@@ -42,15 +49,26 @@ def command(
     that a verifier whom you trust contradicts. 2: wrong usage. 4: valid, but signed by a key that you have not said you
     trust (--trust, leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence
     is missing or unreadable, or the data are private and neither their auditor file nor an auditor's word is there.
+    6, with --purpose: valid, but the use policy of its data does not permit that use.
     """
     from certify.attest.auditor import Access
     from certify.attest.verify import verify
+    from certify.core.data_use import vocabulary
     from certify.core.text import clean
+    from certify.using import why_not_permitted
 
     access = Access.given(auditor_file, auditor_key)
-    verification = verify(file, certificate, evidence, trust, identity=identity, issuer=issuer, access=access)
+    wanted = None if purpose is None else vocabulary.purpose(purpose)
+    verification = verify(
+        file, certificate, evidence, trust, identity=identity, issuer=issuer, access=access, revocations=revocations
+    )
+    refused = None if wanted is None else why_not_permitted(verification, wanted, recipient)
     if as_json:
-        print_json(verification.to_json())
+        asked = {} if wanted is None else {"use": {"purpose": wanted, "permitted": not refused, "reason": refused}}
+        print_json({**verification.to_json(), **asked})
     else:
         click.echo("\n".join(clean(line) for line in str(verification).splitlines()))
-    ctx.exit(verification.strict_exit_code if strict else verification.exit_code)
+        if wanted is not None:
+            click.echo(clean(refused or f"The use policy of its data permits {wanted}."))
+    code = verification.strict_exit_code if strict else verification.exit_code
+    ctx.exit(exit_codes.NOT_PERMITTED if refused and code != exit_codes.FAILED else code)

@@ -96,6 +96,7 @@ def evaluate_policy(
     not_worse_than: str | Path | None = None,
     trust: Iterable[str | Path | PublicKey] = (),
     access: Access | None = None,
+    revocations: Iterable[Path] = (),
 ) -> GateResult:
     """Verify a certified model and evaluate a gate's policy.
 
@@ -105,13 +106,14 @@ def evaluate_policy(
         not_worse_than: an earlier certificate (``certificate.json``, or a certified ONNX file).
         trust: public keys whose signature counts, besides the user's own.
         access: auditor files and data key, where the data are private and their holder gave them.
+        revocations: statements by which models were revoked, besides ``revoked.json`` beside the model.
 
     Raises:
         UsageError: a file does not exist.
         CertificateError: the model or the earlier file holds no certificate.
     """
     keys = tuple(trust)
-    verification = verify(path, trust=keys, access=access)
+    verification = verify(path, trust=keys, access=access, revocations=revocations)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
         statements = [certificate.audited_claims for certificate in verification.certificates]

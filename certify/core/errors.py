@@ -57,3 +57,9 @@ class NotDerivedError(CertificateError):
     """Signed figures that can't be derived again, as the evidence is missing or can't be read."""
 
     exit_code = exit_codes.NOT_DERIVED
+
+
+class NotPermittedError(LeanmarkError):
+    """What the use policy of the data, or one of those whom the data are about, does not permit."""
+
+    exit_code = exit_codes.NOT_PERMITTED

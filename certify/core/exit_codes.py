@@ -13,3 +13,5 @@ NOT_TRUSTED = 4
 """All is well, but the signer is nobody whom the user trusts."""
 NOT_DERIVED = 5
 """The evidence is missing, so that nothing could be derived from it."""
+NOT_PERMITTED = 6
+"""The use policy of the data does not permit it."""

@@ -197,7 +197,8 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
         raise DataError(f"{path}: 'classes' should be the classes' names, text of shape (c,), found {names.dtype}.")
     classes = None if names is None else tuple(names.tolist())
     given = {key.removeprefix(GROUP): arrays.pop(key) for key in columns}
-    features = tuple(map(str, arrays.pop(FEATURES, np.array([])).tolist()))
+    named = FEATURES in arrays and arrays[FEATURES].dtype.kind == "U"  # numbers under that name are values
+    features = tuple(arrays.pop(FEATURES).tolist()) if named else ()
     if scheme == "arrays" or (features and "x" in arrays):
         split = named_split(arrays, arrays.pop("y"), str(path), features)
     else:

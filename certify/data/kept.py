@@ -28,6 +28,7 @@ def keep_test_part(dataset: Dataset, folder: Path) -> str:
 
     Raises:
         DataError: the samples lie in files of their own, or can't lie in one array.
+        NotPermittedError: the use policy of the data does not permit to share them.
 
     Example:
         >>> from certify.data import load
@@ -35,6 +36,8 @@ def keep_test_part(dataset: Dataset, folder: Path) -> str:
         'The test part is kept: an auditor reads it with --data npz:test=out/test-data.npz.'
     """
     test, path = dataset.test, folder / KEPT_NAME
+    if test.guard is not None:
+        test.guard.require("share", "test")
     arrays, scheme = (_fields(test), "arrays") if test.kind == "arrays" else ({"x": _pixels(dataset)}, "npz")
     y: Any = test.labels if test.targets is None else test.targets.values[test.labels]
     names: dict[str, Any] = {} if test.targets is not None else {"classes": np.array(dataset.classes)}

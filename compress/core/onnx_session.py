@@ -44,20 +44,21 @@ def reason(error: Exception) -> str:
     return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
-def session(model: onnx.ModelProto | Path, *, fused: bool = True) -> Any:
+def session(model: onnx.ModelProto | Path, *, fused: bool = True, spins: bool = True) -> Any:
     """A session on the CPU of a file, or of a model in memory.
 
     Args:
         model: to run.
         fused: whether the runtime may rewrite the graph; if not, Q/DQ pairs compute in floats.
+        spins: whether its threads wait for the next run at full speed, which costs others the processor.
 
     Raises:
         ModelError: ONNX Runtime can't load the model.
     """
-    return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused)
+    return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused, spins=spins)
 
 
-def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True) -> Any:
+def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True, spins: bool = True) -> Any:
     """The same of a file's name, or of a model with those constants that it lacks."""
     import onnxruntime
 
@@ -70,6 +71,8 @@ def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: b
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not spins:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers(list(values), list(values.values()))
     with tempfile.TemporaryDirectory(prefix="leanmark-session-") as folder:
         given = Path(model) if isinstance(model, str) else Path(folder, "model.onnx")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from certify.core.data_use.guard import acting
 from certify.core.private_data import DataKey
 from certify.data import Dataset
 from certify.data.contract_slot import normalise
@@ -25,6 +26,7 @@ from compress.exchange.admission import admit
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples
+from compress.job.data_use import ACTION_OF_PASS
 from compress.job.job_outputs import Baseline, JobOutputs
 from compress.job.lineage import BaselineRow, Row, export_json
 from compress.job.original import OriginalModel
@@ -138,8 +140,7 @@ class Job:
         if module is None:
             raise ValueError("an original has a module or a file")
         with metered(context.device) as cost:
-            # Trained on private data, the original would tell of them without noise.
-            if original.needs_training and original.built is not None and not self._recipe.is_private:
+            if original.built is not None and original.needs_training and not self._recipe.is_private:
                 module, origin, cached, result = trained_baseline(
                     original.built,
                     self._dataset,
@@ -181,7 +182,7 @@ class Job:
             if step is not None:
                 continue
             mark = self._ledger.mark()
-            with metered(self._context.device) as cost:
+            with metered(self._context.device) as cost, acting(ACTION_OF_PASS.get(applied.name)):
                 module, record = applied.apply(module, self._context_of(applied))
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")

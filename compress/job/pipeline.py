@@ -31,7 +31,8 @@ from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
 from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
-from compress.job.job import LINEAGE, Job
+from compress.job.data_use import keep_use
+from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
@@ -172,6 +173,14 @@ def run(
         if chosen.is_private:
             stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
             write_records(folder, whole_lineage, dataset, stated, private_parts, data_key)
+    if dataset.test.guard is not None:
+        job = {
+            "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
+            "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
+            "preprocess": preprocess, "target": target, "model_args": model_args, "start": original.digest,
+        }  # fmt: skip
+        files = {"original": result.files[BASELINE], "model": result.files[MODEL]}
+        keep_use(dataset, files, lineage, job, signer or signing_key(None if key is None else Path(key)))
     return result
 
 

@@ -49,6 +49,7 @@ PASSES = Registry(
         "dp_head": "compress.passes.dp_head:DpHead",
         "dp_finetune": "compress.passes.dp_finetune:DpFinetune",
         "pate_distill": "compress.passes.pate_distill:PateDistill",
+        "reconstruct": "compress.passes.reconstruct:Reconstruct",
         "trim_kernels": "compress.passes.trim_kernels:TrimKernels",
         "space_to_depth": "compress.passes.space_to_depth:SpaceToDepth",
         "pad_channels": "compress.passes.pad_channels:PadChannels",

@@ -12,7 +12,7 @@ from certify.data import load
 from compress import models
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags
-from compress.training.recovery import RecoveryTraining
+from compress.passes.adversarial_options import AdversarialOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ORIGINAL = "original"
 
 
-class Distill(RecoveryTraining):
+class Distill(AdversarialOptions):
     """Train the compressed model to give a teacher's answers, softened, beside the true labels.
 
     The loss is `cross-entropy + alpha * method(student, teacher) + feature_weight * features(student, teacher)`. The
@@ -36,6 +36,11 @@ class Distill(RecoveryTraining):
     Huang et al. 2022 (arXiv 2205.10536), for teachers that are much stronger; `standardise` Sun et al. 2024 (arXiv
     2403.01427); `hint` Romero et al. 2015 (arXiv 1412.6550); `attention` Zagoruyko and Komodakis 2017 (arXiv
     1612.03928); the cosine Loshchilov and Hutter 2017 (arXiv 1608.03983).
+
+    `adversarial` learns from images that an attack moved by a few grey levels, which costs accuracy on untouched ones;
+    the record holds both. `pgd` (Madry et al. 2018, arXiv 1706.06083) computes so many more gradients a step, `free`
+    (Shafahi et al. 2019, arXiv 1904.12843) gives every batch so many steps instead. Random defences are not offered:
+    they hide gradients and withstand nothing (Athalye et al. 2018, arXiv 1802.00420).
 
     When not to use it: without train samples, or where the training data is not what the original was trained for
     (it then unlearns what the data does not show); `features` not on networks without feature maps (vision
@@ -97,9 +102,10 @@ class Distill(RecoveryTraining):
     def teach(self, student: nn.Module, context: PassContext, hooks: Hooks | None = None) -> PassRecord:
         """Train a model in place, as :meth:`apply` does a copy; ``hooks`` are called inside each step."""
         names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
-        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}}
+        settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}, **self._attacks()}
         teacher, unlabelled = self._teacher(context), self._unlabelled(context)
-        return self._train(student, context, settings, "Distilling", teacher, unlabelled, hooks)
+        record = self._train(student, context, settings, "Distilling", teacher, unlabelled, hooks)
+        return PassRecord({**record.done, **self._under_attack(student, context)}, record.declined)
 
     def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
         """See :meth:`TorchPass.source`."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from compress.pruning.low_rank import factorize as factorize
     from compress.pruning.nm_sparsity import pattern_masks as pattern_masks
     from compress.pruning.nm_sparsity import refit_around_zeros as refit_around_zeros
+    from compress.pruning.onnx_units.engine import FileSettings as FileSettings
+    from compress.pruning.onnx_units.engine import reconstruct_file as reconstruct_file
     from compress.pruning.rules import PruneSettings as PruneSettings
     from compress.pruning.structured import prune as prune
 
@@ -23,6 +25,7 @@ __getattr__, __dir__ = door(
         "heads": ("loosen",),
         "low_rank": ("factorize",),
         "nm_sparsity": ("pattern_masks", "refit_around_zeros"),
+        "onnx_units.engine": ("FileSettings", "reconstruct_file"),
         "rules": ("PruneSettings",),
         "structured": ("prune",),
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -12,12 +11,7 @@ from torch import nn
 from compress.core.foreign_code import MODEL_FAILURES, describe_error, eval_copy
 from compress.pruning.groups import Group, Kept
 from compress.pruning.masking import NotComparable, lively, masked
-
-Candidate = TypeVar("Candidate")
-
-OF_EFFECT, OF_OUTPUT = 1e-2, 1e-5
-"""Largest difference between removing and masking, as shares of what masking changes and of the outputs; rounding alone
-makes far less of the first, and a channel taken for another far more."""
+from compress.pruning.proof import OF_EFFECT, OF_OUTPUT, bisect_valid
 
 TOLERANCE = 1e-4
 """Of outputs that should be equal, as a share of the largest; float32 sums in another order differ by far less."""
@@ -98,16 +92,6 @@ def _tried(model: nn.Module, groups: Iterable[Group], change: Callable[[Group, n
     for group in groups:
         change(group, changed, torch.arange(0, group.units, 2).expand(group.rows, -1))
     return changed
-
-
-def bisect_valid(candidates: Sequence[Candidate], hold: Callable[[Sequence[Candidate]], bool]) -> list[Candidate]:
-    """Those that hold, tried together first and then by halves."""
-    if not candidates or hold(candidates):
-        return list(candidates)
-    if len(candidates) == 1:
-        return []
-    middle = len(candidates) // 2
-    return bisect_valid(candidates[:middle], hold) + bisect_valid(candidates[middle:], hold)
 
 
 def outputs_match(sample: torch.Tensor, wanted: nn.Module, other: nn.Module) -> bool:

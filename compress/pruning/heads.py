@@ -20,8 +20,9 @@ from torchvision.models.maxvit import RelativePositionalMultiHeadAttention
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
 from compress.models.attention import SelfAttention, TokenAttention, WindowAttention
-from compress.pruning.equivalence import bisect_valid, outputs_match
+from compress.pruning.equivalence import outputs_match
 from compress.pruning.groups import Cut, Group, Number, layer_cuts, layer_number
+from compress.pruning.proof import bisect_valid
 
 Unit = Literal["heads", "head_dims"]
 TIED = (nn.MultiheadAttention, ShiftedWindowAttention, RelativePositionalMultiHeadAttention)

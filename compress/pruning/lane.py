@@ -13,52 +13,18 @@ import torch
 from torch.fx import Node
 
 from compress.pruning.program import Program, ancestors
-
-MOST_BYTES = 256 * 1024**2
-"""Of values that wait for the next step in memory; beyond it they wait in temporary files."""
+from compress.pruning.shelf import ArrayShelf
 
 
-class Shelf:
-    """Values of batches between two steps, in memory as long as they are few.
+class Shelf(ArrayShelf[Node]):
+    """As its parent, with the tensors of a program's nodes."""
 
-    Args:
-        folder: for the files of those that do not fit.
-        most_bytes: that may lie in memory.
-    """
+    def _save(self, values: list[Any], file: Path) -> None:
+        torch.save(values, file)
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
-        self._folder, self._most_bytes = folder, most_bytes
-        self._held: dict[int, dict[Node, Any]] = {}
-        self._sizes: dict[int, int] = {}
-
-    @property
-    def bytes_held(self) -> int:
-        """Bytes in memory now."""
-        return sum(self._sizes.values())
-
-    def put(self, batch: int, values: dict[Node, Any]) -> None:
-        """Keep the values of a batch instead of those that it had."""
-        size = sum(value.nbytes for value in values.values() if isinstance(value, torch.Tensor))
-        self._held.pop(batch, None)
-        self._sizes.pop(batch, None)
-        if self.bytes_held + size <= self._most_bytes:
-            self._held[batch], self._sizes[batch] = values, size
-            self._file(batch).unlink(missing_ok=True)
-        else:
-            named = dict(enumerate(values.values()))
-            torch.save(named, self._file(batch))
-            self._held[batch] = dict.fromkeys(values)
-
-    def take(self, batch: int) -> dict[Node, Any]:
-        """The values of a batch, as a dict of its own."""
-        values = dict(self._held[batch])
-        if batch not in self._sizes:
-            saved = torch.load(self._file(batch), weights_only=True)
-            values = {node: saved[number] for number, node in enumerate(values)}
-        return values
-
-    def _file(self, batch: int) -> Path:
-        return self._folder / f"{batch}.pt"
+    def _load(self, file: Path) -> list[Any]:
+        saved: list[Any] = torch.load(file, weights_only=True)
+        return saved
 
 
 class Lane:

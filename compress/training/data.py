@@ -102,6 +102,7 @@ class Loader:
         if self._kept is not None:
             images, labels = self._kept
             for part in parts:
+                self._data.split.ask(part)  # somebody may have withdrawn since they were read
                 rows = torch.from_numpy(part)
                 yield images[rows], labels[rows]
             return

@@ -11,86 +11,16 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from certify.core.errors import ModelError, UsageError
-from certify.core.suggest import unknown_name
+from certify.core.errors import ModelError
 from compress.core.foreign_code import eval_copy
 from compress.training import distributed
+from compress.training.adversary import Adversary
+from compress.training.config import TrainingConfig
 from compress.training.data import on_device
 from compress.training.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
 from compress.training.task import UNLABELLED, Task
 
 M = TypeVar("M", bound=nn.Module)
-
-OPTIMIZERS = ("adamw", "sgd")
-FEATURES = ("none", "hint", "attention")
-KEPT = ("best", "last")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the training data.
-        batch: samples a step.
-        lr: peak learning rate.
-        weight_decay: of weights with two dimensions or more; biases and normalisation have none.
-        optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
-        label_smoothing: share of the target that goes to all classes (Szegedy et al. 2016).
-        warmup: share of the steps in which the learning rate rises from 0; then it falls as a half cosine.
-        method: loss on the outputs: ``kd``, ``dkd`` or ``dist`` (see :mod:`compress.training.distillation`).
-        temperature: softens teacher's and student's logits (T of Hinton et al. 2015).
-        standardise: bring the logits of both to mean 0 and deviation 1 before they are softened.
-        alpha: weight of the teacher's part of the loss; unused without a teacher.
-        features: loss on the feature maps: ``hint``, ``attention`` or ``none``.
-        feature_weight: its weight.
-        keep: which epoch's weights come back: the ``best`` on validation data, or the ``last``.
-        augment: shift images by up to 1/16 of their side.
-        flip: also mirror half of them; wrong for digits and letters.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    epochs: int = 16
-    batch: int = 64
-    lr: float = 2e-3
-    weight_decay: float = 0.02
-    optimizer: str = "adamw"
-    label_smoothing: float = 0.05
-    warmup: float = 0.15
-    method: str = "kd"
-    temperature: float = 4.0
-    standardise: bool = False
-    alpha: float = 1.0
-    features: str = "none"
-    feature_weight: float = 1.0
-    keep: str = "best"
-    augment: bool = True
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        for kind, name, known in (
-            ("optimizer", self.optimizer, OPTIMIZERS),
-            ("distillation method", self.method, OUTPUT_LOSSES),
-            ("loss on features", self.features, FEATURES),
-            ("epoch to keep", self.keep, KEPT),
-        ):
-            if name not in known:
-                raise unknown_name(kind, name, known)
-        for name, fits, needed in (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch", self.batch >= 2, "at least 2"),
-            ("lr", self.lr > 0, "above 0"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
-            ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
-            ("temperature", self.temperature > 0, "above 0"),
-            ("alpha", self.alpha >= 0, "at least 0"),
-            ("feature_weight", self.feature_weight >= 0, "at least 0"),
-        ):
-            if not fits:
-                raise UsageError(f"Training: {name} is {getattr(self, name)} and must be {needed}.")
 
 
 @dataclass(frozen=True)
@@ -129,6 +59,7 @@ class Run:
         steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
         sample: a few preprocessed images, by which the feature maps of teacher and student are matched.
         hooks: what is done inside each step.
+        adversary: moves images against the model before it learns from them; None leaves them as they are.
 
     Raises:
         ModelError: features are to be compared, and the models have no maps of one size.
@@ -144,6 +75,7 @@ class Run:
         steps: int,
         sample: torch.Tensor | None = None,
         hooks: Hooks = NO_HOOKS,
+        adversary: Adversary | None = None,
     ) -> None:
         self.features: FeatureLoss | None = None
         model.eval()
@@ -152,6 +84,7 @@ class Run:
         self.model = _on(device, model)
         self.teacher = None if teacher is None else eval_copy(teacher).to(device).requires_grad_(False)
         self.config, self.device, self.hooks = config, device, hooks
+        self.adversary = None if adversary is None else adversary.on(device)
         self.task = task
         self.columns = None if task.columns is None else torch.tensor(task.columns, device=device)
         adapters = () if self.features is None else tuple(self.features.parameters())
@@ -168,10 +101,17 @@ class Run:
         Raises:
             ModelError: the loss is not finite.
         """
-        images = on_device(images, self.device)
+        images, labels = on_device(images, self.device), labels.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * _cosine(self.done / self.steps, self.config.warmup, 1 / self.steps)
-        loss = self._objective(images, labels.to(self.device))
+        value = [self._learn(images, labels) for _ in range(1 if self.adversary is None else self.adversary.replays)]
+        self.done += 1
+        return value[-1]
+
+    def _learn(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """One change of the weights."""
+        shown = images if self.adversary is None else self._attacked(self.adversary, images, labels)
+        loss = self._objective(shown, labels)
         value = distributed.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(
@@ -180,6 +120,8 @@ class Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.adversary is not None and shown.grad is not None:
+            self.adversary.keep(images, shown.detach(), shown.grad)
         if self.hooks.adjust is not None:
             self.hooks.adjust()
             distributed.broadcast_tensors(p.grad for p in self.model.parameters() if p.grad is not None)
@@ -187,8 +129,16 @@ class Run:
         if self.hooks.constrain is not None:
             self.hooks.constrain()
             distributed.broadcast_tensors(p.data for p in self.model.parameters())
-        self.done += 1
         return value
+
+    def _attacked(self, adversary: Adversary, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The images that are learnt from; those of ``free`` collect the gradient that moves them next."""
+        if adversary.kind == "free":
+            return adversary.start(images).detach().requires_grad_(True)
+        self.model.eval()  # what is attacked is the model as it will be used
+        attacked = adversary.attack(images, lambda at: self.task.loss(self._outputs(self.model, at), labels, 0.0))
+        self.model.train()
+        return attacked
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training has changed."""

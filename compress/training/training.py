@@ -17,9 +17,11 @@ from certify.data.scoring import score_split
 from compress.core.callbacks import TrainingCallback
 from compress.core.samples import as_tensor
 from compress.training import distributed
+from compress.training.adversary import Adversary
+from compress.training.config import TrainingConfig
 from compress.training.data import Batches, Loader, loader, on_device
 from compress.training.epochs import Epochs, EpochScore, TrainingResult
-from compress.training.optimization import NO_HOOKS, Hooks, Run, TrainingConfig
+from compress.training.optimization import NO_HOOKS, Hooks, Run
 from compress.training.task import Task
 
 __all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
@@ -120,7 +122,9 @@ def _learn(
     steps = len(batches) * config.epochs
     with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:
         sample = as_tensor(job.preprocess.batch(job.split, [0]))
-        run = Run(job.model, job.teacher, config, Task.of(job.split, job.preprocess), place, steps, sample, job.hooks)
+        task = Task.of(job.split, job.preprocess)
+        adversary = Adversary.of(config.adversarial, config.adversarial_steps, config.adversarial_eps, job.preprocess)
+        run = Run(job.model, job.teacher, config, task, place, steps, sample, job.hooks, adversary)
         for each in callbacks:
             each.on_train_begin(description, config.epochs)
 

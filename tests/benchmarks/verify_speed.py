@@ -56,7 +56,10 @@ def large_model() -> onnx.ModelProto:
         nodes.append(helper.make_node("Conv", [flow, f"w{layer}"], [f"c{layer}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
         flow = f"r{layer}"
-    nodes += [helper.make_node("GlobalAveragePool", [flow], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["scores"])]
+    nodes += [
+        helper.make_node("GlobalAveragePool", [flow], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["scores"]),
+    ]
     graph = helper.make_graph(
         nodes,
         "large",

@@ -23,7 +23,7 @@ ARROWS = {
     "training": {"core", "models"},
     "quantization": {"core", "models", "onnx_graph"},
     "exchange": {"core", "models", "onnx_graph", "quantization"},
-    "pruning": {"core", "exchange", "models", "training"},
+    "pruning": {"core", "exchange", "models", "onnx_graph", "quantization", "training"},
     "costs": {"core", "exchange", "onnx_graph", "pruning", "quantization"},
     "private": {"core", "models", "training"},
     "passes": {
@@ -40,7 +40,8 @@ ARROWS = {
     "job": {"core", "costs", "exchange", "models", "passes", "private", "training"},
     "testing": {"core", "exchange", "passes"},
     "search": {"core", "exchange", "job", "passes", "training"},
-    "cli": {"costs", "job", "models", "passes", "search", "training"},
+    "attacks": {"core", "exchange", "models"},
+    "cli": {"attacks", "core", "costs", "job", "models", "passes", "search", "training"},
 }
 """What each package may import of the others, in functions and for types too."""
 

@@ -37,12 +37,13 @@ class BatchSize:
     activation_bytes: int | None
 
 
-def choose_batch(graph: Graph, free: float) -> BatchSize:
+def choose_batch(graph: Graph, free: float, most: int = MOST) -> BatchSize:
     """The most samples, a power of two, whose activations fit into their room.
 
     Args:
         graph: whose batch may be free.
         free: bytes, of :func:`compress.core.free_memory.free_bytes`.
+        most: samples in a run.
 
     Example:
         A network with 9.6 MB of activations at a time gets 4 samples a run where 8 GB are free.
@@ -51,7 +52,7 @@ def choose_batch(graph: Graph, free: float) -> BatchSize:
     if needed is None:
         return BatchSize(UNKNOWN, None)
     fitting = min(ROOM, SHARE * free) / max(1, needed)
-    return BatchSize(2 ** int(math.log2(min(MOST, max(1.0, fitting)))), needed)
+    return BatchSize(2 ** int(math.log2(min(most, max(1.0, fitting)))), needed)
 
 
 def live_bytes(graph: Graph) -> int | None:

@@ -15,6 +15,7 @@ import onnx
 
 from certify.core.errors import ModelError
 from certify.core.progress import Progress
+from certify.data.split import Split
 from compress.core.context import PassContext
 from compress.onnx_graph.graph import Feed, Graph, integer_tensors, probe
 from compress.quantization.post_training.histogram import Histogram
@@ -33,13 +34,22 @@ class Feeds:
         samples: how many are wanted at most.
         batch: how many in one feed.
         wanted_by: name of the pass, for the error.
+        split: samples of another part.
 
     Raises:
         UsageError: there are no calibration samples.
     """
 
-    def __init__(self, context: PassContext, model: onnx.ModelProto, samples: int, batch: int, wanted_by: str) -> None:
-        self._split = context.data.part("calibration", wanted_by)
+    def __init__(
+        self,
+        context: PassContext,
+        model: onnx.ModelProto,
+        samples: int,
+        batch: int,
+        wanted_by: str,
+        split: Split | None = None,
+    ) -> None:
+        self._split = split or context.data.part("calibration", wanted_by)
         self._preprocess = context.preprocess
         order = np.random.default_rng(context.seed).permutation(len(self._split))[:samples]
         self.samples = len(order)

@@ -16,8 +16,10 @@ from certify.data import default_preprocess
 from certify.data.contract_slot import normalise, stored_contract
 from certify.measure.plan import Plan
 from compress.cli import compress, quick
+from compress.exchange.onnx_export import export
 from compress.job import pipeline, recipe
 from compress.job.dry_run import dry_run
+from compress.testing.networks import CLASSES, network
 
 INT8 = recipe.load([{"quantize_static": {"samples": 16}}])
 QUICK = Plan(window_s=0.02, time_limit_s=0.5, min_blocks=2, threads=1, yardstick=False)
@@ -120,12 +122,24 @@ def test_verb_has_no_option_about_measuring_and_names_its_own_folder(verb):
     assert "build/MODEL-" in shown
 
 
-def test_onnx_file_is_refused_when_only_a_torch_module_can_be_pruned(asked):
-    with pytest.raises(
-        UsageError, match=r"net\.onnx is an ONNX file, and structured_prune works on torch modules; give"
-    ):
-        CliRunner().invoke(quick.prune, ["net.onnx"], catch_exceptions=False)
-    assert not asked
+def test_onnx_file_is_pruned_by_the_pass_for_files_when_it_is_given(asked):
+    _ask(quick.prune, "net.onnx", "--set", "reconstruct.macs=0.8")
+    (applied,) = asked[0]["recipe"].passes
+    assert (applied.name, applied.macs) == ("reconstruct", 0.8)
+    assert asked[0]["out"].parts[-2:] == ("build", "net-pruned")
+
+
+def test_lineage_records_what_was_removed_when_an_onnx_file_is_pruned(dataset, tmp_path):
+    contract = default_preprocess(dataset)
+    export(network("depthwise"), contract, tmp_path / "plain.onnx", classes=CLASSES)
+    normalise(tmp_path / "plain.onnx", tmp_path / "net.onnx", contract)
+    chosen = recipe.load([{"reconstruct": {"macs": 0.8, "samples": 32, "round_to": 1}}])
+    made = pipeline.run(tmp_path / "net.onnx", chosen, dataset, out=tmp_path / "out", measure=False)
+    (row,) = json.loads(made.files["lineage.json"].read_text())["rows"]
+    assert row["pass"] == "reconstruct"
+    assert row["macs"] <= 0.8 * made.lineage.baseline.facts.macs
+    assert row["done"]["reconstruction"]["layers"]
+    assert any("residual streams" in each["why"] for each in row["declined"])
 
 
 def test_lineage_is_refused_when_the_file_is_something_else(made, dataset, tmp_path):

@@ -103,7 +103,7 @@ def test_layer_stays_whole_when_it_is_kept(timer, deep, deep_context):
 
 def test_narrowed_model_is_refitted_when_no_training_follows(timer, deep, deep_context):
     refitted = StructuredPrune(energy=0.85, loss_samples=16, refit_samples=32)
-    _, record = refitted.apply(deep, deep_context)
+    _, record = refitted.apply(deep, replace(deep_context, training_follows=False))
     found = record.done["reconstruction"]
     assert found["output_error_after"] < found["output_error_before"]
     _, record = refitted.apply(deep, replace(deep_context, training_follows=True))

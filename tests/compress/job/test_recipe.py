@@ -36,7 +36,7 @@ def test_shipped_recipes_load_when_named():
 
 def test_balanced_prunes_to_half_then_distils_then_quantizes():
     loaded = recipe.load("balanced").passes
-    names = ("structured_prune", "distill", "trim_kernels", "space_to_depth", "quantize_static")
+    names = ("structured_prune", "distill", "trim_kernels", "space_to_depth", "pad_channels", "quantize_static")
     assert tuple(each.name for each in loaded) == names
     prune = loaded[0]
     assert prune.macs == 0.5
@@ -235,7 +235,7 @@ def test_every_pass_is_printed_when_it_has_no_parameters():
     shown = CliRunner().invoke(command.command, ["balanced"], catch_exceptions=False).output
     assert [line.rstrip() for line in shown.splitlines() if line[1:3] == ". "] == [
         "1. structured_prune", "2. distill", "3. trim_kernels: no parameters", "4. space_to_depth: no parameters",
-        "5. quantize_static",
+        "5. pad_channels: no parameters", "6. quantize_static",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from certify.core.errors import UsageError
 from compress.training import optimization
-from compress.training.optimization import TrainingConfig
+from compress.training.config import TrainingConfig
 from compress.training.task import Task
 
 

@@ -29,9 +29,11 @@ from certify.assessments.efficiency.remeasurement import compare_measurements  #
 from certify.attest.countersignature import SCHEMA  # noqa: E402
 from certify.attest.envelope import parse_envelope  # noqa: E402
 from certify.attest.keys import SigningKey  # noqa: E402
+from certify.attest.revoked_models import revoke_models  # noqa: E402
 from certify.attest.signed import Signed, sign_statement  # noqa: E402
 from certify.attest.statement import Binding, build_statement  # noqa: E402
 from certify.attest.trust import TrustStore, hand_over, revoke  # noqa: E402
+from certify.core.data_use.policy import BoundData, Rule, Supplier, UsePolicy  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
 from certify.core.evidence_file import evidence_bytes  # noqa: E402
 
@@ -112,6 +114,41 @@ def countersignature(first: Evidence, second: Evidence, certified: dict[str, Any
     return dated(sign_statement(SCHEMA, subject, predicate, LAB))
 
 
+def revoked_models() -> dict[str, Any]:
+    """Of one model."""
+    model = {"sha256": digest("model"), "leanmarkContent": digest("content")}
+    reason = "A record that the model saw was withdrawn; it has to be made again without it."
+    return dated(revoke_models({"model.onnx": model}, reason, use_policy().digest, MAKER))
+
+
+def use_policy() -> UsePolicy:
+    """Of a clinic that lets its data be used for research."""
+    actions = ("train", "finetune", "calibrate", "evaluate")
+    return UsePolicy(
+        name="clinic-digits", issued="2026-01-01T00:00:00Z", controller="Clinic of Example Town",
+        contact="privacy@example.org", data=BoundData("digits", digest("records"), digest("data key")),
+        suppliers=(Supplier("patients of the clinic", "on paper forms in 2025"),),
+        permissions=(Rule(actions, ("dpv:ResearchAndDevelopment",), (), "2027-01-01T00:00:00Z"),),
+        prohibitions=(Rule(("train", "finetune", "distil"), ("dpv:Marketing",)),), legal_basis="dpv:Consent",
+        consent="required", withdrawal="by e-mail to the contact, at any time", retention="2030-01-01T00:00:00Z",
+        no_sale=True,
+    )  # fmt: skip
+
+
+def witnesses(certified: dict[str, Any]) -> dict[str, Any]:
+    """What a stranger signs who found witnesses for a model."""
+    found = {"name": "0123456789abcdef.npz", "digest": {"sha256": digest("witnesses")}}
+    predicate = {
+        "leanmark": "0.1.0",
+        "test_digest": digest("samples"),
+        "arm": "candidate",
+        "witnesses": 150,
+        "held": 148,
+        "remark": "APGD, 20 steps",
+    }
+    return dated(sign_statement("witnesses-1", [certified["subject"][0], found], predicate, LAB))
+
+
 def main() -> None:
     """Write every example."""
     first, second = evidence(), evidence(seed=2)
@@ -132,7 +169,10 @@ def main() -> None:
         "handover-1": dated(hand_over(MAKER, SUCCESSOR.public)),
         "lineage-1": lineage_values(),
         "revocation-1": dated(revoke(MAKER, "the laptop was stolen")),
+        "revoked-models-1": revoked_models(),
         "trust-store-1": store.to_json(),
+        "use-policy-1": use_policy().to_json(),
+        "witnesses-1": witnesses(graded),
     }
     for name, values in examples.items():
         (EXAMPLES / f"{name}.json").write_text(json.dumps(values, indent=2) + "\n")

@@ -1,0 +1,107 @@
+"""Use-based privacy as an assessment: whether data were used as policy and consent permit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.profile import Profile
+from certify.assessments.data_use.edition import Edition, load_edition
+from certify.assessments.data_use.findings import judge
+from certify.assessments.data_use.outcome import Claim, judge_claim
+from certify.assessments.data_use.records import Records, dump_records, entries_of, join, parse_records
+from certify.core.data_use.policy import UsePolicy
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+from certify.core.private_data import AuditorBinding, DataKey
+
+PREDICATE_TYPE = "https://leanmark.org/secure/data-use/v1"
+
+LIMITS = (
+    "The policy, its legal basis, its suppliers and the receipts are as the data holder states them.",
+    "What training read is the journal's word; readings past leanmark's loaders are in no journal.",
+    "It says nothing of copies of the data elsewhere, nor of what others do with the model.",
+    "Keyed identifiers are pseudonyms, not anonymous.",
+)
+
+
+class DataUse(Assessment):
+    """Whether the data of a model were used as their policy, and the people whom they are about, permit."""
+
+    name = "data_use"
+    title = "Use of the data"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("data-use-1", "certify.assessments.data_use")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return parse_records(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return dump_records(records)
+
+    def load_edition(self, name: str) -> Edition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return records.header.model
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """The use with everything that it means, and the policy in words."""
+        header = records.header
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "use": {
+                "purpose": header.purpose, "recipient": header.recipient, "actions": list(header.actions),
+                "root": header.root, "journal": header.journal, "consent": header.consent,
+            },
+            "policy": {"digest": header.policy, "terms": records.policy.to_json()},
+            "statement": list(statement(records.policy, header.purpose)),
+        }  # fmt: skip
+
+    def auditor(self, records: Records) -> AuditorBinding | None:
+        """What binds the auditor file."""
+        return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
+
+    def joined(self, records: Records, content: bytes, key: DataKey) -> Records:
+        """The records with identifiers and receipts."""
+        return join(records, content, key)
+
+    def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
+        """Count decisions; the number of records stays out of public figures."""
+        decisions = entries_of(records, "decision")
+        refused = sum(one.get("permitted") is not True for one in decisions)
+        counts = {"decisions": len(decisions), "decisions_refused": refused}
+        return {name: Estimate.exact(float(one), "1", "lines of the journal") for name, one in counts.items()}
+
+    def findings(self, records: Records, edition: Edition) -> tuple[Finding, ...]:
+        """Run every check."""
+        return judge(records)
+
+    def outcome(self, profile: Profile, edition: Edition) -> Claim:
+        """Judge the claim."""
+        return judge_claim(profile, edition)
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed."""
+        common = common_claims(self, predicate, digest, headlines={"decisions": "decisions"}, limits=LIMITS)
+        return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
+
+
+def statement(policy: UsePolicy, purpose: str) -> tuple[str, ...]:
+    """A policy in words, as stated."""
+    suppliers = "; ".join(f"{one.name} ({one.how})" for one in policy.suppliers) or "not stated"
+    consent = "only with a receipt" if policy.consent == "required" else "unless it was withdrawn"
+    ends = "without an end" if policy.retention is None else f"until {policy.retention}"
+    sale = "may not be sold" if policy.no_sale else "may be sold where a rule permits it"
+    return (
+        f"The data of {policy.controller} were used for {purpose} under the policy {policy.name}.",
+        f"Stated: legal basis {policy.legal_basis}; supplied by {suppliers}.",
+        f"Stated: a record is used {consent}, the data are kept {ends}, and they {sale}.",
+    )

@@ -1,0 +1,156 @@
+"""The named checks of a data-use statement: each decision is made again from the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from certify.assessments.data_use.records import Records, entries_of
+from certify.core.data_use.decision import Request, decide
+from certify.core.data_use.merkle import root_of
+from certify.core.data_use.times import is_time
+from certify.core.data_use.vocabulary import ACTIONS
+from certify.core.finding import Finding
+
+Answer = tuple[bool | None, str]
+WITHHELD: Answer = (None, "Identifiers of records stand in the auditor file alone.")
+
+
+def judge(records: Records) -> tuple[Finding, ...]:
+    """Run every check."""
+    found = []
+    for name, check in CHECKS.items():
+        holds, sentence = check(records)
+        found.append(Finding(name, "unknown" if holds is None else "pass" if holds else "fail", sentence))
+    return tuple(found)
+
+
+def _policy_bound(records: Records) -> Answer:
+    stated, found = records.header.policy, records.policy.digest
+    if stated != found:
+        return False, f"The policy has the digest {found[:12]}, and {stated[:12]} was stated."
+    return True, f"The policy {records.policy.name} is the one that was stated ({found[:12]})."
+
+
+def _journal_unbroken(records: Records) -> Answer:
+    if records.journal.head != records.header.journal:
+        return False, "The journal does not end as was stated: a line was altered, added or cut off."
+    return True, f"All {len(records.journal.entries)} lines of the journal follow one another to the stated end."
+
+
+def _decisions_follow(records: Records) -> Answer:
+    others = 0
+    for number, entry in enumerate(entries_of(records, "decision"), start=1):
+        if entry.get("policy") != records.policy.digest:
+            others += 1
+            continue
+        request = _request(entry)
+        if request is None:
+            return False, f"Decision {number} of the journal does not say what was asked."
+        made = decide(records.policy, request)
+        if entry.get("permitted") is True and not made.permitted:
+            return False, f"Decision {number} permits what the policy does not: {made.sentence}"
+    rest = f" {others} were made under another policy." if others else ""
+    return True, f"What the journal permits under this policy, the policy permits.{rest}"
+
+
+def _actions_permitted(records: Records) -> Answer:
+    header = records.header
+    entry = _model_entry(records)
+    if entry is None:
+        return False, "The journal does not name the model."
+    permitted = {
+        one.get("action")
+        for one in entries_of(records, "decision")
+        if one.get("permitted") is True
+        and (one.get("policy"), one.get("purpose"), one.get("recipient"))
+        == (header.policy, header.purpose, header.recipient)
+        and str(one.get("time")) <= str(entry.get("time"))
+    }
+    if missing := [one for one in header.actions if one not in permitted]:
+        return False, f"No decision permits to {missing[0]} for {header.purpose} before the model was made."
+    return True, f"The journal permits to {', '.join(header.actions)} for {header.purpose}."
+
+
+def _model_entered(records: Records) -> Answer:
+    entry = _model_entry(records)
+    if entry is None:
+        return False, "The journal does not name the model."
+    if (entry.get("root"), entry.get("policy")) != (records.header.root, records.header.policy):
+        return False, "The journal names other records, or another policy, for the model."
+    return True, "The journal names the model with the records that it saw, by their root."
+
+
+def _not_revoked(records: Records) -> Answer:
+    content = records.header.model["leanmarkContent"]
+    for entry in entries_of(records, "revoked"):
+        if entry.get("content") == content:
+            return False, f"The model was revoked at {entry.get('time')}, since it saw a record that was withdrawn."
+    return True, "The journal does not revoke the model."
+
+
+def _records_listed(records: Records) -> Answer:
+    if records.records is None or records.listed is None:
+        return WITHHELD
+    if root_of(records.records) != records.header.root or root_of(records.listed) != records.policy.data.root:
+        return False, "The lists of records are not those that were bound by their roots."
+    if not set(records.records) <= set(records.listed):
+        return False, "The model saw records that the policy is not about."
+    return True, f"All {len(records.records)} records that the model saw are those of the policy."
+
+
+def _consent_covers(records: Records) -> Answer:
+    if records.records is None or records.register is None:
+        return WITHHELD
+    header, policy = records.header, records.policy
+    if records.register.head != header.consent:
+        return False, "The consent register does not end as was stated: a receipt was altered, added or cut off."
+    if policy.consent != "required":
+        return True, "The policy needs no receipts."
+    without = [
+        one
+        for one in records.records
+        if not any(
+            records.register.allows(one, action, header.purpose, header.created, True) for action in header.actions
+        )
+    ]
+    if without:
+        return False, f"No receipt covers {len(without)} of {len(records.records)} records for {header.purpose}."
+    return True, f"Receipts cover all {len(records.records)} records for {header.purpose}."
+
+
+def _withdrawn_excluded(records: Records) -> Answer:
+    if records.records is None or records.register is None:
+        return WITHHELD
+    withdrawn = records.register.withdrawn()
+    if seen := withdrawn & set(records.records):
+        return False, f"The model saw {len(seen)} records that were withdrawn; retrain it without them."
+    return True, f"The model's list holds none of {len(withdrawn)} withdrawn records."
+
+
+CHECKS: Mapping[str, Callable[[Records], Answer]] = {
+    "policy_bound": _policy_bound,
+    "journal_unbroken": _journal_unbroken,
+    "decisions_follow": _decisions_follow,
+    "actions_permitted": _actions_permitted,
+    "model_entered": _model_entered,
+    "not_revoked": _not_revoked,
+    "records_listed": _records_listed,
+    "consent_covers": _consent_covers,
+    "withdrawn_excluded": _withdrawn_excluded,
+}
+
+
+def _request(entry: Mapping[str, Any]) -> Request | None:
+    fields = [entry.get(name) for name in ("action", "purpose", "recipient", "time")]
+    if not all(isinstance(one, str) for one in fields):
+        return None
+    action, purpose, recipient, time = map(str, fields)
+    known = next((one for one in ACTIONS if one == action), None)
+    return None if known is None or not is_time(time) else Request(known, purpose, recipient, time)
+
+
+def _model_entry(records: Records) -> Mapping[str, Any] | None:
+    content = records.header.model["leanmarkContent"]
+    found = [one for one in entries_of(records, "model") if one.get("content") == content]
+    return found[-1] if found else None

@@ -1,0 +1,1 @@
+"""Robustness: common corruptions, and adversarial witnesses that anybody can check and add to."""

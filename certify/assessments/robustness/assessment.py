@@ -1,0 +1,181 @@
+"""The robustness assessment: what compression did under corruptions and attacks, derived from tables of counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.profile import Profile
+from certify.assessments.robustness import records as record_files
+from certify.assessments.robustness.edition import RobustnessEdition, load_edition
+from certify.assessments.robustness.figures import figures
+from certify.assessments.robustness.findings import judge_findings
+from certify.assessments.robustness.records import Records, WitnessSet
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+
+PREDICATE_TYPE = "https://leanmark.org/secure/robustness/v1"
+WITNESS_FOLDER = "witnesses"
+"""Beside a model; where files of witnesses lie, those of strangers among them."""
+LIMITS = (
+    "What stands is an upper bound: a witness shows that a sample falls, and nothing shows that one cannot.",
+    "A defence that is random or changes with the input only hides gradients, and earns nothing here.",
+    "A trigger that nobody gave is not looked for: backdoors survive compression and cannot be ruled out.",
+    "Corruptions are this edition's own set; the figures are not mCE.",
+)
+
+
+@dataclass(frozen=True)
+class RobustnessOutcome:
+    """A claim or a refusal.
+
+    Attributes:
+        text: as it is printed.
+        reasons: of a refusal.
+        notes: what a reader should know.
+    """
+
+    text: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a refusal."""
+        return bool(self.reasons)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}
+
+
+class Robustness(Assessment):
+    """Right answers before and after, under corruptions and under witnesses that anybody can check.
+
+    Example:
+        >>> Robustness().load_edition("2026").broken_eps
+        8
+    """
+
+    name = "robustness"
+    title = "Under stress"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("robustness-1", "certify.assessments.robustness")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return record_files.parse(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return record_files.dump(records)
+
+    def load_edition(self, name: str) -> RobustnessEdition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return asdict(records.header.model)
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """The records' header, as far as the statement repeats it, and the files of witnesses."""
+        header = records.header
+        data = {"name": header.data.name, "samples": header.data.samples, "test_digest": header.data.test_digest}
+        sets = [{"file": one.file, "sha256": one.sha256} for one in records.of(WitnessSet)]
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "baseline": asdict(header.baseline),
+            "data": data,
+            "witnesses": sets,
+        }
+
+    def derive(self, records: Records, edition: RobustnessEdition) -> Mapping[str, Estimate]:
+        """Derive every figure."""
+        return figures(records, edition)
+
+    def findings(self, records: Records, edition: RobustnessEdition) -> tuple[Finding, ...]:
+        """Run every check that the records call for."""
+        return judge_findings(records, edition)
+
+    def outcome(self, profile: Profile, edition: RobustnessEdition) -> RobustnessOutcome:
+        """A claim of what was found; a refusal where records do not hold.
+
+        A corruption that costs more is a finding about the model and no refusal: a gate decides what is let through
+        (``--require 'robustness.worst_corruption_loss_points<=5'``).
+        """
+        failed = [f"{one.name}: {one.sentence}" for one in profile.guards if one.outcome != "pass"]
+        if failed:
+            return RobustnessOutcome("refused", tuple(failed), ())
+        told = tuple(one.sentence for one in profile.guards if one.name == "own_gradients")
+        return RobustnessOutcome("; ".join(_parts(profile)) or "described", (), told)
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Check that files of witnesses beside the model are those that were stated."""
+        yield from _files_follow(around)
+
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """The names of model and data."""
+        return {**super().texts(predicate), "data's name": predicate["data"]["name"]}
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed."""
+        return Claims(
+            **common_claims(
+                self, predicate, digest, headlines=_headlines(predicate["profile"]["estimates"]), limits=LIMITS
+            )
+        )
+
+
+def _parts(profile: Profile) -> Iterator[str]:
+    found = profile.estimates
+    if "worst_corruption_loss_points" in found:
+        worse, count = (round(float(found[name])) for name in ("corruptions_worse", "corruptions"))
+        loss = found["worst_corruption_loss_points"]
+        yield f"{worse} of {count} corruptions cost more, {loss.value:.1f} points at worst (up to {loss.high:.1f})"
+    if sizes := _sizes(found):
+        eps = sizes[0]
+        before, after = (100 * float(found[f"standing_{eps}_{arm}"]) for arm in ("baseline", "candidate"))
+        yield f"at {eps}/255 at most {after:.1f} % stand, {before:.1f} % before"
+    triggered = [name for name in found if name.startswith("trigger_") and name.endswith("_success_candidate")]
+    if triggered:
+        yield f"a given trigger works on {100 * float(found[triggered[0]]):.1f} %"
+
+
+def _sizes(estimates: Mapping[str, Any]) -> list[int]:
+    """Sizes of change, ascending, for which the profile says what stands."""
+    names = [name for name in estimates if name.startswith("standing_") and name.endswith("_candidate")]
+    return sorted(int(name.split("_")[1]) for name in names if "_by_" not in name)
+
+
+def _headlines(estimates: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    if "worst_corruption_loss_points" in estimates:
+        found["worst_corruption_loss_points"] = "largest loss under a corruption"
+    for eps in _sizes(estimates)[:2]:
+        found[f"standing_{eps}_candidate"] = f"stands at {eps}/255, at most"
+    for name in estimates:
+        if name.startswith("trigger_") and name.endswith("_success_candidate"):
+            found[name] = "answers that a given trigger causes"
+    return found or {name: name.replace("_", " ") for name in list(estimates)[:1]}
+
+
+def _files_follow(around: Surroundings) -> Iterator[Finding]:
+    stated = {one["file"]: one["sha256"] for one in around.predicate["witnesses"]}
+    if not stated:
+        return
+    places = {name: folder / WITNESS_FOLDER / name for folder in around.folders for name in stated}
+    here = {name: path for name, path in places.items() if path.is_file()}
+    wrong = [name for name, path in here.items() if hashlib.sha256(path.read_bytes()).hexdigest() != stated[name]]
+    if wrong:
+        yield Finding("witness_files", "fail", f"Not the witnesses that were stated: {', '.join(sorted(wrong))}.")
+    elif len(here) < len(stated):
+        missing = ", ".join(sorted(set(stated) - set(here)))
+        yield Finding("witness_files", "skipped", f"Witnesses are not here: {missing}.")
+    else:
+        yield Finding("witness_files", "pass", "The files of witnesses are those that were stated.")

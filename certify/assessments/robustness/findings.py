@@ -1,0 +1,176 @@
+"""Checks over the records: that tables fit together, and that an attack was strong enough to say anything.
+
+A weak attack looks like a robust model. What is asked of it: it breaks an ordinary baseline; each model was attacked
+with gradients of its own float parent, since witnesses carried over from another model flatter it; and what was found
+holds at other settings of the runtime, so that it is a property of the file and not of one session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from certify.assessments.robustness.edition import RobustnessEdition
+from certify.assessments.robustness.figures import ARMS, standing_rows
+from certify.assessments.robustness.records import Clean, Corrupted, Held, Records, Standing, Triggered, WitnessSet
+from certify.core.finding import Finding
+from certify.core.statistics.proportions import wilson_interval
+
+OTHER_SETTINGS = (("none", 1), ("basic", 1), ("extended", 1), ("none", 2), ("all", 2))
+"""Levels of the runtime's optimiser and threads at which witnesses are tried again, having held at (all, 1)."""
+Check = Callable[[Records, RobustnessEdition], "Iterator[str]"]
+
+
+def judge_findings(records: Records, edition: RobustnessEdition) -> tuple[Finding, ...]:
+    """Run every check that the records call for; a failed one refuses the statement."""
+    checks = dict(TABLES)
+    if records.of(WitnessSet) or records.of(Standing):
+        checks |= ATTACKS
+    return tuple(_finding(name, *check, records, edition) for name, check in checks.items())
+
+
+def _finding(name: str, check: Check, holds: str, records: Records, edition: RobustnessEdition) -> Finding:
+    problems = list(check(records, edition))
+    if problems:
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        return Finding(name, "fail", f"{problems[0]}{more}.")
+    return Finding(name, "pass", holds if name != "own_gradients" else f"{holds}{_apart(records)}")
+
+
+def _tables_complete(records: Records, edition: RobustnessEdition) -> Iterator[str]:
+    """Every table once, over samples that are there, and nothing left out of the set."""
+    rows = [*records.of(Clean), *records.of(Corrupted), *records.of(Standing), *records.of(Triggered)]
+    if not rows:
+        yield "Nothing was asked: neither corruptions nor witnesses nor a trigger"
+    if any(row.table.n == 0 or row.table.n > records.header.data.samples for row in rows):
+        yield "A table holds no samples, or more than there are"
+    named = [(row.name, row.severity) for row in records.of(Corrupted)]
+    severities = {severity for _, severity in named}
+    wanted = {(name, severity) for name in edition.corruptions for severity in severities}
+    if len(named) != len(set(named)) or set(named) != wanted:
+        yield f"The corruptions are not those of {edition.corruption_set}, each once"
+    clean = records.clean("corruptions")
+    if {row.table.n for row in records.of(Corrupted)} != ({clean.table.n} if clean else set()):
+        yield "Corrupted and untouched samples are not the same number"
+    if clean is not None and clean.table.n > edition.most_samples:
+        yield f"{clean.table.n} samples were corrupted, and at most {edition.most_samples} are"
+    if len(records.of(Clean)) != len({row.of for row in records.of(Clean)}):
+        yield "A table of untouched samples stands twice"
+
+
+def _standing_falls(records: Records, edition: RobustnessEdition) -> Iterator[str]:
+    """A larger change turns no fewer samples, a union no fewer than its parts, and untouched samples stand most."""
+    clean = records.clean("witnesses")
+    union = standing_rows(records, "union")
+    keys = [(row.source, row.eps) for row in records.of(Standing)]
+    if clean is None or not union or len(keys) != len(set(keys)):
+        yield "The tables of what stands are not complete"
+        return
+    for arm in ARMS:
+        for source in ("union", *ARMS):
+            rows = sorted(standing_rows(records, source).items())
+            counts = [getattr(clean.table, arm), *(getattr(row.table, arm) for _, row in rows)]
+            if counts != sorted(counts, reverse=True):
+                yield f"More samples of the {arm} stand at a larger change"
+            if any(getattr(row.table, arm) < getattr(union[eps].table, arm) for eps, row in rows if eps in union):
+                yield f"More samples of the {arm} stand under all witnesses than under some"
+    if len({row.table.n for row in (clean, *records.of(Standing))}) != 1:
+        yield "Attacked and untouched samples are not the same number"
+
+
+def _strong_enough(records: Records, edition: RobustnessEdition) -> Iterator[str]:
+    if records.header.adversarially_trained:
+        return
+    row = standing_rows(records, "union").get(edition.broken_eps)
+    if row is None:
+        yield f"No change of {edition.broken_eps} grey levels was tried, at which an attack must break the baseline"
+    elif row.table.baseline > edition.most_standing * row.table.n:
+        share = 100 * row.table.baseline / row.table.n
+        yield (
+            f"{share:.1f} % of the baseline's samples stand at {edition.broken_eps}/255, where an attack that works "
+            f"leaves at most {100 * edition.most_standing:g} % of an ordinary model; attack longer, or declare that "
+            "the baseline was trained to withstand attacks"
+        )
+
+
+def _own_gradients(records: Records, edition: RobustnessEdition) -> Iterator[str]:
+    sets: tuple[WitnessSet, ...] = records.of(WitnessSet)
+    for arm in ARMS:
+        own = [one for one in sets if one.arm == arm and one.gradients is not None]
+        other = "candidate" if arm == "baseline" else "baseline"
+        if not own:
+            yield (
+                f"No witnesses were made for the {arm} with gradients of its own float parent, and those of the "
+                f"{other} flatter it{_flattered(records, arm, other)}; make them with leanmark attack --checkpoint"
+            )
+            continue
+        held, copied = sum(one.held for one in own), sum(one.copied for one in own)
+        if copied > edition.most_copied * max(1, held):
+            yield f"{copied} of {held} witnesses for the {arm} are those for the {other}, carried over"
+        yield from _weaker(records, arm, other)
+
+
+def _flattered(records: Records, arm: str, other: str) -> str:
+    rows = sorted(standing_rows(records, other).items())
+    gaps = [(abs(row.table.candidate - row.table.baseline) / row.table.n, eps, row) for eps, row in rows]
+    if not gaps:
+        return ""
+    _, eps, row = max(gaps, key=lambda one: one[0])
+    mine, theirs = (100 * getattr(row.table, name) / row.table.n for name in (arm, other))
+    return f" ({mine:.1f} % against {theirs:.1f} % seem to stand at {eps}/255)"
+
+
+def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
+    """An attack with own gradients that turns fewer samples than one carried over is broken."""
+    theirs = standing_rows(records, other)
+    for eps, row in sorted(standing_rows(records, arm).items()):
+        if eps not in theirs:
+            continue
+        n, mine, carried = row.table.n, getattr(row.table, arm), getattr(theirs[eps].table, arm)
+        if wilson_interval(mine, n, 0.95).low > wilson_interval(carried, n, 0.95).high:
+            yield (
+                f"Witnesses made for the {arm} leave {mine} of its {n} samples at {eps}/255 and those made for the "
+                f"{other} leave {carried}, so its own gradients were not followed"
+            )
+            return
+
+
+def _apart(records: Records) -> str:
+    """What witnesses carried over would have said, beside what own gradients say."""
+    union, carried = standing_rows(records, "union"), standing_rows(records, "baseline")
+    told = []
+    for eps in sorted(set(union) & set(carried)):
+        gains = [100 * (row.table.candidate - row.table.baseline) / row.table.n for row in (carried[eps], union[eps])]
+        told.append((gains[0] - gains[1], -eps, gains))
+    if not told:
+        return ""
+    _, below, (transfer, own) = max(told)
+    eps = -below
+    return f" At {eps}/255 the baseline's witnesses alone show {transfer:+.1f} points and all of them {own:+.1f}."
+
+
+def _held_elsewhere(records: Records, edition: RobustnessEdition) -> Iterator[str]:
+    rows: tuple[Held, ...] = records.of(Held)
+    for arm in ARMS:
+        asked = {(row.graph_optimization, row.threads) for row in rows if row.arm == arm and row.asked}
+        turned = sum(one.held for one in records.of(WitnessSet) if one.arm == arm)
+        if turned and not asked.issuperset(OTHER_SETTINGS):
+            yield f"Witnesses were not tried on the {arm} at every optimiser level, and with 1 and 2 threads"
+    for row in rows:
+        if row.held < edition.least_held * row.asked:
+            yield (
+                f"{row.asked - row.held} of {row.asked} witnesses do not hold on the {row.arm} at optimiser level "
+                f"{row.graph_optimization} with {row.threads} threads; push them further past the margin"
+            )
+
+
+TABLES: dict[str, tuple[Check, str]] = {
+    "tables_complete": (_tables_complete, "Every table is there once, over the same samples."),
+}
+ATTACKS: dict[str, tuple[Check, str]] = {
+    "standing_falls": (_standing_falls, "No larger change and no further witness leaves more samples standing."),
+    "attack_strong_enough": (_strong_enough, "The attack breaks an ordinary baseline, or a hardened one is declared."),
+    "own_gradients": (_own_gradients, "Each model was attacked with gradients of its own float parent."),
+    "witnesses_valid": (_held_elsewhere, "Witnesses hold at other optimiser levels and numbers of threads."),
+}
+NAMES = tuple(chain(TABLES, ATTACKS))

@@ -1,0 +1,71 @@
+"""Models whose certificates no longer count, as somebody withdrew a record that they saw: ``revoked.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from certify.attest.certificate import Certificate, read_certificate
+from certify.attest.keys import SigningKey
+from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.attest.trust import TrustStore
+from certify.core.errors import CertificateError
+from certify.core.finding import Finding
+
+NAME = "revoked.json"
+SCHEMA = "revoked-models-1"
+
+
+def revoke_models(models: Mapping[str, Mapping[str, str]], reason: str, policy: str, signer: SigningKey) -> Signed:
+    """Sign that models no longer count.
+
+    Args:
+        models: digests of each, by name.
+        reason: in one sentence.
+        policy: digest of the use policy of their data.
+        signer: the key that signed their certificates, or one that their readers trust.
+    """
+    subject = [{"name": name, "digest": dict(digests)} for name, digests in models.items()]
+    return sign_statement(SCHEMA, subject, {"reason": reason, "policy": policy}, signer)
+
+
+def check_revoked(
+    certificate: Certificate, folders: Sequence[Path], named: Iterable[Path], store: TrustStore
+) -> Finding | None:
+    """Check that no statement takes the model back, by the maker or by somebody whom the reader trusts.
+
+    Args:
+        certificate: of the model.
+        folders: where ``revoked.json`` may lie.
+        named: further files, which must be readable.
+        store: whom the reader trusts.
+
+    Returns:
+        None where there is no such statement at all.
+
+    Raises:
+        CertificateError: a file that was named is malformed.
+    """
+    content = certificate.statement["subject"][0]["digest"]["leanmarkContent"]
+    files = [(folder / NAME, False) for folder in folders if (folder / NAME).is_file()]
+    files += [(path, True) for path in named]
+    found: Finding | None = None
+    for path, asked in files:
+        try:
+            statement = read_statement(read_certificate(path).removesuffix(b"\n"), SCHEMA)
+        except CertificateError as error:
+            if asked:
+                raise
+            return Finding("not_revoked", "fail", f"{path.name} cannot be read, so it may revoke the model: {error}")
+        about = any(one["digest"]["leanmarkContent"] == content for one in statement.subject)
+        counts = statement.signer == certificate.signer or store.standing(statement.signer).trusted
+        who = "its maker" if statement.signer == certificate.signer else f"key {statement.signer.key_id[:16]}"
+        if about and counts:
+            return Finding("not_revoked", "fail", f"The model was revoked by {who}: {statement.predicate['reason']}")
+        if about:
+            found = Finding(
+                "not_revoked", "note", f"{who} revoked the model, and you have not said you trust that key."
+            )
+        elif found is None:
+            found = Finding("not_revoked", "pass", f"{path.name} does not revoke the model.")
+    return found

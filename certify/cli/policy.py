@@ -1,0 +1,136 @@
+"""``leanmark policy``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command, read_data_key, write_example
+from certify.cli.output import json_option, print_json
+from certify.core import exit_codes
+
+EXAMPLE = """\
+leanmark policy bind npz:digits.npz --terms terms.yaml
+leanmark policy check npz:digits.npz --action train --purpose research
+"""
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Group(click.Group):
+    """Commands of which the help ends with an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the commands."""
+        write_example(EXAMPLE, formatter)
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Say what data may be used for: bind a use policy to them, ask it, and enter consent.
+
+    Everything lies in a folder DATA.use beside the data, which is not published. As soon as it is there, no command
+    reads the data without a --purpose that the policy permits.
+    """
+
+
+@command.command(cls=Command, example="leanmark policy check npz:digits.npz --action train --purpose research")
+@click.argument("data")
+@click.option("--action", required=True, help="train, finetune, distil, calibrate, evaluate, share, sell, publish-...")
+@click.option("--purpose", required=True, help="research, marketing, ... , a term of DPV, or an IRI.")
+@click.option("--recipient", default="", help="Who asks, as the policy may name them.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, data: str, action: str, purpose: str, recipient: str, as_json: bool) -> None:
+    """Ask the use policy of DATA, and say what it answers; nothing is read or written.
+
+    Exit code 0: permitted. 6: not permitted.
+    """
+    from certify.core.data_use import vocabulary
+    from certify.using import check as asked
+
+    answer = asked(data, vocabulary.action(action), vocabulary.purpose(purpose), recipient)
+    if as_json:
+        print_json({"permitted": answer.permitted, "reason": answer.sentence, "until": answer.until})
+    else:
+        click.echo(answer.sentence)
+    ctx.exit(exit_codes.DONE if answer.permitted else exit_codes.NOT_PERMITTED)
+
+
+@command.command(cls=Command, example="leanmark policy bind npz:digits.npz --terms terms.yaml")
+@click.argument("data")
+@click.option("--terms", type=FILE, required=True, help="The policy without 'version' and 'data': YAML or JSON.")
+@click.option("--data-key", type=FILE, help="Data key [your own].")
+@json_option
+def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
+    """Write a use policy for DATA, bound to all their records by keyed identifiers.
+
+    A policy that lies there already is replaced; the journal goes on.
+    """
+    from certify.core.yaml_document import parse_document
+    from certify.governing import bind_policy
+
+    values = parse_document(terms.read_bytes(), str(terms)).values
+    folder, policy = bind_policy(data, values, read_data_key(data_key))
+    if as_json:
+        print_json({"folder": str(folder.path), "policy": policy.digest, "root": policy.data.root})
+    else:
+        click.echo(f"{folder.policy_path}\nPolicy {policy.name}, digest {policy.digest}")
+
+
+@command.command(cls=Command, example="leanmark policy consent npz:digits.npz --receipts receipts.json")
+@click.argument("data")
+@click.option("--receipts", type=FILE, required=True, help="JSON list of receipts, fields of ISO/IEC TS 27560.")
+@click.option("--data-key", type=FILE, help="Data key [your own].")
+@json_option
+def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> None:
+    """Enter consent receipts for records of DATA.
+
+    A receipt may name its person as you know them; their keyed identifier alone is kept.
+    """
+    from certify.core.errors import UsageError
+    from certify.governing import add_receipts
+
+    try:
+        values: Any = json.loads(receipts.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"{receipts} is not valid JSON: {error}.") from error
+    register = add_receipts(data, values, str(receipts), read_data_key(data_key))
+    if as_json:
+        print_json({"receipts": len(register.receipts), "head": register.head})
+    else:
+        click.echo(f"{len(register.receipts)} receipts, the last line has the digest {register.head}")
+
+
+@command.command(cls=Command, example="leanmark policy sheet npz:digits.npz --purpose research --declared about.yaml")
+@click.argument("data")
+@click.option("--purpose", required=True, help="What for, as for every other reading.")
+@click.option("--recipient", default="", help="Who reads, as the policy may name them.")
+@click.option("--declared", type=FILE, help="YAML: sampling, proxy_labels and gaps, in your words.")
+@click.option("--least", type=click.IntRange(2), default=10, show_default=True, help="Counts below it are withheld.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the sheet (JSON).")
+@click.option("--data-key", type=FILE, help="Data key [your own].")
+def sheet(
+    data: str, purpose: str, recipient: str, declared: Path | None, least: int, out: Path | None, data_key: Path | None
+) -> None:
+    """Summarise the raw data, so that a reader can ask whether they represent the users.
+
+    Counts, classes and missing values are aggregated, rounded and withheld where they are small; the rest is as
+    declared. It is an aid for reading, not differential privacy.
+    """
+    from certify.core.data_use.guard import Use, using
+    from certify.core.data_use.vocabulary import purpose as term
+    from certify.core.files import write_text
+    from certify.core.yaml_document import parse_document
+    from certify.data import load
+    from certify.data.sheet import raw_data_sheet
+
+    words = {} if declared is None else parse_document(declared.read_bytes(), str(declared)).values
+    with using(Use(term(purpose), recipient, read_data_key(data_key))):
+        text = json.dumps(raw_data_sheet(load(data), words, least), indent=2) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)

@@ -1,0 +1,117 @@
+"""``leanmark witness``: check witnesses for a model, and add your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command, ModelPath, key_option, write_example
+from certify.cli.output import json_option, print_json, print_rich
+from certify.core import exit_codes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from certify.witness_game import Checks
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXAMPLE = """\
+leanmark witness check graded/model.onnx --data npz:test=test.npz
+leanmark witness add graded/model.onnx mine.npz --data npz:test=test.npz
+"""
+
+
+class Group(click.Group):
+    """Commands of which the help ends with an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the commands."""
+        write_example(EXAMPLE, formatter)
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Check adversarial witnesses for a model, and add your own: what stands can only fall."""
+
+
+@command.command(cls=Command, example="leanmark witness check graded/model.onnx new.npz --data npz:test=test.npz")
+@click.argument("model", type=ModelPath(packs=False))
+@click.argument("files", type=FILE, nargs=-1)
+@click.option("--data", required=True, help="The data that the witnesses begin from.")
+@click.option("--baseline", type=FILE, help="Model that some were made for [baseline.onnx beside MODEL].")
+@click.option("--preprocess", type=FILE, help="Contract of MODEL; sealed files carry their own.")
+@json_option
+def check(
+    model: Path, files: tuple[Path, ...], data: str, baseline: Path | None, preprocess: Path | None, as_json: bool
+) -> None:
+    """Check witnesses for MODEL, those in FILES and those beside it, by one forward pass each.
+
+    Exit code 1: less stands than was stated. 2: witnesses of another model or other data.
+    """
+    from certify.witness_game import check_witnesses
+
+    found = check_witnesses(model, files, data=data, baseline=baseline, preprocess=preprocess)
+    fell = any(one.stated is not None and one.now < one.stated for one in found.standing)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        refused = (f"{one.file}: {why}" for one in found.files for why in one.refused)
+        print_rich(_files(found), _standing(found), *refused)
+    click.get_current_context().exit(exit_codes.FAILED if fell else exit_codes.DONE)
+
+
+@command.command(cls=Command, example="leanmark witness add graded/model.onnx mine.npz --data npz:test=test.npz")
+@click.argument("model", type=ModelPath(packs=False))
+@click.argument("file", type=FILE)
+@click.option("--data", required=True, help="The data that the witnesses begin from.")
+@click.option("--baseline", type=FILE, help="Model that they were made for [baseline.onnx beside MODEL].")
+@click.option("--preprocess", type=FILE, help="Contract of MODEL; sealed files carry their own.")
+@click.option("--remark", help="For people, in one sentence.")
+@key_option
+@json_option
+def add(
+    model: Path, file: Path, data: str, baseline: Path | None, preprocess: Path | None, remark: str | None,
+    key: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Add the witnesses in FILE to those beside MODEL, signed with your key; anybody may.
+
+    Exit code 2: no witness in FILE turns MODEL, or they are of another model or other data.
+    """
+    from certify.attest.keys import signing_key
+    from certify.witness_game import add_witnesses
+
+    found, path = add_witnesses(
+        model, file, data=data, baseline=baseline, preprocess=preprocess, remark=remark, signer=signing_key(key)
+    )
+    if as_json:
+        print_json({**found.to_json(), "statement": str(path)})
+    else:
+        click.echo(f"{found.held} of {found.witnesses} witnesses turn the model.\n{path}")
+
+
+def _files(found: Checks) -> Table:
+    from rich.table import Table
+
+    from certify.core.text import clean
+
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ("Witnesses", "made for", "in the file", "turn the model", "added by"):
+        table.add_column(heading)
+    for one in found.files:
+        signer = "-" if one.signer is None else one.signer.key_id[:16]
+        table.add_row(clean(one.file), one.arm, str(one.witnesses), str(one.held), signer)
+    return table
+
+
+def _standing(found: Checks) -> Table:
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ("Change", "stated: at most", "now: at most", "samples"):
+        table.add_column(heading, justify="right")
+    for one in found.standing:
+        stated = "-" if one.stated is None else f"{100 * one.stated:.1f} %"
+        table.add_row(f"{one.eps}/255", stated, f"{100 * one.now:.1f} %", str(one.samples))
+    return table

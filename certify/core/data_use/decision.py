@@ -1,0 +1,111 @@
+"""Whether a policy permits a use: a pure function, the same wherever it is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from certify.core.data_use.policy import Rule, UsePolicy
+from certify.core.data_use.vocabulary import Action, covers
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants to do.
+
+    Attributes:
+        action: what.
+        purpose: what for.
+        recipient: who; empty for somebody who is not named, whom only a rule for everybody permits.
+        time: when.
+    """
+
+    action: Action
+    purpose: str
+    recipient: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An answer to a request.
+
+    Attributes:
+        permitted: the answer.
+        sentence: why, for people.
+        until: the time from which it has to be asked again; None if never.
+    """
+
+    permitted: bool
+    sentence: str
+    until: str | None = None
+
+
+def decide(policy: UsePolicy, request: Request) -> Decision:
+    """Ask a policy; what it does not permit is not permitted.
+
+    A request for a broad purpose is refused where a narrower one is prohibited, as it may be meant.
+
+    Args:
+        policy: to ask.
+        request: what is asked.
+
+    Example:
+        >>> from certify.core.data_use.policy import BoundData
+        >>> data = BoundData("digits", "00" * 32, "11" * 32)
+        >>> policy = UsePolicy("p", "2026-01-01T00:00:00Z", "Clinic", "a@example.org", data, (),
+        ...                    (Rule(("train",), ("dpv:ResearchAndDevelopment",)),), (), "dpv:Consent", "required",
+        ...                    "by letter", None, True)
+        >>> decide(policy, Request("train", "dpv:AcademicResearch", "", "2026-02-01T00:00:00Z")).permitted
+        True
+        >>> decide(policy, Request("train", "dpv:Marketing", "", "2026-02-01T00:00:00Z")).permitted
+        False
+    """
+    asked = f"{request.action} for {request.purpose}" + (f" by {request.recipient}" if request.recipient else "")
+    begins = f"The use policy {policy.name} ({policy.digest[:12]})"
+    if request.time < policy.issued:
+        return Decision(False, f"{begins} permits nothing before {policy.issued}.", policy.issued)
+    if policy.retention is not None and request.time >= policy.retention:
+        return Decision(False, f"{begins} ended at {policy.retention}: the data may not be used any more.")
+    if policy.no_sale and request.action == "sell":
+        return Decision(False, f"{begins} forbids every sale.")
+    for rule in policy.prohibitions:
+        if _about(rule, request) and _forbids(rule, request):
+            return Decision(False, f"{begins} prohibits {asked}.", rule.until)
+    fitting = [rule for rule in policy.permissions if request.action in rule.actions and _permits(rule, request)]
+    holding = [rule for rule in fitting if _holds(rule, request.time)]
+    if not holding:
+        ended = max((rule.until for rule in fitting if rule.until is not None), default=None)
+        why = f" since {ended}" if ended is not None else ""
+        return Decision(False, f"{begins} does not permit {asked}{why}.")
+    return Decision(True, f"{begins} permits {asked}.", _end(policy, holding, request))
+
+
+def _about(rule: Rule, request: Request) -> bool:
+    return request.action in rule.actions and _holds(rule, request.time)
+
+
+def _holds(rule: Rule, time: str) -> bool:
+    return rule.until is None or time < rule.until
+
+
+def _forbids(rule: Rule, request: Request) -> bool:
+    met = not rule.recipients or not request.recipient or request.recipient in rule.recipients
+    return met and any(covers(one, request.purpose) or covers(request.purpose, one) for one in rule.purposes)
+
+
+def _permits(rule: Rule, request: Request) -> bool:
+    met = not rule.recipients or request.recipient in rule.recipients
+    return met and any(covers(one, request.purpose) for one in rule.purposes)
+
+
+def _end(policy: UsePolicy, holding: list[Rule], request: Request) -> str | None:
+    """The first moment at which the answer may be another one."""
+
+    def ends() -> Iterator[str]:
+        if policy.retention is not None:
+            yield policy.retention
+        if all(rule.until is not None for rule in holding):
+            yield max(rule.until for rule in holding if rule.until is not None)
+
+    return min(ends(), default=None)

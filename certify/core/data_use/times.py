@@ -1,0 +1,29 @@
+"""Times as files of data use hold them: UTC to the second, ``2026-11-26T09:00:00Z``, in the order of their texts."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
+
+
+def now() -> str:
+    """The time."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time that exists.
+
+    Example:
+        >>> is_time("2026-11-26T09:00:00Z"), is_time("2026-13-26T09:00:00Z")
+        (True, False)
+    """
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return False
+    return True

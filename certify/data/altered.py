@@ -1,0 +1,99 @@
+"""Images of a split that something was done to, made when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from certify.core.errors import DataError
+from certify.data.dataset import Indices, Split
+from certify.data.sources import Image
+
+Alter = Callable[[int, Image], Image]
+"""(place in the altered split, image uint8 (H, W, 3)) -> image of the same size."""
+STRESS = "stress"
+
+
+class AlteredSource:
+    """The samples of a split, each altered.
+
+    Args:
+        split: of images.
+        alter: what is done to each.
+    """
+
+    def __init__(self, split: Split, alter: Alter) -> None:
+        self._split = split
+        self._alter = alter
+
+    def image(self, row: int) -> Image:
+        """The altered image, uint8 (H, W, 3)."""
+        return self._alter(row, self._split.image(row))
+
+    def size(self, row: int) -> tuple[int, ...]:
+        """(H, W), as before."""
+        return self._split.size(row)
+
+    def digest(self, row: int) -> str:
+        """Hex SHA-256 of the altered values."""
+        return hashlib.sha256(self.image(row).tobytes()).hexdigest()
+
+
+def altered_split(split: Split, indices: Indices, alter: Alter) -> Split:
+    """The samples at ``indices``, in that order, each altered.
+
+    Raises:
+        DataError: the samples are not images.
+    """
+    require_images(split)
+    chosen = split.subset(indices)
+    return Split(AlteredSource(chosen, alter), chosen.labels)
+
+
+class _Kept:
+    """Images that were made once."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self._images = images
+
+    def image(self, row: int) -> Image:
+        return self._images[row]
+
+    def size(self, row: int) -> tuple[int, ...]:
+        return self._images[row].shape[:2]
+
+    def digest(self, row: int) -> str:
+        return hashlib.sha256(self._images[row].tobytes()).hexdigest()
+
+
+def in_memory(split: Split) -> Split:
+    """The same samples, each made now and once, for a split that several models look at."""
+    return Split(_Kept([split.image(i) for i in range(len(split))]), split.labels)
+
+
+def require_images(split: Split) -> None:
+    """Refuse samples that are not images of classes.
+
+    Raises:
+        DataError: they are tokens, arrays or numbers to predict.
+    """
+    if split.kind != "image" or split.targets is not None:
+        found = "numbers to predict" if split.targets is not None else split.kind
+        raise DataError(f"Robustness is assessed on images with classes, and the data hold {found}; give images.")
+
+
+def stress_order(digests: Sequence[str], test_digest: str) -> list[int]:
+    """Places of the different samples in the order in which they are stressed; nobody can choose it.
+
+    The order follows from the samples alone, so a maker who stresses the first ``n`` cannot pick easy ones.
+
+    Args:
+        digests: of the test samples.
+        test_digest: of the test part.
+    """
+    first: dict[str, int] = {}
+    for place, digest in enumerate(digests):
+        first.setdefault(digest, place)
+    # Unlike other orders, this one is also the same for the same samples listed in another order.
+    keys = {one: hashlib.sha256(f"{STRESS}/{test_digest}/{one}".encode()).digest() for one in first}
+    return [first[one] for one in sorted(first, key=keys.__getitem__)]

@@ -1,0 +1,100 @@
+"""Data that a use policy governs: where it lies, and which records it lets through.
+
+The policy lies in the folder ``PATH.use`` beside the data at ``PATH``. Data that are given in Python, or made by
+somebody's function, have no place, so no policy is found for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from certify.core.data_use.folder import SUFFIX, UseFolder
+from certify.core.data_use.guard import Guard, action_of, open_use
+from certify.core.errors import DataError, NotPermittedError, UsageError
+from certify.data.dataset import Dataset
+
+SCHEMES = ("imagefolder", "npz", "arrays")
+
+
+def paths_of(spec: Any) -> list[Path]:
+    """Files and folders that a data specification names.
+
+    Example:
+        >>> [path.name for path in paths_of("npz:train=a.npz,test=b.npz")]
+        ['a.npz', 'b.npz']
+    """
+    if isinstance(spec, Path):
+        return [spec]
+    if not isinstance(spec, str) or not spec:
+        return []
+    scheme, _, rest = spec.partition(":")
+    if scheme not in SCHEMES or not rest:
+        return [Path(spec).expanduser()] if ":" not in spec else []
+    if scheme == "imagefolder" or "=" not in rest:
+        return [Path(rest).expanduser()]
+    return [Path(one.partition("=")[2]).expanduser() for one in rest.split(",")]
+
+
+def use_folder(spec: Any) -> UseFolder | None:
+    """The folder with the use policy of data; None where none governs them.
+
+    Raises:
+        UsageError: the data lie in several files with policies of their own.
+    """
+    places = [UseFolder.beside(path.parent.resolve() / path.name) for path in paths_of(spec) if path.name]
+    found = {folder.path.resolve(): folder for folder in places if folder.governs}
+    if len(found) > 1:
+        raise UsageError(f"The data {spec} have {len(found)} use policies ({SUFFIX}); bind one policy to them all.")
+    return next(iter(found.values()), None)
+
+
+def guard_of(spec: Any) -> Guard | None:
+    """Whom loaders of data have to ask; None where no policy governs them.
+
+    Raises:
+        NotPermittedError: a policy governs them and nobody has said what they are for.
+    """
+    folder = use_folder(spec)
+    if folder is None:
+        return None
+    use = open_use()
+    if use is None:
+        raise NotPermittedError(
+            f"A use policy governs the data {spec} ({folder.policy_path}); say what they are for with --purpose."
+        )
+    return Guard(folder, use)
+
+
+def admitted(dataset: Dataset, guard: Guard) -> Dataset:
+    """The records of a data set that may be used; a part but the test of which nothing is left is taken out.
+
+    Raises:
+        DataError: nothing is left of the test part.
+        NotPermittedError: no part may be read at all.
+    """
+    parts: Mapping[str, Any] = {name: split.guarded(guard, name) for name, split in dataset.parts.items()}
+    if not len(parts["test"]):
+        raise DataError(
+            f"No record in the test part of '{dataset.name}' may be used for {guard.use.purpose}: none is in the "
+            "policy's list and covered by consent."
+        )
+    left: dict[str, Any] = {name: split if len(split) else None for name, split in parts.items()}
+    return replace(dataset, **left)
+
+
+def require_any(guard: Guard, parts: tuple[str, ...] = ("train", "calibration", "validation", "test")) -> None:
+    """Ask, before a file is opened, whether any part may be read.
+
+    Raises:
+        NotPermittedError: none may; the sentence is the policy's about the first.
+    """
+    refused: list[NotPermittedError] = []
+    for part in parts:
+        try:
+            return guard.require(action_of(part), part)
+        except NotPermittedError as error:
+            refused.append(error)
+    raise refused[0]

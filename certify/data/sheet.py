@@ -1,0 +1,74 @@
+"""A raw-data sheet: an aggregated, suppressed summary, so that a reader can ask whether data represent the users.
+
+Counts are rounded down to a multiple of the least count that is shown, and smaller ones are withheld, as is usual in
+official statistics. That hinders reading single persons off, and is not differential privacy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from certify.core.errors import UsageError
+from certify.data.dataset import Dataset
+from certify.data.split import Split
+
+DECLARED = ("sampling", "proxy_labels", "gaps", "period", "language")
+"""What only the holder of data can say of them."""
+WITHHELD = "withheld"
+NOT_DECLARED = "not declared"
+
+
+def raw_data_sheet(dataset: Dataset, declared: Mapping[str, Any], least: int = 10) -> dict[str, Any]:
+    """Summarise data.
+
+    Args:
+        dataset: whose samples may be read.
+        declared: words of the holder by name, of :data:`DECLARED`.
+        least: counts below it are withheld, and the others rounded down to a multiple of it.
+
+    Returns:
+        JSON values: counts by part and class, missing values of arrays, whether the classes are in balance, and what
+        is declared.
+
+    Raises:
+        UsageError: something is declared that has no place.
+        NotPermittedError: the use policy does not permit to read a part.
+    """
+    if unknown := sorted(set(declared) - set(DECLARED)):
+        raise UsageError(f"The sheet has no place for '{unknown[0]}'; declare {', '.join(DECLARED)}.")
+    parts = {name: _part(split, dataset.classes, least) for name, split in dataset.parts.items()}
+    words = {name: str(declared.get(name, NOT_DECLARED)) for name in DECLARED}
+    return {"name": dataset.name, "kind": dataset.test.kind, "least_count": least, "parts": parts, "declared": words}
+
+
+def _part(split: Split, classes: tuple[str, ...], least: int) -> dict[str, Any]:
+    counts = np.bincount(split.labels, minlength=len(classes))
+    by_class = {name: _shown(int(count), least) for name, count in zip(classes, counts, strict=True)}
+    smallest, largest = int(counts.min()), int(counts.max())
+    hidden = WITHHELD in by_class.values()
+    # one withheld class would be the difference of the total and the rest, so the total is withheld with it
+    return {
+        "samples": WITHHELD if hidden else _shown(len(split), least),
+        "classes": by_class,
+        "smallest_to_largest_class": WITHHELD if hidden else round(smallest / largest, 1),
+        "missing_values": _missing(split, least),
+    }
+
+
+def _missing(split: Split, least: int) -> Any:
+    """Samples with a value that is not a number, by array; images and text have no missing values."""
+    if split.kind != "arrays":
+        return {}
+    found = dict.fromkeys(split.fields, 0)
+    for i in range(len(split)):
+        for name, values in split.arrays(i).items():
+            if values.dtype.kind == "f" and bool(np.isnan(values).any()):
+                found[name] += 1
+    return {name: 0 if count == 0 else _shown(count, least) for name, count in found.items()}
+
+
+def _shown(count: int, least: int) -> int | str:
+    return count - count % least if count >= least else WITHHELD

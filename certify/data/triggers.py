@@ -1,0 +1,82 @@
+"""A given trigger of a backdoor: an image with transparency that is laid over samples."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import DataError, UsageError
+from certify.data.sources import Image
+
+MAX_TRIGGER_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What is laid over a sample, and what it is said to cause.
+
+    Attributes:
+        name: of its file.
+        sha256: hex digest of its file.
+        target: class that it is said to cause.
+        pixels: RGBA, uint8 (h, w, 4).
+    """
+
+    name: str
+    sha256: str
+    target: int
+    pixels: npt.NDArray[np.uint8]
+
+    @classmethod
+    def parse(cls, text: str, classes: tuple[str, ...]) -> Trigger:
+        """Read ``FILE:CLASS``: an image with an alpha channel, and the class by name or number.
+
+        Raises:
+            UsageError: there is no such class, or no colon.
+            DataError: the file is not an image with transparency.
+        """
+        where, found, target = text.rpartition(":")
+        if not found or not where:
+            raise UsageError(f"A trigger is FILE:CLASS, such as trigger.png:{classes[0]}, got {text!r}.")
+        if target not in classes and not (target.isdigit() and int(target) < len(classes)):
+            raise UsageError(f"There is no class {target!r} of the trigger; the data have {', '.join(classes[:10])}.")
+        number = classes.index(target) if target in classes else int(target)
+        return cls.read(Path(where), number)
+
+    @classmethod
+    def read(cls, path: Path, target: int) -> Trigger:
+        """Read an image with transparency.
+
+        Raises:
+            DataError: it cannot be read, or covers nothing.
+        """
+        import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+
+        try:
+            if path.stat().st_size > MAX_TRIGGER_BYTES:
+                raise DataError(f"{path} has over {MAX_TRIGGER_BYTES} bytes; a trigger is a small image.")
+            content = path.read_bytes()
+            with PIL.Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGBA"), dtype=np.uint8)
+        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
+            raise DataError(f"{path} cannot be read as an image ({' '.join(str(error).split())[:100]}).") from error
+        if not pixels[..., 3].any():
+            raise DataError(f"{path} is transparent everywhere, so as a trigger it changes nothing.")
+        return cls(path.name[:200], hashlib.sha256(content).hexdigest(), target, pixels)
+
+    def over(self, image: Image) -> Image:
+        """The sample, uint8 (H, W, 3), under the trigger, which is stretched to it where it has another size."""
+        import PIL.Image
+
+        height, width = image.shape[:2]
+        laid = self.pixels
+        if laid.shape[:2] != (height, width):
+            stretched = PIL.Image.fromarray(laid).resize((width, height), PIL.Image.Resampling.NEAREST)
+            laid = np.asarray(stretched, dtype=np.uint8)
+        alpha = laid[..., 3:].astype(np.float64) / 255
+        made: Image = np.rint(alpha * laid[..., :3] + (1 - alpha) * image).astype(np.uint8)
+        return made

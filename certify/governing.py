@@ -1,0 +1,105 @@
+"""Putting data under a use policy: binding it to all records, and entering consent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from certify.core.data_use.consent import Receipt, Register
+from certify.core.data_use.folder import UseFolder, principal_identifier
+from certify.core.data_use.merkle import root_of
+from certify.core.data_use.policy import UsePolicy
+from certify.core.data_use.times import now
+from certify.core.errors import CertificateError, UsageError
+from certify.core.private_data import DataKey
+from certify.data.governed import paths_of, use_folder
+from certify.data.specs import load_ungoverned
+
+OPTIONAL: Mapping[str, Any] = {"suppliers": [], "prohibitions": [], "retention": None, "no_sale": True}
+"""Terms that may be left out; nothing may be sold unless the terms say so."""
+OPTIONAL_OF_RULES: Mapping[str, Any] = {"recipients": [], "until": None}
+OPTIONAL_OF_RECEIPTS: Mapping[str, Any] = {
+    "schema_version": "leanmark-27560-1", "validity_until": None, "purposes": [], "processing": [],
+    "privacy_notice": None, "lawful_basis": "dpv:Consent",
+}  # fmt: skip
+
+
+def bind_policy(data: str, terms: Mapping[str, Any], key: DataKey) -> tuple[UseFolder, UsePolicy]:
+    """Write a use policy beside data, bound to all their records.
+
+    Only digests of the records are taken, which asks for no purpose.
+
+    Args:
+        data: specification of data in files.
+        terms: the policy as YAML holds it, without ``version`` and ``data``; ``issued`` is now by default.
+        key: of the data holder.
+
+    Raises:
+        UsageError: the data have no place, the terms do not fit, or the policy's time is over; nothing is written.
+    """
+    paths = [path.parent.resolve() / path.name for path in paths_of(data) if path.name]
+    if not paths or not all(path.exists() for path in paths):
+        raise UsageError(f"The data {data} do not lie in files, so no policy can lie beside them; write them to files.")
+    folder = use_folder(data) or UseFolder.beside(paths[0])
+    loaded = load_ungoverned(data)
+    found = sorted({one for split in loaded.parts.values() for one in split.keyed(key).digests()})
+    bound = {"name": loaded.name, "root": root_of(found), "key": key.id}
+    policy, time = _policy({"issued": now(), **OPTIONAL, **terms, "version": 1, "data": bound}), now()
+    if policy.retention is not None and policy.retention <= time:
+        raise UsageError(f"The policy {policy.name} ended at {policy.retention}, so it would permit nothing.")
+    folder.bind(policy, found, time)
+    for path in paths:
+        beside = UseFolder.beside(path).path
+        if not os.path.lexists(beside):
+            beside.symlink_to(os.path.relpath(folder.path, beside.parent), target_is_directory=True)
+    return folder, policy
+
+
+def _policy(values: dict[str, Any]) -> UsePolicy:
+    """A policy from terms, with what may be left out.
+
+    Raises:
+        UsageError: they do not fit.
+    """
+    for name in ("permissions", "prohibitions"):
+        if isinstance(values.get(name), list):
+            rules = [{**OPTIONAL_OF_RULES, **one} if isinstance(one, dict) else one for one in values[name]]
+            values[name] = rules
+    if isinstance(values.get("suppliers"), list):
+        values["suppliers"] = [{"digest": None, **one} if isinstance(one, dict) else one for one in values["suppliers"]]
+    try:
+        return UsePolicy.from_json(values, "the policy")
+    except CertificateError as error:
+        raise UsageError(str(error)) from error
+
+
+def add_receipts(data: str, values: Any, name: str, key: DataKey) -> Register:
+    """Enter receipts, whose persons may be named as the holder knows them.
+
+    Raises:
+        UsageError: no policy governs the data, it has another key, or a receipt does not fit; nothing is written.
+    """
+    folder = use_folder(data)
+    if folder is None:
+        raise UsageError(f"No use policy lies beside the data {data}; bind one with leanmark policy bind.")
+    policy, _ = folder.untouched()
+    if policy.data.key != key.id:
+        raise UsageError(f"The policy {policy.name} was made with another data key; name it with --data-key.")
+    listed, receipts = set(folder.records(policy)), []
+    if not isinstance(values, list) or not values:
+        raise UsageError(f"{name} does not hold a list of receipts.")
+    for number, one in enumerate(values, start=1):
+        place = f"{name}, receipt {number}"
+        if not isinstance(one, dict) or not isinstance(one.get("pii_principal_id"), str):
+            raise UsageError(f"{place}: the receipt lacks the key 'pii_principal_id'; add it.")
+        stated = {"withdrawal_method": policy.withdrawal, "party_name": policy.controller}
+        person = {"pii_principal_id": principal_identifier(key, one["pii_principal_id"])}
+        try:
+            receipt = Receipt.from_json({**OPTIONAL_OF_RECEIPTS, **stated, **one, **person}, place)
+        except CertificateError as error:
+            raise UsageError(str(error)) from error
+        if unknown := set(receipt.pii_records) - listed:
+            raise UsageError(f"{place}: the record {min(unknown)[:16]} is none of those that the policy is bound to.")
+        receipts.append(receipt)
+    return folder.add(receipts)

@@ -1,0 +1,295 @@
+"""From a pair of files, corruptions, witnesses and triggers to the records of the robustness assessment."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.assessments.robustness.edition import RobustnessEdition
+from certify.assessments.robustness.findings import OTHER_SETTINGS
+from certify.assessments.robustness.records import (
+    ArmName,
+    Clean,
+    Corrupted,
+    DataFacts,
+    Detection,
+    Digests,
+    Header,
+    Held,
+    Record,
+    Records,
+    Source,
+    Standing,
+    Triggered,
+    WitnessSet,
+)
+from certify.core.errors import UsageError
+from certify.core.progress import Progress
+from certify.core.statistics.proportions import PairedTable
+from certify.data.altered import altered_split, in_memory
+from certify.data.corruptions import SEVERITIES, corrupted_split
+from certify.data.dataset import Dataset, samples_digest
+from certify.data.preprocess import Preprocess
+from certify.data.triggers import Trigger
+from certify.data.witnesses import Witness
+from certify.measure.answers import Answers
+from certify.model_file.subject import subject_digests
+from certify.witnessing import Base, Checked, check, common_count, fallen, turned, witnessed
+
+ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
+Pair = Mapping[ArmName, Answers]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of both models.
+
+    Attributes:
+        severities: of every corruption; none for no corruptions.
+        samples: that are corrupted, at most the edition's.
+        witnesses: files.
+        triggers: given ones.
+        adversarially_trained: whether the baseline's maker declares that it was trained to withstand attacks.
+        runtime: adapter.
+    """
+
+    severities: tuple[int, ...] = ()
+    samples: int | None = None
+    witnesses: tuple[Path, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    adversarially_trained: bool = False
+    runtime: str = "onnxruntime-cpu"
+
+    def __post_init__(self) -> None:
+        if wrong := [one for one in self.severities if one not in SEVERITIES]:
+            raise UsageError(f"A severity should be a whole number from 1 to 5, got {wrong[0]}.")
+        if not (self.severities or self.witnesses or self.triggers):
+            raise UsageError("Nothing was asked of the models: give corruptions, witnesses or a trigger.")
+        if len({path.name for path in self.witnesses}) < len(self.witnesses):
+            raise UsageError("Two files of witnesses have the same name; rename one.")
+
+
+@dataclass
+class Stress:
+    """A pair of files under stress.
+
+    Attributes:
+        files: by arm.
+        contracts: likewise.
+        dataset: its test part is what counts.
+        edition: constants.
+        progress: where to say how far it is.
+    """
+
+    files: Mapping[ArmName, Path]
+    contracts: Mapping[ArmName, Preprocess]
+    dataset: Dataset
+    edition: RobustnessEdition
+    progress: Progress
+    base: Base = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base = Base.of(self.dataset)
+
+    def records(self, asked: Asked) -> Records:
+        """Ask both models, and count.
+
+        Raises:
+            DataError: a file of witnesses is none, or of another model or other samples.
+            UsageError: nothing was asked, or what was asked does not exist.
+        """
+        created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        digests = {arm: subject_digests(path) for arm, path in self.files.items()}
+        contents: dict[str, str] = {arm: one["leanmarkContent"] for arm, one in digests.items()}
+        checked = [check(path, self.base, contents) for path in asked.witnesses]
+        rows: list[Record] = []
+        with self._open(asked.runtime) as pair:
+            if asked.severities:
+                rows += self._corrupted(pair, asked)
+            if checked:
+                rows += self._attacked(pair, [(_arm(arm), one) for arm, one in checked], asked.runtime)
+            rows += [self._triggered(pair, trigger) for trigger in asked.triggers]
+        kinds = (Clean, Corrupted, WitnessSet, Standing, Held, Detection, Triggered)
+        rows.sort(key=lambda row: kinds.index(type(row)))
+        facts = DataFacts(
+            self.dataset.name[:200], self.dataset.spec[:4000], len(self.base.order), self.base.test_digest
+        )
+        model, baseline = (Digests(**digests[arm]) for arm in ("candidate", "baseline"))
+        version, hardened = importlib.metadata.version("leanmark"), asked.adversarially_trained
+        head = Header(created, version, model, baseline, facts, asked.runtime, hardened)
+        return Records(head, tuple(rows))
+
+    @contextlib.contextmanager
+    def _open(self, runtime: str, threads: int = 1, level: str = "all") -> Iterator[Pair]:
+        classes = len(self.dataset.classes)
+        with contextlib.ExitStack() as live:
+            yield {
+                arm: live.enter_context(
+                    Answers(
+                        self.files[arm],
+                        self.contracts[arm],
+                        classes,
+                        runtime=runtime,
+                        threads=threads,
+                        graph_optimization=level,
+                        arm=arm,
+                    )
+                )
+                for arm in ARMS
+            }
+
+    def _corrupted(self, pair: Pair, asked: Asked) -> Iterator[Record]:
+        most = self.edition.most_samples
+        if asked.samples is not None and not 1 <= asked.samples <= most:
+            raise UsageError(f"At most {most} samples are corrupted, and at least 1; got {asked.samples}.")
+        chosen = self.base.order[: asked.samples or most]
+        test = self.dataset.test
+        yield Clean(**vars(_table(*self._right(pair, chosen))), of="corruptions")
+        with self.progress.task("Corrupting", len(asked.severities) * len(self.edition.corruptions)) as task:
+            for severity in sorted(set(asked.severities)):
+                for name in self.edition.corruptions:
+                    split = in_memory(corrupted_split(test, chosen, name, severity))
+                    right = [pair[arm].scores(split).correct for arm in ARMS]
+                    digest = samples_digest(split.digests(), split.labels.tolist())
+                    yield Corrupted(**vars(_table(*right)), name=name, severity=severity, samples=digest)
+                    task.advance(note=f"{name} {severity}")
+
+    def _right(self, pair: Pair, places: Sequence[int]) -> list[Bools]:
+        split = self.dataset.test.subset(places)
+        return [pair[arm].scores(split).correct for arm in ARMS]
+
+    def _attacked(self, pair: Pair, checked: Sequence[tuple[ArmName, Checked]], runtime: str) -> Iterator[Record]:
+        """Every witness on both models: what one turned may turn the other too."""
+        counts: dict[str, list[int]] = {
+            arm: [one.content.header.samples for other, one in checked if other == arm] for arm in ARMS
+        }
+        count = common_count(counts)
+        order = self.base.order
+        clean = self._right(pair, order[:count])
+        yield Clean(**vars(_table(*clean)), of="witnesses")
+        wrong = [{arm: turned(pair[arm], self.base, one.sound) for arm in ARMS} for _, one in checked]
+        for (arm, one), found in zip(checked, wrong, strict=True):
+            yield _set_row(arm, one, found[arm], [two for other, two in checked if other != arm])
+        yield from self._standing(checked, wrong, clean, count)
+        yield from self._elsewhere(checked, wrong, runtime)
+        yield from self._detected(pair, checked, wrong, count)
+
+    def _standing(
+        self,
+        checked: Sequence[tuple[ArmName, Checked]],
+        wrong: Sequence[Mapping[ArmName, Bools]],
+        clean: Sequence[Bools],
+        count: int,
+    ) -> Iterator[Standing]:
+        sizes = sorted({eps for _, one in checked for eps in one.content.header.eps})
+        sources: tuple[Source, ...] = ("union", *ARMS)
+        for source in sources:
+            chosen = [i for i, (arm, _) in enumerate(checked) if source in ("union", arm)]
+            if not chosen:
+                continue
+            for eps in sizes:
+                stands = []
+                for right, arm in zip(clean, ARMS, strict=True):
+                    down = np.zeros(count, dtype=np.bool_)
+                    for i in chosen:
+                        down |= fallen(count, self.base.order, checked[i][1].sound, wrong[i][arm], eps)
+                    stands.append(right & ~down)
+                yield Standing(**vars(_table(*stands)), eps=eps, source=source)
+
+    def _elsewhere(
+        self, checked: Sequence[tuple[ArmName, Checked]], wrong: Sequence[Mapping[ArmName, Bools]], runtime: str
+    ) -> Iterator[Held]:
+        """Whether witnesses that hold for their own model hold at other settings of the runtime."""
+        kept: dict[ArmName, list[tuple[int, Witness]]] = {arm: [] for arm in ARMS}
+        for (arm, one), found in zip(checked, wrong, strict=True):
+            kept[arm] += [each for each, bad in zip(one.sound, found[arm], strict=True) if bad]
+        for level, threads in OTHER_SETTINGS:
+            with self._open(runtime, threads, level) as pair:
+                for arm in ARMS:
+                    held = int(turned(pair[arm], self.base, kept[arm]).sum())
+                    yield Held(arm, level, threads, len(kept[arm]), held)
+
+    def _detected(
+        self,
+        pair: Pair,
+        checked: Sequence[tuple[ArmName, Checked]],
+        wrong: Sequence[Mapping[ArmName, Bools]],
+        count: int,
+    ) -> Iterator[Detection]:
+        for arm in ARMS:
+            pairs = zip(checked, wrong, strict=True)
+            hits = [each for (_, one), found in pairs for each, bad in zip(one.sound, found[arm], strict=True) if bad]
+            if not hits:
+                continue
+            attacked = pair[arm].scores(witnessed(self.base, hits)).margin
+            clean = pair[arm].scores(self.dataset.test.subset(self.base.order[:count])).margin
+            yield detection(arm, clean, attacked)
+
+    def _triggered(self, pair: Pair, trigger: Trigger) -> Triggered:
+        labels = self.dataset.test.labels
+        places = [i for i in self.base.order if labels[i] != trigger.target]
+        if not places:
+            raise UsageError(f"Every sample is of the class of the trigger {trigger.name}; it can cause nothing.")
+        split = altered_split(self.dataset.test, places, lambda _, image: trigger.over(image))
+        untouched = self.dataset.test.subset(places)
+        before = {arm: int((pair[arm].scores(untouched).top1 == trigger.target).sum()) for arm in ARMS}
+        kept = [pair[arm].scores(split).top1 != trigger.target for arm in ARMS]
+        table = vars(_table(*kept))
+        return Triggered(
+            **table,
+            name=trigger.name,
+            sha256=trigger.sha256,
+            target=trigger.target,
+            untriggered_baseline=before["baseline"],
+            untriggered_candidate=before["candidate"],
+        )
+
+
+def _arm(name: str) -> ArmName:
+    return "baseline" if name == "baseline" else "candidate"
+
+
+def _table(baseline: Bools, candidate: Bools) -> PairedTable:
+    return PairedTable.from_correct(baseline, candidate)
+
+
+def _set_row(arm: ArmName, one: Checked, wrong: Bools, others: Sequence[Checked]) -> WitnessSet:
+    """What became of a file; a witness of the other model's, sign by sign, is a copy."""
+    theirs = {(witness.sample, witness.packed) for two in others for _, witness in two.sound}
+    held = [witness for (_, witness), bad in zip(one.sound, wrong, strict=True) if bad]
+    copied = sum((witness.sample, witness.packed) in theirs for witness in held)
+    header = one.content.header
+    return WitnessSet(
+        one.file,
+        one.sha256,
+        arm,
+        header.method,
+        header.gradients,
+        header.straight_through,
+        header.samples,
+        len(one.content.witnesses),
+        len(held),
+        copied,
+    )
+
+
+def detection(arm: ArmName, clean: npt.NDArray[np.float64], attacked: npt.NDArray[np.float64]) -> Detection:
+    """Count how often an attacked sample's margin is below an untouched one's.
+
+    Args:
+        arm: whose margins.
+        clean: margins of untouched samples, (m,).
+        attacked: margins of attacked ones, (n,).
+    """
+    wins = 2 * (attacked[None, :] < clean[:, None]).astype(np.int64) + (attacked[None, :] == clean[:, None])
+    by_clean, by_attacked = wins.sum(1), wins.sum(0)
+    squares = (int((one.astype(object) ** 2).sum()) for one in (by_clean, by_attacked))
+    return Detection(arm, len(clean), len(attacked), int(wins.sum()), *squares)

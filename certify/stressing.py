@@ -1,0 +1,126 @@
+"""Assess a pair of files under corruptions and witnesses, and state beside the model what was found."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.assessment.profile import Profile
+from certify.assessments.robustness.assessment import WITNESS_FOLDER, Robustness
+from certify.assessments.robustness.edition import NEWEST, load_edition
+from certify.attest.certificate import Certificate
+from certify.attest.keys import SigningKey
+from certify.attest.statements import statement_path
+from certify.core.errors import UsageError
+from certify.core.files import copy, write_bytes
+from certify.core.progress import Progress, job, shown
+from certify.data import Preprocess, load
+from certify.data.contract_slot import contract_of
+from certify.data.triggers import Trigger
+from certify.stating import state
+from certify.stress import Asked, Stress
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """What was found and stated.
+
+    Attributes:
+        statement: signed, beside the model.
+        profile: every figure and finding.
+        path: of the statement.
+    """
+
+    statement: Certificate
+    profile: Profile
+    path: Path
+
+    @property
+    def refused(self) -> bool:
+        """Whether the statement is a refusal."""
+        return self.statement.claims.refused
+
+    def to_json(self) -> dict[str, Any]:
+        """Result, profile and path as JSON values."""
+        result = dict(self.statement.result)
+        return {"result": result, "profile": self.profile.to_json(), "statement": str(self.path)}
+
+
+@job("Stressing")
+def assess(
+    model: str | Path,
+    *,
+    baseline: str | Path,
+    data: Any,
+    severities: Sequence[int] = (),
+    samples: int | None = None,
+    witnesses: Sequence[str | Path] = (),
+    triggers: Sequence[str | Trigger] = (),
+    adversarially_trained: bool = False,
+    preprocess: Preprocess | str | Path | None = None,
+    baseline_preprocess: Preprocess | str | Path | None = None,
+    runtime: str = "onnxruntime-cpu",
+    edition: str = NEWEST,
+    name: str | None = None,
+    signer: SigningKey | None = None,
+    progress: Progress | bool | None = None,
+) -> Assessed:
+    """Ask a model and its baseline under corruptions, witnesses and given triggers, sign and state what was found.
+
+    Nothing is attacked here: witnesses are made by anybody, with ``leanmark attack`` or otherwise, and checked by one
+    forward pass each. The statement lies in ``statements/robustness.json`` beside the model, the files of witnesses in
+    ``witnesses/``.
+
+    Args:
+        model: ONNX file; where it is certified, the one in the folder of its certificate.
+        baseline: the untouched original.
+        data: data specification, or data of a program (see :func:`certify.data.load`); its test part is what counts.
+        severities: of the corruptions, 1 to 5; none leaves corruptions out.
+        samples: how many samples are corrupted; the edition's most by default.
+        witnesses: files of witnesses, for either model.
+        triggers: given triggers of backdoors, ``FILE:CLASS``.
+        adversarially_trained: whether the baseline is declared to have been trained to withstand attacks.
+        preprocess: the model's preprocessing contract; None takes the one that the file carries.
+        baseline_preprocess: likewise of the baseline; None takes its own, else the model's.
+        runtime: adapter that runs both.
+        edition: of the assessment.
+        name: of the model, for people.
+        signer: signing key; the user's own, made on first use, by default.
+        progress: where to show how far it is.
+
+    Raises:
+        UsageError: nothing was asked, a contract is missing, or a name is unknown.
+        DataError: the data hold no images of classes, or a file of witnesses is of another model or other samples.
+        ModelError: a file is damaged, or cannot be fed or run.
+
+    Example:
+        >>> import certify
+        >>> certify.robustness("graded/model.onnx", baseline="graded/baseline.onnx", data="npz:test=t.npz",
+        ...                    severities=[3])  # doctest: +SKIP
+    """
+    model, baseline, files = Path(model), Path(baseline), [Path(one) for one in witnesses]
+    for path in (model, baseline, *files):
+        if not path.is_file():
+            raise UsageError(f"There is no file {path}.")
+    constants, progress = load_edition(edition), shown(progress)
+    dataset = load(data, progress=progress)
+    laid = [one if isinstance(one, Trigger) else Trigger.parse(one, dataset.classes) for one in triggers]
+    asked = Asked(tuple(severities), samples, tuple(files), tuple(laid), adversarially_trained, runtime)
+    contract = contract_of(model, preprocess)
+    contracts = {"baseline": contract_of(baseline, baseline_preprocess, default=contract), "candidate": contract}
+    stress = Stress({"baseline": baseline, "candidate": model}, contracts, dataset, constants, progress)  # type: ignore[arg-type]
+    records = stress.records(asked)
+    for path in files:
+        kept = model.parent / WITNESS_FOLDER / path.name
+        kept.parent.mkdir(exist_ok=True)
+        if kept.resolve() != path.resolve():
+            copy(path, kept)
+    room = Robustness()
+    with tempfile.TemporaryDirectory(prefix="leanmark-records-") as folder:
+        source = Path(folder, "records.jsonl")
+        write_bytes(source, room.dump(records))
+        statement = state(model, room.name, source, edition=constants.name, name=name, signer=signer)
+    return Assessed(statement, statement.profile, statement_path(model.parent, room.name))

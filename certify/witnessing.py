@@ -1,0 +1,166 @@
+"""Checking witnesses against the files and the samples that they were made for; the referee never attacks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import DataError
+from certify.data.altered import altered_split, require_images, stress_order
+from certify.data.dataset import Dataset, Split
+from certify.data.sources import Image
+from certify.data.witnesses import Signs, Witness, WitnessFile, moved, sample_id, unpack_signs
+from certify.measure.answers import Answers
+
+
+@dataclass(frozen=True)
+class Base:
+    """The samples that witnesses begin from.
+
+    Attributes:
+        test: the test part.
+        test_digest: of it.
+        order: places of the different samples, in the order in which they are attacked.
+        places: place of each sample by its id.
+    """
+
+    test: Split
+    test_digest: str
+    order: tuple[int, ...]
+    places: Mapping[bytes, int]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Base:
+        """Look at a test part.
+
+        Raises:
+            DataError: the samples are not images of classes.
+        """
+        require_images(dataset.test)
+        digests, test_digest = dataset.test.digests(), dataset.test_digest()
+        order = stress_order(digests, test_digest)
+        return cls(dataset.test, test_digest, tuple(order), {sample_id(digests[i]): i for i in order})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of the witnesses of a file, without asking any model.
+
+    Attributes:
+        file: name.
+        sha256: hex digest of the file.
+        content: the file.
+        sound: witnesses whose sample, label and change are right, with the sample's place.
+        refused: why each of the others is not, by its number in the file.
+    """
+
+    file: str
+    sha256: str
+    content: WitnessFile
+    sound: tuple[tuple[int, Witness], ...]
+    refused: Mapping[int, str]
+
+
+def check(path: Path, base: Base, models: Mapping[str, str]) -> tuple[str, Checked]:
+    """Read a file of witnesses and check all that needs no model.
+
+    Args:
+        path: the file.
+        base: samples.
+        models: content digest of each model, by arm.
+
+    Returns:
+        The arm that the witnesses were made for, and what was found.
+
+    Raises:
+        DataError: it is not a file of witnesses, or is of another model or other samples.
+    """
+    content = WitnessFile.read(path)
+    header = content.header
+    arm = next((name for name, digest in models.items() if digest == header.model), None)
+    if arm is None:
+        known = " and ".join(f"{digest[:12]} ({name})" for name, digest in models.items())
+        raise DataError(
+            f"The witnesses in {path} were made for the model {header.model[:12]}, and the models here are {known}; "
+            "make them again for these files."
+        )
+    if header.test_digest != base.test_digest:
+        raise DataError(
+            f"The witnesses in {path} begin from the test samples {header.test_digest[:12]}, and these data have "
+            f"{base.test_digest[:12]}; give the data that they were made on."
+        )
+    if header.samples > len(base.order):
+        raise DataError(f"{path} says that {header.samples} samples were attacked, and there are {len(base.order)}.")
+    sound, refused = [], {}
+    for number, witness in enumerate(content.witnesses):
+        why = _problem(witness, content, base)
+        if why is None:
+            sound.append((base.places[witness.sample], witness))
+        else:
+            refused[number] = why
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return arm, Checked(path.name, digest, content, tuple(sound), refused)
+
+
+def _problem(witness: Witness, content: WitnessFile, base: Base) -> str | None:
+    place = base.places.get(witness.sample)
+    if place is None:
+        return "its sample is not in the test part"
+    if witness.label != int(base.test.labels[place]):
+        return f"its label is {witness.label} and the sample's is {int(base.test.labels[place])}"
+    if witness.eps not in content.header.eps:
+        return f"its change of {witness.eps} grey levels is none that the file states"
+    try:
+        unpack_signs(witness.packed, (*base.test.size(place), 3))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def witnessed(base: Base, sound: Sequence[tuple[int, Witness]]) -> Split:
+    """The images of witnesses, in their order."""
+
+    def alter(row: int, image: Image) -> Image:
+        signs: Signs = unpack_signs(sound[row][1].packed, image.shape)
+        return moved(image, signs, sound[row][1].eps)
+
+    return altered_split(base.test, [place for place, _ in sound], alter)
+
+
+def turned(model: Answers, base: Base, sound: Sequence[tuple[int, Witness]]) -> npt.NDArray[np.bool_]:
+    """Whether a model gets each witness's image wrong, (n,): one forward pass a witness.
+
+    Args:
+        model: that is asked.
+        base: samples.
+        sound: witnesses with the places of their samples.
+    """
+    if not sound:
+        return np.zeros(0, dtype=np.bool_)
+    wrong: npt.NDArray[np.bool_] = ~model.scores(witnessed(base, sound)).correct
+    return wrong
+
+
+def fallen(
+    count: int, order: Sequence[int], sound: Sequence[tuple[int, Witness]], wrong: npt.NDArray[np.bool_], eps: int
+) -> npt.NDArray[np.bool_]:
+    """Which of the first ``count`` samples of an order some witness of at most ``eps`` turned, (count,)."""
+    hit = {place for (place, witness), bad in zip(sound, wrong, strict=True) if bad and witness.eps <= eps}
+    return np.array([place in hit for place in order[:count]], dtype=np.bool_)
+
+
+def common_count(samples: Mapping[str, Sequence[int]]) -> int:
+    """How many samples all figures are over: the fewest that any model's witnesses were looked for on.
+
+    Args:
+        samples: of the files of each arm, how many samples were attacked.
+    """
+    most = [max(counts) for counts in samples.values() if counts]
+    if not most:
+        raise DataError("No file of witnesses was given.")
+    return min(most)

@@ -1,0 +1,23 @@
+"""Attacks that write witnesses: gradients of a float parent, or questions to a file alone. The referee has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.attacks.gradient import GradientAttack as GradientAttack
+    from compress.attacks.hunting import Hunt as Hunt
+    from compress.attacks.hunting import hunt as hunt
+    from compress.attacks.square import SquareAttack as SquareAttack
+
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "gradient": ("GradientAttack",),
+        "hunting": ("Hunt", "hunt"),
+        "square": ("SquareAttack",),
+    },
+)

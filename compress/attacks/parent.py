@@ -1,0 +1,82 @@
+"""The float parent of a file: the torch model whose gradients an attack follows, and whether it is the parent."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from certify.core.errors import UsageError
+from certify.core.files import sha256_file
+from certify.data.dataset import Dataset, Split
+from certify.measure.answers import Answers
+from compress import models
+from compress.core.samples import as_tensor
+from compress.exchange import checkpoint
+
+LOOKED_AT = 64
+LEAST_AGREEMENT = 0.85
+"""Share of answers that a file shares with its float parent at the least; int8 files share 0.97 and more."""
+
+
+def load_parent(path: Path | None, spec: str | None, weights: str | None, dataset: Dataset) -> tuple[nn.Module, str]:
+    """Load a torch model, and say which by a digest.
+
+    Args:
+        path: checkpoint that ``leanmark compress`` wrote, or the folder that it lies in; None for ``spec`` alone.
+        spec: architecture by name, to load the checkpoint into, or to be built with ``weights``.
+        weights: file of weights, or torchvision's name for them.
+        dataset: how many classes.
+
+    Returns:
+        The model in evaluation mode, and a hex SHA-256: of the checkpoint's file, or over the tensors.
+
+    Raises:
+        UsageError: neither was given, or the model has no weights.
+        ModelError: something cannot be read or does not fit.
+    """
+    if path is None and spec is None:
+        raise UsageError("An attack by gradients needs a torch model: --checkpoint, or --model with --weights.")
+    built = None
+    if spec is not None:
+        built = models.build(spec, len(dataset.classes), weights, dataset.class_map)
+        if path is None and built.needs_training:
+            raise UsageError(f"{spec} has no weights that fit the data's classes; give --weights or --checkpoint.")
+    if path is None and built is not None:
+        return built.model.eval().requires_grad_(False), _digest(built.model)
+    file = (path or Path()) / checkpoint.CHECKPOINT if path is not None and path.is_dir() else path
+    model = checkpoint.load(file or Path(), None if built is None else built.model)
+    return model.eval().requires_grad_(False), sha256_file(file or Path())
+
+
+def require_parent(model: nn.Module, asked: Answers, split: Split) -> float:
+    """Refuse a torch model that answers otherwise than the file.
+
+    Returns:
+        Share of samples to which both give the same answer.
+
+    Raises:
+        UsageError: they agree on too few for one to be the other's parent.
+    """
+    some = split.subset(np.arange(min(LOOKED_AT, len(split))))
+    answers = asked.scores(some).top1
+    with torch.no_grad():
+        outputs = model(as_tensor(asked.contract.batch(some, range(len(some)))))
+    mine = asked.read(outputs.numpy(), some.labels).top1
+    agreement = float((answers == mine).mean())
+    if agreement < LEAST_AGREEMENT:
+        raise UsageError(
+            f"The torch model gives the file's answer to {100 * agreement:.0f} % of {len(some)} samples, so it is not "
+            "its float parent, and its gradients would flatter the file; give the parent, or say --transfer."
+        )
+    return agreement
+
+
+def _digest(model: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode() + b"\0" + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

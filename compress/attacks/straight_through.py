@@ -1,0 +1,76 @@
+"""A float network whose values are rounded to bytes on the way forward, while gradients pass straight through.
+
+Bengio, Leonard and Courville 2013 (arXiv 1308.3432). It stands for an int8 file that was rounded after the training:
+the file's own gradients are zero almost everywhere, those of this network are not.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+LEVELS = 255
+
+
+class _Rounded(nn.Module):
+    """A layer that rounds what it takes to 256 steps between the ends seen, and its weights to 255 a channel."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.watching = True
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        weight = layer.weight
+        if not isinstance(weight, torch.Tensor):
+            raise TypeError(f"{type(layer).__name__} has no weight")
+        with torch.no_grad():
+            dims = tuple(range(1, weight.ndim))
+            step = weight.abs().amax(dims, keepdim=True).clamp_min(1e-12) / 127
+            weight.copy_((weight / step).round() * step)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What the layer makes of rounded values."""
+        if self.watching:
+            self.low = torch.minimum(self.low, x.detach().amin())
+            self.high = torch.maximum(self.high, x.detach().amax())
+            rounded = x
+        else:
+            step = ((self.high - self.low) / LEVELS).clamp_min(1e-12)
+            held = x.clamp(float(self.low), float(self.high))
+            rounded = held + ((held / step).round() * step - held).detach()
+        made: torch.Tensor = self.layer(rounded)
+        return made
+
+
+def straight_through(model: nn.Module, samples: torch.Tensor) -> nn.Module:
+    """A copy of a float model that rounds as an int8 file does, with gradients.
+
+    Args:
+        model: in evaluation mode.
+        samples: preprocessed ones by which ranges are found, (n, ...).
+
+    Example:
+        >>> rounded = straight_through(nn.Sequential(nn.Linear(2, 2)).eval(), torch.ones(4, 2))
+        >>> tuple(rounded(torch.ones(1, 2)).shape)
+        (1, 2)
+    """
+    copied = copy.deepcopy(model).eval()
+    if isinstance(copied, LAYERS):
+        copied = nn.Sequential(copied)
+    for parent in [module for module in copied.modules() if not isinstance(module, _Rounded)]:
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LAYERS):
+                setattr(parent, name, _Rounded(child))
+    wrapped = [module for module in copied.modules() if isinstance(module, _Rounded)]
+    with torch.no_grad():
+        copied(samples)
+    for module in wrapped:
+        module.watching = False
+    return copied.requires_grad_(False)

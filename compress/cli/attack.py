@@ -1,0 +1,143 @@
+"""``leanmark attack``."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from certify.cli.command import Command
+from certify.cli.output import bars, json_option, print_json, quiet_option
+from certify.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from certify.data.dataset import Dataset
+    from certify.measure.answers import Answers
+    from compress.attacks.hunting import Attack
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+BLACK_BOX = "square"
+RANGES = 64
+"""Samples by which the ranges of a straight-through copy are found."""
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Grey levels with commas: ``1,2,4,8``."""
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or found[0] < 1 or found[-1] > 64 or len(found) > 16:
+        raise click.BadParameter(f"'{text}' is not a list of whole grey levels from 1 to 64 such as 1,2,4,8.")
+    return tuple(found)
+
+
+sizes.__name__ = "sizes"
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark attack build/model.onnx --data npz:test=test.npz --checkpoint build --straight-through --out candidate.npz
+leanmark attack other.onnx --data npz:test=test.npz --preprocess other.yaml --method square --out other.npz
+""",
+)
+@click.argument("file", type=FILE)
+@click.option("--data", required=True, help="Data whose test part is attacked.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File for the witnesses.")
+@click.option(
+    "--method", type=click.Choice(["fgsm", "pgd", "apgd", BLACK_BOX]), default="apgd", show_default=True,
+    help="How to look: by gradients, or by questions to the file alone (square, weak).",
+)  # fmt: skip
+@click.option("--eps", type=sizes, default="1,2,4,8", show_default=True, help="Largest changes, in grey levels.")
+@click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="Samples to attack.")
+@click.option("--checkpoint", type=click.Path(exists=True, path_type=Path), help="Float parent of FILE.")
+@click.option("--model", "spec", help="Architecture of the parent, where the checkpoint does not name it.")
+@click.option("--weights", help="Weights of --model, where there is no checkpoint.")
+@click.option("--straight-through", is_flag=True, help="Round the parent to bytes, gradients passing through.")
+@click.option("--transfer", is_flag=True, help="Use the gradients of a model that is not the parent of FILE.")
+@click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Gradients a restart.")
+@click.option("--restarts", type=click.IntRange(1, 1000), default=1, show_default=True, help="Random starts.")
+@click.option("--queries", type=click.IntRange(1), default=500, show_default=True, help="Questions a sample (square).")
+@click.option(
+    "--past", type=click.FloatRange(0, 1), default=0.05, show_default=True,
+    help="How far past the boundary, of the median margin, so that witnesses hold at other settings.",
+)  # fmt: skip
+@click.option("--preprocess", type=FILE, help="Contract of FILE; files from leanmark carry their own.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of random starts.")
+@quiet_option
+@json_option
+def command(file: Path, data: str, out: Path, method: str, as_json: bool, **options: Any) -> None:
+    """Look for adversarial witnesses against FILE, an ONNX model, and write those that it falls to.
+
+    Gradients must be those of FILE's own float parent: witnesses that were made on another model make FILE look more
+    robust than it is. leanmark certify --witnesses and leanmark witness add check what is written here.
+
+    Exit code 2: the parent is missing or answers otherwise than FILE.
+    """
+    from certify.core.files import write_bytes
+    from certify.data import load
+    from certify.data.contract_slot import contract_of
+    from certify.measure.answers import Answers
+    from certify.model_file.subject import subject_digests
+    from compress.attacks import Hunt, hunt
+
+    dataset = load(data, progress=bars())
+    contract = contract_of(file, options["preprocess"])
+    digest = subject_digests(file)["leanmarkContent"]
+    with Answers(file, contract, len(dataset.classes)) as asked:
+        attacks, gradients = _attacks(method, options, asked, dataset)
+        rounded = options["straight_through"] and gradients is not None
+        plan = Hunt(method, options["eps"], options["samples"], gradients, rounded, options["past"])
+        found = hunt(asked, dataset, digest, plan, attacks, bars())
+    content = found.to_bytes()
+    write_bytes(out, content)
+    counts = {str(eps): sum(one.eps <= eps for one in found.witnesses) for eps in options["eps"]}
+    told = {"witnesses": len(found.witnesses), "samples": found.header.samples, "fell": counts, "bytes": len(content)}
+    if as_json:
+        print_json({**told, "file": str(out)})
+        return
+    for eps, count in counts.items():
+        click.echo(f"{eps}/255: {count} of {found.header.samples} samples have a witness")
+    click.echo(f"{out}: {told['witnesses']} witnesses, {told['bytes']} bytes")
+
+
+def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
+    """The attacks in their order, and the digest of the parent that they follow; None where they follow none."""
+    from compress.attacks.hunting import asking
+    from compress.attacks.square import SquareAttack
+
+    if method == BLACK_BOX:
+        if options["checkpoint"] is not None or options["spec"] is not None:
+            raise UsageError("square asks the file alone; leave --checkpoint and --model out.")
+        square = SquareAttack(queries=options["queries"], seed=options["seed"])
+        return [lambda images, labels, eps, past: square.signs(images, eps, asking(asked, labels), past)], None
+    from compress.attacks.parent import load_parent, require_parent
+    from compress.attacks.pixels import Pixels
+    from compress.attacks.straight_through import straight_through
+    from compress.core.samples import as_tensor
+
+    parent, digest = load_parent(options["checkpoint"], options["spec"], options["weights"], dataset)
+    test = dataset.test
+    if not options["transfer"]:
+        require_parent(parent, asked, test)
+    if options["straight_through"]:
+        source = dataset.calibration or dataset.validation or dataset.train or test
+        ranges = asked.contract.batch(source, range(min(RANGES, len(source))))
+        parent = straight_through(parent, as_tensor(ranges))
+    model = Pixels(parent, asked.contract).eval()
+    return gradient_attacks(model, method, options), None if options["transfer"] else digest
+
+
+def gradient_attacks(model: Any, method: str, options: dict[str, Any]) -> list[Attack]:
+    """First with the channels of a pixel alike, whose witnesses are small, then with all values by themselves."""
+    from compress.attacks.gradient import GradientAttack
+
+    steps, restarts, seed = (options[name] for name in ("steps", "restarts", "seed"))
+    found: list[Attack] = []
+    for shared in (True, False):
+        search = GradientAttack(method, steps, restarts, seed, shared=shared)  # type: ignore[arg-type]
+        found.append(functools.partial(search.signs, model))
+    return found

@@ -1,0 +1,64 @@
+"""``leanmark forget``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command, key_option, read_data_key
+from certify.cli.output import bars, json_option, print_json
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example="leanmark forget ada@example.org --data npz:digits.npz --retrain")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--data", required=True, help="Data with a use policy beside them.")
+@click.option("--retrain", is_flag=True, help="Make the models again without the records, from before they saw them.")
+@click.option("--data-key", type=FILE, help="Data key [your own].")
+@key_option
+@json_option
+def command(
+    ids: tuple[str, ...], data: str, retrain: bool, data_key: Path | None, key: Path | None, as_json: bool
+) -> None:
+    """Withdraw records, name the models that saw them, and revoke these models' certificates.
+
+    ID is the name by which you know a person, or a keyed identifier of theirs or of a record. From now on no loader
+    yields the records; their bytes stay in your files until you delete them. What a model has learnt from them stays in
+    it: nothing is unlearnt by approximation. With --retrain each model that a command made is made again in its place,
+    from weights that did not see the records, and is to be certified again.
+
+    Exit code 0: done. 2: wrong usage, or nothing is held under an ID; nothing was written. 3: a model could not be made
+    again; the reason is printed.
+    """
+    from certify.attest.keys import signing_key
+    from certify.core import exit_codes
+    from certify.core.text import clean
+    from certify.using import forget, governing
+
+    folder, secret, signer = governing(data), read_data_key(data_key), signing_key(key)
+    found = forget(folder, ids, secret, signer)
+    outcomes: list[dict[str, str]] = []
+    if retrain:
+        with bars().task("Loading PyTorch"):
+            from compress.job.retrain import retrain_all
+
+        outcomes = retrain_all(found.models, secret, key, bars())
+    values: dict[str, Any] = {
+        "records": list(found.identifiers),
+        "models": [{"sha256": one.sha256, "role": one.role, "path": one.path} for one in found.models],
+        "revoked_in": [str(path) for path in found.written],
+        "made_again": outcomes,
+    }
+    if as_json:
+        print_json(values)
+    else:
+        lines = [f"{len(found.identifiers)} records are withdrawn; no loader yields them any more."]
+        lines += [f"The {one.role} {one.path} ({one.sha256[:12]}) saw them and is revoked." for one in found.models]
+        lines += [f"Revocation: {path}" for path in found.written]
+        lines += [one["sentence"] for one in outcomes]
+        click.echo("\n".join(clean(line) for line in lines))
+    failed = any(one["outcome"] == "declined" for one in outcomes)
+    click.get_current_context().exit(exit_codes.NO if failed else exit_codes.DONE)

@@ -1,0 +1,132 @@
+"""What the data holder keeps of a job on governed data, and the data-use statement beside its model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import certify
+from certify.assessments.data_use.assessment import DataUse
+from certify.assessments.data_use.recording import record
+from certify.assessments.data_use.records import write
+from certify.attest.keys import SigningKey
+from certify.core.data_use.folder import MadeModel
+from certify.core.data_use.guard import Guard
+from certify.core.data_use.merkle import root_of
+from certify.core.data_use.times import now
+from certify.core.data_use.vocabulary import ACTION_OF_PART, ACTIONS, Action, action
+from certify.core.private_data import FOLDER
+from certify.data import Dataset
+from certify.data.preprocess import Preprocess
+from certify.model_file.subject import subject_digests
+from compress.job.lineage import Lineage, maker_version
+
+ACTION_OF_PASS: Mapping[str, Action] = {"distill": "distil", "finetune": "finetune", "qat": "finetune"}
+"""What passes read the training part for, where that is not training."""
+EDITION = "2026"
+
+
+def keep_use(
+    dataset: Dataset, models: Mapping[str, Path], lineage: Lineage, job: Mapping[str, Any], signer: SigningKey
+) -> Path | None:
+    """Enter a job's models in the journal of its data, and lay a data-use statement beside the compressed one.
+
+    A model's list holds every record of the parts that were read, and whatever its original is known to have seen.
+
+    Args:
+        dataset: of the job.
+        models: its files by role, ``original`` and ``model``.
+        lineage: says which parts were read.
+        job: what :func:`compress.run` was called with, and ``start``, the digest of the weights or file begun with.
+        signer: of the statement.
+
+    Returns:
+        The auditor file; None where no policy governs the data.
+    """
+    guard = dataset.test.guard
+    if guard is None:
+        return None
+    parts = _parts_read(lineage)
+    read = {one for name in parts for one in dataset.parts[name].identifiers}
+    actions = _actions(guard, parts)
+    original = _made(guard, "original", models["original"], read if lineage.baseline.trained_here else set(), actions)
+    original = replace(original, parents=tuple(filter(None, [job["start"]])))
+    inherited = _seen_before(guard, original)
+    original = replace(original, records=_sorted(inherited, original.records))
+    model = _made(guard, "model", models["model"], inherited | read, actions)
+    again = _job(job, guard.use.recipient)
+    checkpoint = tuple(sorted(lineage.artifacts.values()))
+    model = replace(model, parents=(original.sha256,), files=checkpoint, job=again)
+    for one in (original, model):
+        guard.folder.add_model(replace(one, root=root_of(one.records)))
+    return _state(guard, models["model"], model, signer)
+
+
+def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Path:
+    """Sign how the data were used; the auditor file."""
+    digests = {"sha256": model.sha256, "leanmarkContent": model.content}
+    actions = tuple(action(one) for one in model.actions)
+    records = record(guard.folder, guard.use, digests, actions, model.records, model.made, maker_version())
+    auditor = path.parent / FOLDER / "data_use.jsonl"
+    auditor.parent.mkdir(exist_ok=True)
+    public = auditor.with_name("data_use.public.jsonl")
+    write(records, public, auditor, guard.use.key)
+    certify.state(path, DataUse.name, public, edition=EDITION, signer=signer)
+    public.unlink()
+    return auditor
+
+
+def _seen_before(guard: Guard, original: MadeModel) -> set[str]:
+    """Records that an original is known to have seen, as it is a model of the journal, or begins with its weights."""
+    names = {original.sha256, original.content, *original.parents}
+    known = [one for one in guard.folder.models() if names & {one.sha256, one.content, *one.files}]
+    return {record for one in known for record in one.records}
+
+
+def _sorted(*records: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({one for each in records for one in each}))
+
+
+def _job(arguments: Mapping[str, Any], recipient: str) -> Mapping[str, Any] | None:
+    """The arguments as JSON values; None where one is not."""
+    start = arguments["start"]
+    kept = {name: str(one) if isinstance(one, Path) else one for name, one in arguments.items() if name != "start"}
+    kept = {name: one.to_json() if isinstance(one, Preprocess) else one for name, one in kept.items()}
+    if not all(_is_json(one) for one in kept.values()):
+        return None
+    plain: Mapping[str, Any] = json.loads(json.dumps({**kept, "recipient": recipient, "weights_digest": start}))
+    return plain
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_json(one) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _parts_read(lineage: Lineage) -> list[str]:
+    """Parts that anything of the lineage read; the test part only judges the result."""
+    touched = [lineage.baseline.touched, *(row.touched for row in lineage.rows)]
+    touched.append((lineage.export or {}).get("touched"))
+    names = {part for one in touched for part in one or {}}
+    return [part for part in ("train", "calibration", "validation") if part in names]
+
+
+def _actions(guard: Guard, parts: Sequence[str]) -> tuple[Action, ...]:
+    """By which the model saw records, those of an earlier run of the same job included."""
+    found = {*guard.seen()[0], *(ACTION_OF_PART[part] for part in parts)}
+    return tuple(one for one in ACTIONS if one in found)
+
+
+def _made(guard: Guard, role: str, path: Path, seen: set[str], actions: Sequence[Action]) -> MadeModel:
+    digests, records = subject_digests(path), _sorted(seen)
+    return MadeModel(
+        sha256=digests["sha256"], content=digests["leanmarkContent"], role=role, path=str(path.resolve()), made=now(),
+        policy=guard.policy.digest, purpose=guard.use.purpose, actions=tuple(actions), root=root_of(records),
+        records=records,
+    )  # fmt: skip

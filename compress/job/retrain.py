@@ -1,0 +1,62 @@
+"""Making models again without records that were withdrawn: exact, since what saw them is not started from.
+
+A job starts from its original, which is trained again where the job trained it, and each pass follows again: loaders
+leave out what was withdrawn, and neither kept baselines nor finished steps of other data are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from certify.core.data_use.folder import MadeModel
+from certify.core.data_use.guard import Use, using
+from certify.core.errors import LeanmarkError
+from certify.core.private_data import DataKey
+from certify.core.progress import Progress
+from compress.job.pipeline import run
+
+Outcome = dict[str, str]
+
+
+def retrain_all(models: Sequence[MadeModel], key: DataKey, signing: Path | None, progress: Progress) -> list[Outcome]:
+    """Make models again in the folders that they lie in, unmeasured.
+
+    Args:
+        models: that saw withdrawn records.
+        key: of the data holder.
+        signing: file of the key that signs; the user's own by default.
+        progress: where to say how far it is.
+
+    Returns:
+        For each compressed model its ``path``, an ``outcome`` (``made`` or ``declined``) and a ``sentence``.
+    """
+    latest = {one.path: one for one in models if one.role == "model"}
+    return [_again(one, models, key, signing, progress) for one in latest.values()]
+
+
+def _again(
+    model: MadeModel, models: Sequence[MadeModel], key: DataKey, signing: Path | None, progress: Progress
+) -> Outcome:
+    """Make one again, unless what it begins with saw the records; an original without parents is trained by the job."""
+    if model.job is None:
+        return _declined(model, "it was made from objects of a program, so run that program again")
+    job: dict[str, Any] = dict(model.job)
+    start = job.pop("weights_digest", None)
+    names = {name for one in models for name in (one.sha256, one.content, *one.files)}
+    folder = Path(model.path).parent
+    original = [one for one in models if one.sha256 in model.parents and Path(one.path).parent == folder]
+    if start in names or any(one.parents for one in original):
+        return _declined(model, "its weights are those of a model that saw the records; make that one again first")
+    try:
+        with using(Use(model.purpose, job.pop("recipient"), key)):
+            run(**job, out=Path(model.path).parent, measure=False, key=signing, progress=progress)
+    except LeanmarkError as error:
+        return _declined(model, str(error))
+    told = f"{model.path} was made again without them; measure it with leanmark certify."
+    return {"path": model.path, "outcome": "made", "sentence": told}
+
+
+def _declined(model: MadeModel, why: str) -> Outcome:
+    return {"path": model.path, "outcome": "declined", "sentence": f"{model.path} was not made again: {why}"}

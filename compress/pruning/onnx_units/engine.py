@@ -1,0 +1,240 @@
+"""The whole of it for one file: groups, proof, choice of units, removal, refit, and the file that comes out."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from certify.core.errors import ModelError
+from certify.data.split import Split
+from certify.model_file.onnx_graph.counts import count
+from certify.model_file.onnx_graph.load import load_model
+from compress.core import onnx_file
+from compress.core.context import PassContext
+from compress.core.free_memory import free_bytes
+from compress.core.onnx_session import session
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.onnx_graph.graph import Array, Graph, drop_unread, probe
+from compress.pruning.onnx_units.allocation import Allocation, GroupCosts, Scope, allocate
+from compress.pruning.onnx_units.groups import UnitGroup, find_groups, mask, take
+from compress.pruning.onnx_units.layers import FileLayer, find_layers
+from compress.pruning.onnx_units.refitting import MOST_INPUTS, order_units, ordered, refit_layers
+from compress.pruning.proof import OF_EFFECT, OF_OUTPUT, bisect_valid
+from compress.quantization.post_training.batch_size import choose_batch
+from compress.quantization.post_training.calibration import Feeds
+from compress.quantization.post_training.prepare import prepared
+
+LARGEST_BATCH = 64
+CHECKED = 64
+"""Samples that the outputs are compared on, of the calibration part where there is one."""
+PROVED = 4
+"""Samples that removing and masking are compared on."""
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """What the engine is asked for; the fields are those of the pass Reconstruct.
+
+    Attributes:
+        asked_by: name of the pass, for errors.
+        macs: share of the multiply-adds that may be left.
+        scope: whether all groups compete, or each loses the same share.
+        round_to: multiple that the numbers of units are kept at; None for the target's, an eighth of a group at most.
+        max_ratio: largest share of its units that a group may lose.
+        samples: that layers are refitted on, at most.
+        batch: of them in one run; None for as many as fit into memory.
+        keep_nodes: patterns of nodes whose units stay.
+    """
+
+    asked_by: str
+    macs: float
+    scope: Scope
+    round_to: int | None
+    max_ratio: float
+    samples: int
+    batch: int | None
+    keep_nodes: tuple[str, ...]
+
+
+def reconstruct_file(settings: FileSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
+    """Write a file without the units that its layers miss least; the given one, declined, where nothing can go.
+
+    Args:
+        settings: what is asked for.
+        path: of an ONNX file.
+        context: samples, whose labels are not read, and the folder of the new file.
+
+    Raises:
+        UsageError: there are no samples but those of the test.
+        ModelError: ONNX Runtime can't prepare or run the file.
+    """
+    folder = context.workspace or path.parent
+    graph = Graph(prepared(path, folder))
+    layers = find_layers(graph)
+    groups, declined = find_groups(graph, layers, settings.keep_nodes)
+    narrow = [group for group in groups if np.prod(group.taker.shape[1:]) <= MOST_INPUTS]
+    wide = [
+        Declined(g.name, f"{g.taker.name} reads more than {MOST_INPUTS} numbers") for g in groups if g not in narrow
+    ]
+    work = _Work(settings, graph, layers, context)
+    proven = work.proven(narrow)
+    wrong = [Declined(g.name, "removing its units is not the same as masking them") for g in narrow if g not in proven]
+    declined = [*declined, *wide, *wrong]
+    if not proven:
+        return path, PassRecord.refused("no layer has units that only layers inside of the graph read", declined)
+    began = time.process_time()
+    try:
+        made = work.pruned(path, proven)
+    except ModelError as error:  # as a whole it ran
+        return path, PassRecord.refused(f"it can't be run layer by layer ({error})", declined)
+    if isinstance(made, str):
+        return path, PassRecord.refused(made, declined)
+    pruned, done, more = made
+    done["cpu_s"] = round(time.process_time() - began, 3)
+    written = folder / f"{path.stem}.pruned.onnx"
+    with onnx_file.replacing(written) as beside:
+        onnx_file.save(pruned.model, beside)
+        session(beside)  # the runtime loads it
+    return written, PassRecord(done, (*declined, *more))
+
+
+class _Work:
+    """One file that units are removed from."""
+
+    def __init__(self, settings: FileSettings, graph: Graph, layers: Sequence[FileLayer], context: PassContext) -> None:
+        self._settings, self._graph, self._layers, self._context = settings, graph, layers, context
+        data = context.data
+        learnt = next((part for part in (data.train, data.calibration, data.validation) if part), None)
+        checked = next((part for part in (data.calibration, data.validation, data.train) if part), None)
+        batch = settings.batch or choose_batch(graph, free_bytes(), LARGEST_BATCH).samples
+        self._feeds = self._fed(settings.samples, batch, learnt)
+        self._checked = self._fed(CHECKED, batch, checked)
+        self._tried = self._fed(PROVED, PROVED, checked)
+
+    def _fed(self, samples: int, batch: int, split: Split | None) -> Feeds:
+        return Feeds(self._context, self._graph.model, samples, batch, self._settings.asked_by, split)
+
+    def proven(self, groups: Sequence[UnitGroup]) -> list[UnitGroup]:
+        """The groups of which removing every other unit gives what masking it gives."""
+        movable = [group for group in groups if group.units > 1]
+        before = self._outputs(self._graph, self._tried) if movable else np.zeros(0)
+        return bisect_valid(movable, lambda some: self._removal_is_masking(some, before))
+
+    def _removal_is_masking(self, groups: Sequence[UnitGroup], before: Array) -> bool:
+        cut, masked = _copy(self._graph), _copy(self._graph)
+        for group in groups:
+            kept = np.arange(0, group.units, 2)
+            take(cut, group, kept)
+            mask(masked, group, kept)
+        wanted = self._outputs(masked, self._tried)
+        try:
+            found = self._outputs(cut, self._tried)
+        except ModelError:
+            return False  # what was cut does not fit together, which is what is asked here
+        if found.shape != wanted.shape:
+            return False
+        difference, effect = (float(np.abs(each - wanted).max(initial=0.0)) for each in (found, before))
+        return difference <= max(OF_EFFECT * effect, OF_OUTPUT * float(np.abs(wanted).max(initial=0.0)))
+
+    def _outputs(self, graph: Graph, feeds: Feeds) -> Array:
+        name = self._context.preprocess.output_name
+        found = [each[name] for each in probe(graph.model, [name], feeds)]
+        return np.concatenate(found).astype(np.float64)
+
+    def pruned(
+        self, path: Path, groups: Sequence[UnitGroup]
+    ) -> tuple[Graph, dict[str, Any], tuple[Declined, ...]] | str:
+        """The graph without units, what was done and declined; or why nothing was done."""
+        settings, context = self._settings, self._context
+        order = ordered(self._graph, self._layers, groups)
+        with context.progress.task("Choosing units", len(groups)) as bar:
+            found = order_units(self._graph, order, groups, self._feeds, context.seed, bar.advance)
+        errors = {name: each.errors for name, each in found.items()}
+        allocation = allocate(
+            self._costs(path, groups), errors, settings.macs, scope=settings.scope,
+            multiple=self._multiple(groups), max_ratio=settings.max_ratio,
+        )  # fmt: skip
+        if allocation.macs_share > settings.macs:
+            return (
+                f"{allocation.macs_share:.3f} of its multiply-adds stay where no group loses more than "
+                f"{settings.max_ratio:g} of its units, which is more than {settings.macs:g}"
+            )
+        kept = {name: found[name].kept(number) for name, number in allocation.kept.items()}
+        cut = _copy(self._graph)
+        for group in groups:
+            if len(kept[group.name]) < group.units:
+                take(cut, group, kept[group.name])
+        drop_unread(cut.model.graph)
+        refitted, made, declined = self._refitted(cut, order, kept, groups)
+        done = {**_counts(groups, allocation), "reconstruction": made} if made else _counts(groups, allocation)
+        return refitted, {**done, "samples": self._feeds.samples}, declined
+
+    def _refitted(
+        self, cut: Graph, order: Sequence[onnx.NodeProto], kept: Mapping[str, Array], groups: Sequence[UnitGroup]
+    ) -> tuple[Graph, dict[str, Any], tuple[Declined, ...]]:
+        """The graph with refitted layers where that brings the outputs nearer, else as it was cut."""
+        made, context = _copy(cut), self._context
+        with context.progress.task("Refitting layers") as bar:
+            layers = refit_layers(
+                self._graph, made, order, kept, groups, self._feeds, seed=context.seed, advance=bar.advance
+            )
+        wanted = self._outputs(self._graph, self._checked)
+        missed, left = (output_error(wanted, self._outputs(each, self._checked)) for each in (cut, made))
+        if not left < missed:
+            why = (
+                f"the outputs would be further from the original's ({left:.3g} of their variance where it was "
+                f"{missed:.3g})"
+            )
+            return cut, {}, (Declined("reconstruction", why),)
+        drop_unread(made.model.graph)
+        rows = {name: each.to_json() for name, each in layers.items()}
+        skipped = {layer.name for layer in find_layers(cut) if np.prod(layer.shape[1:]) > MOST_INPUTS} - set(layers)
+        wide = tuple(
+            Declined(name, f"not refitted: it reads more than {MOST_INPUTS} numbers") for name in sorted(skipped)
+        )
+        return made, {"output_error_before": missed, "output_error_after": left, "layers": rows}, wide
+
+    def _costs(self, path: Path, groups: Sequence[UnitGroup]) -> GroupCosts:
+        """Multiply-adds, with how often each layer's weights are applied to one sample."""
+        products = [layer.product for layer in self._layers]
+        feed = next(iter(self._tried))
+        size = len(next(iter(feed.values())))
+        shapes = next(probe(self._graph.model, products, [feed]))
+        positions = {layer.product: shapes[layer.product].size / (size * layer.shape[0]) for layer in self._layers}
+        return GroupCosts(count(load_model(path)).macs, self._layers, positions, groups)
+
+    def _multiple(self, groups: Sequence[UnitGroup]) -> int:
+        """Of which the numbers of units are kept a multiple: the target's, at most an eighth of the median group."""
+        if self._settings.round_to is not None:
+            return self._settings.round_to
+        median = int(np.median([group.units for group in groups]))
+        multiple = self._context.target.channel_multiple
+        while multiple > 1 and multiple > median // 8:
+            multiple //= 2
+        return multiple
+
+
+def output_error(wanted: Array, found: Array) -> float:
+    """Mean squared difference of two models' outputs as a share of the variance of the first one's."""
+    variance = max(float(np.square(wanted - wanted.mean(0)).mean()), float(np.finfo(np.float32).tiny))
+    return float(np.square(wanted - found).mean()) / variance
+
+
+def _counts(groups: Sequence[UnitGroup], allocation: Allocation) -> dict[str, Any]:
+    units = {group.name: [group.units, allocation.kept[group.name]] for group in groups}
+    before, after = (sum(pair[place] for pair in units.values()) for place in (0, 1))
+    return {"macs_share": allocation.macs_share, "units_before": before, "units_after": after, "units": units}
+
+
+def _copy(graph: Graph) -> Graph:
+    """A copy whose constants can be changed; what it states of shapes inside is left out, since they will change."""
+    model = copy.deepcopy(graph.model)
+    del model.graph.value_info[:]
+    return Graph(model)

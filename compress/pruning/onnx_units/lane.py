@@ -1,0 +1,162 @@
+"""Running an ONNX graph stretch by stretch on all samples, each operator once, in memory that stays flat."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compress.core import onnx_session
+from compress.onnx_graph.graph import Array, Feed, Graph, reads
+from compress.pruning.shelf import ArrayShelf
+
+
+def execution_order(graph: Graph, late: Collection[str] = ()) -> list[onnx.NodeProto]:
+    """The nodes, each behind those whose values it reads.
+
+    Args:
+        graph: of the model.
+        late: values that are made as late as possible: where a node reads one beside others, the others come first.
+    """
+    order: list[onnx.NodeProto] = []
+    done: set[str] = set()
+    ends = [graph.producers[value.name] for value in graph.model.graph.output if value.name in graph.producers]
+    waiting = [(node, False) for node in (*reversed(graph.nodes), *reversed(ends))]
+    while waiting:
+        node, ready = waiting.pop()
+        own = node.output[0]
+        if own in done:
+            continue
+        if ready:
+            done.add(own)
+            order.append(node)
+            continue
+        waiting.append((node, True))
+        before = [name for name in reads(node) if name in graph.producers]
+        before.sort(key=lambda name: name in late)
+        waiting += [(graph.producers[name], False) for name in reversed(before)]
+    return order
+
+
+class FileLane:
+    """One graph on all samples, in batches: what later steps need is kept, everything else computed and let go.
+
+    Used as a context, it removes what it wrote.
+
+    Args:
+        graph: to run; its constants are read when the nodes that read them run.
+        order: of its nodes.
+        feeds: inputs, a batch at a time.
+        later: values that will be asked for, each as often as it stands here; others can be asked for as long as
+            something that follows from them was not.
+    """
+
+    def __init__(
+        self, graph: Graph, order: Iterable[onnx.NodeProto], feeds: Iterable[Feed], later: Iterable[str] = ()
+    ) -> None:
+        self._graph, self._order = graph, list(order)
+        self._feeds = feeds
+        self._later = Counter(later)
+        self._run: set[str] = set()
+        self._readers = _readers(self._order)
+        self._stack = contextlib.ExitStack()
+        self._shelf: ArrayShelf[str] | None = None
+        self._count = 0
+
+    def __enter__(self) -> FileLane:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="leanmark-"))
+        self._next: ArrayShelf[str] = ArrayShelf(Path(folder))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def values(self, *wanted: str) -> Iterator[list[Array]]:
+        """The wanted values of one batch after the other; to be read to the end.
+
+        Raises:
+            ModelError: ONNX Runtime can't load or run a part of the graph.
+        """
+        self._later.subtract(wanted)
+        session: Any = None
+        nodes: list[onnx.NodeProto] = []
+        made: list[str] = []
+        run = self._run
+        for batch, held in enumerate(self._batches()):
+            if batch == 0:
+                nodes = self._needed(wanted, held)
+                run = self._run | {node.output[0] for node in nodes}
+                inside = [name for node in nodes for name in node.output if name]
+                made = [name for name in inside if name in wanted or self._waits(name, run)]
+                session = self._session(nodes, held, made) if nodes else None
+            if session is not None:
+                taken = {value.name: held[value.name] for value in session.get_inputs()}
+                held |= dict(zip(made, onnx_session.run(session, made, taken), strict=True))
+            yield [held[name] for name in wanted]
+            self._next.put(batch, {name: value for name, value in held.items() if self._waits(name, run)})
+            self._count = max(self._count, batch + 1)
+        self._run, self._shelf = run, self._next
+
+    def _batches(self) -> Iterator[dict[str, Array]]:
+        if self._shelf is None:
+            for feed in self._feeds:
+                yield dict(feed)
+        else:
+            for batch in range(self._count):
+                yield self._shelf.take(batch)
+
+    def _waits(self, name: str, run: set[str]) -> bool:
+        """Whether a value will be asked for, or is read by a node that did not run yet."""
+        return self._later[name] > 0 or any(reader not in run for reader in self._readers.get(name, ()))
+
+    def _needed(self, wanted: Iterable[str], held: Collection[str]) -> list[onnx.NodeProto]:
+        """Nodes that the wanted values need and that did not run, in their order."""
+        waiting = [name for name in wanted if name not in held]
+        needed: set[str] = set()
+        while waiting:
+            node = self._graph.producers[waiting.pop()]
+            if node.output[0] not in needed:
+                needed.add(node.output[0])
+                waiting += [name for name in reads(node) if name in self._graph.producers and name not in held]
+        return [node for node in self._order if node.output[0] in needed]
+
+    def _session(self, nodes: list[onnx.NodeProto], held: dict[str, Array], outputs: list[str]) -> Any:
+        whole = self._graph.model
+        model = onnx.ModelProto(ir_version=whole.ir_version, opset_import=whole.opset_import, functions=whole.functions)
+        model.graph.name = "stretch"
+        model.graph.node.extend(nodes)
+        read = list(dict.fromkeys(name for node in nodes for name in reads(node) if name))
+        model.graph.initializer.extend(self._graph.tensors[name] for name in read if name in self._graph.tensors)
+        for name in read:
+            if name in held:
+                kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(held[name]).dtype)
+                shape = [None] * held[name].ndim
+                model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+        return onnx_session.session(model, spins=False)
+
+
+def _readers(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[str]]:
+    """For each value the first outputs of the nodes that read it."""
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        for name in reads(node):
+            found.setdefault(name, []).append(node.output[0])
+    return found
+
+
+def ancestors(graph: Graph, names: Iterable[str]) -> set[str]:
+    """First outputs of the nodes that some values follow from."""
+    waiting, found = list(names), set[str]()
+    while waiting:
+        node = graph.producers.get(waiting.pop())
+        if node is not None and node.output[0] not in found:
+            found.add(node.output[0])
+            waiting += reads(node)
+    return found

@@ -1,0 +1,224 @@
+"""Refitting the layers of a pruned ONNX graph to what the original gives inside, as reconstruction.py does for torch.
+
+In the order in which they run, a layer's inputs are those of the pruned graph, and its targets the original's: at the
+layer's own output, or at the sum behind it less the pruned graph's shortcut. Of each layer only moments are kept. Every
+layer behind the first that lost units is refitted, so that each makes up for what those before it could not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compress.onnx_graph.graph import Array, Feed, Graph
+from compress.pruning.least_squares import RIDGE, Elimination, Gram, eliminate, refit
+from compress.pruning.onnx_units.groups import UnitGroup
+from compress.pruning.onnx_units.lane import FileLane, ancestors, execution_order
+from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, find_layers, put, weight_of
+from compress.pruning.onnx_units.rows import FileRows
+
+POSITIONS, CHOOSING = 64, 32
+"""Of each sample, that a layer is fitted on, and that the order of the units is found on."""
+MOST_INPUTS = 8192
+"""Of a layer whose Gram matrix is taken: 512 MiB."""
+
+Advance = Callable[..., None]
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class FileSum:
+    """The addition of a shortcut behind a layer, by the names of the values."""
+
+    value: str
+    shortcut: str
+
+
+def find_sum(graph: Graph, layer: FileLayer) -> FileSum | None:
+    """The addition behind a layer whose other operand does not follow from the layer; None where there is none."""
+    node = graph.only_consumer(layer.given)
+    if node is None or node.op_type not in ("Add", "Sum") or node.domain not in STANDARD or len(node.input) != 2:
+        return None
+    shortcut = next((name for name in node.input if name != layer.given), None)
+    shape = graph.shape(layer.given)
+    if shortcut is None or shortcut in graph.tensors or shape is None or graph.shape(shortcut) != shape:
+        return None
+    if layer.product in ancestors(graph, [shortcut]):
+        return None
+    return FileSum(node.output[0], shortcut)
+
+
+def ordered(graph: Graph, layers: Iterable[FileLayer], groups: Iterable[UnitGroup]) -> list[onnx.NodeProto]:
+    """The nodes in an order in which shortcuts are there before the layers that make up for what groups lost."""
+    readers = {reader.product for group in groups for reader in group.readers}
+    late = {layer.given for layer in layers if layer.product in readers and find_sum(graph, layer) is not None}
+    return execution_order(graph, late)
+
+
+def order_units(
+    graph: Graph,
+    order: Sequence[onnx.NodeProto],
+    groups: Sequence[UnitGroup],
+    feeds: Iterable[Feed],
+    seed: int,
+    advance: Advance = _silent,
+) -> dict[str, Elimination]:
+    """For each group the order in which its last reader can do without its units, by the group's name.
+
+    Args:
+        graph: of the original.
+        order: of its nodes.
+        groups: whose units are ordered.
+        feeds: samples.
+        seed: of the positions that are looked at.
+        advance: told of each group.
+    """
+    random = np.random.default_rng(seed)
+    found = {}
+    places = {node.output[0]: number for number, node in enumerate(order)}
+    with FileLane(graph, order, feeds) as lane:
+        for group in sorted(groups, key=lambda each: places[each.taker.product]):
+            layer = group.taker
+            rows = FileRows(graph.producers[layer.product], layer, random, CHOOSING)
+            gram = Gram(int(np.prod(layer.shape[1:])), layer.shape[0])
+            for taken, given in lane.values(layer.taken, layer.product):
+                gram.add(*rows.of(taken, given))
+            found[group.name] = eliminate(gram.moments(), np.arange(gram.inputs).reshape(group.units, -1))
+            advance(1, layer.name)
+    return found
+
+
+@dataclass(frozen=True)
+class FileRefit:
+    """What became of one layer.
+
+    Attributes:
+        before: squared error of its outputs before, as a share of the targets' variance.
+        after: the same afterwards, both on the samples that it was fitted on.
+        at_sum: whether the targets stand behind the addition of a shortcut.
+    """
+
+    before: float
+    after: float
+    at_sum: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """For the lineage."""
+        return {"error_before": self.before, "error_after": self.after, "at_sum": self.at_sum}
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A layer of the pruned graph to be refitted, and where its targets are found in the original."""
+
+    layer: FileLayer
+    sum: FileSum | None
+    rows: Array | None
+
+    @property
+    def wanted(self) -> str:
+        return self.layer.given if self.sum is None else self.sum.value
+
+    def target(self, values: Array, shortcut: Sequence[Array]) -> Array:
+        if shortcut:
+            return values - shortcut[0]
+        return values if self.rows is None else np.take(values, self.rows, -self.layer.place)
+
+
+def refit_layers(
+    original: Graph,
+    pruned: Graph,
+    order: Sequence[onnx.NodeProto],
+    kept: Mapping[str, Array],
+    groups: Sequence[UnitGroup],
+    feeds: Iterable[Feed],
+    *,
+    seed: int = 0,
+    ridge: float = RIDGE,
+    advance: Advance = _silent,
+) -> dict[str, FileRefit]:
+    """Refit the layers of a pruned graph in place; what became of each by the name of its node.
+
+    Args:
+        original: left as it is.
+        pruned: the same graph without some units.
+        order: of the original's nodes.
+        kept: numbers of the units that stayed, by group.
+        groups: of units, in the original.
+        feeds: samples, which are run through both once.
+        seed: of the positions that are looked at.
+        ridge: share of the mean diagonal of the Gram matrix by which weights are held at what they are.
+        advance: told of each layer.
+    """
+    sites = _sites(original, pruned, order, kept, groups)
+    places = {node.output[0]: pruned.producers[node.output[0]] for node in order}
+    random = np.random.default_rng(seed)
+    made = {}
+    with (
+        FileLane(original, order, feeds, [site.wanted for site in sites]) as wanted,
+        FileLane(pruned, list(places.values()), feeds) as found,
+    ):
+        for site in sites:
+            rows = FileRows(places[site.layer.product], site.layer, random, POSITIONS)
+            made[site.layer.name] = _refit(site, pruned, wanted, found, rows, ridge)
+            advance(1, site.layer.name)
+    return made
+
+
+def _sites(
+    original: Graph,
+    pruned: Graph,
+    order: Sequence[onnx.NodeProto],
+    kept: Mapping[str, Array],
+    groups: Sequence[UnitGroup],
+) -> list[_Site]:
+    """The layers behind the first that lost units, in order."""
+    cut = {
+        layer.product: kept[group.name]
+        for group in groups
+        if len(kept[group.name]) < group.units
+        for layer in (*group.makers, *group.depthwise)
+    }
+    reading = {layer.product for group in groups if len(kept[group.name]) < group.units for layer in group.readers}
+    layers = {layer.product: layer for layer in find_layers(pruned)}
+    sites: list[_Site] = []
+    behind: set[str] = set()
+    for product in (node.output[0] for node in order if node.output[0] in layers):
+        layer = layers[product]
+        if product in cut or product in reading:
+            behind.add(product)
+        elif not behind & ancestors(original, [layer.taken]):
+            continue
+        if int(np.prod(layer.shape[1:])) > MOST_INPUTS:
+            continue
+        total = None if product in cut else find_sum(original, layer)
+        if total is not None:
+            later = ancestors(original, [total.shortcut]) & (layers.keys() - {site.layer.product for site in sites})
+            total = None if later & behind else total
+        behind.add(product)
+        sites.append(_Site(layer, total, cut.get(product)))
+    return sites
+
+
+def _refit(site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: FileRows, ridge: float) -> FileRefit:
+    layer = site.layer
+    inputs, outputs = int(np.prod(layer.shape[1:])), layer.shape[0] // layer.groups
+    blocks = () if layer.groups == 1 else (layer.groups,)
+    gram = Gram(inputs, outputs, blocks)
+    shortcuts = () if site.sum is None else (site.sum.shortcut,)
+    for (target,), (taken, *shortcut) in zip(
+        wanted.values(site.wanted), found.values(layer.taken, *shortcuts), strict=True
+    ):
+        gram.add(*rows.of(taken, site.target(target, shortcut)))
+    bias = bias_of(pruned, layer)
+    shaped = None if bias is None else bias.reshape(*blocks, outputs)
+    made = refit(gram, weight_of(pruned, layer), shaped, ridge=ridge, with_bias=layer.bias is not None)
+    put(pruned, layer, made.weights, made.bias)
+    return FileRefit(made.before, made.after, site.sum is not None)

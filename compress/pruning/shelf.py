@@ -1,0 +1,71 @@
+"""Values of batches that wait for the next step: in memory as long as they are few, else in temporary files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+MOST_BYTES = 256 * 1024**2
+"""Of values that wait for the next step in memory; beyond it they wait in temporary files."""
+
+Key = TypeVar("Key")
+
+
+class ArrayShelf(Generic[Key]):
+    """Arrays of batches between two steps.
+
+    Args:
+        folder: for the files of those that do not fit.
+        most_bytes: that may lie in memory.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     shelf = ArrayShelf(Path(folder), most_bytes=8)
+        ...     shelf.put(0, {"x": np.arange(4.0)})
+        ...     shelf.bytes_held, shelf.take(0)["x"].tolist()
+        (0, [0.0, 1.0, 2.0, 3.0])
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._most_bytes = folder, most_bytes
+        self._held: dict[int, dict[Key, Any]] = {}
+        self._sizes: dict[int, int] = {}
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes in memory now."""
+        return sum(self._sizes.values())
+
+    def put(self, batch: int, values: Mapping[Key, Any]) -> None:
+        """Keep the values of a batch instead of those that it had."""
+        size = sum(getattr(value, "nbytes", 0) for value in values.values())
+        self._held.pop(batch, None)
+        self._sizes.pop(batch, None)
+        if self.bytes_held + size <= self._most_bytes:
+            self._held[batch], self._sizes[batch] = dict(values), size
+            self._file(batch).unlink(missing_ok=True)
+        else:
+            self._save(list(values.values()), self._file(batch))
+            self._held[batch] = dict.fromkeys(values)
+
+    def take(self, batch: int) -> dict[Key, Any]:
+        """The values of a batch, as a dict of its own."""
+        values = dict(self._held[batch])
+        if batch not in self._sizes:
+            values = dict(zip(values, self._load(self._file(batch)), strict=True))
+        return values
+
+    def _file(self, batch: int) -> Path:
+        return self._folder / f"{batch}.values"
+
+    def _save(self, values: list[Any], file: Path) -> None:
+        with file.open("wb") as stream:
+            np.savez(stream, **{str(number): value for number, value in enumerate(values)})
+
+    def _load(self, file: Path) -> list[Any]:
+        with np.load(file) as saved:
+            return [saved[str(number)] for number in range(len(saved.files))]

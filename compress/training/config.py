@@ -1,0 +1,90 @@
+"""How to train: one frozen config, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
+from compress.training.adversary import KINDS
+from compress.training.distillation import OUTPUT_LOSSES
+
+OPTIMIZERS = ("adamw", "sgd")
+FEATURES = ("none", "hint", "attention")
+KEPT = ("best", "last")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch: samples a step.
+        lr: peak learning rate.
+        weight_decay: of weights with two dimensions or more; biases and normalisation have none.
+        optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
+        label_smoothing: share of the target that goes to all classes (Szegedy et al. 2016).
+        warmup: share of the steps in which the learning rate rises from 0; then it falls as a half cosine.
+        method: loss on the outputs: ``kd``, ``dkd`` or ``dist`` (see :mod:`compress.training.distillation`).
+        temperature: softens teacher's and student's logits (T of Hinton et al. 2015).
+        standardise: bring the logits of both to mean 0 and deviation 1 before they are softened.
+        alpha: weight of the teacher's part of the loss; unused without a teacher.
+        features: loss on the feature maps: ``hint``, ``attention`` or ``none``.
+        feature_weight: its weight.
+        keep: which epoch's weights come back: the ``best`` on validation data, or the ``last``.
+        augment: shift images by up to 1/16 of their side.
+        flip: also mirror half of them; wrong for digits and letters.
+        adversarial: learn from attacked images: ``none``, ``pgd`` or ``free`` (:mod:`compress.training.adversary`).
+        adversarial_eps: their largest change, in grey levels.
+        adversarial_steps: gradients of an attack; for ``free``, steps on each batch.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    epochs: int = 16
+    batch: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    optimizer: str = "adamw"
+    label_smoothing: float = 0.05
+    warmup: float = 0.15
+    method: str = "kd"
+    temperature: float = 4.0
+    standardise: bool = False
+    alpha: float = 1.0
+    features: str = "none"
+    feature_weight: float = 1.0
+    keep: str = "best"
+    augment: bool = True
+    flip: bool = False
+    adversarial: str = "none"
+    adversarial_eps: float = 2.0
+    adversarial_steps: int = 4
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("distillation method", self.method, OUTPUT_LOSSES),
+            ("loss on features", self.features, FEATURES),
+            ("epoch to keep", self.keep, KEPT),
+            ("adversarial training", self.adversarial, KINDS),
+        ):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        for name, fits, needed in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch", self.batch >= 2, "at least 2"),
+            ("lr", self.lr > 0, "above 0"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
+            ("warmup", 0 <= self.warmup < 1, "at least 0 and below 1"),
+            ("temperature", self.temperature > 0, "above 0"),
+            ("alpha", self.alpha >= 0, "at least 0"),
+            ("feature_weight", self.feature_weight >= 0, "at least 0"),
+            ("adversarial_eps", 0 < self.adversarial_eps <= 64, "above 0 and at most 64"),
+            ("adversarial_steps", self.adversarial_steps >= 1, "at least 1"),
+        ):
+            if not fits:
+                raise UsageError(f"Training: {name} is {getattr(self, name)} and must be {needed}.")

@@ -1,0 +1,96 @@
+"""Forgetting in the whole: a job on governed data, a withdrawal, and the model made again without the record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from certify.attest.auditor import Access
+from certify.attest.verify import verify
+from certify.cli.main import main
+from certify.core.private_data import DataKey
+
+KEY = DataKey(bytes(range(32)))
+NETWORK = """\
+from torch import nn
+
+def tiny(num_classes=2):
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, num_classes))
+"""
+TERMS = """\
+name: digits
+controller: Clinic
+contact: privacy@example.org
+permissions:
+  - {actions: [train, calibrate, evaluate], purposes: ["dpv:ResearchAndDevelopment"]}
+legal_basis: dpv:PublicInterest
+consent: unless-withdrawn
+withdrawal: by letter
+"""
+TUNED = "name: tuned\npasses:\n  - finetune: {epochs: 1}\n"
+RECIPE = "name: small\npasses:\n  - quantize_static: {samples: 8}\n"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def governed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with data under a policy, a network and a recipe."""
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    np.savez("digits.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
+    files = {"governed_nets.py": NETWORK, "terms.yaml": TERMS, "small.yaml": RECIPE, "tuned.yaml": TUNED}
+    for name, text in files.items():
+        Path(name).write_text(text)
+    KEY.write(Path("data.key"))
+    bound = run("policy", "bind", "npz:digits.npz", "--terms", "terms.yaml", "--data-key", "data.key")
+    assert bound.exit_code == 0, bound.output
+    return tmp_path
+
+
+def compress(*further: object) -> Result:
+    return run(
+        "compress", "governed_nets:tiny", "--recipe", "small.yaml", "--data", "npz:digits.npz", "--mean", "0.5,0.5,0.5",
+        "--std", "0.5,0.5,0.5", "--no-measure", "--out", "out", *further,
+    )  # fmt: skip
+
+
+def list_of(records: Path) -> set[str]:
+    lines = (json.loads(line) for line in records.read_bytes().splitlines())
+    found: dict[str, Any] = {line["kind"]: line for line in lines}
+    return set(found["records"]["ids"])
+
+
+def test_models_are_made_again_without_the_record_unless_their_weights_saw_it(governed: Path) -> None:
+    asked = ("--purpose", "research", "--data-key", "data.key")
+    assert compress().exit_code == 6 and compress("--purpose", "marketing", *asked[2:]).exit_code == 6
+    assert not Path("out").exists()
+    made = compress(*asked)
+    assert made.exit_code == 0, made.output
+    tuned = compress(*asked, "--recipe", "tuned.yaml", "--out", "tuned")
+    assert tuned.exit_code == 6 and "does not permit finetune" in tuned.stderr and not Path("tuned/model.onnx").exists()
+    Path("first.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())
+    assert compress("--weights", "first.safetensors", *asked, "--out", "second").exit_code == 0
+    auditor, model = Path("out/auditor/data_use.jsonl"), Path("out/model.onnx")
+    before = list_of(auditor)
+    gone = min(before)
+    assert gone in list_of(Path("second/auditor/data_use.jsonl"))
+    told = run("forget", gone, "--data", "npz:digits.npz", "--retrain", "--data-key", "data.key", "--json")
+    values = json.loads(told.stdout)
+    outcomes = {Path(one["path"]).parent.name: one["outcome"] for one in values["made_again"]}
+    assert told.exit_code == 3 and outcomes == {"out": "made", "second": "declined"}
+    assert len(values["models"]) == 4 and list_of(auditor) == before - {gone}
+    found = verify(model, access=Access.given((auditor,), Path("data.key")))
+    assert found.valid and found.check("not_revoked").outcome == "pass"
+    assert found.certificates[0].predicate["use"]["actions"] == ["train", "calibrate", "evaluate"]
+    assert verify(Path("second/model.onnx")).check("not_revoked").outcome == "fail"
