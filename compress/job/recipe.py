@@ -72,7 +72,7 @@ class Recipe:
 
     Example:
         >>> [each.name for each in load("int8").passes]
-        ['trim_kernels', 'space_to_depth', 'quantize_static']
+        ['trim_kernels', 'space_to_depth', 'pad_channels', 'quantize_static']
     """
 
     name: str

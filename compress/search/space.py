@@ -29,11 +29,13 @@ FORMAT = "format"
 """The choice of how numbers are stored: the name of the pass that stores them, or ``float``."""
 ORDER = (
     "depth_prune", "structured_prune", "low_rank", "distill", "qat", "trim_kernels", "space_to_depth",
-    "quantize_static", "quantize_dynamic", "quantize_weights", "half",
+    "pad_channels", "quantize_static", "quantize_dynamic", "quantize_weights", "half",
 )  # fmt: skip
 """Of the passes in a recipe."""
-LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth"), "transformer": ()}
-"""Passes that change no answer, and stand in every recipe."""
+LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth", "pad_channels"), "transformer": ()}
+"""Passes that change no answer, and stand in every recipe that they gain something in."""
+PADDED_FORMAT = "quantize_static"
+"""The format whose kernels ``pad_channels`` is for; in floats it only adds work."""
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
 DIGITS = 6
 TRAINED_FORMAT = "qat"
@@ -188,12 +190,19 @@ class Space:
         """Names of the passes of a point."""
         on = {c.of for c in self.choices if c.decides and params.get(c.name, c.off) != c.off}
         chosen = params.get(FORMAT, FLOAT)
-        always = [each for each in self.always if chosen != TRAINED_FORMAT or each == "trim_kernels"]
+        always = [each for each in self.always if _gains(each, chosen)]
         return {*on, *always, *([] if chosen == FLOAT else [str(chosen)])}
 
     def _parameters(self, name: str, params: Params) -> dict[str, Value]:
         own = {c.parameter: params[c.name] for c in self.choices if c.of == name and c.parameter and c.name in params}
         return {parameter: value for parameter, value in own.items() if value is not None}
+
+
+def _gains(lossless: str, chosen: Value) -> bool:
+    """Whether a pass that changes no answer stands in the recipes of a format."""
+    if lossless == "pad_channels":
+        return chosen == PADDED_FORMAT
+    return chosen != TRAINED_FORMAT or lossless == "trim_kernels"
 
 
 def _wanted(choice: Choice, by_name: Mapping[str, Pass]) -> Value:

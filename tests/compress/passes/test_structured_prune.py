@@ -84,7 +84,7 @@ def test_sparse_learning_comes_before_pruning_when_it_is_asked_for(model, contex
     teacher = replace(context, teacher=taught)
     learnt = copy.deepcopy(taught)
     config = StructuredPrune(sparsify_epochs=3, sparsify=0.02, macs=0.6, round_to=2)
-    sparsify(config.settings(context), "channels", learnt, teacher, _teach)
+    sparsify(config.settings(), "channels", learnt, teacher, _teach)
     before, after = (sum(p.norm().item() for p in m.parameters() if p.ndim > 1) for m in (taught, learnt))
     assert after < 0.99 * before
     assert evaluate(learnt, context.data.validation, context.preprocess).accuracy > 0.9
@@ -281,6 +281,6 @@ def test_channels_inside_of_blocks_go_when_removing_others_would_not_be_masking_
 
 def test_training_comes_between_the_rounds_and_not_after_the_last_when_it_is_asked_for(model, context):
     taught = []
-    settings = StructuredPrune(steps=3, recover_epochs=2, round_to=4).settings(context)
+    settings = StructuredPrune(steps=3, recover_epochs=2, round_to=4).settings()
     prune(settings, model, context, lambda pruned, context, hooks, **schedule: taught.append((hooks, schedule)))
     assert taught == [(None, {"epochs": 2})] * 2

@@ -77,7 +77,7 @@ def test_shipped_recipes_lie_in_the_space_as_they_are_when_it_has_their_values()
 def test_shipped_recipes_that_train_come_first_too_when_training_is_allowed():
     space = space_of(max_epochs=8)
     names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
-    assert ["structured_prune", "distill", "trim_kernels", "space_to_depth", "quantize_static"] in names
+    assert ["structured_prune", "distill", "trim_kernels", "space_to_depth", "pad_channels", "quantize_static"] in names
 
 
 def test_digest_differs_when_a_choice_differs():
