@@ -127,7 +127,7 @@ def _pruned(original: nn.Module, context: PassContext) -> tuple[nn.Module, PassR
     """By the first settings that reach the target, and those; where none do, the original, and what was said first."""
     refused = []
     for settings in SETTINGS:
-        config = StructuredPrune.model_validate({"macs": MACS, **settings})
+        config = StructuredPrune.model_validate({"macs": MACS, "reconstruct": False, **settings})
         pruned, record = config.apply(original, context)
         if record.changed:
             return pruned, record, settings
