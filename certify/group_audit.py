@@ -12,8 +12,9 @@ from typing import Any
 
 from certify import __version__
 from certify.assessment.assessment import profile_of
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
-from certify.assessments.social.assessment import Social, SocialOutcome
+from certify.assessments.social.assessment import Social
 from certify.assessments.social.cells import JudgedCell, judged_cells
 from certify.assessments.social.edition import NEWEST, SocialEdition, load_edition
 from certify.assessments.social.figures import words
@@ -57,7 +58,7 @@ class Fairness:
     name: str
     records: Records
     profile: Profile
-    outcome: SocialOutcome
+    outcome: ClaimOutcome
     cells: tuple[JudgedCell, ...]
     edition: SocialEdition
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from certify.assessment.record_file import ModelDigests
 from certify.assessments.social.edition import SocialEdition
 from certify.assessments.social.records import (
     Calibration,
     DataFacts,
-    Digests,
     Flips,
     Header,
     Kind,
@@ -104,7 +104,7 @@ class Grouping:
         after = self.said["candidate"]
         before, labels = self.said.get("baseline", after), self.dataset.test.labels
         attributes, tables = self._tables(before.predicted.top1 == labels, after.predicted.top1 == labels)
-        digests = {arm: Digests(facts.file_digest, facts.content_digest) for arm, facts in models.items()}
+        digests = {arm: ModelDigests(facts.file_digest, facts.content_digest) for arm, facts in models.items()}
         baseline = digests.get("baseline") if "baseline" in self.said else None
         data = self._data()
         header = Header(created, leanmark, self._decision, digests["candidate"], baseline, data, attributes)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from certify.assessment.record_file import ModelDigests
 from certify.assessments.robustness.edition import RobustnessEdition
 from certify.assessments.robustness.findings import OTHER_SETTINGS
 from certify.assessments.robustness.records import (
@@ -20,7 +21,6 @@ from certify.assessments.robustness.records import (
     Corrupted,
     DataFacts,
     Detection,
-    Digests,
     Header,
     Held,
     Record,
@@ -122,7 +122,7 @@ class Stress:
         facts = DataFacts(
             self.dataset.name[:200], self.dataset.spec[:4000], len(self.base.order), self.base.test_digest
         )
-        model, baseline = (Digests(**digests[arm]) for arm in ("candidate", "baseline"))
+        model, baseline = (ModelDigests(**digests[arm]) for arm in ("candidate", "baseline"))
         version, hardened = importlib.metadata.version("leanmark"), asked.adversarially_trained
         head = Header(created, version, model, baseline, facts, asked.runtime, hardened)
         return Records(head, tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -39,3 +40,31 @@ class Outcome(Protocol):
     def to_json(self) -> dict[str, Any]:
         """A JSON object with at least ``text``, ``reasons`` and ``notes``."""
         ...
+
+
+@dataclass(frozen=True)
+class ClaimOutcome:
+    """A claim, or a refusal with its reasons; an assessment with a scale of its own has a class of its own.
+
+    Attributes:
+        text: how it is printed.
+        reasons: of a refusal, one sentence each.
+        notes: what a reader should know, one sentence each.
+
+    Example:
+        >>> ClaimOutcome("refused", ("The records do not add up.",), ()).refused
+        True
+    """
+
+    text: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a refusal."""
+        return bool(self.reasons)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}

@@ -17,7 +17,18 @@ import numpy as np
 
 from compress.pruning.moments import RIDGE, Array, Gram, Moments
 
-__all__ = ["RIDGE", "Array", "Elimination", "Fit", "Gram", "Moments", "choose_units", "eliminate", "refit"]
+__all__ = [
+    "RIDGE",
+    "Array",
+    "Elimination",
+    "Fit",
+    "Gram",
+    "Moments",
+    "LayerRefit",
+    "choose_units",
+    "eliminate",
+    "refit",
+]
 
 ROUNDS, CANDIDATES = 32, 4
 """Of :func:`eliminate`: the share of the units that goes in a round, and how many are looked at for each that goes."""
@@ -75,6 +86,25 @@ def refit(
     size = max(float(gram.moments().yy.sum()), np.finfo(np.float64).tiny)
     before, after = (float(moments.squared_error(*given).sum()) / size for given in ((weights, bias), (made, offset)))
     return Fit(made, offset, before, after)
+
+
+@dataclass(frozen=True)
+class LayerRefit:
+    """What became of one layer.
+
+    Attributes:
+        before: squared error of its outputs before, as a share of the targets' variance.
+        after: the same afterwards, both on the samples that it was fitted on.
+        at_sum: whether the targets stand behind the addition of a shortcut.
+    """
+
+    before: float
+    after: float
+    at_sum: bool
+
+    def to_json(self) -> dict[str, float | bool]:
+        """For the lineage."""
+        return {"error_before": self.before, "error_after": self.after, "at_sum": self.at_sum}
 
 
 @dataclass(frozen=True)

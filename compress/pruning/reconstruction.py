@@ -25,7 +25,7 @@ from torch.fx import Node
 
 from compress.core.pass_protocol import Declined
 from compress.pruning.lane import Lane
-from compress.pruning.least_squares import RIDGE, Gram, refit
+from compress.pruning.least_squares import RIDGE, Gram, LayerRefit, refit
 from compress.pruning.program import Program
 from compress.pruning.rows import Rows
 from compress.pruning.samples import Samples
@@ -58,21 +58,6 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Refitted:
-    """What became of one layer.
-
-    Attributes:
-        before: squared error of its outputs before, as a share of the targets' variance.
-        after: the same afterwards, both on the samples that it was fitted on.
-        at_sum: whether the targets stand behind the addition of a shortcut.
-    """
-
-    before: float
-    after: float
-    at_sum: bool
-
-
-@dataclass(frozen=True)
 class Reconstruction:
     """What was refitted, on what, and at what cost.
 
@@ -83,17 +68,14 @@ class Reconstruction:
         declined: layers that were changed and could not be refitted, with the reason.
     """
 
-    layers: Mapping[str, Refitted]
+    layers: Mapping[str, LayerRefit]
     samples: int
     cpu_s: float
     declined: tuple[Declined, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the lineage; errors are shares of the variance of what the layers should give."""
-        rows = {
-            path: {"error_before": each.before, "error_after": each.after, "at_sum": each.at_sum}
-            for path, each in self.layers.items()
-        }
+        rows = {path: each.to_json() for path, each in self.layers.items()}
         return {"samples": self.samples, "cpu_s": round(self.cpu_s, 3), "layers": rows}
 
 
@@ -188,7 +170,7 @@ def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> 
     return sites, [Declined(path, why) for path in sorted(missing)]
 
 
-def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float) -> Refitted:
+def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float) -> LayerRefit:
     layer, model = site.layer, program.model
     weight = model.get_parameter(layer.weight)
     gram: Gram | None = None
@@ -212,7 +194,7 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
         with_bias=layer.bias is not None or layer.mean is not None,
     )
     _put(model, layer, made.weights, made.bias)
-    return Refitted(made.before, made.after, site.sum is not None)
+    return LayerRefit(made.before, made.after, site.sum is not None)
 
 
 def _put(model: nn.Module, layer: Layer, weights: Any, bias: Any) -> None:

@@ -48,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "certify.graded": {"certify.assessments.efficiency", "certify.present"},
     "certify.group_statement": {"certify.assessments.social", "certify.attest", "certify.grouping"},
-    "certify.grouping": {"certify.assessments.social", "certify.data", "certify.measure"},
+    "certify.grouping": {"certify.assessment", "certify.assessments.social", "certify.data", "certify.measure"},
     "certify.grading": {"certify.assessment", "certify.attest", "certify.data"},
     "certify.regrading": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading",
@@ -64,7 +64,7 @@ ARROWS: dict[str, set[str]] = {
         "certify.stress",
     },
     "certify.stress": {
-        "certify.assessments.robustness", "certify.data", "certify.measure", "certify.model_file",
+        "certify.assessment", "certify.assessments.robustness", "certify.data", "certify.measure", "certify.model_file",
         "certify.witnessing",
     },
     "certify.witness_game": {

@@ -7,10 +7,11 @@ from typing import Any
 
 from certify.assessment.assessment import Assessment, Version
 from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.data_use.edition import Edition, load_edition
 from certify.assessments.data_use.findings import judge
-from certify.assessments.data_use.outcome import Claim, judge_claim
+from certify.assessments.data_use.outcome import judge_claim
 from certify.assessments.data_use.records import Records, dump_records, entries_of, join, parse_records
 from certify.core.data_use.policy import UsePolicy
 from certify.core.estimate import Estimate
@@ -84,7 +85,7 @@ class DataUse(Assessment):
         """Run every check."""
         return judge(records)
 
-    def outcome(self, profile: Profile, edition: Edition) -> Claim:
+    def outcome(self, profile: Profile, edition: Edition) -> ClaimOutcome:
         """Judge the claim."""
         return judge_claim(profile, edition)
 

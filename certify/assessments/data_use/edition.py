@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
-from importlib import resources
 
-from certify.core.errors import CertificateError, UsageError
-from certify.core.suggest import unknown_name
-from certify.core.validation import validated
-from certify.core.yaml_document import parse_document
+from certify.assessment.editions import read_edition
 
 
 @dataclass(frozen=True)
@@ -35,20 +30,6 @@ class Edition(_Constants):
 
 @functools.cache
 def load_edition(name: str = "2026") -> Edition:
-    """Load an edition by name.
-
-    Raises:
-        UsageError: there is no edition of that name.
-        CertificateError: the edition's file is malformed (a damaged installation).
-    """
-    folder = resources.files("certify.assessments.data_use") / "editions"
-    names = sorted(one.name.removesuffix(".yaml") for one in folder.iterdir() if one.name.endswith(".yaml"))
-    if name not in names:
-        raise unknown_name("edition of data_use", name, names)
-    content = (folder / f"{name}.yaml").read_bytes()
-    try:
-        document = parse_document(content, f"Edition {name}")
-        constants = validated(_Constants, document.values, "the edition", document.place)
-    except UsageError as error:
-        raise CertificateError(str(error)) from error
-    return Edition(**vars(constants), digest=hashlib.sha256(content).hexdigest())
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    constants, digest = read_edition("certify.assessments.data_use", name, _Constants)
+    return Edition(**vars(constants), digest=digest)

@@ -8,26 +8,23 @@ consent register).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import rfc8785
-
-from certify.core.canonical_json import parse_canonical
+from certify.assessment import auditor_file
+from certify.assessment.auditor_file import require_binding
+from certify.assessment.record_file import dump_lines, read_header, read_lines
 from certify.core.data_use.chain import Chain, chained
 from certify.core.data_use.consent import Register, is_identifier
 from certify.core.data_use.policy import UsePolicy
 from certify.core.data_use.times import is_time
 from certify.core.data_use.vocabulary import Action
-from certify.core.errors import CertificateError, UsageError
-from certify.core.files import write_bytes
+from certify.core.errors import CertificateError
 from certify.core.private_data import AuditorBinding, DataKey
-from certify.core.validation import validated
 
 VERSION = 1
-MAX_LINE_BYTES = 64 << 20
-ORDER = ("header", "policy", "entry", "records", "listed", "receipt")
+KINDS = ("policy", "entry", "records", "listed", "receipt")
 
 
 @dataclass(frozen=True)
@@ -84,18 +81,18 @@ class Records:
 
 def dump_records(one: Records) -> bytes:
     """Write a record file, the inverse of :func:`parse_records`."""
-    header = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(one.header).items()}
-    lines: list[dict[str, Any]] = [
-        {"kind": "header", "version": VERSION, **header},
-        {"kind": "policy", "policy": one.policy.to_json()},
-        *({"kind": "entry", "entry": dict(entry)} for entry in one.journal.entries),
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("policy", {"policy": one.policy.to_json()}),
+        *(("entry", {"entry": dict(entry)}) for entry in one.journal.entries),
     ]
-    for kind, found in (("records", one.records), ("listed", one.listed)):
-        if found is not None:
-            lines.append({"kind": kind, "ids": list(found)})
+    rows += [(kind, {"ids": list(ids)}) for kind, ids in _listed(one) if ids is not None]
     if one.register is not None:
-        lines.append({"kind": "receipt", "receipts": [receipt.to_json() for receipt in one.register.receipts]})
-    return b"".join(rfc8785.dumps(line) + b"\n" for line in lines)
+        rows.append(("receipt", {"receipts": [receipt.to_json() for receipt in one.register.receipts]}))
+    return dump_lines(VERSION, one.header, rows)
+
+
+def _listed(one: Records) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
+    return (("records", one.records), ("listed", one.listed))
 
 
 def parse_records(content: bytes, name: str) -> Records:
@@ -104,27 +101,19 @@ def parse_records(content: bytes, name: str) -> Records:
     Raises:
         CertificateError: a line is not canonical JSON of a known kind, stands out of order, or holds what it cannot.
     """
-    if not content.endswith(b"\n"):
-        raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
-    found: dict[str, list[Any]] = {kind: [] for kind in ORDER}
-    last = 0
-    for number, line in enumerate(content[:-1].split(b"\n"), start=1):
-        place = f"{name}, line {number}"
-        if len(line) > MAX_LINE_BYTES:
-            raise CertificateError(f"{place}: is longer than {MAX_LINE_BYTES} bytes.")
-        values = parse_canonical(line, place)
-        kind = values.pop("kind", None) if isinstance(values, dict) else None
-        if kind not in ORDER or ORDER.index(kind) < last or (kind != "entry" and found[kind]):
-            raise CertificateError(f"{place}: a record of kind {str(kind)[:40]!r} cannot stand here.")
-        last = ORDER.index(kind)
-        found[kind].append(_header(values, place) if kind == "header" else _value(kind, values, place))
-    if not found["header"] or not found["policy"]:
-        raise CertificateError(f"{name}: has no header or no policy.")
+    (place, _, head), *rows = read_lines(content, name, KINDS)
+    header = _header(head, place)
+    found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for at, kind, values in rows:
+        if kind != "entry" and found[kind]:
+            raise CertificateError(f"{at}: a second record of kind {kind} cannot stand here.")
+        found[kind].append(_value(kind, values, at))
+    if not found["policy"]:
+        raise CertificateError(f"{name}: has no policy.")
     single = {kind: found[kind][0] if found[kind] else None for kind in ("records", "listed", "receipt")}
     return Records(
-        found["header"][0], found["policy"][0], chained(found["entry"]), single["records"], single["listed"],
-        single["receipt"],
-    )  # fmt: skip
+        header, found["policy"][0], chained(found["entry"]), single["records"], single["listed"], single["receipt"]
+    )
 
 
 def _value(kind: str, values: dict[str, Any], place: str) -> Any:
@@ -151,25 +140,13 @@ def _value(kind: str, values: dict[str, Any], place: str) -> Any:
 
 
 def _header(values: dict[str, Any], place: str) -> Header:
-    if (version := values.pop("version", None)) != VERSION:
-        raise CertificateError(f"{place}: version {version!r} is not known to this leanmark (knows {VERSION}).")
-    try:
-        header = validated(Header, values, "the header", lambda *_: place)
-    except UsageError as error:
-        raise CertificateError(str(error)) from error
-    if missing := vars(header).keys() - values.keys():
-        raise CertificateError(f"{place}: the field {min(missing)!r} is missing.")
+    header = read_header(Header, values, VERSION, place)
     named = [header.policy, header.root, header.journal, header.consent, *header.model.values()]
     if set(header.model) != {"sha256", "leanmarkContent"} or not all(map(is_identifier, named)):
         raise CertificateError(f"{place}: the header does not name model, policy, root and logs by hex SHA-256.")
     if not is_time(header.created) or not header.actions or not header.purpose:
         raise CertificateError(f"{place}: the header lacks a time, a purpose or an action.")
-    auditor = header.auditor
-    if auditor is not None and (
-        set(auditor) != {"sha256", "bytes", "key"} or not isinstance(auditor["bytes"], int)
-        or not all(is_identifier(str(auditor[one])) for one in ("sha256", "key"))
-    ):  # fmt: skip
-        raise CertificateError(f"{place}: the header does not bind its auditor file by sha256, bytes and key.")
+    require_binding(header.auditor, place)
     return header
 
 
@@ -181,22 +158,13 @@ def withhold(whole: Records, key: DataKey) -> tuple[Records, bytes]:
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:
-    """The records of an auditor file, once the public ones follow from them.
-
-    Raises:
-        CertificateError: the file is malformed, or the public records are not what is left of it.
-    """
-    whole = parse_records(content, "the auditor file")
-    if withhold(whole, key)[0] != public:
-        raise CertificateError("The public records do not follow from the auditor file.")
-    return replace(whole, header=replace(whole.header, auditor=public.header.auditor))
+    """The records of an auditor file; see :func:`certify.assessment.auditor_file.join`."""
+    return auditor_file.join(public, content, key, parse_records, withhold)
 
 
 def write(whole: Records, public: Path, auditor: Path, key: DataKey) -> None:
-    """Write both files; the auditor's is not published."""
-    left, content = withhold(whole, key)
-    write_bytes(auditor, content)
-    write_bytes(public, dump_records(left))
+    """Write both files; see :func:`certify.assessment.auditor_file.write_both`."""
+    auditor_file.write_both(whole, public, auditor, key, dump_records, withhold)
 
 
 def entries_of(records: Records, kind: str) -> tuple[Mapping[str, Any], ...]:

@@ -6,15 +6,17 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
+from certify.assessment.editions import edition_files
 from certify.core.errors import CertificateError, UsageError
 from certify.core.measuring_rules import Amount, Count, MeasuringRules
 from certify.core.suggest import unknown_name
 from certify.core.validation import validated
 from certify.core.yaml_document import parse_document
+
+PACKAGE = "certify.assessments.efficiency"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Edition(_Sections):
 
 def editions() -> list[str]:
     """Names of all editions that this version knows, oldest first."""
-    return sorted(_files())
+    return sorted(edition_files(PACKAGE))
 
 
 def load_edition(name: str = "2026") -> Edition:
@@ -121,7 +123,7 @@ def load_edition(name: str = "2026") -> Edition:
         UsageError: there is no edition of that name.
         CertificateError: the edition's file is malformed (a damaged installation).
     """
-    files = _files()
+    files = edition_files(PACKAGE)
     if name not in files:
         raise unknown_name("edition", name, files)
     return parse_edition(files[name], name)
@@ -149,15 +151,6 @@ def parse_edition(content: bytes, name: str) -> Edition:
     edition = Edition(**vars(sections), digest=digest, constants=MappingProxyType(document.values))
     _check(edition, name)
     return edition
-
-
-def _files() -> dict[str, bytes]:
-    folder = resources.files("certify.assessments.efficiency") / "editions"
-    return {
-        entry.name.removesuffix(".yaml"): entry.read_bytes()
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
-    }
 
 
 def _check(edition: Edition, name: str) -> None:

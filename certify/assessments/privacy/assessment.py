@@ -8,12 +8,13 @@ from typing import Any
 
 from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy.beside import beside
 from certify.assessments.privacy.edition import Edition, load_edition
 from certify.assessments.privacy.figures import EPSILON, STATED, estimates
 from certify.assessments.privacy.findings import judge
-from certify.assessments.privacy.outcome import Claim, judge_claim
+from certify.assessments.privacy.outcome import judge_claim
 from certify.assessments.privacy.record_file import dump_records, parse_records
 from certify.assessments.privacy.records import Records
 from certify.assessments.privacy.withholding import join
@@ -86,7 +87,7 @@ class Privacy(Assessment):
         """Run every check."""
         return judge(records, edition)
 
-    def outcome(self, profile: Profile, edition: Edition) -> Claim:
+    def outcome(self, profile: Profile, edition: Edition) -> ClaimOutcome:
         """Judge the claim."""
         return judge_claim(profile, edition)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy.edition import Edition
 from certify.assessments.privacy.figures import DELTA, EPSILON, STATED, WAITING
@@ -13,31 +11,7 @@ from certify.assessments.privacy.findings import CHECKS
 REFUSED = "refused"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A claim, or a refusal.
-
-    Attributes:
-        text: as it is printed.
-        reasons: for a refusal, one sentence each.
-        notes: what a reader should know, one sentence each.
-    """
-
-    text: str
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def refused(self) -> bool:
-        """Whether there is no claim."""
-        return bool(self.reasons)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}
-
-
-def judge_claim(profile: Profile, edition: Edition) -> Claim:
+def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
     """Judge figures and findings: anything that fails is a refusal, and so is what may not be unknown."""
     waits = WAITING in profile.estimates
     allowed = {*edition.may_be_unknown, *(edition.may_wait_for_auditor if waits else ())}
@@ -56,4 +30,4 @@ def judge_claim(profile: Profile, edition: Edition) -> Claim:
         notes.insert(0, f"An epsilon above {edition.weak_epsilon:g} is weak: it bounds hardly anything.")
     derived = "" if EPSILON in profile.estimates else ", as stated"
     text = f"{strength}epsilon at most {stated:g} at delta {delta:g}{derived}"
-    return Claim(REFUSED if reasons else text, tuple(reasons), tuple(notes))
+    return ClaimOutcome(REFUSED if reasons else text, tuple(reasons), tuple(notes))

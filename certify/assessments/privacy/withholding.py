@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from certify.assessment import auditor_file
 from certify.assessments.privacy.record_file import dump_records, parse_records
 from certify.assessments.privacy.records import DpSgd, Records
-from certify.core.errors import CertificateError
-from certify.core.files import write_bytes
 from certify.core.private_data import AuditorBinding, DataKey
 
 
@@ -39,26 +38,10 @@ def _without_rate(one: DpSgd) -> DpSgd:
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:
-    """The records of an auditor file, once the public ones follow from them.
-
-    Raises:
-        CertificateError: the file is malformed, or the public records are not what is left of it.
-    """
-    whole = parse_records(content, "the auditor file")
-    if withhold(whole, key)[0] != public:
-        raise CertificateError("The public records do not follow from the auditor file.")
-    return replace(whole, header=replace(whole.header, auditor=public.header.auditor))
+    """The records of an auditor file; see :func:`certify.assessment.auditor_file.join`."""
+    return auditor_file.join(public, content, key, parse_records, withhold)
 
 
 def write(records: Records, public: Path, auditor: Path, key: DataKey) -> None:
-    """Write both files.
-
-    Args:
-        records: all of them.
-        public: such as ``privacy.jsonl``, for ``leanmark state --assessment privacy --records``.
-        auditor: such as ``auditor/privacy.jsonl``, which is not published.
-        key: of the data holder.
-    """
-    left, content = withhold(records, key)
-    write_bytes(auditor, content)
-    write_bytes(public, dump_records(left))
+    """Write both files; see :func:`certify.assessment.auditor_file.write_both`."""
+    auditor_file.write_both(records, public, auditor, key, dump_records, withhold)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.robustness import records as record_files
 from certify.assessments.robustness.edition import RobustnessEdition, load_edition
@@ -27,30 +28,6 @@ LIMITS = (
     "A trigger that nobody gave is not looked for: backdoors survive compression and cannot be ruled out.",
     "Corruptions are this edition's own set; the figures are not mCE.",
 )
-
-
-@dataclass(frozen=True)
-class RobustnessOutcome:
-    """A claim or a refusal.
-
-    Attributes:
-        text: as it is printed.
-        reasons: of a refusal.
-        notes: what a reader should know.
-    """
-
-    text: str
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def refused(self) -> bool:
-        """Whether it is a refusal."""
-        return bool(self.reasons)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}
 
 
 class Robustness(Assessment):
@@ -103,7 +80,7 @@ class Robustness(Assessment):
         """Run every check that the records call for."""
         return judge_findings(records, edition)
 
-    def outcome(self, profile: Profile, edition: RobustnessEdition) -> RobustnessOutcome:
+    def outcome(self, profile: Profile, edition: RobustnessEdition) -> ClaimOutcome:
         """A claim of what was found; a refusal where records do not hold.
 
         A corruption that costs more is a finding about the model and no refusal: a gate decides what is let through
@@ -111,9 +88,9 @@ class Robustness(Assessment):
         """
         failed = [f"{one.name}: {one.sentence}" for one in profile.guards if one.outcome != "pass"]
         if failed:
-            return RobustnessOutcome("refused", tuple(failed), ())
+            return ClaimOutcome("refused", tuple(failed), ())
         told = tuple(one.sentence for one in profile.guards if one.name == "own_gradients")
-        return RobustnessOutcome("; ".join(_parts(profile)) or "described", (), told)
+        return ClaimOutcome("; ".join(_parts(profile)) or "described", (), told)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
         """Check that files of witnesses beside the model are those that were stated."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from certify.core.errors import CertificateError, UsageError
-from certify.core.suggest import unknown_name
-from certify.core.validation import validated
-from certify.core.yaml_document import parse_document
+from certify.assessment.editions import read_edition
 
 NEWEST = "2026"
 Positive = Annotated[int, Ge(1)]
@@ -52,20 +47,6 @@ class RobustnessEdition(_Constants):
 
 
 def load_edition(name: str = NEWEST) -> RobustnessEdition:
-    """Load an edition by name.
-
-    Raises:
-        UsageError: there is no edition of that name; the nearest is named.
-        CertificateError: its file is malformed.
-    """
-    folder = resources.files("certify.assessments.robustness") / "editions"
-    known = {one.name.removesuffix(".yaml"): one for one in folder.iterdir() if one.name.endswith(".yaml")}
-    if name not in known:
-        raise unknown_name("edition of robustness", name, sorted(known))
-    content = known[name].read_bytes()
-    try:
-        document = parse_document(content, f"Edition {name}")
-        constants = validated(_Constants, document.values, "the edition", document.place)
-    except UsageError as error:
-        raise CertificateError(str(error)) from error
-    return RobustnessEdition(**vars(constants), digest=hashlib.sha256(content).hexdigest())
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    constants, digest = read_edition("certify.assessments.robustness", name, _Constants)
+    return RobustnessEdition(**vars(constants), digest=digest)

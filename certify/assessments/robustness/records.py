@@ -8,18 +8,19 @@ runtime (``held``), how well a small margin tells attacked samples (``detection`
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-import rfc8785
 from annotated_types import Ge, Le, Len
 
-from certify.core.canonical_json import parse_canonical
-from certify.core.errors import CertificateError, UsageError
+from certify.assessment.record_file import (
+    ModelDigests,
+    dump_lines,
+    read_header,
+    read_lines,
+    read_record,
+)
 from certify.core.statistics.proportions import PairedTable
-from certify.core.validation import validated
 
 VERSION = 1
 MAX_LINES = 10_000
@@ -30,14 +31,6 @@ Text = Annotated[str, Len(1, 200)]
 Eps = Annotated[int, Ge(1), Le(64)]
 ArmName = Literal["baseline", "candidate"]
 Source = Literal["union", "baseline", "candidate"]
-
-
-@dataclass(frozen=True)
-class Digests:
-    """A model file: digest of its bytes without the seal, and of what it says."""
-
-    sha256: Digest
-    leanmarkContent: Digest  # the name that statements have
 
 
 @dataclass(frozen=True)
@@ -73,8 +66,8 @@ class Header:
 
     created: str
     leanmark: str
-    model: Digests
-    baseline: Digests
+    model: ModelDigests
+    baseline: ModelDigests
     data: DataFacts
     runtime: Text
     adversarially_trained: bool
@@ -246,48 +239,11 @@ class Records:
 
 def dump(records: Records) -> bytes:
     """Write records; equal ones give equal bytes."""
-    lines = [{"kind": "header", "version": VERSION, **asdict(records.header)}]
-    lines += [{"kind": _NAMES[type(row)], **asdict(row)} for row in records.rows]
-    return b"".join(rfc8785.dumps(line) + b"\n" for line in lines)
+    return dump_lines(VERSION, records.header, ((_NAMES[type(row)], asdict(row)) for row in records.rows))
 
 
 def parse(content: bytes, name: str) -> Records:
-    """Read a record file, from somebody whom one need not believe.
-
-    Raises:
-        CertificateError: a line is not canonical JSON of a known kind, a record is malformed, or lines stand in another
-            order than they are written in.
-    """
-    lines = content.split(b"\n")
-    if lines.pop() or not lines or len(lines) > MAX_LINES:
-        raise CertificateError(f"{name}: is cut short, empty, or has more than {MAX_LINES} lines.")
-    values = [parse_canonical(line, f"line {number} of {name}") for number, line in enumerate(lines, start=1)]
-    if not all(isinstance(one, dict) for one in values):
-        raise CertificateError(f"{name}: a line is not a JSON object.")
-    head = dict(values[0])
-    if head.pop("kind", None) != "header" or head.pop("version", None) != VERSION:
-        raise CertificateError(f"{name}: its first line is not a header of version {VERSION}.")
-    records = Records(_read(Header, head, f"{name}, line 1"), tuple(_rows(values[1:], name)))
-    if dump(records) != content:
-        raise CertificateError(f"{name}: its records do not stand in their order.")
-    return records
-
-
-def _rows(values: Sequence[Mapping[str, Any]], name: str) -> Iterator[Any]:
-    last = 0
-    for number, fields in enumerate(values, start=2):
-        kind, rest = fields.get("kind"), {key: value for key, value in fields.items() if key != "kind"}
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise CertificateError(f"{name}, line {number}: there are no records of kind {json.dumps(kind)[:60]}.")
-        place = list(KINDS).index(kind)
-        if place < last:
-            raise CertificateError(f"{name}, line {number}: a {kind} does not stand behind the records before it.")
-        last = place
-        yield _read(KINDS[kind], rest, f"{name}, line {number}")
-
-
-def _read(kind: type[Any], values: Mapping[str, Any], place: str) -> Any:
-    try:
-        return validated(kind, dict(values), kind.__name__.lower(), lambda *_: place)
-    except UsageError as error:
-        raise CertificateError(str(error)) from error
+    """Read a record file; see :mod:`certify.assessment.record_file` for what it raises."""
+    (place, _, head), *rows = read_lines(content, name, tuple(KINDS), most=MAX_LINES)
+    header = read_header(Header, head, VERSION, place)
+    return Records(header, tuple(read_record(KINDS[kind], values, at) for at, kind, values in rows))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.social import records as record_files
 from certify.assessments.social.answers import check_answers
@@ -27,30 +28,6 @@ LIMITS = (
 )
 HEADLINES = ("cells_worse", "cells_within_margin", "largest_loss_points")
 ALONE = ("_selection_ratio_candidate", "_equalised_odds_candidate", "_worst_accuracy_candidate")
-
-
-@dataclass(frozen=True)
-class SocialOutcome:
-    """A claim or a refusal.
-
-    Attributes:
-        text: as it is printed.
-        reasons: of a refusal.
-        notes: what a reader should know.
-    """
-
-    text: str
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def refused(self) -> bool:
-        """Whether it is a refusal."""
-        return bool(self.reasons)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}
 
 
 class Social(Assessment):
@@ -109,7 +86,7 @@ class Social(Assessment):
         """Run every check, and say what single cells show."""
         return (*judge_findings(records, edition), *_cell_findings(records, edition))
 
-    def outcome(self, profile: Profile, edition: SocialEdition) -> SocialOutcome:
+    def outcome(self, profile: Profile, edition: SocialEdition) -> ClaimOutcome:
         """A claim of what was found; a refusal where records do not hold.
 
         A group that is shown worse is a finding about the model and no refusal: a gate decides what is let through
@@ -117,9 +94,9 @@ class Social(Assessment):
         """
         failed = [one for one in profile.guards if one.outcome != "pass" and not one.name.startswith(CELL)]
         if failed:
-            return SocialOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
+            return ClaimOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
         told = tuple(one.sentence for one in profile.guards if one.name.startswith(CELL))
-        return SocialOutcome(_text(profile, edition), (), told)
+        return ClaimOutcome(_text(profile, edition), (), told)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
         """Check the totals against the answers that lie beside the model."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
-from certify.core.errors import CertificateError, UsageError
-from certify.core.suggest import unknown_name
-from certify.core.validation import validated
-from certify.core.yaml_document import parse_document
+from certify.assessment.editions import read_edition
 
 NEWEST = "2026"
 Positive = Annotated[int, Ge(1)]
@@ -55,20 +50,6 @@ class SocialEdition(_Constants):
 
 
 def load_edition(name: str = NEWEST) -> SocialEdition:
-    """Load an edition by name.
-
-    Raises:
-        UsageError: there is no edition of that name; the nearest is named.
-        CertificateError: its file is malformed.
-    """
-    folder = resources.files("certify.assessments.social") / "editions"
-    known = {one.name.removesuffix(".yaml"): one for one in folder.iterdir() if one.name.endswith(".yaml")}
-    if name not in known:
-        raise unknown_name("edition of social", name, sorted(known))
-    content = known[name].read_bytes()
-    try:
-        document = parse_document(content, f"Edition {name}")
-        constants = validated(_Constants, document.values, "the edition", document.place)
-    except UsageError as error:
-        raise CertificateError(str(error)) from error
-    return SocialEdition(**vars(constants), digest=hashlib.sha256(content).hexdigest())
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    constants, digest = read_edition("certify.assessments.social", name, _Constants)
+    return SocialEdition(**vars(constants), digest=digest)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph
-from compress.pruning.least_squares import RIDGE, Elimination, Gram, eliminate, refit
+from compress.pruning.least_squares import RIDGE, Elimination, Gram, LayerRefit, eliminate, refit
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.lane import FileLane, ancestors, execution_order
 from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, find_layers, put, weight_of
@@ -96,25 +96,6 @@ def order_units(
 
 
 @dataclass(frozen=True)
-class FileRefit:
-    """What became of one layer.
-
-    Attributes:
-        before: squared error of its outputs before, as a share of the targets' variance.
-        after: the same afterwards, both on the samples that it was fitted on.
-        at_sum: whether the targets stand behind the addition of a shortcut.
-    """
-
-    before: float
-    after: float
-    at_sum: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """For the lineage."""
-        return {"error_before": self.before, "error_after": self.after, "at_sum": self.at_sum}
-
-
-@dataclass(frozen=True)
 class _Site:
     """A layer of the pruned graph to be refitted, and where its targets are found in the original."""
 
@@ -143,7 +124,7 @@ def refit_layers(
     seed: int = 0,
     ridge: float = RIDGE,
     advance: Advance = _silent,
-) -> dict[str, FileRefit]:
+) -> dict[str, LayerRefit]:
     """Refit the layers of a pruned graph in place; what became of each by the name of its node.
 
     Args:
@@ -207,7 +188,7 @@ def _sites(
     return sites
 
 
-def _refit(site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: FileRows, ridge: float) -> FileRefit:
+def _refit(site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: FileRows, ridge: float) -> LayerRefit:
     layer = site.layer
     inputs, outputs = int(np.prod(layer.shape[1:])), layer.shape[0] // layer.groups
     blocks = () if layer.groups == 1 else (layer.groups,)
@@ -221,4 +202,4 @@ def _refit(site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: 
     shaped = None if bias is None else bias.reshape(*blocks, outputs)
     made = refit(gram, weight_of(pruned, layer), shaped, ridge=ridge, with_bias=layer.bias is not None)
     put(pruned, layer, made.weights, made.bias)
-    return FileRefit(made.before, made.after, site.sum is not None)
+    return LayerRefit(made.before, made.after, site.sum is not None)

@@ -17,9 +17,9 @@ from certify.assessments.robustness.records import (
     Corrupted,
     DataFacts,
     Detection,
-    Digests,
     Header,
     Held,
+    ModelDigests,
     Record,
     Records,
     Standing,
@@ -37,9 +37,9 @@ D = "d" * 64
 
 
 def header(**other: object) -> Header:
-    digests = Digests("a" * 64, "b" * 64)
+    digests = ModelDigests("a" * 64, "b" * 64)
     made = Header(
-        "2026-01-02T03:04:05Z", "0.1.0", digests, Digests("c" * 64, "e" * 64), DataFacts("x", "npz:x", 500, D),
+        "2026-01-02T03:04:05Z", "0.1.0", digests, ModelDigests("c" * 64, "e" * 64), DataFacts("x", "npz:x", 500, D),
         "onnxruntime-cpu", False,
     )  # fmt: skip
     return replace(made, **other)  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ def test_detection_counts_every_pair_when_margins_are_compared() -> None:
 
 def test_records_are_refused_when_they_stand_in_another_order() -> None:
     lines = Robustness().dump(everything()).splitlines(keepends=True)
-    with pytest.raises(CertificateError, match="does not stand behind"):
+    with pytest.raises(CertificateError, match="stands behind a .* the order is header"):
         Robustness().parse(b"".join([lines[0], *lines[:0:-1]]), "r")
 
 

@@ -22,9 +22,9 @@ from certify.assessments.social.records import (
     Calibration,
     Cell,
     DataFacts,
-    Digests,
     Header,
     HeldBack,
+    ModelDigests,
     Records,
     Reliability,
     Total,
@@ -63,7 +63,8 @@ def made(groups: str = "sex,race,sex:race", seed: int = 0, **facts: Any) -> Reco
     digests = {name: column_digest(DIGEST, map(str, range(N)), values.tolist()) for name, values in columns.items()}
     data = DataFacts("people", "npz:p", N, DIGEST, digests, columns_digest(DIGEST, digests), ("no", "yes"))
     header = Header(
-        "2026-01-02T03:04:05Z", "0.1.0", "binary", Digests(DIGEST, OTHER), Digests(OTHER, DIGEST), data, attributes
+        "2026-01-02T03:04:05Z", "0.1.0", "binary", ModelDigests(DIGEST, OTHER), ModelDigests(OTHER, DIGEST), data,
+        attributes,
     )  # fmt: skip
     turned = int(np.sum(answers.baseline != answers.candidate))
     more = (

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from certify.assessment.assessment import profile_of
+from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy.assessment import Privacy
 from certify.assessments.privacy.edition import load_edition
 from certify.assessments.privacy.findings import CHECKS
-from certify.assessments.privacy.outcome import Claim
 from certify.assessments.privacy.records import (
     Batches,
     Choice,
@@ -41,7 +41,7 @@ def seen_by_an_auditor(records: Records) -> Records:
     return join(public, content, KEY)
 
 
-def judged(records: Records) -> tuple[Profile, Claim]:
+def judged(records: Records) -> tuple[Profile, ClaimOutcome]:
     profile = profile_of(PRIVACY, records, EDITION)
     return profile, PRIVACY.outcome(profile, EDITION)
 
