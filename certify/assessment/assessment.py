@@ -136,7 +136,7 @@ class Assessment(Protocol):
         raise CertificateError(f"Records of {self.name} have no auditor file.")
 
     def derive(self, records: Any, edition: Any) -> Mapping[str, Estimate]:
-        """Derive every figure from the records, by name; a figure that cannot be had is absent, never 0."""
+        """Derive every figure from the records, by name; a figure that cannot be derived is absent, never 0."""
         ...
 
     def findings(self, records: Any, edition: Any) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) from somebody whom one need not believe: one byte sequence stands for one value."""
+"""Canonical JSON (RFC 8785) from an untrusted party: each value has exactly one byte sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence files: writing the records of a measurement, and reading them from somebody whom one need not believe.
+"""Evidence files: write the records of a measurement, and read them from an untrusted party.
 
 An evidence file (``evidence.jsonl``) holds one canonical JSON object a line: a header, then windows, latencies,
 predictions and observations. The certificate binds it by digest.

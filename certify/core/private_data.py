@@ -1,6 +1,6 @@
 """Private data in two files: a public one with aggregates, and one for auditors with keyed identifiers and rows.
 
-A digest of a sample is as good as its name for everybody who has the sample. So identifiers of private samples are
+A plain digest identifies a sample to everybody who has it. So identifiers of private samples are
 HMAC-SHA256 under a key of the data holder: whoever has the key can find a sample again, nobody else. Such identifiers
 are pseudonyms, not anonymous.
 """

@@ -108,7 +108,7 @@ class WitnessFile:
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> WitnessFile:
-        """Read a file, from somebody whom one need not believe.
+        """Read a file from an untrusted party.
 
         Raises:
             DataError: it is not a file of witnesses.

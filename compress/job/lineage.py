@@ -203,7 +203,7 @@ class Lineage:
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
         """The public lineage of private data, and the bytes of the whole one, which it binds.
 
-        The public one states no seed, no digest of a part, no number of samples, and nothing of what a pass left for an
+        The public one states no seed, no digest of a part, no number of samples, and nothing that a pass left for an
         auditor alone.
         """
         content = self.content()

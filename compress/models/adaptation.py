@@ -13,7 +13,7 @@ from compress.models.tokens import adapt_tokens
 
 
 class InputAdapter(nn.Module):
-    """A model that is fed with images made ready for another: they are scaled, and resized, as its own would be.
+    """Wrap a model so that it takes images preprocessed for another model: they are rescaled and resized to its own.
 
     Args:
         model: to be fed.

@@ -153,7 +153,7 @@ def as_exported(model: nn.Module, preprocess: Preprocess) -> nn.Module:
 
 
 def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
-    """A model that takes samples made ready by the contract of another, and leaves out what it does not take itself.
+    """Wrap a model so that it takes samples preprocessed for another model, and drops the inputs it does not take.
 
     Raises:
         ModelError: it takes what the other does not, or other tokens.

@@ -39,7 +39,7 @@ class PrivateRun:
 
 
 class Records:
-    """The private records, read under the name of the mechanism; small sets are made ready once."""
+    """The private records, read under the name of the mechanism; small sets are preprocessed once."""
 
     def __init__(self, split: Split, preprocess: Preprocess, mechanism: str, device: str) -> None:
         self._place = torch.device(device)

@@ -16,7 +16,7 @@ from compress.core.samples import as_tensor
 from compress.training.task import UNLABELLED
 
 IN_MEMORY_BYTES = 200_000_000
-"""Splits up to this size, made ready, are preprocessed once and kept."""
+"""Splits up to this size, once preprocessed, are kept in memory."""
 SHIFT_DIVISOR = 16
 """Augmentation moves an image by up to 1/16 of its side each way: 2 pixels of 32."""
 DECODERS = 2
@@ -56,7 +56,7 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
 
     @property
     def bytes(self) -> int:
-        """Size of all samples made ready."""
+        """Size of all samples once preprocessed."""
         return len(self) * self.preprocess.sample_bytes()
 
 
@@ -85,7 +85,7 @@ class Loader:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
-        self._data.split.touch()  # samples that are kept in memory were read when they were made ready
+        self._data.split.touch()  # samples that are kept in memory were read when they were preprocessed
         order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
         parts = [self._even(part) for part in np.array_split(order, self._batches)]
         for part, (images, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
@@ -170,7 +170,7 @@ def loader(
     shard: Shard = (0, 1),
     mechanism: str | None = None,
 ) -> Loader:
-    """Batches of (samples made ready by the contract (n, ...), labels (n,) int64).
+    """Batches of (samples preprocessed by the contract (n, ...), labels (n,) int64).
 
     No sample is left out and no batch is tiny: the split is cut into batches that differ by one sample at most. Small
     splits are preprocessed once and kept in memory, so that an epoch costs no decoding.

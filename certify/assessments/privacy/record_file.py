@@ -1,4 +1,4 @@
-"""Reading and writing record files of privacy; what is read is anybody's and believed in nothing."""
+"""Read and write the record files of privacy; files come from untrusted parties."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> npt.NDArra
         folder: of its model, where it lies outside.
 
     Raises:
-        ModelError: it holds more or less than its type and shape say, or they are none; or its bytes can't be had.
+        ModelError: its data do not match its type and shape, its type or shape is invalid, or its bytes cannot be read.
     """
     try:
         stored: Any = _read_external(tensor, folder) if is_external(tensor) else onnx.numpy_helper.to_array(tensor)

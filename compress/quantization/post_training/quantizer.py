@@ -1,4 +1,4 @@
-"""One model made ready once, then quantized with this or that layer kept in floats."""
+"""Prepare a model once, then quantize it with different layers kept in floats."""
 
 from __future__ import annotations
 
