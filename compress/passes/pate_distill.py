@@ -66,7 +66,8 @@ class PateDistill(TorchPass):
         default="validation", description="Public samples: data of their own, or the part validation or calibration."
     )
     inputs: Literal["samples", "features"] = Field(
-        default="samples", description="What teachers see: preprocessed samples, or what the model's head reads of them."
+        default="samples",
+        description="What teachers see: preprocessed samples, or the features that the model's head reads.",
     )
     teacher_steps: int = Field(default=60, ge=1, le=100_000, description="Steps of each teacher's training.")
     delta: float = Field(default=1e-5, gt=0, lt=1, description="For which epsilon holds; below one over the records.")
