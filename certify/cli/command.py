@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -119,6 +120,25 @@ def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
     if not arguments.get("private_data"):
         arguments.pop("data_key", None)
     return using(Use(purpose(what), who or "", read_data_key(path)))
+
+
+def governed(function: Any) -> Any:
+    """A command that only reads data, with the options of :func:`use_options`: it loads them for that purpose."""
+
+    @use_options
+    @click.option(
+        "--data-key",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Data key of the data's use policy [your own].",
+    )
+    @functools.wraps(function)
+    def command(*args: Any, **arguments: Any) -> Any:
+        use = take_use(arguments)
+        arguments.pop("data_key", None)
+        with use:
+            return function(*args, **arguments)
+
+    return command
 
 
 def read_data_key(path: Path | None) -> Any:

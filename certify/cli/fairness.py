@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import RUNTIME_NAMES
 from certify.cli.preprocess import contract, preprocess_options, take_flags
@@ -33,6 +33,7 @@ leanmark fairness int8.onnx --against income.onnx --data adult:uci --groups sex,
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for page, plot and records.")
 @quiet_option
 @json_option
+@governed
 def command(
     model: Path, data: str, groups: str, against: Path | None, runtime: str, batch: int, edition: str,
     preprocess: Path | None, out: Path | None, as_json: bool, **arguments: object,

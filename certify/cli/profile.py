@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import RUNTIME_NAMES, plan_options_but, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
@@ -36,6 +36,7 @@ leanmark profile small.onnx --data imagefolder:photos --against original.onnx
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="File for the plot, .svg or .png.")
 @quiet_option
 @json_option
+@governed
 def command(
     model: Path, data: str, against: Path | None, preprocess: Path | None, batch: str, runtime: str | None,
     out: Path | None, plot: Path | None, as_json: bool, **arguments: Any,

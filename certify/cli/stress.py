@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from certify.cli.command import Command, ModelPath, key_option
+from certify.cli.command import Command, ModelPath, governed, key_option
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.core import exit_codes
 from certify.core.errors import UsageError
@@ -94,6 +94,7 @@ leanmark robustness graded/model.onnx --baseline graded/baseline.onnx --data npz
 @key_option
 @quiet_option
 @json_option
+@governed
 def command(file: Path, data: str, key: Path | None, as_json: bool, **arguments: Any) -> None:
     """Ask FILE and its baseline on corrupted and attacked images, and state what was found beside FILE.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, ModelPath, key_option, write_example
+from certify.cli.command import Command, ModelPath, governed, key_option, write_example
 from certify.cli.output import json_option, print_json, print_rich
 from certify.core import exit_codes
 
@@ -43,6 +43,7 @@ def command() -> None:
 @click.option("--baseline", type=FILE, help="Model that some were made for [baseline.onnx beside MODEL].")
 @click.option("--preprocess", type=FILE, help="Contract of MODEL; sealed files carry their own.")
 @json_option
+@governed
 def check(
     model: Path, files: tuple[Path, ...], data: str, baseline: Path | None, preprocess: Path | None, as_json: bool
 ) -> None:
@@ -71,6 +72,7 @@ def check(
 @click.option("--remark", help="For people, in one sentence.")
 @key_option
 @json_option
+@governed
 def add(
     model: Path, file: Path, data: str, baseline: Path | None, preprocess: Path | None, remark: str | None,
     key: Path | None, as_json: bool,

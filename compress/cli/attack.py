@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, quiet_option
 from certify.core.errors import UsageError
 
@@ -69,6 +69,7 @@ leanmark attack other.onnx --data npz:test=test.npz --preprocess other.yaml --me
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of random starts.")
 @quiet_option
 @json_option
+@governed
 def command(file: Path, data: str, out: Path, method: str, as_json: bool, **options: Any) -> None:
     """Look for adversarial witnesses against FILE, an ONNX model, and write those that it falls to.
 

@@ -206,6 +206,31 @@ def test_check_ends_with_0_or_6_and_writes_nothing_when_asked(place, tmp_path: P
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
+READERS = {
+    "fairness": ("certify.group_audit.fairness", ("--groups", "sex")),
+    "profile": ("certify.api.profile", ()),
+    "robustness": ("certify.stressing.assess", ("--baseline", "model.onnx", "--conditions", "corruptions")),
+    "witness check": ("certify.witness_game.check_witnesses", ()),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_commands_that_read_data_ask_the_policy_when_they_are_run(place, tmp_path: Path, monkeypatch, name: str) -> None:
+    def read(*_: Any, data: str, **__: Any) -> None:
+        sys.exit(0 if len(load(data).test.labels) else 1)
+
+    function, options = READERS[name]
+    monkeypatch.setattr(function, read)
+    monkeypatch.chdir(place[1].parent)
+    KEY.write(tmp_path / "data.key")
+    asked = (*name.split(), place[1], "--data", f"npz:{tmp_path / 'digits.npz'}", *options)
+    use = ("--data-key", tmp_path / "data.key", "--purpose")
+    assert run(*asked).exit_code == 6
+    assert run(*asked, *use, "marketing").exit_code == 6
+    allowed = run(*asked, *use, "research")
+    assert allowed.exit_code == 0, allowed.output
+
+
 def test_forgetting_withdraws_names_and_revokes_when_a_record_was_seen(place, honest: Records, tmp_path: Path) -> None:
     folder, model, seen = place
     access = stated(honest, model, tmp_path)
