@@ -18,6 +18,7 @@ from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME
 from certify.attest.keys import SigningKey, signing_key
 from certify.attest.lineage import given_lineage, require_same_file, unchanged_beside
+from certify.attest.statements import remove_outdated
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
 from certify.core.folders import state_folder
@@ -168,6 +169,7 @@ def certify(
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
+    remove_outdated(out, certificate.subject_digest)
     others = [] if grouping is None else [state_groups(grouping, evidence, out / names[0], lineage, model_name, signer)]
     write_label(certificate, out, others)
     letter = grade(certificate.profile, constants)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certify.core.errors import CertificateError
+from certify.attest.certificate import Certificate
+from certify.core.errors import CertificateError, LeanmarkError
 
 FOLDER = "statements"
 RECORDS_SUFFIX = ".evidence.jsonl"
@@ -30,6 +31,23 @@ def statement_files(folders: Sequence[Path]) -> list[Path]:
         CertificateError: there are more than anybody would look through.
     """
     return files_beside(FOLDER, folders)
+
+
+def remove_outdated(folder: Path, digests: Mapping[str, str]) -> None:
+    """Remove the statements of a folder that are about a model that another has replaced there, with their records.
+
+    Args:
+        folder: of the model.
+        digests: of the model that lies there now.
+    """
+    for path in statement_files([folder]):
+        try:
+            outdated = dict(Certificate.read(path).subject_digest) != dict(digests)
+        except LeanmarkError:
+            continue  # not a statement that can be read: verification names it
+        if outdated:
+            path.unlink()
+            records_path(path).unlink(missing_ok=True)
 
 
 def files_beside(name: str, folders: Sequence[Path]) -> list[Path]:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 import certify
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import SigningKey, new_key, store_key
+from certify.attest.statements import records_path, remove_outdated
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
 from certify.model_file.subject import subject_digests
@@ -73,6 +74,17 @@ def test_statement_is_verified_when_it_lies_beside_the_model(model: Path, key: S
     assert checks["profile_follows"] == checks["outcome_follows"] == checks["content_digest"] == "pass"
     assert "fail" not in checks.values()
     assert "steadiness steady, edition 2026" in found.verdict
+
+
+def test_only_statements_about_another_model_are_removed_when_one_was_replaced(
+    model: Path, key: SigningKey, state: State
+) -> None:
+    statement, digests = state(), subject_digests(model)
+    (statement.parent / "broken.json").write_text("{}")
+    remove_outdated(model.parent, digests)
+    assert statement.is_file() and records_path(statement).is_file()
+    remove_outdated(model.parent, {**digests, "sha256": "0" * 64})
+    assert sorted(path.name for path in statement.parent.iterdir()) == ["broken.json"]
 
 
 def test_commands_show_the_statement(model: Path, key: SigningKey, state: State) -> None:
