@@ -218,8 +218,6 @@ READERS = {
 def test_commands_that_read_data_ask_the_policy_when_they_are_run(
     place, tmp_path: Path, monkeypatch, name: str
 ) -> None:
-    place, tmp_path: Path, monkeypatch, name: str
-) -> None:
     def read(*_: Any, data: str, **__: Any) -> None:
         sys.exit(0 if len(load(data).test.labels) else 1)
 
