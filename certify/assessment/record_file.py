@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 
 import rfc8785
-from annotated_types import Len
+from annotated_types import Ge, Len
 
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError, UsageError
+from certify.core.statistics.proportions import PairedTable
 from certify.core.validation import validated
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ MAX_LINES = 1_000_000
 MAX_LINE_BYTES = 64 << 20
 
 Digest = Annotated[str, Len(64, 64)]
+Count = Annotated[int, Ge(0)]
+Text = Annotated[str, Len(1, 200)]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,21 @@ class ModelDigests:
 
     sha256: Digest
     leanmarkContent: Digest  # the name that statements have
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A paired table as it is written."""
+
+    both: Count
+    only_candidate: Count
+    only_baseline: Count
+    neither: Count
+
+    @property
+    def table(self) -> PairedTable:
+        """As statistics take it."""
+        return PairedTable(self.both, self.only_candidate, self.only_baseline, self.neither)
 
 
 def dump_lines(version: int, header: Any, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> bytes:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from certify.assessment.record_file import Counts
 from certify.assessments.robustness.edition import RobustnessEdition
 from certify.assessments.robustness.records import (
     Corrupted,
-    Counts,
     Detection,
     Records,
     Standing,

@@ -14,20 +14,20 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from certify.assessment.record_file import (
+    Count,
+    Counts,
+    Digest,
     ModelDigests,
+    Text,
     dump_lines,
     read_header,
     read_lines,
     read_record,
 )
-from certify.core.statistics.proportions import PairedTable
 
 VERSION = 1
 MAX_LINES = 10_000
 
-Count = Annotated[int, Ge(0)]
-Digest = Annotated[str, Len(64, 64)]
-Text = Annotated[str, Len(1, 200)]
 Eps = Annotated[int, Ge(1), Le(64)]
 ArmName = Literal["baseline", "candidate"]
 Source = Literal["union", "baseline", "candidate"]
@@ -71,21 +71,6 @@ class Header:
     data: DataFacts
     runtime: Text
     adversarially_trained: bool
-
-
-@dataclass(frozen=True)
-class Counts:
-    """A paired table as it is written."""
-
-    both: Count
-    only_candidate: Count
-    only_baseline: Count
-    neither: Count
-
-    @property
-    def table(self) -> PairedTable:
-        """As statistics take it."""
-        return PairedTable(self.both, self.only_candidate, self.only_baseline, self.neither)
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,21 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Len, MinLen
 
 from certify.assessment.record_file import (
+    Count,
+    Counts,
     ModelDigests,
+    Text,
     dump_lines,
     read_header,
     read_lines,
     read_record,
 )
-from certify.core.statistics.proportions import PairedTable
 
 VERSION = 1
 MAX_LINES = 20_000
 NOT_STATED = "not stated"
 """Group of the samples whose column says nothing."""
 
-Count = Annotated[int, Ge(0)]
-Text = Annotated[str, Len(1, 200)]
 Kind = Literal["binary", "classes"]
 
 
@@ -98,21 +98,6 @@ class Header:
     baseline: ModelDigests | None
     data: DataFacts
     attributes: Annotated[tuple[Attribute, ...], MinLen(1)]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """A paired table as it is written."""
-
-    both: Count
-    only_candidate: Count
-    only_baseline: Count
-    neither: Count
-
-    @property
-    def table(self) -> PairedTable:
-        """As statistics take it."""
-        return PairedTable(self.both, self.only_candidate, self.only_baseline, self.neither)
 
 
 @dataclass(frozen=True)
