@@ -45,7 +45,7 @@ class Estimate:
         value: the point estimate, in ``unit``.
         low: lower end of the interval that ``method`` names (two-sided 95 % unless it says otherwise).
         high: upper end; equal to ``value`` and ``low`` for an exact count.
-        unit: SI symbol or ``1`` for a ratio, ``%`` for percent.
+        unit: SI symbol, ``1`` for a ratio, ``%`` for percent, ``points`` for a difference of percentages.
         n: number of independent observations behind it.
         method: how value and interval were computed, in a few words.
         evidence: how directly it was observed.

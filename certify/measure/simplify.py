@@ -145,7 +145,7 @@ def simplify(
         for file, count in ((bench.samples, rules.simplified_samples), (bench.looks, LOOKS)):
             save_samples(file, dataset.test, order[: max(plan.batch, count)], contract)
         try:
-            with progress.task("Looking for what the baseline can do without"):
+            with progress.task("Simplifying the baseline"):
                 given = load_model(path)
                 answers = _Answers(bench, given)
                 lean, found = _leanest(bench, given, answers, rules, int(digest[:8], 16))
@@ -164,7 +164,7 @@ def _faster(
     bench: _Bench, model: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, progress: Progress
 ) -> tuple[onnx.ModelProto, list[str]] | None:
     """The model in the form that its runtime runs faster, and how it was rewritten; None where it stays."""
-    with progress.task("Looking for a faster form of the baseline"):
+    with progress.task("Trying faster forms of the baseline"):
         forms = (model, bench.as_loaded(model))  # the latter without what hides an operator from those behind it
         return faster_form(forms, bench.opened, lambda tried: answers.same(tried, rules.equal_outputs, rules))
 

@@ -66,7 +66,9 @@ def _chart(page: GroupPage) -> Markup | None:
 
 
 def _short(words: str) -> str:
-    return clean(words).removesuffix(", change").replace("false positives", "FP").replace("false negatives", "FN")
+    """A cell's name where the title says what is drawn, as there is little room beside a chart."""
+    name = clean(words).removesuffix(", change").removesuffix(", errors")
+    return name.replace("false positives", "FP").replace("false negatives", "FN")
 
 
 def _signed(value: float, signed: bool) -> str:
@@ -78,7 +80,7 @@ def groups_page(page: GroupPage) -> str:
     drawing = _chart(page)
     rows = Markup("").join(
         Markup('<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>\n').format(
-            printable(page.words.get(name, name)), figure(one), one.n
+            printable(page.words.get(name, name)), figure(one), one.n if one.low < one.high else ""
         )
         for name, one in page.figures.items()
     )

@@ -10,9 +10,14 @@ from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
-from certify.present.numbers import interval, quantity
+from certify.present.numbers import ends, interval, quantity, rounded
 
 UNITLESS = ("1", "")
+PERCENT = ("%", "points")
+"""Units that no SI prefix stands before; two decimals tell all that samples can show."""
+PERCENT_DECIMALS = 2
+WHOLE = 1000
+"""Counts below this are written out."""
 
 
 def of_efficiency(certificate: Certificate) -> EfficiencyClaims:
@@ -46,11 +51,24 @@ def figure(estimate: Estimate) -> str:
     Example:
         >>> figure(Estimate(0.5, 0.25, 0.75, "1", 40, "mean"))
         '0.500 (0.250 to 0.750)'
+        >>> figure(Estimate(0.387, -1.092, 2.624, "points", 517, "Tango"))
+        '0.39 points (−1.10 to 2.63)'
     """
-    unit = "" if estimate.unit in UNITLESS else estimate.unit
-    ends = interval(estimate, unit)
     mark = "~" if estimate.evidence in (EvidenceLevel.MODELLED, EvidenceLevel.PROXY) else ""
-    return clean(f"{mark}{quantity(estimate.value, unit)}" + (f" ({ends})" if ends else ""))
+    value, within = _written(estimate)
+    return clean(f"{mark}{value}" + (f" ({within})" if within else ""))
+
+
+def _written(estimate: Estimate) -> tuple[str, str]:
+    """The value, and the ends of its interval; those of an exact count are empty."""
+    exact = estimate.low == estimate.high
+    if estimate.unit in PERCENT:
+        value = f"{rounded(estimate.value, PERCENT_DECIMALS)} {estimate.unit}"
+        return value, "" if exact else ends(estimate.low, estimate.high, PERCENT_DECIMALS)
+    unit = "" if estimate.unit in UNITLESS else estimate.unit
+    if exact and not unit and float(estimate.value).is_integer() and abs(estimate.value) < WHOLE:
+        return rounded(estimate.value, 0), ""
+    return quantity(estimate.value, unit), interval(estimate, unit)
 
 
 def line(claims: Claims) -> str:

@@ -52,7 +52,7 @@ def change(row: Counts, confidence: float, method: str) -> Estimate:
         raise CertificateError("A table of the records holds no samples.")
     ends = difference_interval(table, confidence)
     value = (table.candidate - table.baseline) / table.n
-    return Estimate(100 * value, 100 * ends.low, 100 * ends.high, "%", table.n, method)
+    return Estimate(100 * value, 100 * ends.low, 100 * ends.high, "points", table.n, method)
 
 
 def _share(right: int, n: int, confidence: float, method: str, bound: bool = False) -> Estimate:
@@ -81,7 +81,7 @@ def _corruptions(records: Records, edition: RobustnessEdition) -> Iterator[tuple
     worst = [-getattr(min(changes, key=lambda one: getattr(one, end)), end) for end in ("value", "high", "low")]
     method = f"largest loss over {together}; upper end over all of them at once"
     low, value, high = min(worst), worst[0], max(worst)
-    yield "worst_corruption_loss_points", Estimate(value, low, high, "%", changes[0].n, method)
+    yield "worst_corruption_loss_points", Estimate(value, low, high, "points", changes[0].n, method)
     counts = {
         "corruptions": len(rows),
         "corruptions_worse": sum(one.high < 0 for one in changes),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from certify.assessments.social.cells import groups_of, selected, summed, wrong_rate
 from certify.assessments.social.edition import SocialEdition
-from certify.assessments.social.named import Named, percent, share, stems
+from certify.assessments.social.named import Named, points, share, stems
 from certify.assessments.social.records import Records
 from certify.core.statistics.gaps import (
     Bounded,
@@ -71,7 +71,7 @@ def _selection(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edi
         if len(arms) > 1:
             method = f"{words}: difference of paired proportions (Tango 1998), Bonferroni over {len(tables)} groups"
             found = change(table, confidence)
-            yield Named(f"{stem}_{number}_selection_change_points", f"{words}, change", percent(found, table.n, method))
+            yield Named(f"{stem}_{number}_selection_change_points", f"{words}, change", points(found, table.n, method))
     for arm in arms:
         rates = {group: rate(getattr(table, arm), table.n, edition.confidence) for group, table in tables.items()}
         low, high = (choose(rates, key=lambda group: rates[group].value) for choose in (min, max))
@@ -114,7 +114,7 @@ def _gap_changes(stem: str, title: str, groups: Groups, edition: SocialEdition, 
         method += f"({pair}), {ends}"
         words = f"{title}, change of the gap in {what}"
         n = sum(table.n for table in tables.values())
-        yield Named(f"{stem}_{kind}_gap_change_points", words, percent(found, n, method))
+        yield Named(f"{stem}_{kind}_gap_change_points", words, points(found, n, method))
 
 
 def _widest(tables: Mapping[str, PairedTable], confidence: float) -> tuple[Bounded, str]:

@@ -8,7 +8,7 @@ from certify.assessments.social.attributes import attribute_figures
 from certify.assessments.social.cells import JudgedCell, judged_cells, occupied, rate_name, wrong_rate
 from certify.assessments.social.edition import SocialEdition
 from certify.assessments.social.measures import measure_figures
-from certify.assessments.social.named import Named, percent, share
+from certify.assessments.social.named import Named, points, share
 from certify.assessments.social.records import HeldBack, Records
 from certify.core.estimate import Estimate
 from certify.core.statistics.multiple import simultaneous
@@ -68,7 +68,7 @@ def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEd
     yield Named(name, WORDS[name], Estimate.exact(within / len(judged), "1", method))
     method = "largest rise of a share of errors over all cells; upper end over all of them at once"
     value, low, high = (max(getattr(one.rise, end) for one in judged) for end in ("value", "low", "high"))
-    largest = Estimate(100 * value, 100 * low, 100 * high, "%", len(judged), method)
+    largest = Estimate(100 * value, 100 * low, 100 * high, "points", len(judged), method)
     yield Named("largest_loss_points", WORDS["largest_loss_points"], largest)
 
 
@@ -78,7 +78,7 @@ def _compared(number: int, one: JudgedCell, cells: int) -> Iterator[Named]:
     yield Named(f"{stem}_baseline", f"{one.name}, before", share(one.before, n, wilson))
     yield Named(f"{stem}_candidate", f"{one.name}, after", share(one.after, n, wilson))
     tango = f"{one.name}: difference of paired proportions, score interval (Tango 1998), {together}"
-    yield Named(f"{stem}_change_points", f"{one.name}, change", percent(one.rise, n, tango))
+    yield Named(f"{stem}_change_points", f"{one.name}, change", points(one.rise, n, tango))
     method = f"{one.name}: McNemar's test, exact, two-sided, Holm over {cells} cells"
     yield Named(f"{stem}_p", f"{one.name}, p", Estimate.exact(one.p, "1", method))
 

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from certify.assessments.social.cells import summed
 from certify.assessments.social.edition import SocialEdition
-from certify.assessments.social.named import Named, percent, share, stems
+from certify.assessments.social.named import Named, points, share, stems
 from certify.assessments.social.records import (
     Calibration,
     Flips,
@@ -49,7 +49,7 @@ def _rates(stem: str, words: str, table: PairedTable, arms: tuple[str, ...], edi
     if len(arms) > 1:
         found = change(table, edition.confidence)
         method = "difference of paired proportions, score interval (Tango 1998)"
-        yield Named(f"{stem}_change_points", f"{words}, change", percent(found, table.n, method))
+        yield Named(f"{stem}_change_points", f"{words}, change", points(found, table.n, method))
 
 
 def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:

@@ -32,9 +32,9 @@ def share(found: Bounded, n: int, method: str) -> Estimate:
     return Estimate(found.value, found.low, found.high, "1", n, method)
 
 
-def percent(found: Bounded, n: int, method: str) -> Estimate:
+def points(found: Bounded, n: int, method: str) -> Estimate:
     """A difference of shares, in points."""
-    return Estimate(100 * found.value, 100 * found.low, 100 * found.high, "%", n, method)
+    return Estimate(100 * found.value, 100 * found.low, 100 * found.high, "points", n, method)
 
 
 def stems(names: Sequence[str]) -> dict[str, str]:
