@@ -61,14 +61,21 @@ def _chart(page: GroupPage) -> Markup | None:
         for name, one in page.figures.items()
         if name.startswith(CELL) and name.endswith(ending)
     ]
-    title = "Change of the share of errors by group, in points" if page.compares else "Share of errors by group, in %"
-    return intervals_chart("groups", title, rows[:MOST_ROWS], reference=reference)
+    return intervals_chart("groups", _title(page), rows[:MOST_ROWS], reference=reference)
+
+
+def _title(page: GroupPage) -> str:
+    return "Change of the share of errors by group, in points" if page.compares else "Share of errors by group, in %"
 
 
 def _short(words: str) -> str:
     """A cell's name where the title says what is drawn, as there is little room beside a chart."""
     name = clean(words).removesuffix(", change").removesuffix(", errors")
     return name.replace("false positives", "FP").replace("false negatives", "FN")
+
+
+def _sentence(words: str) -> str:
+    return clean(words)[:1].upper() + clean(words)[1:]
 
 
 def _signed(value: float, signed: bool) -> str:
@@ -87,12 +94,14 @@ def groups_page(page: GroupPage) -> str:
     checks = _list(f"{one.name}: {one.outcome}. {one.sentence}" for one in page.findings)
     parts = (
         Markup("<h1>Groups of people in the answers of {}</h1>").format(clean(page.model)),
-        Markup("<p>{}. Data: {}.</p>").format(clean(page.outcome), clean(page.data)),
+        Markup("<p>{}. Data: {}.</p>").format(_sentence(page.outcome), clean(page.data)),
         Markup(
             "<p>It describes the groups that were named on these samples; it does not say that a model is fair.</p>"
         ),
         _list(page.notes),
-        Markup("<h2>By group</h2><figure>{}</figure>").format(drawing) if drawing is not None else Markup(""),
+        Markup("")
+        if drawing is None
+        else Markup("<h2>By group</h2><figure><figcaption>{}</figcaption>{}</figure>").format(_title(page), drawing),
         Markup("<h2>What each cell shows</h2>") + _list(page.sentences) if page.sentences else Markup(""),
         Markup(
             '<h2>All figures</h2><div class="scroll"><table class="numbers"><thead><tr><th scope="col">figure</th>'

@@ -65,7 +65,9 @@ def pad_depthwise(path: Path, folder: Path | None, multiple: int) -> tuple[Path,
             padded[name] = [channels, wanted]
     if not padded:
         why = "; ".join(f"{each.what}: {each.why}" for each in declined)
-        return path, PassRecord.refused(why or f"no depthwise convolution needs padding to a multiple of {multiple} channels")
+        return path, PassRecord.refused(
+            why or f"no depthwise convolution needs padding to a multiple of {multiple} channels"
+        )
     del graph.model.graph.value_info[:]  # they state the old shapes, which would be contradicted
     written = (folder or path.parent) / f"{path.stem}.padded.onnx"
     onnx_file.save(graph.model, written)
