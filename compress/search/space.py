@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -19,9 +19,8 @@ from compress import passes
 from compress.core.pass_protocol import Pass
 from compress.job import recipe as recipes
 from compress.job.recipe import Budget, Recipe, Workload
+from compress.search.choice import Asker, Choice, Params, Value
 
-Value = str | int | float | bool | None
-Params = Mapping[str, Value]
 Network = Literal["convolutional", "transformer"]
 
 FLOAT = "float"
@@ -37,72 +36,8 @@ LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth", "pad_channels"),
 PADDED_FORMAT = "quantize_static"
 """The format whose kernels ``pad_channels`` is for; in floats it only adds work."""
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
-DIGITS = 6
 TRAINED_FORMAT = "qat"
 """A format that is a torch pass: no ONNX pass but ``trim_kernels`` follows it."""
-
-
-class Asker(Protocol):
-    """What draws values: a trial of Optuna's, or a fixed one."""
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of ``choices``."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float) -> float:
-        """A number from ``low`` to ``high`` in steps."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One thing that is chosen.
-
-    Attributes:
-        name: ``PASS.PARAMETER``, or :data:`FORMAT`.
-        values: what it may be; of numbers in steps the lowest and the highest.
-        step: between two neighbouring numbers; None where ``values`` are all there are.
-        off: value at which the whole pass is left out; only of the choice that decides on it.
-        decides: whether the pass is in the recipe follows from this choice.
-        needs: pass that must be in the recipe for the choice to arise.
-        unless: choice that must not be made (None, or not arisen) for this one to arise.
-    """
-
-    name: str
-    values: tuple[Value, ...]
-    step: float | None = None
-    off: Value = None
-    decides: bool = False
-    needs: str | None = None
-    unless: str | None = None
-
-    @property
-    def of(self) -> str:
-        """The pass that it is about."""
-        return self.name.partition(".")[0]
-
-    @property
-    def parameter(self) -> str:
-        """The parameter of that pass."""
-        return self.name.partition(".")[2]
-
-    def ask(self, asker: Asker) -> Value:
-        """Draw a value."""
-        if self.step is None:
-            drawn: Value = asker.suggest_categorical(self.name, self.values)
-            return drawn
-        low, high = (float(end) for end in self.values if end is not None)
-        return round(asker.suggest_float(self.name, low, high, step=self.step), DIGITS)
-
-    def nearest(self, wanted: Value) -> Value:
-        """The value that is nearest to a wanted one; the first where none is."""
-        if self.step is not None and isinstance(wanted, int | float):
-            low, high = (float(end) for end in self.values if end is not None)
-            return round(min(max(low + self.step * round((wanted - low) / self.step), low), high), DIGITS)
-        if wanted in self.values:
-            return wanted
-        numbers = [each for each in self.values if isinstance(each, int | float) and not isinstance(each, bool)]
-        if numbers and isinstance(wanted, int | float):
-            return min(numbers, key=lambda each: abs(each - wanted))
-        return self.values[0]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from certify.measure.machine import describe
 from compress.job import recipe as recipes
 from compress.job.recipe import Recipe
 from compress.search import trial as keys
+from compress.search.choice import Params
 from compress.search.optional import optuna
 from compress.search.question import Question
-from compress.search.space import Params, Space
+from compress.search.space import Space
 from compress.search.trial import Objective
 from compress.search.turns import locked
 

@@ -32,7 +32,7 @@ def stricter(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (resources.files("certify.assessments.efficiency") / "editions" / "2026.yaml").read_text()
     later = text.replace('name: "2026"', 'name: "2031"').replace("energy_weight: 10.0", "energy_weight: 5.0")
     files = {"2026": text.encode(), "2031": later.encode()}
-    monkeypatch.setattr("certify.assessments.efficiency.edition._files", lambda: files)
+    monkeypatch.setattr("certify.assessments.efficiency.edition.edition_files", lambda _: files)
 
 
 @pytest.mark.usefixtures("stricter")
@@ -97,6 +97,8 @@ def test_regrade_turns_a_refusal_into_no_letter_when_the_edition_is_the_same(
 
 def test_verify_fails_when_the_edition_is_not_the_signed_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (resources.files("certify.assessments.efficiency") / "editions" / "2026.yaml").read_bytes()
-    monkeypatch.setattr("certify.assessments.efficiency.edition._files", lambda: {"2026": text + b"# a comment\n"})
+    monkeypatch.setattr(
+        "certify.assessments.efficiency.edition.edition_files", lambda _: {"2026": text + b"# a comment\n"}
+    )
     verification: Any = verify(folder / "model.onnx")
     assert verification.check("edition_digest").outcome == "fail"

@@ -8,7 +8,8 @@ import pytest
 
 from compress.job import recipe as recipes
 from compress.job.recipe import Budget
-from compress.search.space import FORMAT, Choice, _available, make_space
+from compress.search.choice import Choice
+from compress.search.space import FORMAT, _available, make_space
 from compress.search.study import starting_points
 
 BUDGET = Budget(max_loss_percent=1.0)
