@@ -1,4 +1,4 @@
-"""The guide recipes/another-machine.md: its commands run as they stand there."""
+"""The guide recipes/guides/another-machine.md: its commands run as they stand there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from certify.measure.plan import Plan
 from compress.exchange.onnx_export import export
 from compress.testing.networks import CLASSES, blobs, network
 
-GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "another-machine.md"
+GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "guides" / "another-machine.md"
 QUICK = Plan(window_s=0.02, time_limit_s=0.5, min_blocks=2, threads=1, yardstick=False)
 MODEL_ONLY = {"model.onnx", "baseline.onnx", "lineage.json"}
 

@@ -1,4 +1,4 @@
-"""The guide recipes/own-model.md: its four blocks run as they stand there."""
+"""The guide recipes/guides/own-model.md: its four blocks run as they stand there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certify.data import default_preprocess
 from compress.exchange.onnx_export import export
 from compress.testing.networks import CLASSES, SIZE, blobs
 
-GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "own-model.md"
+GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "guides" / "own-model.md"
 LEAFNET = """
 from torch import nn
 

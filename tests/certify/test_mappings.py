@@ -12,7 +12,7 @@ from certify.cli.main import main
 from certify.core.evidence import ARMS
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "recipes" / "mappings.md").read_text()
+TEXT = (ROOT / "recipes" / "guides" / "mappings.md").read_text()
 
 
 def test_mappings_name_only_what_a_certificate_holds() -> None:

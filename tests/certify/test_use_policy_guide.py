@@ -1,4 +1,4 @@
-"""The guide recipes/use-policy.md: its terms bind, and its commands exist with their options."""
+"""The guide recipes/guides/use-policy.md: its terms bind, and its commands exist with their options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certify.cli.main import main
 from certify.core.yaml_document import parse_document
 from certify.governing import bind_policy
 
-GUIDE = (Path(__file__).resolve().parents[2] / "recipes" / "use-policy.md").read_text()
+GUIDE = (Path(__file__).resolve().parents[2] / "recipes" / "guides" / "use-policy.md").read_text()
 COMMANDS = re.findall(r"^    leanmark (.+)$", GUIDE, re.MULTILINE)
 
 

@@ -9,7 +9,7 @@ import pytest
 import compress
 from compress.testing.networks import blobs, network
 
-GUIDE = Path(__file__).resolve().parents[3] / "recipes" / "training-callbacks.md"
+GUIDE = Path(__file__).resolve().parents[3] / "recipes" / "guides" / "training-callbacks.md"
 PIXELS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
