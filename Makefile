@@ -13,7 +13,7 @@ MAX_TRAIN_TIME ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint notebook bench coverage fuzz mutants rings dist clean
+.PHONY: help setup compress certify verify test lint docs notebook bench coverage fuzz mutants rings dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ setup: .venv/compress.stamp .venv/dev.stamp ## set up .venv with everything (mak
 
 .venv/dev.stamp: .venv/compress.stamp
 	@echo 'Installing what the tests need into .venv (some 100 MB more).'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,docs,export]'
 	@touch $@
 
 compress: .venv/compress.stamp ## compress and grade: MODEL=resnet50 [RECIPE DATA WEIGHTS OUT RUNTIME MAX_TRAIN_TIME]
@@ -62,6 +62,10 @@ lint: .venv/dev.stamp ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: .venv/dev.stamp ## build the documentation site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file recipes/mkdocs.yml
+	@echo 'Open build/site/index.html.'
 
 notebook: .venv/dev.stamp ## run recipes/quickstart.ipynb and keep its output in it
 	@$(BIN)/jupyter-execute --inplace recipes/quickstart.ipynb

@@ -33,6 +33,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 leanmark verify graded/model.onnx
 """
 STOPPED = 130
+LONGEST_SUMMARY = 200  # characters; the list of commands wraps a summary instead of cutting it
 AS_JSON = "leanmark.as_json"
 
 
@@ -108,6 +109,7 @@ class Program(click.Group):
         if cmd_name in REFEREE:
             module, _, name = REFEREE[cmd_name].where.partition(":")
             command: click.Command = getattr(importlib.import_module(module), name)
+            command.name = cmd_name  # not the function's: documentation tools print it
             return command
         if cmd_name not in makers():
             return None
@@ -115,11 +117,12 @@ class Program(click.Group):
             loaded: click.Command = makers()[cmd_name].load()
         except ModuleNotFoundError as error:
             raise _missing_extra(cmd_name, error) or error from error
+        loaded.name = cmd_name
         return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands; the referee's are not imported for it."""
-        rows = [(name, self._what(ctx, name, formatter.width - 14)) for name in self.list_commands(ctx)]
+        rows = [(name, self._what(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -141,14 +144,14 @@ class Program(click.Group):
             _require_working_folder()
         return super().resolve_command(ctx, args)
 
-    def _what(self, ctx: click.Context, name: str, limit: int) -> str:
+    def _what(self, ctx: click.Context, name: str) -> str:
         if name in REFEREE:
             return REFEREE[name].what
         try:
             command = self.get_command(ctx, name)
         except MissingExtra as missing:
             return f"(needs the extra '{missing.extra}')"
-        return command.get_short_help_str(limit) if command else ""
+        return command.get_short_help_str(limit=LONGEST_SUMMARY) if command else ""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Note whether errors are asked for as JSON, which only the command's own options tell."""
