@@ -1,18 +1,15 @@
 """Ed25519 keys: the user's own, and those of others.
 
-The private key lies in the user's configuration folder, readable by its owner alone. A key id is the hex SHA-256 of
-the 32 raw bytes of the public key (RFC 8032, section 5.1.5), so that an id can't name another key than its own.
+The private key lies in the user's configuration folder, readable by its owner alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import stat
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,9 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from certify.core.errors import CertificateError, UsageError
+from certify.core.errors import UsageError
 from certify.core.files import write_bytes
 from certify.core.folders import config_folder
+from certify.core.signing_keys import PublicKey as PublicKey
+from certify.core.signing_keys import SigningKey as SigningKey
 
 PRIVATE_NAME = "signing.key"
 PUBLIC_NAME = "signing.pub"
@@ -38,51 +37,6 @@ MAX_KEY_BYTES = 64 * 1024
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _KEY_ID = re.compile(r"[0-9a-fA-F]{8,63}")
-
-
-@dataclass(frozen=True)
-class PublicKey:
-    """An Ed25519 public key.
-
-    Attributes:
-        raw: its 32 bytes.
-    """
-
-    raw: bytes
-
-    def __post_init__(self) -> None:
-        if len(self.raw) != 32:
-            raise CertificateError(f"An Ed25519 public key has 32 bytes, found {len(self.raw)}.")
-
-    @property
-    def hex(self) -> str:
-        """The raw bytes in hexadecimal."""
-        return self.raw.hex()
-
-    @property
-    def key_id(self) -> str:
-        """Hex SHA-256 of the raw bytes."""
-        return hashlib.sha256(self.raw).hexdigest()
-
-    def to_pem(self) -> bytes:
-        """PEM, SubjectPublicKeyInfo."""
-        key = Ed25519PublicKey.from_public_bytes(self.raw)
-        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-@dataclass(frozen=True, repr=False)
-class SigningKey:
-    """A private key that can sign; its repr shows the public half only."""
-
-    private: Ed25519PrivateKey
-
-    @property
-    def public(self) -> PublicKey:
-        """The half that others need."""
-        return PublicKey(self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.public.key_id})"
 
 
 def signing_key(path: Path | None = None) -> SigningKey:

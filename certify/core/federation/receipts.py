@@ -1,0 +1,132 @@
+"""Receipts: what a client keeps, and how it shows that the server left it out without saying so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from certify.core.errors import CertificateError
+from certify.core.federation.messages import Entry, Receipt
+from certify.core.federation.run import FederatedRun
+from certify.core.federation.signing import Signed, parse, verified
+from certify.core.finding import Finding
+from certify.core.signing_keys import PublicKey
+
+MAX_RECEIPTS_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry with the server's receipt for it."""
+
+    entry: Signed[Entry]
+    receipt: Signed[Receipt]
+
+
+class ReceiptFile:
+    """A client's own file: each entry that it sent, followed by the receipt.
+
+    Args:
+        path: of the file; made on first use.
+        server: the run's server.
+    """
+
+    def __init__(self, path: Path, server: PublicKey) -> None:
+        self._path, self._server = path, server
+
+    def keep(self, entry: Signed[Entry], receipt: bytes) -> None:
+        """Keep a receipt.
+
+        Raises:
+            CertificateError: it is not the server's, or is for another entry.
+        """
+        found = verified(receipt, "The receipt", self._server, "receipt")
+        _require_pair(entry, found, "The receipt")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as stream:
+            stream.write(entry.line + b"\n" + receipt + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def read_receipts(path: Path) -> list[Kept]:
+    """Read a client's file.
+
+    Raises:
+        CertificateError: it cannot be read, a line is malformed, or a receipt is not for the entry in front of it.
+    """
+    try:
+        if path.stat().st_size > MAX_RECEIPTS_BYTES:
+            raise CertificateError(f"{path} has over {MAX_RECEIPTS_BYTES} bytes, which no file of receipts is read to.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"The receipts {path} cannot be read: {error.strerror}.") from error
+    return parse_receipts(content, str(path))
+
+
+def parse_receipts(content: bytes, name: str) -> list[Kept]:
+    """Read the bytes of a client's file; see :func:`read_receipts`."""
+    lines = content.split(b"\n")
+    if lines.pop() or not lines or len(lines) % 2:
+        raise CertificateError(f"{name}: does not hold pairs of an entry and its receipt, each a line.")
+    found = []
+    for number in range(0, len(lines), 2):
+        place = f"{name}, line {number + 2}"
+        entry = parse(lines[number], f"{name}, line {number + 1}", "entry")
+        receipt = parse(lines[number + 1], place, "receipt")
+        _require_pair(entry, receipt, place)
+        found.append(Kept(entry, receipt))
+    return found
+
+
+def _require_pair(entry: Signed[Entry], receipt: Signed[Receipt], place: str) -> None:
+    one, other = entry.message, receipt.message
+    if (other.entry, other.client, other.run, other.number, other.nonce) != (
+        entry.digest, one.client, one.run, one.number, one.nonce,
+    ):  # fmt: skip
+        raise CertificateError(f"{place}: is not a receipt for the entry that was sent.")
+
+
+def unanswered(runs: Sequence[FederatedRun], receipts: Sequence[Kept]) -> Iterator[Finding]:
+    """Compare a client's receipts with the log.
+
+    Args:
+        runs: of the log.
+        receipts: that a client kept.
+
+    Returns:
+        One finding for each run of which there are receipts, and one for receipts of other runs.
+    """
+    known = {run.opening.message.run: run for run in runs}
+    for name, run in known.items():
+        if mine := [one for one in receipts if one.receipt.message.run == name]:
+            yield _compared(run, mine)
+    strangers = {one.receipt.message.run for one in receipts} - set(known)
+    if strangers:
+        yield Finding("receipts", "fail", f"Receipts are of run {min(strangers)[:16]}, which the log does not hold.")
+
+
+def _compared(run: FederatedRun, receipts: Sequence[Kept]) -> Finding:
+    opening = run.opening.message
+    server = PublicKey(bytes.fromhex(opening.server))
+    abandoned = {one.message.nonce for one in run.attempts} - {each.begin.nonce for each in run.rounds}
+    logged = {one.digest for one in run.entries}
+    signed = [one for one in receipts if one.receipt.signed_by(server)]
+    missing = [one for one in signed if one.entry.digest not in logged]
+    silent = [one for one in missing if one.entry.message.nonce not in abandoned]
+    if len(signed) < len(receipts):
+        sentence = f"{len(receipts) - len(signed)} of {len(receipts)} receipts are not signed by the run's server."
+        return Finding("receipts", "fail", sentence)
+    if silent:
+        first = silent[0].entry.message
+        return Finding(
+            "receipts", "fail",
+            f"The server gave client {first.client[:16]} a receipt for round {first.number} and left its entry out of "
+            f"the log: {len(silent)} of {len(receipts)} entries were dropped silently.",
+        )  # fmt: skip
+    told = f"All {len(receipts) - len(missing)} entries with a receipt are in the log."
+    if missing:
+        told += f" {len(missing)} more belong to attempts that the server began and did not close, as the log says."
+    return Finding("receipts", "pass", told)
