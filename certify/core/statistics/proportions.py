@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr, betaincinv, ndtri
 
 RELATIVE_PRECISION = 1e-12
 _LONGEST_LOG = 80.0  # ratios are sought between exp(-80) and exp(80)
@@ -150,6 +150,27 @@ def wilson_interval(successes: float, n: float, confidence: float) -> Interval:
     centre = (successes + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
+    """Clopper and Pearson's (1934) exact interval for a single proportion, from the quantiles of beta distributions.
+
+    Its level holds at any n and however rare the successes are, which Wilson's does not.
+
+    Args:
+        successes: 0 to n.
+        n: trials, at least 1.
+        confidence: of the two-sided interval.
+
+    Example:
+        >>> ends = clopper_pearson(0, 100, 0.95)
+        >>> ends.low, round(ends.high, 4)
+        (0.0, 0.0362)
+    """
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    return Interval(low, high)
 
 
 def mcnemar_p(table: PairedTable) -> float:

@@ -1,0 +1,93 @@
+"""What one training with canaries shows about its epsilon (Steinke, Nasr and Jagielski 2023, arXiv 2305.08846)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.stats import binom
+
+from certify.core.errors import UsageError
+
+LARGEST_EPSILON = 64.0
+PRECISION = 1e-9
+
+
+def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
+    """Bound how likely so many right guesses are under a claim (theorem 5.2).
+
+    Each of m canaries is in the training set by a fair coin of its own; afterwards r of the coins are guessed. Under
+    (epsilon, delta)-differential privacy the number of right guesses W satisfies
+
+        P[W >= v] <= P[B >= v] + 2 m delta * max over i = 1..m of P[v > B >= v - i] / i
+
+    where B is binomial of r trials with probability e^epsilon / (1 + e^epsilon).
+
+    Args:
+        canaries: m.
+        guesses: r, fixed in advance, at most m.
+        right: v, at most r.
+        epsilon: of the claim, at least 0.
+        delta: of the claim, 0 to 1.
+
+    Returns:
+        A bound of the p-value of the claim, at most 1.
+
+    Raises:
+        UsageError: a number is out of its range.
+
+    Example:
+        >>> round(guesses_p(10, 10, 10, 0.0, 0.0), 6)
+        0.000977
+    """
+    if not 0 <= right <= guesses <= canaries or guesses < 1:
+        raise UsageError(f"Of {canaries} canaries {guesses} were guessed and {right} rightly; that cannot be.")
+    if epsilon < 0 or not 0 <= delta < 1:
+        raise UsageError(f"epsilon must be at least 0 and delta in [0, 1); got {epsilon:g} and {delta:g}.")
+    chance = 1 / (1 + math.exp(-epsilon))
+    tail = float(binom.sf(right - 1, guesses, chance))
+    if delta == 0 or right == 0:
+        return min(1.0, tail)
+    below = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, chance))
+    # Beyond i = v the probability grows no further and i does, so the largest quotient stands before.
+    steepest = float(np.max(below / np.arange(1, right + 1)))
+    return min(1.0, tail + 2 * canaries * delta * steepest)
+
+
+def epsilon_shown(canaries: int, guesses: int, right: int, delta: float, confidence: float) -> float:
+    """The largest epsilon that the guesses contradict, by bisection; 0 where they contradict none.
+
+    Args:
+        canaries: in or out by a coin each.
+        guesses: that were made, a number fixed before the training.
+        right: guesses that were right.
+        delta: of the claim.
+        confidence: one-sided, such as 0.95.
+
+    Raises:
+        UsageError: a number is out of its range.
+
+    Example:
+        >>> round(epsilon_shown(1000, 1000, 1000, 1e-5, 0.95), 2), epsilon_shown(1000, 200, 100, 1e-5, 0.95)
+        (5.78, 0.0)
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"The confidence must be between 0 and 1, got {confidence:g}.")
+    level = 1 - confidence
+    if guesses_p(canaries, guesses, right, 0.0, delta) > level:
+        return 0.0
+    low, high = 0.0, LARGEST_EPSILON
+    while high - low > PRECISION:
+        middle = (low + high) / 2
+        low, high = (middle, high) if guesses_p(canaries, guesses, right, middle, delta) <= level else (low, middle)
+    return low
+
+
+def epsilon_showable(canaries: int, guesses: int, delta: float, confidence: float) -> float:
+    """What the same audit shows where every guess is right: no training can be shown to cost more by it.
+
+    Example:
+        >>> round(epsilon_showable(1000, 100, 1e-5, 0.95), 2)
+        3.47
+    """
+    return epsilon_shown(canaries, guesses, guesses, delta, confidence)
