@@ -17,6 +17,7 @@ ASSESSMENTS = Registry(
         "efficiency": "certify.assessments.efficiency.assessment:Efficiency",
         "data_use": "certify.assessments.data_use.assessment:DataUse",
         "privacy": "certify.assessments.privacy.assessment:Privacy",
+        "privacy_audit": "certify.assessments.privacy_audit.assessment:PrivacyAudit",
         "robustness": "certify.assessments.robustness.assessment:Robustness",
         "social": "certify.assessments.social.assessment:Social",
     },

@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessments.efficiency": {"certify.assessment", "certify.data", "certify.model_file"},
     "certify.assessments.data_use": {"certify.assessment"},
     "certify.assessments.privacy": {"certify.assessment", "certify.data"},
+    "certify.assessments.privacy_audit": {"certify.assessment"},
     "certify.assessments.robustness": {"certify.assessment"},
     "certify.assessments.social": {"certify.assessment"},
     "certify.attest": {"certify.assessment", "certify.model_file"},

@@ -123,10 +123,15 @@ def at_false_alarms(positives: Floats, negatives: Floats, rate: float) -> Operat
         >>> at_false_alarms(np.array([3.0, 2.0, 0.5]), np.array([1.0, 0.0]), 0.0)
         Operating(found=2, positives=3, alarms=0, negatives=2)
     """
-    allowed = int(math.floor(rate * len(negatives) + 1e-9))
-    falling = np.sort(negatives)[::-1]
-    # Only scores above the first negative that is one too many count, so that ties are never cut in two.
-    threshold = falling[allowed] if allowed < len(falling) else -math.inf
+    threshold = threshold_for(negatives, rate)
     return Operating(
         int((positives > threshold).sum()), len(positives), int((negatives > threshold).sum()), len(negatives)
     )
+
+
+def threshold_for(negatives: Floats, rate: float) -> float:
+    """The lowest threshold above which at most a share of the negatives lies, (n,)."""
+    allowed = int(math.floor(rate * len(negatives) + 1e-9))
+    falling = np.sort(negatives)[::-1]
+    # Only scores above the first negative that is one too many count, so that ties are never cut in two.
+    return float(falling[allowed]) if allowed < len(falling) else -math.inf

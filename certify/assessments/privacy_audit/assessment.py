@@ -1,0 +1,130 @@
+"""The privacy audit as an assessment: what attacks on a model and its twins found out about the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import ClaimOutcome
+from certify.assessment.profile import Profile
+from certify.assessments.privacy_audit import records as record_files
+from certify.assessments.privacy_audit.edition import Edition, load_edition
+from certify.assessments.privacy_audit.figures import SHOWABLE, SHOWN, estimates
+from certify.assessments.privacy_audit.findings import judge
+from certify.assessments.privacy_audit.outcome import judge_audit
+from certify.assessments.privacy_audit.records import Canaries, Records
+from certify.assessments.privacy_audit.withholding import join
+from certify.core.estimate import Estimate
+from certify.core.files import sha256_file
+from certify.core.finding import Finding
+from certify.core.private_data import AuditorBinding, DataKey
+
+PREDICATE_TYPE = "https://leanmark.org/secure/privacy-audit/v1"
+LINEAGE = "lineage.json"
+LIMITS = (
+    "An audit can refute a claim of epsilon and never shows one: stronger attacks may find more.",
+    "Scores are the auditor's word; that coins were committed to first shows only where the commitment was published.",
+    "Membership is measured on the given samples, on average; single people may be easier to find.",
+    "Inversion of a model is not assessed: there is no accepted measure of it.",
+)
+HEADLINES = {
+    "membership_auc_baseline": "membership, area before",
+    "membership_auc_candidate": "membership, area after",
+    "membership_auc_pair": "membership, area by both files",
+    SHOWN: "epsilon that canaries show, at least",
+    SHOWABLE: "epsilon that they could show",
+}
+
+
+class PrivacyAudit(Assessment):
+    """What attacks find out about the training data of a model: membership, canaries, extraction.
+
+    Example:
+        >>> PrivacyAudit().load_edition("2026").false_alarm_rates
+        (0.001, 0.01)
+    """
+
+    name = "privacy_audit"
+    title = "Attacks on the training data"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("privacy-audit-1", "certify.assessments.privacy_audit")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return record_files.parse(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return record_files.dump(records)
+
+    def load_edition(self, name: str) -> Edition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return asdict(records.header.model)
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """What was audited, and how the canaries were fixed."""
+        header = records.header
+        fixed: Canaries | None = records.first(Canaries)
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "baseline": None if header.baseline is None else asdict(header.baseline),
+            "audit": {
+                "data": header.data,
+                "private": header.private,
+                "recipe": header.recipe,
+                "parts": list(header.parts),
+                "lineage": header.lineage,
+            },
+            "canaries": None if fixed is None else asdict(fixed),
+        }
+
+    def auditor(self, records: Records) -> AuditorBinding | None:
+        """What binds the auditor file."""
+        return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
+
+    def joined(self, records: Records, content: bytes, key: DataKey) -> Records:
+        """The records with scores, coins and tables."""
+        return join(records, content, key)
+
+    def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
+        """Derive every figure."""
+        return estimates(records, edition)
+
+    def findings(self, records: Records, edition: Edition) -> tuple[Finding, ...]:
+        """Run every check."""
+        return judge(records, edition)
+
+    def outcome(self, profile: Profile, edition: Edition) -> ClaimOutcome:
+        """Judge the audit."""
+        return judge_audit(profile, edition)
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """See that the model beside the statement is the one whose making was repeated."""
+        stated = around.predicate["audit"]["lineage"]
+        path = next((folder / LINEAGE for folder in around.folders if (folder / LINEAGE).is_file()), None)
+        name = "audited_lineage"
+        if stated is None or path is None:
+            yield Finding(name, "skipped", f"{LINEAGE} is not named, or does not lie beside the model.")
+        elif sha256_file(path) != stated:
+            yield Finding(name, "fail", f"{path.name} is not the lineage whose recipe was repeated.")
+        else:
+            yield Finding(name, "pass", f"The recipe that was repeated is that of {path.name}.")
+
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """The names of model and data."""
+        return {**super().texts(predicate), "data's name": predicate["audit"]["data"]}
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed."""
+        figures = predicate["profile"]["estimates"]
+        shown = {name: words for name, words in HEADLINES.items() if name in figures}
+        first = {name: name.replace("_", " ") for name in list(figures)[:1]}
+        return Claims(**common_claims(self, predicate, digest, headlines=shown or first, limits=LIMITS))

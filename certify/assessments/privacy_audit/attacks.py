@@ -1,0 +1,104 @@
+"""The attacks of a record file: what each says of members and of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.assessments.privacy_audit.coins import Bits, unpack_bits
+from certify.assessments.privacy_audit.membership import likelihood_ratios
+from certify.assessments.privacy_audit.records import ARMS, TARGET, Membership, Records, ScoresOf
+from certify.core.errors import CertificateError
+
+Floats = npt.NDArray[np.float64]
+PAIR = "pair"
+LOSS = "loss_"
+"""Prefix of the attack that asks for the loss alone and knows no shadow."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What one attack says: the higher, the likelier a member.
+
+    Attributes:
+        members: of those who were, (m,).
+        others: of those who were not, (n,).
+    """
+
+    members: Floats
+    others: Floats
+
+
+def attacks_of(records: Records) -> Mapping[str, Attack]:
+    """Every attack that the records hold, by name: the baseline's, the candidate's, both files', and by loss alone.
+
+    Raises:
+        CertificateError: scores do not fit the samples, or shadows do not suffice.
+    """
+    samples: Membership | None = records.first(Membership)
+    if samples is None:
+        return {}
+    targets = {row.arm: row for row in records.of(ScoresOf) if row.of == TARGET}
+    if not targets:
+        raise CertificateError("The attack on members holds no scores of the model.")
+    members = [_inside(row, samples.samples) for row in targets.values()]
+    if any((other != members[0]).any() for other in members[1:]):
+        raise CertificateError("The two files of the model are said to have been trained on other samples.")
+    found: dict[str, Floats] = {}
+    arms = [arm for arm in ARMS if arm in targets]
+    shadowed = [arm for arm in arms if _shadows(records, arm)]
+    for name, used in (*((arm, [arm]) for arm in shadowed), (PAIR, shadowed if len(shadowed) > 1 else [])):
+        if used:
+            found[name] = _ratios(records, targets, used, samples.samples)
+    found |= {f"{LOSS}{arm}": _values(targets[arm], samples.samples) for arm in arms}
+    return {name: Attack(scores[members[0]], scores[~members[0]]) for name, scores in found.items()}
+
+
+def _shadows(records: Records, arm: str) -> list[ScoresOf]:
+    return sorted((row for row in records.of(ScoresOf) if row.of != TARGET and row.arm == arm), key=lambda row: row.of)
+
+
+def _ratios(records: Records, targets: Mapping[str, ScoresOf], arms: list[str], n: int) -> Floats:
+    shadows = {arm: _shadows(records, arm) for arm in arms}
+    names = [[row.of for row in rows] for rows in shadows.values()]
+    if len(set(names[0])) < len(names[0]) or any(each != names[0] for each in names):
+        raise CertificateError("The files were not attacked by the same shadows, each once.")
+    first = shadows[arms[0]]
+    inside = np.stack([_inside(row, n) for row in first])
+    if any((_inside(row, n) != inside[k]).any() for rows in shadows.values() for k, row in enumerate(rows)):
+        raise CertificateError("The two files of a shadow are said to have been trained on other samples.")
+    target = np.stack([_values(targets[arm], n) for arm in arms], axis=1)
+    scores = np.stack([np.stack([_values(shadows[arm][k], n) for arm in arms], axis=1) for k in range(len(first))])
+    return likelihood_ratios(target, scores, inside)
+
+
+def _values(row: ScoresOf, n: int) -> Floats:
+    if len(row.values) != n:
+        raise CertificateError(f"{row.of} has {len(row.values)} scores of its {row.arm} for {n} samples.")
+    return np.array(row.values, dtype=np.float64)
+
+
+def _inside(row: ScoresOf, n: int) -> Bits:
+    try:
+        return unpack_bits(row.inside, n)
+    except ValueError as error:
+        raise CertificateError(f"The samples of {row.of} cannot be read: {error}.") from error
+
+
+def members_of(records: Records) -> tuple[int, int]:
+    """How many members and others the attack tells apart; zeros without one."""
+    found = next(iter(attacks_of(records).values()), None)
+    return (0, 0) if found is None else (len(found.members), len(found.others))
+
+
+def shadow_counts(records: Records) -> tuple[int, int, int]:
+    """Number of shadows, and in and out of how many of them a sample is at the least; zeros without any."""
+    samples: Membership | None = records.first(Membership)
+    rows = [] if samples is None else _shadows(records, "candidate")
+    if samples is None or not rows:
+        return 0, 0, 0
+    inside = np.stack([_inside(row, samples.samples) for row in rows]).sum(0)
+    return len(rows), int(inside.min()), int(len(rows) - inside.max())

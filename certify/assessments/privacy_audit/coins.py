@@ -1,0 +1,63 @@
+"""Coins that can be committed to before a training and checked after it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rfc8785
+
+Bits = npt.NDArray[np.bool_]
+
+
+def coins_of(seed: str, count: int) -> Bits:
+    """Fair coins that follow from a secret: the bits of SHA-256 over the secret and a counter.
+
+    Args:
+        seed: 64 hexadecimal digits from the system's entropy.
+        count: of coins.
+
+    Example:
+        >>> coins_of("00" * 32, 8).astype(int).tolist()
+        [0, 1, 1, 1, 1, 0, 0, 1]
+    """
+    blocks = -(-count // 256)
+    stream = b"".join(hashlib.sha256(f"{seed} coins {number}".encode()).digest() for number in range(blocks))
+    return np.unpackbits(np.frombuffer(stream, dtype=np.uint8))[:count].astype(bool)
+
+
+def commitment_of(seed: str, terms: Any) -> str:
+    """What is fixed before the training: the secret, and the terms that the guesses will be judged by.
+
+    Args:
+        seed: of the coins.
+        terms: JSON values: numbers of canaries and guesses, their samples, and the claim.
+
+    Returns:
+        A hex SHA-256; it tells nothing of the secret, which is of 256 bits.
+    """
+    return hashlib.sha256(rfc8785.dumps({"seed": seed, "terms": terms})).hexdigest()
+
+
+def pack_bits(bits: Bits) -> str:
+    """Bits in hexadecimal, the first one highest.
+
+    Example:
+        >>> pack_bits(np.array([True, False, False, False, False, False, False, True, True]))
+        '8180'
+    """
+    return np.packbits(bits).tobytes().hex()
+
+
+def unpack_bits(text: str, count: int) -> Bits:
+    """Inverse of :func:`pack_bits`.
+
+    Raises:
+        ValueError: the text is not hexadecimal, or holds another number of bits.
+    """
+    packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+    if len(packed) != -(-count // 8):
+        raise ValueError(f"{len(packed)} bytes of bits do not stand for {count} samples")
+    return np.unpackbits(packed)[:count].astype(bool)

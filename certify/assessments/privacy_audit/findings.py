@@ -1,0 +1,212 @@
+"""Named checks over the records of a privacy audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from certify.assessments.privacy_audit.attacks import attacks_of, members_of, shadow_counts
+from certify.assessments.privacy_audit.coins import commitment_of
+from certify.assessments.privacy_audit.edition import Edition
+from certify.assessments.privacy_audit.figures import enough_others, right_guesses
+from certify.assessments.privacy_audit.records import (
+    Canaries,
+    Extraction,
+    Membership,
+    Opened,
+    Records,
+    ScoresOf,
+    Step,
+)
+from certify.core.accounting import epsilon_showable, epsilon_shown
+from certify.core.errors import CertificateError
+from certify.core.finding import Finding, FindingOutcome
+
+Answer = tuple[FindingOutcome, str]
+Check = Callable[[Records, Edition], Answer]
+NO_MEMBERSHIP = "Membership was not attacked."
+NO_CANARIES = "No canaries were trained on."
+WITHHELD: Answer = ("unknown", "The data are private, so the auditor sees it.")
+
+
+def parts_reported(records: Records, edition: Edition) -> Answer:
+    """Everything that was done has its records: a part that turned out badly cannot be left out in silence."""
+    done, header = set(records.header.parts), records.header
+    if not done:
+        return "fail", "Nothing was audited: neither membership nor canaries nor extraction."
+    kinds: dict[str, type] = {"membership": Membership, "canaries": Opened, "extraction": Extraction}
+    if records.withheld:
+        kinds = {"canaries": Canaries}
+    told = [name for name, kind in kinds.items() if (name in done) != bool(records.of(kind))]
+    if told:
+        return "fail", f"The header and the records differ about {', '.join(told)}."
+    return "pass", f"Audited: {', '.join(header.parts)}."
+
+
+def figures_withheld(records: Records, edition: Edition) -> Answer:
+    """What an attack finds out about private data is not public."""
+    header = records.header
+    if not header.private:
+        return "pass", "The data are not private."
+    if header.auditor is None:
+        return "fail", "Findings about private data are public, and epsilon does not cover them; withhold them."
+    return "pass", "Findings about private data stand in the auditor file alone."
+
+
+def samples_complete(records: Records, edition: Edition) -> Answer:
+    """Each score of each model is there, for members and for others."""
+    if "membership" not in records.header.parts:
+        return "pass", NO_MEMBERSHIP
+    if records.withheld:
+        return WITHHELD
+    try:
+        members, others = members_of(records)
+    except CertificateError as error:
+        return "fail", str(error)
+    if not members or not others:
+        return "fail", f"There are {members} members and {others} others; an attack tells both apart."
+    return "pass", f"{members} members and {others} others, each with all scores."
+
+
+def shadows_enough(records: Records, edition: Edition) -> Answer:
+    """Each sample was seen by several shadows, and left out by several."""
+    if "membership" not in records.header.parts:
+        return "pass", NO_MEMBERSHIP
+    if records.withheld:
+        return WITHHELD
+    count, seen, left = shadow_counts(records)
+    told = f"{count} shadows; each sample is in {seen} and out of {left} of them at the least"
+    if min(seen, left) < edition.fewest_shadows:
+        return "fail", f"{told}, and {edition.fewest_shadows} are needed."
+    return "pass", f"{told}."
+
+
+def same_recipe(records: Records, edition: Edition) -> Answer:
+    """Shadows and twins went through the passes of the model: others would flatter it."""
+    rows = [*records.of(ScoresOf), *records.of(Opened)]
+    if records.withheld:
+        return WITHHELD
+    other = sorted({getattr(row, "of", "the twin") for row in rows if row.recipe != records.header.recipe})
+    if other:
+        return "fail", f"Another recipe than the model's was applied to {', '.join(other[:5])}."
+    return "pass", "Shadows and twins went through the recipe of the model."
+
+
+def baseline_attacked(records: Records, edition: Edition) -> Answer:
+    """Whoever publishes an original beside the model publishes both: the strongest attack known takes them together."""
+    header = records.header
+    if "membership" not in header.parts or header.baseline is None:
+        return "pass", "No attack on members, or no original beside the model."
+    if records.withheld:
+        return WITHHELD
+    if not header.baseline_trained:
+        return "unknown", "The original was not trained here, so no shadow of it could be; its loss alone was asked."
+    missing = {"baseline", "pair"} - set(attacks_of(records))
+    if missing:
+        return "fail", f"The original lies beside the model, and these were not attacked: {', '.join(sorted(missing))}."
+    return "pass", "The original was attacked too, and both files together."
+
+
+def non_members_enough(records: Records, edition: Edition) -> Answer:
+    """A share of false alarms is resolved by enough samples that were not members."""
+    if "membership" not in records.header.parts:
+        return "pass", NO_MEMBERSHIP
+    if records.withheld:
+        return WITHHELD
+    others = members_of(records)[1]
+    few = [rate for rate in edition.false_alarm_rates if not enough_others(others, rate, edition)]
+    if few:
+        rates = " and ".join(f"{100 * rate:g}" for rate in few)
+        needed = round(edition.fewest_alarms / min(few))
+        return "unknown", f"Too few non-members for false alarms of {rates} %: {others}, and {needed} are needed."
+    return "pass", f"{others} non-members resolve every stated share of false alarms."
+
+
+def coins_committed(records: Records, edition: Edition) -> Answer:
+    """Coins, canaries, guesses and the claim were fixed before the training, and are those that were judged."""
+    fixed: Canaries | None = records.first(Canaries)
+    if "canaries" not in records.header.parts:
+        return "pass", NO_CANARIES
+    if fixed is None:
+        return "fail", "Canaries were trained on, and nothing says how many and how they would be judged."
+    opened: Opened | None = records.first(Opened)
+    if opened is None:
+        return WITHHELD
+    if commitment_of(opened.seed, terms_of(fixed)) != fixed.commitment:
+        return "fail", "The coins, the canaries, the number of guesses or the claim are not those committed to."
+    if opened.trained < fixed.committed:
+        return "fail", f"The twin was trained at {opened.trained}, before the commitment at {fixed.committed}."
+    return "pass", f"Coins and {fixed.guesses} guesses were committed to at {fixed.committed}, before the training."
+
+
+def terms_of(fixed: Canaries) -> dict[str, object]:
+    """What a commitment binds beside the coins."""
+    names = ("canaries", "guesses", "samples", "claimed_epsilon", "delta", "adjacency")
+    return {name: getattr(fixed, name) for name in names}
+
+
+def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
+    """What the canaries show is not above the claim; below it, that shows nothing."""
+    fixed: Canaries | None = records.first(Canaries)
+    opened: Opened | None = records.first(Opened)
+    if "canaries" not in records.header.parts:
+        return "pass", NO_CANARIES
+    if fixed is None or opened is None:
+        return WITHHELD
+    right = right_guesses(fixed, opened)
+    shown = epsilon_shown(fixed.canaries, fixed.guesses, right, fixed.delta, edition.confidence)
+    most = epsilon_showable(fixed.canaries, fixed.canaries, fixed.delta, edition.confidence)
+    told = f"{right} of {fixed.guesses} guesses were right, which shows epsilon of at least {shown:.3g}"
+    if fixed.claimed_epsilon is None:
+        return "pass", f"{told}; no epsilon is claimed."
+    if shown > fixed.claimed_epsilon * (1 + edition.claim_tolerance):
+        return "fail", f"{told}: this contradicts the claim of {fixed.claimed_epsilon:g}."
+    return "pass", (
+        f"Could not contradict epsilon {fixed.claimed_epsilon:g}: {told}; {fixed.canaries} canaries show at most "
+        f"{most:.3g}."
+    )
+
+
+def control_stated(records: Records, edition: Edition) -> Answer:
+    """Each copy stands beside a control that never queried, over the same samples."""
+    if "extraction" not in records.header.parts:
+        return "pass", "Extraction was not tried; it is a question about served models."
+    if records.withheld:
+        return WITHHELD
+    rows: tuple[Extraction, ...] = records.of(Extraction)
+    if len({row.table.n for row in rows}) > 1 or any(row.table.n == 0 for row in rows):
+        return "fail", "Copies were judged on no samples, or on different numbers of them."
+    if len({(row.queries, row.access) for row in rows}) < len(rows):
+        return "fail", "A number of queries is stated twice for the same kind of answer."
+    return "pass", f"{len(rows)} copies, each beside a control that never queried."
+
+
+def cost_stated(records: Records, edition: Edition) -> Answer:
+    """What the audit itself cost is recorded."""
+    steps: tuple[Step, ...] = records.of(Step)
+    if not steps:
+        return "unknown", "What the audit cost is not recorded."
+    unmetered = [one.name for one in steps if one.energy_j is None]
+    if unmetered:
+        return "unknown", f"No meter told the energy of {', '.join(unmetered[:5])}."
+    return "pass", f"Time and energy of {len(steps)} steps are recorded."
+
+
+CHECKS: dict[str, Check] = {
+    "parts_reported": parts_reported,
+    "figures_withheld": figures_withheld,
+    "samples_complete": samples_complete,
+    "shadows_enough": shadows_enough,
+    "same_recipe": same_recipe,
+    "baseline_attacked": baseline_attacked,
+    "non_members_enough": non_members_enough,
+    "coins_committed": coins_committed,
+    "claim_not_contradicted": claim_not_contradicted,
+    "control_stated": control_stated,
+    "cost_stated": cost_stated,
+}
+"""By name, in the order in which they are shown."""
+
+
+def judge(records: Records, edition: Edition) -> tuple[Finding, ...]:
+    """Run every check."""
+    return tuple(Finding(name, *check(records, edition)) for name, check in CHECKS.items())

@@ -1,0 +1,53 @@
+"""What a privacy audit ends in: what was found, or a refusal where the records or the claim do not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from certify.assessment.outcome import ClaimOutcome
+from certify.assessment.profile import Profile
+from certify.assessments.privacy_audit.edition import Edition
+from certify.assessments.privacy_audit.figures import CLAIMED, SHOWABLE, SHOWN, WAITING
+from certify.assessments.privacy_audit.findings import CHECKS
+
+REFUSED = "refused"
+NOT_ASSESSED = ("Inversion is not assessed: there is no accepted measure of it.",)
+
+
+def judge_audit(profile: Profile, edition: Edition) -> ClaimOutcome:
+    """Judge figures and findings: anything that fails is a refusal, and so is what may not be unknown.
+
+    A high area is a finding about the model and no refusal: a gate decides what is let through (``--require
+    'privacy_audit.membership_auc_pair<=0.6'``).
+    """
+    waits = WAITING in profile.estimates
+    allowed = {*edition.may_be_unknown, *(edition.may_wait_for_auditor if waits else ())}
+    reasons, notes = [], list(NOT_ASSESSED)
+    for name in CHECKS:
+        found = profile.guard(name)
+        if found is None:
+            reasons.append(f"{name} was not judged.")
+        elif found.outcome == "fail" or (found.outcome == "unknown" and name not in allowed):
+            reasons.append(f"{name}{' is unknown' if found.outcome == 'unknown' else ''}: {found.sentence}")
+        elif found.outcome == "unknown":
+            notes.append(f"{name} is unknown: {found.sentence}")
+    text = "; ".join(_parts(profile)) or "audited; the auditor sees what was found"
+    return ClaimOutcome(REFUSED if reasons else text, tuple(reasons), tuple(notes))
+
+
+def _parts(profile: Profile) -> Iterator[str]:
+    found = profile.estimates
+    areas = {name: found.get(f"membership_auc_{name}") for name in ("baseline", "candidate", "pair")}
+    words = {"baseline": "before", "candidate": "after", "pair": "by both files"}
+    told = [f"{one.value:.2f} {words[name]}" for name, one in areas.items() if one is not None]
+    if told:
+        yield f"members told apart with an area of {', '.join(told)}"
+    if SHOWN in found:
+        shown, most = found[SHOWN].value, found[SHOWABLE].value
+        claimed = found.get(CLAIMED)
+        against = "" if claimed is None else f", which does not contradict {claimed.value:g}"
+        yield f"canaries show epsilon of at least {shown:.2g} (of {most:.2g} at most){against}"
+    excess = [name for name in found if name.startswith("extraction_") and name.endswith("_excess_points")]
+    if excess:
+        worst = max(excess, key=lambda name: found[name].value)
+        yield f"{worst.split('_')[1]} queries copy {found[worst].value:+.1f} points more than none"
