@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
+    from certify.declaring import declare
     from certify.graded import Result
     from certify.group_audit import fairness
     from certify.measure.plan import Plan
@@ -67,6 +68,7 @@ _WHERE = {
     "audit": "certify.attest.audit",
     "certify": "certify.api",
     "compare": "certify.comparison.comparison",
+    "declare": "certify.declaring",
     "fairness": "certify.group_audit",
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
@@ -103,6 +105,7 @@ __all__ = [
     "audit",
     "certify",
     "compare",
+    "declare",
     "fairness",
     "gate",
     "profile",

@@ -63,8 +63,16 @@ def state(
         if isinstance(error, LeanmarkError):
             raise
         raise CertificateError(f"{source}: no statement of {assessment} follows from it: {error}.") from error
+    redraw_label(model)
+    return issued
+
+
+def redraw_label(model: Path) -> None:
+    """Draw the label beside a model again, where there is one, so that it shows all statements that lie there.
+
+    A label of a certificate that does not hold stays as it is.
+    """
     if (model.parent / LABEL_SVG_NAME).is_file():
         with contextlib.suppress(CertificateError, NotDerivedError):  # what does not hold is not drawn
             certificate, found = require_derived(model, ignoring=("label", "label_picture"))
             write_label(certificate, model.parent, found.certificates[1:])
-    return issued

@@ -6,7 +6,7 @@ escapes it for its own medium.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from certify.assessment.assessment import Assessment
 
 REFUSED = "refused"
+Said = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+"""Words by section: its title, and the head and text of each."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Claims:
         headlines: names of the figures that stand for the whole, each with its name for people, in order.
         limits: what the statement cannot prove, one sentence each.
         words: what further figures are called for people, by name; a figure without words goes by its name.
+        test_digest: hex SHA-256 over the test data that the statement is about; None where it names none.
     """
 
     assessment: str
@@ -89,11 +92,21 @@ class Claims:
     headlines: Mapping[str, str]
     limits: tuple[str, ...]
     words: Mapping[str, str] = field(default_factory=dict)
+    test_digest: str | None = None
 
     @property
     def refused(self) -> bool:
         """Whether the statement is a refusal."""
         return self.outcome == REFUSED
+
+    @property
+    def said(self) -> Said:
+        """What its maker says in words of their own, which nothing was derived from; shown apart from figures."""
+        return ()
+
+    def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
+        """What other statements about the same model add: ``fail`` where one contradicts this one."""
+        return ()
 
 
 def common_claims(
@@ -141,7 +154,24 @@ def common_claims(
             "signer": SignerClaim(**predicate["signer"]),
             "headlines": headlines or {name: name.replace("_", " ") for name in judged.estimates},
             "limits": limits,
+            "test_digest": _test_digest(predicate.get("data")),
         }
+
+
+def _test_digest(data: Any) -> str | None:
+    return data.get("test_digest") if isinstance(data, Mapping) else None
+
+
+def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
+    """Where statements about one model contradict each other; a pure function of all of them, in any order.
+
+    Example:
+        >>> contradictions(())
+        ()
+    """
+    ordered = sorted(statements, key=lambda one: one.assessment)
+    found = [finding for one in ordered for finding in one.beside([other for other in ordered if other is not one])]
+    return tuple(finding for finding in found if finding.outcome == "fail")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from certify.attest import countersignature, statements
@@ -93,8 +93,9 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     out = Path(f"{home.resolve()}{PACK_SUFFIX}") if out is None else Path(out)
     if out.suffix.lower() != PACK_SUFFIX:
         raise UsageError(f"A pack's name ends in {PACK_SUFFIX}, by which leanmark verify knows it, found '{out.name}'.")
-    require_derived(model)
-    files = {path.relative_to(home).as_posix(): path for path in _belonging(model)}
+    _, found = require_derived(model)
+    bound = [name for certificate in found.certificates for name in certificate.predicate["companions"]]
+    files = {path.relative_to(home).as_posix(): path for path in _belonging(model, bound)}
     if odd := [name for name in files if not _NAME.fullmatch(name)]:
         raise UsageError(f"A pack holds names of plain letters, digits, '.', '-' and '_', found '{odd[0]}'; rename it.")
     with replacing(out) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
@@ -106,13 +107,18 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     return out, tuple(sorted(files))
 
 
-def _belonging(model: Path) -> Iterator[Path]:
-    """A model, its baseline, their weights, and every sidecar file that is there."""
+def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
+    """A model, its baseline, their weights, and every sidecar file that is there, those that statements bind included.
+
+    Args:
+        model: the file.
+        bound: names of further files beside it.
+    """
     for path in (model, model.with_name(f"baseline{model.suffix}")):
         if path.is_file():
             with open_model(path) as opened:
                 yield from (path, *opened.weights_files())
-    yield from (path for name in _SIDECARS if (path := model.parent / name).is_file())
+    yield from (path for name in (*_SIDECARS, *bound) if (path := model.parent / name).is_file())
     for name in _FOLDERS:
         found = sorted((model.parent / name).glob("*"))
         yield from (path for path in found if path.is_file() and not path.is_symlink())

@@ -18,15 +18,12 @@ from certify.assessment.assessment import NOT_DERIVABLE, Surroundings
 from certify.assessment.not_installed import NOTHING, NotInstalled
 from certify.attest.auditor import Access, check_rows, vouched
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
+from certify.attest.checks_across import with_contradictions
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names
 from certify.attest.checks_records import check_derivation, find_evidence, load_edition, read_records
 from certify.attest.checks_sidecars import beside, check_companions, check_created, check_lineage, check_signer
-from certify.attest.checks_signatures import (
-    check_countersignatures,
-    check_identity,
-    check_maker,
-)
+from certify.attest.checks_signatures import check_countersignatures, check_identity, check_maker
 from certify.attest.envelope import parse_envelope
 from certify.attest.keys import PublicKey
 from certify.attest.revoked_models import check_revoked
@@ -112,6 +109,7 @@ def verify(
         revoked = check_revoked(main.certificate, folders, revocations, store)
         checks = [*sidecars, *checks, *([] if revoked is None else [revoked])]
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
+    main, *others = with_contradictions([main, *others])
     return replace(vouched(main, main), others=tuple(vouched(one, main) for one in others))
 
 

@@ -50,6 +50,7 @@ REFEREE = {
     "certify": Place("certify.cli.certify:command", "Measure a pair of ONNX files, grade, sign and seal."),
     "export": Place("certify.cli.export:command", "Write a certificate in the format of another tool."),
     "compare": Place("certify.cli.compare:command", "Put certified models beside each other."),
+    "declare": Place("certify.cli.declare:command", "Say what a model is for and whom it may harm, and sign that."),
     "fairness": Place("certify.cli.fairness:command", "Compare a model's answers between groups of people."),
     "gate": Place("certify.cli.gate:command", "Let a certified model pass a build pipeline, or stop it."),
     "countersign": Place("certify.cli.countersign:command", "Sign what you found about another's certificate."),

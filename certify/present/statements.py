@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
@@ -77,3 +77,17 @@ def line(claims: Claims) -> str:
         return clean(f"{claims.text}: {' '.join(claims.reasons)}")
     figures = [f"{words} {figure(estimate)}" for words, estimate in headline_figures(claims)]
     return clean(", ".join([claims.text, *figures]))
+
+
+def front(claims: Claims, statements: Sequence[Claims] = ()) -> str:
+    """The same line, and what the other statements about the model make of it: what they contradict comes first.
+
+    Args:
+        claims: of the statement.
+        statements: all about the model, this one among them or not.
+    """
+    others = [one for one in statements if one is not claims]
+    found = claims.beside(others)
+    wrong = [f"CONTRADICTED: {one.sentence}" for one in found if one.outcome == "fail"]
+    open_ = [one.sentence for one in found if one.outcome == "unknown"]
+    return clean(" ".join([*wrong, f"{line(claims)}." if open_ else line(claims), *open_]))

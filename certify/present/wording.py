@@ -12,7 +12,7 @@ from certify.core.evidence import MeterFacts, Workload
 from certify.core.text import clean
 from certify.present.headline import accuracy_of, energy_of
 from certify.present.numbers import ends, percent, rounded, significant
-from certify.present.statements import figure, headline_figures, line
+from certify.present.statements import figure, front, headline_figures
 
 LEVELS = {
     "wall": "Metered at the wall socket",
@@ -130,7 +130,7 @@ def _meter(meter: MeterFacts) -> str:
 
 def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
     """What the figures depend on, and what further statements say: name and value."""
-    return (*circumstances(claims), *((_heading(one), line(one)) for one in others))
+    return (*circumstances(claims), *((_heading(one), front(one, (claims, *others))) for one in others))
 
 
 def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
@@ -139,7 +139,7 @@ def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], .
     return (
         *((clean(words), figure(estimate)) for words, estimate in headline_figures(claims)),
         *((name, clean(one)) for name, said in sentences for one in said),
-        *((_heading(one), line(one)) for one in others),
+        *((_heading(one), front(one, (claims, *others))) for one in others),
     )
 
 

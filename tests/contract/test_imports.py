@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessments": set(),
     "certify.assessments.efficiency": {"certify.assessment", "certify.data", "certify.model_file"},
     "certify.assessments.data_use": {"certify.assessment"},
+    "certify.assessments.declarations": {"certify.assessment"},
     "certify.assessments.privacy": {"certify.assessment", "certify.data"},
     "certify.assessments.privacy_audit": {"certify.assessment"},
     "certify.assessments.robustness": {"certify.assessment"},
@@ -46,6 +47,10 @@ ARROWS: dict[str, set[str]] = {
     "certify.group_audit": {
         "certify.assessment", "certify.assessments.social", "certify.data", "certify.grouping", "certify.measure",
         "certify.present",
+    },
+    "certify.declaring": {
+        "certify.assessment", "certify.assessments.declarations", "certify.attest", "certify.data",
+        "certify.model_file", "certify.stating",
     },
     "certify.graded": {"certify.assessments.efficiency", "certify.present"},
     "certify.group_statement": {"certify.assessments.social", "certify.attest", "certify.grouping"},
@@ -80,8 +85,8 @@ ARROWS: dict[str, set[str]] = {
         "certify.model_file", "certify.present", "certify.profiling",
     },
     "certify.cli": {
-        "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.governing",
-        "certify.using",
+        "certify.api", "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency",
+        "certify.attest", "certify.declaring", "certify.governing", "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
         "certify.regrading", "certify.remeasure", "certify.stressing", "certify.stating", "certify.witness_game",
@@ -108,7 +113,7 @@ TYPE_ONLY: dict[str, set[str]] = {
     "certify.api": {"certify.profiled"},
     "certify.graded": {"certify.assessment", "certify.attest"},
     "certify": {
-        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.graded",
+        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.declaring", "certify.graded",
         "certify.group_audit", "certify.measure", "certify.present", "certify.stressing", "certify.stating",
     },
 }  # fmt: skip

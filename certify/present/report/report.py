@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from certify.assessment.claims import Claims, presenting
+from certify.assessment.claims import Claims, contradictions, presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.assessments.efficiency.payback import Payback, payback
 from certify.core.files import write_text
@@ -87,6 +87,7 @@ def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: fl
             model=clean(claims.model),
             date=wording.date(claims),
             **told,
+            contradicted=[one.sentence for one in contradictions((claims, *others))],
             label=Markup(draw(claims, others)),
             sections=[section for section in sections if section is not None],
             style=Markup(css),
@@ -107,8 +108,8 @@ def _measured(claims: EfficiencyClaims) -> dict[str, object]:
 
 
 def _stated_sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | None]:
-    yield statement_section(claims)
-    yield from (statement_section(other.claims) for other in sidecars.others)
+    every = (claims, *(other.claims for other in sidecars.others))
+    yield from (statement_section(one, every) for one in every)
     yield verify_section(claims, sidecars)
 
 
@@ -124,7 +125,8 @@ def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> It
         yield Section("carbon", "Carbon, at the intensity given", list(carbon_sentences(paid)))
     yield None if evidence is None else nodes_section(claims, evidence)
     yield guards_section(claims)
-    yield from (statement_section(other.claims) for other in sidecars.others)
+    every = (claims, *(other.claims for other in sidecars.others))
+    yield from (statement_section(one, every) for one in every[1:])
     yield settings_section(claims)
     yield verify_section(claims, sidecars)
 

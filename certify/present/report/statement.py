@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from certify.assessment.claims import Claims
@@ -26,9 +27,15 @@ class Statement:
     findings: list[Finding]
 
 
-def statement_section(claims: Claims) -> Section:
-    """Outcome, figures and findings of a further statement."""
+def statement_section(claims: Claims, statements: Sequence[Claims] = ()) -> Section:
+    """Outcome, figures and findings of a further statement, with what the other statements make of it.
+
+    Args:
+        claims: of the statement.
+        statements: all about the model.
+    """
+    beside = claims.beside([one for one in statements if one is not claims])
     words = {name: name.replace("_", " ") for name in claims.figures} | {**claims.words, **claims.headlines}
     figures = tuple((words[name], figure(estimate)) for name, estimate in claims.figures.items())
-    content = Statement(claims, figures, by_outcome(claims.findings))
+    content = Statement(claims, figures, by_outcome((*claims.findings, *beside)))
     return Section(f"statement-{claims.assessment}", claims.title, content, "statement")

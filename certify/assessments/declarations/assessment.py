@@ -1,0 +1,166 @@
+"""The declarations: a statement of the maker's word, apart from every measurement and worth no points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Version
+from certify.assessment.claims import common_claims, presenting
+from certify.assessment.outcome import ClaimOutcome
+from certify.assessment.profile import Profile
+from certify.assessments.declarations import records as record_files
+from certify.assessments.declarations.claims import DeclarationClaims
+from certify.assessments.declarations.declaration import Declaration, texts_of
+from certify.assessments.declarations.edition import DeclarationsEdition, load_edition
+from certify.assessments.declarations.findings import CONSISTENT, REQUIRED, judge_findings
+from certify.assessments.declarations.questions import asked, silent
+from certify.assessments.declarations.records import Overlap, PartCounts, Records
+from certify.assessments.declarations.words import hits
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding
+
+PREDICATE_TYPE = "https://leanmark.org/secure/declarations/v1"
+LIMITS = (
+    "These are the maker's words. A signature says who said them, not that they are true, and they earn no points.",
+    "Words are looked for in names alone: that none was found proves nothing.",
+    "The Safe Face Pledge was closed in 2021 and cannot be signed; its clauses are answered as questions.",
+)
+COUNTED = ("context", "recourse", "datasheet", "safe_face")
+"""Sections whose answers are counted by themselves."""
+WORDS = {
+    "asked": "questions asked",
+    "answered": "answered",
+    "contradictions": "contradictions",
+    "questions_raised": "names in the data that raise a question",
+}
+
+
+class Declarations(Assessment):
+    """What the maker says of use, harm, recourse, labour and data, cross-checked where that is possible.
+
+    Example:
+        >>> Declarations().load_edition("2026").least_counted
+        5
+    """
+
+    name = "declarations"
+    title = "What the maker says"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("declarations-1", "certify.assessments.declarations")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return record_files.parse(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return record_files.dump(records)
+
+    def load_edition(self, name: str) -> DeclarationsEdition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return asdict(records.header.model)
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """The header, the digest of the maker's file, what it says, and a summary of what was counted."""
+        header = records.header
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "data": {
+                "name": header.data.name,
+                "test_digest": header.data.test_digest,
+                "parts": [_summary(one) for one in records.of(PartCounts)],
+                "overlaps": [asdict(one) for one in records.of(Overlap)],
+            },
+            "file": {"sha256": records.file.sha256},
+            "declared": records.declared.to_json(),
+        }
+
+    def derive(self, records: Records, edition: DeclarationsEdition) -> Mapping[str, Estimate]:
+        """Count what is asked, what is answered, and what raises a question."""
+        declared = records.declared
+        failed = [one for one in judge_findings(records, edition) if _contradicts(one)]
+        counts = {
+            "asked": len(asked(declared)),
+            "answered": len(asked(declared)) - len(silent(declared)),
+            "contradictions": len(failed),
+            "questions_raised": len(hits(records, edition)),
+        }
+        for section in COUNTED:
+            every = len(asked(declared, section))
+            counts[f"{section}_asked"] = every
+            counts[f"{section}_answered"] = every - len(silent(declared, section))
+        return {name: Estimate.exact(count, "1", "count") for name, count in counts.items()}
+
+    def findings(self, records: Records, edition: DeclarationsEdition) -> tuple[Finding, ...]:
+        """What is not stated, what is required, and what is contradicted."""
+        return judge_findings(records, edition)
+
+    def outcome(self, profile: Profile, edition: DeclarationsEdition) -> ClaimOutcome:
+        """What is declared of people and faces; a refusal where clauses are required and not answered.
+
+        A contradiction is no refusal: the maker said it, and it is shown first.
+        """
+        refused = tuple(
+            f"{one.name}: {one.sentence}" for one in profile.guards if one.name == REQUIRED and one.outcome == "fail"
+        )
+        if refused:
+            return ClaimOutcome("refused", refused, ())
+        wrong = [one for one in profile.guards if _contradicts(one)]
+        where = ", ".join(one.name.removesuffix(CONSISTENT) for one in wrong)
+        text = "; ".join([*([f"CONTRADICTED in {where}"] if wrong else []), *_text(profile)])
+        return ClaimOutcome(text, (), tuple(one.sentence for one in wrong))
+
+    def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
+        """The model's and the data's name, and who answers for it; other words may be of any script."""
+        people = {
+            f"name of a signer, {place}": text for place, text in texts_of(predicate["declared"].get("signed_by", []))
+        }
+        return {**super().texts(predicate), "data's name": predicate["data"]["name"], **people}
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> DeclarationClaims:
+        """Say what may be printed."""
+        headlines = {name: WORDS[name] for name in ("asked", "answered")}
+        common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
+        with presenting("claims"):
+            data = predicate["data"]
+            return DeclarationClaims(
+                **common,
+                words=WORDS,
+                declared=Declaration.from_json(predicate["declared"]),
+                known=tuple(data["parts"]),
+                data_name=data["name"],
+            )
+
+
+def _contradicts(finding: Finding) -> bool:
+    return finding.name.endswith(CONSISTENT) and finding.outcome == "fail"
+
+
+def _text(profile: Profile) -> Iterator[str]:
+    found = {name: profile.guard(name) for name in ("people", "faces")}
+    said = []
+    for name, one in found.items():
+        if one is not None:
+            said.append(f"{name} {one.sentence.rstrip('.').rpartition(': ')[2]}" if one.outcome == "pass"
+                        else f"{name} not stated")  # fmt: skip
+    yield ", ".join(said)
+
+
+def _summary(one: PartCounts) -> dict[str, Any]:
+    counts = list(one.classes.values())
+    return {
+        "part": one.part,
+        "samples": one.samples,
+        "digest": one.digest,
+        "classes": len(counts),
+        "smallest_class": min(counts, default=0),
+        "largest_class": max(counts, default=0),
+        "groups": {name: dict(values) for name, values in one.groups.items()},
+    }

@@ -1,0 +1,96 @@
+"""Take a maker's words out of a model card: a README.md as the Hugging Face Hub shows it.
+
+Sections are found by their headings (https://huggingface.co/docs/hub/model-card-annotated). Placeholders of the Hub's
+template, such as "[More Information Needed]", state nothing, and are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from certify.assessments.declarations.declaration import FORMAT, MAX_TEXT, Declaration
+from certify.core.errors import UsageError
+from certify.core.text import clean
+
+MAX_BYTES = 1 << 20
+HEADINGS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("context", "intended_use"): ("direct use", "intended use", "intended uses", "primary intended uses", "uses"),
+    ("context", "not_for"): ("out of scope use", "out of scope uses", "out of scope use cases"),
+    ("context", "what_could_go_wrong"): (
+        "bias risks and limitations", "limitations and bias", "limitations", "ethical considerations",
+    ),
+    ("datasheet", "test", "composition"): ("testing data", "evaluation data", "test data"),
+}  # fmt: skip
+"""Headings under which an answer stands, by the keys of the question; the first that says something counts."""
+
+_FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
+_PLACEHOLDER = re.compile(r"\[?(more information needed|optional|needs more information|not stated|n/?a|tbd|todo)\]?",
+                          re.IGNORECASE)  # fmt: skip
+
+
+def from_card(content: bytes, name: str) -> Declaration:
+    r"""What a model card says that has a place in the declarations.
+
+    Args:
+        content: of the README.md.
+        name: of the file, for errors.
+
+    Raises:
+        UsageError: it is too large or not UTF-8, or no section of it has a place.
+
+    Example:
+        >>> from_card(b"# Net\n## Direct Use\nSorting mail.\n", "README.md").context.intended_use
+        'Sorting mail.'
+    """
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{name}: is larger than {MAX_BYTES >> 20} MiB, the most that is read of a model card.")
+    try:
+        text = _FRONT_MATTER.sub("", content.decode("utf-8-sig"), count=1)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
+    sections: dict[str, list[str]] = {}
+    for heading, lines in _sections(MarkdownIt().parse(text)):
+        sections.setdefault(heading, lines)
+    values: dict[str, Any] = {"declaration": FORMAT}
+    for keys, headings in HEADINGS.items():
+        found = next((sections[one] for one in headings if sections.get(one)), None)
+        if found is not None:
+            _put(values, keys, found)
+    if len(values) == 1:
+        known = ", ".join(f"'{one[0]}'" for one in HEADINGS.values())
+        raise UsageError(f"{name}: no section says anything that has a place here; looked for {known} and the like.")
+    return Declaration.from_json(values, name)
+
+
+def _put(values: dict[str, Any], keys: tuple[str, ...], lines: list[str]) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+    many = keys[-1] == "not_for"
+    values[keys[-1]] = [line[:MAX_TEXT] for line in lines[:64]] if many else " ".join(lines)[:MAX_TEXT]
+
+
+def _sections(tokens: Sequence[Token]) -> Iterator[tuple[str, list[str]]]:
+    """Each heading, in small letters and without signs, with the paragraphs and list items below it."""
+    heading, lines, opened = "", list[str](), False
+    for token in tokens:
+        if token.type == "heading_open":
+            yield heading, lines
+            heading, lines, opened = "", [], True
+        elif token.type == "inline" and opened:
+            heading, opened = " ".join(re.findall(r"\w+", _plain(token).lower())), False
+        elif token.type == "inline" and (said := _plain(token)):
+            lines.append(said)
+    yield heading, lines
+
+
+def _plain(token: Token) -> str:
+    """Text of a paragraph without its markup; empty where it is a placeholder."""
+    parts = [one.content if one.type in ("text", "code_inline") else " " if one.type.endswith("break") else ""
+             for one in token.children or ()]  # fmt: skip
+    said = clean("".join(parts))
+    return "" if _PLACEHOLDER.fullmatch(said.strip(" .*:")) else said

@@ -1,0 +1,84 @@
+"""What may be printed of declarations: the maker's words, and where other statements contradict them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from certify.assessment.claims import Claims
+from certify.assessments.declarations.declaration import BIAS_CLAUSE, Declaration
+from certify.assessments.declarations.questions import SECTIONS, asked
+from certify.core.finding import Finding
+
+PEOPLE = "People and faces"
+SOCIAL = "social"
+"""Assessment whose figures are those of groups of people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclarationClaims(Claims):
+    """What declarations say.
+
+    Attributes:
+        declared: by the maker.
+        known: what was counted of each part of the data.
+        data_name: of the data, for people.
+    """
+
+    declared: Declaration
+    known: tuple[Mapping[str, Any], ...]
+    data_name: str
+
+    @property
+    def said(self) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+        """The maker's words by section: head and words of each question that is answered."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for one in asked(self.declared):
+            title = PEOPLE if one.section in ("people", "faces") else SECTIONS[one.section]
+            if (said := one.words(self.declared)) is not None:
+                found.setdefault(title, []).append((one.head, said))
+        found["Answers to questions that names raise"] = list(self.declared.answers.items())
+        found["Who answers for it"] = [(one.name, one.role or "") for one in self.declared.signed_by]
+        return tuple((title, tuple(rows)) for title, rows in found.items() if rows)
+
+    def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
+        """Where statements about the same model contradict what is declared, or leave it unchecked."""
+        measured = [one for one in others if one.assessment == SOCIAL and not one.refused]
+        return (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
+
+
+def _bias(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding]:
+    clause = declared.safe_face.get(BIAS_CLAUSE)
+    name = "bias_evaluated"
+    if clause is None or clause.answer != "yes":
+        return
+    if measured:
+        yield Finding(
+            name, "pass", f"Clause {BIAS_CLAUSE}, bias is evaluated: groups were measured ({_told(measured)})."
+        )
+    else:
+        yield Finding(
+            name, "fail", f"Clause {BIAS_CLAUSE} says that bias is evaluated, and no figures by group are stated."
+        )
+
+
+def _people(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding]:
+    name = "groups_measured"
+    if declared.people == "none" and measured:
+        yield Finding(name, "fail", "Declared is people: none, and groups of people were measured.")
+    elif declared.people_taken_as == "judged":
+        if measured:
+            yield Finding(name, "pass", f"People are judged; groups were measured ({_told(measured)}).")
+        else:
+            yield Finding(name, "unknown", "People are judged, and no figures by group are stated.")
+
+
+def _data(claims: DeclarationClaims, others: Sequence[Claims]) -> Iterator[Finding]:
+    wrong = sorted({one.assessment for one in others if one.test_digest not in (None, claims.test_digest)})
+    if wrong:
+        yield Finding("same_data", "fail", f"Declared is of other test data than those of {', '.join(wrong)}.")
+
+
+def _told(measured: Sequence[Claims]) -> str:
+    return "; ".join(one.text for one in measured)

@@ -1,0 +1,175 @@
+"""The questions, in one table: template, interview, figures, pages and cards are all written from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from certify.assessments.declarations.declaration import CLAUSES, Declaration
+
+Applies = Callable[[Declaration], bool]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        path: keys that lead to the answer.
+        head: what it is about, in a few words.
+        asks: the question.
+        choices: the answers that are allowed; any text where there are none.
+        many: whether the answer is a list.
+        applies: whether it is asked, given the rest.
+    """
+
+    path: tuple[str, ...]
+    head: str
+    asks: str
+    choices: tuple[str, ...] = ()
+    many: bool = False
+    applies: Applies = lambda _: True
+
+    @property
+    def section(self) -> str:
+        """The first key."""
+        return self.path[0]
+
+    def answer(self, declared: Declaration) -> str | tuple[str, ...] | None:
+        """What is declared; None where it is not stated."""
+        found: Any = declared
+        for key in self.path:
+            found = found.get(key) if isinstance(found, dict) else getattr(found, key)
+            if found is None:
+                return None
+        return found.answer if self.section == "safe_face" else found  # type: ignore[no-any-return]
+
+    def put(self, values: dict[str, Any], answer: str | list[str] | None) -> None:
+        """Put an answer into the JSON values of a declaration; of nothing stated, nothing."""
+        if answer is None:
+            return
+        for key in self.path[:-1]:
+            values = values.setdefault(key, {})
+        values[self.path[-1]] = {"answer": answer} if self.section == "safe_face" else answer
+
+    def words(self, declared: Declaration) -> str | None:
+        """The same as a line of text; of a clause, with its text and evidence."""
+        found = self.answer(declared)
+        if found is None or isinstance(found, tuple):
+            return None if found is None else "; ".join(found)
+        if self.section == "safe_face":
+            clause = declared.safe_face[self.path[1]]  # type: ignore[index]
+            more = [clause.text, f"evidence: {clause.evidence}" if clause.evidence else None]
+            return ". ".join([found, *(one.rstrip(".") for one in more if one)])
+        return found
+
+
+def _with_people(declared: Declaration) -> bool:
+    return declared.people_taken_as != "none"
+
+
+def _judged(declared: Declaration) -> bool:
+    return declared.people_taken_as == "judged"
+
+
+def _with_faces(declared: Declaration) -> bool:
+    return declared.faces_taken_as != "no"
+
+
+SECTIONS = {
+    "people": "People",
+    "faces": "Faces",
+    "context": "Use and harm",
+    "recourse": "Recourse of the people it is used on",
+    "groups": "Groups of people",
+    "stakeholders": "Who was heard",
+    "monitoring": "Watched in use",
+    "decision": "The decision to use it",
+    "labelling": "Labelling work",
+    "datasheet": "Datasheets",
+    "audit": "Internal audit",
+    "safe_face": "Clauses of the Safe Face Pledge (historical text, closed in 2021)",
+}
+"""Title of each section, in order."""
+
+SHEET = {
+    "motivation": "Who made the data, for what, and who paid?",
+    "composition": "What is a sample, how many are there, what is missing, whom do they show?",
+    "collection": "How were they collected, from whom, when, and with whose consent?",
+    "preprocessing": "What was cleaned, removed or labelled, and how?",
+    "uses": "What have they been used for, and what should they not be used for?",
+    "distribution": "Who gets them, under what terms?",
+    "maintenance": "Who keeps them, corrects them, and takes samples out when asked?",
+}
+
+
+def _sheet(part: str) -> Iterator[Question]:
+    for name, asks in SHEET.items():
+        yield Question(("datasheet", part, name), f"{part} data: {name}", asks)
+
+
+QUESTIONS: tuple[Question, ...] = (
+    Question(("people",), "People", "Are people shown in the samples, or judged by the answers?",
+             ("none", "depicted", "judged")),
+    Question(("faces",), "Faces", "Are faces in the samples by the way, or are faces what is analysed?",
+             ("no", "incidental", "analysed")),
+    Question(("context", "intended_use"), "Intended use", "What is it for, and who uses it?"),
+    Question(("context", "not_for"), "Not for", "What must it not be used for?", many=True),
+    Question(("context", "what_could_go_wrong"), "What could go wrong", "What happens when an answer is wrong?"),
+    Question(("context", "who_is_harmed"), "Who is harmed", "Whom does a wrong answer harm, and how badly?"),
+    Question(("context", "how_likely"), "How likely", "How often is that to be expected, and how do you know?"),
+    Question(("context", "falls_on_marginalised"), "Does it fall on marginalised groups",
+             "Are those who are harmed already worse off?"),
+    Question(("context", "who_decides"), "Who decides", "Who acts on an answer: a person, or the system by itself?"),
+    Question(("recourse", "told"), "Are people told", "Are people told that it is used on them, and when?",
+             applies=_with_people),
+    Question(("recourse", "contest"), "How to contest", "Where can somebody contest an answer, and until when?",
+             applies=_with_people),
+    Question(("recourse", "human"), "A person looks at it",
+             "Does a person look at an answer: before it counts, when it is contested, or never?",
+             applies=_with_people),
+    Question(("groups", "columns"), "Groups compared", "Which columns of groups were compared?", many=True,
+             applies=_judged),
+    Question(("groups", "source"), "Where the groups come from", "Were they recorded, stated by people, or guessed?",
+             applies=_judged),
+    Question(("groups", "not_measured"), "Groups not compared", "Which groups matter and were not compared?",
+             many=True, applies=_judged),
+    Question(("groups", "why"), "Why not", "Why were they not compared?", applies=_judged),
+    Question(("stakeholders", "heard"), "Who was heard", "Who was asked before it was used, those affected included?"),
+    Question(("stakeholders", "how"), "How they were heard", "How were they asked, and when?"),
+    Question(("stakeholders", "changed"), "What it changed", "What was changed because of what they said?"),
+    Question(("monitoring", "live_test"), "Test in use", "How is it tested where it is used, and who may stop it?"),
+    Question(("monitoring", "feedback"), "Feedback", "Where do reports of wrong answers go, and what becomes of them?"),
+    Question(("decision", "deployed"), "Deployed", "Is it used?", ("yes", "no", "not yet")),
+    Question(("decision", "why"), "Why", "Why was that decided, and by whom?"),
+    Question(("decision", "alternatives"), "Alternatives", "What would do the same without machine learning?"),
+    Question(("labelling", "who"), "Who labelled", "Who labelled the data?"),
+    Question(("labelling", "employment"), "Employed or contracted", "Were they employed, contracted, or volunteers?"),
+    Question(("labelling", "pay"), "Pay", "What were they paid for an hour, against the living wage there?"),
+    Question(("labelling", "benefits"), "Benefits", "Did they have sick pay, insurance, and a say?"),
+    Question(("labelling", "exposure"), "Exposure", "Did they see violence or abuse, and what help did they get?"),
+    Question(("labelling", "growth"), "Growth", "Could they move on to other work there?"),
+    Question(("labelling", "site_visited"), "Site visited", "Did you see where they work?"),
+    *_sheet("calibration"),
+    *_sheet("test"),
+    Question(("audit", "by"), "Audited by", "Who in your house looked at the model, apart from those who made it?"),
+    Question(("audit", "when"), "When", "When?"),
+    Question(("audit", "found"), "Found", "What was found, and what was done about it?"),
+    Question(("audit", "report"), "Report", "Where is the report?"),
+    *(
+        Question(("safe_face", number), f"{number} {title}", f"{title}?", ("yes", "no", "not applicable"),
+                 applies=_with_faces)
+        for number, title in CLAUSES.items()
+    ),
+)  # fmt: skip
+
+
+def asked(declared: Declaration, *sections: str) -> tuple[Question, ...]:
+    """The questions that apply, of some sections; of all where none is named."""
+    return tuple(one for one in QUESTIONS if one.applies(declared) and (not sections or one.section in sections))
+
+
+def silent(declared: Declaration, *sections: str) -> tuple[Question, ...]:
+    """Those of them that are not answered; ``unknown`` is no answer to whether people or faces are there."""
+    return tuple(one for one in asked(declared, *sections) if one.answer(declared) in (None, "unknown"))

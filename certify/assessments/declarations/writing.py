@@ -1,0 +1,83 @@
+"""Write ``declarations.yaml``: a template to fill in, or answers under the questions that they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from certify.assessments.declarations.declaration import FORMAT, Declaration
+from certify.assessments.declarations.questions import QUESTIONS, SECTIONS, Question
+
+INDENT = "  "
+HEADER = """\
+# What the maker says of a model. It is signed and shown apart from every measurement, in your words, and earns no
+# points. What is left empty is shown as "not stated"; people and faces then count as the strictest.
+# Sign it beside the model: leanmark declare graded/model.onnx --declarations declarations.yaml --data SPEC
+"""
+CLOSING = """
+# Where a name in the data speaks of people or faces and you declared none, say here why, by the name or the word.
+answers:
+{answers}
+# Who answers for these declarations. The key that signs them is stated beside.
+signed_by:
+{signed_by}"""
+CLAUSE_HEAD = """\
+# Required where faces are not "no". Each: {answer: yes | no | not applicable, text: why or how, evidence: where}.
+# Nobody can sign the pledge any more; an answer "no" is an answer, and is shown as one.
+"""
+
+
+def write_declaration(declared: Declaration | None = None) -> str:
+    """The file as YAML with every question as a comment; a template where nothing is declared.
+
+    Example:
+        >>> write_declaration().splitlines()[3]
+        'declaration: leanmark/declarations/1'
+    """
+    declared = declared or Declaration(FORMAT)
+    lines = [HEADER.rstrip("\n"), f"declaration: {FORMAT}"]
+    for section, title in SECTIONS.items():
+        questions = [one for one in QUESTIONS if one.section == section]
+        lines += ["", f"# {title}"]
+        if len(questions[0].path) > 1:
+            lines += [*(CLAUSE_HEAD.splitlines() if section == "safe_face" else ()), f"{section}:"]
+        lines += _section(questions, declared)
+    answers = [f"{INDENT}{_scalar(key)}: {_scalar(text)}" for key, text in declared.answers.items()]
+    people = [f"{INDENT}- {_flow({'name': one.name, 'role': one.role})}" for one in declared.signed_by]
+    closing = CLOSING.format(answers="".join(f"{line}\n" for line in answers), signed_by="\n".join(people))
+    return "\n".join(lines) + "\n" + closing.rstrip("\n") + "\n"
+
+
+def _section(questions: list[Question], declared: Declaration) -> Iterator[str]:
+    part = ""
+    for one in questions:
+        if len(one.path) == 3 and one.path[1] != part:
+            part = one.path[1]
+            yield f"{INDENT}{part}:"
+        indent = INDENT * (len(one.path) - 1)
+        allowed = f" ({' | '.join(one.choices)})" if one.choices and one.section != "safe_face" else ""
+        yield f"{indent}# {one.asks}{allowed}"
+        key = f'"{one.path[-1]}"' if one.section == "safe_face" else one.path[-1]
+        yield f"{indent}{key}: {_value(one, declared)}".rstrip()
+
+
+def _value(one: Question, declared: Declaration) -> str:
+    found = one.answer(declared)
+    if found is None:
+        return ""
+    if one.section == "safe_face":
+        clause = declared.safe_face[one.path[1]]  # type: ignore[index]
+        return _flow(vars(clause))
+    return f"[{', '.join(map(_scalar, found))}]" if isinstance(found, tuple) else _scalar(found)
+
+
+def _flow(values: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {_scalar(text)}" for key, text in values.items() if text is not None) + "}"
+
+
+def _scalar(text: str) -> str:
+    """A text in quotes, on one line, with what YAML cannot hold or would fold escaped."""
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
+    return quoted.rstrip("\n")

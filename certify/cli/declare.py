@@ -1,0 +1,140 @@
+"""``leanmark declare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command, ModelPath, governed, key_option
+from certify.cli.output import json_option, print_json
+from certify.core import exit_codes
+
+if TYPE_CHECKING:
+    from certify.assessments.declarations.declaration import Declaration
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark declare --template > declarations.yaml
+leanmark declare --ask --from-card README.md --out declarations.yaml
+leanmark declare graded/model.onnx --declarations declarations.yaml --data npz:digits.npz
+""",
+)
+@click.argument("file", type=ModelPath(packs=False), required=False)
+@click.option("--declarations", type=FILE, help="What you declare [declarations.yaml beside FILE].")
+@click.option("--data", help="Test data of FILE: names in them are looked through, and samples counted.")
+@click.option("--template", is_flag=True, help="Write a file to fill in, with every question.")
+@click.option("--ask", is_flag=True, help="Ask every question that applies, and write the answers.")
+@click.option("--from-card", type=FILE, help="Take what a model card (README.md) says to begin with.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
+@click.option("--edition", default="2026", show_default=True, help="Edition of the declarations.")
+@click.option("--name", help="Name of the model, for people [that of the statements beside it].")
+@key_option
+@json_option
+@governed
+def command(
+    file: Path | None, declarations: Path | None, data: str | None, template: bool, ask: bool, from_card: Path | None,
+    out: Path | None, edition: str, name: str | None, key: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Say what FILE, a model, is for, whom it may harm, and who may contest it, and sign that beside it.
+
+    Declarations are your words: they are shown apart from measurements and earn no points. Names in the data are looked
+    through for words of people and faces, and a contradiction is shown first. Exit code 3: faces are declared, or
+    nothing is said of them, and the clauses about them are not answered.
+    """
+    writes = template or ask or from_card is not None
+    if writes == (file is not None):
+        raise click.UsageError(
+            "Either name FILE to sign declarations about it, or write declarations with --template, --ask or "
+            "--from-card."
+        )
+    if writes:
+        if declarations or data or key or as_json or name:
+            raise click.UsageError("--template, --ask and --from-card only write a file, to be signed afterwards.")
+        _write(ask, from_card, out)
+    elif file is not None:
+        if out is not None:
+            raise click.UsageError(
+                "--out is where --template, --ask or --from-card write; a statement lies beside FILE."
+            )
+        _sign(file, declarations, data, edition, name, key, as_json)
+
+
+def _write(ask: bool, from_card: Path | None, out: Path | None) -> None:
+    from certify.assessments.declarations.card import from_card as read_card
+    from certify.assessments.declarations.writing import write_declaration
+    from certify.core.files import write_text
+
+    declared = None if from_card is None else read_card(from_card.read_bytes(), str(from_card))
+    if ask:
+        declared = _ask(declared)
+    text = write_declaration(declared)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(str(out))
+
+
+def _ask(declared: Declaration | None) -> Declaration:
+    """Ask what is not answered yet; questions and what is typed stay off the output stream."""
+    from certify.assessments.declarations.declaration import FORMAT, Declaration
+    from certify.assessments.declarations.questions import QUESTIONS, SECTIONS
+
+    values = {"declaration": FORMAT} if declared is None else declared.to_json()
+    shown = ""
+    click.echo("An empty answer is shown as not stated.", err=True)
+    for one in QUESTIONS:
+        known = Declaration.from_json(values)
+        if not one.applies(known) or one.answer(known) is not None:
+            continue
+        if one.section != shown and len(one.path) > 1:
+            shown = one.section
+            click.echo(f"\n{SECTIONS[shown]}", err=True)
+        one.put(values, _answers(one.asks, one.choices, one.many))
+    return Declaration.from_json(values)
+
+
+def _answers(asks: str, choices: tuple[str, ...], many: bool) -> str | list[str] | None:
+    allowed = f" ({', '.join(choices)})" if choices else " (several with ; between)" if many else ""
+    while True:
+        said = click.prompt(f"{asks}{allowed}", default="", show_default=False, err=True).strip()
+        if not said:
+            return None
+        if many:
+            return [part.strip() for part in said.split(";") if part.strip()] or None
+        if not choices or said in choices:
+            return str(said)
+        click.echo(f"'{said}' is none of {', '.join(choices)}.", err=True)
+
+
+def _sign(
+    file: Path, declarations: Path | None, data: str | None, edition: str, name: str | None, key: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from certify.assessments.declarations.records import FILE_NAME
+    from certify.attest.keys import signing_key
+    from certify.attest.statements import statement_path
+    from certify.core.text import clean
+    from certify.declaring import declare
+    from certify.present.statements import line
+
+    source = declarations or file.with_name(FILE_NAME)
+    signer = signing_key(key) if key else None
+    issued = declare(file, source, data=data, edition=edition, name=name, signer=signer)
+    path, claims = statement_path(file.parent, issued.assessment.name), issued.claims
+    if as_json:
+        print_json({"path": str(path), "sha256": issued.digest, **issued.profile.to_json(),
+                    issued.assessment.result: dict(issued.result)})  # fmt: skip
+    else:
+        click.echo(f"{claims.title}: {claims.text if claims.refused else line(claims)}")
+        for one in claims.findings:
+            if one.outcome != "pass":
+                click.echo(clean(f"{'FAILED' if one.outcome == 'fail' else 'not stated'}: {one.name}: {one.sentence}"))
+        click.echo(str(path))
+    click.get_current_context().exit(exit_codes.NO if claims.refused else exit_codes.DONE)

@@ -1,0 +1,157 @@
+"""Sign what a maker declares about a model, with what the tool knows of the data filled in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certify import __version__
+from certify.assessment.record_file import ModelDigests
+from certify.assessments.declarations.assessment import Declarations
+from certify.assessments.declarations.edition import NEWEST, DeclarationsEdition, load_edition
+from certify.assessments.declarations.records import (
+    FILE_NAME,
+    DataFacts,
+    Header,
+    Named,
+    Overlap,
+    PartCounts,
+    Record,
+    Records,
+)
+from certify.attest.certificate import LINEAGE_NAME, Certificate
+from certify.attest.issue import Stated, issue
+from certify.attest.keys import SigningKey, signing_key
+from certify.attest.statements import statement_files
+from certify.core.data_use.times import now
+from certify.core.errors import CertificateError, UsageError
+from certify.core.files import write_bytes
+from certify.data import Dataset, load
+from certify.data.dataset import overlap
+from certify.data.split import Split
+from certify.model_file.model_file import open_model
+from certify.model_file.subject import digests_of
+from certify.stating import redraw_label
+
+MAX_NAME = 200
+
+
+def declare(
+    model: str | Path,
+    declarations: str | Path,
+    *,
+    data: Any = None,
+    edition: str = NEWEST,
+    name: str | None = None,
+    signer: SigningKey | None = None,
+) -> Certificate:
+    """Sign ``declarations.yaml`` about a model, and lay statement, records and the file itself beside it.
+
+    Args:
+        model: the file that is declared about.
+        declarations: the maker's file.
+        data: data specification of the model's test data, or data of a program: names of classes and columns are then
+            looked through, and samples counted by class and group. None takes name and digest of the test data from
+            the statements beside the model.
+        edition: of the assessment.
+        name: of the model, for people; that of the statements beside it by default.
+        signer: signing key; the user's own, made on first use, by default.
+
+    Returns:
+        The statement; a refusal is a result too.
+
+    Raises:
+        UsageError: a file does not exist, the declarations are malformed, or nothing says what the test data are.
+        CertificateError: the data are not those that the model was certified on.
+
+    Example:
+        >>> import certify
+        >>> certify.declare("graded/model.onnx", "declarations.yaml", data="npz:digits.npz")  # doctest: +SKIP
+    """
+    model, source = Path(model), Path(declarations)
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The declarations {source} cannot be read: {error.strerror}.") from error
+    with open_model(model) as opened:
+        digests = digests_of(opened)
+    constants, known = load_edition(edition), _statements(model, digests)
+    facts, seen = _data(data, known, constants)
+    header = Header(now(), __version__, ModelDigests(**digests), facts)
+    records = Records.of_file(header, content, seen, str(source))
+    kept, lineage = model.with_name(FILE_NAME), model.with_name(LINEAGE_NAME)
+    named = name or next((one.predicate["model"]["name"] for one in known), None)
+    stated = Stated(named, lineage if lineage.is_file() else None, {FILE_NAME: source})
+    issued = issue(Declarations(), model, records, constants.name, signer or signing_key(), model.parent, stated)
+    if kept.resolve() != source.resolve():
+        write_bytes(kept, content)
+    redraw_label(model)
+    return issued
+
+
+def _statements(model: Path, digests: Any) -> list[Certificate]:
+    """Statements about this very model that lie beside it, the efficiency certificate first."""
+    found: list[Certificate] = []
+    for path in (model, *statement_files([model.parent])):
+        try:
+            read = Certificate.read(path)
+        except (CertificateError, UsageError):
+            continue  # verification names what cannot be read
+        if dict(read.subject_digest) == dict(digests) and read.assessment.name != Declarations.name:
+            found.append(read)
+    return found
+
+
+def _data(data: Any, known: list[Certificate], edition: DeclarationsEdition) -> tuple[DataFacts, tuple[Record, ...]]:
+    stated = next((one.predicate["data"] for one in known if "test_digest" in one.predicate.get("data", {})), None)
+    if data is None:
+        if stated is None:
+            raise UsageError("No statement beside the model says what data it was tested on; name them with --data.")
+        return DataFacts(stated["name"][:MAX_NAME], stated["test_digest"], False), ()
+    dataset = load(data)
+    digest = dataset.test_digest()
+    if stated is not None and stated["test_digest"] != digest:
+        raise CertificateError(
+            f"The test part of {dataset.name} has the digest {digest[:16]}, and the model was certified on "
+            f"{stated['name']} with {stated['test_digest'][:16]}; name the data that it was certified on."
+        )
+    return DataFacts(dataset.name[:MAX_NAME], digest, True), _seen(dataset, edition)
+
+
+def _seen(dataset: Dataset, edition: DeclarationsEdition) -> tuple[Record, ...]:
+    """Names in the data, counts of every part, and what the test part shares with others."""
+    classes = tuple(str(name)[:MAX_NAME] for name in dataset.classes if str(name))
+    columns = tuple(sorted({str(name)[:MAX_NAME] for split in dataset.parts.values() for name in split.groups}))
+    pairs: Any = ((*pair.split("/"), count) for pair, count in overlap(dataset).items() if count is not None)
+    shared = [Overlap(first, second, count) for first, second, count in pairs]
+    parts = [_counts(name, split, dataset.classes, edition.least_counted) for name, split in dataset.parts.items()]
+    named = [Named("class", classes), *([Named("column", columns)] if columns else [])]
+    return (*named, *parts, *shared)
+
+
+def _counts(part: Any, split: Split, classes: tuple[str, ...], least: int) -> PartCounts:
+    by_class: dict[str, int] = {}
+    if split.targets is None:
+        for name, count in zip(classes, np.bincount(split.labels, minlength=len(classes)), strict=True):
+            by_class[str(name)[:MAX_NAME]] = by_class.get(str(name)[:MAX_NAME], 0) + int(count)
+    groups = {name[:MAX_NAME]: withheld(Counter(values.tolist()), least) for name, values in split.groups.items()}
+    return PartCounts(part, len(split), split.whole_digest(), by_class, groups)
+
+
+def withheld(counts: Counter[str], least: int) -> dict[str, int | None]:
+    """Counts of groups, of which small ones are not published; null stands for them.
+
+    Where one alone would be withheld, the next smallest is too, since the total would tell the difference.
+
+    Example:
+        >>> withheld(Counter({"a": 90, "b": 7, "c": 1}), 5)
+        {'a': 90, 'b': None, 'c': None}
+    """
+    ordered = sorted(counts.items(), key=lambda one: (one[1], one[0]))
+    small = {name for name, count in ordered if count < least}
+    if len(small) == 1 and len(ordered) > 1:
+        small.add(ordered[1][0])
+    return {name: None if name in small else count for name, count in sorted(counts.items())}
