@@ -59,6 +59,7 @@ REFEREE = {
     "meters": Place("certify.cli.meters:command", "List the energy meters, and which one would be used here."),
     "pack": Place("certify.cli.pack:command", "Put a certified model and all that belongs to it into one file."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
+    "release": Place("certify.cli.release:command", "Sign the files of a release, and check them."),
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
     "robustness": Place("certify.cli.stress:command", "Compare a pair on corrupted and attacked images."),
     "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),

@@ -168,6 +168,14 @@ def main() -> None:
         "countersignature-1.disagrees": countersignature(first, other, graded),
         "handover-1": dated(hand_over(MAKER, SUCCESSOR.public)),
         "lineage-1": lineage_values(),
+        "release-1": dated(
+            sign_statement(
+                "release-1",
+                [{"name": "example-1.0.tar.gz", "digest": {"sha256": digest("archive")}}],
+                {"release": "example 1.0"},
+                MAKER,
+            )
+        ),
         "revocation-1": dated(revoke(MAKER, "the laptop was stolen")),
         "revoked-models-1": revoked_models(),
         "trust-store-1": store.to_json(),
