@@ -54,6 +54,7 @@ class Surroundings:
         records: that the statement follows from; None where they are missing or cannot be read.
         folders: where further files may lie, in this order.
         trusted_code: digests of plug-in code that the reader trusts, by name.
+        trusts: whether the reader trusts a key, by its id.
     """
 
     predicate: Mapping[str, Any]
@@ -63,6 +64,24 @@ class Surroundings:
     records: Any
     folders: Sequence[Path]
     trusted_code: Mapping[str, str]
+    trusts: Callable[[str], bool] = lambda key_id: False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a statement says that those of other assessments can be held against; empty where it says nothing.
+
+    Attributes:
+        runtime: what ran the model, with its version.
+        lineage: hex SHA-256 of the lineage.
+        test_data: digest of the test data.
+        baseline: digests of what the model is compared with, of whatever kind.
+    """
+
+    runtime: str = ""
+    lineage: str = ""
+    test_data: str = ""
+    baseline: tuple[str, ...] = ()
 
 
 class Assessment(Protocol):
@@ -76,6 +95,7 @@ class Assessment(Protocol):
         result: name of the predicate's field that holds the outcome.
         accepted: word for an outcome that is not a refusal, ``graded`` or ``claimed``.
         sealed: whether its statement is sealed into the model's file.
+        rests_on_others: whether its statement counts others, so that it goes when one of them is replaced.
     """
 
     name: str
@@ -85,6 +105,7 @@ class Assessment(Protocol):
     result: str = "result"
     accepted: str = "claimed"
     sealed: bool = False
+    rests_on_others: bool = False
 
     def parse(self, content: bytes, name: str) -> Any:
         """Read the bytes of a record file.
@@ -171,6 +192,24 @@ class Assessment(Protocol):
             CertificateError: the two are not of the same model and data.
         """
         raise UsageError(f"Records of {self.name} cannot be made again, so there is nothing to compare them with.")
+
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """Every figure of a statement that a scorecard may read, by name: those of its profile, and what follows.
+
+        A yes is 1 and a no is 0; what the statement does not tell is absent.
+
+        Args:
+            predicate: of a statement that fits its schema.
+            lineage: content of the lineage that the statement names, where it is at hand.
+
+        Raises:
+            CertificateError: an estimate is malformed.
+        """
+        return Profile.from_json(predicate["profile"]).estimates
+
+    def facts(self, predicate: Mapping[str, Any]) -> Facts:
+        """What statements of other assessments about the same model can be held against."""
+        return Facts(lineage=(predicate["lineage"] or {}).get("sha256", ""))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Say what may be printed of a statement.

@@ -20,6 +20,7 @@ ASSESSMENTS = Registry(
         "privacy": "certify.assessments.privacy.assessment:Privacy",
         "privacy_audit": "certify.assessments.privacy_audit.assessment:PrivacyAudit",
         "robustness": "certify.assessments.robustness.assessment:Robustness",
+        "scorecard": "certify.scorecard.assessment:Scorecard",
         "social": "certify.assessments.social.assessment:Social",
     },
     protocol=Assessment,

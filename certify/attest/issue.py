@@ -22,7 +22,7 @@ from certify.attest.certificate import (
 from certify.attest.envelope import sign
 from certify.attest.keys import SigningKey
 from certify.attest.statement import Binding, build_statement
-from certify.attest.statements import records_path, statement_path
+from certify.attest.statements import records_path, remove_resting, statement_path
 from certify.core.errors import CertificateError
 from certify.core.files import copy, sha256_file, write_bytes
 from certify.model_file.model_file import ModelFile, open_model
@@ -100,6 +100,8 @@ def issue(
     outcome = assessment.outcome(profile, constants)
     payload = build_statement(assessment, records, profile, outcome, constants, binding)
     certificate = Certificate(sign(payload, signer).to_bytes())
+    if not assessment.rests_on_others:
+        remove_resting(out)
     if assessment.sealed:
         _write_sealed(certificate, model, content, stated.lineage, out)
     else:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from certify.assessment.registry import assessments
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, LeanmarkError
 
@@ -47,6 +48,15 @@ def remove_outdated(folder: Path, digests: Mapping[str, str]) -> None:
             continue  # not a statement that can be read: verification names it
         if outdated:
             path.unlink()
+            records_path(path).unlink(missing_ok=True)
+
+
+def remove_resting(folder: Path) -> None:
+    """Remove the statements of a folder that count others, since one of those was replaced."""
+    for room in assessments().values():
+        if room.rests_on_others:
+            path = statement_path(folder, room.name)
+            path.unlink(missing_ok=True)
             records_path(path).unlink(missing_ok=True)
 
 

@@ -81,6 +81,19 @@ class TrustStore:
         name = known[chain[0]]
         return Standing(True, False, name, f"You trust {name}, who handed over to this key: {path}.")
 
+    def trusts(self, key_id: str) -> bool:
+        """Whether the signature of a key counts, by the id of the key."""
+        known = [*self.keys.values(), *(new for _, new in self.handovers)]
+        return any(self.standing(key).trusted for key in known if key.key_id == key_id)
+
+    def of_one_holder(self, keys: Iterable[PublicKey]) -> set[PublicKey]:
+        """Keys together with all that handed over to them or that they handed over to: they have one holder."""
+        found, grown = set(keys), True
+        while grown:
+            more = {other for pair in self.handovers for other in pair if found & set(pair)} - found
+            found, grown = found | more, bool(more)
+        return found
+
     def _chain(self, known: Mapping[PublicKey, str], key: PublicKey) -> list[PublicKey] | None:
         """The shortest way from a trusted key to this one, along handovers by keys that are not revoked."""
         paths = [[start] for start in known]

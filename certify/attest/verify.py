@@ -193,7 +193,7 @@ def _check_files(
     found += [] if rows is None else [rows.check]
     around = Surroundings(
         read.predicate, read.subject_name, read.subject_digest, model if intact else None, records, folders,
-        store.meters,
+        store.meters, store.trusts,
     )  # fmt: skip
     try:
         found += read.assessment.checks(around)

@@ -45,6 +45,7 @@ class Place(NamedTuple):
 
 
 REFEREE = {
+    "attest": Place("certify.cli.attest:command", "Sign what a credit asks that nobody can measure."),
     "audit": Place("certify.cli.audit:command", "Derive a certificate's figures again, or measure them again."),
     "badge": Place("certify.cli.badge:command", "Draw a badge for a README."),
     "certify": Place("certify.cli.certify:command", "Measure a pair of ONNX files, grade, sign and seal."),
@@ -63,6 +64,7 @@ REFEREE = {
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
     "robustness": Place("certify.cli.stress:command", "Compare a pair on corrupted and attacked images."),
     "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
+    "score": Place("certify.cli.score:command", "Count the points of a certified model over all assessments."),
     "state": Place("certify.cli.state:command", "Sign a further statement about a model, from its records."),
     "policy": Place("certify.cli.policy:command", "Say what data may be used for, and ask it."),
     "subject": Place("certify.cli.subject:command", "Print what is held about a person, and how it was used."),

@@ -14,7 +14,8 @@ from certify.cli.output import bars, carbon_option, json_option, print_result, q
 from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.cli.preprocess import preprocess_options, stated, take_flags
 from certify.core import exit_codes
-from certify.core.errors import UsageError
+from certify.core.errors import LeanmarkError, UsageError
+from certify.core.text import clean
 from certify.core.yaml_document import parse_document
 
 ABOUT_MEASURING = (*MEASURING, "carbon_intensity", "embodied", "key")
@@ -161,8 +162,15 @@ def carry_out(
     if result.certified is None:
         print_made(result, as_json)
         return
-    more = {"within_budget": result.within_budget, "lineage": result.lineage.to_json()}
+    scored, why_not = _score(result.certified.model)
+    more = {
+        "within_budget": result.within_budget,
+        "lineage": result.lineage.to_json(),
+        "score": None if scored is None else scored.to_json(),
+    }
     print_result(result.certified, as_json, carbon_intensity, embodied, more)
+    if not as_json:
+        click.echo(f"\n{clean(why_not if scored is None else scored.line)}")
     missed = result.within_budget is False
     if missed and not as_json:
         budget = result.recipe.budget
@@ -172,6 +180,16 @@ def carry_out(
         )
     refused = result.grade.letter is None
     click.get_current_context().exit(exit_codes.NO if missed or refused else exit_codes.DONE)
+
+
+def _score(path: Path) -> tuple[Any, str]:
+    """The points of what was made, or why there are none: the grade stands without them."""
+    from certify.scoring import score_model
+
+    try:
+        return score_model(path), ""
+    except LeanmarkError as error:
+        return None, f"No score: {error}"
 
 
 def search_short(arguments: dict[str, Any]) -> None:

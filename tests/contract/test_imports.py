@@ -35,6 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessments.robustness": {"certify.assessment"},
     "certify.assessments.social": {"certify.assessment"},
     "certify.attest": {"certify.assessment", "certify.model_file"},
+    "certify.scorecard": {"certify.assessment", "certify.attest", "certify.model_file"},
+    "certify.scoring": {"certify.assessment", "certify.attest", "certify.scorecard", "certify.stating"},
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
     "certify.export": {"certify.assessment", "certify.assessments.efficiency", "certify.present"},
     "certify.comparison": {
@@ -89,7 +91,8 @@ ARROWS: dict[str, set[str]] = {
         "certify.attest", "certify.declaring", "certify.governing", "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
-        "certify.regrading", "certify.remeasure", "certify.stressing", "certify.stating", "certify.witness_game",
+        "certify.regrading", "certify.remeasure", "certify.scorecard", "certify.scoring", "certify.stressing",
+        "certify.stating", "certify.witness_game",
     },
     "certify.testing": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.measure",
@@ -102,8 +105,8 @@ ARROWS: dict[str, set[str]] = {
         "certify.model_file", "certify.present", "certify.testing", "certify.witnessing",
     },
     "compress.cli": {
-        "certify.attest", "certify.cli", "certify.data", "certify.measure", "certify.model_file", "certify.using",
-        "compress",
+        "certify.attest", "certify.cli", "certify.data", "certify.measure", "certify.model_file", "certify.scoring",
+        "certify.using", "compress",
     },
 }  # fmt: skip
 """What each part may import besides itself and GROUND; a module is of the longest name here that it begins with."""

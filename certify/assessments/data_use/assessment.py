@@ -89,10 +89,25 @@ class DataUse(Assessment):
         """Judge the claim."""
         return judge_claim(profile, edition)
 
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """Those of the profile, whether the policy was kept, and whether withdrawals were, where rows tell."""
+        profile = Profile.from_json(predicate["profile"])
+        method = "1 for yes, by the findings of the statement"
+        found = {**profile.estimates, "policy_bound": Estimate.exact(float(_kept(profile)), "1", method)}
+        withdrawn = profile.guard("withdrawn_excluded")
+        if withdrawn is not None and withdrawn.outcome != "unknown":
+            found["withdrawals_honoured"] = Estimate.exact(float(withdrawn.outcome == "pass"), "1", method)
+        return found
+
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Say what may be printed."""
         common = common_claims(self, predicate, digest, headlines={"decisions": "decisions"}, limits=LIMITS)
         return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
+
+
+def _kept(profile: Profile) -> bool:
+    guards = [profile.guard(name) for name in ("policy_bound", "decisions_follow", "actions_permitted")]
+    return all(one is not None and one.outcome == "pass" for one in guards)
 
 
 def statement(policy: UsePolicy, purpose: str) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from certify.assessment.agreement import Agreement
-from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
 from certify.assessment.profile import Profile
 from certify.assessments.efficiency.claims import EfficiencyClaims, efficiency_claims
 from certify.assessments.efficiency.device_class import device_class
@@ -15,6 +16,7 @@ from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.assessments.efficiency.facts import check_facts
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.assessments.efficiency.guards import judge_guards
+from certify.assessments.efficiency.payback import payback
 from certify.assessments.efficiency.profile import figures
 from certify.assessments.efficiency.remeasurement import compare_measurements
 from certify.assessments.efficiency.withholding import join
@@ -134,9 +136,42 @@ class Efficiency(Assessment):
         """Test whether two measurements of one pair agree."""
         return compare_measurements(first, second, edition)
 
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """Those of the profile, the signed score, whether there are grade and lineage, and when it has paid back."""
+        return scored_figures(predicate, lineage)
+
+    def facts(self, predicate: Mapping[str, Any]) -> Facts:
+        """Runtime, lineage, test data and baseline."""
+        workload, baseline = predicate["workload"], predicate["baseline"]
+        digests = [baseline["file_digest"], baseline["content_digest"]]
+        digests += [] if baseline["simplified"] is None else [baseline["simplified"]["given_digest"]]
+        return replace(
+            super().facts(predicate),
+            runtime=f"{workload['runtime']} {workload['runtime_version']}",
+            test_data=predicate["data"]["test_digest"],
+            baseline=tuple(digests),
+        )
+
     def claims(self, predicate: Mapping[str, Any], digest: str) -> EfficiencyClaims:
         """Say what may be printed of an efficiency certificate."""
         return efficiency_claims(self, predicate, digest)
+
+
+def scored_figures(predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None) -> dict[str, Estimate]:
+    """Figures of an efficiency certificate that a scorecard may read; see :meth:`Efficiency.figures`."""
+    graded = Grade.from_json(predicate["grade"])
+    found = dict(Profile.from_json(predicate["profile"]).estimates)
+    yes = "1 for yes, as it was signed"
+    found["graded"] = Estimate.exact(float(not graded.refused), "1", yes)
+    found["lineage_signed"] = Estimate.exact(float(predicate["lineage"] is not None), "1", yes)
+    if graded.score_db is not None:
+        found["score_db"] = Estimate.exact(graded.score_db, "dB", "the signed score, of pessimistic ends")
+    paid = None if lineage is None else payback(found, lineage).inferences
+    if paid is not None and paid.low > 0:
+        value, low, high = (math.log10(end) for end in (paid.value, paid.low, paid.high))
+        method = f"decimal logarithm: {paid.method}"
+        found["log10_payback_inferences"] = replace(paid, value=value, low=low, high=high, method=method)
+    return found
 
 
 def _simplified(found: Simplified | None) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
@@ -99,6 +99,21 @@ class Robustness(Assessment):
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
         """The names of model and data."""
         return {**super().texts(predicate), "data's name": predicate["data"]["name"]}
+
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """Those of the profile, and the largest loss of samples that stand over all sizes of change."""
+        found = Profile.from_json(predicate["profile"]).estimates
+        changes = [found[f"standing_{eps}_change_points"] for eps in _sizes(found)]
+        if not changes:
+            return found
+        method = f"largest loss of what stands over {len(changes)} sizes of change; upper end over all of them at once"
+        value, low, high = (max(-getattr(one, end) for one in changes) for end in ("value", "high", "low"))
+        return {**found, "witnessed_loss_points": Estimate(value, low, high, "points", changes[0].n, method)}
+
+    def facts(self, predicate: Mapping[str, Any]) -> Facts:
+        """Test data and baseline."""
+        digests = predicate["baseline"]
+        return Facts(test_data=predicate["data"]["test_digest"], baseline=tuple(digests.values()))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Say what may be printed."""

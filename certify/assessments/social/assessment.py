@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
@@ -14,7 +14,7 @@ from certify.assessments.social import records as record_files
 from certify.assessments.social.answers import check_answers
 from certify.assessments.social.cells import judged_cells
 from certify.assessments.social.edition import NEWEST, SocialEdition, load_edition
-from certify.assessments.social.figures import figures, words
+from certify.assessments.social.figures import figures, over_attributes, words
 from certify.assessments.social.findings import judge_findings
 from certify.assessments.social.records import Records
 from certify.core.estimate import Estimate
@@ -106,6 +106,15 @@ class Social(Assessment):
         """The names of data and groups."""
         groups = {f"group {name}": name for one in predicate["groups"] for name in (one["name"], *one["groups"])}
         return {**super().texts(predicate), "data's name": predicate["data"]["name"], **groups}
+
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """Those of the profile, and over all attributes the gap that widened most and the largest rise of flips."""
+        found = Profile.from_json(predicate["profile"]).estimates
+        return {**found, **dict(over_attributes(found))}
+
+    def facts(self, predicate: Mapping[str, Any]) -> Facts:
+        """Test data and baseline."""
+        return Facts(test_data=predicate["data"]["test_digest"], baseline=tuple((predicate["baseline"] or {}).values()))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Say what may be printed."""

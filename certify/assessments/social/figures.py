@@ -49,6 +49,24 @@ def words(records: Records, edition: SocialEdition) -> dict[str, str]:
     return {one.name: one.words[:250] for one in named_figures(records, edition)}
 
 
+ERROR_GAPS = ("_error_gap_change_points", "_false_positive_gap_change_points", "_false_negative_gap_change_points")
+"""Of errors alone: the gap in positive answers moves with the truth too, and is described."""
+OVER_ATTRIBUTES = {
+    "widest_gap_change_points": (ERROR_GAPS, "largest change of the size of a gap in errors over {} gaps"),
+    "flips_rise_points": (("_flips_change_points",), "largest rise of answers that turn over {} attributes"),
+}
+
+
+def over_attributes(estimates: Mapping[str, Estimate]) -> Iterator[tuple[str, Estimate]]:
+    """Of figures of each attribute, the worst end over all attributes; absent where no attribute has them."""
+    for name, (endings, words_) in OVER_ATTRIBUTES.items():
+        rows = [one for key, one in estimates.items() if key.endswith(endings)]
+        if rows:
+            value, low, high = (max(getattr(one, end) for one in rows) for end in ("value", "low", "high"))
+            method = f"{words_.format(len(rows))}; upper end of the worst, not of all at once"
+            yield name, Estimate(value, low, high, "points", min(one.n for one in rows), method)
+
+
 def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEdition) -> Iterator[Named]:
     told = f"of {len(judged)} cells, by intervals that hold at once (Tango 1998, Bonferroni)"
     within = sum(one.within for one in judged)

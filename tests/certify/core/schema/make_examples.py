@@ -135,6 +135,13 @@ def use_policy() -> UsePolicy:
     )  # fmt: skip
 
 
+def attestation(certified: dict[str, Any]) -> dict[str, Any]:
+    """Of an institute that saw what nobody can measure."""
+    text = "We took part in both meetings with tenants, and the model was changed after them."
+    predicate = {"name": "Example Institute", "credits": ["S7"], "text": text}
+    return dated(sign_statement("attestation-1", [certified["subject"][0]], predicate, LAB))
+
+
 def witnesses(certified: dict[str, Any]) -> dict[str, Any]:
     """What a stranger signs who found witnesses for a model."""
     found = {"name": "0123456789abcdef.npz", "digest": {"sha256": digest("witnesses")}}
@@ -162,6 +169,7 @@ def main() -> None:
         {"bench": digest("bench.py")},
     )
     examples = {
+        "attestation-1": attestation(graded),
         "certificate-1.graded": graded,
         "certificate-1.refused": certificate(evidence(null_bias=0.2)),
         "countersignature-1.agrees": countersignature(first, second, graded),

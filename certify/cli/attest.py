@@ -1,0 +1,39 @@
+"""``leanmark attest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command, ModelPath, key_option
+from certify.cli.output import json_option, print_json
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark attest graded --credit S7 --name "Example Institute" --key institute.key \\
+    --text "We took part in both meetings with tenants, and the model was changed after them."
+""",
+)
+@click.argument("folder", type=ModelPath(packs=False))
+@click.option("--credit", "credits", multiple=True, required=True, help="What you attest, such as S7; several.")
+@click.option("--name", required=True, help="Who you are.")
+@click.option("--text", required=True, help="What you saw.")
+@key_option
+@json_option
+def command(folder: Path, credits: tuple[str, ...], name: str, text: str, key: Path | None, as_json: bool) -> None:
+    """Sign, as somebody else than the maker, what a credit asks that nobody can measure.
+
+    It earns half of the credit's points for readers who trust your key. Exit code 1: something about the model in
+    FOLDER is not valid. 2: the credit cannot be attested, or the key is the maker's.
+    """
+    from certify.attest.keys import signing_key
+    from certify.scoring import attest_credits
+
+    path = attest_credits(folder, credits, name, text, signing_key(key))
+    if as_json:
+        print_json({"path": str(path), "credits": sorted(set(credits))})
+    else:
+        click.echo(str(path))

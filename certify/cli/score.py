@@ -1,0 +1,138 @@
+"""``leanmark score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certify.cli.command import Command, ModelPath, key_option
+from certify.cli.output import json_option, print_json, print_rich
+from certify.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from certify.scoring import Scored
+
+STEPS = 5
+
+
+@click.command(
+    cls=Command,
+    example='leanmark score graded --sign\nleanmark score graded --not-applicable federated="trained on one machine"',
+)
+@click.argument("folder", type=ModelPath())
+@click.option("--edition", help="Edition of the scorecard.  [default: the newest]")
+@click.option(
+    "--not-applicable",
+    multiple=True,
+    metavar="PILLAR=REASON",
+    help="Pillar that does not apply; its points stay lost. Several.",
+)
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose word counts: PEM file or hex.")
+@click.option("--sign", is_flag=True, help="Sign the count and lay it beside the model.")
+@key_option
+@json_option
+def command(
+    folder: Path,
+    edition: str | None,
+    not_applicable: tuple[str, ...],
+    trust: tuple[str, ...],
+    sign: bool,
+    key: Path | None,
+    as_json: bool,
+) -> None:
+    """Count the points of the certified model in FOLDER, and say what the next level needs.
+
+    Every statement beside the model is verified and derived again first. What nobody measured earns nothing, and so
+    does what its maker only declares; a word by somebody else counts where you trust their key. Points are no mark: a
+    level is awarded by a scheme's signature alone (leanmark mark).
+
+    Exit code 1: something beside the model is not valid. 5: evidence is missing.
+    """
+    from certify.attest.keys import signing_key
+    from certify.scorecard.edition import NEWEST
+    from certify.scoring import score_model, sign_score
+
+    if key is not None and not sign:
+        raise UsageError("--key is what a count is signed with; add --sign.")
+    if sign and folder.parent != click.get_current_context().params["folder"].parent:
+        raise UsageError("A pack cannot be signed; unpack it and name the folder.")
+    out = dict(_pair(text) for text in not_applicable)
+    scored = score_model(folder, edition=edition or NEWEST, not_applicable=out, trust=trust)
+    signed = sign_score(scored, signing_key(key)) if sign else None
+    if as_json:
+        print_json({**scored.to_json(), "signed": None if signed is None else signed.digest})
+        return
+    print_rich(*tables(scored))
+    if signed is not None:
+        click.echo(f"\n{folder.parent / 'statements' / 'scorecard.json'}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    pillar, _, reason = text.partition("=")
+    if not reason.strip():
+        raise UsageError(f'--not-applicable takes a pillar and a reason (federated="no clients"), found {text!r}.')
+    return pillar.strip(), reason.strip()
+
+
+def tables(scored: Scored) -> list[object]:
+    """Lines, pillars, prerequisites and what the next level needs, for people."""
+    from certify.core.text import clean
+
+    found = scored.score
+    parts: list[object] = [_lines(scored), _pillars(scored)]
+    unmet = [f"{one.name} {one.prerequisite.title}: {one.state}. {one.sentence}" for one in found.asked]
+    parts.append("Prerequisites (0 points)\n" + "\n".join(f"  {clean(line)}" for line in unmet))
+    if scored.not_counted:
+        parts.append("\n".join(clean(line) for line in scored.not_counted))
+    return [*parts, next_steps(scored), scored.line]
+
+
+def _lines(scored: Scored) -> object:
+    from rich.table import Table
+
+    from certify.core.text import clean
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("")
+    table.add_column("Line", min_width=22)
+    table.add_column("Points", justify="right", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    table.add_column("What was found")
+    for line in scored.score.lines:
+        points = f"{shown_points(line.points)} / {line.credit.points:g}"
+        place = "" if line.source is None else f" ({scored.evidence_of(line.source)['path']})"
+        found = "" if line.state == "not assessed" else f"{clean(line.sentence)}{place}"
+        table.add_row(line.name, line.credit.title, points, line.state, found)
+    return table
+
+
+def _pillars(scored: Scored) -> str:
+    found = scored.score
+    parts = [
+        f"{pillar.title} {shown_points(found.of(name))} of {pillar.points:g}"
+        + (" (not applicable)" if name in found.scoped_out else "")
+        for name, pillar in found.edition.pillars.items()
+    ]
+    return "; ".join(parts) + "."
+
+
+def shown_points(points: float) -> str:
+    """Points in tenths, rounded down."""
+    from certify.scorecard.levels import shown
+
+    return shown(points)
+
+
+def next_steps(scored: Scored) -> str:
+    """What the next level needs, and the ways to more points that bring most."""
+    from certify.scorecard.levels import lacking, next_level, steps
+
+    level = next_level(scored.score)
+    if level is None:
+        return "No requirement of the edition is left open. A level is awarded by a scheme alone (leanmark mark)."
+    lines = [f"The level {level} needs besides a scheme's signature:"]
+    lines += [f"  {one.sentence}" for one in lacking(scored.score, level)]
+    lines += [f"  {step}" for step in steps(scored.score, level)[:STEPS]]
+    return "\n".join(lines)

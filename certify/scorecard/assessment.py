@@ -1,0 +1,156 @@
+"""The scorecard as a statement: points of a model, derived from the statements of all assessments about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.editions import edition_files
+from certify.assessment.outcome import ClaimOutcome
+from certify.assessment.profile import Profile
+from certify.core.estimate import Estimate
+from certify.core.finding import Finding, FindingOutcome
+from certify.scorecard import records as record_files
+from certify.scorecard.beside import check_beside
+from certify.scorecard.edition import PACKAGE, ScorecardEdition, load_edition
+from certify.scorecard.findings import INTEGRITY, judge
+from certify.scorecard.levels import Score, score, shown
+from certify.scorecard.lines import Asked, Line
+from certify.scorecard.records import Attested, Counted, Countersigned, Records
+
+PREDICATE_TYPE = "https://leanmark.org/secure/scorecard/v1"
+POLICY = "https://leanmark.org/secure/editions/"
+LIMITS = (
+    "Points are counted from signed statements and are no mark; a level is awarded by a scheme's signature alone.",
+    "Who signed the statements may have left some out: what nobody assessed is named and earns nothing.",
+    "Whom the scorer trusted to have measured again, the reader may not.",
+)
+
+
+class Scorecard(Assessment):
+    """Points over all assessments of a model, by the rules of an edition.
+
+    Example:
+        >>> Scorecard().load_edition("secure-2026").most
+        100.0
+    """
+
+    name = "scorecard"
+    title = "Scorecard after SECure"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("scorecard-1", "certify.scorecard")}
+    rests_on_others = True
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return record_files.parse(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return record_files.dump(records)
+
+    def load_edition(self, name: str) -> ScorecardEdition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return asdict(records.header.model)
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """What was counted, in the shape of SLSA's verification summary: policy, inputs by digest, no level."""
+        header = records.header
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "verifier": {"id": "https://leanmark.org/certify", "version": {"leanmark": header.leanmark}},
+            "timeVerified": header.created,
+            "policy": {
+                "uri": f"{POLICY}{header.edition}", "digest": {"sha256": header.edition_digest},
+            },
+            "inputAttestations": [
+                *({"uri": one.type, "digest": {"sha256": one.sha256}} for one in records.of(Counted)),
+                *({"uri": _uri(one), "digest": {"sha256": one.sha256}} for one in records.words),
+            ],
+            "scopedOut": dict(header.scoped_out),
+            "verifiedLevels": [],
+        }  # fmt: skip
+
+    def derive(self, records: Records, edition: ScorecardEdition) -> Mapping[str, Estimate]:
+        """Count the points: of all, by pillar and by line."""
+        return dict(_figures(score(records, edition)))
+
+    def findings(self, records: Records, edition: ScorecardEdition) -> tuple[Finding, ...]:
+        """Hold the statements against each other, and say what each line came to."""
+        found = score(records, edition)
+        asked = (Finding(one.name, _outcome_of(one), one.sentence) for one in found.asked)
+        lines = (Finding(one.name, _outcome_of(one), f"{one.state}: {one.sentence}") for one in found.lines)
+        return (*judge(records, edition), *asked, *lines)
+
+    def outcome(self, profile: Profile, edition: ScorecardEdition) -> ClaimOutcome:
+        """The points; a refusal where the statements are not about one making."""
+        failed = [one for one in profile.guards if one.name in INTEGRITY and one.outcome == "fail"]
+        if failed:
+            return ClaimOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
+        points = profile["points"].value
+        notes = [one.sentence for one in profile.guards if one.name == "no_contradiction" and one.outcome == "fail"]
+        missing = [one.name for one in profile.guards if one.outcome == "unknown" and one.name in edition.credits]
+        notes += [f"Not assessed, declared or not applicable: {', '.join(missing)}."] if missing else []
+        unmet = [one.name for one in profile.guards if one.outcome == "fail" and one.name in edition.prerequisites]
+        notes += [f"Prerequisites that are not met: {', '.join(unmet)}."] if unmet else []
+        text = f"{shown(points)} of {edition.most:g} points"
+        return ClaimOutcome(text, (), tuple(notes))
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Check that the statements beside the model are those that were counted, and say what they were read for."""
+        return check_beside(around)
+
+    def facts(self, predicate: Mapping[str, Any]) -> Facts:
+        """Nothing: it repeats what others say."""
+        return Facts()
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed: points, never a level."""
+        estimates = predicate["profile"]["estimates"]
+        headlines = {name: words for name, words in HEADLINES.items() if name in estimates}
+        common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
+        return Claims(**common, words={**WORDS, **_line_words(predicate["edition"]["name"])})
+
+
+HEADLINES = {"points_assessed": "assessed"}
+WORDS = {"points": "points", "points_assessed": "points that the assessed lines are worth"}
+
+
+def _figures(found: Score) -> Iterator[tuple[str, Estimate]]:
+    method = f"sum over {len(found.lines)} credits, edition {found.edition.name}"
+    yield "points", Estimate.exact(found.points, "1", method)
+    yield "points_assessed", Estimate.exact(found.assessed, "1", "points that the assessed credits are worth")
+    for name, points in found.pillars.items():
+        yield f"points_{name}", Estimate.exact(points, "1", f"of {found.edition.pillars[name].points:g}")
+    for line in found.lines:
+        yield f"line_{line.name.lower()}", Estimate.exact(line.points, "1", f"{line.credit.rule} times its points")
+
+
+def _line_words(edition: str) -> dict[str, str]:
+    if edition not in edition_files(PACKAGE):
+        return {}  # verification says so
+    found = load_edition(edition)
+    pillars = {f"points_{name}": pillar.title for name, pillar in found.pillars.items()}
+    return {**pillars, **{f"line_{name.lower()}": one.title for name, one in found.credits.items()}}
+
+
+OUTCOMES: Mapping[str, FindingOutcome] = {
+    "measured": "pass", "attested": "pass", "met": "pass", "not asked": "pass", "failed": "fail", "missing": "fail",
+    "contradicted": "fail", "declared": "unknown", "not assessed": "unknown", "not applicable": "unknown",
+}  # fmt: skip
+
+
+def _outcome_of(one: Line | Asked) -> FindingOutcome:
+    return OUTCOMES[one.state]
+
+
+def _uri(one: Countersigned | Attested) -> str:
+    return f"https://leanmark.org/secure/{'countersignature' if isinstance(one, Countersigned) else 'attestation'}/v1"

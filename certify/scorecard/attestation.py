@@ -1,0 +1,100 @@
+"""A named third party's signed word for a credit that nobody can measure: ``attestations/KEY.json`` beside a model.
+
+It earns half of the credit's points, and only for a reader who trusts the key: anybody can make a key and a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from certify.assessment.record_file import ModelDigests
+from certify.attest.certificate import read_certificate
+from certify.attest.keys import SigningKey
+from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.attest.statements import files_beside
+from certify.core.errors import CertificateError
+from certify.core.files import write_bytes
+
+FOLDER = "attestations"
+SCHEMA = "attestation-1"
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """An attestation about a model.
+
+    Attributes:
+        signed: the statement.
+    """
+
+    signed: Signed
+
+    @property
+    def name(self) -> str:
+        """Who attests."""
+        return str(self.signed.predicate["name"])
+
+    @property
+    def credits(self) -> tuple[str, ...]:
+        """What is attested."""
+        return tuple(self.signed.predicate["credits"])
+
+
+def attest(
+    model: Path,
+    digests: Mapping[str, str],
+    subject: str,
+    credits: Sequence[str],
+    name: str,
+    text: str,
+    signer: SigningKey,
+) -> Path:
+    """Sign that a third party saw what a credit asks, and write it beside the model.
+
+    Args:
+        model: the model's file.
+        digests: of the model: ``sha256`` and ``leanmarkContent``.
+        subject: name of the file as statements name it.
+        credits: what is attested.
+        name: who attests.
+        text: what was seen.
+        signer: their key.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        CertificateError: something does not fit the schema.
+    """
+    about = [{"name": subject, "digest": dict(digests)}]
+    signed = sign_statement(SCHEMA, about, {"name": name, "credits": sorted(set(credits)), "text": text}, signer)
+    path = model.parent / FOLDER / f"{signer.public.key_id}.json"
+    write_bytes(path, signed.content)
+    return path
+
+
+def attestation_files(folders: Sequence[Path]) -> list[Path]:
+    """Files beside a model that should hold attestations, in the order of their names.
+
+    Raises:
+        CertificateError: there are more than anybody would look through.
+    """
+    return files_beside(FOLDER, folders)
+
+
+def read_attestation(path: Path, model: ModelDigests) -> Attestation:
+    """Read an attestation and check that it is about a model.
+
+    Raises:
+        CertificateError: it is malformed, its signature is not good, or it is about another model.
+    """
+    if not path.is_file():
+        raise CertificateError(f"{path.name} is not a regular file.")
+    signed = read_statement(read_certificate(path), SCHEMA)
+    if dict(signed.subject[0]["digest"]) != asdict(model):
+        raise CertificateError(f"{path.name} is about another model.")
+    if path.stem != signed.signer.key_id:
+        raise CertificateError(f"{path.name} is not named after the key that signed it.")
+    return Attestation(signed)

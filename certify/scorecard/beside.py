@@ -1,0 +1,237 @@
+"""What lies beside a scorecard: the statements it counts, read for the figures that it counts them for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from certify.assessment.assessment import Surroundings
+from certify.assessment.rederivation import TOLERANCE
+from certify.assessment.registry import assessments
+from certify.attest.certificate import CERTIFICATE_NAME, LINEAGE_NAME, Certificate, read_certificate, read_lineage
+from certify.attest.countersignature import Countersignature, countersignature_files, read_countersignature
+from certify.attest.statements import statement_files
+from certify.core.errors import LeanmarkError
+from certify.core.files import sha256_file
+from certify.core.finding import Finding
+from certify.core.text import clean
+from certify.model_file.model_file import ModelFile
+from certify.scorecard.attestation import Attestation, attestation_files, read_attestation
+from certify.scorecard.edition import load_edition
+from certify.scorecard.findings import READ
+from certify.scorecard.records import Attested, Counted, Countersigned, Records
+
+MAX_WORDS = 4000
+MAX_FRESH = 400
+
+
+def counted(certificate: Certificate, edition: str, lineage: Mapping[str, Any] | None) -> Counted:
+    """What a scorecard records of a statement.
+
+    Args:
+        certificate: the statement.
+        edition: name of the scorecard's edition, whose rules say which figures are read.
+        lineage: content of ``lineage.json``, where it is the one that the statement names.
+
+    Raises:
+        CertificateError: something that is read is malformed.
+    """
+    room, predicate = certificate.assessment, certificate.predicate
+    wanted = load_edition(edition).figures.get(room.name, frozenset()) | READ.get(room.name, frozenset())
+    figures = room.figures(predicate, lineage)
+    facts = room.facts(predicate)
+    return Counted(
+        assessment=room.name,
+        type=str(certificate.statement["predicateType"]),
+        sha256=certificate.digest,
+        key=certificate.signer.key_id,
+        created=predicate["created"],
+        edition=predicate["edition"]["name"],
+        outcome=clean(certificate.outcome_text)[:MAX_WORDS],
+        refused=certificate.claims.refused,
+        runtime=clean(facts.runtime)[:200],
+        lineage=facts.lineage,
+        test_data=facts.test_data,
+        baseline=facts.baseline,
+        figures={name: figures[name].to_json() for name in sorted(wanted & set(figures))},
+    )
+
+
+def countersigned(found: Countersignature) -> Countersigned:
+    """What a scorecard records of a countersignature."""
+    signed = found.signed
+    fresh = clean(signed.predicate["fresh_data"] or "")[:MAX_FRESH]
+    return Countersigned(_sha256(signed.content), signed.signer.key_id, found.checked, found.agrees, fresh)
+
+
+def attested(found: Attestation) -> tuple[Attested, ...]:
+    """What a scorecard records of an attestation: a record for each credit."""
+    signed = found.signed
+    return tuple(
+        Attested(_sha256(signed.content), signed.signer.key_id, found.name, credit) for credit in found.credits
+    )
+
+
+def own_lineage(certificate: Certificate, folders: Iterable[Path]) -> Mapping[str, Any] | None:
+    """The lineage beside a model, where it is the one that its statement names.
+
+    Raises:
+        CertificateError: it is that one and malformed.
+    """
+    stated = (certificate.predicate["lineage"] or {}).get("sha256")
+    for folder in folders:
+        path = folder / LINEAGE_NAME
+        if stated is not None and path.is_file() and sha256_file(path) == stated:
+            return read_lineage(path)
+    return None
+
+
+def check_beside(around: Surroundings) -> Iterator[Finding]:
+    """Check a scorecard's records against the statements and the words of others that lie beside it."""
+    records: Records | None = around.records
+    if records is None:
+        yield Finding("counted_statements", "skipped", "There are no records of what was counted.")
+        return
+    found = {one.assessment.name: one for one in _statements(around.model, around.folders)}
+    yield _statements_are_counted(records, found)
+    yield _figures_follow(records, found, around.folders)
+    energy = next((one for one in found.values() if one.assessment.sealed), None)
+    yield _named_alike(around.predicate, energy)
+    yield _others_are_counted(records, energy, around.folders)
+    yield _reader_trusts(records, around)
+
+
+def _statements(model: ModelFile | None, folders: Sequence[Path]) -> Iterator[Certificate]:
+    """Every statement that lies there and can be read; verification says what is wrong with others."""
+    contents = []
+    try:
+        sealed = None if model is None else model.seal()
+        if sealed is not None:
+            contents.append(sealed)
+        else:
+            contents += [read_certificate(f / CERTIFICATE_NAME) for f in folders if (f / CERTIFICATE_NAME).is_file()]
+        contents += [read_certificate(path) for path in statement_files(folders[:1])]
+    except LeanmarkError:
+        pass  # named by the checks of that statement
+    for content in contents:
+        try:
+            yield Certificate(content)
+        except LeanmarkError:
+            continue  # likewise
+
+
+def _statements_are_counted(records: Records, found: Mapping[str, Certificate]) -> Finding:
+    name, stated = "counted_statements", {one.assessment: one for one in records.of(Counted)}
+    missing = sorted(set(stated) - set(found))
+    other = sorted(one for one in set(stated) & set(found) if found[one].digest != stated[one].sha256)
+    if missing or other:
+        told = [f"{one} is not here" for one in missing] + [f"{one} is another one" for one in other]
+        return Finding(name, "fail", f"Not the statements that were counted: {', '.join(told)}. Run leanmark score.")
+    new = sorted(set(found) - set(stated) - {"scorecard"})
+    if new:
+        return Finding(name, "note", f"Not counted, as newer than the score: {', '.join(new)}. Run leanmark score.")
+    return Finding(name, "pass", f"The {len(stated)} statements that were counted lie here.")
+
+
+def _figures_follow(records: Records, found: Mapping[str, Certificate], folders: Sequence[Path]) -> Finding:
+    name, wrong, unchecked = "counted_figures", [], []
+    known = assessments()
+    for one in records.of(Counted):
+        certificate = found.get(one.assessment)
+        if certificate is None or one.assessment not in known:
+            continue  # said already
+        try:
+            lineage = own_lineage(certificate, folders)
+            again = counted(certificate, records.header.edition, lineage)
+        except LeanmarkError as error:
+            wrong.append(f"{one.assessment} ({error})")
+            continue
+        needs = set(one.figures) - set(again.figures) if lineage is None and one.lineage else set()
+        if needs == {"log10_payback_inferences"}:
+            unchecked.append(f"{one.assessment}.log10_payback_inferences, as {LINEAGE_NAME} is not here")
+            one = _without(one, needs)
+        if not _same(one, again):
+            wrong.append(one.assessment)
+    if wrong:
+        return Finding(name, "fail", f"Counted otherwise than stated: {', '.join(wrong)}.")
+    if unchecked:
+        return Finding(name, "fail", f"Does not follow: {', '.join(unchecked)}.")
+    return Finding(name, "pass", "The figures that were counted are those of the statements.")
+
+
+def _named_alike(predicate: Mapping[str, Any], energy: Certificate | None) -> Finding:
+    name, own = "counted_name", predicate["model"]["name"]
+    if energy is not None and energy.predicate["model"]["name"] != own:
+        return Finding(name, "fail", "The model bears another name than in its certificate.")
+    return Finding(name, "pass", "The model bears one name.")
+
+
+def _without(one: Counted, names: Iterable[str]) -> Counted:
+    fields = asdict(one)
+    fields["figures"] = {name: found for name, found in one.figures.items() if name not in set(names)}
+    return Counted(**fields)
+
+
+def _same(one: Counted, other: Counted) -> bool:
+    """Whether both say the same, figures to the tolerance of closed formulas."""
+    mine, theirs = asdict(one), asdict(other)
+    figures, again = mine.pop("figures"), theirs.pop("figures")
+    mine["baseline"], theirs["baseline"] = tuple(mine["baseline"]), tuple(theirs["baseline"])
+    if mine != theirs or set(figures) != set(again):
+        return False
+    return all(_close(figures[name], again[name]) for name in figures)
+
+
+def _close(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if {**one, "value": 0, "low": 0, "high": 0} != {**other, "value": 0, "low": 0, "high": 0}:
+        return False
+    pairs = [(one[end], other[end]) for end in ("value", "low", "high")]
+    return all(
+        a == b or (None not in (a, b) and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)) for a, b in pairs
+    )
+
+
+def _others_are_counted(records: Records, energy: Certificate | None, folders: Sequence[Path]) -> Finding:
+    """Whether those lie here whose word was counted, and who else spoke."""
+    name = "counted_words"
+    stated: set[Countersigned | Attested] = set(records.words)
+    here: set[Countersigned | Attested] = set()
+    for path in [] if energy is None else countersignature_files(folders):
+        try:
+            here.add(countersigned(read_countersignature(path, energy)))  # type: ignore[arg-type]
+        except LeanmarkError:
+            continue  # named by the check of countersignatures
+    for path in attestation_files(folders):
+        try:
+            here |= set(attested(read_attestation(path, records.header.model)))
+        except LeanmarkError:
+            continue
+    if absent := stated - here:
+        keys = sorted({one.key[:16] for one in absent})
+        return Finding(name, "fail", f"The words that were counted are not here: those of {', '.join(keys)}.")
+    against = sorted(one.key[:16] for one in here - stated if isinstance(one, Countersigned) and not one.agrees)
+    if against:
+        return Finding(name, "note", f"Not counted: key {', '.join(against)} disagrees with the certificate.")
+    if further := sorted({one.key[:16] for one in here - stated}):
+        return Finding(name, "note", f"Not counted: the words of {', '.join(further)}.")
+    return Finding(name, "pass", f"The words of {len(stated)} others that were counted lie here.")
+
+
+def _reader_trusts(records: Records, around: Surroundings) -> Finding:
+    name = "counted_keys"
+    keys = {one.key for one in records.words}
+    if not keys:
+        return Finding(name, "pass", "No points rest on the word of others.")
+    strange = sorted(key[:16] for key in keys if not around.trusts(key))
+    if strange:
+        told = f"Points rest on the word of {', '.join(strange)}, whom you have not said you trust"
+        return Finding(name, "note", f"{told}; run leanmark score to count without them.")
+    return Finding(name, "pass", f"Points rest on the word of {len(keys)} others, whom you trust.")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,124 @@
+"""Findings that need the statements of two assessments: whether they are of one making, and whether they contradict.
+
+Each is a pure function of a scorecard's records. A contradiction takes points or a prerequisite away and never gives
+any, so leaving out a statement that contradicts another costs at least what that statement brought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from certify.core.finding import Finding
+from certify.scorecard.edition import ScorecardEdition
+from certify.scorecard.records import Attested, Counted, Records
+
+READ: Mapping[str, frozenset[str]] = {
+    "declarations": frozenset({"bias_evaluation_claimed", "contradictions", "people_none"}),
+    "social": frozenset({"cells"}),
+}
+"""Figures that findings read besides those of the edition's rules, by assessment."""
+
+Answer = tuple[Literal["pass", "fail", "unknown"], str]
+INTEGRITY = ("edition_counted", "others_are_others", "one_lineage")
+"""Findings without which there is no score."""
+
+
+def judge(records: Records, edition: ScorecardEdition) -> tuple[Finding, ...]:
+    """Run every check over a set of statements.
+
+    Example:
+        >>> list(CHECKS)[:3]
+        ['edition_counted', 'others_are_others', 'one_lineage']
+    """
+    return tuple(Finding(name, *check(records, edition)) for name, check in CHECKS.items())
+
+
+def contradictions(records: Records) -> Mapping[str, str]:
+    """Why a prerequisite is not met whatever is declared, by its name; one sentence each."""
+    return dict(_contradictions(records))
+
+
+def _contradictions(records: Records) -> Iterator[tuple[str, str]]:
+    declared = records.statement("declarations")
+    groups = _has(records.statement("social"), "cells")
+    if _has(declared, "contradictions"):
+        yield "P3", "The cross-checks of the declarations contradict what their maker says."
+    elif _has(declared, "people_none") and groups:
+        yield "P3", "The declarations say that nobody is depicted or judged, and groups of people were measured."
+    if _has(declared, "bias_evaluation_claimed") and not groups:
+        yield "P6", "The pledge's clause on bias evaluation is answered with yes, and no figures of groups are stated."
+
+
+def _has(statement: Counted | None, figure: str) -> bool:
+    """Whether a statement that is not a refusal has a figure of at least 1."""
+    found = None if statement is None or statement.refused else statement.estimates().get(figure)
+    return found is not None and found.low >= 1
+
+
+def _edition_counted(records: Records, edition: ScorecardEdition) -> Answer:
+    header = records.header
+    if (header.edition, header.edition_digest) != (edition.name, edition.digest):
+        return "fail", f"The statements were counted for edition {header.edition}, not for {edition.name}. Count again."
+    unknown = sorted(set(header.scoped_out) - set(edition.pillars))
+    if unknown:
+        return "fail", f"There is no pillar {unknown[0]} that could be scoped out."
+    return "pass", f"The statements were counted for edition {edition.name}."
+
+
+def _others_are_others(records: Records, edition: ScorecardEdition) -> Answer:
+    makers = {one.key for one in records.of(Counted)}
+    if any(one.key in makers for one in records.words):
+        return "fail", "A key that signed a statement is counted as somebody else's."
+    credits = {one.credit for one in records.of(Attested)} - set(edition.credits)
+    if credits:
+        return "fail", f"There is no credit {sorted(credits)[0]} that could be attested."
+    return "pass", f"{len({one.key for one in records.words})} keys of others are counted, none of them a maker's."
+
+
+def _one_lineage(records: Records, edition: ScorecardEdition) -> Answer:
+    stated = {one.assessment: one.lineage for one in records.of(Counted) if one.lineage}
+    if len(set(stated.values())) > 1:
+        return "fail", f"The statements of {' and '.join(stated)} are about different lineages."
+    if not stated:
+        return "unknown", "No statement names a lineage."
+    return "pass", f"{len(stated)} statements name one lineage."
+
+
+def _one_baseline(records: Records, edition: ScorecardEdition) -> Answer:
+    energy = records.statement("efficiency")
+    others = [one for one in records.of(Counted) if one.baseline and one is not energy]
+    if energy is None or not energy.baseline or not others:
+        return "unknown", "Only one statement compares the model with a baseline."
+    apart = [one.assessment for one in others if not set(one.baseline) & set(energy.baseline)]
+    if apart:
+        told = f"{' and '.join(apart)} compare the model with another file than the energy's baseline"
+        return "fail", f"{told}, or with another form of it."
+    return "pass", f"{len(others) + 1} statements compare the model with one baseline."
+
+
+def _one_test_set(records: Records, edition: ScorecardEdition) -> Answer:
+    stated = {one.assessment: one.test_data for one in records.of(Counted) if one.test_data}
+    if len(stated) < 2:
+        return "unknown", "Only one statement names test data."
+    if len(set(stated.values())) > 1:
+        return "fail", f"The statements of {' and '.join(stated)} rest on different test data."
+    return "pass", f"{len(stated)} statements rest on one test set."
+
+
+def _no_contradiction(records: Records, edition: ScorecardEdition) -> Answer:
+    found = contradictions(records)
+    if found:
+        return "fail", " ".join(found.values())
+    return "pass", "No statement contradicts another."
+
+
+CHECKS: Mapping[str, Callable[[Records, ScorecardEdition], Answer]] = {
+    "edition_counted": _edition_counted,
+    "others_are_others": _others_are_others,
+    "one_lineage": _one_lineage,
+    "one_baseline": _one_baseline,
+    "one_test_set": _one_test_set,
+    "no_contradiction": _no_contradiction,
+}
+"""Checks by name, in their order."""

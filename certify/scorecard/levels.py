@@ -1,0 +1,176 @@
+"""Which level a score is enough for, and what the next one needs. Pure functions.
+
+A level that a score is enough for is awarded by nobody but a scheme: see ``mark``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from certify.scorecard.edition import LEVELS, ScorecardEdition
+from certify.scorecard.findings import contradictions
+from certify.scorecard.lines import (
+    DIGITS,
+    Asked,
+    Figures,
+    Line,
+    agreeing,
+    credit_lines,
+    out_of_scope,
+    prerequisites,
+)
+from certify.scorecard.records import Records
+
+SHOWN = 10.0
+"""Points are shown in tenths, rounded down: 39.96 is not 40."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Points of a model.
+
+    Attributes:
+        records: the statements that were counted.
+        edition: the rules.
+        lines: what each credit came to.
+        asked: whether each prerequisite is met.
+        scoped_out: pillars that do not apply, with the reason.
+    """
+
+    records: Records
+    edition: ScorecardEdition
+    lines: tuple[Line, ...]
+    asked: tuple[Asked, ...]
+    scoped_out: Mapping[str, str]
+
+    @property
+    def points(self) -> float:
+        """Of all credits together."""
+        return round(math.fsum(line.points for line in self.lines), DIGITS)
+
+    @property
+    def assessed(self) -> float:
+        """Points that the credits about which anything was said are worth."""
+        return float(sum(line.credit.points for line in self.lines if line.assessed))
+
+    @property
+    def missing(self) -> tuple[Line, ...]:
+        """Lines that nobody assessed."""
+        return tuple(line for line in self.lines if line.state == "not assessed")
+
+    def of(self, pillar: str) -> float:
+        """Points of a pillar."""
+        return round(math.fsum(line.points for line in self.lines if line.credit.pillar == pillar), DIGITS)
+
+    @property
+    def pillars(self) -> dict[str, float]:
+        """Points by pillar."""
+        return {name: self.of(name) for name in self.edition.pillars}
+
+
+def score(records: Records, edition: ScorecardEdition) -> Score:
+    """Count points: a pure function, the same to the decimal wherever it is computed again.
+
+    Raises:
+        CertificateError: a figure is malformed.
+    """
+    against = contradictions(records)
+    return Score(
+        records,
+        edition,
+        credit_lines(records, edition, against),
+        prerequisites(records, edition, against),
+        out_of_scope(records, edition),
+    )
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that a level needs and a score has not.
+
+    Attributes:
+        kind: ``prerequisite``, ``points``, ``floor``, ``signer``, ``energy`` or ``scope``.
+        sentence: what is needed.
+        points: that are lacking; 0 where it is not about points.
+    """
+
+    kind: str
+    sentence: str
+    points: float = 0.0
+
+
+def lacking(found: Score, level: str) -> tuple[Lack, ...]:
+    """What a score lacks for a level; nothing where it is enough."""
+    return tuple(_lacks(found, level))
+
+
+def _lacks(found: Score, level: str) -> Iterator[Lack]:
+    asked, edition = found.edition.levels[level], found.edition
+    for one in found.asked:
+        if not one.holds:
+            yield Lack("prerequisite", f"{one.name} is {one.state}: {one.prerequisite.improve}.")
+    if found.points < asked.total:
+        short = asked.total - found.points
+        yield Lack("points", f"{shown(found.points)} of {asked.total:g} points.", short)
+    for pillar, floor in asked.floors.items():
+        if pillar not in found.scoped_out and found.of(pillar) < floor:
+            title = edition.pillars[pillar].title
+            yield Lack("floor", f"{title}: {shown(found.of(pillar))} of {floor:g} points.", floor - found.of(pillar))
+    if asked.signer != "self-attested" and not agreeing(found.records, asked.signer):
+        yield Lack("signer", f"Nobody else whom you trust has {asked.signer} the certificate and agrees.")
+    if asked.metered and not Figures(found.records).holds(asked.metered):
+        yield Lack("energy", "The energy was not read from a meter or a counter.")
+    if asked.all_pillars and found.scoped_out:
+        yield Lack("scope", f"Nothing may be scoped out, and {', '.join(found.scoped_out)} is.")
+
+
+def enough_for(found: Score) -> str | None:
+    """The highest level that a score is enough for; None where there is none. This awards nothing."""
+    return next((level for level in reversed(LEVELS) if not lacking(found, level)), None)
+
+
+def next_level(found: Score) -> str | None:
+    """The level above; None above the highest."""
+    reached = enough_for(found)
+    place = 0 if reached is None else LEVELS.index(reached) + 1
+    return LEVELS[place] if place < len(LEVELS) else None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A way to more points: ``+5 points: C2, measure with a counter``."""
+
+    name: str
+    points: float
+    what: str
+
+    def __str__(self) -> str:
+        return f"+{shown(self.points)} points: {self.name} {self.what}"
+
+
+def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
+    """Ways to more points, the most rewarding first; those of a pillar under a level's floor before others."""
+    floors = {} if level is None else found.edition.levels[level].floors
+    under = {pillar for pillar, floor in floors.items() if found.of(pillar) < floor}
+    most = {
+        line.name: line.credit.points * (0.5 if line.credit.rule.startswith("declaration") else 1)
+        for line in found.lines
+    }
+    ways = [
+        (line.credit.pillar not in under, Step(line.name, most[line.name] - line.points, line.credit.improve))
+        for line in found.lines
+        if line.state != "not applicable" and most[line.name] > line.points
+    ]
+    return tuple(step for _, step in sorted(ways, key=lambda way: (way[0], -way[1].points)))
+
+
+def shown(points: float) -> str:
+    """Points in tenths, rounded down.
+
+    Example:
+        >>> shown(39.96), shown(40.0)
+        ('39.9', '40.0')
+    """
+    return f"{math.floor(round(points * SHOWN, 6)) / SHOWN:.1f}"

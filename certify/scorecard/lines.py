@@ -1,0 +1,198 @@
+"""Lines of a scorecard: what each prerequisite and each credit comes to. Pure functions of records and edition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from certify.core.estimate import Estimate
+from certify.scorecard.edition import ALWAYS, SIGNERS_FIGURES, Credit, Prerequisite, ScorecardEdition
+from certify.scorecard.records import Attested, Counted, Countersigned, Records
+from certify.scorecard.rules import EVIDENCE, Rule, parse_rule
+
+State = Literal["measured", "failed", "attested", "declared", "not assessed", "not applicable"]
+Met = Literal["met", "missing", "contradicted", "not asked"]
+HALF = 0.5
+DIGITS = 9
+"""Decimals of points: the last bit of a platform's sum must not decide a level."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a credit came to.
+
+    Attributes:
+        name: of the credit.
+        credit: the credit.
+        points: earned.
+        state: how.
+        sentence: what was found.
+        source: assessment whose statement tells it; None where none does.
+    """
+
+    name: str
+    credit: Credit
+    points: float
+    state: State
+    sentence: str
+    source: str | None
+
+    @property
+    def assessed(self) -> bool:
+        """Whether anything was said about it."""
+        return self.state not in ("not assessed", "not applicable")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whether a prerequisite is met."""
+
+    name: str
+    prerequisite: Prerequisite
+    state: Met
+    sentence: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether no level fails for it."""
+        return self.state in ("met", "not asked")
+
+
+class Figures:
+    """Figures of a set of statements by ``ASSESSMENT.FIGURE``; those of a refusal do not count.
+
+    Args:
+        records: of a scorecard.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self.refused = {one.assessment for one in records.of(Counted) if one.refused}
+        self._found: dict[str, Estimate] = {}
+        for one in records.of(Counted):
+            if not one.refused:
+                self._found |= {f"{one.assessment}.{name}": found for name, found in one.estimates().items()}
+        for checked in ("cross-checked", "reproduced"):
+            count = len(agreeing(records, checked))
+            method = f"keys of others by whom it was {checked}"
+            name = f"{SIGNERS_FIGURES}.{checked.replace('-', '_')}"
+            if count:
+                self._found[name] = Estimate.exact(float(count), "1", method)
+
+    def get(self, rule: Rule) -> Estimate | None:
+        """The figure that a rule reads; None where it was not assessed."""
+        return self._found.get(rule.name)
+
+    def holds(self, text: str) -> bool:
+        """Whether a rule earns everything; a figure that is missing earns nothing."""
+        rule = parse_rule(text)
+        found = self.get(rule)
+        return found is not None and rule.share(found) == 1.0
+
+
+def agreeing(records: Records, checked: str) -> tuple[Countersigned, ...]:
+    """Others who checked at least so much, and agree; nobody counts while one of them disagrees."""
+    words = records.of(Countersigned)
+    makers = {one.key for one in records.of(Counted)}
+    if any(not one.agrees for one in words):
+        return ()
+    enough = ("reproduced",) if checked == "reproduced" else ("cross-checked", "reproduced")
+    return tuple(one for one in words if one.checked in enough and one.key not in makers)
+
+
+def credit_lines(
+    records: Records, edition: ScorecardEdition, contradicted: Mapping[str, str] | None = None
+) -> tuple[Line, ...]:
+    """What every credit comes to, in the order of the edition.
+
+    Args:
+        records: the statements that count.
+        edition: the rules.
+        contradicted: why a credit earns nothing whatever its figure says, by name; see ``findings``.
+    """
+    figures, out = Figures(records), out_of_scope(records, edition)
+    return tuple(
+        _line(name, credit, records, figures, out, (contradicted or {}).get(name))
+        for name, credit in edition.credits.items()
+    )
+
+
+def out_of_scope(records: Records, edition: ScorecardEdition) -> Mapping[str, str]:
+    """Pillars that do not apply, with the reason; one that may not be scoped out stays."""
+    figures = Figures(records)
+    found = {}
+    for name, reason in records.header.scoped_out.items():
+        rule = edition.pillars[name].scope_out if name in edition.pillars else ""
+        if rule == ALWAYS or (rule and figures.holds(rule)):
+            found[name] = reason
+    return found
+
+
+def _line(
+    name: str, credit: Credit, records: Records, figures: Figures, out: Mapping[str, str], contradicted: str | None
+) -> Line:
+    rule = parse_rule(credit.rule)
+    source = rule.assessment if records.statement(rule.assessment) is not None else None
+    if credit.pillar in out:
+        return Line(name, credit, 0.0, "not applicable", f"By the maker's word: {out[credit.pillar]}", None)
+    if contradicted:
+        return Line(name, credit, 0.0, "failed", contradicted, source)
+    if rule.assessment in figures.refused:
+        return Line(name, credit, 0.0, "failed", f"The statement of {rule.assessment} is a refusal.", source)
+    found = figures.get(rule)
+    words = [one for one in records.of(Attested) if one.credit == name and _independent(one, records)]
+    if found is not None and rule.kind != "declaration":
+        points = round(credit.points * rule.share(found), DIGITS)
+        return Line(name, credit, points, "measured" if points else "failed", told(rule, credit.reads, found), source)
+    if credit.attestable and words:
+        half = round(HALF * credit.points, DIGITS)
+        return Line(name, credit, half, "attested", f"Attested by {words[0].name}, which earns half.", source)
+    if found is not None and found.low >= 1:
+        return Line(name, credit, 0.0, "declared", "By the maker's word, which earns nothing.", source)
+    return Line(name, credit, 0.0, "not assessed", f"No statement tells {credit.reads}.", None)
+
+
+def _independent(one: Attested, records: Records) -> bool:
+    return one.key not in {counted.key for counted in records.of(Counted)}
+
+
+def told(rule: Rule, reads: str, found: Estimate) -> str:
+    """What a rule reads, and what it asks."""
+    what = reads[:1].upper() + reads[1:]
+    if rule.end == EVIDENCE:
+        return f"{what} is {found.evidence.value}."
+    if rule.kind == "at_least" and reads.startswith("whether "):
+        return f"{'Yes' if rule.share(found) else 'No'}, by the statement of {rule.assessment}."
+    end = getattr(found, rule.end)
+    unit = "" if found.unit == "1" else f" {found.unit}"
+    written = "without bound" if math.isinf(end) else f"{end:.4g}{unit}"
+    which = "" if found.low == found.high else f", the {rule.end} end of {found.low:.4g} to {found.high:.4g}"
+    if rule.kind == "at_least":
+        return f"{what} is {written}{which}; {rule.full:g} is asked."
+    return f"{what} is {written}{which}; {rule.start:g} earns nothing and {rule.full:g} everything."
+
+
+def prerequisites(
+    records: Records, edition: ScorecardEdition, contradicted: Mapping[str, str] | None = None
+) -> tuple[Asked, ...]:
+    """Whether each prerequisite is met, in the order of the edition."""
+    figures = Figures(records)
+    return tuple(
+        _asked(name, one, figures, (contradicted or {}).get(name)) for name, one in edition.prerequisites.items()
+    )
+
+
+def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | None) -> Asked:
+    if contradicted:
+        return Asked(name, one, "contradicted", contradicted)
+    if one.unless and figures.holds(one.unless):
+        return Asked(name, one, "not asked", f"Not asked, by the {parse_rule(one.unless).assessment}.")
+    rule = parse_rule(one.rule)
+    found = figures.get(rule)
+    if figures.holds(one.rule) and found is not None:
+        return Asked(name, one, "met", told(rule, one.reads, found))
+    if rule.assessment in figures.refused:
+        return Asked(name, one, "missing", f"The statement of {rule.assessment} is a refusal.")
+    why = f"No statement tells {one.reads}." if found is None else told(rule, one.reads, found)
+    return Asked(name, one, "missing", why)

@@ -1,0 +1,114 @@
+"""The closed set of rules by which a figure earns a share of a credit's points."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate, EvidenceLevel
+
+Kind = Literal["linear", "at_least", "declaration"]
+EVIDENCE = "evidence"
+_FIGURE = r"([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*)"
+_NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
+_FORMS: dict[Kind, re.Pattern[str]] = {
+    "linear": re.compile(rf"linear\({_FIGURE}, (low|high), {_NUMBER}, {_NUMBER}\)"),
+    "at_least": re.compile(rf"at_least\({_FIGURE}, (low|evidence), ([a-z0-9.]+)\)"),
+    "declaration": re.compile(rf"declaration\({_FIGURE}\)"),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a figure earns points.
+
+    Attributes:
+        kind: ``linear`` between two values, ``at_least`` a bar, or ``declaration``, which earns nothing by itself.
+        assessment: whose figure it is.
+        figure: its name.
+        end: that enters: ``low`` or ``high``, whichever is pessimistic, or ``evidence``, the level.
+        start: value that earns nothing.
+        full: value that earns everything; of ``at_least``, the bar.
+        text: the rule as it is written.
+    """
+
+    kind: Kind
+    assessment: str
+    figure: str
+    end: str
+    start: float
+    full: float
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The figure with its assessment."""
+        return f"{self.assessment}.{self.figure}"
+
+    def share(self, estimate: Estimate) -> float:
+        """The share of the points that a figure earns, from 0 to 1; a declaration earns 0.
+
+        Example:
+            >>> rule = parse_rule("linear(efficiency.score_db, low, 0, 10)")
+            >>> rule.share(Estimate(6.0, 4.5, 7.0, "dB", 40, "example"))
+            0.45
+        """
+        if self.kind == "declaration":
+            return 0.0
+        if self.end == EVIDENCE:
+            level = estimate.evidence
+            return float(level is not EvidenceLevel.DIRECT and level.rank <= self.full)
+        value = float(getattr(estimate, self.end))
+        if self.kind == "at_least":
+            return float(value >= self.full)
+        if math.isinf(value):
+            return float((value > 0) == (self.full > self.start))
+        return min(1.0, max(0.0, (value - self.start) / (self.full - self.start)))
+
+
+def parse_rule(text: str) -> Rule:
+    """Read a rule.
+
+    Args:
+        text: ``linear(ASSESSMENT.FIGURE, low|high, FROM, TO)``, ``at_least(ASSESSMENT.FIGURE, low|evidence, BAR)`` or
+            ``declaration(ASSESSMENT.FIGURE)``.
+
+    Raises:
+        CertificateError: it is none of these, or its end is the optimistic one.
+
+    Example:
+        >>> parse_rule("at_least(efficiency.energy_ratio, evidence, counter)").name
+        'efficiency.energy_ratio'
+    """
+    for kind, form in _FORMS.items():
+        if (found := form.fullmatch(text)) is not None:
+            return _made(kind, found.groups(), text)
+    raise CertificateError(
+        f"The rule '{text[:80]}' is not linear(ASSESSMENT.FIGURE, low|high, FROM, TO), "
+        "at_least(ASSESSMENT.FIGURE, low|evidence, BAR) or declaration(ASSESSMENT.FIGURE)."
+    )
+
+
+def _made(kind: Kind, parts: tuple[str, ...], text: str) -> Rule:
+    assessment, _, figure = parts[0].partition(".")
+    if kind == "declaration":
+        return Rule(kind, assessment, figure, "low", 0.0, 1.0, text)
+    end = parts[1]
+    if kind == "at_least":
+        return Rule(kind, assessment, figure, end, 0.0, _bar(end, parts[2], text), text)
+    start, full = float(parts[2]), float(parts[3])
+    if start == full or (end == "low") != (full > start):
+        raise CertificateError(
+            f"The rule '{text}' should take the pessimistic end: low where more is better, high where less is."
+        )
+    return Rule(kind, assessment, figure, end, start, full, text)
+
+
+def _bar(end: str, bar: str, text: str) -> float:
+    try:
+        return EvidenceLevel(bar).rank if end == EVIDENCE else float(bar)
+    except ValueError as error:
+        raise CertificateError(f"The bar '{bar}' of the rule '{text}' is neither a number nor a level.") from error

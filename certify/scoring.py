@@ -1,0 +1,256 @@
+"""Count the points of a certified model from everything that lies beside it, and sign the count."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.assessment.record_file import ModelDigests
+from certify.attest.countersignature import countersignature_files, read_countersignature
+from certify.attest.issue import Stated, issue
+from certify.attest.trust import TrustStore, trusted
+from certify.attest.verify import verify
+from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
+from certify.core.suggest import unknown_name
+from certify.scorecard.assessment import Scorecard
+from certify.scorecard.attestation import attest, attestation_files, read_attestation
+from certify.scorecard.beside import attested, counted, countersigned, own_lineage
+from certify.scorecard.edition import NEWEST, load_edition
+from certify.scorecard.levels import Score, lacking, next_level, score, shown, steps
+from certify.scorecard.records import Attested, Countersigned, Header, Records
+from certify.stating import redraw_label
+
+if TYPE_CHECKING:
+    from certify.attest.certificate import Certificate
+    from certify.attest.keys import PublicKey, SigningKey
+    from certify.attest.verification import Verification
+
+RESTING = "scorecard."
+DRAWN = ("label", "label_picture")
+"""Checks that do not hinder a new count: of the old one, and of what is drawn from it."""
+EFFICIENCY_FILE = "certificate.json"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Points of a model, with what they were counted from.
+
+    Attributes:
+        path: the model's file.
+        score: points, lines and prerequisites.
+        verification: of all that was counted.
+        not_counted: words of others that earn nothing here, one sentence each.
+    """
+
+    path: Path
+    score: Score
+    verification: Verification
+    not_counted: tuple[str, ...] = field(default=())
+
+    @property
+    def line(self) -> str:
+        """The points in one line, with what is missing."""
+        found = self.score
+        told = f"Score: {shown(found.points)} of {found.edition.most:g} points ({found.edition.name})"
+        lost = ", ".join(one.name for one in found.missing)
+        unmet = ", ".join(one.name for one in found.asked if not one.holds)
+        parts = [told, "no level, which only a scheme awards"]
+        parts += [f"prerequisites missing: {unmet}"] if unmet else []
+        parts += [f"not assessed: {lost}"] if lost else []
+        return "; ".join(parts) + "."
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        found = self.score
+        level = next_level(found)
+        lacks = () if level is None else lacking(found, level)
+        return {
+            "path": str(self.path),
+            "edition": {"name": found.edition.name, "digest": found.edition.digest},
+            "points": found.points,
+            "of": found.edition.most,
+            "assessed": found.assessed,
+            "pillars": found.pillars,
+            "scoped_out": dict(found.scoped_out),
+            "prerequisites": [
+                {"name": one.name, "title": one.prerequisite.title, "state": one.state, "sentence": one.sentence}
+                for one in found.asked
+            ],
+            "lines": [
+                {
+                    "name": one.name, "title": one.credit.title, "pillar": one.credit.pillar, "points": one.points,
+                    "of": one.credit.points, "state": one.state, "sentence": one.sentence, "why": one.credit.why,
+                    "evidence": None if one.source is None else self.evidence_of(one.source),
+                }
+                for one in found.lines
+            ],
+            "next": None if level is None else {
+                "level": level,
+                "lacking": [{"kind": one.kind, "sentence": one.sentence, "points": one.points} for one in lacks],
+                "steps": [{"name": one.name, "points": one.points, "what": one.what} for one in steps(found, level)],
+            },
+            "not_counted": list(self.not_counted),
+        }  # fmt: skip
+
+    def evidence_of(self, assessment: str) -> dict[str, str]:
+        """Where the statement of an assessment lies, and its digest."""
+        one = self.score.records.statement(assessment)
+        sealed = any(c.assessment.sealed and c.assessment.name == assessment for c in self.verification.certificates)
+        place = EFFICIENCY_FILE if sealed else f"statements/{assessment}.json"
+        return {"path": place, "sha256": "" if one is None else one.sha256}
+
+
+def score_model(
+    path: str | Path,
+    *,
+    edition: str = NEWEST,
+    not_applicable: Mapping[str, str] | None = None,
+    trust: Iterable[str | Path | PublicKey] = (),
+    now: datetime.datetime | None = None,
+) -> Scored:
+    """Count the points of a certified model, as its reader believes them.
+
+    Args:
+        path: the model's file.
+        edition: of the scorecard.
+        not_applicable: pillars that do not apply, with the reason.
+        trust: public keys whose word counts, besides those of the trust store.
+        now: when it is counted; the time of this machine's clock by default.
+
+    Raises:
+        UsageError: there is no such file, edition or pillar, or a pillar may not be scoped out.
+        CertificateError: something about the certificate or a statement is not valid.
+        NotDerivedError: evidence is missing.
+
+    Example:
+        >>> load_edition(NEWEST).valid_days
+        730
+        >>> score_model("graded/model.onnx").score.points  # doctest: +SKIP
+        20.7
+    """
+    path, rules, keys = Path(path), load_edition(edition), tuple(trust)
+    for pillar in not_applicable or {}:
+        if pillar not in rules.pillars:
+            raise unknown_name("pillar", pillar, list(rules.pillars))
+        if not rules.pillars[pillar].scope_out:
+            raise UsageError(f"The pillar {pillar} applies to every model and cannot be scoped out.")
+    verification = _verified(path, keys)
+    statements = [one for one in verification.certificates if not one.assessment.rests_on_others]
+    if not statements:
+        raise CertificateError(f"{path}: there is no statement that could be counted.")
+    store, folders = trusted(keys), [path.parent]
+    words, ignored = _words(statements, store, folders)
+    digests = ModelDigests(**{name: str(value) for name, value in statements[0].subject_digest.items()})
+    moment = now or datetime.datetime.now(datetime.timezone.utc)
+    header = Header(
+        created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        leanmark=version("leanmark"),
+        model=digests,
+        edition=rules.name,
+        edition_digest=rules.digest,
+        scoped_out=dict(not_applicable or {}),
+    )
+    rows = tuple(counted(one, edition, own_lineage(one, folders)) for one in statements)
+    return Scored(path, score(Records(header, (*rows, *words)), rules), verification, ignored)
+
+
+def sign_score(scored: Scored, signer: SigningKey, name: str | None = None) -> Certificate:
+    """Sign a count and lay it beside the model, as ``statements/scorecard.json``.
+
+    Args:
+        scored: as :func:`score_model` gives it.
+        signer: signing key.
+        name: of the model, for people; that of the certificate by default.
+
+    Raises:
+        CertificateError: something does not fit the schema.
+    """
+    main = scored.verification.certificate
+    model_name = name or (None if main is None else str(main.predicate["model"]["name"]))
+    edition = scored.score.edition.name
+    records, folder = scored.score.records, scored.path.parent
+    issued = issue(Scorecard(), scored.path, records, edition, signer, folder, Stated(model_name))
+    redraw_label(scored.path)
+    return issued
+
+
+def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verification:
+    """A verification in which nothing speaks against what is counted."""
+    verification = verify(path, trust=trust)
+    failed = [c for c in verification.failed if not c.name.startswith(RESTING) and c.name not in DRAWN]
+    if failed or verification.certificate is None:
+        told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
+        raise CertificateError(f"{path} is not valid, so nothing is counted ({told})")
+    underived = [one for one in (verification, *verification.others) if one.name != "scorecard" and one.not_derived]
+    if underived and not verification.derived:
+        raise NotDerivedError(f"{path}: {underived[0].not_derived} Put the evidence beside it.")
+    return verification
+
+
+def _words(
+    statements: Sequence[Certificate], store: TrustStore, folders: Sequence[Path]
+) -> tuple[tuple[Countersigned | Attested, ...], tuple[str, ...]]:
+    """The words of others that count for this reader, and why further ones do not."""
+    own = store.of_one_holder(one.signer for one in statements)
+    found: list[Countersigned | Attested] = []
+    ignored: list[str] = []
+    energy = next((one for one in statements if one.assessment.sealed), None)
+    for path in [] if energy is None else countersignature_files(folders):
+        word = read_countersignature(path, energy)  # type: ignore[arg-type]
+        if _counts(word.signed.signer, own, store, "countersignature", ignored):
+            found.append(countersigned(word))
+    model = ModelDigests(**{name: str(value) for name, value in statements[0].subject_digest.items()})
+    for path in attestation_files(folders):
+        try:
+            attestation = read_attestation(path, model)
+        except LeanmarkError as error:
+            ignored.append(f"An attestation is not counted: {error}")
+            continue
+        if _counts(attestation.signed.signer, own, store, f"attestation of {attestation.name}", ignored):
+            found += attested(attestation)
+    return tuple(found), tuple(ignored)
+
+
+def _counts(key: PublicKey, own: set[PublicKey], store: TrustStore, what: str, ignored: list[str]) -> bool:
+    short = key.key_id[:16]
+    if key in own:
+        ignored.append(f"The {what} by key {short} is not counted: it is the maker's own.")
+        return False
+    standing = store.standing(key)
+    if not standing.trusted:
+        ignored.append(f"The {what} by key {short} is not counted. {standing.sentence}")
+    return standing.trusted
+
+
+def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: str, signer: SigningKey) -> Path:
+    """Sign, as a third party, that one saw what credits ask which nobody can recompute.
+
+    Args:
+        path: the model's file.
+        credits: of the newest edition, such as ``S7``.
+        name: of the third party.
+        text: what was seen.
+        signer: the third party's key.
+
+    Returns:
+        The file that was written, in ``attestations/`` beside the model.
+
+    Raises:
+        UsageError: a credit is unknown or cannot be attested, or the key signed a statement about the model.
+        CertificateError: something about the certificate is not valid.
+    """
+    path, known = Path(path), load_edition().credits
+    for credit in credits:
+        if credit not in known:
+            raise unknown_name("credit", credit, list(known))
+        if not known[credit].attestable:
+            can = ", ".join(one for one, found in known.items() if found.attestable)
+            raise UsageError(f"{credit} is measured, so nobody's word counts for it; {can} can be attested.")
+    statements = _verified(path, ()).certificates
+    if signer.public in trusted().of_one_holder(one.signer for one in statements):
+        raise UsageError("Your key, or one that it handed over to, signed for the maker; it takes somebody else's key.")
+    return attest(path, statements[0].subject_digest, statements[0].subject_name, credits, name, text, signer)
