@@ -17,6 +17,7 @@ ASSESSMENTS = Registry(
         "efficiency": "certify.assessments.efficiency.assessment:Efficiency",
         "data_use": "certify.assessments.data_use.assessment:DataUse",
         "declarations": "certify.assessments.declarations.assessment:Declarations",
+        "federation": "certify.assessments.federation.assessment:Federation",
         "privacy": "certify.assessments.privacy.assessment:Privacy",
         "privacy_audit": "certify.assessments.privacy_audit.assessment:PrivacyAudit",
         "robustness": "certify.assessments.robustness.assessment:Robustness",

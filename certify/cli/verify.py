@@ -23,6 +23,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--strict", is_flag=True, help="Fail, too, if the figures cannot be derived from evidence.")
 @click.option("--purpose", help="What you want to use the model for; its data-use statement must permit it.")
 @click.option("--recipient", default="", help="Who you are, as the use policy of its data may name you.")
+@click.option("--receipts", type=FILE, multiple=True, help="Receipts that a federated client kept; several.")
 @click.option("--revocations", type=FILE, multiple=True, help="Statement by which models were revoked; several.")
 @auditor_options
 @json_option
@@ -38,6 +39,7 @@ def command(
     strict: bool,
     purpose: str | None,
     recipient: str,
+    receipts: tuple[Path, ...],
     revocations: tuple[Path, ...],
     auditor_file: tuple[Path, ...],
     auditor_key: Path | None,
@@ -45,16 +47,18 @@ def command(
 ) -> None:
     """Check the certificate of FILE, a model: the file, who signed, and the letter.
 
-    Exit code 0: valid. 1: not valid; every check that failed is named; so is a certificate by a revoked key, and one
-    that a verifier whom you trust contradicts. 2: wrong usage. 4: valid, but signed by a key that you have not said you
-    trust (--trust, leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence
-    is missing or unreadable, or the data are private and neither their auditor file nor an auditor's word is there.
-    6, with --purpose: valid, but the use policy of its data does not permit that use.
+    Exit code 0: valid. 1: not valid; every check that failed is named; so is a certificate by a revoked key, one that
+    a verifier whom you trust contradicts, and a log of federated rounds that lacks an entry for which --receipts has
+    the server's receipt. 2: wrong usage. 4: valid, but signed by a key that you have not said you trust (--trust,
+    leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence is missing or
+    unreadable, or the data are private and neither their auditor file nor an auditor's word is there. 6, with
+    --purpose: valid, but the use policy of its data does not permit that use.
     """
     from certify.attest.auditor import Access
     from certify.attest.verify import verify
     from certify.core.data_use import vocabulary
     from certify.core.text import clean
+    from certify.receipted import with_receipts
     from certify.using import why_not_permitted
 
     access = Access.given(auditor_file, auditor_key)
@@ -62,6 +66,8 @@ def command(
     verification = verify(
         file, certificate, evidence, trust, identity=identity, issuer=issuer, access=access, revocations=revocations
     )
+    if receipts:
+        verification = with_receipts(verification, receipts)
     refused = None if wanted is None else why_not_permitted(verification, wanted, recipient)
     if as_json:
         asked = {} if wanted is None else {"use": {"purpose": wanted, "permitted": not refused, "reason": refused}}

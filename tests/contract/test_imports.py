@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessments.efficiency": {"certify.assessment", "certify.data", "certify.model_file"},
     "certify.assessments.data_use": {"certify.assessment"},
     "certify.assessments.declarations": {"certify.assessment"},
+    "certify.assessments.federation": {"certify.assessment"},
     "certify.assessments.privacy": {"certify.assessment", "certify.data"},
     "certify.assessments.privacy_audit": {"certify.assessment"},
     "certify.assessments.robustness": {"certify.assessment"},
@@ -66,6 +67,7 @@ ARROWS: dict[str, set[str]] = {
         "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure", "certify.model_file",
     },
     "certify.governing": {"certify.data"},
+    "certify.receipted": {"certify.assessments.federation", "certify.attest"},
     "certify.using": {"certify.assessments.data_use", "certify.attest", "certify.data"},
     "certify.stressing": {
         "certify.assessment", "certify.assessments.robustness", "certify.attest", "certify.data", "certify.stating",
@@ -89,6 +91,9 @@ ARROWS: dict[str, set[str]] = {
     "certify.cli": {
         "certify.api", "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency",
         "certify.attest", "certify.declaring", "certify.governing", "certify.using",
+        "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.governing",
+        "certify.receipted",
+        "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
         "certify.regrading", "certify.remeasure", "certify.scorecard", "certify.scoring", "certify.stressing",

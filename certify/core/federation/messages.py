@@ -45,6 +45,8 @@ Number = Annotated[int, Ge(1), Le(1_000_000)]
 Amount = Annotated[float, Ge(0), Le(1e15)]
 Form = Literal["float32", "int8", "int8-masked", "top-k", "logits"]
 Level = Literal["wall", "counter", "sampled", "modelled", "proxy"]
+WHOLE: tuple[Form, ...] = ("float32", "int8", "int8-masked")
+"""Forms in which an answer has one value for each of the model's."""
 DropReason = Literal["straggler", "lost", "busy", "budget", "policy", "failed"]
 RefusalReason = Literal[
     "malformed", "oversized", "foreign", "signature", "duplicate", "late", "not-selected", "wrong-round", "norm"
@@ -149,6 +151,7 @@ class Run:
         leanmark: version of the maker.
         started: UTC time.
         model: digest of the model that goes in, as the lineage states it.
+        parameters: values of the global model, against whose float32 form bytes are compared.
         transport: ``memory`` where all clients are simulated in one process, or the name of what carries messages.
         method: ``fedavg`` or ``feddf``.
         population: clients that might be asked.
@@ -166,6 +169,7 @@ class Run:
     leanmark: Annotated[str, Len(1, 64)]
     started: Time
     model: Digest
+    parameters: Annotated[int, Ge(1), Le(2**40)]
     transport: Name
     method: Name
     population: Annotated[int, Ge(1), Le(MAX_CLIENTS)]
@@ -181,6 +185,8 @@ class Run:
     def __post_init__(self) -> None:
         if (self.update.form == "int8-masked") != (self.mask_threshold > 0):
             raise ValueError("mask_threshold is above 0 for masked updates and 0 for all others")
+        if self.update.form in WHOLE and self.update.values != self.parameters:
+            raise ValueError(f"{self.update.form} sends every one of {self.parameters} parameters")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def opening(**changes: Any) -> Run:
     """What is fixed before the first round."""
     stated: dict[str, Any] = {
         "run": "ab" * 32, "server": SERVER.public.hex, "leanmark": "0.1.0", "started": "2026-11-26T09:00:00Z",
-        "model": digest_of("model 0"), "transport": "memory", "method": "fedavg", "population": len(CLIENTS),
+        "model": digest_of("model 0"), "parameters": VALUES, "transport": "flower", "method": "fedavg",
+        "population": len(CLIENTS),
         "rounds": 3, "selection": Rule("uniform", {"per_round": 4.0}), "aggregation": Rule("mean"),
         "update": Update("int8", VALUES, 8, 64, {"clip": 1.0}), "use": Use("finetune", "dpv:AcademicResearch"),
     }  # fmt: skip

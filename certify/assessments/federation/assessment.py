@@ -1,0 +1,161 @@
+"""Federated learning as an assessment: where a model was recovered, from what clients and server signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from certify.assessment.assessment import Assessment, Surroundings, Version
+from certify.assessment.claims import Claims, common_claims
+from certify.assessment.outcome import ClaimOutcome
+from certify.assessment.profile import Profile
+from certify.assessments.federation import records as record_files
+from certify.assessments.federation.beside import beside
+from certify.assessments.federation.edition import FederationEdition, load_edition
+from certify.assessments.federation.figures import BYTES, ENERGY, RATIO, SHARE, SIMULATED, figures
+from certify.assessments.federation.findings import NAMES, judge_findings
+from certify.assessments.federation.records import Records
+from certify.core.estimate import Estimate
+from certify.core.federation import Run
+from certify.core.finding import Finding
+
+PREDICATE_TYPE = "https://leanmark.org/secure/federation/v1"
+LIMITS = (
+    "Who is behind a key, and whether one party holds several, no signature shows.",
+    "Server and clients that collude can sign rounds that never took place.",
+    "CPU-seconds, joules and sizes of data are each client's word, and what a client answered need not be training.",
+    "A client that was never selected, or got no receipt, cannot show that it was left out; see verify --receipts.",
+    "Updates tell of the data they were made from, unless masks or noise are stated.",
+)
+HEADLINES = {
+    SHARE: "compute done on clients",
+    f"simulated_{SHARE}": "compute done by simulated clients",
+    BYTES: "bytes of a round",
+    ENERGY: "energy of a round",
+}
+WORDS = {
+    "clients": "clients that took part",
+    RATIO: "bytes against float32 both ways",
+    "client_cpu_s": "CPU time of clients",
+    "server_cpu_s": "CPU time of the server",
+    "participation_gini": "inequality of participation (Gini)",
+    "bytes_up": "bytes sent by clients",
+    "bytes_down": "bytes sent to clients",
+    "bytes_up_per_entry": "bytes of an answer",
+    "energy_j": "energy of all rounds",
+    "client_epsilon": "epsilon of whole clients",
+    "client_delta": "delta of that epsilon",
+    "central_change_points": "accuracy against central training",
+    "central_cpu_ratio": "CPU time against central training",
+    "central_energy_ratio": "energy against central training",
+}
+
+
+class Federation(Assessment):
+    """Rounds, clients, bytes and joules of federated training, derived from its signed log alone.
+
+    Example:
+        >>> Federation().load_edition("2026").least_clients
+        2
+    """
+
+    name = "federation"
+    title = "Federated learning"
+    predicate_type = PREDICATE_TYPE
+    versions = {PREDICATE_TYPE: Version("federation-1", "certify.assessments.federation")}
+
+    def parse(self, content: bytes, name: str) -> Records:
+        """Read a record file."""
+        return record_files.parse(content, name)
+
+    def dump(self, records: Records) -> bytes:
+        """Write a record file."""
+        return record_files.dump(records)
+
+    def load_edition(self, name: str) -> FederationEdition:
+        """Load an edition."""
+        return load_edition(name)
+
+    def subject(self, records: Records) -> Mapping[str, str]:
+        """Digests of the model."""
+        return asdict(records.header.model)
+
+    def repeated(self, records: Records) -> Mapping[str, Any]:
+        """The openings of the runs, and the policies that clients named."""
+        header = records.header
+        return {
+            "leanmark": header.leanmark,
+            "created": header.created,
+            "runs": [_stated(run.opening.message) for run in records.runs],
+            "policies": sorted(records.policies),
+        }
+
+    def derive(self, records: Records, edition: FederationEdition) -> Mapping[str, Estimate]:
+        """Derive every figure."""
+        return figures(records)
+
+    def findings(self, records: Records, edition: FederationEdition) -> tuple[Finding, ...]:
+        """Run every check."""
+        return judge_findings(records, edition)
+
+    def outcome(self, profile: Profile, edition: FederationEdition) -> ClaimOutcome:
+        """A claim of what was signed; a refusal where the log does not hold."""
+        reasons, notes = [], []
+        for name in NAMES:
+            found = profile.guard(name)
+            if found is None:
+                reasons.append(f"{name} was not judged.")
+            elif found.outcome == "fail" or (found.outcome == "unknown" and name not in edition.may_be_unknown):
+                reasons.append(f"{name}: {found.sentence}")
+            elif found.outcome == "unknown":
+                notes.append(found.sentence)
+        if reasons:
+            return ClaimOutcome("refused", tuple(reasons), tuple(notes))
+        return ClaimOutcome(_text(profile), (), (*notes, *_notes(profile)))
+
+    def checks(self, around: Surroundings) -> Iterable[Finding]:
+        """Compare the passes with the lineage beside the model."""
+        yield from beside(around)
+
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
+        """Say what may be printed: a simulation is called one wherever the outcome stands."""
+        figures = predicate["profile"]["estimates"]
+        headlines = {name: words for name, words in HEADLINES.items() if name in figures} or {"rounds": "rounds"}
+        common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
+        notes = (*_transports(predicate["runs"]), *common["notes"])
+        return Claims(**{**common, "notes": notes, "words": WORDS})
+
+
+def _stated(run: Run) -> dict[str, Any]:
+    values = asdict(run)
+    values.pop("version")  # of the message
+    return values
+
+
+def _text(profile: Profile) -> str:
+    found = profile.estimates
+    clients, rounds = (round(float(found[name])) for name in ("clients", "rounds"))
+    if float(found["clients_simulated"]):
+        return f"simulated: {clients} clients, {rounds} rounds"
+    share = f", {100 * float(found[SHARE]):.0f} % of the compute on clients" if SHARE in found else ""
+    return f"{clients} clients, {rounds} rounds{share}"
+
+
+def _notes(profile: Profile) -> Iterator[str]:
+    found = profile.estimates
+    if "energy_j" not in found:
+        yield "The energy is not assessed, since it was not measured for every client and round."
+    if "central_change_points" not in found:
+        yield "Against central training: not assessed, since no measured central run is on record."
+    if float(found["attempts_abandoned"]):
+        count = round(float(found["attempts_abandoned"]))
+        yield f"{count} attempts at rounds were begun and not closed; what clients had sent in them is not in the sum."
+
+
+def _transports(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    named = {str(one["transport"]) for one in runs}
+    if SIMULATED in named:
+        yield "Simulated: one process played all clients and held all their keys."
+    if others := sorted(named - {SIMULATED}):
+        yield f"Clients answered over {', '.join(others)}."

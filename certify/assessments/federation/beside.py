@@ -1,0 +1,58 @@
+"""The lineage beside a model with a federation statement: the passes that the records name are its passes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from certify.assessment.assessment import Surroundings
+from certify.assessments.federation.records import Records, Step
+from certify.core.errors import CertificateError
+from certify.core.files import sha256_file
+from certify.core.finding import Finding
+from certify.core.schema import validate
+
+LINEAGE = "lineage.json"
+MODEL = "model.onnx"
+NAME = "runs_match_lineage"
+
+
+def steps_of(lineage: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The passes of a lineage of the schema ``lineage-1``."""
+    return tuple(Step(row["pass"], row["model_digest_in"], row["model_digest_out"]) for row in lineage["rows"])
+
+
+def beside(around: Surroundings) -> Iterator[Finding]:
+    """Compare the passes of the records with ``lineage.json``, and its artifact with the model."""
+    records: Records | None = around.records
+    if records is None:
+        yield Finding(NAME, "skipped", "There are no records with which the lineage could be compared.")
+        return
+    path = _found(around.folders)
+    if records.header.lineage is None or path is None:
+        yield Finding(NAME, "skipped", f"{LINEAGE} is not named in the records, or does not lie beside the model.")
+        return
+    yield _compared(records, path, around.digests.get("sha256"))
+
+
+def _found(folders: Sequence[Path]) -> Path | None:
+    return next((folder / LINEAGE for folder in folders if (folder / LINEAGE).is_file()), None)
+
+
+def _compared(records: Records, path: Path, model: str | None) -> Finding:
+    if sha256_file(path) != records.header.lineage:
+        return Finding(NAME, "fail", f"{path.name} is not the lineage that was recorded.")
+    try:
+        values = json.loads(path.read_bytes())
+        validate(values, "lineage-1")
+    except (ValueError, RecursionError) as error:
+        return Finding(NAME, "fail", f"{path.name} is not valid JSON: {str(error)[:100]}.")
+    except CertificateError as error:
+        return Finding(NAME, "fail", str(error))
+    if steps_of(values) != records.steps:
+        return Finding(NAME, "fail", f"The passes of {path.name} are not those that were recorded.")
+    if values["artifacts"].get(MODEL) not in (None, model):
+        return Finding(NAME, "fail", f"{path.name} ends in another model than the statement is about.")
+    return Finding(NAME, "pass", f"The runs are passes of {path.name}, which ends in this model.")

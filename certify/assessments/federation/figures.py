@@ -1,0 +1,185 @@
+"""Every figure of the federation assessment, counted and added up from the log.
+
+Figures of the log carry no interval: they are sums of what was signed. The level of an energy is that of its weakest
+part, and an energy that some part lacks is absent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from certify.assessments.federation.findings import took_part
+from certify.assessments.federation.records import Central, Records
+from certify.core.accounting import SubsampledGaussian, spent
+from certify.core.estimate import Estimate, EvidenceLevel, weakest
+from certify.core.federation import FederatedRun, Spent
+from certify.core.statistics.proportions import difference_interval
+
+SHARE, RATIO, ENERGY = "client_compute_share", "round_bytes_ratio", "round_energy_j"
+"""The figures that the scorecard reads."""
+BYTES = "round_bytes"
+SIMULATED = "memory"
+"""The transport of a simulation: no client computed anything, so that there is no share of theirs."""
+FLOAT32_BYTES = 4
+SIGNED = "sum of signed entries"
+
+
+def figures(records: Records) -> Mapping[str, Estimate]:
+    """All figures by name."""
+    return dict([*_counts(records), *_bytes(records), *_compute(records), *_privacy(records), *_central(records)])
+
+
+def gini(counts: Sequence[int]) -> float:
+    """Gini coefficient of how often each client took part: 0 where all did equally often.
+
+    sum over i of (2 i - n - 1) x_i / (n sum x), x ascending, i from 1 (Dixon et al. 1987, without the correction for
+    small samples).
+
+    Example:
+        >>> gini([2, 2, 2]), gini([0, 0, 0, 4])
+        (0.0, 0.75)
+    """
+    ordered, total = sorted(counts), sum(counts)
+    if not total:
+        return 0.0
+    n = len(ordered)
+    return sum((2 * place - n - 1) * one for place, one in enumerate(ordered, 1)) / (n * total)
+
+
+def simulated(records: Records) -> bool:
+    """Whether one process played the clients of a run."""
+    return any(run.opening.message.transport == SIMULATED for run in records.runs)
+
+
+def _rounds(records: Records) -> int:
+    return sum(len(run.rounds) for run in records.runs)
+
+
+def _counts(records: Records) -> Iterator[tuple[str, Estimate]]:
+    runs = records.runs
+    taking = {one for run in runs for one in took_part(run)}
+    closes = [each.close.message for run in runs for each in run.rounds]
+    counts = {
+        "rounds": _rounds(records),
+        "clients": len(taking),
+        "clients_simulated": len(taking) if simulated(records) else 0,
+        "population": max(run.opening.message.population for run in runs),
+        "entries": sum(len(one.entries) for one in closes),
+        "clients_dropped": sum(len(one.dropped) for one in closes),
+        "messages_refused": sum(len(one.refused) for one in closes),
+        "attempts_abandoned": sum(len(list(run.attempts)) - len(run.rounds) for run in runs),
+    }
+    for name, count in counts.items():
+        yield name, Estimate.exact(count, "1", "lines of the log")
+    times = Counter(one.message.client for run in runs for one in run.entries)
+    population = counts["population"]
+    if times:
+        shares = [*times.values(), *[0] * (population - len(times))]
+        yield "participation_gini", Estimate.exact(gini(shares), "1", f"Gini coefficient over {population} clients")
+
+
+def _bytes(records: Records) -> Iterator[tuple[str, Estimate]]:
+    closes = [each.close.message for run in records.runs for each in run.rounds]
+    up, down = sum(one.bytes_up for one in closes), sum(one.bytes_down for one in closes)
+    yield "bytes_up", Estimate.exact(up, "B", SIGNED)
+    yield "bytes_down", Estimate.exact(down, "B", SIGNED)
+    if closes:
+        yield BYTES, Estimate.exact((up + down) / len(closes), "B", f"mean over {len(closes)} rounds, both ways")
+    entries = sum(len(one.entries) for one in closes)
+    if entries:
+        yield (
+            RATIO,
+            Estimate.exact((up + down) / _float32_bytes(records), "1", "over float32 both ways"),
+        )
+        yield "bytes_up_per_entry", Estimate.exact(up / entries, "B", f"mean over {entries} entries")
+
+
+def _float32_bytes(records: Records) -> int:
+    """What the same entries would have cost with the whole model as float32, to each selected client and back."""
+    return sum(
+        FLOAT32_BYTES * run.opening.message.parameters * (len(each.begin.selected) + len(each.entries))
+        for run in records.runs
+        for each in run.rounds
+    )
+
+
+def _servers(run: FederatedRun) -> list[Spent]:
+    last = [] if run.end is None else [run.end.message.spent]
+    return [*(each.close.message.spent for each in run.rounds), *last]
+
+
+def _compute(records: Records) -> Iterator[tuple[str, Estimate]]:
+    clients = [one.message.spent for run in records.runs for one in run.entries]
+    servers = [one for run in records.runs for one in _servers(run)]
+    on_clients, on_servers = (sum(one.cpu_s for one in part) for part in (clients, servers))
+    yield "client_cpu_s", Estimate.exact(on_clients, "s", f"{SIGNED}, as each client states it")
+    yield "server_cpu_s", Estimate.exact(on_servers, "s", "as the server states it")
+    if on_clients + on_servers > 0:
+        method = "CPU-seconds of clients over those of clients and server"
+        name = f"simulated_{SHARE}" if simulated(records) else SHARE
+        yield name, Estimate.exact(on_clients / (on_clients + on_servers), "1", method)
+    for name, part in (("client_energy_j", clients), ("server_energy_j", servers)):
+        if (found := _energy(part, SIGNED)) is not None:
+            yield name, found
+    total = _energy([*clients, *servers], "sum over clients and server")
+    if total is not None:
+        yield "energy_j", total
+        if rounds := _rounds(records):
+            yield ENERGY, total.scaled(1 / rounds)
+
+
+def _energy(parts: Sequence[Spent], method: str) -> Estimate | None:
+    """A sum, where every part that computed states its joules."""
+    stated = [(one.energy_j, EvidenceLevel(one.level)) for one in parts if one.energy_j is not None]
+    if not stated or any(one.energy_j is None and one.cpu_s > 0 for one in parts):
+        return None
+    total = sum(joules for joules, _ in stated)
+    return Estimate(total, total, total, "J", len(stated), method, weakest(level for _, level in stated))
+
+
+def _privacy(records: Records) -> Iterator[tuple[str, Estimate]]:
+    """Epsilon of whole clients, composed over all runs that add noise.
+
+    The log names who took part, so nothing is gained by sampling: the rate is 1.
+    """
+    noisy = [(run.opening.message.privacy, len(run.rounds)) for run in records.runs]
+    stated = [(one, rounds) for one, rounds in noisy if one is not None and rounds]
+    if not stated or len(stated) < len(records.runs):
+        return
+    delta = max(one.delta for one, _ in stated)
+    releases = [(SubsampledGaussian(one.noise_multiplier, 1.0, rounds), 1) for one, rounds in stated]
+    found = spent(releases, delta, "add-remove")
+    method = f"Rényi accountant, delta {delta:g}, add or remove one client, without amplification by sampling"
+    yield "client_epsilon", Estimate.exact(found.epsilon, "1", method)
+    yield "client_delta", Estimate.exact(delta, "1", "as stated")
+
+
+def _central(records: Records) -> Iterator[tuple[str, Estimate]]:
+    """Beside a central run, where one was measured."""
+    central = records.central
+    if central is None:
+        return
+    table = central.table
+    ends = difference_interval(table, 0.95)
+    change = 100 * (table.candidate - table.baseline) / table.n
+    method = "difference of paired proportions, score interval (Tango 1998), to central training"
+    yield (
+        "central_change_points",
+        Estimate(change, 100 * ends.low, 100 * ends.high, "points", table.n, method),
+    )
+    yield from _ratios(records, central)
+
+
+def _ratios(records: Records, central: Central) -> Iterator[tuple[str, Estimate]]:
+    mine = dict(_compute(records))
+    cpu = float(mine["client_cpu_s"]) + float(mine["server_cpu_s"])
+    yield "central_cpu_ratio", Estimate.exact(cpu / central.cpu_s, "1", "CPU-seconds over those of central training")
+    if central.energy_j and central.level is not None and "energy_j" in mine:
+        total = mine["energy_j"]
+        ratio = float(total) / central.energy_j
+        level = weakest([total.evidence, EvidenceLevel(central.level)])
+        yield (
+            "central_energy_ratio",
+            Estimate(ratio, ratio, ratio, "1", 1, "joules over those of central training", level),
+        )

@@ -1,0 +1,94 @@
+"""The named checks of a federation statement, over every run of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from certify.assessments.federation.edition import FederationEdition
+from certify.assessments.federation.records import Records
+from certify.core.data_use.decision import Request, decide
+from certify.core.federation import FederatedRun
+from certify.core.federation.checking import CHECKS, problems
+from certify.core.finding import Finding
+
+NAMES = (*CHECKS, "model_in_lineage", "policy_permits", "enough_clients")
+
+
+def judge_findings(records: Records, edition: FederationEdition) -> tuple[Finding, ...]:
+    """Run every check; a failed one refuses the statement."""
+    found = [
+        _finding(name, [one for run in records.runs for one in problems(run, name)], CHECKS[name][1])
+        for name in CHECKS
+    ]  # fmt: skip
+    return (
+        *found,
+        _finding("model_in_lineage", list(_lineage(records)), "The lineage names the models that the runs state."),
+        _policy_permits(records),
+        _finding("enough_clients", list(_too_few(records, edition)), "Enough clients took part for what is stated."),
+    )
+
+
+def _finding(name: str, wrong: list[str], holds: str) -> Finding:
+    if not wrong:
+        return Finding(name, "pass", holds)
+    more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return Finding(name, "fail", f"{wrong[0]}{more}.")
+
+
+def _lineage(records: Records) -> Iterator[str]:
+    """Each run is one pass of the lineage, in order, whose passes follow one another."""
+    steps = list(records.steps)
+    if any(one.model_out != other.model_in for one, other in zip(steps, steps[1:], strict=False)):
+        yield "The passes of the lineage do not follow one another"
+    names = [run.opening.message.run for run in records.runs]
+    if len(names) != len(set(names)):
+        yield "A run stands twice in the log"
+    at = 0
+    for run in records.runs:
+        opening = run.opening.message
+        models = opening.model, None if run.end is None else run.end.message.model
+        place = next((n for n in range(at, len(steps)) if (steps[n].model_in, steps[n].model_out) == models), None)
+        if place is None:
+            yield f"No pass of the lineage has the models that run {opening.run[:16]} began and ended with"
+        else:
+            at = place + 1
+
+
+def _policy_permits(records: Records) -> Finding:
+    """Every policy is asked again, about every round in which it was named."""
+    name, unknown, asked = "policy_permits", set(), 0
+    for run in records.runs:
+        use = run.opening.message.use
+        for each in run.rounds:
+            for entry in (one.message for one in each.entries):
+                policy = None if entry.policy is None else records.policies.get(entry.policy)
+                if policy is None:
+                    unknown.add(entry.client)
+                    continue
+                request = Request(use.action, use.purpose, use.recipient, each.begin.started)
+                decision = decide(policy, request)
+                if not decision.permitted:
+                    told = f"Client {entry.client[:16]} took part in round {entry.number} against its policy"
+                    return Finding(name, "fail", f"{told}: {decision.sentence}")
+                asked += 1
+    if unknown:
+        sentence = f"The data of {len(unknown)} clients have no use policy, or it is not on record."
+        return Finding(name, "unknown", sentence)
+    return Finding(name, "pass", f"The use policies permit all {asked} entries.")
+
+
+def took_part(run: FederatedRun) -> set[str]:
+    """Ids of clients with an entry."""
+    return {one.message.client for one in run.entries}
+
+
+def _too_few(records: Records, edition: FederationEdition) -> Iterator[str]:
+    for run in records.runs:
+        count = len(took_part(run))
+        if count < edition.least_clients:
+            yield f"{count} clients took part, and fewer than {edition.least_clients} are no federation"
+        if run.opening.message.privacy is not None and count < edition.least_private_clients:
+            yield (
+                f"{count} clients took part, which are too few for a meaningful client-level epsilon; it needs "
+                f"{edition.least_private_clients}"
+            )

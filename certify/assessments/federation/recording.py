@@ -1,0 +1,41 @@
+"""From the files of runs and the lineage of a job to the records of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from certify.assessment.record_file import ModelDigests
+from certify.assessments.federation.beside import steps_of
+from certify.assessments.federation.records import Central, Header, Records
+from certify.core.data_use.policy import UsePolicy
+from certify.core.federation import FederatedRun
+
+
+def record(
+    runs: Sequence[FederatedRun],
+    model: Mapping[str, str],
+    lineage: Mapping[str, Any],
+    lineage_digest: str,
+    leanmark: str,
+    policies: Iterable[UsePolicy] = (),
+    central: Central | None = None,
+) -> Records:
+    """Record how a model was recovered.
+
+    Args:
+        runs: in their order, at least one.
+        model: its digests, ``sha256`` and ``leanmarkContent``.
+        lineage: of the schema ``lineage-1``.
+        lineage_digest: hex SHA-256 of its file.
+        leanmark: version that records.
+        policies: that clients named by digest, so that they can be asked again.
+        central: a measured central run on the same data.
+
+    Example:
+        >>> record([run], {"sha256": "ab" * 32, "leanmarkContent": "cd" * 32}, lineage, "ef" * 32,
+        ...        "0.1.0")  # doctest: +SKIP
+    """
+    digests = ModelDigests(model["sha256"], model["leanmarkContent"])
+    header = Header(runs[0].opening.message.started, leanmark, digests, lineage_digest)
+    return Records(header, tuple(runs), {one.digest: one for one in policies}, steps_of(lineage), central)

@@ -1,0 +1,174 @@
+"""Records of the federation assessment: one canonical JSON object a line.
+
+A header; the signed lines of each run in their order (``line``); the use policies that clients name by digest
+(``policy``); the passes of the lineage (``step``); and what a central run on the same data reached, where one was
+measured (``central``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import rfc8785
+from annotated_types import Ge, Gt
+
+from certify.assessment.record_file import (
+    Counts,
+    Digest,
+    ModelDigests,
+    Text,
+    dump_lines,
+    read_header,
+    read_lines,
+    read_record,
+)
+from certify.core.data_use.policy import UsePolicy
+from certify.core.data_use.times import is_time
+from certify.core.errors import CertificateError
+from certify.core.federation import FederatedRun
+from certify.core.federation.messages import Level, is_digest
+from certify.core.federation.run import MAX_LINES, run_of
+
+VERSION = 1
+KINDS = ("line", "policy", "step", "central")
+
+
+@dataclass(frozen=True)
+class Header:
+    """Circumstances.
+
+    Attributes:
+        created: UTC time at which the first run started.
+        leanmark: version that recorded.
+        model: digests of the model.
+        lineage: hex SHA-256 of ``lineage.json``; None where there is none.
+    """
+
+    created: str
+    leanmark: str
+    model: ModelDigests
+    lineage: Digest | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pass of the lineage.
+
+    Attributes:
+        name: of the pass.
+        model_in: digest of the model that went in.
+        model_out: digest of the one that came out.
+    """
+
+    name: Text
+    model_in: Digest
+    model_out: Digest
+
+
+@dataclass(frozen=True)
+class Central(Counts):
+    """A central run on the same data, measured: right answers of both models to the same test samples.
+
+    ``candidate`` is the federated model and ``baseline`` the central one.
+
+    Attributes:
+        model: digest of the central run's model.
+        test_digest: hex SHA-256 over the test samples.
+        cpu_s: CPU-seconds of the central run.
+        energy_j: joules of the central run; None where nothing measured them.
+        level: how directly the joules were observed; None with ``energy_j``.
+    """
+
+    model: Digest
+    test_digest: Digest
+    cpu_s: Annotated[float, Gt(0)]
+    energy_j: Annotated[float, Ge(0)] | None
+    level: Level | None
+
+    def __post_init__(self) -> None:
+        if (self.energy_j is None) != (self.level is None) or self.table.n == 0:
+            raise ValueError("energy_j and level are stated together or not at all, of at least one sample")
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything that the statement follows from.
+
+    Attributes:
+        header: circumstances.
+        runs: in their order; more than one where several passes were federated.
+        policies: use policies by digest.
+        steps: of the lineage.
+        central: None where no central run was measured.
+    """
+
+    header: Header
+    runs: tuple[FederatedRun, ...]
+    policies: Mapping[str, UsePolicy]
+    steps: tuple[Step, ...]
+    central: Central | None
+
+
+def dump(records: Records) -> bytes:
+    """Write records; equal ones give equal bytes."""
+    rows: list[tuple[str, Mapping[str, Any]]] = [
+        ("line", {"line": json.loads(line)}) for run in records.runs for line in run.lines()
+    ]
+    rows += [("policy", {"policy": records.policies[digest].to_json()}) for digest in sorted(records.policies)]
+    rows += [("step", asdict(one)) for one in records.steps]
+    rows += [("central", asdict(one)) for one in (records.central,) if one is not None]
+    return dump_lines(VERSION, records.header, rows)
+
+
+def parse(content: bytes, name: str) -> Records:
+    """Read a record file.
+
+    Raises:
+        CertificateError: a line is malformed or stands out of order, or there is no run.
+    """
+    (place, _, head), *rows = read_lines(content, name, KINDS, most=MAX_LINES)
+    header = read_header(Header, head, VERSION, place)
+    if not is_time(header.created) or not all(map(is_digest, asdict(header.model).values())):
+        raise CertificateError(f"{place}: the header lacks a time, or does not name its model by hex SHA-256.")
+    lines: list[bytes] = []
+    policies: dict[str, UsePolicy] = {}
+    steps: list[Step] = []
+    central: list[Central] = []
+    for at, kind, values in rows:
+        if kind == "line":
+            lines.append(rfc8785.dumps(_only(values, "line", at)))
+        elif kind == "policy":
+            policy = UsePolicy.from_json(_only(values, "policy", at), at)
+            policies[policy.digest] = policy
+        elif kind == "step":
+            steps.append(read_record(Step, values, at))
+        else:
+            central.append(read_record(Central, values, at))
+    if len(central) > 1:
+        raise CertificateError(f"{name}: names more than one central run.")
+    records = Records(header, split_runs(lines, name), policies, tuple(steps), central[0] if central else None)
+    if dump(records) != content:
+        raise CertificateError(f"{name}: is not written as its records are, so a line was repeated or moved.")
+    return records
+
+
+def _only(values: Mapping[str, Any], field: str, place: str) -> Any:
+    if set(values) != {field} or not isinstance(values[field], dict):
+        raise CertificateError(f"{place}: holds the object '{field}' alone.")
+    return values[field]
+
+
+def split_runs(lines: Sequence[bytes], name: str) -> tuple[FederatedRun, ...]:
+    """The runs of a log, each from its opening on.
+
+    Raises:
+        CertificateError: there is none, or a line is malformed or stands where it cannot.
+    """
+    starts = [at for at, line in enumerate(lines) if at == 0 or b'"kind":"run"' in line]
+    if not starts:
+        raise CertificateError(f"{name}: holds no run; the log begins with the opening of one.")
+    ends = [*starts[1:], len(lines)]
+    return tuple(run_of(lines[first:last], f"{name}, the log") for first, last in zip(starts, ends, strict=True))

@@ -1,0 +1,58 @@
+"""Whether the log beside a model holds the entries for which a client has the server's receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from certify.assessments.federation.assessment import Federation
+from certify.attest.statements import records_path, statement_path
+from certify.attest.verification import Verification
+from certify.core.errors import CertificateError
+from certify.core.federation import read_receipts, unanswered
+from certify.core.federation.receipts import Kept
+from certify.core.finding import Finding
+
+UNDETECTABLE = Finding(
+    "beyond_receipts",
+    "note",
+    "Not told by receipts: clients and a server that collude, one party behind several keys, and a client that was "
+    "never selected or got no receipt.",
+)
+
+
+def with_receipts(found: Verification, files: Sequence[Path]) -> Verification:
+    """Add to a verification what clients' receipts say about its federation statement.
+
+    Args:
+        found: of the model with all its statements.
+        files: of receipts, one or more.
+
+    Raises:
+        CertificateError: a file of receipts cannot be read or is malformed.
+    """
+    receipts = [one for path in files for one in read_receipts(path)]
+    name = Federation.name
+    checks = tuple(_checks(found, receipts))
+    if found.name == name or not any(one.name == name for one in found.others):
+        return replace(found, checks=(*found.checks, *checks))
+    others = (replace(one, checks=(*one.checks, *checks)) if one.name == name else one for one in found.others)
+    return replace(found, others=tuple(others))
+
+
+def _checks(found: Verification, receipts: Sequence[Kept]) -> Iterator[Finding]:
+    if not any(one.assessment.name == Federation.name for one in found.certificates):
+        yield Finding("receipts", "fail", "No federation statement lies beside the model; ask its maker for one.")
+        return
+    path = records_path(statement_path(found.path.parent, Federation.name))
+    try:
+        records = Federation().parse(path.read_bytes(), str(path))
+    except OSError as error:
+        yield Finding("receipts", "fail", f"The log {path} cannot be read, so no entry is in it: {error.strerror}.")
+        return
+    except CertificateError as error:
+        yield Finding("receipts", "fail", str(error))
+        return
+    yield from unanswered(records.runs, receipts)
+    yield UNDETECTABLE

@@ -1,0 +1,339 @@
+"""The federation statement: figures from the log, each finding broken in turn, and the whole way beside a model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import rfc8785
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper
+
+from certify.assessment.assessment import profile_of
+from certify.assessment.outcome import ClaimOutcome
+from certify.assessment.profile import Profile
+from certify.assessments.federation.assessment import Federation
+from certify.assessments.federation.edition import load_edition
+from certify.assessments.federation.figures import gini
+from certify.assessments.federation.findings import NAMES
+from certify.assessments.federation.recording import record
+from certify.assessments.federation.records import Central, Records, Step
+from certify.attest.keys import SigningKey, new_key
+from certify.cli.main import main
+from certify.core.accounting import SubsampledGaussian, spent
+from certify.core.data_use.policy import BoundData, Rule, UsePolicy
+from certify.core.errors import CertificateError
+from certify.core.federation import (
+    ClientPrivacy,
+    End,
+    Enrolment,
+    Entry,
+    FederatedRun,
+    Receipt,
+    ReceiptFile,
+    Round,
+    Run,
+    Spent,
+    sign,
+)
+from certify.core.files import sha256_file
+from certify.model_file.subject import subject_digests
+from certify.stating import state
+from certify.testing import check_assessment
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "federation"))
+
+from honest_run import IDS, SERVER, STRANGER, build, changing, opening
+
+EDITION, ROOM = load_edition(), Federation()
+DIGESTS = {"sha256": "ab" * 32, "leanmarkContent": "cd" * 32}
+RESEARCH = "dpv:AcademicResearch"
+
+
+def policy(*actions: Any) -> UsePolicy:
+    data = BoundData("digits", "00" * 32, "11" * 32)
+    return UsePolicy("p", "2026-01-01T00:00:00Z", "Clinic", "a@example.org", data, (),
+                     (Rule(actions or ("finetune",), (RESEARCH,)),), (), "dpv:Consent", "required", "by letter", None,
+                     True)  # fmt: skip
+
+
+def governed(by: UsePolicy) -> Callable[[Any], Any]:
+    def edit(message: Any) -> Any:
+        return replace(message, policy=by.digest) if isinstance(message, Enrolment | Entry) else message
+
+    return edit
+
+
+def lineage(run: FederatedRun, **changes: Any) -> dict[str, Any]:
+    end = None if run.end is None else run.end.message.model
+    row = {
+        "pass": "federated_finetune", "version": 1, "stage": "torch", "config": {},
+        "model_digest_in": run.opening.message.model, "model_digest_out": end or "00" * 32, "parameters": 1, "macs": 1,
+        "bytes": 1, "validation_accuracy": None, "seconds": 0, "energy_j": None, "done": {}, "declined": [],
+    }  # fmt: skip
+    before = {
+        **row,
+        "pass": "structured_prune",
+        "model_digest_in": "00" * 32,
+        "model_digest_out": row["model_digest_in"],
+    }
+    return {
+        "version": 1, "leanmark": "0.1.0", "model": {"spec": "tiny", "origin": "made here", "weights": None},
+        "data": {"name": "d", "spec": "d", "digests": {}, "counts": {}},
+        "recipe": {"name": "r", "digest": "00" * 32, "passes": ["federated_finetune"]}, "seed": 0,
+        "baseline": {"model_digest": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
+                     "trained_here": False, "seconds": 0, "energy_j": None},
+        "rows": [before, {**row, **changes}], "export": None, "artifacts": {},
+    }  # fmt: skip
+
+
+CENTRAL = Central(700, 60, 90, 150, model="11" * 32, test_digest="22" * 32, cpu_s=10.0, energy_j=80.0, level="modelled")
+
+
+def records(run: FederatedRun | None = None, central: Central | None = None, **kept: Any) -> Records:
+    by = kept.pop("by", policy())
+    made = build(edit=governed(by)) if run is None else run
+    return record([made], DIGESTS, lineage(made, **kept), "ef" * 32, "0.1.0", [by], central)
+
+
+def judged(made: Records) -> tuple[Profile, ClaimOutcome]:
+    profile = profile_of(ROOM, made, EDITION)
+    return profile, ROOM.outcome(profile, EDITION)
+
+
+def outcomes(made: Records) -> dict[str, str]:
+    return {one.name: one.outcome for one in judged(made)[0].guards}
+
+
+def test_assessment_keeps_every_promise_of_an_assessment() -> None:
+    check_assessment(ROOM, ROOM.dump(records(central=CENTRAL)), "2026")
+
+
+def test_every_finding_passes_when_a_log_is_honest() -> None:
+    profile, outcome = judged(records())
+    assert {one.name: one.sentence for one in profile.guards if one.outcome != "pass"} == {}
+    assert [one.name for one in profile.guards] == list(NAMES)
+    assert outcome.text == "6 clients, 3 rounds, 95 % of the compute on clients"
+    assert "Against central training: not assessed, since no measured central run is on record." in outcome.notes
+
+
+def test_figures_are_the_sums_of_the_log() -> None:
+    run = build(away={(2, 0), (3, 0), (3, 1)}, edit=governed(policy()))
+    found = {name: float(one) for name, one in judged(records(run))[0].estimates.items()}
+    entries, rounds = 15, 3
+    assert found["entries"] == entries and found["clients_dropped"] == 3 and found["clients"] == 6
+    assert found["client_cpu_s"] == 1.5 * entries and found["server_cpu_s"] == 0.5 * rounds
+    assert found["client_compute_share"] == pytest.approx(22.5 / 24)
+    assert found["energy_j"] == 12 * entries + 4 * rounds
+    assert found["round_energy_j"] == pytest.approx(64)
+    assert found["bytes_up"] == 1008 * entries and found["bytes_down"] == 4000 * 18
+    assert found["round_bytes"] == (1008 * 15 + 4000 * 18) / 3
+    assert found["round_bytes_ratio"] == pytest.approx((1008 * 15 + 4000 * 18) / (4000 * (18 + 15)))
+    assert found["participation_gini"] == pytest.approx(gini([1, 2, 3, 3, 3, 3]))
+    assert judged(records(run))[0].estimates["energy_j"].evidence.value == "modelled"
+
+
+def test_gini_is_that_of_its_definition_by_pairs() -> None:
+    counts = [0, 3, 1, 4, 1, 5]
+    pairs = sum(abs(a - b) for a in counts for b in counts) / (2 * len(counts) * sum(counts))
+    assert gini(counts) == pytest.approx(pairs) and gini([0, 0]) == 0.0
+
+
+def test_energy_is_absent_when_one_client_measured_none() -> None:
+    run = build(edit=lambda m: changing(Entry, 2, spent=Spent(1.0))(governed(policy())(m)))
+    profile, outcome = judged(records(run))
+    assert "energy_j" not in profile.estimates and "round_energy_j" not in profile.estimates
+    assert not outcome.refused and any("energy is not assessed" in note for note in outcome.notes)
+
+
+def test_simulation_is_called_one_and_earns_no_share_of_clients() -> None:
+    run = build(opening(transport="memory"), edit=governed(policy()))
+    profile, outcome = judged(records(run))
+    assert outcome.text == "simulated: 6 clients, 3 rounds"
+    assert "client_compute_share" not in profile.estimates and "simulated_client_compute_share" in profile.estimates
+
+
+def test_central_run_is_compared_when_one_was_measured() -> None:
+    profile, outcome = judged(records(central=CENTRAL))
+    change = profile.estimates["central_change_points"]
+    assert change.value == pytest.approx(-3.0) and change.low < -3 < change.high
+    assert float(profile.estimates["central_cpu_ratio"]) == pytest.approx((1.5 * 18 + 1.5) / 10)
+    assert float(profile.estimates["central_energy_ratio"]) == pytest.approx((12 * 18 + 12) / 80)
+    assert not any("not assessed" in note for note in outcome.notes)
+
+
+def noisy(run: Run) -> Run:
+    return replace(run, privacy=ClientPrivacy(8.0, 1.0, 1e-5))
+
+
+def test_epsilon_of_clients_counts_every_round_without_amplification_and_needs_many_clients() -> None:
+    made = records(build(noisy(opening()), edit=governed(policy())))
+    profile, outcome = judged(made)
+    wanted = spent([(SubsampledGaussian(8.0, 1.0, 3), 1)], 1e-5, "add-remove").epsilon
+    assert float(profile.estimates["client_epsilon"]) == pytest.approx(wanted)
+    assert outcome.refused and "too few for a meaningful client-level epsilon" in outcome.reasons[0]
+
+
+def run_with(edit: Any = lambda message: message, **options: Any) -> FederatedRun:
+    return build(edit=lambda message: edit(governed(policy())(message)), **options)
+
+
+BREAKS: dict[str, Callable[[], Records]] = {
+    "signatures": lambda: records(run_with(key=lambda m, own: STRANGER if type(m) is Round else own)),
+    "chain_unbroken": lambda: records(run_with(changing(End, previous="00" * 32))),
+    "entries_once": lambda: records(run_with(changing(Round, 2, entries=()))),
+    "as_announced": lambda: records(run_with(run=opening(rounds=2))),
+    "sizes_add_up": lambda: records(run_with(changing(Round, 2, bytes_up=1))),
+    "masks_complete": lambda: records(run_with(changing(Round, 2, recovered=(IDS[0],)))),
+    "final_model": lambda: records(run_with(changing(End, rounds=2))),
+    "model_in_lineage": lambda: records(run_with(), model_digest_out="00" * 32),
+    "policy_permits": lambda: records(build(edit=governed(policy("evaluate"))), by=policy("evaluate")),
+    "enough_clients": lambda: records(run_with(away={(r, c) for r in (1, 2, 3) for c in range(1, 6)})),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_finding_alone_fails_and_refuses_when_one_thing_is_changed(name: str) -> None:
+    made = BREAKS[name]()
+    assert {one for one, outcome in outcomes(made).items() if outcome != "pass"} == {name}
+    outcome = judged(made)[1]
+    assert outcome.refused and outcome.reasons[0].startswith(f"{name}: ")
+    assert ROOM.parse(ROOM.dump(made), "records") == made
+
+
+def test_policy_is_unknown_and_no_refusal_when_it_is_not_on_record() -> None:
+    profile, outcome = judged(replace(records(), policies={}))
+    found = profile.guard("policy_permits")
+    assert found is not None and found.outcome == "unknown" and "6 clients" in found.sentence
+    assert not outcome.refused and found.sentence in outcome.notes
+
+
+def test_lineage_is_followed_over_two_runs_and_a_run_counts_once() -> None:
+    first = run_with()
+    assert first.end is not None
+    second = build(opening(run="cd" * 32, model=first.end.message.model, started="2026-11-26T09:00:00Z"),
+                   edit=lambda m: governed(policy())(m))  # fmt: skip
+    rows = [Step("federated_finetune", one.opening.message.model, one.end.message.model)
+            for one in (first, second) if one.end is not None]  # fmt: skip
+    both = replace(records(first), runs=(first, second), steps=tuple(rows))
+    assert outcomes(both)["model_in_lineage"] == "pass" and float(judged(both)[0].estimates["rounds"]) == 6
+    assert outcomes(replace(both, steps=tuple(rows[::-1])))["model_in_lineage"] == "fail"
+    assert outcomes(replace(both, runs=(first, first)))["model_in_lineage"] == "fail"
+    assert ROOM.parse(ROOM.dump(both), "records") == both
+
+
+def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:
+    content = ROOM.dump(records(central=CENTRAL))
+    lines = content.splitlines(keepends=True)
+    with pytest.raises(CertificateError, match='of kind "begin" cannot stand here'):
+        ROOM.parse(b"".join([lines[0], *lines[2:]]), "records")
+    with pytest.raises(CertificateError, match="more than one central run"):
+        ROOM.parse(content + lines[-1], "records")
+    with pytest.raises(CertificateError, match="holds the object 'line' alone"):
+        ROOM.parse(content.replace(b'{"kind":"line","line":', b'{"a":1,"kind":"line","line":', 1), "records")
+    policies = [line for line in lines if line.startswith(b'{"kind":"policy"')]
+    with pytest.raises(CertificateError, match="was repeated or moved"):
+        ROOM.parse(content.replace(policies[0], policies[0] * 2), "records")
+    wrong = {**asdict(CENTRAL), "kind": "central", "level": None}
+    with pytest.raises(CertificateError, match="stated together"):
+        ROOM.parse(b"".join(lines[:-1]) + rfc8785.dumps(wrong) + b"\n", "records")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "out" / "model.onnx"
+    path.parent.mkdir()
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ports[:1], ports[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def stated(model: Path, run: FederatedRun, **options: Any) -> Path:
+    """State a run beside a model, with its lineage."""
+    digests = subject_digests(model)
+    history = {**lineage(run), "artifacts": {"model.onnx": digests["sha256"]}, **options}
+    path = model.with_name("lineage.json")
+    path.write_text(json.dumps(history))
+    made = record([run], digests, history, sha256_file(path), "0.1.0", [policy()])
+    (model.parent / "federation.jsonl").write_bytes(ROOM.dump(made))
+    state(model, "federation", model.parent / "federation.jsonl", edition="2026", signer=new_key())
+    return model
+
+
+def run_command(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def test_statement_is_verified_and_derived_again_when_it_lies_beside_its_model(model: Path) -> None:
+    stated(model, run_with())
+    done = run_command("verify", model)
+    assert "6 clients, 3 rounds, 95 % of the compute on clients" in done.output
+    assert done.exit_code == 4, done.output  # all holds, and nobody trusts the new key
+
+
+@pytest.mark.parametrize("what", ["lineage", "artifact"])
+def test_verify_fails_when_the_lineage_beside_the_model_is_another(model: Path, what: str) -> None:
+    artifacts = {"artifacts": {"model.onnx": "00" * 32}} if what == "artifact" else {}
+    stated(model, run_with(), **artifacts)
+    if what == "lineage":
+        model.with_name("lineage.json").write_text(json.dumps(lineage(run_with())))
+    done = run_command("verify", model)
+    assert done.exit_code == 1 and "runs_match_lineage" in done.output
+
+
+@pytest.fixture
+def receipts(tmp_path: Path) -> Callable[..., Path]:
+    """Receipts of the first client for all rounds, as the server of an honest run gave them."""
+
+    def write(run: FederatedRun, server: SigningKey = SERVER) -> Path:
+        path = tmp_path / "receipts.jsonl"
+        for signed in run.entries:
+            one = signed.message
+            if one.client == IDS[0]:
+                receipt = sign(Receipt(one.run, one.number, one.nonce, one.client, signed.digest), server)
+                ReceiptFile(path, server.public).keep(signed, receipt.line)
+        return path
+
+    return write
+
+
+def test_verify_tells_a_client_with_receipts_that_its_entries_are_in_the_log(
+    model: Path, receipts: Callable[..., Path]
+) -> None:
+    run = run_with()
+    done = run_command("verify", stated(model, run), "--receipts", receipts(run))
+    assert done.exit_code == 4 and "All 3 entries with a receipt are in the log." in done.output
+    assert "Not told by receipts: clients and a server that collude" in " ".join(done.output.split())
+
+
+def test_verify_fails_when_a_client_with_a_receipt_was_left_out(model: Path, receipts: Callable[..., Path]) -> None:
+    path = receipts(run_with())
+    done = run_command("verify", stated(model, run_with(away={(2, 0)})), "--receipts", path)
+    assert done.exit_code == 1 and "NOT VALID" in done.output
+    assert "1 of 3 entries were dropped silently" in " ".join(done.output.split())
+
+
+def test_verify_fails_with_receipts_when_the_log_or_the_statement_is_missing_or_they_are_malformed(
+    model: Path, receipts: Callable[..., Path]
+) -> None:
+    run = run_with()
+    path = receipts(run)
+    stated(model, run)
+    (model.parent / "statements" / "federation.evidence.jsonl").unlink()
+    done = run_command("verify", model, "--receipts", path)
+    assert done.exit_code == 1 and "cannot be read, so no entry is in it" in " ".join(done.output.split())
+    path.write_text("x\n")
+    assert run_command("verify", model, "--receipts", path).exit_code == 1
+    assert run_command("verify", model, "--receipts", model.with_name("none")).exit_code == 2
+
+
+def test_server_may_not_be_the_one_who_enters_for_a_client() -> None:
+    forged = build(edit=governed(policy()), key=lambda m, own: SERVER if type(m) is Entry and m.number == 2 else own)
+    assert outcomes(records(forged))["signatures"] == "fail"
