@@ -90,9 +90,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "certify.cli": {
         "certify.api", "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency",
-        "certify.attest", "certify.declaring", "certify.governing", "certify.using",
-        "certify.api", "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.governing",
-        "certify.receipted",
+        "certify.attest", "certify.declaring", "certify.governing", "certify.receipted",
         "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
