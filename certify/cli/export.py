@@ -13,13 +13,14 @@ from certify.cli.output import json_option, print_json
 if TYPE_CHECKING:
     from certify.attest.verification import Verification
     from certify.export import Export
+    from certify.export.source import Signer
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark export graded/model.onnx --format cyclonedx --out graded/model.cdx.json")
 @click.argument("file", type=ModelPath())
-@click.option("--format", "name", required=True, help="cyclonedx, hf-model-card, in-toto or spdx3.")
+@click.option("--format", "name", required=True, help="cyclonedx, cyclonedx-1.7, hf-model-card, in-toto or spdx3.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
 @click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
 @click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
@@ -47,7 +48,7 @@ def command(
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     read, verification = require_derived(file, certificate, evidence, trust)
-    written = export(read, name, _lineage(verification), verification.certificates[1:])
+    written = export(read, name, _lineage(verification), verification.certificates[1:], _signers(verification))
     if out is not None:
         write_text(out, written.content)
     if as_json:
@@ -66,6 +67,17 @@ def _lineage(verification: Verification) -> dict[str, object] | None:
     if check is None or check.outcome != "pass":
         return None
     return dict(read_lineage(verification.path.parent / LINEAGE_NAME))
+
+
+def _signers(verification: Verification) -> list[Signer]:
+    """Who besides the maker signed what they found."""
+    from certify.export.source import Signer
+
+    return [
+        Signer(one.key_id or one.name or "unknown", one.name, one.vouches_for, one.agrees)
+        for one in verification.signatures
+        if one.role == "verifier"
+    ]
 
 
 def _tell(written: Export, verification: Verification) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from certify.core.errors import CertificateError, MissingExtra
 from certify.core.suggest import unknown_name
-from certify.export.source import ExportSource, filled, is_held, pattern
+from certify.export.source import ExportSource, Signer, filled, is_held, pattern
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -31,6 +31,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "cyclonedx": Format("certify.export.cyclonedx", "CycloneDX 1.6 machine-learning BOM, JSON"),
+    "cyclonedx-1.7": Format("certify.export.cyclonedx_1_7", "CycloneDX 1.7, the same"),
     "hf-model-card": Format("certify.export.hf_model_card", "README.md of a model on the Hugging Face Hub"),
     "in-toto": Format("certify.export.in_toto", "in-toto statement with a test-result predicate, JSON"),
     "spdx3": Format("certify.export.spdx3", "SPDX 3.0.1 document with the AI profile, JSON-LD"),
@@ -65,7 +66,11 @@ class Export:
 
 
 def export(
-    certificate: Certificate, name: str, lineage: Mapping[str, Any] | None = None, others: Sequence[Certificate] = ()
+    certificate: Certificate,
+    name: str,
+    lineage: Mapping[str, Any] | None = None,
+    others: Sequence[Certificate] = (),
+    signers: Sequence[Signer] = (),
 ) -> Export:
     """Write a certificate in another format; equal input gives equal text.
 
@@ -74,6 +79,7 @@ def export(
         name: of the format, one of ``FORMATS``.
         lineage: content of the lineage that the certificate binds, where it is at hand.
         others: further statements about the same model.
+        signers: who besides the maker signed what they found about the certificate.
 
     Raises:
         UsageError: there is no such format.
@@ -82,7 +88,7 @@ def export(
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
-    source = ExportSource.of(certificate, lineage, others)
+    source = ExportSource.of(certificate, lineage, others, signers)
     module = importlib.import_module(FORMATS[name].module)
     try:
         content = module.write(source)

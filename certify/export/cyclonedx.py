@@ -1,4 +1,4 @@
-"""CycloneDX 1.6: a machine-learning bill of materials (https://cyclonedx.org/docs/1.6/json/).
+"""CycloneDX 1.6 and 1.7: a machine-learning bill of materials (https://cyclonedx.org/docs/1.6/json/).
 
 The library models components, hashes, pedigree and references, and writes them; it has no classes for model cards, so
 that part is written here as the schema says, and the whole document is checked against the library's own copy of the
@@ -13,11 +13,12 @@ import math
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
+from certify.export.cyclonedx_declarations import declarations, definitions
 from certify.export.source import ExportSource
 from certify.export.wording import figure, levelled, number, signed_fields, subject_matter, unmetered_sentence
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component, Pedigree
     from cyclonedx.validation.json import JsonStrictValidator
 
+Version = Literal["1.6", "1.7"]
 JOULES_PER_KWH = 3.6e6
 ACTIVITIES = {"distill": "fine-tuning"}
 """Lifecycle activity of a pass; what the schema has no word for is ``other``."""
@@ -35,7 +37,8 @@ HELD = (
     "grade.letter", "grade.modelled", "grade.score_db", "grade.upper_ratio", "grade.loss_percent", "grade.reasons",
     "grade.notes", "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high",
     "profile.estimates.*.evidence", "profile.estimates.energy_j_candidate", "profile.guards.*.name",
-    "profile.guards.*.outcome", "meter.name", "meter.level", "meter.scope", "meter.method", "meter.relative_error",
+    "profile.guards.*.outcome", "profile.guards.*.sentence",
+    "meter.name", "meter.level", "meter.scope", "meter.method", "meter.relative_error",
     "grade.point_letter", "data", "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions",
     "attempts", "signer",
 )  # fmt: skip
@@ -45,39 +48,50 @@ HELD_IF_GRADED = ("grade.text",)
 
 
 def write(source: ExportSource) -> str:
+    """The bill of materials as JSON, in version 1.6; see :func:`document`."""
+    return document(source, "1.6")
+
+
+def document(source: ExportSource, version: Version) -> str:
     """The bill of materials as JSON.
 
+    Args:
+        source: the certificate.
+        version: of CycloneDX.
+
     Raises:
-        CertificateError: what came out does not fit the schema.
+        CertificateError: what came out does not fit the official schema of that version.
     """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
-    from cyclonedx.output.json import JsonV1Dot6
+    from cyclonedx.output.json import JsonV1Dot6, JsonV1Dot7
 
     claims, model = source.measured, _model(source)
     tool = Component(name="leanmark", type=ComponentType.APPLICATION, version=claims.leanmark)
     metadata = BomMetaData(component=model, timestamp=datetime.fromisoformat(claims.created[:19] + "+00:00"))
     metadata.tools.components.add(tool)
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{claims.digest}"), metadata=metadata)
-    document = json.loads(JsonV1Dot6(bom).output_as_string())
-    document["metadata"]["component"]["modelCard"] = _model_card(source)
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    _check(text)
+    output = JsonV1Dot6(bom) if version == "1.6" else JsonV1Dot7(bom)
+    values = json.loads(output.output_as_string())
+    values["metadata"]["component"]["modelCard"] = _model_card(source)
+    values["definitions"], values["declarations"] = definitions(source), declarations(source)
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    _check(text, version)
     return text
 
 
 @functools.cache
-def _validator() -> JsonStrictValidator:
+def _validator(version: Version) -> JsonStrictValidator:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
-    return JsonStrictValidator(SchemaVersion.V1_6)
+    return JsonStrictValidator(SchemaVersion.V1_6 if version == "1.6" else SchemaVersion.V1_7)
 
 
-def _check(text: str) -> None:
-    error = _validator().validate_str(text)
+def _check(text: str, version: Version) -> None:
+    error = _validator(version).validate_str(text)
     if error is not None:
-        raise CertificateError(f"The certificate does not fit CycloneDX 1.6: {str(error)[:300]}")
+        raise CertificateError(f"The certificate does not fit CycloneDX {version}: {str(error)[:300]}")
 
 
 def _model(source: ExportSource) -> Component:

@@ -6,7 +6,6 @@ no template engine sees a text of the certificate, and what a text could do in M
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.text import clean
+from certify.export.card_sections import declared_in, group_claims, safe, sections
 from certify.export.source import ExportSource
 from certify.export.wording import figure, levelled, number, signed_fields, subject_matter, unmetered_sentence
 from certify.present.numbers import interval, quantity, significant
@@ -43,7 +43,7 @@ HELD = (
 
 HELD_IF_GRADED = ("grade.text", "grade.point_letter", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
 
-MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
+CELL, CELL_FIGURES = "cell_", ("_change_points", "_candidate")
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -54,17 +54,21 @@ def write(source: ExportSource) -> str:
     metadata = ModelCardData(
         model_name=clean(source.claims.model),
         library_name=LIBRARIES.get(source.subject.rpartition(".")[2]),
-        **_described(source.claims),
+        **_described(source.claims, group_claims(source)),
     )
     return f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n" + "\n".join(_body(source)) + "\n"
 
 
-def _described(claims: Claims) -> dict[str, Any]:
+def _described(claims: Claims, groups: Claims | None) -> dict[str, Any]:
     """What an efficiency certificate says of task and results; nothing of another statement."""
     if not isinstance(claims, EfficiencyClaims):
         return {"tags": ["leanmark"]}
     tags = ["leanmark", "energy-efficiency"]
-    return {"pipeline_tag": _task(claims), "tags": tags, "eval_results": list(_results(claims))}
+    return {
+        "pipeline_tag": _task(claims),
+        "tags": tags,
+        "eval_results": [*_results(claims), *_by_group(claims, groups)],
+    }
 
 
 def _task(claims: EfficiencyClaims) -> str:
@@ -90,16 +94,37 @@ def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
         )
 
 
+def _by_group(claims: EfficiencyClaims, groups: Claims | None) -> Iterator[EvalResult]:
+    """Errors of every published cell of people, and what compression changed in it."""
+    from huggingface_hub import EvalResult
+
+    for name, estimate in {} if groups is None else groups.figures.items():
+        if not name.startswith(CELL) or not name.endswith(CELL_FIGURES):
+            continue
+        yield EvalResult(
+            task_type=_task(claims),
+            dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
+            dataset_name=clean(claims.data.name),
+            dataset_split="test",
+            metric_type=name,
+            metric_name=clean(groups.words.get(name, name)),  # type: ignore[union-attr]  # not None, or no figures
+            metric_value=number(estimate.value),
+        )
+
+
 def _body(source: ExportSource) -> Iterator[str]:
-    claims = source.claims
+    claims, declared = source.claims, declared_in(source)
     yield f"# {safe(claims.model)}"
     yield ""
     if isinstance(claims, EfficiencyClaims):
         yield from _graded(claims)
     else:
         yield from _statement(claims)
+    for title, lines in sections(source):
+        yield from _section(title, lines)
     for other in source.others:
-        yield from _section(safe(other.claims.title), _statement(other.claims))
+        if other.claims is not declared:  # which has sections of its own
+            yield from _section(safe(other.claims.title), _statement(other.claims))
     if isinstance(claims, EfficiencyClaims):
         yield from _section("To be known", [f"- {safe(note)}" for note in claims.grade.notes])
     yield from _section("Check it", _check(source))
@@ -155,7 +180,7 @@ def _figures(claims: Claims) -> Iterator[str]:
         value, ends = quantity(estimate.value, unit), interval(estimate, unit)
         if unit == "%":  # takes no prefix
             value, ends = f"{significant(estimate.value, 3)} %", interval(estimate, "")
-        cells = [name, value, ends, estimate.n, estimate.evidence.value]
+        cells = [claims.words.get(name, name), value, ends, estimate.n, estimate.evidence.value]
         yield f"| {' | '.join(safe(cell) for cell in cells)} |"
 
 
@@ -192,8 +217,3 @@ def _check(source: ExportSource) -> Iterator[str]:
     yield ""
     yield from (f"- {safe(name)}: SHA-256 `{safe(digest)}`" for name, digest in files.items())
     yield f"- signed with the {safe(signer.algorithm)} key `{safe(signer.public_key)}`"
-
-
-def safe(words: object) -> str:
-    """A line of text that is nothing but text in Markdown, and in the HTML that Markdown lets through."""
-    return MARKDOWN.sub(r"\\\1", html.escape(clean(words), quote=False))

@@ -22,6 +22,23 @@ _ESTIMATE = re.compile(r"(?<=^predicate\.profile\.estimates\.)[^.]+")
 
 
 @dataclass(frozen=True)
+class Signer:
+    """Somebody besides the maker who signed what they found about the certificate.
+
+    Attributes:
+        key_id: of their key, or sigstore's identity.
+        name: under which the reader knows them; None for a stranger.
+        vouches_for: ``cross-checked`` or ``reproduced``.
+        agrees: whether they found what the certificate says.
+    """
+
+    key_id: str
+    name: str | None
+    vouches_for: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
 class Further:
     """A statement of another assessment about the same model.
 
@@ -37,6 +54,12 @@ class Further:
     def name(self) -> str:
         """Name of its file beside the model."""
         return f"statements/{self.claims.assessment}.json"
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Digests of the statement and of its records, by their names beside the model."""
+        names = (self.name, self.name.replace(".json", ".evidence.jsonl"))
+        return dict(zip(names, (self.claims.digest, self.claims.evidence_digest), strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """Everything that may be printed of it, as JSON values."""
@@ -66,6 +89,7 @@ class ExportSource:
         envelope: bytes of the certificate.
         lineage: content of the lineage that it binds; None where it is not at hand.
         others: further statements about the model.
+        signers: who besides the maker signed what they found.
     """
 
     claims: Claims
@@ -75,13 +99,14 @@ class ExportSource:
     envelope: bytes
     lineage: Mapping[str, Any] | None = None
     others: tuple[Further, ...] = ()
+    signers: tuple[Signer, ...] = ()
 
     @property
     def files(self) -> dict[str, str]:
         """Digests of the certificate and of its evidence, by their names beside the model."""
-        own = Further(self.claims, self.envelope).name
-        measured = isinstance(self.claims, EfficiencyClaims)
-        names = ("certificate.json", "evidence.jsonl") if measured else (own, own.replace(".json", ".evidence.jsonl"))
+        if not isinstance(self.claims, EfficiencyClaims):
+            return Further(self.claims, self.envelope).files
+        names = ("certificate.json", "evidence.jsonl")
         return dict(zip(names, (self.claims.digest, self.claims.evidence_digest), strict=True))
 
     @property
@@ -99,6 +124,7 @@ class ExportSource:
         certificate: Certificate,
         lineage: Mapping[str, Any] | None = None,
         others: Sequence[Certificate] = (),
+        signers: Sequence[Signer] = (),
     ) -> ExportSource:
         """Read a certificate.
 
@@ -106,6 +132,7 @@ class ExportSource:
             certificate: of efficiency, or the statement that stands for the whole.
             lineage: content of the lineage that the statement binds.
             others: further statements about the same model.
+            signers: who besides the maker signed what they found.
 
         Raises:
             CertificateError: a claim is missing or malformed.
@@ -119,6 +146,7 @@ class ExportSource:
             certificate.content,
             lineage,
             tuple(Further(other.claims, other.content) for other in others),
+            tuple(signers),
         )
 
 

@@ -39,7 +39,9 @@ ARROWS: dict[str, set[str]] = {
     "certify.scorecard": {"certify.assessment", "certify.attest", "certify.model_file"},
     "certify.scoring": {"certify.assessment", "certify.attest", "certify.scorecard", "certify.stating"},
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
-    "certify.export": {"certify.assessment", "certify.assessments.efficiency", "certify.present"},
+    "certify.export": {
+        "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency", "certify.present",
+    },
     "certify.comparison": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.present",
     },

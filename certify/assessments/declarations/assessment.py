@@ -12,7 +12,7 @@ from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.declarations import records as record_files
 from certify.assessments.declarations.claims import DeclarationClaims
-from certify.assessments.declarations.declaration import Declaration, texts_of
+from certify.assessments.declarations.declaration import BIAS_CLAUSE, CLAUSES, Declaration, texts_of
 from certify.assessments.declarations.edition import DeclarationsEdition, load_edition
 from certify.assessments.declarations.findings import CONSISTENT, REQUIRED, judge_findings
 from certify.assessments.declarations.questions import asked, silent
@@ -117,6 +117,11 @@ class Declarations(Assessment):
         text = "; ".join([*([f"CONTRADICTED in {where}"] if wrong else []), *_text(profile)])
         return ClaimOutcome(text, (), tuple(one.sentence for one in wrong))
 
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """The counts, and a yes (1) or no (0) for whatever a scorecard asks; the strictest where it is contradicted."""
+        profile = Profile.from_json(predicate["profile"])
+        return {**profile.estimates, **yes_or_no(Declaration.from_json(predicate["declared"]), profile)}
+
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
         """The model's and the data's name, and who answers for it; other words may be of any script."""
         people = {
@@ -141,6 +146,29 @@ class Declarations(Assessment):
 
 def _contradicts(finding: Finding) -> bool:
     return finding.name.endswith(CONSISTENT) and finding.outcome == "fail"
+
+
+def yes_or_no(declared: Declaration, profile: Profile) -> dict[str, Estimate]:
+    """Whether something is declared, by the names that a scorecard asks for.
+
+    Args:
+        declared: what the maker says.
+        profile: with the checks; what a name in the data contradicts is not counted as declared.
+    """
+    wrong = {one.name.removesuffix(CONSISTENT) for one in profile.guards if _contradicts(one)}
+    people = "judged" if "people" in wrong else declared.people_taken_as
+    clause = declared.safe_face.get(BIAS_CLAUSE)
+    answers = {
+        "people_none": people == "none",
+        "people_not_judged": people != "judged",
+        "faces_no": declared.faces_taken_as == "no" and "faces" not in wrong,
+        "context_complete": not silent(declared, "context", "recourse"),
+        "datasheets_complete": not silent(declared, "datasheet"),
+        "pledge_complete": set(declared.safe_face) == set(CLAUSES),
+        "affected_people_asked": None not in (declared.stakeholders.heard, declared.stakeholders.how),
+        "bias_evaluation_claimed": clause is not None and clause.answer == "yes",
+    }
+    return {name: Estimate.exact(int(holds), "1", "declared") for name, holds in answers.items()}
 
 
 def _text(profile: Profile) -> Iterator[str]:

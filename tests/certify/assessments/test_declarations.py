@@ -205,6 +205,56 @@ def test_declarations_have_no_figure_that_is_more_than_a_count_of_answers() -> N
     assert all(one.method == "count" and one.unit == "1" for one in found.values())
 
 
+COMPLETE: dict[str, Any] = {"declaration": FORMAT}
+for _one in QUESTIONS:
+    _one.put(COMPLETE, _one.choices[0] if _one.choices else ["x"] if _one.many else "x")
+
+
+@pytest.mark.parametrize(
+    ("without", "figure"),
+    [
+        (("context", "how_likely"), "context_complete"),
+        (("recourse", "contest"), "context_complete"),
+        (("datasheet", "calibration", "uses"), "datasheets_complete"),
+        (("safe_face", "3.2"), "pledge_complete"),
+        (("safe_face", "2.1"), "bias_evaluation_claimed"),
+        (("stakeholders", "heard"), "affected_people_asked"),
+    ],
+)
+def test_figure_that_a_scorecard_reads_is_no_when_an_answer_is_missing(without: tuple[str, ...], figure: str) -> None:
+    def read(declared: Mapping[str, Any]) -> dict[str, float]:
+        certificate = Trial(Declarations(), Declarations().dump(records(declared)), "2026", {}).certificate()
+        return {name: one.low for name, one in Declarations().figures(certificate.predicate).items()}
+
+    whole = {**json.loads(json.dumps(COMPLETE)), "people": "judged", "faces": "analysed"}
+    assert read(whole)[figure] == 1 and read(whole)["contradictions"] == 0
+    *keys, last = without
+    place = whole
+    for key in keys:
+        place = place[key]
+    del place[last]
+    assert read(whole)[figure] == 0
+
+
+@pytest.mark.parametrize(
+    ("declared", "where", "found"),
+    [
+        (CLEAR, {}, (1, 1, 1)),
+        ({"people": "depicted", "faces": "no"}, {}, (0, 1, 1)),
+        ({"people": "judged", "faces": "incidental"}, {}, (0, 0, 0)),
+        ({}, {}, (0, 0, 0)),
+        (CLEAR, {"columns": ("race",)}, (0, 0, 1)),
+        (CLEAR, {"data": "celeba"}, (0, 0, 0)),
+    ],
+)
+def test_people_and_faces_count_as_strictest_when_they_are_contradicted(
+    declared: dict[str, str], where: dict[str, Any], found: tuple[int, int, int]
+) -> None:
+    content = Declarations().dump(records(declared, **where))
+    made = Declarations().figures(Trial(Declarations(), content, "2026", {}).certificate().predicate)
+    assert tuple(made[name].value for name in ("people_none", "people_not_judged", "faces_no")) == found
+
+
 def test_maker_words_stand_in_sections_as_they_were_written() -> None:
     said = claims({**CLEAR, "context": {"not_for": ["credit", "policing"]}, "decision": {"deployed": "not yet"}})
     found = {title: dict(rows) for title, rows in said.said}
@@ -253,9 +303,7 @@ def fits(values: Any) -> bool:
 
 
 def test_schema_has_every_question_and_no_other() -> None:
-    whole: dict[str, Any] = {"declaration": FORMAT}
-    for one in QUESTIONS:
-        one.put(whole, one.choices[0] if one.choices else ["x"] if one.many else "x")
+    whole = COMPLETE
     assert fits(whole) and not silent(Declaration.from_json(whole))
     defined = SCHEMA["$defs"]["declaration"]["properties"]
     assert set(defined) - set(whole) == {"answers", "signed_by"}

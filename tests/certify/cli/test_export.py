@@ -31,10 +31,11 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             derived=True,
             trusted=found["trusted"],
             certificates=(None,),
+            signatures=(),
             check=lambda name: SimpleNamespace(outcome=found["lineage"]),
         )
 
-    def export(certificate: object, name: str, lineage: Any = None, others: Any = ()) -> Export:
+    def export(certificate: object, name: str, lineage: Any = None, others: Any = (), signers: Any = ()) -> Export:
         found["given"] = lineage
         return Export(name, '{"a": 1}\n', ("predicate.x\x1b[31m", "predicate.y.0", "predicate.y.1"))
 

@@ -1,0 +1,144 @@
+"""Sections of a model card that are filled from declarations, figures by group and lineage; else "Not stated."
+
+Headings are those of the Hub's annotated card (https://huggingface.co/docs/hub/model-card-annotated) where it has one,
+so that ``leanmark declare --from-card`` finds them again. Nothing is a placeholder: what nobody said is not stated.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from certify.assessment.claims import Claims
+from certify.assessments.declarations.claims import DeclarationClaims
+from certify.assessments.declarations.declaration import FORMAT, Declaration
+from certify.assessments.declarations.questions import SECTIONS, Question, asked
+from certify.core.text import clean
+from certify.export.source import ExportSource
+from certify.export.wording import figure
+
+NOT_STATED = "Not stated."
+NOTHING = Declaration(FORMAT)
+MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
+MADE_OF = (
+    "recourse",
+    "groups",
+    "stakeholders",
+    "monitoring",
+    "decision",
+    "labelling",
+    "datasheet",
+    "audit",
+    "safe_face",
+)
+"""Sections of the declarations that have no heading of their own on the Hub."""
+
+Section = tuple[str, list[str]]
+
+
+def safe(words: object) -> str:
+    """A line of text that is nothing but text in Markdown, and in the HTML that Markdown lets through."""
+    return MARKDOWN.sub(r"\\\1", html.escape(clean(words), quote=False))
+
+
+def declared_in(source: ExportSource) -> DeclarationClaims | None:
+    """The declarations among the statements; None where the maker declares nothing."""
+    every = (source.claims, *(other.claims for other in source.others))
+    return next((one for one in every if isinstance(one, DeclarationClaims)), None)
+
+
+def sections(source: ExportSource) -> Iterator[Section]:
+    """Title and lines of every section, in order."""
+    claims = declared_in(source)
+    declared = NOTHING if claims is None else claims.declared
+    yield "Uses", list(_uses(declared))
+    yield "Bias, Risks, and Limitations", list(_risks(declared, claims, source))
+    if claims is not None:
+        yield "What the maker says", list(_said(declared))
+        yield "Data, as counted", list(_counted(claims))
+    yield "How it was made", list(_made(source))
+
+
+def _uses(declared: Declaration) -> Iterator[str]:
+    yield from ("### Direct Use", "", _or_silence(declared.context.intended_use), "", "### Out-of-Scope Use", "")
+    yield from (f"- {safe(one)}" for one in declared.context.not_for or ())
+    if not declared.context.not_for:
+        yield NOT_STATED
+
+
+def _risks(declared: Declaration, claims: DeclarationClaims | None, source: ExportSource) -> Iterator[str]:
+    yield _or_silence(declared.context.what_could_go_wrong)
+    yield from ("", "### Harm", "")
+    shown = ("intended_use", "not_for", "what_could_go_wrong")
+    yield from _answers([one for one in asked(declared, "context") if one.path[-1] not in shown], declared)
+    yield from ("", "### Groups of people", "")
+    yield from _groups(source)
+    every = [source.claims, *(other.claims for other in source.others)]
+    beside = [] if claims is None else claims.beside([one for one in every if one is not claims])
+    wrong = [] if claims is None else [one.sentence for one in (*claims.findings, *beside) if one.outcome == "fail"]
+    if wrong:
+        yield from ("", "### Contradicted", "", *(f"- **{safe(sentence)}**" for sentence in wrong))
+
+
+def _groups(source: ExportSource) -> Iterator[str]:
+    """What compression did to groups, as far as it was measured; cells with their intervals stand in the index too."""
+    found = group_claims(source)
+    if found is None:
+        yield "Not measured."
+        return
+    yield f"- **{safe(found.text)}**"
+    yield from (f"- {safe(sentence)}" for sentence in (*found.reasons, *found.notes))
+
+
+def group_claims(source: ExportSource) -> Claims | None:
+    """The statement with figures by group; None where there is none."""
+    every = (source.claims, *(other.claims for other in source.others))
+    return next((one for one in every if one.assessment == "social"), None)
+
+
+def _said(declared: Declaration) -> Iterator[str]:
+    yield "In the maker's words; nothing in this section was measured, and it earns no points."
+    for section in MADE_OF:
+        if questions := asked(declared, section):
+            yield from ("", f"### {SECTIONS[section]}", "", *_answers(questions, declared))
+    if declared.answers:
+        yield from ("", "### Answers to questions that names raise", "")
+        yield from (f"- **{safe(word)}**: {safe(answer)}" for word, answer in declared.answers.items())
+
+
+def _answers(questions: tuple[Question, ...] | list[Question], declared: Declaration) -> Iterator[str]:
+    for one in questions:
+        said = one.words(declared)
+        yield f"- **{safe(one.head)}**: {NOT_STATED if said is None else safe(said)}"
+
+
+def _or_silence(words: str | None) -> str:
+    return NOT_STATED if words is None else safe(words)
+
+
+def _counted(claims: DeclarationClaims) -> Iterator[str]:
+    if not claims.known:
+        yield "The data were not read for the declarations."
+    for part in claims.known:
+        sizes = f"{part['smallest_class']} to {part['largest_class']} samples in each of {part['classes']} classes"
+        yield f"- {safe(part['part'])}: {part['samples']} samples, {sizes}; digest `{safe(part['digest'])}`"
+        for column, counts in part["groups"].items():
+            told = ", ".join(f"{value or 'not stated'} {'withheld' if n is None else n}" for value, n in counts.items())
+            yield f"  - {safe(column)}: {safe(told)}"
+
+
+def _made(source: ExportSource) -> Iterator[str]:
+    lineage = source.lineage
+    if lineage is None:
+        yield "Not stated: no lineage that was signed lies beside the model."
+        return
+    for row in lineage.get("rows", ()):
+        scored = row["validation_accuracy"]
+        told = "" if scored is None else f", validation accuracy {figure(scored)}"
+        yield (
+            f"- {safe(row['pass'])} version {row['version']} ({safe(row['stage'])}): {row['parameters']} parameters, "
+            f"{row['macs']} multiply-adds, {row['bytes']} bytes after it{told}"
+        )
+    if not lineage.get("rows"):
+        yield "No pass is in its lineage."

@@ -1,0 +1,239 @@
+"""The parts ``definitions`` and ``declarations`` of CycloneDX 1.6 and 1.7, which are written alike in both.
+
+Standards are what the statements are judged by, a requirement for each named check. Claims are what statements say,
+each with the record file that it follows from; what a maker declares is a claim whose evidence is their own word. A
+contradiction is a counterclaim. The library has no classes for declarations, so both parts are plain values
+(https://cyclonedx.org/docs/1.6/json/#declarations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from certify.assessment.claims import Claims
+from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.core.finding import Finding
+from certify.core.text import clean
+from certify.export.source import ExportSource, Signer
+from certify.present.statements import figure, headline_figures
+
+TARGET = "model"
+"""The model's own reference in the document."""
+MAKER = "assessor:maker"
+CONFORMS = {"pass": 1, "fail": 0}
+"""Conformance to a requirement by the outcome of its check; what is unknown has none."""
+WORD = "declarations.yaml"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A statement as its parts are named in the document.
+
+    Attributes:
+        claims: what it says.
+        files: name and SHA-256 of the statement and of its records.
+    """
+
+    claims: Claims
+    files: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Of its assessment."""
+        return self.claims.assessment
+
+
+def definitions(source: ExportSource) -> dict[str, Any]:
+    """A standard for every edition that a statement was judged by."""
+    return {"standards": [_standard(one.claims) for one in _statements(source)]}
+
+
+def declarations(source: ExportSource) -> dict[str, Any]:
+    """Assessors, claims with evidence, counterclaims, what they mean for the requirements, and who affirms it."""
+    told = _statements(source)
+    counter = {one.name: _contradictions(one.claims, source) for one in told}
+    document: dict[str, Any] = {
+        "assessors": list(_assessors(source)),
+        "attestations": [_attestation(told, counter, source), *_further(told, source)],
+        "claims": [claim for one in told for claim in (*_claims(one), *_said(one), *_against(one, counter[one.name]))],
+        "evidence": [_evidence(one) for one in told],
+        "affirmation": _affirmation(source, told[0]),
+    }
+    return document
+
+
+def _statements(source: ExportSource) -> list[Told]:
+    own = Told(source.claims, source.files)
+    return [own, *(Told(other.claims, other.files) for other in source.others)]
+
+
+def _standard(claims: Claims) -> dict[str, Any]:
+    edition = claims.edition
+    return {
+        "bom-ref": f"standard:{claims.assessment}",
+        "name": f"leanmark {claims.assessment}",
+        "version": edition.name,
+        "description": f"{clean(claims.title)}: the edition that the statement was judged by, sha256:{edition.digest}.",
+        "owner": "leanmark",
+        "requirements": [_requirement(claims, finding) for finding in claims.findings],
+    }
+
+
+def _requirement(claims: Claims, finding: Finding) -> dict[str, Any]:
+    return {
+        "bom-ref": _ref("requirement", claims, finding.name),
+        "identifier": f"{claims.assessment}.{finding.name}",
+        "title": clean(finding.name.replace("_", " ")),
+    }
+
+
+def _ref(kind: str, claims: Claims, name: str) -> str:
+    return f"{kind}:{claims.assessment}:{name}"
+
+
+def _assessors(source: ExportSource) -> Iterator[dict[str, Any]]:
+    yield {"bom-ref": MAKER, "thirdParty": False, "organization": {"name": f"key {source.claims.signer.public_key}"}}
+    for one in source.signers:
+        organization = {"name": clean(one.name or f"key {one.key_id}")}
+        yield {"bom-ref": _assessor(one), "thirdParty": True, "organization": organization}
+
+
+def _assessor(signer: Signer) -> str:
+    return f"assessor:{signer.key_id}"
+
+
+def _claims(one: Told) -> Iterator[dict[str, Any]]:
+    """The outcome and what every check found; of a further statement, with the figures that stand for it.
+
+    Those of the efficiency certificate are the model card's.
+    """
+    claims, evidence = one.claims, [f"evidence:{one.name}"]
+    headlines = () if isinstance(claims, EfficiencyClaims) else headline_figures(claims)
+    figures = [f"{clean(words)} {figure(estimate)}" for words, estimate in headlines]
+    yield {
+        "bom-ref": _ref("claim", claims, "outcome"),
+        "target": TARGET,
+        "predicate": clean(f"{claims.title}: {'; '.join(['refused' if claims.refused else claims.text, *figures])}"),
+        "reasoning": clean(" ".join((*claims.reasons, *claims.notes))) or "As it follows from the records.",
+        "evidence": evidence,
+    }
+    for finding in claims.findings:
+        yield {
+            "bom-ref": _ref("claim", claims, finding.name),
+            "target": TARGET,
+            "predicate": clean(f"{finding.name.replace('_', ' ')}: {finding.outcome}"),
+            "reasoning": clean(finding.sentence),
+            "evidence": evidence,
+        }
+
+
+def _said(one: Told) -> Iterator[dict[str, Any]]:
+    """What the maker declares, a claim for every answer."""
+    rows = [(title, head, words) for title, said in one.claims.said for head, words in said]
+    for number, (title, head, words) in enumerate(rows, start=1):
+        yield {
+            "bom-ref": _ref("claim", one.claims, f"declared-{number}"),
+            "target": TARGET,
+            "predicate": clean(f"{title}, {head}: {words}"),
+            "reasoning": "The maker's own word; nothing was measured.",
+            "evidence": [f"evidence:{one.name}"],
+        }
+
+
+def _contradictions(claims: Claims, source: ExportSource) -> tuple[Finding, ...]:
+    every = [source.claims, *(other.claims for other in source.others)]
+    beside = claims.beside([other for other in every if other is not claims])
+    return tuple(finding for finding in beside if finding.outcome == "fail")
+
+
+def _against(one: Told, found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+    for finding in found:
+        yield {
+            "bom-ref": _ref("counterclaim", one.claims, finding.name),
+            "target": TARGET,
+            "predicate": clean(f"contradicted: {finding.name.replace('_', ' ')}"),
+            "reasoning": clean(finding.sentence),
+            "evidence": [f"evidence:{one.name}"],
+        }
+
+
+def _attestation(
+    told: Sequence[Told], counter: Mapping[str, Sequence[Finding]], source: ExportSource
+) -> dict[str, Any]:
+    """The maker's: what each check found, and what is said against it."""
+    rows = [row for one in told for row in _map(one, counter[one.name], _confidence(source))]
+    return {"summary": "What the maker signed, requirement by requirement.", "assessor": MAKER, "map": rows}
+
+
+def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dict[str, Any]]:
+    counterclaims = [_ref("counterclaim", one.claims, finding.name) for finding in against]
+    for finding in one.claims.findings:
+        row: dict[str, Any] = {
+            "requirement": _ref("requirement", one.claims, finding.name),
+            "claims": [_ref("claim", one.claims, finding.name)],
+            "confidence": {"rationale": confidence},
+        }
+        if counterclaims:
+            row["counterClaims"] = counterclaims
+        if finding.outcome in CONFORMS:
+            row["conformance"] = {"score": CONFORMS[finding.outcome], "rationale": clean(finding.sentence)}
+        yield row
+
+
+def _confidence(source: ExportSource) -> str:
+    """Who stands for it; a number would say more than is known."""
+    agreeing = [one for one in source.signers if one.agrees]
+    if not agreeing:
+        return "Self-declared: signed by the maker alone; anybody can derive it again from the record file."
+    words = ", ".join(f"{one.vouches_for} by {clean(one.name or f'key {one.key_id}')}" for one in agreeing)
+    return f"Signed by the maker; {words}."
+
+
+def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, Any]]:
+    """What others signed about the certificate: that they found the same, or did not."""
+    main = told[0].claims
+    for one in source.signers:
+        words = "agrees with" if one.agrees else "disagrees with"
+        yield {
+            "summary": clean(f"{one.name or one.key_id} {words} the certificate: {one.vouches_for}."),
+            "assessor": _assessor(one),
+            "map": [
+                {
+                    "requirement": _ref("requirement", main, finding.name),
+                    "claims": [_ref("claim", main, finding.name)],
+                    "confidence": {"rationale": one.vouches_for},
+                }
+                for finding in main.findings
+                if one.agrees
+            ],
+        }
+
+
+def _evidence(one: Told) -> dict[str, Any]:
+    claims = one.claims
+    names = [*one.files, *(name for name in claims.companions if name == WORD)]
+    return {
+        "bom-ref": f"evidence:{one.name}",
+        "propertyName": f"leanmark:{one.name}",
+        "description": clean(f"{claims.title}: records with sha256:{claims.evidence_digest}"),
+        "data": [{"name": name, "contents": {"url": name}} for name in names],
+        "created": claims.created,
+    }
+
+
+def _affirmation(source: ExportSource, main: Told) -> dict[str, Any]:
+    (name, digest), *_ = main.files.items()
+    return {
+        "statement": "Its maker signed leanmark statements; this document repeats them and proves nothing by itself.",
+        "signatories": [
+            {
+                "role": "maker",
+                "organization": {"name": f"key {source.claims.signer.public_key}"},
+                "externalReference": {
+                    "type": "attestation", "url": name, "hashes": [{"alg": "SHA-256", "content": digest}],
+                },
+            }
+        ],
+    }  # fmt: skip
