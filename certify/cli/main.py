@@ -57,6 +57,7 @@ REFEREE = {
     "countersign": Place("certify.cli.countersign:command", "Sign what you found about another's certificate."),
     "keygen": Place("certify.cli.keygen:command", "Make the key that signs your certificates."),
     "label": Place("certify.cli.label:command", "Draw the label of a certificate again."),
+    "mappings": Place("certify.cli.mappings:command", "Fill the tables of laws and standards for a certified model."),
     "meters": Place("certify.cli.meters:command", "List the energy meters, and which one would be used here."),
     "pack": Place("certify.cli.pack:command", "Put a certified model and all that belongs to it into one file."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from certify.assessment.assessment import Assessment, Version
+from certify.assessment.assessment import Assessment, Facts, Version
 from certify.assessment.claims import common_claims, presenting
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
@@ -121,6 +121,10 @@ class Declarations(Assessment):
         """The counts, and a yes (1) or no (0) for whatever a scorecard asks; the strictest where it is contradicted."""
         profile = Profile.from_json(predicate["profile"])
         return {**profile.estimates, **yes_or_no(Declaration.from_json(predicate["declared"]), profile)}
+
+    def facts(self, predicate: Mapping[str, Any]) -> Facts:
+        """Lineage and test data."""
+        return replace(super().facts(predicate), test_data=predicate["data"]["test_digest"])
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
         """The model's and the data's name, and who answers for it; other words may be of any script."""

@@ -360,6 +360,7 @@ def test_statement_holds_the_digest_of_the_file_and_of_the_test_data() -> None:
     certificate: Certificate = Trial(Declarations(), Declarations().dump(made), "2026", {}).certificate()
     assert certificate.predicate["file"]["sha256"] == made.file.sha256
     assert certificate.predicate["data"]["test_digest"] == DIGEST == certificate.claims.test_digest
+    assert Declarations().facts(certificate.predicate).test_data == DIGEST
     assert certificate.predicate["data"]["parts"][0]["groups"] == {"sex": {"f": 9, "m": None}}
 
 

@@ -1,0 +1,43 @@
+"""``leanmark mappings``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command, ModelPath
+
+HEAD = """\
+# {model}: what other documents ask for, and what its statements answer
+
+From secondary sources; read the originals before you rely on a row. Not legal advice, and no statement of conformity.
+"""
+
+
+@click.command(cls=Command, example="leanmark mappings graded/model.onnx --scheme annex-iv --scheme iso-42001")
+@click.argument("file", type=ModelPath())
+@click.option(
+    "--scheme", multiple=True, help="annex-iv, annex-xi, gpai-form, aisvs, iso-42001, nist-ai-rmf, sci, ... [all]."
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
+def command(file: Path, scheme: tuple[str, ...], out: Path | None) -> None:
+    """Fill the tables of laws and standards with what the statements of FILE answer, in Markdown.
+
+    A line says where the answer is only in part, that it is not stated, or that it is not covered, and why. FILE is
+    verified first.
+    """
+    from certify.attest.verify import require_derived
+    from certify.core.files import write_text
+    from certify.export.card_sections import safe
+    from certify.export.mappings import filled
+    from certify.export.source import ExportSource
+
+    read, verification = require_derived(file)
+    source = ExportSource.of(read, None, verification.certificates[1:])
+    text = f"{HEAD.format(model=safe(source.claims.model))}\n{filled(source, scheme)}"
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(str(out))

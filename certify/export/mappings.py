@@ -1,0 +1,213 @@
+"""What laws, standards and schemes ask for, and where statements answer it; the same filled for one model.
+
+The tables are data (``mappings.yaml``), written from secondary sources. ``python -m certify.export.mappings`` prints
+them as they stand in the guide; :func:`filled` puts the figures of a model in the place of their names.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
+
+from certify.assessment.claims import Claims
+from certify.assessments.declarations.questions import QUESTIONS
+from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.core.suggest import unknown_name
+from certify.core.text import clean
+from certify.core.validation import validated
+from certify.core.yaml_document import parse_document
+from certify.export.card_sections import declared_in, safe
+from certify.export.source import ExportSource
+from certify.present.statements import figure
+
+NOT_STATED = "not stated"
+NOT_COVERED = "not covered"
+SHOWN_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is asked for.
+
+    Attributes:
+        asked: what, with its place in the document that asks.
+        answered: whether statements answer it.
+        why: what is missing, or why it is not covered.
+        places: where the answer stands.
+    """
+
+    asked: Annotated[str, MinLen(1)]
+    answered: Literal["yes", "part", "no"]
+    why: str
+    places: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """Whether it is answered, and what is missing."""
+        word = NOT_COVERED if self.answered == "no" else self.answered
+        return f"{word}: {self.why}" if self.why else word
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A document that asks.
+
+    Attributes:
+        title: for people.
+        rows: what it asks for.
+    """
+
+    title: str
+    rows: Annotated[tuple[Row, ...], MinLen(1)]
+
+
+@functools.cache
+def schemes() -> Mapping[str, Scheme]:
+    """Every scheme by name.
+
+    Example:
+        >>> list(schemes())[:2]
+        ['annex-iv', 'annex-xi']
+    """
+    content = (resources.files("certify.export") / "mappings.yaml").read_bytes()
+    document = parse_document(content, "mappings.yaml")
+    return {
+        name: validated(Scheme, values, f"the scheme {name}", functools.partial(document.place, name))
+        for name, values in document.values.items()
+    }
+
+
+def tables() -> str:
+    """All tables in Markdown, with the names of places."""
+    return "\n".join(line for scheme in schemes().values() for line in _table(scheme, _names))
+
+
+def filled(source: ExportSource, names: tuple[str, ...] = ()) -> str:
+    """The tables in Markdown, with what a model's statements say.
+
+    Args:
+        source: the statements.
+        names: of the schemes; all by default.
+
+    Raises:
+        UsageError: there is no scheme of that name.
+    """
+    for name in names:
+        if name not in schemes():
+            raise unknown_name("scheme", name, schemes())
+    chosen = [schemes()[name] for name in names or schemes()]
+    return "\n".join(line for scheme in chosen for line in _table(scheme, functools.partial(_values, source))) + "\n"
+
+
+def _table(scheme: Scheme, shown: Callable[[Row], tuple[str, str]]) -> Iterator[str]:
+    yield from (f"## {scheme.title}", "", "| asked for | place | answered |", "|---|---|---|")
+    for row in scheme.rows:
+        place, answer = shown(row)
+        yield f"| {row.asked} | {place} | {answer} |"
+    yield ""
+
+
+def _names(row: Row) -> tuple[str, str]:
+    return ", ".join(f"`{place}`" for place in row.places) or "-", row.answer
+
+
+def _values(source: ExportSource, row: Row) -> tuple[str, str]:
+    """What the places of a row hold; where none of them holds anything, nothing is answered either."""
+    if row.answered == "no":
+        return "-", row.answer
+    found = {_head(place): _value(source, place) for place in row.places}
+    told = "; ".join(f"{safe(head)}: {safe(value)}" for head, value in found.items())
+    return told, NOT_STATED if set(found.values()) == {NOT_STATED} else row.answer
+
+
+def _head(place: str) -> str:
+    return place.rpartition(".")[2].replace("_", " ")
+
+
+def _value(source: ExportSource, place: str) -> str:
+    """What stands at a place; "not stated" where the statement that it belongs to is missing, or silent."""
+    if place in FIXED:
+        return clean(FIXED[place](source) or NOT_STATED)
+    kind, _, rest = place.partition(".")
+    if kind == "declared":
+        return _declared(source, rest)
+    if kind == "finding":
+        assessment, _, name = rest.partition(".")
+        found = [one for claims in _every(source) if claims.assessment == assessment for one in claims.findings]
+        return next((f"{one.outcome}. {one.sentence}" for one in found if one.name == name), NOT_STATED)
+    figures = [
+        claims.figures[rest] for claims in _every(source) if claims.assessment == kind and rest in claims.figures
+    ]
+    return figure(figures[0]) if figures else NOT_STATED
+
+
+def _every(source: ExportSource) -> tuple[Claims, ...]:
+    return (source.claims, *(other.claims for other in source.others))
+
+
+def _declared(source: ExportSource, path: str) -> str:
+    """The maker's words under a section or a single question of it."""
+    claims = declared_in(source)
+    if claims is None:
+        return NOT_STATED
+    if path == "signed_by":
+        return ", ".join(one.name for one in claims.declared.signed_by) or NOT_STATED
+    wanted = tuple(path.split("."))
+    asked = [one for one in QUESTIONS if one.path[: len(wanted)] == wanted]
+    said = [(one.head, words) for one in asked if (words := one.words(claims.declared)) is not None]
+    if len(wanted) > 1 and said:
+        return said[0][1]
+    return f"{len(said)} of {len(asked)} questions answered" if said else NOT_STATED
+
+
+def _measured(read: Callable[[EfficiencyClaims], str | None]) -> Callable[[ExportSource], str | None]:
+    return lambda source: read(source.claims) if isinstance(source.claims, EfficiencyClaims) else None
+
+
+def _counts(source: ExportSource) -> str | None:
+    claims = declared_in(source)
+    known: tuple[Mapping[str, Any], ...] = () if claims is None else claims.known
+    return ", ".join(f"{one['samples']} {one['part']}" for one in known) or None
+
+
+def _meter(claims: EfficiencyClaims) -> str | None:
+    return None if claims.meter is None else f"{claims.meter.name}, {claims.meter.level}"
+
+
+def _test_data(claims: EfficiencyClaims) -> str:
+    data = claims.data
+    return f"{data.name}, {data.test_samples} samples, sha256:{data.test_digest[:SHOWN_DIGITS]}, {data.whose}"
+
+
+FIXED: Mapping[str, Callable[[ExportSource], str | None]] = {
+    "file": lambda source: f"sha256:{source.file_digest[:SHOWN_DIGITS]}",
+    "content": lambda source: f"sha256:{source.content_digest[:SHOWN_DIGITS]}",
+    "version": lambda source: f"leanmark {source.claims.leanmark}, edition {source.claims.edition.name}",
+    "device": _measured(lambda claims: claims.device_class),
+    "lineage": lambda source: source.claims.lineage_digest and f"sha256:{source.claims.lineage_digest[:SHOWN_DIGITS]}",
+    "baseline": _measured(
+        lambda claims: f"sha256:{claims.baseline.file_digest[:SHOWN_DIGITS]}, {claims.baseline.said}"
+    ),
+    "test_data": _measured(_test_data),
+    "counts": _counts,
+    "evidence": lambda source: f"sha256:{source.claims.evidence_digest[:SHOWN_DIGITS]}",
+    "signer": lambda source: f"key {source.claims.signer.public_key[:SHOWN_DIGITS]}",
+    "preprocessing": _measured(lambda claims: json.dumps(claims.preprocess, sort_keys=True)),
+    "meter": _measured(_meter),
+    "workload": _measured(lambda claims: f"batch {claims.workload.batch} on {claims.workload.runtime}"),
+    "limits": lambda source: f"{sum(len(one.limits) for one in _every(source))} sentences",
+    "reader": lambda source: "leanmark report --carbon-intensity GRAMS --embodied GRAMS",
+    "offsets": lambda source: "none",
+}
+"""Places that are not a figure, a check or an answer, and what stands there."""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(tables())
