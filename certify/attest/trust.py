@@ -56,12 +56,14 @@ class TrustStore:
         handovers: pairs of a key and the successor that it named.
         revoked: keys of which nothing counts any more, with the reason.
         meters: hex SHA-256 of the code of plug-in meters that the user believes, by name.
+        schemes: keys of certification schemes whose marks the user believes, by name; a trusted key is none of these.
     """
 
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
     handovers: tuple[tuple[PublicKey, PublicKey], ...] = ()
     revoked: Mapping[PublicKey, str] = field(default_factory=dict)
     meters: Mapping[str, str] = field(default_factory=dict)
+    schemes: Mapping[str, PublicKey] = field(default_factory=dict)
 
     def standing(self, key: PublicKey) -> Standing:
         """Whether a key's signature counts, and why."""
@@ -129,10 +131,14 @@ class TrustStore:
         Raises:
             UsageError: there is none of that name.
         """
+        if name in self.schemes and name not in {*self.keys, *self.meters}:
+            return replace(self, schemes={known: key for known, key in self.schemes.items() if known != name})
         if name in self.meters and name not in self.keys:
             return replace(self, meters={known: code for known, code in self.meters.items() if known != name})
         if name not in self.keys:
-            raise unknown_name("trusted key", name, [*self.keys, *self.meters], "See leanmark trust list.")
+            raise unknown_name(
+                "trusted key", name, [*self.keys, *self.meters, *self.schemes], "See leanmark trust list."
+            )
         return replace(self, keys={known: key for known, key in self.keys.items() if known != name})
 
     def with_statement(self, statement: Signed) -> TrustStore:
@@ -150,6 +156,24 @@ class TrustStore:
         """With one more plug-in meter whose code is believed."""
         return replace(self, meters={**self.meters, name: code})
 
+    def with_scheme(self, name: str, key: PublicKey) -> TrustStore:
+        """With one more scheme whose marks are believed.
+
+        Raises:
+            UsageError: the name is that of another scheme, or the key is revoked.
+        """
+        if key in self.revoked:
+            raise UsageError(f"Key {key.key_id[:16]} is revoked ({self.revoked[key]}); its marks can't be believed.")
+        if self.schemes.get(name, key) != key:
+            raise UsageError(f"'{name}' is the name of another scheme; remove that one first, or choose another name.")
+        return replace(self, schemes={**self.schemes, name: key})
+
+    def scheme_of(self, key: PublicKey) -> str | None:
+        """Name of the scheme that a key belongs to; None for a key that the user does not know as a scheme's."""
+        if key in self.revoked:
+            return None
+        return next((name for name, known in self.schemes.items() if known == key), None)
+
     def find(self, wanted: str) -> PublicKey:
         """A key by the name that the user gave it, by its file, or by its hexadecimal digits."""
         return self.keys[wanted] if wanted in self.keys else load_public(wanted)
@@ -162,6 +186,7 @@ class TrustStore:
             "handovers": [{"from": old.hex, "to": new.hex} for old, new in self.handovers],
             "revoked": {key.hex: reason for key, reason in self.revoked.items()},
             "meters": dict(sorted(self.meters.items())),
+            "schemes": {name: key.hex for name, key in sorted(self.schemes.items())},
         }
 
     def save(self) -> Path:
@@ -211,6 +236,7 @@ def load_store() -> TrustStore:
         handovers=tuple((_key(pair["from"]), _key(pair["to"])) for pair in values["handovers"]),
         revoked={_key(text): reason for text, reason in values["revoked"].items()},
         meters=values["meters"],
+        schemes={name: _key(text) for name, text in values.get("schemes", {}).items()},
     )
 
 

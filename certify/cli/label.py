@@ -10,6 +10,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.output import json_option, print_json
+from certify.core.errors import NotAwardedError, UsageError
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -24,22 +25,39 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--out", type=click.Path(path_type=Path), help="Prefix of the two files [label, beside FILE].")
 @click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
               help="Width of the PNG in pixels.")  # fmt: skip
+@click.option("--level", "wants_level", is_flag=True, help="Draw the level that a scheme awarded, as mark.svg.")
+@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of marks that schemes took back.")
 @json_option
 def command(
-    file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, width_px: int, as_json: bool
+    file: Path,
+    certificate: Path | None,
+    evidence: Path | None,
+    out: Path | None,
+    width_px: int,
+    wants_level: bool,
+    withdrawals: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Draw the label of FILE's certificate again, as SVG and PNG.
 
     FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
     follow from evidence (5). Who signed is a question for leanmark verify.
+
+    With --level a level is drawn, if a certification scheme whose key you know (leanmark trust scheme) awarded it and
+    nothing speaks against it; otherwise nothing is drawn, the rule is named, and the exit code is 3.
     """
+    if withdrawals and not wants_level:
+        raise UsageError("--withdrawals are of marks; add --level.")
     from certify.core.files import write_bytes, write_text
     from certify.present.label import render
     from certify.present.label.sidecars import label_of
 
-    drawing = label_of(*shown_certificates(file, certificate, evidence))
+    if wants_level:
+        drawing, stem = _mark(file, withdrawals), "mark"
+    else:
+        drawing, stem = label_of(*shown_certificates(file, certificate, evidence)), "label"
     image = render(drawing, width_px)
-    prefix = out or folder_of(file) / "label"
+    prefix = out or folder_of(file) / stem
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
     write_text(paths["svg"], drawing)
     write_bytes(paths["png"], image)
@@ -47,6 +65,35 @@ def command(
         print_json({ending: str(path) for ending, path in paths.items()})
     else:
         click.echo("\n".join(str(path) for path in paths.values()))
+
+
+def _mark(file: Path, withdrawals: Sequence[Path]) -> str:
+    """The level that may be drawn, drawn.
+
+    Raises:
+        NotAwardedError: none may.
+    """
+    from certify.marking import level_to_draw
+    from certify.present.mark import Awarded, draw_mark
+
+    believed, scorecard = level_to_draw(file, withdrawals=withdrawals)
+    mark, holds = believed.mark, believed.validity
+    if mark is None or believed.level is None or holds is None:
+        raise NotAwardedError("No level is drawn.")  # for the type checker
+    named = {"terms_url": "terms", "body": "deciding body"}
+    scheme = mark.scheme.to_json()
+    awarded = Awarded(
+        level=believed.level,
+        points=scorecard.claims.text,
+        known_as=believed.scheme or "",
+        scheme=tuple((named.get(name, name), scheme[name]) for name in ("owner", *named, "accreditation", "contact")),
+        key=mark.key.key_id,
+        done=mark.done,
+        until=mark.until,
+        lists=", ".join(map(str, holds.lists)),
+        digest=mark.digest,
+    )
+    return draw_mark(scorecard.claims, awarded)
 
 
 def shown_certificates(

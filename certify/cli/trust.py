@@ -90,6 +90,25 @@ def meter(code: str, name: str | None, as_json: bool) -> None:
     _say(as_json, {"name": chosen, "code": code}, f"You now trust the meter {chosen}, code {code}.")
 
 
+@command.command(cls=Command, example="leanmark trust scheme scheme.pub --name example-scheme")
+@click.argument("source")
+@click.option("--name", help="What you call the scheme [the name of its file].")
+@json_option
+def scheme(source: str, name: str | None, as_json: bool) -> None:
+    """Believe the marks that the key SOURCE signs, as a certification scheme's.
+
+    SOURCE is a PEM file or the key's 64 hexadecimal digits. Take it from the scheme itself, not from a model's folder.
+    A key that you trust for certificates is not a scheme's by that, nor is your own.
+    """
+    from certify.attest.keys import load_public
+    from certify.attest.trust import load_store
+
+    store, key = load_store(), load_public(source)
+    chosen = name or (Path(source).stem if Path(source).is_file() else key.key_id[:16])
+    store.with_scheme(chosen, key).save()
+    _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now believe the marks of {chosen}, key {key.key_id}.")
+
+
 @command.command("list", cls=Command, example="leanmark trust list")
 @json_option
 def list_(as_json: bool) -> None:
@@ -116,7 +135,11 @@ def list_(as_json: bool) -> None:
     lines += [f"{one['from'][:16]} handed over to {one['to']}" for one in handovers]
     lines += [f"revoked: {one['key_id']} ({one['reason']})" for one in revoked]
     lines += [f"meter {name}: {code}" for name, code in sorted(store.meters.items())]
-    values = {"keys": keys, "handovers": handovers, "revoked": revoked, "meters": dict(store.meters)}
+    lines += [f"scheme {name}: key {key.hex}" for name, key in sorted(store.schemes.items())]
+    values = {
+        "keys": keys, "handovers": handovers, "revoked": revoked, "meters": dict(store.meters),
+        "schemes": {name: key.hex for name, key in sorted(store.schemes.items())},
+    }  # fmt: skip
     _say(as_json, values, *(lines or ["You trust no key yet."]))
 
 

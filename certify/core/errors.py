@@ -63,3 +63,9 @@ class NotPermittedError(LeanmarkError):
     """What the use policy of the data, or one of those whom the data are about, does not permit."""
 
     exit_code = exit_codes.NOT_PERMITTED
+
+
+class NotAwardedError(LeanmarkError):
+    """A level that may not be drawn, as no scheme that the reader knows awards it or it is no longer in force."""
+
+    exit_code = exit_codes.NO

@@ -24,7 +24,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """What a part may be called: files, evidence and rows of tables bear its name."""
 
 HELP: dict[str, tuple[str, ...]] = {
-    "sidecar_checks": ("certify.present.label.sidecars:check_label",),
+    "sidecar_checks": ("certify.present.label.sidecars:check_label", "certify.marking:check_marks"),
     "drawings": ("certify.present.label.sidecars:label_of",),
     "renderers": ("certify.present.label.png:renderer",),
 }
@@ -188,7 +188,7 @@ def provided(kind: str) -> tuple[Callable[..., Any], ...]:
 
     Example:
         >>> [check.__name__ for check in provided("sidecar_checks")]
-        ['check_label']
+        ['check_label', 'check_marks']
     """
     own = [_load(place) for place in HELP.get(kind, ())]
     return (*own, *(point.load() for point in _entry_points(f"leanmark.{kind}")))

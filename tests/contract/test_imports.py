@@ -38,6 +38,9 @@ ARROWS: dict[str, set[str]] = {
     "certify.attest": {"certify.assessment", "certify.model_file"},
     "certify.scorecard": {"certify.assessment", "certify.attest", "certify.model_file"},
     "certify.scoring": {"certify.assessment", "certify.attest", "certify.scorecard", "certify.stating"},
+    "certify.marking": {"certify.attest", "certify.scorecard"},
+    "certify.awarding": {"certify.attest", "certify.marking", "certify.scorecard", "certify.scoring"},
+    "certify.renewing": {"certify.attest", "certify.marking", "certify.scorecard"},
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
     "certify.export": {
         "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency", "certify.present",
@@ -92,8 +95,8 @@ ARROWS: dict[str, set[str]] = {
     },
     "certify.cli": {
         "certify.api", "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency",
-        "certify.attest", "certify.declaring", "certify.governing", "certify.receipted",
-        "certify.using",
+        "certify.attest", "certify.awarding", "certify.declaring", "certify.governing", "certify.marking",
+        "certify.receipted", "certify.renewing", "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
         "certify.regrading", "certify.remeasure", "certify.scorecard", "certify.scoring", "certify.stressing",

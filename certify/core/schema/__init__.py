@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
 
 SCHEMAS = (
-    "attestation-1", "countersignature-1", "handover-1", "lineage-1", "release-1", "revocation-1", "revoked-models-1",
-    "statement-1", "trust-store-1", "use-policy-1", "witnesses-1",
+    "attestation-1", "countersignature-1", "handover-1", "lineage-1", "mark-1", "release-1", "revocation-1",
+    "revoked-models-1", "statement-1", "trust-store-1", "use-policy-1", "withdrawn-marks-1", "witnesses-1",
 )  # fmt: skip
 _SHARED = "common-1"
 _MAX_SHOWN = 80

@@ -86,13 +86,20 @@ def best_case() -> dict[str, dict[str, Estimate | float]]:
         "declarations": {**DECLARED, "affected_people_asked": 1},
         "federation": {"client_compute_share": figure(0.9, 0.8625, 0.93), "round_bytes_ratio": 0.75,
                        "round_energy_j": figure(90.0, 80, 100, "sampled")},
-        "privacy": {"epsilon": 3.0, "membership_auc_change": figure(0.0, -0.015, 0.0157)},
+        "privacy": {"epsilon": 3.0},
+        "privacy_audit": {"membership_auc_change": figure(0.0, -0.015, 0.0157)},
         "data_use": {"policy_bound": 1, "withdrawals_honoured": 1},
         "social": {"cells": 14, "cells_within_margin_share": 0.75, "widest_gap_change_points": figure(0.5, -0.4, 1.2),
                    "brier_difference": figure(0.001, -0.001, 0.0025)},
         "robustness": {"worst_corruption_loss_points": figure(1, 0, 3.0),
                        "witnessed_loss_points": figure(0.0, -1.9, 1.9)},
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's keys."""
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
 
 
 @pytest.fixture(scope="session")

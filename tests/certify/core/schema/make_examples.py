@@ -36,6 +36,7 @@ from certify.attest.trust import TrustStore, hand_over, revoke  # noqa: E402
 from certify.core.data_use.policy import BoundData, Rule, Supplier, UsePolicy  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
 from certify.core.evidence_file import evidence_bytes  # noqa: E402
+from certify.scorecard.mark import Scheme, withdraw  # noqa: E402
 
 EDITION = load_edition("2026")
 
@@ -49,7 +50,7 @@ def key(name: str) -> SigningKey:
     return SigningKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
 
 
-MAKER, LAB, SUCCESSOR = key("maker"), key("lab"), key("successor")
+MAKER, LAB, SUCCESSOR, BODY = key("maker"), key("lab"), key("successor"), key("body")
 
 
 def evidence(**knobs: Any) -> Evidence:
@@ -142,6 +143,28 @@ def attestation(certified: dict[str, Any]) -> dict[str, Any]:
     return dated(sign_statement("attestation-1", [certified["subject"][0]], predicate, LAB))
 
 
+SCHEME = Scheme(
+    "Example scheme", "Example Foundation", "https://example.org/terms", "Example Certification Ltd",
+    "ISO/IEC 17065, number 123 of the national accreditation body", "complaints@example.org",
+)  # fmt: skip
+
+
+def mark(certified: dict[str, Any]) -> dict[str, Any]:
+    """A level that a scheme awards after a verifier measured again."""
+    predicate = {
+        "scheme": SCHEME.to_json(), "level": "gold", "checked": "reproduced", "verifier": LAB.public.key_id,
+        "fresh_data": "imagefolder:unseen", "until": "2028-01-01T00:00:00Z",
+        "edition": {"name": "secure-2026", "digest": digest("edition")},
+    }  # fmt: skip
+    about = [certified["subject"][0], {"name": "scorecard.json", "digest": {"sha256": digest("scorecard")}}]
+    return dated(sign_statement("mark-1", about, predicate, BODY))
+
+
+def withdrawn_marks() -> dict[str, Any]:
+    """Of one mark."""
+    return dated(withdraw({digest("mark"): "The energy was not confirmed."}, SCHEME, BODY))
+
+
 def witnesses(certified: dict[str, Any]) -> dict[str, Any]:
     """What a stranger signs who found witnesses for a model."""
     found = {"name": "0123456789abcdef.npz", "digest": {"sha256": digest("witnesses")}}
@@ -167,9 +190,12 @@ def main() -> None:
         ((MAKER.public, SUCCESSOR.public),),
         {LAB.public: "found on an old disk"},
         {"bench": digest("bench.py")},
+        {"example-scheme": BODY.public},
     )
     examples = {
         "attestation-1": attestation(graded),
+        "mark-1": mark(graded),
+        "withdrawn-marks-1": withdrawn_marks(),
         "certificate-1.graded": graded,
         "certificate-1.refused": certificate(evidence(null_bias=0.2)),
         "countersignature-1.agrees": countersignature(first, second, graded),

@@ -1,0 +1,117 @@
+"""A scheme's own work: award a level to a model, and take a mark back."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certify.attest.certificate import read_certificate
+from certify.attest.checks_sidecars import now as clock
+from certify.attest.countersignature import countersignature_files, read_countersignature
+from certify.attest.signed import read_statement
+from certify.attest.trust import trusted
+from certify.attest.verify import verify
+from certify.core.errors import CertificateError, UsageError
+from certify.core.files import write_bytes
+from certify.marking import signed_score
+from certify.scorecard.edition import edition_names
+from certify.scorecard.mark import SCHEMA, Scheme, award, read_withdrawals, withdraw
+from certify.scorecard.validity import Lists, validity
+from certify.scoring import score_model
+
+if TYPE_CHECKING:
+    from certify.attest.keys import PublicKey, SigningKey
+    from certify.attest.verification import Verification
+
+
+def award_level(
+    path: str | Path,
+    level: str,
+    scheme: Scheme,
+    signer: SigningKey,
+    *,
+    trust: Iterable[str | Path | PublicKey] = (),
+    until: str | None = None,
+    now: datetime.datetime | None = None,
+) -> Path:
+    """Award a level, as a scheme: everything is verified and counted again, by the scheme's own trust.
+
+    Args:
+        path: the model's file; the maker's signed score lies beside it.
+        level: that is awarded.
+        scheme: as its file describes it.
+        signer: the scheme's key.
+        trust: keys of verifiers, besides those of the trust store.
+        until: UTC time at which the award ends; when the oldest measurement is too old by default.
+        now: the time; that of this machine's clock by default.
+
+    Returns:
+        The mark's file.
+
+    Raises:
+        UsageError: the score is not enough, has ended, or is counted otherwise by the scheme; or the key is the
+            maker's or a verifier's.
+        CertificateError: something beside the model is not valid.
+    """
+    path, moment, keys = Path(path), now or clock(), tuple(trust)
+    verification = verify(path, trust=keys)
+    counted = signed_score(path, verification)
+    if counted is None:
+        raise UsageError(f"No signed score lies beside {path}. Its maker makes one with leanmark score --sign.")
+    certificate, points = counted
+    if verification.failed:
+        told = ", ".join(one.name for one in verification.failed)
+        raise CertificateError(f"{path} is not valid ({told}), so nothing is awarded.")
+    again = score_model(
+        path, edition=points.edition.name, not_applicable=points.records.header.scoped_out, trust=keys, now=moment
+    )
+    if again.score.records.rows != points.records.rows:
+        raise UsageError(
+            f"The scheme counts {again.score.points:g} points and the maker signed {points.points:g}: they count the "
+            f"words of different others. Name the verifiers' keys with --trust. {' '.join(again.not_counted)}"
+        )
+    holds = validity(points, moment, lists=Lists(newest=edition_names()[-1]))
+    if not holds.holds:
+        raise UsageError(f"The score has ended: {' '.join(one.sentence for one in holds.reasons)}")
+    store = trusted(keys)
+    related = store.of_one_holder([*(one.signer for one in verification.certificates), *_verifiers(path, verification)])
+    return award(points, certificate, level, scheme, signer, path.parent, until=until or holds.until, related=related)
+
+
+def _verifiers(path: Path, verification: Verification) -> list[PublicKey]:
+    """Keys of all who countersigned, whether they are trusted or not."""
+    energy = next((one for one in verification.certificates if one.assessment.sealed), None)
+    if energy is None:
+        return []
+    return [read_countersignature(file, energy).signed.signer for file in countersignature_files([path.parent])]
+
+
+def withdraw_mark(mark: Path, reason: str, scheme: Scheme, signer: SigningKey, listed: Path) -> Path:
+    """Take a mark back, as the scheme that awarded it: add it to the scheme's list and sign that again.
+
+    Args:
+        mark: the mark's file.
+        reason: in one sentence.
+        scheme: as its file describes it.
+        signer: the scheme's key.
+        listed: the scheme's list, which is made where there is none.
+
+    Raises:
+        UsageError: the mark, or the list, is another scheme's.
+        CertificateError: a file is malformed.
+    """
+    content = read_certificate(mark)
+    if read_statement(content, SCHEMA).signer != signer.public:
+        raise UsageError(f"{mark} was signed by another key; a scheme takes back its own marks alone.")
+    known: dict[str, str] = {}
+    if listed.is_file():
+        before = read_withdrawals(listed)
+        if before.key != signer.public:
+            raise UsageError(f"{listed} is another scheme's list.")
+        known = dict(before.marks)
+    known[hashlib.sha256(content).hexdigest()] = reason
+    write_bytes(listed, withdraw(known, scheme, signer).content)
+    return listed

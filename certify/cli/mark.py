@@ -1,0 +1,138 @@
+"""``leanmark mark``: a level, awarded by a certification scheme."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command, ModelPath, key_option, write_example
+from certify.cli.output import json_option, print_json
+from certify.core import exit_codes
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXAMPLE = """\
+leanmark mark show graded
+leanmark mark award graded --level silver --scheme scheme.yaml --key scheme.key
+leanmark mark withdraw graded/marks/1f...b0.json --reason "the energy was not confirmed" \\
+    --scheme scheme.yaml --key scheme.key --list withdrawn.json
+"""
+
+
+class Group(click.Group):
+    """Commands of which the help ends with an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the commands."""
+        write_example(EXAMPLE, formatter)
+
+
+withdrawals_option = click.option(
+    "--withdrawals", type=FILE, multiple=True, help="A scheme's list of marks that it took back; several."
+)
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """Award a level as a certification scheme, take it back, and see which marks you believe."""
+
+
+@command.command(cls=Command, example="leanmark mark show graded --withdrawals withdrawn.json")
+@click.argument("folder", type=ModelPath())
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose word counts; several.")
+@withdrawals_option
+@click.option("--runtime", default="", help="What would run the model, such as 'onnxruntime-cpu 1.33.0' [not asked].")
+@json_option
+def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], runtime: str, as_json: bool) -> None:
+    """Print what you, by your trust store, believe of the marks beside the model in FOLDER.
+
+    Exit code 0: a level is awarded by a scheme that you know, and is in force. 3: none is; the rule is named.
+    """
+    from certify.core.text import clean
+    from certify.marking import RULES, marks_of
+
+    found = marks_of(folder, trust=trust, withdrawals=withdrawals, runtime=runtime)
+    if as_json:
+        print_json({"marks": [one.to_json() for one in found]})
+    for one in [] if as_json else found:
+        head = f"level {one.level}: " if one.level else "no level: "
+        rule = "" if one.rule is None else f" (rule {one.rule}: {RULES[one.rule]})"
+        click.echo(clean(f"{head}{one.sentence}{rule}"))
+    if not found and not as_json:
+        click.echo("No mark lies beside the model, so it has no level.")
+    click.get_current_context().exit(exit_codes.DONE if any(one.level for one in found) else exit_codes.NO)
+
+
+@command.command(cls=Command, example="leanmark mark award graded --level silver --scheme scheme.yaml --key scheme.key")
+@click.argument("folder", type=ModelPath(packs=False))
+@click.option("--level", type=click.Choice(["certified", "silver", "gold", "platinum"]), required=True)
+@click.option("--scheme", type=FILE, required=True, help="File that describes the scheme.")
+@click.option("--until", help="UTC time at which the award ends, as 2028-11-26T00:00:00Z [730 days].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Key of a verifier of the scheme; several.")
+@key_option
+@json_option
+def award(
+    folder: Path, level: str, scheme: Path, until: str | None, trust: tuple[str, ...], key: Path | None, as_json: bool
+) -> None:
+    """Award a level to the model in FOLDER, as the scheme whose key signs.
+
+    Everything is verified and counted again first, by the scheme's own trust. The mark counts for readers who know the
+    key as a scheme's (leanmark trust scheme). Exit code 1: something beside the model is not valid. 2: the score is not
+    enough, or the key is the maker's or a verifier's.
+    """
+    from certify.attest.keys import signing_key
+    from certify.awarding import award_level
+    from certify.scorecard.mark import read_scheme
+
+    path = award_level(folder, level, read_scheme(scheme), signing_key(key), trust=trust, until=until)
+    if as_json:
+        print_json({"path": str(path), "level": level})
+    else:
+        click.echo(str(path))
+
+
+@command.command(
+    cls=Command,
+    example="""\
+leanmark mark withdraw graded/marks/1f...b0.json --reason "the energy was not confirmed" \\
+    --scheme scheme.yaml --key scheme.key --list withdrawn.json
+""",
+)
+@click.argument("mark", type=FILE)
+@click.option("--reason", required=True, help="Why, in one sentence.")
+@click.option("--scheme", type=FILE, required=True, help="File that describes the scheme.")
+@click.option("--list", "listed", type=click.Path(dir_okay=False, path_type=Path), default=Path("withdrawn.json"),
+              show_default=True, help="The scheme's list, which is signed again.")  # fmt: skip
+@key_option
+@json_option
+def withdraw(mark: Path, reason: str, scheme: Path, listed: Path, key: Path | None, as_json: bool) -> None:
+    """Take the mark in the file MARK back: add it to the scheme's list, which the scheme publishes.
+
+    Readers name the list with --withdrawals, or find it beside a model as marks/withdrawn.json.
+    """
+    from certify.attest.keys import signing_key
+    from certify.awarding import withdraw_mark
+    from certify.scorecard.mark import read_scheme
+
+    path = withdraw_mark(mark, reason, read_scheme(scheme), signing_key(key), listed)
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        click.echo(str(path))
+
+
+@command.command(cls=Command, example="leanmark mark scheme > scheme.yaml")
+def scheme() -> None:
+    """Print a file that describes a scheme, to begin with."""
+    click.echo(TEMPLATE, nl=False)
+
+
+TEMPLATE = """\
+# A certification scheme on top of leanmark's scorecard. See the guide, "Run a scheme".
+name: Example scheme            # under which it is known
+owner: Example Foundation       # who answers for it
+terms_url: https://example.org/terms   # public terms on which everybody can apply
+body: Example Certification Ltd # who decides, independent of owner and makers
+accreditation: ISO/IEC 17065, number 123 of the national accreditation body
+contact: complaints@example.org # whom to ask and to complain to
+"""

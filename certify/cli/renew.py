@@ -1,0 +1,48 @@
+"""``leanmark renew``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certify.cli.command import Command, ModelPath
+from certify.cli.output import json_option, print_json
+from certify.core import exit_codes
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(cls=Command, example='leanmark renew graded --runtime "onnxruntime-cpu 1.33.0"')
+@click.argument("folder", type=ModelPath())
+@click.option("--runtime", help="What will run the model.  [default: the version that is installed here]")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose word counts; several.")
+@click.option("--withdrawals", type=FILE, multiple=True, help="A scheme's list of marks that it took back; several.")
+@json_option
+def command(
+    folder: Path, runtime: str | None, trust: tuple[str, ...], withdrawals: tuple[Path, ...], as_json: bool
+) -> None:
+    """Say whether the score of the model in FOLDER still holds, and what must be measured again.
+
+    A score ends after the days that its edition says, or at once when a key was revoked, a newer edition came, a
+    verifier whom you trust disagrees, or the runtime's minor version changed. Its figures stand; a level does not.
+
+    Exit code 0: it holds. 2: there is no signed score. 3: it has ended.
+    """
+    from certify.core.text import clean
+    from certify.renewing import renewal
+
+    found = renewal(folder, runtime=runtime, trust=trust, withdrawals=withdrawals)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        holds = found.validity
+        lines = [f"{one.sentence} {one.again}" for one in holds.reasons]
+        if holds.holds:
+            against = f", and with {found.runtime}" if found.runtime else "; no runtime was compared"
+            lines = [f"The score holds until {holds.until}{against}."]
+        else:
+            lines.append("The figures stand; no level does.")
+        lines += [f"Looked through: {one}." for one in holds.lists]
+        click.echo("\n".join(clean(line) for line in lines))
+    click.get_current_context().exit(exit_codes.DONE if found.validity.holds else exit_codes.NO)

@@ -1,0 +1,306 @@
+"""Whether a reader believes a mark beside a model, and why not."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.attest.checks_sidecars import now as clock
+from certify.attest.statements import records_path, statement_path
+from certify.attest.trust import TrustStore, load_store, trusted
+from certify.attest.verify import verify
+from certify.core.errors import LeanmarkError, NotAwardedError
+from certify.core.finding import Finding
+from certify.core.text import clean
+from certify.scorecard.assessment import Scorecard
+from certify.scorecard.edition import SIGNERS, edition_names
+from certify.scorecard.levels import Score, lacking, score
+from certify.scorecard.lines import agreeing
+from certify.scorecard.mark import (
+    FOLDER,
+    WITHDRAWN,
+    LapsedError,
+    Mark,
+    Withdrawals,
+    ends,
+    mark_files,
+    read_mark,
+    read_withdrawals,
+)
+from certify.scorecard.validity import Lists, Validity, validity
+
+if TYPE_CHECKING:
+    from certify.attest.certificate import Certificate
+    from certify.attest.keys import PublicKey
+    from certify.attest.verification import Verification
+
+RULES: Mapping[str, str] = {
+    "awarded_by_a_scheme": "a level is drawn from a mark file alone, which a certification scheme signs",
+    "scheme_known": "a scheme counts where the reader has named its key (leanmark trust scheme)",
+    "roles_apart": "the scheme's key is none of the maker's and none of a verifier's",
+    "score_follows": "the score is valid and follows from statements that are derived again",
+    "level_reached": "the score is enough for the level, by the edition that the mark names",
+    "in_force": "neither mark nor score has ended, was withdrawn or is contradicted",
+}
+"""What must hold for a level to be drawn, by the name that a refusal gives."""
+
+
+@dataclass(frozen=True)
+class Believed:
+    """A mark, and what its reader thinks of it.
+
+    Attributes:
+        mark: the file; None where it cannot be read.
+        rule: the first that does not hold; None where the reader believes the mark.
+        sentence: why.
+        scheme: name under which the reader knows the scheme; None for a stranger.
+        validity: of the score; None where it did not come to that.
+    """
+
+    mark: Mark | None
+    rule: str | None
+    sentence: str
+    scheme: str | None = None
+    validity: Validity | None = None
+
+    @property
+    def level(self) -> str | None:
+        """The level that may be drawn; None where none may."""
+        return self.mark.level if self.rule is None and self.mark is not None else None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; a level stands in it only where the reader believes the mark."""
+        named = None if self.mark is None else self.mark.scheme.to_json()
+        return {
+            "level": self.level,
+            "rule": self.rule,
+            "sentence": self.sentence,
+            "scheme": self.scheme,
+            "named_by_the_file": named,
+            "until": None if self.mark is None or self.level is None else self.mark.until,
+            "lists": [] if self.validity is None else [str(one) for one in self.validity.lists],
+        }
+
+
+def signed_score(path: Path, verification: Verification) -> tuple[Certificate, Score] | None:
+    """The scorecard beside a model, counted again from its records; None where there is none that holds."""
+    found = next((one for one in verification.certificates if isinstance(one.assessment, Scorecard)), None)
+    if found is None:
+        return None
+    room = Scorecard()
+    source = records_path(statement_path(path.parent, room.name))
+    try:
+        content = source.read_bytes()
+        if hashlib.sha256(content).hexdigest() != found.predicate["evidence"]["sha256"]:
+            return None
+        edition = room.load_edition(found.predicate["edition"]["name"])
+        return found, score(room.parse(content, str(source)), edition)
+    except (OSError, LeanmarkError):
+        return None
+
+
+def marks_of(
+    path: str | Path,
+    *,
+    trust: Iterable[str | Path | PublicKey] = (),
+    withdrawals: Iterable[Path] = (),
+    runtime: str = "",
+    now: datetime.datetime | None = None,
+) -> tuple[Believed, ...]:
+    """What a reader thinks of each mark beside a model, those that they believe first.
+
+    Args:
+        path: the model's file.
+        trust: keys whose word counts, besides those of the trust store. None of them is a scheme's by that.
+        withdrawals: lists of marks that schemes took back, besides ``marks/withdrawn.json`` beside the model.
+        runtime: what would run the model today; empty where that is not asked.
+        now: the reader's time; that of this machine's clock by default.
+
+    Raises:
+        UsageError: a file that was named does not exist.
+        CertificateError: there is no certificate, or a list that was named is malformed.
+
+    Example:
+        >>> list(RULES)[:2]
+        ['awarded_by_a_scheme', 'scheme_known']
+    """
+    path = Path(path)
+    verification = verify(path, trust=trust)
+    lists = tuple(read_withdrawals(one) for one in withdrawals)
+    return believed_marks(path, verification, trusted(trust), lists, runtime, now or clock())
+
+
+def believed_marks(
+    path: Path,
+    verification: Verification,
+    store: TrustStore,
+    withdrawals: Sequence[Withdrawals],
+    runtime: str,
+    now: datetime.datetime,
+) -> tuple[Believed, ...]:
+    """The same, of a model that is verified already."""
+    folders = [path.parent]
+    files = mark_files(folders)
+    if not files:
+        return ()
+    beside = path.parent / FOLDER / f"{WITHDRAWN}.json"
+    if beside.is_file():
+        withdrawals = (*withdrawals, read_withdrawals(beside))
+    counted = signed_score(path, verification)
+    found = []
+    for file in files:
+        if counted is None:
+            found.append(
+                Believed(None, "score_follows", f"{clean(file.name)}: no signed score that holds lies beside it.")
+            )
+            continue
+        certificate, points = counted
+        try:
+            mark = read_mark(file, certificate)
+        except LeanmarkError as error:
+            found.append(Believed(None, "awarded_by_a_scheme", clean(error)))
+            continue
+        found.append(
+            _believe(mark, points, verification, store, _lists(mark, points, path, store, withdrawals), runtime, now)
+        )
+    return tuple(sorted(found, key=lambda one: one.rule is not None))
+
+
+def _lists(mark: Mark, points: Score, path: Path, store: TrustStore, withdrawals: Sequence[Withdrawals]) -> Lists:
+    own = [one for one in withdrawals if one.key == mark.key]
+    newest = sorted(own, key=lambda one: one.named.date)[-1:]
+    reasons = tuple(one.marks[mark.digest] for one in own if mark.digest in one.marks)
+    return Lists(
+        revoked={key.key_id: why for key, why in store.revoked.items()},
+        disagreeing=(),
+        newest=edition_names()[-1],
+        withdrawn=reasons,
+        named=tuple(one.named for one in newest),
+    )
+
+
+def _believe(
+    mark: Mark,
+    points: Score,
+    verification: Verification,
+    store: TrustStore,
+    lists: Lists,
+    runtime: str,
+    now: datetime.datetime,
+) -> Believed:
+    name = store.scheme_of(mark.key)
+    told = clean(mark.scheme.name)
+    if name is None:
+        short = mark.key.key_id[:16]
+        sentence = (
+            f"The scheme '{told}' is named by the maker's files; you have not named its key {short} as a scheme's."
+        )
+        return Believed(mark, "scheme_known", sentence)
+
+    def no(rule: str, sentence: str, holds: Validity | None = None) -> Believed:
+        return Believed(mark, rule, sentence, name, holds)
+
+    if (apart := _not_apart(mark, points, verification, store)) is not None:
+        return no("roles_apart", apart)
+    failed = [one.name for one in verification.failed if one.name not in ("label", "label_picture", "mark")]
+    if failed or not verification.derived:
+        why = f"the checks {', '.join(failed)} failed" if failed else verification.not_derived
+        return no("score_follows", f"The score does not hold: {why}.".replace("..", "."))
+    lacks = [one.sentence for one in lacking(points, mark.level)]
+    needed = points.edition.levels[mark.level].signer
+    if SIGNERS.index(mark.checked) < SIGNERS.index(needed) or (
+        mark.verifier is not None and mark.verifier not in {one.key for one in agreeing(points.records, mark.checked)}
+    ):
+        lacks.append(f"The mark says that it was {mark.checked}; {needed} by a verifier of the count is needed.")
+    if lacks:
+        return no("level_reached", f"The score is not enough: {' '.join(lacks)}")
+    holds = validity(points, now, runtime, lists)
+    if ends(mark.until, now):
+        return no("in_force", f"The award ended at {mark.until}.", holds)
+    if not holds.holds:
+        return no("in_force", " ".join(one.sentence for one in holds.reasons), holds)
+    looked = ", ".join(map(str, lists.named)) or "none was at hand"
+    return Believed(mark, None, f"Awarded by {name} and in force until {mark.until}; lists of withdrawals: {looked}.",
+                    name, holds)  # fmt: skip
+
+
+def _not_apart(mark: Mark, points: Score, verification: Verification, store: TrustStore) -> str | None:
+    """Why the scheme's key is not a third party's; None where it is."""
+    signers = [one.signer for one in verification.certificates]
+    if mark.key in store.of_one_holder(signers):
+        return "The mark is signed by the maker's own key, or by one that it handed over to."
+    keys = {one.key for one in points.records.words}
+    keys |= {signature.key_id for signature in verification.signatures if signature.key_id is not None}
+    if mark.key.key_id in keys:
+        return "The mark is signed by the key of a verifier: who assesses does not certify."
+    related = {key.key_id for key in store.of_one_holder([mark.key])} & keys
+    return "The mark's key and that of a verifier have one holder." if related else None
+
+
+def level_to_draw(
+    path: str | Path,
+    *,
+    trust: Iterable[str | Path | PublicKey] = (),
+    withdrawals: Iterable[Path] = (),
+    runtime: str = "",
+    now: datetime.datetime | None = None,
+) -> tuple[Believed, Certificate]:
+    """The mark that may be drawn, with the scorecard that it is about.
+
+    Args:
+        path: as :func:`marks_of` takes it, and all others.
+        trust: likewise.
+        withdrawals: likewise.
+        runtime: likewise.
+        now: likewise.
+
+    Raises:
+        NotAwardedError: no level may be drawn; the rule that does not hold is named.
+    """
+    path = Path(path)
+    verification = verify(path, trust=trust)
+    lists = tuple(read_withdrawals(one) for one in withdrawals)
+    found = believed_marks(path, verification, trusted(trust), lists, runtime, now or clock())
+    if not found:
+        raise NotAwardedError(_refusal("awarded_by_a_scheme", "No mark lies beside the model."))
+    first = found[0]
+    if first.rule is not None:
+        raise NotAwardedError(_refusal(first.rule, first.sentence))
+    counted = signed_score(path, verification)
+    if counted is None:  # for the type checker: a mark that is believed has one
+        raise NotAwardedError(_refusal("score_follows", "There is no signed score."))
+    return first, counted[0]
+
+
+def _refusal(rule: str, sentence: str) -> str:
+    return f"No level is drawn. {sentence} The rule {rule}: {RULES[rule]}."
+
+
+def check_marks(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterable[Finding]:
+    """Say, in a verification, that marks lie beside the model; whether one is believed, ``leanmark mark show`` says."""
+    scorecard = next((one for one in others if isinstance(one.assessment, Scorecard)), None)
+    try:
+        files = mark_files(folders[:1])
+        store = load_store() if files else TrustStore()
+    except LeanmarkError as error:
+        yield Finding("mark", "fail", str(error))
+        return
+    for file in files:
+        if scorecard is None:
+            yield Finding("mark", "note", f"{clean(file.name)} is a mark, and no signed score lies beside the model.")
+            continue
+        try:
+            mark = read_mark(file, scorecard)
+        except LapsedError as error:
+            yield Finding("mark", "note", clean(error))
+            continue
+        except LeanmarkError as error:
+            yield Finding("mark", "fail", clean(error))
+            continue
+        name = store.scheme_of(mark.key)
+        told = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
+        yield Finding("mark", "note", f"A mark by {told}, lies here; leanmark mark show says what it is worth.")

@@ -1,0 +1,180 @@
+"""How long a score is good for: a pure function of the score, the time, the runtime and named lists.
+
+A figure stands for ever, as what was measured on its day; a level does not. Counter-evidence is only as complete as the
+lists it was looked up in, so each list is named by its digest and its date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from certify.core.errors import CertificateError
+from certify.scorecard.levels import Score
+from certify.scorecard.records import Counted, Countersigned
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+Kind = Literal["age", "revoked", "superseded", "disagrees", "runtime", "withdrawn", "time"]
+
+
+@dataclass(frozen=True)
+class NamedList:
+    """A list that was looked through.
+
+    Attributes:
+        what: it lists, such as ``revoked keys``.
+        digest: hex SHA-256 of its bytes.
+        date: when it was made, as it says.
+    """
+
+    what: str
+    digest: str
+    date: str
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.digest[:16]}, {self.date})"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What speaks against a score.
+
+    Attributes:
+        revoked: ids of keys that no longer count, with the reason.
+        disagreeing: ids of verifiers whom the reader trusts and who disagree.
+        newest: name of the newest edition of the scorecard that is known.
+        withdrawn: reasons for which the scheme withdrew the mark.
+        named: the lists that these came from.
+    """
+
+    revoked: Mapping[str, str] = field(default_factory=dict)
+    disagreeing: tuple[str, ...] = ()
+    newest: str = ""
+    withdrawn: tuple[str, ...] = ()
+    named: tuple[NamedList, ...] = ()
+
+
+@dataclass(frozen=True)
+class Expired:
+    """Why a score no longer holds, and what has to be done.
+
+    Attributes:
+        kind: of reason.
+        sentence: what happened.
+        again: what to do, in a sentence.
+    """
+
+    kind: Kind
+    sentence: str
+    again: str
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Whether a score holds.
+
+    Attributes:
+        until: UTC time at which its oldest measurement is too old.
+        reasons: why it no longer holds; empty where it does.
+        lists: that were looked through.
+    """
+
+    until: str
+    reasons: tuple[Expired, ...]
+    lists: tuple[NamedList, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.reasons
+
+
+def validity(found: Score, now: datetime.datetime, runtime: str = "", lists: Lists | None = None) -> Validity:
+    """Say whether a score holds.
+
+    Args:
+        found: the score.
+        now: the reader's time, in UTC.
+        runtime: what would run the model today, such as ``onnxruntime 1.33.0``; empty where that is not asked.
+        lists: what speaks against it.
+
+    Raises:
+        CertificateError: a time in a statement is not one.
+
+    Example:
+        >>> minor("onnxruntime 1.32.4"), minor("onnxruntime 1.33.0")
+        (('onnxruntime', '1.32'), ('onnxruntime', '1.33'))
+    """
+    lists = lists or Lists()
+    statements = found.records.of(Counted)
+    oldest = min((_time(one.created) for one in statements), default=now)
+    until = oldest + datetime.timedelta(days=found.edition.valid_days)
+    reasons = [
+        *_too_old(statements, now, found.edition.valid_days),
+        *_revoked(found, lists),
+        *_superseded(found, lists),
+        *_disagreed(found, lists),
+        *_moved(statements, runtime),
+        *(Expired("withdrawn", f"The scheme withdrew its mark: {why}.", "Ask the scheme.") for why in lists.withdrawn),
+    ]
+    return Validity(until.strftime(TIME), tuple(reasons), lists.named)
+
+
+def minor(runtime: str) -> tuple[str, str]:
+    """Name and minor version of a runtime."""
+    name, _, version = runtime.partition(" ")
+    found = re.match(r"[0-9]+(\.[0-9]+)?", version)
+    return name, version if found is None else found[0]
+
+
+def _time(text: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.strptime(text, TIME).replace(tzinfo=datetime.timezone.utc)
+    except ValueError as error:
+        raise CertificateError(f"{text[:40]!r} is not a time such as 2026-11-26T12:00:00Z.") from error
+
+
+def _too_old(statements: Sequence[Counted], now: datetime.datetime, days: int) -> Iterator[Expired]:
+    for one in statements:
+        age = now - _time(one.created)
+        if age > datetime.timedelta(days=days):
+            told = f"The {one.assessment} was recorded {age.days} days ago; {days} are the most."
+            yield Expired("age", told, f"Record the {one.assessment} again.")
+        elif age < -datetime.timedelta(days=1):
+            told = f"The {one.assessment} was recorded at {one.created}, which has not come yet."
+            yield Expired("time", told, f"Record the {one.assessment} again, with a clock that is right.")
+
+
+def _revoked(found: Score, lists: Lists) -> Iterator[Expired]:
+    for key in dict.fromkeys([*(one.key for one in found.records.of(Counted)), *(w.key for w in found.records.words)]):
+        if key in lists.revoked:
+            told = f"Key {key[:16]} was revoked ({lists.revoked[key]}), so nothing that it signed counts."
+            yield Expired("revoked", told, "Have what it signed measured and signed again, with another key.")
+
+
+def _superseded(found: Score, lists: Lists) -> Iterator[Expired]:
+    if lists.newest and lists.newest != found.edition.name:
+        told = f"Edition {found.edition.name} was superseded by {lists.newest}."
+        yield Expired("superseded", told, f"Count again: leanmark score --edition {lists.newest} --sign.")
+
+
+def _disagreed(found: Score, lists: Lists) -> Iterator[Expired]:
+    recorded = [one.key for one in found.records.of(Countersigned) if not one.agrees]
+    for key in dict.fromkeys([*recorded, *lists.disagreeing]):
+        told = f"The verifier with key {key[:16]}, whom you trust, disagrees with the certificate."
+        yield Expired("disagrees", told, "Measure again, and ask the verifier what they found.")
+
+
+def _moved(statements: Sequence[Counted], runtime: str) -> Iterator[Expired]:
+    for one in statements:
+        if (
+            runtime
+            and one.runtime
+            and minor(one.runtime)[0] == minor(runtime)[0]
+            and minor(one.runtime) != minor(runtime)
+        ):
+            told = f"The {one.assessment} was measured with {one.runtime}, and {runtime} runs here."
+            yield Expired("runtime", told, f"Measure the {one.assessment} again: energy and int8 answers move with it.")
