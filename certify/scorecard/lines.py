@@ -9,6 +9,7 @@ from typing import Literal
 
 from certify.core.estimate import Estimate
 from certify.scorecard.edition import ALWAYS, SIGNERS_FIGURES, Credit, Prerequisite, ScorecardEdition
+from certify.scorecard.findings import of_another_baseline
 from certify.scorecard.records import Attested, Counted, Countersigned, Records
 from certify.scorecard.rules import EVIDENCE, Rule, parse_rule
 
@@ -140,6 +141,9 @@ def _line(
         return Line(name, credit, 0.0, "failed", contradicted, source)
     if rule.assessment in figures.refused:
         return Line(name, credit, 0.0, "failed", f"The statement of {rule.assessment} is a refusal.", source)
+    if rule.assessment in of_another_baseline(records):
+        why = f"The statement of {rule.assessment} compares with another file than the energy's baseline."
+        return Line(name, credit, 0.0, "failed", why, source)
     found = figures.get(rule)
     words = [one for one in records.of(Attested) if one.credit == name and _independent(one, records)]
     if found is not None and rule.kind != "declaration":

@@ -118,6 +118,17 @@ def test_statements_of_other_makings_or_data_are_found(
         assert found_of(Records(words["header"](), rows))[check] == outcome
 
 
+def test_line_earns_nothing_when_it_compares_with_another_baseline(words: Any) -> None:
+    from certify.scorecard.levels import score
+
+    for second, points in (("a", 6.0), ("b", 0.0)):
+        rows = (
+            words["statement"]("efficiency", {}, baseline=("a" * 64,)),
+            words["statement"]("social", {"cells_within_margin_share": 1.0}, baseline=(second * 64,)),
+        )
+        assert score(Records(words["header"](), rows), EDITION).points == points
+
+
 def test_key_of_a_maker_is_found_when_it_counts_as_anothers(build: Any, words: Any) -> None:
     assert found_of(build({"social": {"cells": 1}}, words["again"](key="1" * 64)))["others_are_others"] == "fail"
     assert found_of(build({"social": {"cells": 1}}, words["attested"]("S9")))["others_are_others"] == "fail"
