@@ -1,0 +1,140 @@
+"""A model's weights as bytes that travel, and as the vector that is averaged.
+
+The bytes are those that :func:`compress.core.model_stats.state_digest` digests, so that the SHA-256 of what a client
+received is the model's digest in the lineage. What is averaged are all floating-point tensors of the state, running
+statistics among them, as one float32 vector; other tensors (counters) stay as the server has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from certify.core.errors import DataError, ModelError
+from compress.core.model_stats import state_digest
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each tensor of a model lies in its bytes and in its vector.
+
+    Attributes:
+        headers: of each tensor, in the order of the names.
+        sizes: bytes of each tensor.
+        floats: numbers of each tensor in the vector; 0 where it is not averaged.
+    """
+
+    headers: tuple[bytes, ...]
+    sizes: tuple[int, ...]
+    floats: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Layout:
+        """The layout of a model.
+
+        Raises:
+            ModelError: it has weights of another floating-point type than float32, or none.
+        """
+        headers, sizes, floats = [], [], []
+        for name, tensor in sorted(model.state_dict().items()):
+            if tensor.is_floating_point() and tensor.dtype != torch.float32:
+                raise ModelError(f"Federated training averages float32 weights, and {name} is {tensor.dtype}.")
+            header = f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode()
+            headers.append(struct.pack("<I", len(header)) + header)
+            sizes.append(tensor.numel() * tensor.element_size())
+            floats.append(tensor.numel() if tensor.is_floating_point() else 0)
+        if not sum(floats):
+            raise ModelError("The model has no weights to average.")
+        return cls(tuple(headers), tuple(sizes), tuple(floats))
+
+    @property
+    def count(self) -> int:
+        """Numbers in the vector."""
+        return sum(self.floats)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the model when it travels."""
+        return sum(map(len, self.headers)) + sum(self.sizes)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Numbers of each averaged tensor, in the order of the vector."""
+        return tuple(count for count in self.floats if count)
+
+    def content(self, model: nn.Module) -> bytes:
+        """The model's state as bytes; their SHA-256 is its digest."""
+        tensors = [tensor for _, tensor in sorted(model.state_dict().items())]
+        return b"".join(header + _raw(tensor) for header, tensor in zip(self.headers, tensors, strict=True))
+
+    def vector(self, content: bytes) -> Vector:
+        """The averaged numbers of a model's bytes, (count,); a copy.
+
+        Raises:
+            DataError: the bytes are of another model, or hold numbers that are not finite.
+        """
+        if len(content) != self.bytes:
+            raise DataError(f"A model of {self.bytes} bytes is wanted and {len(content)} came.")
+        parts, at = [], 0
+        for header, size, count in zip(self.headers, self.sizes, self.floats, strict=True):
+            if content[at : at + len(header)] != header:
+                raise DataError("The bytes are of a model with other tensors.")
+            at += len(header)
+            if count:
+                parts.append(np.frombuffer(content, "<f4", count, at))
+            at += size
+        found: Vector = np.concatenate(parts).astype(np.float32)
+        if not np.isfinite(found).all():
+            raise DataError("The model holds numbers that are not finite.")
+        return found
+
+    def replaced(self, content: bytes, vector: Vector) -> bytes:
+        """A model's bytes with other numbers in the place of the averaged ones."""
+        made, at, taken = bytearray(content), 0, 0
+        for header, size, count in zip(self.headers, self.sizes, self.floats, strict=True):
+            at += len(header)
+            if count:
+                made[at : at + size] = vector[taken : taken + count].astype("<f4").tobytes()
+            at, taken = at + size, taken + count
+        return bytes(made)
+
+    def load(self, model: nn.Module, content: bytes) -> None:
+        """Give a model the state that its bytes hold, in place.
+
+        Raises:
+            DataError: the bytes are of another model.
+        """
+        self.vector(content)
+        at = 0
+        with torch.no_grad():
+            states = [tensor for _, tensor in sorted(model.state_dict().items())]
+            for header, size, tensor in zip(self.headers, self.sizes, states, strict=True):
+                at += len(header)
+                if size:
+                    raw = torch.frombuffer(bytearray(content[at : at + size]), dtype=tensor.dtype)
+                    tensor.copy_(raw.reshape(tensor.shape))
+                at += size
+
+
+def digest(content: bytes) -> str:
+    """Hex SHA-256 of a model's bytes: its digest in the lineage.
+
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> digest(Layout.of(model).content(model)) == state_digest(model)
+        True
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
+def _raw(tensor: torch.Tensor) -> bytes:
+    plain = tensor.detach().cpu().contiguous()
+    return plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
