@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,6 @@ import torch
 from torch import nn
 
 from certify.core.errors import DataError, ModelError
-from compress.core.model_stats import state_digest
 
 Vector = npt.NDArray[np.float32]
 
@@ -30,11 +30,15 @@ class Layout:
         headers: of each tensor, in the order of the names.
         sizes: bytes of each tensor.
         floats: numbers of each tensor in the vector; 0 where it is not averaged.
+        names: of the tensors.
+        learned: which of them are parameters, and no running statistics.
     """
 
     headers: tuple[bytes, ...]
     sizes: tuple[int, ...]
     floats: tuple[int, ...]
+    names: tuple[str, ...]
+    learned: tuple[bool, ...]
 
     @classmethod
     def of(cls, model: nn.Module) -> Layout:
@@ -53,7 +57,10 @@ class Layout:
             floats.append(tensor.numel() if tensor.is_floating_point() else 0)
         if not sum(floats):
             raise ModelError("The model has no weights to average.")
-        return cls(tuple(headers), tuple(sizes), tuple(floats))
+        names = tuple(sorted(model.state_dict()))
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        learned = tuple(name in parameters for name in names)
+        return cls(tuple(headers), tuple(sizes), tuple(floats), names, learned)
 
     @property
     def count(self) -> int:
@@ -61,7 +68,7 @@ class Layout:
         return sum(self.floats)
 
     @property
-    def bytes(self) -> int:
+    def content_bytes(self) -> int:
         """Bytes of the model when it travels."""
         return sum(map(len, self.headers)) + sum(self.sizes)
 
@@ -69,6 +76,19 @@ class Layout:
     def parts(self) -> tuple[int, ...]:
         """Numbers of each averaged tensor, in the order of the vector."""
         return tuple(count for count in self.floats if count)
+
+    def where(self, wanted: Callable[[str, bool], bool]) -> npt.NDArray[np.bool_]:
+        """Which numbers of the vector belong to tensors that are wanted, (count,).
+
+        Args:
+            wanted: says so of a tensor's name and of whether it is learned.
+        """
+        chosen = [
+            wanted(*one)
+            for one, count in zip(zip(self.names, self.learned, strict=True), self.floats, strict=True)
+            if count
+        ]
+        return np.repeat(np.array(chosen, dtype=np.bool_), self.parts)
 
     def content(self, model: nn.Module) -> bytes:
         """The model's state as bytes; their SHA-256 is its digest."""
@@ -81,8 +101,8 @@ class Layout:
         Raises:
             DataError: the bytes are of another model, or hold numbers that are not finite.
         """
-        if len(content) != self.bytes:
-            raise DataError(f"A model of {self.bytes} bytes is wanted and {len(content)} came.")
+        if len(content) != self.content_bytes:
+            raise DataError(f"A model of {self.content_bytes} bytes is wanted and {len(content)} came.")
         parts, at = [], 0
         for header, size, count in zip(self.headers, self.sizes, self.floats, strict=True):
             if content[at : at + len(header)] != header:
@@ -128,6 +148,7 @@ def digest(content: bytes) -> str:
     """Hex SHA-256 of a model's bytes: its digest in the lineage.
 
     Example:
+        >>> from compress.core.model_stats import state_digest
         >>> model = nn.Linear(2, 2)
         >>> digest(Layout.of(model).content(model)) == state_digest(model)
         True

@@ -68,7 +68,16 @@ class Loader:
     """
 
     def __init__(
-        self, data: TorchSplit, batch: int, *, shuffle: bool, seed: int, augment: bool, flip: bool, shard: Shard
+        self,
+        data: TorchSplit,
+        batch: int,
+        *,
+        shuffle: bool,
+        seed: int,
+        augment: bool,
+        flip: bool,
+        shard: Shard,
+        kept: Batch | None = None,
     ) -> None:
         self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
         self._batches = -(-len(data) // batch)
@@ -79,7 +88,8 @@ class Loader:
                 "start fewer, or take larger batches."
             )
         self.random = np.random.default_rng(seed)
-        self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
+        small = kept is None and data.bytes <= IN_MEMORY_BYTES
+        self._kept = data.batch(np.arange(len(data))) if small else kept
 
     def __len__(self) -> int:
         return self._batches
@@ -169,6 +179,7 @@ def loader(
     flip: bool = False,
     shard: Shard = (0, 1),
     mechanism: str | None = None,
+    kept: Batch | None = None,
 ) -> Loader:
     """Batches of (samples preprocessed by the contract (n, ...), labels (n,) int64).
 
@@ -187,12 +198,13 @@ def loader(
         shard: number of this process and of all that share each batch; all must use one seed.
         mechanism: under whose name the ledger notes the readings; None for raw ones. Only a loader whose batches reach
             the model through that mechanism's noise may name one.
+        kept: the samples as they were read and preprocessed before, (n, ...), and their labels; None reads them.
 
     Raises:
         UsageError: a batch has fewer samples than there are processes.
     """
     data = TorchSplit(split if mechanism is None else split.under(mechanism), preprocess)
-    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard)
+    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard, kept=kept)
 
 
 def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:

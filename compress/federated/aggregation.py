@@ -1,0 +1,189 @@
+"""From the answers of a round to the next model: means, robust rules, and what the server adds of its own.
+
+Sums run in the order of the clients' names in float64, or over integers, so that the result does not depend on which
+answer came first. Answers are read from where they lie one after the other; the order statistics read a slice of all
+of them at a time. Memory thus does not grow with the number of clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import UsageError
+from compress.federated.forms import Form, Int8, clipped, norm
+from compress.federated.weights import Vector
+
+RuleName = Literal["mean", "median", "trimmed-mean", "norm-bound"]
+ORDER_STATISTICS = ("median", "trimmed-mean")
+SLICE_NUMBERS = 4_000_000
+"""Numbers of all answers together that an order statistic holds at once: 32 MB."""
+ADAM_FLOOR = 1e-3
+"""The tau of Reddi et al. 2021, table 8."""
+
+Read = Callable[[str], bytes]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How answers become one update.
+
+    Attributes:
+        name: ``mean``; ``median`` of each coordinate and ``trimmed-mean`` (Yin et al. 2018, arXiv 1803.01498);
+            ``norm-bound`` (Sun et al. 2019, arXiv 1911.07963), the mean of updates scaled down to the median norm.
+        trimmed: share of the answers that is left out at each end; used by ``trimmed-mean``.
+
+    Example:
+        >>> Rule("trimmed-mean", 0.2).is_robust
+        True
+    """
+
+    name: RuleName = "mean"
+    trimmed: float = 0.2
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether the rule looks at each answer by itself, so that each must be of equal weight and in the clear."""
+        return self.name != "mean"
+
+    def require_clear(self, masked: bool) -> None:
+        """Refuse a rule that needs what masks hide.
+
+        Raises:
+            UsageError: it does.
+        """
+        if masked and self.is_robust:
+            raise UsageError(
+                f"The rule {self.name} compares single answers, and masked answers show nothing but their sum; take "
+                "update: int8, or rule: mean with a clip on each update."
+            )
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What the answers of a round became.
+
+    Attributes:
+        update: to add to the model, (count,).
+        integers: sum of the integers with their votes; None for other forms.
+    """
+
+    update: Vector
+    integers: npt.NDArray[np.int64] | None = None
+
+    def content(self) -> bytes:
+        """What the log digests."""
+        return self.update.astype("<f4").tobytes()
+
+
+def aggregate(names: Sequence[str], weights: Sequence[float], read: Read, form: Form, rule: Rule) -> Aggregate:
+    """Combine answers in the clear.
+
+    Args:
+        names: of the clients who answered, sorted; at least one.
+        weights: of each; each client has already scaled its update by it.
+        read: gives a client's answer.
+        form: of the answers.
+        rule: how.
+    """
+    if rule.name in ORDER_STATISTICS:
+        return Aggregate(_order_statistic(names, read, form, rule))
+    if rule.name == "norm-bound":
+        bound = float(np.median([norm(form.decode(read(name))) for name in names]))
+        return Aggregate(_mean(names, len(names), lambda name: clipped(form.decode(read(name)), bound)))
+    if isinstance(form, Int8):
+        total = np.zeros(form.count, dtype=np.int64)
+        for name in names:
+            total += form.read(read(name))
+        return of_integers(total, sum(weights), form)
+    return Aggregate(_mean(names, sum(weights), lambda name: form.decode(read(name))))
+
+
+def of_integers(total: npt.NDArray[np.int64], weight: float, form: Int8) -> Aggregate:
+    """The mean that a sum of integers stands for; masked or not, it is the same to the bit."""
+    exact = total[: sum(form.parts)] * form.steps()
+    return Aggregate((exact / weight).astype(np.float32), total)
+
+
+def _mean(names: Sequence[str], weight: float, decoded: Callable[[str], Vector]) -> Vector:
+    total: Floats | None = None
+    for name in names:
+        update = decoded(name).astype(np.float64)
+        total = update if total is None else total + update
+    if total is None:
+        raise ValueError("a mean needs an answer")
+    mean: Vector = (total / weight).astype(np.float32)
+    return mean
+
+
+def _order_statistic(names: Sequence[str], read: Read, form: Form, rule: Rule) -> Vector:
+    count = len(form.decode(read(names[0])))
+    width = max(1, SLICE_NUMBERS // len(names))
+    left_out = int(rule.trimmed * len(names))
+    made = np.empty(count, dtype=np.float32)
+    for start in range(0, count, width):
+        rows = np.stack([form.decode(read(name))[start : start + width] for name in names]).astype(np.float64)
+        if rule.name == "median":
+            made[start : start + width] = np.median(rows, axis=0)
+        else:
+            rows.sort(axis=0)
+            made[start : start + width] = rows[left_out : len(names) - left_out].mean(axis=0)
+    return made
+
+
+@dataclass(frozen=True)
+class ServerStep:
+    """What the server makes of the mean update.
+
+    FedAvg (McMahan et al. 2017, arXiv 1602.05629) adds it; momentum (Hsu et al. 2019, arXiv 1909.06335) and Adam
+    (Reddi et al. 2021, arXiv 2003.00295) treat it as a gradient. Running statistics are no gradients: they get the
+    mean alone.
+
+    Attributes:
+        name: ``none``, ``momentum`` or ``adam``.
+        lr: by which the step is multiplied.
+        momentum: of momentum, and the first of Adam.
+        second: of Adam.
+    """
+
+    name: Literal["none", "momentum", "adam"] = "none"
+    lr: float = 1.0
+    momentum: float = 0.9
+    second: float = 0.99
+
+    def empty(self, count: int) -> Floats:
+        """The state before the first round, (2, count), or (0,) where none is needed."""
+        return np.zeros(0 if self.name == "none" else (2, count))
+
+    def apply(
+        self, weights: Vector, update: Vector, state: Floats, learned: npt.NDArray[np.bool_]
+    ) -> tuple[Vector, Floats]:
+        """The next weights, and the next state.
+
+        Args:
+            weights: of the global model, (count,).
+            update: the mean, (count,).
+            state: of the round before.
+            learned: which numbers are parameters.
+        """
+        step = update.astype(np.float64)
+        if self.name != "none":
+            state = state.copy()
+            first = self.momentum * state[0]
+            if self.name == "adam":
+                state[0] = first + (1 - self.momentum) * step
+                state[1] = self.second * state[1] + (1 - self.second) * step**2
+                moved = state[0] / (np.sqrt(state[1]) + ADAM_FLOOR)
+            else:
+                state[0] = first + step
+                moved = state[0]
+            step = np.where(learned, self.lr * moved, step)
+        elif self.lr != 1.0:
+            step = np.where(learned, self.lr * step, step)
+        made: Vector = (weights.astype(np.float64) + step).astype(np.float32)
+        return made, state

@@ -1,0 +1,179 @@
+"""Local training: a few passes over one client's samples, from the global model, with the loop that every pass uses."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from certify.core.errors import DataError, UsageError
+from certify.data import Preprocess
+from compress.federated.local_data import LocalData
+from compress.federated.weights import Layout, Vector
+from compress.training.config import TrainingConfig
+from compress.training.optimization import NO_HOOKS, Hooks, Run
+from compress.training.task import Task
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How clients train; the same for all of them, and part of what the server sends.
+
+    Attributes:
+        epochs: passes over a client's samples in one round.
+        batch: samples a step.
+        lr: largest learning rate; it falls along a cosine over all rounds.
+        optimizer: ``adamw`` or ``sgd``.
+        weight_decay: of weights with two dimensions or more.
+        warmup: share of all rounds in which the learning rate rises.
+        label_smoothing: share of the target that goes to all classes.
+        augment: whether images are shifted.
+        flip: whether they are mirrored.
+        proximal: weight of FedProx's term (Li et al. 2020, arXiv 1812.06127); 0 leaves it out.
+    """
+
+    epochs: int = 1
+    batch: int = 64
+    lr: float = 2e-3
+    optimizer: str = "adamw"
+    weight_decay: float = 0.02
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    augment: bool = False
+    flip: bool = False
+    proximal: float = 0.0
+
+    @classmethod
+    def from_json(cls, values: Any) -> LocalTraining:
+        """Read what a server sent.
+
+        Raises:
+            DataError: it is not a training that this client knows.
+        """
+        known = {name: type(value) for name, value in asdict(cls()).items()}
+        if not isinstance(values, dict) or set(values) != set(known):
+            raise DataError("The server asks for a training that is not known here.")
+        for name, kind in known.items():
+            value = values[name]
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+            if type(value) is not kind:
+                raise DataError(f"The training's {name} is not of the type {kind.__name__}.")
+        made = cls(**{name: kind(values[name]) for name, kind in known.items()})
+        try:
+            made.config()
+        except UsageError as error:
+            raise DataError(str(error)) from error
+        if not 0 <= made.proximal < float("inf"):
+            raise DataError(f"The weight of the proximal term must be 0 or more, got {made.proximal}.")
+        return made
+
+    def config(self) -> TrainingConfig:
+        """The settings of the training loop."""
+        own = {name: value for name, value in asdict(self).items() if name != "proximal"}
+        return TrainingConfig(**own, keep="last")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the run a local training stands.
+
+    Attributes:
+        number: of the round, from 1.
+        rounds: that are planned.
+        seed: of order, augmentation and dropout.
+    """
+
+    number: int
+    rounds: int
+    seed: int
+
+
+@dataclass
+class Learner:
+    """A model of the architecture that is trained, lent to one client after the other.
+
+    Attributes:
+        model: any weights; they are overwritten.
+        preprocess: the contract.
+        device: to train on.
+    """
+
+    model: nn.Module
+    preprocess: Preprocess
+    device: str = "cpu"
+    layout: Layout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model = copy.deepcopy(self.model)
+        self.layout = Layout.of(self.model)
+
+    def learn(self, content: bytes, data: LocalData, training: LocalTraining, moment: Moment) -> Vector:
+        """Train the global model on a client's samples, and give what changed, (count,).
+
+        Deterministic under a seed on one device and number of threads.
+
+        Args:
+            content: the global model's bytes.
+            data: of the client.
+            training: how.
+            moment: when.
+
+        Raises:
+            DataError: the bytes are of another model.
+            ModelError: the loss is not finite.
+        """
+        before = self.layout.vector(content)
+        self.layout.load(self.model, content)
+        batches = data.loader(self.preprocess, training, moment.seed)
+        steps = len(batches) * training.epochs
+        with _seeded(moment.seed, self.device):
+            run = Run(
+                self.model, None, training.config(), Task.of(data.split, self.preprocess), torch.device(self.device),
+                steps * moment.rounds, hooks=self._hooks(training.proximal),
+            )  # fmt: skip
+            run.done = steps * (moment.number - 1)
+            run.model.train()
+            for _ in range(training.epochs):
+                for samples, labels in batches:
+                    run.step(samples, labels)
+        self.model.to("cpu").eval()
+        after = self.layout.vector(self.layout.content(self.model))
+        update: Vector = after - before
+        return update
+
+    def outputs(self, content: bytes) -> nn.Module:
+        """The model with the weights of its bytes, in evaluation mode."""
+        self.layout.load(self.model, content)
+        return self.model.eval()
+
+    def _hooks(self, proximal: float) -> Hooks:
+        """FedProx: the gradient of ``proximal / 2 * |w - w_global|^2``."""
+        if not proximal:
+            return NO_HOOKS
+        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        anchors = [parameter.detach().clone() for parameter in learned]
+
+        def pull() -> None:
+            for parameter, anchor in zip(learned, anchors, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.add_(parameter.detach() - anchor.to(parameter.device), alpha=proximal)
+
+        return Hooks(adjust=pull)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    """Seed torch's generators for a while, and forbid kernels that give another result each time."""
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        torch.manual_seed(seed)
+        yield
