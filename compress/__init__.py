@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from compress.passes.dp_finetune import DpFinetune
     from compress.passes.dp_head import DpHead
     from compress.passes.fast_kernels import FastKernels
+    from compress.passes.federated_distill import FederatedDistill
+    from compress.passes.federated_finetune import FederatedFinetune
     from compress.passes.finetune import Finetune
     from compress.passes.fold_norms import FoldNorms
     from compress.passes.half import Half
@@ -54,6 +56,8 @@ __all__ = [
     "DpFinetune",
     "DpHead",
     "FastKernels",
+    "FederatedDistill",
+    "FederatedFinetune",
     "Finetune",
     "FoldNorms",
     "Half",
@@ -103,6 +107,8 @@ __getattr__, __dir__ = door(
         "passes.dp_finetune": ("DpFinetune",),
         "passes.dp_head": ("DpHead",),
         "passes.fast_kernels": ("FastKernels",),
+        "passes.federated_distill": ("FederatedDistill",),
+        "passes.federated_finetune": ("FederatedFinetune",),
         "passes.finetune": ("Finetune",),
         "passes.fold_norms": ("FoldNorms",),
         "passes.half": ("Half",),

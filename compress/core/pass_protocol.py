@@ -68,12 +68,15 @@ class PassTags:
         deterministic: whether it gives the same model twice under one seed; a pass that times candidates does not.
         noisy: whether it hides private data by noise from the system's entropy; it must then give two models under one
             seed, since noise that comes again can be subtracted.
+        leaves: names of record files that it leaves in the workspace, without the place in the recipe before them
+            (``0-federation.jsonl``); the job brings them beside the lineage.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)
     tried_on: Literal["residual", "blocks", "idle_taps", "attention", "depthwise"] = "residual"
     deterministic: bool = True
     noisy: bool = False
+    leaves: tuple[str, ...] = ()
 
 
 class Pass(BaseModel, abc.ABC):

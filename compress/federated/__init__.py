@@ -1,1 +1,49 @@
-"""Federated learning: clients that train on data of their own, a server that averages, and transports between them."""
+"""Federated learning: clients that train on data of their own, a server that averages, and transports between them.
+
+The parts, from below: :mod:`.weights` (a model as bytes and as a vector), :mod:`.forms` and :mod:`.masks` (how updates
+travel), :mod:`.aggregation` (how they become one), :mod:`.client` and :mod:`.coordinator` (the two halves of the round
+code), :mod:`.transport` (the interface between them) and :mod:`.memory` (clients simulated in one process).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.core.lazy import door
+
+if TYPE_CHECKING:
+    from compress.federated.aggregation import Rule as Rule
+    from compress.federated.aggregation import ServerStep as ServerStep
+    from compress.federated.client_privacy import NoisySum as NoisySum
+    from compress.federated.client_privacy import require_separate_samples as require_separate_samples
+    from compress.federated.distilling import Teaching as Teaching
+    from compress.federated.learner import LocalTraining as LocalTraining
+    from compress.federated.memory import Faults as Faults
+    from compress.federated.partition import by_column as by_column
+    from compress.federated.partition import dirichlet as dirichlet
+    from compress.federated.partition import iid as iid
+    from compress.federated.partition import names_of as names_of
+    from compress.federated.partition import sizes as sizes
+    from compress.federated.plan import Plan as Plan
+    from compress.federated.runs import Simulated as Simulated
+    from compress.federated.runs import distil_in_memory as distil_in_memory
+    from compress.federated.runs import run_in_memory as run_in_memory
+    from compress.federated.simulation import NOT_STATED as NOT_STATED
+    from compress.federated.simulation import Simulation as Simulation
+    from compress.federated.simulation import log_name as log_name
+
+
+__getattr__, __dir__ = door(
+    __name__,
+    {
+        "aggregation": ("Rule", "ServerStep"),
+        "client_privacy": ("NoisySum", "require_separate_samples"),
+        "distilling": ("Teaching",),
+        "learner": ("LocalTraining",),
+        "memory": ("Faults",),
+        "partition": ("by_column", "dirichlet", "iid", "names_of", "sizes"),
+        "plan": ("Plan",),
+        "runs": ("Simulated", "distil_in_memory", "run_in_memory"),
+        "simulation": ("NOT_STATED", "Simulation", "log_name"),
+    },
+)

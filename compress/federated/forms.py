@@ -27,6 +27,10 @@ QUARTER = 0.25
 Integers = npt.NDArray[np.int8]
 
 
+class NormExceeded(DataError):
+    """An update is larger than the run allows."""
+
+
 class Form(Protocol):
     """How an update becomes bytes, fixed for one round and the same for all its clients."""
 
@@ -259,5 +263,5 @@ def _checked(vector: Vector, clip: float | None) -> Vector:
     if not np.isfinite(vector).all():
         raise DataError("The update holds numbers that are not finite.")
     if clip is not None and norm(vector) > clip * TOLERANCE:
-        raise DataError(f"The update has the norm {norm(vector):.6g} and at most {clip:g} is allowed.")
+        raise NormExceeded(f"The update has the norm {norm(vector):.6g} and at most {clip:g} is allowed.")
     return vector

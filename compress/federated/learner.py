@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from certify.data import Preprocess
 from compress.federated.local_data import LocalData
 from compress.federated.weights import Layout, Vector
 from compress.training.config import TrainingConfig
-from compress.training.optimization import NO_HOOKS, Hooks, Run
+from compress.training.optimization import Hooks, Run
 from compress.training.task import Task
 
 
@@ -113,7 +113,14 @@ class Learner:
         self.model = copy.deepcopy(self.model)
         self.layout = Layout.of(self.model)
 
-    def learn(self, content: bytes, data: LocalData, training: LocalTraining, moment: Moment) -> Vector:
+    def learn(
+        self,
+        content: bytes,
+        data: LocalData,
+        training: LocalTraining,
+        moment: Moment,
+        looks: Callable[[], None] | None = None,
+    ) -> Vector:
         """Train the global model on a client's samples, and give what changed, (count,).
 
         Deterministic under a seed on one device and number of threads.
@@ -123,6 +130,7 @@ class Learner:
             data: of the client.
             training: how.
             moment: when.
+            looks: called after each step; it may wait, or raise to give up.
 
         Raises:
             DataError: the bytes are of another model.
@@ -132,10 +140,10 @@ class Learner:
         self.layout.load(self.model, content)
         batches = data.loader(self.preprocess, training, moment.seed)
         steps = len(batches) * training.epochs
-        with _seeded(moment.seed, self.device):
+        with seeded(moment.seed, self.device):
             run = Run(
                 self.model, None, training.config(), Task.of(data.split, self.preprocess), torch.device(self.device),
-                steps * moment.rounds, hooks=self._hooks(training.proximal),
+                steps * moment.rounds, hooks=self._hooks(training.proximal, looks),
             )  # fmt: skip
             run.done = steps * (moment.number - 1)
             run.model.train()
@@ -147,28 +155,21 @@ class Learner:
         update: Vector = after - before
         return update
 
-    def outputs(self, content: bytes) -> nn.Module:
-        """The model with the weights of its bytes, in evaluation mode."""
-        self.layout.load(self.model, content)
-        return self.model.eval()
-
-    def _hooks(self, proximal: float) -> Hooks:
-        """FedProx: the gradient of ``proximal / 2 * |w - w_global|^2``."""
-        if not proximal:
-            return NO_HOOKS
+    def _hooks(self, proximal: float, looks: Callable[[], None] | None) -> Hooks:
+        """FedProx: the gradient of ``proximal / 2 * |w - w_global|^2``; and a look around after each step."""
         learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        anchors = [parameter.detach().clone() for parameter in learned]
+        anchors = [parameter.detach().clone() for parameter in learned] if proximal else []
 
         def pull() -> None:
             for parameter, anchor in zip(learned, anchors, strict=True):
                 if parameter.grad is not None:
                     parameter.grad.add_(parameter.detach() - anchor.to(parameter.device), alpha=proximal)
 
-        return Hooks(adjust=pull)
+        return Hooks(adjust=pull if proximal else None, constrain=looks)
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, device: str) -> Iterator[None]:
+def seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch's generators for a while, and forbid kernels that give another result each time."""
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with (

@@ -81,7 +81,8 @@ class Cut:
         if self._kept is not None:
             chosen = torch.from_numpy(rows)
             kept = self._kept[0][chosen], self._kept[1][chosen]
-        return LocalData(self._split.subset(rows), kept)
+        guard = self._split.guard
+        return LocalData(self._split.subset(rows), kept, None if guard is None else guard.policy.digest)
 
 
 def own_data(spec: str, use: Use | None, progress: Progress | None = None) -> tuple[Dataset, LocalData]:

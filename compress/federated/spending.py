@@ -6,9 +6,11 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from certify.core.errors import MeasureError
 from certify.core.federation import Spent
+from certify.core.federation.messages import Level
 from certify.measure.meters import choose
 from certify.measure.meters.base import Meter, Usage
 
@@ -60,4 +62,4 @@ class Spending:
             joules = self._meter.stop(usage).energy_j
         except MeasureError:
             return Spent(cpu_s)  # unknown is not zero
-        return Spent(cpu_s, joules, self._meter.level)
+        return Spent(cpu_s, joules, cast(Level, self._meter.level.value))

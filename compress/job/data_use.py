@@ -24,7 +24,13 @@ from certify.data.preprocess import Preprocess
 from certify.model_file.subject import subject_digests
 from compress.job.lineage import Lineage, maker_version
 
-ACTION_OF_PASS: Mapping[str, Action] = {"distill": "distil", "finetune": "finetune", "qat": "finetune"}
+ACTION_OF_PASS: Mapping[str, Action] = {
+    "distill": "distil",
+    "federated_distill": "distil",
+    "federated_finetune": "finetune",
+    "finetune": "finetune",
+    "qat": "finetune",
+}
 """What passes read the training part for, where that is not training."""
 EDITION = "2026"
 

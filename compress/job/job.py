@@ -27,7 +27,7 @@ from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples
 from compress.job.data_use import ACTION_OF_PASS
-from compress.job.job_outputs import Baseline, JobOutputs
+from compress.job.job_outputs import Baseline, JobOutputs, logs_of
 from compress.job.lineage import BaselineRow, Row, export_json
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
@@ -100,9 +100,8 @@ class Job:
     def _from_file(self, baseline: Baseline) -> JobOutputs:
         file = self._normalised(self._given_file(), BASELINE)
         model, _ = self._onnx_passes(file, baseline.row.facts)
-        return JobOutputs(
-            self._normalised(model, MODEL), file, {}, baseline.origin, baseline.row, tuple(self._rows), None
-        )
+        rows = tuple(self._rows)
+        return JobOutputs(self._normalised(model, MODEL), file, {}, baseline.origin, baseline.row, rows, None)
 
     def _from_module(self, baseline: Baseline, module: nn.Module) -> JobOutputs:
         self._context = replace(self._context, teacher=module)
@@ -118,6 +117,7 @@ class Job:
             baseline_row=baseline.row,
             rows=tuple(self._rows),
             export=export,
+            logs=logs_of(self._recipe.passes, self._workspace.path),
         )
 
     def _given_file(self) -> Path:

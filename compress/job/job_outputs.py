@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from compress.core.pass_protocol import Pass
 from compress.job.lineage import BaselineRow, Row
 
 
@@ -24,6 +25,7 @@ class JobOutputs:
         baseline_row: facts of the original.
         rows: one a pass.
         export: the lineage's object ``export``, or None.
+        logs: records that passes left for statements of their own, by the name that they have in OUT.
     """
 
     model: Path
@@ -33,6 +35,7 @@ class JobOutputs:
     baseline_row: BaselineRow
     rows: tuple[Row, ...]
     export: Mapping[str, Any] | None
+    logs: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,22 @@ class Baseline:
     module: nn.Module | None
     origin: str
     row: BaselineRow
+
+
+def logs_of(passes: Sequence[Pass], where: Callable[[str], Path]) -> dict[str, Path]:
+    """Records that passes left in a workspace, by the name that they have in OUT.
+
+    The second of a name gets the place of its pass, so that each keeps its own.
+
+    Args:
+        passes: of the recipe.
+        where: a file of the workspace lies.
+    """
+    found: dict[str, Path] = {}
+    for place, applied in enumerate(passes):
+        for name in applied.tags.leaves:
+            path = where(f"{place}-{name}")
+            if path.is_file():
+                stem, dot, ending = name.partition(".")
+                found[f"{stem}-{place}{dot}{ending}" if name in found else name] = path
+    return found

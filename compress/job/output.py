@@ -17,6 +17,10 @@ from compress.job.lineage import Lineage
 from compress.job.recipe import Workload
 
 
+OF_EARLIER = (CHECKPOINT, STRUCTURE, "federation.jsonl")
+"""Files of :func:`beside` that an earlier job may have left."""
+
+
 def folder_of(out: str | Path | None, spec: str) -> Path:
     """OUT: the given folder, or ``build/`` and a name for the model.
 
@@ -49,8 +53,13 @@ def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) 
 def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
     """Bring models, lineage and checkpoint into a folder; a certificate there is about an earlier model and goes."""
     models = {part.name: part for path in (made.model, made.baseline) for part in onnx_file.parts(path)}
-    earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, CHECKPOINT, STRUCTURE)
-    return bring({**models, LINEAGE: lineage, **made.checkpoint}, folder, earlier)
+    sealed = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME)
+    return bring({**models, LINEAGE: lineage, **beside(made)}, folder, (*sealed, *OF_EARLIER))
+
+
+def beside(made: JobOutputs) -> dict[str, Path]:
+    """What lies in OUT beside models and lineage: the torch checkpoint, and records that passes left."""
+    return {**made.checkpoint, **made.logs}
 
 
 def certify_command(folder: Path, lineage: Lineage) -> str:

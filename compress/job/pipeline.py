@@ -27,7 +27,6 @@ from certify.data.regression import scale_of
 from certify.measure.plan import Plan
 from certify.measure.usable import require_usable
 from compress.core.callbacks import TrainingCallback
-from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
 from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
@@ -36,7 +35,7 @@ from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
-from compress.job.output import bring, bring_unmeasured, folder_of
+from compress.job.output import OF_EARLIER, beside, bring, bring_unmeasured, folder_of
 from compress.job.privacy import PRIVATE_PARTS, require_private_job, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
@@ -236,7 +235,7 @@ def _certify(
         signer=signer,
         progress=progress,
     )
-    files = {**certified.files, **bring(made.checkpoint, folder, of_earlier=(CHECKPOINT, STRUCTURE))}
+    files = {**certified.files, **bring(beside(made), folder, of_earlier=OF_EARLIER)}
     workspace.remove()
     loss = _loss(certified.files[EVIDENCE_NAME], recipe.budget.confidence)
     return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss, files)

@@ -49,6 +49,8 @@ PASSES = Registry(
         "dp_head": "compress.passes.dp_head:DpHead",
         "dp_finetune": "compress.passes.dp_finetune:DpFinetune",
         "pate_distill": "compress.passes.pate_distill:PateDistill",
+        "federated_finetune": "compress.passes.federated_finetune:FederatedFinetune",
+        "federated_distill": "compress.passes.federated_distill:FederatedDistill",
         "reconstruct": "compress.passes.reconstruct:Reconstruct",
         "trim_kernels": "compress.passes.trim_kernels:TrimKernels",
         "space_to_depth": "compress.passes.space_to_depth:SpaceToDepth",

@@ -242,7 +242,8 @@ def _check_folder(trial: Trial) -> None:
     folder = trial.context.workspace or Path()
     before = set(folder.rglob("*"))
     made, _ = trial.apply()
-    left = set(folder.rglob("*")) - before - ({made} if isinstance(made, Path) else set())
+    records = {folder / f"{trial.context.place}-{name}" for name in trial.tried.tags.leaves}
+    left = set(folder.rglob("*")) - before - records - ({made} if isinstance(made, Path) else set())
     require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
 
 

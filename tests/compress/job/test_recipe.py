@@ -19,6 +19,7 @@ def test_shipped_recipes_load_when_named():
     assert set(recipe.names()) == {
         "aggressive",
         "balanced",
+        "federated",
         "int8",
         "pate",
         "private",

@@ -1,0 +1,244 @@
+"""The client's half of the round code: it turns each message of the server into an answer.
+
+It believes nothing that the server has not signed, trains only in the run that it enrolled in, and keeps in its folder
+what its updates left over and its receipts. A client that was killed is made again over the same folder and goes on.
+
+Messages, each with its answer of the same kind (header; payload):
+
+    enrol    {opening}                                      -> {line, band}
+    train    {begin, weight, form, training, seed}; model   -> {line}; update
+    logits   {begin, training, seed, public}; model         -> {line}; logits
+    receipt  {receipt}                                      -> {}
+
+and in masked rounds (:mod:`.masking`), where train has {boxes} too:
+
+    keys     {begin}                                        -> {keys, public, signature}
+    shares   {begin, keys}                                  -> {}; encrypted shares
+    unmask   {begin, survivors}                             -> {}; shares of secrets
+
+A client that takes no part answers ``declined {reason, sentence}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from certify.core.data_use.guard import acting
+from certify.core.errors import DataError, NotPermittedError
+from certify.core.federation import Begin, Enrolment, Entry, Mask, Payload, Run, Signed, Spent, sign, verified
+from certify.core.signing_keys import PublicKey, SigningKey
+from compress.federated.forms import Int8, form_of
+from compress.federated.idle import Declined, Idle
+from compress.federated.keeping import Keeping
+from compress.federated.learner import Learner, LocalTraining, Moment
+from compress.federated.local_data import LocalData
+from compress.federated.masking import MaskedRound
+from compress.federated.messages import Message
+from compress.federated.public_samples import PublicSamples
+from compress.federated.spending import Bill, Spending
+from compress.federated.weights import Vector
+
+MODEL_SLACK_BYTES = 1024
+
+
+@dataclass
+class Client:
+    """One client; see the module for what it answers.
+
+    Attributes:
+        key: signs its entries.
+        data: makes its samples ready; called once it trains, so that a client that only waits holds none.
+        learner: of the model's architecture.
+        keeping: its folder.
+        spending: measures what its work costs.
+        idle: when it computes; None always.
+        purpose: what its data may be used for where a use policy governs them; None where none does.
+        public: gives the public samples that are distilled on; None where there are none.
+        tamper: changes an update before it is sent, for trials with poisoned clients.
+    """
+
+    key: SigningKey
+    data: Callable[[], LocalData]
+    learner: Learner
+    keeping: Keeping
+    spending: Spending
+    idle: Idle | None = None
+    purpose: str | None = None
+    public: Callable[[], PublicSamples] | None = None
+    tamper: Callable[[np.ndarray], np.ndarray] | None = None
+    _masked: MaskedRound | None = field(default=None, init=False)
+    _data: LocalData | None = field(default=None, init=False)
+
+    @property
+    def id(self) -> str:
+        """As entries name it."""
+        return self.key.public.key_id
+
+    @property
+    def in_round(self) -> bool:
+        """Whether it holds secrets of a masked round that is not over, so that it must stay in memory."""
+        return self._masked is not None
+
+    def answer(self, message: bytes) -> bytes:
+        """See :meth:`compress.federated.transport.Participant.answer`."""
+        given = Message.parse(message, self.learner.layout.content_bytes + MODEL_SLACK_BYTES)
+        answers = {
+            "enrol": self._enrol, "keys": self._keys, "shares": self._shares, "train": self._train,
+            "unmask": self._unmask, "receipt": self._receipt, "logits": self._logits,
+        }  # fmt: skip
+        if given.kind not in answers:
+            raise DataError(f"A message of the kind '{given.kind[:40]}' is not known here.")
+        try:
+            return answers[given.kind](given).content()
+        except Declined as error:
+            return Message("declined", {"reason": error.reason, "sentence": str(error)}).content()
+        except NotPermittedError as error:
+            return Message("declined", {"reason": "policy", "sentence": str(error)}).content()
+
+    def _enrol(self, given: Message) -> Message:
+        opening = given.expect("enrol", opening=str)["opening"].encode()
+        run = self.keeping.join(opening).message
+        if self.purpose is not None and run.use.purpose != self.purpose:
+            raise NotPermittedError(
+                f"The run is for {run.use.purpose}, and this client's data are used for {self.purpose}."
+            )
+        data = self._local()
+        line = sign(Enrolment(run.run, self.key.public.hex, data.policy), self.key).line
+        return Message("enrol", {"line": line.decode(), "band": data.band})
+
+    def _train(self, given: Message) -> Message:
+        masked = self._masked if "boxes" in given.values else None
+        more = {} if masked is None else {"boxes": dict}
+        values = given.expect("train", begin=str, weight=float, form=dict, training=dict, seed=int, **more)
+        run, begin = self._begun(values["begin"], given.payload)
+        form, weight = form_of(values["form"], self.learner.layout.parts), float(values["weight"])
+        if not 0 < weight < np.inf:
+            raise DataError(f"The weight of an update must be above 0, got {weight}.")
+        with self._measured() as bill, acting(run.use.action):
+            update = self._learn(run, begin, given.payload, values) * np.float32(weight)
+            if self.tamper is not None:
+                update = self.tamper(update).astype(np.float32)
+            residual = self.keeping.residual(len(update))
+            if masked is not None and isinstance(form, Int8):
+                integers, left = form.integers(update, residual)
+                payload = masked.hide(integers, values["boxes"])
+            else:
+                payload, left = form.encode(update, residual)
+        mask = None if masked is None else masked.record()
+        return self._answered("train", run, begin, given.payload, payload, left, bill.spent, mask)
+
+    def _logits(self, given: Message) -> Message:
+        values = given.expect("logits", begin=str, training=dict, seed=int, public=str)
+        run, begin = self._begun(values["begin"], given.payload)
+        if self.public is None or (public := self.public()).digest != values["public"]:
+            raise DataError("This client does not have the public samples that the server asks about.")
+        with self._measured() as bill, acting(run.use.action):
+            self._learn(run, begin, given.payload, values)
+            payload = public.answers(self.learner.model)
+        return self._answered("logits", run, begin, given.payload, payload, None, bill.spent, None)
+
+    def _learn(self, run: Run, begin: Begin, model: bytes, values: dict[str, Any]) -> Vector:
+        training, looks = LocalTraining.from_json(values["training"]), None if self.idle is None else self.idle.step
+        moment = Moment(begin.number, run.rounds, values["seed"])
+        return self.learner.learn(model, self._local(), training, moment, looks)
+
+    def _keys(self, given: Message) -> Message:
+        run, begin = self._begun(given.expect("keys", begin=str)["begin"], None)
+        if self.idle is not None:
+            self.idle.require()
+        self._masked = MaskedRound.start(self.id, begin, run.mask_threshold)
+        return self._masked.keys(self.key)
+
+    def _shares(self, given: Message) -> Message:
+        return self._in_masks(given).shares(given)
+
+    def _unmask(self, given: Message) -> Message:
+        try:
+            return self._in_masks(given).unmask(given)
+        finally:
+            self._masked = None
+
+    def _receipt(self, given: Message) -> Message:
+        receipt = given.expect("receipt", receipt=str)["receipt"].encode()
+        self.keeping.received(receipt, self._server())
+        return Message("receipt", {})
+
+    def _begun(self, line: str, model: bytes | None) -> tuple[Run, Begin]:
+        """The attempt that a message belongs to, checked against the server's signature.
+
+        Raises:
+            DataError: it is of another run, this client was not selected, or the model is another one.
+            CertificateError: the server did not sign it.
+        """
+        found = verified(line.encode(), "The start of the round", self._server(), "begin").message
+        run = self._run().message
+        if found.run != run.run or self.id not in found.selected:
+            raise DataError("The round is of another run, or this client was not selected for it.")
+        if model is not None and found.payload != Payload(hashlib.sha256(model).hexdigest(), len(model)):
+            raise DataError("The model is not the one that the server signed for this round.")
+        return run, found
+
+    def _run(self) -> Signed[Run]:
+        run = self.keeping.run()
+        if run is None:
+            raise DataError("This client is not in a run; the server has to enrol it first.")
+        return run
+
+    def _server(self) -> PublicKey:
+        return PublicKey(bytes.fromhex(self._run().message.server))
+
+    def _in_masks(self, given: Message) -> MaskedRound:
+        line = given.values.get("begin")
+        begin = self._begun(line if isinstance(line, str) else "", None)[1]
+        if self._masked is None or self._masked.begin.nonce != begin.nonce:
+            raise DataError("This client holds no masks of the round; it was restarted, or came too late.")
+        return self._masked
+
+    def _answered(
+        self,
+        kind: str,
+        run: Run,
+        begin: Begin,
+        received: bytes,
+        sent: bytes,
+        left: Vector | None,
+        spent: Spent,
+        mask: Mask | None,
+    ) -> Message:
+        """An answer with its signed entry; what it leaves over is kept first."""
+        data = self._local()
+        entry = sign(
+            Entry(
+                run=run.run, number=begin.number, nonce=begin.nonce, client=self.id,
+                received=Payload(hashlib.sha256(received).hexdigest(), len(received)),
+                sent=Payload(hashlib.sha256(sent).hexdigest(), len(sent)),
+                band=data.band, spent=spent, policy=data.policy, mask=mask,
+            ),
+            self.key,
+        )  # fmt: skip
+        self.keeping.sent(entry, left)
+        return Message(kind, {"line": entry.line.decode()}, sent)
+
+    def _local(self) -> LocalData:
+        if self._data is None:
+            self._data = self.data()
+        return self._data
+
+    @contextlib.contextmanager
+    def _measured(self) -> Iterator[Bill]:
+        """Measure a block, which begins only when the policy allows it, and book it to the day."""
+        if self.idle is not None:
+            self.idle.require()
+        bill = Bill()
+        try:
+            with self.spending.measured() as bill:
+                yield bill
+        finally:  # what a client has used before it gave up counts too
+            if self.idle is not None:
+                self.idle.used(bill.spent.energy_j)

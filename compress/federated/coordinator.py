@@ -1,0 +1,269 @@
+"""The server's half of the round code: select, send, take in, combine, log, and begin the next round.
+
+It moves bytes through a :class:`compress.federated.transport.Transport` and does not know which. After each round it
+leaves a checkpoint, then the log's line that closes the round: a kill at any moment goes on behind the last closed
+round, with the same choices and, from the same answers, the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certify.core.errors import DataError, ModelError
+from certify.core.federation import Begin, MessageRefused, Payload, RoundLog, Signed, Spent
+from certify.core.progress import Progress, Silent
+from compress.federated.aggregation import Aggregate, aggregate, of_integers
+from compress.federated.checkpoints import ServerState, remove_before
+from compress.federated.collecting import Clients, opening_line
+from compress.federated.forms import Form, Int8, NormExceeded, described
+from compress.federated.masked_server import MaskedServer
+from compress.federated.masking import masked_bytes
+from compress.federated.messages import Message
+from compress.federated.plan import Plan
+from compress.federated.sampling import chosen, seed_of
+from compress.federated.spending import Spending
+from compress.federated.transport import Transport
+from compress.federated.weights import Layout, Vector, digest
+
+ANSWERS = "answers"
+
+
+@dataclass
+class Coordinator:
+    """The server of one run.
+
+    Attributes:
+        plan: what is fixed.
+        layout: of the model.
+        transport: to the clients.
+        log: of the run, new or resumed.
+        log_path: its file.
+        folder: for checkpoints and for answers until they are combined.
+        progress: where to say how far it is.
+        spending: measures what the server's share costs.
+    """
+
+    plan: Plan
+    layout: Layout
+    transport: Transport
+    log: RoundLog
+    log_path: Path
+    folder: Path
+    progress: Progress = field(default_factory=Silent)
+    spending: Spending = field(default_factory=Spending)
+    _state: ServerState = field(init=False)
+    _clients: Clients = field(init=False)
+    _spent: Spent = field(init=False, default=Spent(0.0))
+
+    def start(self, model: bytes) -> None:
+        """Begin from a model, or behind the last round that the log closed.
+
+        Args:
+            model: that goes in; a run that is resumed has its own.
+
+        Raises:
+            DataError: the state of the last closed round is missing or damaged.
+        """
+        with self.log_path.open("rb") as stream:
+            opening = opening_line(stream.readline())
+        self._clients = Clients(self.transport, self.log, opening)
+        if self.log.closed:
+            self._state = ServerState.read(self.folder, self.log.closed, self.log.model)
+            return
+        vector = self.layout.vector(model)
+        optimizer = self.plan.server.empty(self.layout.count)
+        self._state = ServerState(0, model, optimizer, self.plan.bounds(vector, self.layout), 0.0)
+
+    @property
+    def model(self) -> bytes:
+        """The global model behind the last closed round."""
+        return self._state.model
+
+    def run(self) -> bytes:
+        """Run the rounds that are left, and give the model; the caller ends the log.
+
+        Raises:
+            ModelError: the model's numbers are not finite any more.
+        """
+        with self.progress.task("Federated training", total=self.plan.rounds) as bar:
+            bar.advance(self.log.closed)
+            while self.log.closed < self.plan.rounds:
+                count = self.round()
+                bar.advance(1, note=f"round {self.log.closed}, {count} answers")
+        return self.model
+
+    def round(self) -> int:
+        """One round; the number of answers in it.
+
+        Raises:
+            ModelError: the model's numbers are not finite any more.
+        """
+        self._spent = Spent(0.0)
+        plan, number = self.plan, self.log.closed + 1
+        names = chosen(self.transport.clients(), plan.per_round, plan.seed, number)
+        names = self._clients.enrol(names, plan.deadline_s)
+        if not names:
+            raise DataError("No client has enrolled, so there is nobody to train; start clients first.")
+        ids = {self._clients.ids[name]: name for name in names}
+        masked = self._groups(sorted(ids))
+        payload = Payload(digest(self.model), len(self.model))
+        begun = self.log.begin(sorted(ids), payload, masked)
+        self._clients.dropped.clear()
+        (self.folder / ANSWERS).mkdir(parents=True, exist_ok=True)
+        form, weights = plan.form(self.layout, self._state.bounds), self._weights(names)
+        if plan.masked and isinstance(form, Int8):
+            made, taken, receipts = self._masked(begun, ids, form, weights)
+        else:
+            receipts = self._ask(begun, self._messages(begun, form, weights), form)
+            taken = sorted(receipts)
+            made = self._combined(taken, weights, form) if taken else None
+        state = self._next(made, taken, form)
+        state.write(self.folder)
+        content = b"" if made is None else made.content()
+        recovered = self._recovered(begun.message, {self._clients.ids[name] for name in taken})
+        self.log.close(hashlib.sha256(content).hexdigest(), digest(state.model), self._spent, recovered)
+        self._state = state
+        remove_before(self.folder, number)
+        shutil.rmtree(self.folder / ANSWERS, ignore_errors=True)
+        self._clients.receipts({name: receipts[name] for name in taken}, plan.deadline_s)
+        return len(taken)
+
+    def _groups(self, ids: Sequence[str]) -> list[list[str]]:
+        return self.plan.groups(ids) if self.plan.masked else []
+
+    def _weights(self, names: Sequence[str]) -> dict[str, float]:
+        """What each client's update is multiplied by; the largest of the first round has 1."""
+        if self.plan.equal:
+            return dict.fromkeys(names, 1.0)
+        sizes = {name: float(2 ** self._clients.bands[name]) for name in names}
+        if not self._state.reference:
+            self._state = self._state.referring(max(sizes.values()))
+        return {name: size / self._state.reference for name, size in sizes.items()}
+
+    def _messages(
+        self, begun: Signed[Begin], form: Form, weights: Mapping[str, float], **more: Mapping[str, Any]
+    ) -> dict[str, bytes]:
+        common = {"begin": begun.line.decode(), "form": described(form), "training": asdict(self.plan.training)}
+        number = begun.message.number
+        made = {}
+        for name, weight in weights.items():
+            own = {key: values[name] for key, values in more.items()}
+            header = {**common, **own, "weight": weight, "seed": seed_of(self.plan.seed, name, number)}
+            made[name] = Message("train", header, self.model).content()
+        return made
+
+    def _ask(self, begun: Signed[Begin], messages: Mapping[str, bytes], form: Form) -> dict[str, bytes]:
+        """Have clients train; the receipt of each whose answer is good, which lies in the folder."""
+        receipts: dict[str, bytes] = {}
+        most = self.log.run.update.most_bytes
+        for name, answer in self._clients.collect("train", messages, most, self.plan.deadline_s):
+            with self._working():
+                receipt = self._taken(name, answer, form)
+            if receipt is not None:
+                receipts[name] = receipt
+        missing = [self._clients.ids[name] for name in messages if name not in receipts]
+        self._gone(missing)
+        return receipts
+
+    def _taken(self, name: str, answer: Message, form: Form) -> bytes | None:
+        """The receipt for an answer; None where it is refused, which the log notes."""
+        line = answer.values.get("line")
+        client = self._clients.ids.get(name)
+        try:
+            entry = self.log.examine(line.encode() if isinstance(line, str) else b"", answer.payload)
+            if entry.message.client != client:
+                self.log.refuse("foreign", answer.content(), entry.message.client)
+                return None
+            self._check(answer.payload, form)
+        except MessageRefused:
+            return None
+        except NormExceeded:
+            self.log.refuse("norm", answer.payload, client)
+            return None
+        except DataError:
+            self.log.refuse("malformed", answer.payload, client)
+            return None
+        self._path(name).write_bytes(answer.payload)
+        return self.log.accept(entry).line
+
+    def _check(self, payload: bytes, form: Form) -> None:
+        if not self.plan.masked:
+            form.decode(payload)
+        elif isinstance(form, Int8) and len(payload) != masked_bytes(form.count):
+            raise DataError(f"A masked update of {masked_bytes(form.count)} bytes is wanted, {len(payload)} came.")
+
+    def _gone(self, clients: Sequence[str]) -> None:
+        """Log clients that were selected and are not in the sum; one that declined keeps its reason."""
+        for client in clients:
+            self._clients.drop(client, "lost" if self.plan.deadline_s is None else "straggler")
+
+    def _combined(self, names: Sequence[str], weights: Mapping[str, float], form: Form) -> Aggregate:
+        with self._working():
+            read = self._read
+            return aggregate(names, [weights[name] for name in names], read, form, self.plan.rule)
+
+    def _masked(
+        self, begun: Signed[Begin], names: Mapping[str, str], form: Int8, weights: Mapping[str, float]
+    ) -> tuple[Aggregate | None, list[str], dict[str, bytes]]:
+        """A round under masks: the mean, whose answers are in it, and receipts."""
+        server = MaskedServer(self._clients, begun, self.plan.threshold, self.plan.deadline_s)
+        boxes = {names[client]: held for client, held in server.prepare(names).items()}
+        messages = self._messages(begun, form, {name: weights[name] for name in boxes}, boxes=boxes)
+        self._gone([client for client, name in names.items() if name not in boxes])
+        receipts = self._ask(begun, messages, form)
+        survivors = [self._clients.ids[name] for name in receipts]
+        with self._working():
+            total, counted = server.sums(names, survivors, lambda client: self._read(names[client]), form.count)
+        for client in set(survivors) - set(counted):
+            self._clients.drop(client, "failed")
+        taken = sorted(names[client] for client in counted)
+        made = of_integers(total, sum(weights[name] for name in taken), form) if taken else None
+        return made, taken, receipts
+
+    def _recovered(self, begin: Begin, counted: set[str]) -> list[str]:
+        """Clients whose masks were taken out of the sum, as they went away."""
+        return [one for group in begin.groups if counted & set(group) for one in group if one not in counted]
+
+    def _next(self, made: Aggregate | None, taken: Sequence[str], form: Form) -> ServerState:
+        """The state behind this round; without answers it is the one before."""
+        old, plan, number = self._state, self.plan, self.log.closed + 1
+        if made is None:
+            return ServerState(number, old.model, old.optimizer, old.bounds, old.reference)
+        with self._working():
+            update: Vector = made.update
+            if plan.noise is not None:
+                update = plan.noise.added(update, len(taken))
+            learned = self.layout.where(lambda _, is_learned: is_learned)
+            weights, optimizer = plan.server.apply(self.layout.vector(old.model), update, old.optimizer, learned)
+            variances = self.layout.where(lambda name, is_learned: not is_learned and name.endswith("running_var"))
+            weights = np.where(variances, np.maximum(weights, 0), weights).astype(np.float32)
+            if not np.isfinite(weights).all():
+                raise ModelError(f"Round {number} gave weights that are not finite; lower the learning rates.")
+            bounds = old.bounds
+            if isinstance(form, Int8) and form.votes and made.integers is not None:
+                bounds = form.next_bounds(made.integers, len(taken))
+            return ServerState(number, self.layout.replaced(old.model, weights), optimizer, bounds, old.reference)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / ANSWERS / hashlib.sha256(name.encode()).hexdigest()
+
+    def _read(self, name: str) -> bytes:
+        return self._path(name).read_bytes()
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Add what a block costs to the server's share of the round."""
+        with self.spending.measured() as bill:
+            yield
+        old, new = self._spent, bill.spent
+        known = new.energy_j is not None and (old.energy_j is not None or not old.cpu_s)
+        joules = (old.energy_j or 0.0) + (new.energy_j or 0.0) if known else None
+        self._spent = Spent(old.cpu_s + new.cpu_s, joules, new.level if known else None)

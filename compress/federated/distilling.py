@@ -1,0 +1,218 @@
+"""Distillation instead of averaging (FedDF): clients send what they say of public samples, once, and no weights.
+
+Lin et al. 2020 (arXiv 2006.07242). Each client trains from the global model on its own samples and sends its logits of
+the public ones in half precision. The server takes their mean, weighted as updates are, and teaches the model with it.
+What is sent does not grow with the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from certify.core.errors import DataError
+from certify.core.federation import MessageRefused, Payload, RoundLog, Spent
+from certify.core.progress import Progress, Silent
+from compress.federated.collecting import Clients, opening_line
+from compress.federated.learner import LocalTraining, seeded
+from compress.federated.messages import Message
+from compress.federated.public_samples import PublicSamples, read_logits
+from compress.federated.sampling import seed_of
+from compress.federated.spending import Spending
+from compress.federated.transport import Transport
+from compress.federated.weights import Layout, digest
+from compress.training.config import TrainingConfig
+from compress.training.distillation import OUTPUT_LOSSES
+from compress.training.optimization import Run
+from compress.training.task import Task
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How the server distils.
+
+    Attributes:
+        epochs: passes over the public samples.
+        batch: samples a step.
+        lr: largest learning rate, which falls along a cosine.
+        temperature: by which logits are softened.
+    """
+
+    epochs: int = 40
+    batch: int = 64
+    lr: float = 2e-3
+    temperature: float = 2.0
+
+
+@dataclass(frozen=True)
+class Taught(Task):
+    """A task whose labels are places in a table of a teacher's logits.
+
+    Attributes:
+        table: (samples, outputs).
+        temperature: by which logits are softened.
+    """
+
+    table: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    temperature: float = 2.0
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+        """Kullback-Leibler divergence from the teacher's softened answers (Hinton et al. 2015)."""
+        wanted = self.table.to(outputs.device)[labels]
+        return OUTPUT_LOSSES["kd"](outputs, wanted, wanted.argmax(1), self.temperature)
+
+
+def teach(
+    model: nn.Module, public: PublicSamples, logits: Logits, teaching: Teaching, seed: int, device: str = "cpu"
+) -> None:
+    """Teach a model, in place, what others say of public samples; afterwards it is in evaluation mode.
+
+    Args:
+        model: of as many outputs.
+        public: the samples.
+        logits: what is to be said of them, (n, outputs).
+        teaching: how.
+        seed: of the order.
+        device: to train on.
+
+    Raises:
+        ModelError: the loss is not finite.
+    """
+    config = TrainingConfig(epochs=teaching.epochs, batch=teaching.batch, lr=teaching.lr, warmup=0.1, keep="last")
+    order = np.random.default_rng(seed)
+    batches = -(-len(public) // teaching.batch)
+    with seeded(seed, device):
+        task = Taught(None, table=torch.from_numpy(logits), temperature=teaching.temperature)
+        run = Run(model, None, config, task, torch.device(device), batches * teaching.epochs)
+        run.model.train()
+        for _ in range(teaching.epochs):
+            for part in np.array_split(order.permutation(len(public)), batches):
+                places = torch.from_numpy(part)
+                run.step(public.samples[places], places)
+    model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.eval()
+
+
+@dataclass
+class Distiller:
+    """The server of one run of FedDF: one round, in which every client answers once.
+
+    Attributes:
+        layout: of the model.
+        transport: to the clients.
+        log: of the run.
+        log_path: its file.
+        public: samples that all have.
+        outputs: of the model.
+        training: what clients do first.
+        teaching: what the server does then.
+        deadline_s: how long answers are waited for; None waits for all.
+        seed: of every choice.
+        weighted: whether clients count by the band of their number of samples.
+        progress: where to say how far it is.
+        spending: measures what the server's share costs.
+        device: that the server trains on.
+        keep: is given the model's bytes before the round is closed, so that a kill between the two loses nothing.
+    """
+
+    layout: Layout
+    transport: Transport
+    log: RoundLog
+    log_path: Path
+    public: PublicSamples
+    outputs: int
+    training: LocalTraining
+    teaching: Teaching
+    deadline_s: float | None = None
+    seed: int = 0
+    weighted: bool = True
+    progress: Progress = field(default_factory=Silent)
+    spending: Spending = field(default_factory=Spending)
+    device: str = "cpu"
+    keep: Callable[[bytes], None] | None = None
+
+    def run(self, model: nn.Module) -> int:
+        """Collect the logits and teach the model, in place; the number of clients who answered.
+
+        The caller ends the log. A kill before that begins the round again.
+
+        Raises:
+            DataError: no client answered.
+        """
+        with self.log_path.open("rb") as stream:
+            clients = Clients(self.transport, self.log, opening_line(stream.readline()))
+        content = self.layout.content(model)
+        names = clients.enrol(sorted(self.transport.clients()), self.deadline_s)
+        ids = sorted(clients.ids[name] for name in names)
+        if not ids:
+            raise DataError("No client has enrolled, so there is nobody to learn from; start clients first.")
+        begun = self.log.begin(ids, Payload(digest(content), len(content)))
+        header = {"begin": begun.line.decode(), "training": asdict(self.training), "public": self.public.digest}
+        messages = {
+            name: Message("logits", {**header, "seed": seed_of(self.seed, name, 1)}, content).content()
+            for name in names
+        }
+        answers, receipts = self._collected(clients, messages)
+        for name in names:
+            if name not in answers:
+                clients.drop(clients.ids[name], "lost" if self.deadline_s is None else "straggler")
+        if not answers:
+            raise DataError("No client answered with logits, so there is nothing to learn from.")
+        with self._measured() as spent:
+            mean = self._mean(answers, clients.bands)
+            with self.progress.task("Distilling from the clients' logits"):
+                teach(model, self.public, mean, self.teaching, self.seed, self.device)
+        aggregate = hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()
+        made = self.layout.content(model)
+        if self.keep is not None:
+            self.keep(made)
+        self.log.close(aggregate, digest(made), spent[0])
+        clients.receipts(receipts, self.deadline_s)
+        return len(answers)
+
+    def _collected(self, clients: Clients, messages: dict[str, bytes]) -> tuple[dict[str, Logits], dict[str, bytes]]:
+        answers, receipts = {}, {}
+        most = self.log.run.update.most_bytes
+        with self.progress.task("Training clients", total=len(messages)) as bar:
+            for name, answer in clients.collect("logits", messages, most, self.deadline_s):
+                bar.advance()
+                line = answer.values.get("line")
+                try:
+                    entry = self.log.examine(line.encode() if isinstance(line, str) else b"", answer.payload)
+                    logits = read_logits(answer.payload, len(self.public), self.outputs)
+                except MessageRefused:
+                    continue
+                except DataError:
+                    self.log.refuse("malformed", answer.payload, clients.ids.get(name))
+                    continue
+                if entry.message.client != clients.ids.get(name):
+                    self.log.refuse("foreign", answer.payload, entry.message.client)
+                    continue
+                answers[name], receipts[name] = logits, self.log.accept(entry).line
+        return answers, receipts
+
+    def _mean(self, answers: dict[str, Logits], bands: dict[str, int]) -> Logits:
+        """The weighted mean, in the order of the names."""
+        total, weight = np.zeros((len(self.public), self.outputs)), 0.0
+        for name in sorted(answers):
+            own = float(2 ** bands[name]) if self.weighted else 1.0
+            total, weight = total + own * answers[name].astype(np.float64), weight + own
+        mean: Logits = (total / weight).astype(np.float32)
+        return mean
+
+    @contextlib.contextmanager
+    def _measured(self) -> Iterator[list[Spent]]:
+        found = [Spent(0.0)]
+        with self.spending.measured() as bill:
+            yield found
+        found[0] = bill.spent

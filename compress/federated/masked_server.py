@@ -1,0 +1,154 @@
+"""The server's share of a masked round: it passes keys and shares on, and finds the sums of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from certify.core.errors import DataError
+from certify.core.federation import Begin, Signed
+from compress.federated.collecting import Clients
+from compress.federated.masking import BOX_BYTES, checked_keys, context_of
+from compress.federated.masks import PublicKeys, unmasked
+from compress.federated.messages import Message
+from compress.federated.shamir import SHARE_BYTES
+
+Boxes = dict[str, dict[str, str]]
+
+
+@dataclass
+class MaskedServer:
+    """One masked round, from keys to sums; clients go by their ids.
+
+    Attributes:
+        clients: of the run.
+        begun: the attempt.
+        needed: members of a group that must answer.
+        deadline_s: how long each answer is waited for.
+    """
+
+    clients: Clients
+    begun: Signed[Begin]
+    needed: int
+    deadline_s: float | None
+    _stated: dict[str, dict[str, str]] = field(default_factory=dict)
+    _boxes: Boxes = field(default_factory=dict)
+
+    @property
+    def _line(self) -> str:
+        return self.begun.line.decode()
+
+    def prepare(self, names: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        """Collect keys, then shares.
+
+        Args:
+            names: of the transport, by id.
+
+        Returns:
+            For each client that may answer, the shares that others encrypted for it.
+        """
+        begin, log = self.begun.message, self.clients.log
+        message = Message("keys", {"begin": self._line}).content()
+        for name, answer in self.clients.collect("keys", dict.fromkeys(names.values(), message), 0, self.deadline_s):
+            client, stated = self.clients.ids[name], dict(answer.values)
+            try:
+                checked_keys(begin, client, stated)
+            except DataError:
+                log.refuse("signature", answer.content(), client)
+                continue
+            self._stated[client] = stated
+        messages, size = {}, {}
+        for group in begin.groups:
+            keys = {one: self._stated[one] for one in group if one in self._stated}
+            if len(keys) >= self.needed:
+                content = Message("shares", {"begin": self._line, "keys": keys}).content()
+                messages |= {names[one]: content for one in keys}
+                size |= dict.fromkeys(keys, len(keys) - 1)
+        most = BOX_BYTES * max(size.values(), default=0)
+        for name, answer in self.clients.collect("shares", messages, most, self.deadline_s):
+            client = self.clients.ids[name]
+            if client not in size or len(answer.payload) != BOX_BYTES * size[client]:
+                log.refuse("malformed", answer.content(), client)
+                continue
+            self._boxes[client] = self._addressed(client, answer.payload)
+        members = [one for group in begin.groups for one in self._members(group)]
+        return {one: {other: self._boxes[other][one] for other in self._peers(one)} for one in members}
+
+    def sums(
+        self, names: Mapping[str, str], survivors: Sequence[str], read: Callable[[str], bytes], count: int
+    ) -> tuple[npt.NDArray[np.int64], list[str]]:
+        """The exact sum over all groups that can be unmasked.
+
+        Args:
+            names: of the transport, by id.
+            survivors: ids of clients that answered.
+            read: gives a client's masked answer.
+            count: integers of an answer.
+
+        Returns:
+            The sum, and the ids of the clients whose answers are in it.
+        """
+        alive = {tuple(group): [one for one in group if one in set(survivors)] for group in self.begun.message.groups}
+        whole = {group: those for group, those in alive.items() if len(those) >= self.needed}
+        messages = {
+            names[one]: Message("unmask", {"begin": self._line, "survivors": those}).content()
+            for those in whole.values()
+            for one in those
+        }
+        revealed: dict[str, dict[str, bytes]] = {}
+        most = SHARE_BYTES * max(map(len, self.begun.message.groups))
+        for name, answer in self.clients.collect("unmask", messages, most, self.deadline_s):
+            client = self.clients.ids[name]
+            members = self._members(self._group(client))
+            if len(answer.payload) != SHARE_BYTES * len(members):
+                self.clients.log.refuse("malformed", answer.content(), client)
+                continue
+            cut = range(0, len(answer.payload), SHARE_BYTES)
+            shares = [answer.payload[at : at + SHARE_BYTES] for at in cut]
+            revealed[client] = dict(zip(members, shares, strict=True))
+        total, counted = np.zeros(count, dtype=np.int64), []
+        for group, those in whole.items():
+            found = self._sum(group, those, {one: revealed[one] for one in those if one in revealed}, read, count)
+            if found is not None:
+                total += found
+                counted += those
+        return total, counted
+
+    def _sum(
+        self,
+        group: Sequence[str],
+        those: Sequence[str],
+        revealed: Mapping[str, Mapping[str, bytes]],
+        read: Callable[[str], bytes],
+        count: int,
+    ) -> npt.NDArray[np.int64] | None:
+        """The sum of one group; None where it cannot be unmasked, so that its answers are lost."""
+        keys = {one: PublicKeys.from_hex(self._stated[one]["keys"]) for one in self._keyed(group)}
+        rings = (np.frombuffer(read(one), "<u2").astype(np.uint16) for one in those)
+        context = context_of(self.begun.message)
+        try:
+            return unmasked(rings, those, self._members(group), keys, revealed, self.needed, context, count)
+        except DataError:
+            return None
+
+    def _group(self, client: str) -> tuple[str, ...]:
+        return next(group for group in self.begun.message.groups if client in group)
+
+    def _keyed(self, group: Sequence[str]) -> list[str]:
+        return sorted(one for one in group if one in self._stated)
+
+    def _members(self, group: Sequence[str]) -> list[str]:
+        """Of a group, those who shared their secrets; nobody where they are too few."""
+        members = sorted(one for one in group if one in self._boxes)
+        return members if len(members) >= self.needed else []
+
+    def _peers(self, client: str) -> list[str]:
+        return [one for one in self._members(self._group(client)) if one != client]
+
+    def _addressed(self, client: str, payload: bytes) -> dict[str, str]:
+        others = [one for one in self._keyed(self._group(client)) if one != client]
+        cut = range(0, len(payload), BOX_BYTES)
+        return {one: payload[at : at + BOX_BYTES].hex() for one, at in zip(others, cut, strict=True)}

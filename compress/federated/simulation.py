@@ -1,0 +1,194 @@
+"""A whole run in memory: keys of all parties, the log, checkpoints, and going on after a kill.
+
+One machine plays the server and all clients, so that the signatures of such a run show that its log was not altered
+afterwards and nothing about who computed; the log says so by its transport, ``memory``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from certify import __version__
+from certify.core.data_use.times import now
+from certify.core.errors import CertificateError, DataError
+from certify.core.federation import RoundLog, Run, Use, parse_run
+from certify.core.files import write_bytes, write_secret
+from certify.core.signing_keys import SigningKey
+from compress.federated.checkpoints import has_state
+from compress.federated.client import Client
+from compress.federated.keeping import Keeping
+from compress.federated.learner import Learner
+from compress.federated.local_data import LocalData
+from compress.federated.public_samples import PublicSamples
+from compress.federated.spending import Spending
+
+SECRET = "secret"
+SECRET_BYTES = 32
+MODEL = "model"
+NOT_STATED = "not stated"
+
+
+def log_name(place: int) -> str:
+    """Name of the log in a job's workspace, of the pass at a place in its recipe."""
+    return f"{place}-federation.jsonl"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Signing keys of all parties of a simulation, from one secret that is drawn from the system's entropy.
+
+    Attributes:
+        secret: 32 bytes, kept in the run's folder until it ends, so that a killed run goes on.
+    """
+
+    secret: bytes
+
+    @classmethod
+    def of(cls, folder: Path) -> Keys:
+        """The keys of a folder, drawn on first use."""
+        path = folder / SECRET
+        if path.is_file() and path.stat().st_size != SECRET_BYTES:
+            path.unlink()  # a kill cut it short, before anything was signed
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_secret(path, os.urandom(SECRET_BYTES))
+        return cls(path.read_bytes())
+
+    def key(self, name: str) -> SigningKey:
+        """The key of a party."""
+        raw = HKDF(SHA256(), 32, None, b"leanmark simulated party\0" + name.encode()).derive(self.secret)
+        return SigningKey(Ed25519PrivateKey.from_private_bytes(raw))
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Where a run in memory lies.
+
+    Attributes:
+        folder: for everything that goes when the run has ended.
+        log: file of the log, which stays.
+    """
+
+    folder: Path
+    log: Path
+
+    def opened(self, opening: Run) -> RoundLog:
+        """The log: the one that a killed run left, where it is of the same run, or a new one.
+
+        Args:
+            opening: what is fixed; name, server and time are filled in here.
+        """
+        server = Keys.of(self.folder).key("server")
+        fixed = replace(opening, server=server.public.hex)
+        if self.log.is_file():
+            with contextlib.suppress(CertificateError):
+                found = RoundLog.resume(self.log, server)
+                known = found.run
+                if replace(fixed, run=known.run, started=known.started) == known and self._goes_on(found):
+                    return found
+                found.stop()
+            self._start_over()
+            fixed = replace(opening, server=Keys.of(self.folder).key("server").public.hex)
+        run = replace(fixed, run=os.urandom(32).hex(), started=now())
+        return RoundLog.create(self.log, run, Keys.of(self.folder).key("server"))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the log has an end."""
+        return parse_run(self.log.read_bytes(), str(self.log)).end is not None
+
+    def clients(
+        self,
+        data: Callable[[int], LocalData],
+        names: Sequence[str],
+        learner: Learner,
+        public: PublicSamples | None = None,
+    ) -> Callable[[str], Client]:
+        """What makes a client by its name.
+
+        Args:
+            data: of a client, by its number.
+            names: of all clients, by number.
+            learner: lent to one after the other.
+            public: samples to answer about.
+        """
+        keys, spending = Keys.of(self.folder), Spending()
+        numbers = {name: number for number, name in enumerate(names)}
+
+        def make(name: str) -> Client:
+            return Client(
+                keys.key(name), lambda: data(numbers[name]), learner,
+                Keeping(self.folder / "clients" / name, receipts=False), spending,
+                public=None if public is None else lambda: public,
+            )  # fmt: skip
+
+        return make
+
+    def keep(self, model: bytes) -> None:
+        """Keep a model that no checkpoint holds, until the run has ended."""
+        write_bytes(self.folder / MODEL, model)
+
+    def kept(self) -> bytes:
+        """What :meth:`keep` kept.
+
+        Raises:
+            DataError: there is nothing.
+        """
+        try:
+            return (self.folder / MODEL).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"The model of the closed round is missing in {self.folder}; begin the run again."
+            ) from error
+
+    def told(self) -> dict[str, Any]:
+        """What the log comes to, as JSON values of a pass's record."""
+        run = parse_run(self.log.read_bytes(), str(self.log))
+        closed = [each.close.message for each in run.rounds]
+        entries = [one.message for one in run.entries]
+        return {
+            "rounds": len(closed),
+            "answers": len(entries),
+            "dropped": sum(len(one.dropped) for one in closed),
+            "bytes_up": sum(one.bytes_up for one in closed),
+            "bytes_down": sum(one.bytes_down for one in closed),
+            "client_cpu_s": sum(one.spent.cpu_s for one in entries),
+        }
+
+    def close(self) -> None:
+        """Remove what is not needed any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _goes_on(self, log: RoundLog) -> bool:
+        """Whether the folder holds the model behind the last closed round."""
+        return not log.closed or has_state(self.folder, log.closed) or (self.folder / MODEL).is_file()
+
+    def _start_over(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+
+
+def opening(
+    *,
+    model: str,
+    method: str,
+    population: int,
+    rounds: int,
+    use: Use,
+    **more: object,
+) -> Run:
+    """Everything in the opening of a simulated run but who signs it and when."""
+    return Run(
+        run="0" * 64, server="0" * 64, leanmark=__version__, started=now(), model=model, transport="memory",
+        method=method, population=population, rounds=rounds, use=use, **more,
+    )  # type: ignore[arg-type]  # fmt: skip

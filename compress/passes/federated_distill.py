@@ -1,0 +1,75 @@
+"""Distillation from clients that keep samples and weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from compress import federated
+from compress.core.context import PassContext
+from compress.core.pass_protocol import PassRecord, PassTags
+from compress.passes.federated_options import FederatedTraining
+from compress.private import features
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class FederatedDistill(FederatedTraining):
+    """Teach the compressed model what clients say of public samples, which each of them sends once (FedDF).
+
+    Each client trains from the model on its own samples, for `epochs`, and sends its logits of the public samples in
+    half precision. The server teaches the model their mean. What travels up does not grow with the model: 2 bytes for
+    each public sample and output. Labels of the public samples are not read.
+
+    Papers: Lin et al. 2020 (arXiv 2006.07242).
+
+    When not to use it: without public samples like the clients'; where many rounds are cheap, which reach more
+    (`federated_finetune`).
+
+    Example:
+        >>> FederatedDistill(clients=20).epochs
+        10
+    """
+
+    name: ClassVar[str] = "federated_distill"
+    version: ClassVar[int] = 1
+    tags: ClassVar[PassTags] = PassTags(
+        quick={"clients": 3, "epochs": 1, "batch": 32, "public_epochs": 2}, leaves=("federation.jsonl",)
+    )
+
+    epochs: int = Field(default=10, ge=1, le=10_000, description="Passes of a client over its samples.")
+    public: str = Field(
+        default="calibration", description="Public samples: data of their own, or the part validation or calibration."
+    )
+    public_epochs: int = Field(default=40, ge=1, le=10_000, description="Passes of the server over them.")
+    public_lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the server.")
+    public_samples: int = Field(default=2000, ge=2, le=1_000_000, description="Most of them that are used.")
+    temperature: float = Field(default=2.0, ge=1, le=100, description="How much the answers are softened.")
+
+    @property
+    def brings_data(self) -> bool:
+        """See :attr:`Pass.brings_data`."""
+        return self.public not in features.PARTS
+
+    def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
+        """See :meth:`Pass.apply`.
+
+        Raises:
+            UsageError: there are no train or public samples, or too few train samples for the clients.
+            DataError: public data hold train or test samples.
+            ModelError: the loss is not finite.
+        """
+        clients = self.simulated(context, "distil")
+        found = features.public_data(self.public, context, clients.split, self.name).split
+        public = found.subset(range(min(len(found), self.public_samples)))
+        teaching = federated.Teaching(self.public_epochs, self.batch, self.public_lr, self.temperature)
+        made = copy.deepcopy(model).eval()
+        with self.simulation(context) as place:
+            done = federated.distil_in_memory(
+                made, clients, public, self.training(context), teaching, place,
+                weighted=self.weighting == "size", seed=context.seed,
+            )  # fmt: skip
+        return made, PassRecord({**done, **self.told(clients)})

@@ -1,0 +1,121 @@
+"""What the federated passes have in common: who the clients are, how they train, and where the log lies."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from certify.core.federation import Use
+from compress import federated
+from compress.core.context import PassContext
+from compress.core.pass_protocol import TorchPass
+
+if TYPE_CHECKING:
+    from certify.data import Split
+    from compress.federated.learner import LocalTraining
+    from compress.federated.partition import Rows
+    from compress.federated.runs import Simulated
+    from compress.federated.simulation import Simulation
+
+FLIPPED_FROM = 64
+"""Pixels; larger images are photographs, which may be mirrored."""
+
+
+class FederatedTraining(TorchPass):
+    """A pass whose clients train on parts of the train samples; its subclasses say what they send."""
+
+    clients: int = Field(default=10, ge=2, le=100_000, description="Clients that the train samples are cut into.")
+    partition: Literal["iid", "dirichlet", "column"] = Field(
+        default="iid", description="How: evenly, by classes in skewed shares, or one client a value of a column."
+    )
+    alpha: float = Field(
+        default=0.3, gt=0, le=1e6, description="Of the Dirichlet distribution; a small one gives few classes to each."
+    )
+    column: str | None = Field(default=None, description="Column of groups that names each sample's client.")
+    epochs: int = Field(default=1, ge=1, le=10_000, description="Passes of a client over its samples in a round.")
+    batch: int = Field(default=64, ge=2, le=65_536, description="Samples in one step of a client.")
+    lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the clients.")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="What turns their gradients into steps.")
+    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Pull of the weights towards 0.")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the rounds in which the learning rate rises.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
+    augment: bool = Field(default=True, description="Whether train samples are shifted by a few pixels at random.")
+    flip: bool | None = Field(
+        default=None, description="Whether half of them are mirrored; by default images of more than 64 pixels are."
+    )
+    proximal: float = Field(
+        default=0.0, ge=0, le=1e6, description="Weight of FedProx's pull towards the global model; 0 is FedAvg."
+    )
+    weighting: Literal["size", "equal"] = Field(
+        default="size", description="Whether clients count by the band of their number of samples, or alike."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of a round's clients that go away, simulated.")
+
+    @model_validator(mode="after")
+    def _named(self) -> FederatedTraining:
+        if (self.partition == "column") != (self.column is not None):
+            raise ValueError("column is given with partition: column, and not otherwise")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """See :attr:`TorchPass.trains`."""
+        return True
+
+    def cut(self, split: Split, seed: int) -> tuple[list[str], list[Rows]]:
+        """Names of the clients, and the rows of each.
+
+        Raises:
+            UsageError: there are too few samples, or no such column.
+        """
+        if self.column is not None:
+            return federated.by_column(split, self.column)
+        if self.partition == "dirichlet":
+            rows = federated.dirichlet(split.labels, self.clients, self.alpha, seed)
+        else:
+            rows = federated.iid(len(split), self.clients, seed)
+        return federated.names_of(self.clients), rows
+
+    def training(self, context: PassContext) -> LocalTraining:
+        """What each client does."""
+        shared = ("epochs", "batch", "lr", "optimizer", "weight_decay", "warmup", "label_smoothing", "augment")
+        flip = self.flip if self.flip is not None else min(context.data.input_size) > FLIPPED_FROM
+        settings = {name: getattr(self, name) for name in shared}
+        return federated.LocalTraining(**settings, flip=flip, proximal=self.proximal)
+
+    def simulated(
+        self, context: PassContext, action: Literal["finetune", "distil"], stragglers: float = 0.0
+    ) -> Simulated:
+        """The clients, and what their samples are used for.
+
+        Raises:
+            UsageError: there are no train samples, too few of them, or no such column.
+        """
+        split = context.data.part("train", self.name)
+        names, rows = self.cut(split, context.seed)
+        guard = split.guard
+        use = (
+            Use(action, federated.NOT_STATED) if guard is None else Use(action, guard.use.purpose, guard.use.recipient)
+        )
+        lost = federated.Faults(self.dropout, stragglers, context.seed)
+        return federated.Simulated(split, rows, names, context.preprocess, use, lost, context.progress, context.device)
+
+    @staticmethod
+    def told(clients: Simulated) -> dict[str, Any]:
+        """Of the clients, for the record."""
+        return {"clients": len(clients.names), "samples_of_a_client": list(federated.sizes(clients.rows))}
+
+    @contextlib.contextmanager
+    def simulation(self, context: PassContext) -> Iterator[Simulation]:
+        """Where the run lies: in the job's workspace, where its log stays, or in a folder that goes again."""
+        if context.workspace is not None:
+            folder = context.workspace / f"{context.place}-{self.name}"
+            yield federated.Simulation(folder, context.workspace / federated.log_name(context.place))
+            return
+        with tempfile.TemporaryDirectory() as made:
+            yield federated.Simulation(Path(made) / "run", Path(made) / "log")
