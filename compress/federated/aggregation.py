@@ -185,5 +185,6 @@ class ServerStep:
             step = np.where(learned, self.lr * moved, step)
         elif self.lr != 1.0:
             step = np.where(learned, self.lr * step, step)
-        made: Vector = (weights.astype(np.float64) + step).astype(np.float32)
+        with np.errstate(over="ignore"):  # whoever calls this asks whether they are finite
+            made: Vector = (weights.astype(np.float64) + step).astype(np.float32)
         return made, state

@@ -7,6 +7,8 @@ the log ends with, its file is there.
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +70,7 @@ class ServerState:
                 content = held["model"].tobytes()
                 bounds = tuple(held["bounds"].tolist())
                 found = cls(number, content, held["optimizer"], bounds, float(held["reference"]))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"The state of round {number} cannot be read ({path}); begin the run again.") from error
         if digest(content) != model:
             raise DataError(f"{path} does not hold the model that the log names; begin the run again.")

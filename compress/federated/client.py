@@ -22,6 +22,7 @@ A client that takes no part answers ``declined {reason, sentence}``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -176,7 +177,7 @@ class Client:
             DataError: it is of another run, this client was not selected, or the model is another one.
             CertificateError: the server did not sign it.
         """
-        found = verified(line.encode(), "The start of the round", self._server(), "begin").message
+        found = _signed_begin(line, self._server())
         run = self._run().message
         if found.run != run.run or self.id not in found.selected:
             raise DataError("The round is of another run, or this client was not selected for it.")
@@ -242,3 +243,10 @@ class Client:
         finally:  # what a client has used before it gave up counts too
             if self.idle is not None:
                 self.idle.used(bill.spent.energy_j)
+
+
+@functools.lru_cache(maxsize=16)
+def _signed_begin(line: str, server: PublicKey) -> Begin:
+    """Checked once for all clients that one process plays."""
+    found: Begin = verified(line.encode(), "The start of the round", server, "begin").message
+    return found

@@ -13,6 +13,8 @@ from compress.federated.transport import Transport
 
 ANSWER_HEADER_BYTES = 64 * 1024
 """An entry has about 800 bytes."""
+SIGNED = ("train", "logits")
+"""Kinds whose answers are entries of the log."""
 DECLINED = ("busy", "budget", "policy", "failed")
 
 
@@ -62,7 +64,10 @@ class Clients:
     def collect(
         self, kind: str, messages: Mapping[str, bytes], most_bytes: int, deadline_s: float | None
     ) -> Iterator[tuple[str, Message]]:
-        """Send messages and give the answers that can be read, each client's once.
+        """Send messages and give the answers that can be read.
+
+        Each client's comes once, but for entries (``train``, ``logits``), whose signatures the log asks first: somebody
+        else's under a client's name must not shut that client out.
 
         Args:
             kind: of the messages and of their answers.
@@ -86,7 +91,7 @@ class Clients:
                 self.log.refuse(
                     "late" if answer.kind in ("train", "logits") else "malformed", content, self.ids.get(name)
                 )
-            elif name in answered:
+            elif name in answered and kind not in SIGNED:
                 self.log.refuse("duplicate", content, self.ids.get(name))
             else:
                 answered.add(name)
@@ -106,7 +111,8 @@ class Clients:
     def receipts(self, lines: Mapping[str, bytes], deadline_s: float | None) -> None:
         """Give clients the receipts of a closed round; who does not hear of it has no receipt."""
         messages = {name: Message("receipt", {"receipt": line.decode()}).content() for name, line in lines.items()}
-        for _ in self.transport.ask(messages, deadline_s):
+        most = self.log.run.update.most_bytes  # of answers that come now, too late, and are logged as such
+        for _ in self.collect("receipt", messages, most, deadline_s):
             pass
 
 

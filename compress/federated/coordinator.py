@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from certify.core.errors import DataError, ModelError
-from certify.core.federation import Begin, MessageRefused, Payload, RoundLog, Signed, Spent
+from certify.core.federation import Begin, Entry, MessageRefused, Payload, RoundLog, Signed, Spent
 from certify.core.progress import Progress, Silent
 from compress.federated.aggregation import Aggregate, aggregate, of_integers
 from compress.federated.checkpoints import ServerState, remove_before
@@ -120,11 +120,12 @@ class Coordinator:
         (self.folder / ANSWERS).mkdir(parents=True, exist_ok=True)
         form, weights = plan.form(self.layout, self._state.bounds), self._weights(names)
         if plan.masked and isinstance(form, Int8):
-            made, taken, receipts = self._masked(begun, ids, form, weights)
+            made, entries = self._masked(begun, ids, form, weights)
         else:
-            receipts = self._ask(begun, self._messages(begun, form, weights), form)
-            taken = sorted(receipts)
-            made = self._combined(taken, weights, form) if taken else None
+            entries = self._ask(self._messages(begun, form, weights), form)
+            made = self._combined(sorted(entries), weights, form) if entries else None
+        taken = sorted(entries)
+        receipts = {name: self.log.accept(entries[name]).line for name in taken}
         state = self._next(made, taken, form)
         state.write(self.folder)
         content = b"" if made is None else made.content()
@@ -133,7 +134,7 @@ class Coordinator:
         self._state = state
         remove_before(self.folder, number)
         shutil.rmtree(self.folder / ANSWERS, ignore_errors=True)
-        self._clients.receipts({name: receipts[name] for name in taken}, plan.deadline_s)
+        self._clients.receipts(receipts, plan.deadline_s)
         return len(taken)
 
     def _groups(self, ids: Sequence[str]) -> list[list[str]]:
@@ -160,21 +161,26 @@ class Coordinator:
             made[name] = Message("train", header, self.model).content()
         return made
 
-    def _ask(self, begun: Signed[Begin], messages: Mapping[str, bytes], form: Form) -> dict[str, bytes]:
-        """Have clients train; the receipt of each whose answer is good, which lies in the folder."""
-        receipts: dict[str, bytes] = {}
+    def _ask(self, messages: Mapping[str, bytes], form: Form) -> dict[str, Signed[Entry]]:
+        """Have clients train; the entry of each whose answer is good, which lies in the folder.
+
+        None is accepted yet: a client gets its receipt once its answer is in the sum.
+        """
+        entries: dict[str, Signed[Entry]] = {}
         most = self.log.run.update.most_bytes
         for name, answer in self._clients.collect("train", messages, most, self.plan.deadline_s):
             with self._working():
-                receipt = self._taken(name, answer, form)
-            if receipt is not None:
-                receipts[name] = receipt
-        missing = [self._clients.ids[name] for name in messages if name not in receipts]
-        self._gone(missing)
-        return receipts
+                entry = self._examined(name, answer, form)
+            if entry is not None and name in entries:
+                self.log.refuse("duplicate", answer.content(), entry.message.client)
+            elif entry is not None:
+                self._path(name).write_bytes(answer.payload)
+                entries[name] = entry
+        self._gone([self._clients.ids[name] for name in messages if name not in entries])
+        return entries
 
-    def _taken(self, name: str, answer: Message, form: Form) -> bytes | None:
-        """The receipt for an answer; None where it is refused, which the log notes."""
+    def _examined(self, name: str, answer: Message, form: Form) -> Signed[Entry] | None:
+        """The entry of a good answer; None where it is refused, which the log notes."""
         line = answer.values.get("line")
         client = self._clients.ids.get(name)
         try:
@@ -191,8 +197,7 @@ class Coordinator:
         except DataError:
             self.log.refuse("malformed", answer.payload, client)
             return None
-        self._path(name).write_bytes(answer.payload)
-        return self.log.accept(entry).line
+        return entry
 
     def _check(self, payload: bytes, form: Form) -> None:
         if not self.plan.masked:
@@ -212,21 +217,21 @@ class Coordinator:
 
     def _masked(
         self, begun: Signed[Begin], names: Mapping[str, str], form: Int8, weights: Mapping[str, float]
-    ) -> tuple[Aggregate | None, list[str], dict[str, bytes]]:
-        """A round under masks: the mean, whose answers are in it, and receipts."""
+    ) -> tuple[Aggregate | None, dict[str, Signed[Entry]]]:
+        """A round under masks: the mean, and the entries of the clients whose answers are in it."""
         server = MaskedServer(self._clients, begun, self.plan.threshold, self.plan.deadline_s)
         boxes = {names[client]: held for client, held in server.prepare(names).items()}
         messages = self._messages(begun, form, {name: weights[name] for name in boxes}, boxes=boxes)
         self._gone([client for client, name in names.items() if name not in boxes])
-        receipts = self._ask(begun, messages, form)
-        survivors = [self._clients.ids[name] for name in receipts]
+        entries = self._ask(messages, form)
+        survivors = [self._clients.ids[name] for name in entries]
         with self._working():
             total, counted = server.sums(names, survivors, lambda client: self._read(names[client]), form.count)
         for client in set(survivors) - set(counted):
             self._clients.drop(client, "failed")
-        taken = sorted(names[client] for client in counted)
-        made = of_integers(total, sum(weights[name] for name in taken), form) if taken else None
-        return made, taken, receipts
+        taken = {name: entries[name] for name in sorted(names[client] for client in counted)}
+        weight = sum(weights[name] for name in taken)
+        return of_integers(total, weight, form) if taken else None, taken
 
     def _recovered(self, begin: Begin, counted: set[str]) -> list[str]:
         """Clients whose masks were taken out of the sum, as they went away."""

@@ -7,6 +7,7 @@ client as it was.
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,12 @@ class Keeping:
 
     Attributes:
         folder: made when something is written.
-        receipts: whether receipts are kept; in a simulation one machine plays all parties, and they show nothing.
+        simulated: whether one machine plays all parties: receipts show nothing then and are not kept, and a power cut
+            ends server and clients alike, so that no file need be on the disk before the next step.
     """
 
     folder: Path
-    receipts: bool = True
+    simulated: bool = False
 
     def join(self, opening: bytes) -> Signed[Run]:
         """Join the run that a server opened; leftovers of another run are removed.
@@ -43,15 +45,16 @@ class Keeping:
         Raises:
             CertificateError: the opening is malformed, or not signed by the server that it names.
         """
-        run = parse(opening, "The opening", "run")
-        verified(opening, "The opening", PublicKey(bytes.fromhex(run.message.server)), "run")
+        run = _opening(opening)
+        if not run.signed_by(PublicKey(bytes.fromhex(run.message.server))):
+            raise CertificateError("The opening is not signed by the server that it names.")
         known = self.run()
         if known is None or known.line != opening:
             if self.folder.is_dir():
                 for path in self.folder.glob("*.npy"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.folder / RUN, opening)
+            self._write(RUN, opening)
         return run
 
     def run(self) -> Signed[Run] | None:
@@ -60,7 +63,7 @@ class Keeping:
         if not path.is_file() or path.stat().st_size > MAX_RUN_BYTES:
             return None
         try:
-            return parse(path.read_bytes(), str(path), "run")
+            return _opening(path.read_bytes())
         except CertificateError:
             return None
 
@@ -82,9 +85,9 @@ class Keeping:
         if residual is not None:
             with io.BytesIO() as content:
                 np.save(content, residual, allow_pickle=False)
-                write_bytes(self.folder / f"sent-{entry.message.nonce}.npy", content.getvalue())
-        if self.receipts:
-            write_bytes(self.folder / f"sent-{entry.message.nonce}.json", entry.line)
+                self._write(f"sent-{entry.message.nonce}.npy", content.getvalue())
+        if not self.simulated:
+            self._write(f"sent-{entry.message.nonce}.json", entry.line)
 
     def received(self, receipt: bytes, server: PublicKey) -> None:
         """Take the server's receipt: the update counts.
@@ -95,7 +98,7 @@ class Keeping:
         """
         found = verified(receipt, "The receipt", server, "receipt")
         nonce = found.message.nonce
-        if self.receipts:
+        if not self.simulated:
             path = self.folder / f"sent-{nonce}.json"
             if not path.is_file():
                 raise DataError("A receipt came for an answer that this client has not sent.")
@@ -104,3 +107,18 @@ class Keeping:
         left = self.folder / f"sent-{nonce}.npy"
         if left.is_file():
             left.replace(self.folder / RESIDUAL)
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file so that at no moment it is partial, and, for a real client, so that it survives a power cut."""
+        if not self.simulated:
+            write_bytes(self.folder / name, content)
+            return
+        beside = self.folder / f".{name}"
+        beside.write_bytes(content)
+        beside.replace(self.folder / name)
+
+
+@functools.lru_cache(maxsize=16)
+def _opening(line: bytes) -> Signed[Run]:
+    """Parsed once for all clients that one process plays."""
+    return parse(line, "The opening", "run")

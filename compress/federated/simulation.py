@@ -128,7 +128,7 @@ class Simulation:
         def make(name: str) -> Client:
             return Client(
                 keys.key(name), lambda: data(numbers[name]), learner,
-                Keeping(self.folder / "clients" / name, receipts=False), spending,
+                Keeping(self.folder / "clients" / name, simulated=True), spending,
                 public=None if public is None else lambda: public,
             )  # fmt: skip
 

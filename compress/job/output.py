@@ -16,7 +16,6 @@ from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage
 from compress.job.recipe import Workload
 
-
 OF_EARLIER = (CHECKPOINT, STRUCTURE, "federation.jsonl")
 """Files of :func:`beside` that an earlier job may have left."""
 
