@@ -14,11 +14,8 @@ gives medians of three seeds. ``cost`` draws seconds and memory of a round again
 from __future__ import annotations
 
 import argparse
-import copy
 import platform
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,10 +27,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from certify.core.federation import Use
 from certify.core.progress import Silent
-from certify.data import Dataset, ImagePreprocess, Split, array_split, default_preprocess, published
-from compress import federated
+from certify.data import Dataset, ImagePreprocess, Split, published
 from compress.core.context import PassContext, PassData
 from compress.core.pass_protocol import Pass
 from compress.core.targets import TARGETS
@@ -192,7 +187,9 @@ def main() -> None:
     parser.add_argument("--svg", type=Path, default=None)
     given = parser.parse_args()
     if given.case == "fashion" and not given.fashion.is_dir():
-        parser.error(f"{given.fashion} is not there; install Debian's package dataset-fashion-mnist, or name its folder.")
+        parser.error(
+            f"{given.fashion} is not there; install Debian's package dataset-fashion-mnist, or name its folder."
+        )
     print(f"{next(processor(), platform.processor())}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     CASES[given.case](given)
 
