@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,12 @@ import numpy as np
 from certify.core.errors import CertificateError, DataError
 from compress.federated.client import Client
 from compress.federated.messages import Message
-from compress.federated.sampling import seed_of
 
 MOST_ALIVE = 1000
 """Clients of a masked round that hold secrets between its messages."""
+
+FAULTS = 0xFA
+"""Tells these draws apart from those of who takes part."""
 
 Lost = Callable[[str, str, int], bool]
 
@@ -30,22 +33,34 @@ class Faults:
     """Clients that go away while they train, or answer after the deadline; the same ones under one seed.
 
     Attributes:
-        lost: share of the clients of a round that go away.
-        late: share of those that are left whose answer comes after the deadline.
+        names: of all clients.
+        lost: share of them that goes away in a round; exactly that many, rounded.
+        late: likewise, the share whose answer comes after the deadline.
         seed: of who it is.
+
+    Example:
+        >>> faults = Faults(("a", "b", "c", "d"), lost=0.5)
+        >>> sum(faults(name, "train", 1) for name in faults.names)
+        2
     """
 
+    names: tuple[str, ...]
     lost: float = 0.0
     late: float = 0.0
     seed: int = 0
 
     def __call__(self, name: str, kind: str, number: int) -> bool:
         """Whether a client is lost (``train``) or late (``late``) in a round; it answers all other messages."""
-        share = {"train": self.lost, "late": self.late}.get(kind, 0.0)
-        if not share:
-            return False
-        drawn = np.random.default_rng((self.seed, seed_of(self.seed, name, number), kind == "late")).random()
-        return bool(drawn < share)
+        place = _places(self.names, self.seed, number).get(name, len(self.names))
+        lost, late = round(self.lost * len(self.names)), round(self.late * len(self.names))
+        return place < lost if kind == "train" else kind == "late" and lost <= place < lost + late
+
+
+@functools.lru_cache(maxsize=2)
+def _places(names: tuple[str, ...], seed: int, number: int) -> dict[str, int]:
+    """The clients in an order that is drawn for a round."""
+    order = np.random.default_rng((seed, number, FAULTS)).permutation(len(names))
+    return {names[index]: place for place, index in enumerate(order.tolist())}
 
 
 class Memory:

@@ -63,7 +63,7 @@ class FederatedFinetune(FederatedTraining):
     server_lr: float = Field(default=1.0, gt=0, le=100, description="By which the server multiplies its step.")
     server_momentum: float = Field(default=0.9, ge=0, lt=1, description="Of the server's momentum or Adam.")
     stragglers: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of a round's clients that answer too late, simulated."
+        default=0.0, ge=0, lt=1, description="Share of the clients that answers too late in each round, simulated."
     )
     epsilon: float | None = Field(
         default=None, gt=0, description="Differential privacy of whole clients for all rounds; none by default."

@@ -54,7 +54,9 @@ class FederatedTraining(TorchPass):
     weighting: Literal["size", "equal"] = Field(
         default="size", description="Whether clients count by the band of their number of samples, or alike."
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of a round's clients that go away, simulated.")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the clients that goes away in each round, simulated."
+    )
 
     @model_validator(mode="after")
     def _named(self) -> FederatedTraining:
@@ -102,7 +104,7 @@ class FederatedTraining(TorchPass):
         use = (
             Use(action, federated.NOT_STATED) if guard is None else Use(action, guard.use.purpose, guard.use.recipient)
         )
-        lost = federated.Faults(self.dropout, stragglers, context.seed)
+        lost = federated.Faults(tuple(names), self.dropout, stragglers, context.seed)
         return federated.Simulated(split, rows, names, context.preprocess, use, lost, context.progress, context.device)
 
     @staticmethod

@@ -6,9 +6,9 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/federated.py thousand    # 1,000 clients, 100 rounds
     OMP_NUM_THREADS=1 python tests/benchmarks/federated.py cost --svg cost.svg
 
---fashion names the folder of Fashion-MNIST's four files. ``fashion`` prints accuracy on 8,000 test images beside central
-recovery of the same pruned network on the same 10,000 train images, and bytes up of a client in a round; ``--runs 3``
-gives medians of three seeds. ``cost`` draws seconds and memory of a round against the number of clients.
+--fashion names the folder of Fashion-MNIST's four files. ``fashion`` prints accuracy on 8,000 test images, beside
+central recovery of the same pruned network on the same 10,000 train images, and bytes up of a client in a round;
+``--runs 3`` gives medians of three seeds. ``cost`` draws seconds and memory of a round against the number of clients.
 """
 
 from __future__ import annotations
