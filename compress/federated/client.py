@@ -126,6 +126,7 @@ class Client:
             if self.tamper is not None:
                 update = self.tamper(update).astype(np.float32)
             residual = self.keeping.residual(len(update))
+            left: Vector | None
             if masked is not None and isinstance(form, Int8):
                 integers, left = form.integers(update, residual)
                 payload = masked.hide(integers, values["boxes"])

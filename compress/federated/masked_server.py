@@ -60,7 +60,8 @@ class MaskedServer:
                 log.refuse("signature", answer.content(), client)
                 continue
             self._stated[client] = stated
-        messages, size = {}, {}
+        messages: dict[str, bytes] = {}
+        size: dict[str, int] = {}
         for group in begin.groups:
             keys = {one: self._stated[one] for one in group if one in self._stated}
             if len(keys) >= self.needed:

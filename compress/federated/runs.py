@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from certify.core.errors import UsageError
-from certify.core.federation import Rule, Spent, Update, Use
+from certify.core.federation import Spent, Use
 from certify.core.progress import Progress
 from certify.data import Preprocess, Split
 from compress.federated.coordinator import Coordinator
@@ -17,10 +17,11 @@ from compress.federated.distilling import Distiller, Teaching
 from compress.federated.learner import Learner, LocalTraining
 from compress.federated.local_data import Cut
 from compress.federated.memory import Lost, Memory
+from compress.federated.opening import opening_of_logits, opening_of_rounds
 from compress.federated.partition import Rows
 from compress.federated.plan import Plan
 from compress.federated.public_samples import PublicSamples
-from compress.federated.simulation import Simulation, opening
+from compress.federated.simulation import Simulation
 from compress.federated.weights import digest
 
 
@@ -72,14 +73,7 @@ def run_in_memory(model: nn.Module, clients: Simulated, plan: Plan, place: Simul
     learner = Learner(model, clients.preprocess, clients.device)
     layout = learner.layout
     content = layout.content(model)
-    log = place.opened(
-        opening(
-            model=digest(content), method="fedavg", population=len(clients.names), rounds=plan.rounds, use=clients.use,
-            selection=plan.logged_selection(), aggregation=plan.logged_aggregation(),
-            update=plan.logged_update(layout), mask_threshold=plan.threshold,
-            privacy=None if plan.noise is None else plan.noise.described(),
-        )
-    )  # fmt: skip
+    log = place.opened(opening_of_rounds(plan, layout, digest(content), len(clients.names), clients.use))
     transport = clients.transport(place, learner)
     server = Coordinator(plan, layout, transport, log, place.log, place.folder, clients.progress)
     server.start(content)
@@ -128,13 +122,10 @@ def distil_in_memory(
     layout = learner.layout
     content = layout.content(model)
     outputs = len(samples.answers(model)) // 2 // len(samples)
+    population = len(clients.names)
     log = place.opened(
-        opening(
-            model=digest(content), method="feddf", population=len(clients.names), rounds=1, use=clients.use,
-            selection=Rule("all"), aggregation=Rule("mean", {"temperature": teaching.temperature}),
-            update=Update("logits", len(samples) * outputs, 16, 0),
-        )
-    )  # fmt: skip
+        opening_of_logits(samples, outputs, teaching.temperature, layout, digest(content), population, clients.use)
+    )
     if log.closed:
         layout.load(model, place.kept())
     else:

@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from certify import __version__
 from certify.core.data_use.times import now
 from certify.core.errors import CertificateError, DataError
-from certify.core.federation import RoundLog, Run, Use, parse_run
+from certify.core.federation import RoundLog, Run, parse_run
 from certify.core.files import write_bytes, write_secret
 from certify.core.signing_keys import SigningKey
 from compress.federated.checkpoints import has_state
@@ -86,7 +85,7 @@ class Simulation:
         """The log: the one that a killed run left, where it is of the same run, or a new one.
 
         Args:
-            opening: what is fixed; name, server and time are filled in here.
+            opening: what is fixed (:mod:`.opening`); name, server and time are filled in here.
         """
         server = Keys.of(self.folder).key("server")
         fixed = replace(opening, server=server.public.hex)
@@ -176,19 +175,3 @@ class Simulation:
     def _start_over(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.log.unlink(missing_ok=True)
-
-
-def opening(
-    *,
-    model: str,
-    method: str,
-    population: int,
-    rounds: int,
-    use: Use,
-    **more: object,
-) -> Run:
-    """Everything in the opening of a simulated run but who signs it and when."""
-    return Run(
-        run="0" * 64, server="0" * 64, leanmark=__version__, started=now(), model=model, transport="memory",
-        method=method, population=population, rounds=rounds, use=use, **more,
-    )  # type: ignore[arg-type]  # fmt: skip

@@ -18,9 +18,10 @@ from compress.federated.coordinator import Coordinator
 from compress.federated.learner import Learner, LocalTraining
 from compress.federated.local_data import Cut
 from compress.federated.memory import Lost, Memory, nobody
+from compress.federated.opening import opening_of_rounds
 from compress.federated.partition import iid, names_of
 from compress.federated.plan import Plan
-from compress.federated.simulation import Simulation, opening
+from compress.federated.simulation import Simulation
 from compress.federated.weights import digest
 from compress.testing.networks import blobs
 
@@ -63,14 +64,10 @@ class Fleet:
         assert split is not None
         learner, names = Learner(small_model(), contract), names_of(self.clients)
         content = learner.layout.content(small_model())
+        use = Use("finetune", "not stated")
         self.log: RoundLog = self.place.opened(
-            opening(
-                model=digest(content), method="fedavg", population=self.clients, rounds=self.plan.rounds,
-                use=Use("finetune", "not stated"), selection=self.plan.logged_selection(),
-                aggregation=self.plan.logged_aggregation(), update=self.plan.logged_update(learner.layout),
-                mask_threshold=self.plan.threshold, privacy=None,
-            )
-        )  # fmt: skip
+            opening_of_rounds(self.plan, learner.layout, digest(content), self.clients, use)
+        )
         cut = Cut(split, iid(len(split), self.clients, 0), contract)
         made = self.place.clients(cut.client, names, learner)
 
