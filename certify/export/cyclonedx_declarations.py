@@ -16,8 +16,10 @@ from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.finding import Finding
 from certify.core.text import clean
+from certify.export.cyclonedx_scorecard import described, earned, edition_of, expires, levels, pillars
 from certify.export.source import ExportSource, Signer
 from certify.present.statements import figure, headline_figures
+from certify.scorecard.edition import ScorecardEdition
 
 TARGET = "model"
 """The model's own reference in the document."""
@@ -54,11 +56,12 @@ def declarations(source: ExportSource) -> dict[str, Any]:
     """Assessors, claims with evidence, counterclaims, what they mean for the requirements, and who affirms it."""
     told = _statements(source)
     counter = {one.name: _contradictions(one.claims, source) for one in told}
+    rules = next((found for one in told if (found := edition_of(one.claims)) is not None), None)
     document: dict[str, Any] = {
         "assessors": list(_assessors(source)),
         "attestations": [_attestation(told, counter, source), *_further(told, source)],
         "claims": [claim for one in told for claim in (*_claims(one), *_said(one), *_against(one, counter[one.name]))],
-        "evidence": [_evidence(one) for one in told],
+        "evidence": [_evidence(one, rules) for one in told],
         "affirmation": _affirmation(source, told[0]),
     }
     return document
@@ -70,22 +73,29 @@ def _statements(source: ExportSource) -> list[Told]:
 
 
 def _standard(claims: Claims) -> dict[str, Any]:
-    edition = claims.edition
+    edition, rules = claims.edition, edition_of(claims)
+    levelled = {} if rules is None else {"levels": levels(rules)}
     return {
         "bom-ref": f"standard:{claims.assessment}",
         "name": f"leanmark {claims.assessment}",
         "version": edition.name,
         "description": f"{clean(claims.title)}: the edition that the statement was judged by, sha256:{edition.digest}.",
         "owner": "leanmark",
-        "requirements": [_requirement(claims, finding) for finding in claims.findings],
+        "requirements": [
+            *(() if rules is None else pillars(rules)),
+            *(_requirement(claims, finding) for finding in claims.findings),
+        ],
+        **levelled,
     }
 
 
 def _requirement(claims: Claims, finding: Finding) -> dict[str, Any]:
+    rules = edition_of(claims)
     return {
         "bom-ref": _ref("requirement", claims, finding.name),
         "identifier": f"{claims.assessment}.{finding.name}",
         "title": clean(finding.name.replace("_", " ")),
+        **({} if rules is None else described(rules, finding)),
     }
 
 
@@ -169,6 +179,7 @@ def _attestation(
 
 def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dict[str, Any]]:
     counterclaims = [_ref("counterclaim", one.claims, finding.name) for finding in against]
+    rules = edition_of(one.claims)
     for finding in one.claims.findings:
         row: dict[str, Any] = {
             "requirement": _ref("requirement", one.claims, finding.name),
@@ -179,7 +190,7 @@ def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dic
             row["counterClaims"] = counterclaims
         if finding.outcome in CONFORMS:
             row["conformance"] = {"score": CONFORMS[finding.outcome], "rationale": clean(finding.sentence)}
-        yield row
+        yield {**row, **((rules and earned(rules, one.claims, finding)) or {})}
 
 
 def _confidence(source: ExportSource) -> str:
@@ -211,7 +222,8 @@ def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, A
         }
 
 
-def _evidence(one: Told) -> dict[str, Any]:
+def _evidence(one: Told, rules: ScorecardEdition | None) -> dict[str, Any]:
+    """The record file of a statement; where a scorecard is there, its edition says until when evidence counts."""
     claims = one.claims
     names = [*one.files, *(name for name in claims.companions if name == WORD)]
     return {
@@ -220,6 +232,7 @@ def _evidence(one: Told) -> dict[str, Any]:
         "description": clean(f"{claims.title}: records with sha256:{claims.evidence_digest}"),
         "data": [{"name": name, "contents": {"url": name}} for name in names],
         "created": claims.created,
+        **({} if rules is None else {"expires": expires(rules, claims.created)}),
     }
 
 

@@ -44,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
     "certify.export": {
         "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency", "certify.present",
+        "certify.scorecard",
     },
     "certify.comparison": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.present",

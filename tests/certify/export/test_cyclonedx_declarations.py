@@ -14,8 +14,14 @@ from certify.assessments.declarations.declaration import CLAUSES
 from certify.assessments.declarations.records import DataFacts, Header, Named, Records
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError
+from certify.core.estimate import Estimate
 from certify.export import cyclonedx, export
 from certify.export.source import Signer
+from certify.scorecard.assessment import Scorecard
+from certify.scorecard.edition import load_edition
+from certify.scorecard.records import Counted
+from certify.scorecard.records import Header as ScoreHeader
+from certify.scorecard.records import Records as ScoreRecords
 from certify.testing.assessment import Trial
 
 DIGEST = "ab" * 32
@@ -33,6 +39,54 @@ def declared() -> Certificate:
     header = Header("2026-01-02T03:04:05Z", "0.1.0", ModelDigests(DIGEST, DIGEST), DataFacts("d", DIGEST, True))
     records = Records.of_file(header, text.encode(), (Named("class", ("a", "b")),))
     return Trial(Declarations(), Declarations().dump(records), "2026", {}).certificate()
+
+
+RULES = load_edition()
+
+
+@pytest.fixture(scope="module")
+def scored() -> Certificate:
+    """8 dB of 10, a prerequisite missing, nothing else assessed."""
+    figure = Estimate(8.5, 8.0, 9.0, "1", 90, "test").to_json()
+    counted = Counted(
+        "efficiency", "https://leanmark.org/secure/efficiency/v1", DIGEST, "1" * 64, "2026-01-02T03:04:05Z", "2026",
+        "B", False, "", "", "", (), {"score_db": figure},
+    )  # fmt: skip
+    head = ScoreHeader(
+        "2026-01-02T03:04:05Z", "0.1.0", ModelDigests(DIGEST, DIGEST), RULES.name, RULES.digest, {}
+    )  # fmt: skip
+    content = Scorecard().dump(ScoreRecords(head, (counted,)))
+    return Trial(Scorecard(), content, RULES.name, {}).certificate()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_scorecard_gives_requirements_with_points_and_levels_that_nobody_is_awarded(
+    certificates: dict[str, Certificate], scored: Certificate, version: str
+) -> None:
+    document = made(certificates, scored, version=version)
+    standard = next(one for one in document["definitions"]["standards"] if one["name"] == "leanmark scorecard")
+    assert standard["version"] == "secure-2026"
+    asked = {one["identifier"]: one for one in standard["requirements"]}
+    assert asked["scorecard.C1"]["parent"] == asked["scorecard.compute"]["bom-ref"]
+    facts = {one["name"]: one["value"] for one in asked["scorecard.C1"]["properties"]}
+    assert facts == {"leanmark:rule": "linear(efficiency.score_db, low, 0, 10)", "leanmark:points": "40"}
+    assert {one["name"]: one["value"] for one in asked["scorecard.P3"]["properties"]}["leanmark:points"] == "0"
+    assert [one["identifier"] for one in standard["levels"]] == ["certified", "silver", "gold", "platinum"]
+    assert "24 of compute" in standard["levels"][3]["description"] and "metered" in standard["levels"][3]["description"]
+    references_of_levels = {name for one in standard["levels"] for name in one["requirements"]}
+    assert references_of_levels <= set(named(document))
+    rows = {row["requirement"]: row for row in document["declarations"]["attestations"][0]["map"]}
+    assert rows["requirement:scorecard:C1"]["conformance"]["score"] == pytest.approx(0.8)
+    assert rows["requirement:scorecard:C1"]["confidence"]["score"] == 0.95
+    assert rows["requirement:scorecard:S1"]["conformance"]["score"] == 0
+    assert "score" not in rows["requirement:scorecard:S1"]["confidence"]
+    assert rows["requirement:scorecard:P3"]["conformance"]["score"] == 0
+    expiry = {one["propertyName"]: one["expires"] for one in document["declarations"]["evidence"]}
+    assert expiry["leanmark:scorecard"] == "2028-01-02T03:04:05Z"
+
+
+def test_evidence_does_not_expire_when_no_scorecard_says_when(certificates: dict[str, Certificate]) -> None:
+    assert all("expires" not in one for one in made(certificates)["declarations"]["evidence"])
 
 
 def made(certificates: dict[str, Certificate], *others: Certificate, version: str = "cyclonedx", **more: Any) -> Any:
