@@ -63,6 +63,7 @@ REFEREE = {
     "pack": Place("certify.cli.pack:command", "Put a certified model and all that belongs to it into one file."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
     "release": Place("certify.cli.release:command", "Sign the files of a release, and check them."),
+    "registry": Place("certify.cli.registry:command", "Publish certified models as a static, searchable page."),
     "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
     "robustness": Place("certify.cli.stress:command", "Compare a pair on corrupted and attacked images."),
     "renew": Place("certify.cli.renew:command", "Say what of a score must be measured again."),

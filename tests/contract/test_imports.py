@@ -65,6 +65,9 @@ ARROWS: dict[str, set[str]] = {
     "certify.group_statement": {"certify.assessments.social", "certify.attest", "certify.grouping"},
     "certify.grouping": {"certify.assessment", "certify.assessments.social", "certify.data", "certify.measure"},
     "certify.grading": {"certify.assessment", "certify.attest", "certify.data"},
+    "certify.registering": {
+        "certify.assessment", "certify.attest", "certify.present", "certify.scorecard",
+    },
     "certify.regrading": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading",
         "certify.model_file",
@@ -100,8 +103,8 @@ ARROWS: dict[str, set[str]] = {
         "certify.receipted", "certify.renewing", "certify.using",
         "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
         "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
-        "certify.regrading", "certify.remeasure", "certify.scorecard", "certify.scoring", "certify.stressing",
-        "certify.stating", "certify.witness_game",
+        "certify.registering", "certify.regrading", "certify.remeasure", "certify.scorecard", "certify.scoring",
+        "certify.stating", "certify.stressing", "certify.witness_game",
     },
     "certify.testing": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.measure",

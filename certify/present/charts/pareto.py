@@ -53,17 +53,22 @@ def pareto_plot(points: Sequence[Point], *, is_ratio: bool, quantity: str = "ene
 
     Args:
         points: at least one.
-        is_ratio: whether the figures are changes against one common baseline.
+        is_ratio: whether the figures are changes against a baseline.
         quantity: what stands on the axis of energy, where it is another one.
     """
+    return standalone(pareto_chart(points, is_ratio=is_ratio, quantity=quantity))
+
+
+def pareto_chart(points: Sequence[Point], *, is_ratio: bool, quantity: str = "energy", name: str = "pareto") -> Markup:
+    """The same to stand in a page, under a name that no other drawing on it has."""
     x = scale([end for one in points for end in _ends(one.energy)], LEFT, RIGHT, logarithmic=True, margin=0.08)
     y = scale([end for one in points for end in _ends(one.loss)], BOTTOM, TOP, margin=0.08)
     energy_title = f"{quantity}, candidate over baseline" if is_ratio else f"{quantity} of one inference"
     loss_title = "loss of accuracy, % of the baseline's" if is_ratio else "accuracy missing to 100 %, points"
     modelled = any(one.energy.evidence is EvidenceLevel.MODELLED for one in points)
     spoken = "; ".join(f"{one.name}: {quantity} {one.energy}, loss {one.loss}" for one in points)
-    return standalone(chart(
-        "pareto", f"Models by {quantity} and loss of accuracy", f"{spoken}. Lower left is better.", BOTTOM + 64,
+    return chart(
+        name, f"Models by {quantity} and loss of accuracy", f"{spoken}. Lower left is better.", BOTTOM + 64,
         left_axis(y, LEFT, RIGHT, number), bottom_axis(x, TOP, BOTTOM, number if is_ratio else unit("J")),
         _front([one for one in points if one.on_front], x, y), *_points(points, x, y),
         words(f"{energy_title}{' (modelled, not metered)' if modelled else ''}; 95 % intervals", (LEFT + RIGHT) / 2,
@@ -71,7 +76,7 @@ def pareto_plot(points: Sequence[Point], *, is_ratio: bool, quantity: str = "ene
         words(loss_title, 8, 22),
         words("lower left is better; filled: beaten by none", RIGHT, 22, ink="quiet", anchor="end"),
         width=WIDTH,
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def _ends(estimate: Estimate) -> tuple[float, ...]:

@@ -1,0 +1,165 @@
+"""Build a registry: a static page of all certified models in a folder, each checked when the page is made."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from certify import __version__
+from certify.assessment.claims import Claims
+from certify.attest.certificate import CERTIFICATE_NAME, Certificate
+from certify.attest.keys import PublicKey
+from certify.attest.pack import PACK_SUFFIX, model_in, unpacked
+from certify.attest.statements import FOLDER
+from certify.attest.verification import Verification
+from certify.attest.verify import verify
+from certify.core.data_use.times import is_time, now
+from certify.core.errors import LeanmarkError, UsageError
+from certify.core.files import write_bytes, write_text
+from certify.present.registry import Entry, registry_page
+from certify.present.registry.page import BROKEN, EXPIRED, VALID, WITHDRAWN
+from certify.present.report import report
+from certify.scorecard.edition import load_edition
+
+PAGE = "index.html"
+MODELS = "models"
+WITHDRAWALS = ("not_revoked", "key_trusted")
+"""Checks that fail where the model was taken back, or the key that signed was revoked."""
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+MOST_REASONS = 5
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that was built.
+
+    Attributes:
+        page: its first page.
+        entries: what was found, in the order of the page.
+    """
+
+    page: Path
+    entries: tuple[Entry, ...]
+
+    def count(self, state: str) -> int:
+        """How many models are in a state."""
+        return sum(entry.state == state for entry in self.entries)
+
+
+def build(
+    folder: str | Path, out: str | Path, *, trust: Iterable[str | Path | PublicKey] = (), made: str | None = None
+) -> Registry:
+    """Check every certified model below a folder, and write the page with a report for each that holds.
+
+    Args:
+        folder: with certified models in folders or packs, at any depth.
+        out: folder for the page; its ``models/`` is replaced.
+        trust: public keys whose signature counts, besides the user's own.
+        made: UTC time of the check; now by default.
+
+    Raises:
+        UsageError: there is no such folder, no certified model in it, or the time is not one.
+
+    Example:
+        >>> build("build", "site").count("valid")  # doctest: +SKIP
+        3
+    """
+    folder, out, keys, made = Path(folder), Path(out), tuple(trust), made or now()
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder} with certified models.")
+    if not is_time(made):
+        raise UsageError(f"{made[:40]!r} is not a time such as 2026-11-26T09:00:00Z.")
+    places = list(_places(folder, out))
+    if not places:
+        raise UsageError(f"No certified model lies below {folder}; name the folder that holds what leanmark wrote.")
+    shutil.rmtree(out / MODELS, ignore_errors=True)
+    entries = [
+        _entry(
+            place, place.relative_to(folder).as_posix(), out, f"{MODELS}/{_slug(place, folder)}-{number}", keys, made
+        )
+        for number, place in enumerate(places, start=1)
+    ]
+    write_text(out / PAGE, registry_page(entries, made, __version__))
+    return Registry(out / PAGE, tuple(entries))
+
+
+def _places(folder: Path, out: Path) -> Iterator[Path]:
+    """Folders that hold a certificate or statements, and packs, in the order of their names."""
+    found = {path.parent for path in folder.rglob(CERTIFICATE_NAME)}
+    found |= {path.parent for path in folder.rglob(FOLDER) if path.is_dir() and any(path.glob("*.json"))}
+    found |= set(folder.rglob(f"*{PACK_SUFFIX}"))
+    inside = out.resolve()
+    return (path for path in sorted(found) if not path.resolve().is_relative_to(inside))
+
+
+def _slug(place: Path, folder: Path) -> str:
+    name = place.relative_to(folder).as_posix().removesuffix(PACK_SUFFIX)
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:80] or "model"
+
+
+def _entry(
+    place: Path, name: str, out: Path, address: str, keys: tuple[str | Path | PublicKey, ...], made: str
+) -> Entry:
+    """Check one model; whatever is wrong with it is said on the page, and none of its figures is shown."""
+    with ExitStack() as stack:
+        model = place
+        try:
+            model = stack.enter_context(unpacked(place)) if place.is_file() else model_in(place)
+            verification = verify(model, trust=keys)
+            state, reasons = _state(verification, made)
+            if state in (BROKEN, WITHDRAWN):
+                return Entry(name, state, _without(reasons, model, place), (), None, False, _digest(verification))
+            claims = tuple(certificate.claims for certificate in verification.certificates)
+            report(model, out=out / address / "report.html")
+            _copy(verification.certificates, out / address)
+        except LeanmarkError as error:
+            return Entry(name, BROKEN, _without((str(error),), model, place), (), None, False, "")
+        return Entry(name, state, reasons, claims, f"{address}/report.html", verification.trusted, claims[0].digest)
+
+
+def _without(reasons: Iterable[str], model: Path, place: Path) -> tuple[str, ...]:
+    """Sentences without the folders of the machine that made the page, which are nobody's business and change."""
+    found = []
+    for sentence in reasons:
+        for folder in (model.parent, place, place.parent):
+            sentence = sentence.replace(f"{folder}/", "").replace(str(folder), folder.name)
+        found.append(sentence)
+    return tuple(found)
+
+
+def _digest(verification: Verification) -> str:
+    return "" if verification.certificate is None else verification.certificate.digest
+
+
+def _copy(certificates: Iterable[Certificate], out: Path) -> None:
+    """Lay the signed statements beside the report, so that a reader has what it repeats."""
+    for certificate in certificates:
+        name = CERTIFICATE_NAME if certificate.assessment.sealed else f"{FOLDER}/{certificate.assessment.name}.json"
+        write_bytes(out / name, certificate.content)
+
+
+def _state(verification: Verification, made: str) -> tuple[str, tuple[str, ...]]:
+    failed = verification.failed
+    withdrawn = [one for one in failed if one.name.rpartition(".")[2] in WITHDRAWALS]
+    if withdrawn:
+        return WITHDRAWN, tuple(one.sentence for one in withdrawn)
+    if failed or verification.certificate is None:
+        return BROKEN, tuple(f"{one.name}: {one.sentence}" for one in failed[:MOST_REASONS])
+    if not verification.derived:
+        return BROKEN, (f"Not derived: {verification.not_derived}",)
+    old = [one for certificate in verification.certificates if (one := _too_old(certificate.claims, made))]
+    return (EXPIRED, tuple(old)) if old else (VALID, ())
+
+
+def _too_old(claims: Claims, made: str) -> str | None:
+    """Whether records are older than the scorecard's edition lets them count."""
+    age = datetime.datetime.strptime(made, TIME) - datetime.datetime.strptime(claims.created, TIME)
+    most = load_edition().valid_days
+    if age.days <= most:
+        return None
+    return f"{claims.title}: recorded {age.days} days before this page was made; {most} are the most."
