@@ -1,4 +1,4 @@
-"""The maker: turns a trained model into a cheaper one and hands it to the referee. Needs torch.
+"""The maker: turns a trained model into a cheaper one and passes it to the referee. Needs torch.
 
 Example:
     >>> import compress

@@ -1,1 +1,1 @@
-"""The maker's commands; each module's function ``command`` imports torch only when it runs."""
+"""Commands of the maker; the ``command`` function of each module imports torch only when it runs."""

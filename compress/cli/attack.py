@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 BLACK_BOX = "square"
 RANGES = 64
-"""Samples by which the ranges of a straight-through copy are found."""
+"""Number of samples for the ranges of a straight-through copy."""
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """Grey levels with commas: ``1,2,4,8``."""
+    """Parse grey levels separated by commas, such as ``1,2,4,8``."""
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
@@ -46,37 +46,37 @@ leanmark attack other.onnx --data npz:test=test.npz --preprocess other.yaml --me
 )
 @click.argument("file", type=FILE)
 @click.option("--data", required=True, help="Data whose test part is attacked.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File for the witnesses.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Witness file to write.")
 @click.option(
     "--method", type=click.Choice(["fgsm", "pgd", "apgd", BLACK_BOX]), default="apgd", show_default=True,
-    help="How to look: by gradients, or by questions to the file alone (square, weak).",
+    help="Attack method: gradients, or queries to FILE alone (square, weak).",
 )  # fmt: skip
-@click.option("--eps", type=sizes, default="1,2,4,8", show_default=True, help="Largest changes, in grey levels.")
+@click.option("--eps", type=sizes, default="1,2,4,8", show_default=True, help="Maximum changes, in grey levels.")
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="Samples to attack.")
 @click.option("--checkpoint", type=click.Path(exists=True, path_type=Path), help="Float parent of FILE.")
-@click.option("--model", "spec", help="Architecture of the parent, where the checkpoint does not name it.")
-@click.option("--weights", help="Weights of --model, where there is no checkpoint.")
-@click.option("--straight-through", is_flag=True, help="Round the parent to bytes, gradients passing through.")
+@click.option("--model", "spec", help="Architecture of the parent, if the checkpoint does not name it.")
+@click.option("--weights", help="Weights of --model, if there is no checkpoint.")
+@click.option("--straight-through", is_flag=True, help="Round the parent to 8 bits, with straight-through gradients.")
 @click.option("--transfer", is_flag=True, help="Use the gradients of a model that is not the parent of FILE.")
-@click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Gradients a restart.")
+@click.option("--steps", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Steps per restart.")
 @click.option("--restarts", type=click.IntRange(1, 1000), default=1, show_default=True, help="Random starts.")
-@click.option("--queries", type=click.IntRange(1), default=500, show_default=True, help="Questions a sample (square).")
+@click.option("--queries", type=click.IntRange(1), default=500, show_default=True, help="Queries per sample (square).")
 @click.option(
     "--past", type=click.FloatRange(0, 1), default=0.05, show_default=True,
-    help="How far past the boundary, of the median margin, so that witnesses hold at other settings.",
+    help="Distance past the boundary, in median margins, so that witnesses hold at other settings.",
 )  # fmt: skip
-@click.option("--preprocess", type=FILE, help="Contract of FILE; files from leanmark carry their own.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of random starts.")
+@click.option("--preprocess", type=FILE, help="Contract of FILE; files from leanmark contain theirs.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of random starts.")
 @quiet_option
 @json_option
 @governed
 def command(file: Path, data: str, out: Path, method: str, as_json: bool, **options: Any) -> None:
-    """Look for adversarial witnesses against FILE, an ONNX model, and write those that it falls to.
+    """Search for adversarial witnesses against FILE, an ONNX model, and write those that fool it.
 
-    Gradients must be those of FILE's own float parent: witnesses that were made on another model make FILE look more
-    robust than it is. leanmark certify --witnesses and leanmark witness add check what is written here.
+    Gradients must come from FILE's own float parent: witnesses made on another model make FILE look more robust than it
+    is. leanmark certify --witnesses and leanmark witness add check what is written here.
 
-    Exit code 2: the parent is missing or answers otherwise than FILE.
+    Exit code 2: the parent is missing or its outputs differ from FILE's.
     """
     from certify.core.files import write_bytes
     from certify.data import load
@@ -106,13 +106,13 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
 
 
 def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
-    """The attacks in their order, and the digest of the parent that they follow; None where they follow none."""
+    """Return the attacks in order, and the digest of their parent model (None without one)."""
     from compress.attacks.hunting import asking
     from compress.attacks.square import SquareAttack
 
     if method == BLACK_BOX:
         if options["checkpoint"] is not None or options["spec"] is not None:
-            raise UsageError("square asks the file alone; leave --checkpoint and --model out.")
+            raise UsageError("square queries the file alone; leave out --checkpoint and --model.")
         square = SquareAttack(queries=options["queries"], seed=options["seed"])
         return [lambda images, labels, eps, past: square.signs(images, eps, asking(asked, labels), past)], None
     from compress.attacks.parent import load_parent, require_parent
@@ -133,7 +133,7 @@ def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Data
 
 
 def gradient_attacks(model: Any, method: str, options: dict[str, Any]) -> list[Attack]:
-    """First with the channels of a pixel alike, whose witnesses are small, then with all values by themselves."""
+    """Return two attacks: one that changes a pixel's channels together (small witnesses), one for all values."""
     from compress.attacks.gradient import GradientAttack
 
     steps, restarts, seed = (options[name] for name in ("steps", "restarts", "seed"))

@@ -19,12 +19,12 @@ from certify.core.text import clean
 from certify.core.yaml_document import parse_document
 
 ABOUT_MEASURING = (*MEASURING, "carbon_intensity", "embodied", "key")
-"""Arguments that say how to measure, or what is done with what was measured."""
+"""Arguments about measuring, or about what happens with the measurement."""
 ARGUMENT = re.compile(r"(^|,)\s*([A-Za-z_]\w*)\s*=")
 
 
 def model_arguments(text: str) -> dict[str, Any]:
-    """Arguments of a factory from ``width=2,depth=[3, 4]``, or a mapping in YAML or JSON."""
+    """Parse arguments of a factory from ``width=2,depth=[3, 4]``, or a mapping in YAML or JSON."""
     pairs = text if text.lstrip().startswith("{") else "{" + ARGUMENT.sub(r"\1\2: ", text) + "}"
     return parse_document(pairs, "--model-args").values
 
@@ -45,31 +45,31 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
 )
 @click.argument("model")
 @click.option(
-    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What the factory takes; also YAML or JSON."
+    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments; also YAML or JSON."
 )
 @click.option("--recipe", default="balanced", show_default=True, help="Name of a recipe, or a YAML file.")
-@click.option("--data", default=None, help="Folder, or arrays:PATH and the like; mnist5k where no weights are given.")
-@click.option("--keep-data", is_flag=True, help="Write the test part as test-data.npz, for auditors.")
-@click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: build/MODEL]")
+@click.option("--data", default=None, help="Folder, or arrays:PATH and so on. Without weights, mnist5k by default.")
+@click.option("--keep-data", is_flag=True, help="Write the test part to test-data.npz, for auditors.")
+@click.option("--weights", default=None, help="Weight file, or the name of torchvision weights (DEFAULT).")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder.  [default: build/MODEL]")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Over the recipe: structured_prune.macs=0.4; several.",
+    help="Override a recipe value, such as structured_prune.macs=0.4. Repeatable.",
 )
 @click.option(
     "--max-loss",
     type=click.FloatRange(0, 100, min_open=True),
     metavar="PERCENT",
-    help="Largest loss of accuracy. Without --recipe, one that keeps it is searched.",
+    help="Maximum accuracy loss. Without --recipe, search for a recipe that keeps it.",
 )
-@click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may take (10m).")
+@click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training (10m).")
 @preprocess_options
-@click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
-@click.option("--measure/--no-measure", default=True, help="Leave model and lineage in OUT, to be certified later.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, with sizes, and do nothing.")
+@click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
+@click.option("--measure/--no-measure", default=True, help="Measure, or only leave model and lineage in OUT.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, with model sizes, and stop.")
 @plan_options
 @private_options
 @click.option(
@@ -78,9 +78,9 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     multiple=True,
     default=("train",),
     show_default=True,
-    help="Part of the data that a private recipe makes a claim about; several.",
+    help="Part of the data that a private recipe protects. Repeatable.",
 )
-@click.option("--public-original", is_flag=True, help="State that MODEL's weights come from public data alone.")
+@click.option("--public-original", is_flag=True, help="Declare that MODEL's weights come from public data alone.")
 @use_options
 @key_option
 @carbon_option
@@ -89,19 +89,18 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
 def command(**arguments: Any) -> None:
     """Make MODEL cheaper to run, then measure, grade, sign and seal it.
 
-    MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a folder of Hugging Face's
-    transformers) or ORG/NAME of the Hub, package.module:factory, or an ONNX file, to which the recipe's ONNX passes
-    alone are applied. A factory, and weights of your own, need --data, --mean and --std. A job that was stopped goes on
-    after its last finished pass when it is started again with the same options. Started by torchrun (torchrun
-    --nproc-per-node 4 --no-python leanmark compress ...), it trains on that many GPUs. Batch and runtime are the
-    recipe's unless they are given.
+    MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a Hugging Face transformers folder) or
+    ORG/NAME on the Hub, package.module:factory, or an ONNX file, which gets only the recipe's ONNX passes. A factory,
+    and weights of your own, need --data, --mean and --std. A job that was interrupted resumes after its last finished
+    pass when it is started again with the same options. Started by torchrun (torchrun --nproc-per-node 4 --no-python
+    leanmark compress ...), it trains on that many GPUs. Batch size and runtime are the recipe's unless given.
 
-    With --max-loss and no --recipe, a dozen recipes that train nothing are tried on validation data, and the cheapest
-    whose loss is shown to be within the bound is carried out (leanmark search tries more, and with training).
+    With --max-loss and no --recipe, about a dozen recipes without training are tried on validation data, and the job
+    runs the cheapest one whose loss is shown to be within the bound (leanmark search tries more, and with training).
 
-    Exit code 0: graded, within the recipe's budget; or made, with --no-measure. 2: wrong usage, or input that cannot be
-    read. 3: no grade was given, no recipe keeps --max-loss, or the budget was missed; what was made is written all the
-    same. 6: the use policy beside the data does not permit it for --purpose.
+    Exit code 0: graded within the recipe's budget, or model made with --no-measure. 2: wrong usage, or input that
+    cannot be read. 3: no grade, no recipe keeps --max-loss, or the budget was missed; the model is still written. 6:
+    not permitted for --purpose by the data's use policy.
     """
     asked = click.get_current_context().get_parameter_source("recipe")
     if arguments["max_loss"] is not None and asked is ParameterSource.DEFAULT:
@@ -125,7 +124,7 @@ def carry_out(
     max_loss: float | None = None,
     **arguments: Any,
 ) -> None:
-    """Do the job of ``leanmark compress`` and of the verbs that are short for it, and end with its exit code."""
+    """Run the job of ``leanmark compress`` and its short forms, and exit with its code."""
     from compress.cli.unmeasured import print_made, print_plan
     from compress.job import recipe as recipes
 
@@ -193,10 +192,10 @@ def _score(path: Path) -> tuple[Any, str]:
 
 
 def search_short(arguments: dict[str, Any]) -> None:
-    """Do the job with the recipe that a short search finds.
+    """Run the job with the recipe found by a short search.
 
     Raises:
-        UsageError: an option is about a recipe that is named.
+        UsageError: an option only applies to a named recipe.
     """
     from compress.cli.search import search
     from compress.search.question import SHORT_TRIALS
@@ -204,13 +203,13 @@ def search_short(arguments: dict[str, Any]) -> None:
     for name in ("settings", "dry_run"):
         if arguments.pop(name):
             flag = {"settings": "set", "dry_run": "dry-run"}[name]
-            raise UsageError(f"--{flag} is about a recipe, which --max-loss searches; name one with --recipe.")
+            raise UsageError(f"--{flag} applies to a recipe, but --max-loss searches for one; name one with --recipe.")
     if arguments["purpose"] is not None:
-        raise UsageError("A search keeps notes on the data in files of its own, so --purpose needs --recipe.")
+        raise UsageError("A search writes files about the data, so --purpose needs --recipe; name one.")
     for name in ("purpose", "recipient"):
         del arguments[name]
     if take_data_key(arguments) is not None:
-        raise UsageError("A search keeps notes on the data in files of its own, so --private-data needs --recipe.")
+        raise UsageError("A search writes files about the data, so --private-data needs --recipe; name one.")
     for name in ("recipe", "private_parts", "public_original"):
         del arguments[name]
     arguments["then"] = "certify" if arguments.pop("measure") else "make"
@@ -218,14 +217,14 @@ def search_short(arguments: dict[str, Any]) -> None:
 
 
 def refuse_measuring(arguments: dict[str, Any]) -> None:
-    """Take out the options of a measurement that is not made; one that was given is refused.
+    """Remove the options of a measurement that is skipped, and refuse any that was given.
 
     Raises:
-        UsageError: an option says how to measure.
+        UsageError: an option is about measuring.
     """
     for name in ABOUT_MEASURING:
         if arguments.pop(name) is not None:
             flag = name.removesuffix("_s").replace("_", "-")
             raise UsageError(
-                f"--{flag} is about measuring, which --no-measure leaves out; give it to leanmark certify."
+                f"--{flag} is about measuring, which --no-measure skips; give it to leanmark certify instead."
             )

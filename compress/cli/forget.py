@@ -15,22 +15,22 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark forget ada@example.org --data npz:digits.npz --retrain")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--data", required=True, help="Data with a use policy beside them.")
-@click.option("--retrain", is_flag=True, help="Make the models again without the records, from before they saw them.")
-@click.option("--data-key", type=FILE, help="Data key [your own].")
+@click.option("--data", required=True, help="Data with a use policy.")
+@click.option("--retrain", is_flag=True, help="Make the models again without the records, from earlier weights.")
+@click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
 @key_option
 @json_option
 def command(
     ids: tuple[str, ...], data: str, retrain: bool, data_key: Path | None, key: Path | None, as_json: bool
 ) -> None:
-    """Withdraw records, name the models that saw them, and revoke these models' certificates.
+    """Withdraw records, name the models that saw them, and revoke the certificates of these models.
 
-    ID is the name by which you know a person, or a keyed identifier of theirs or of a record. From now on no loader
+    ID is the name by which you know a person, or a keyed identifier of a person or record. From now on no loader
     yields the records; their bytes stay in your files until you delete them. What a model has learnt from them stays in
-    it: nothing is unlearnt by approximation. With --retrain each model that a command made is made again in its place,
-    from weights that did not see the records, and is to be certified again.
+    it: approximate unlearning is not used. With --retrain each model made by a leanmark command is made again in place,
+    from weights that did not see the records, and needs a new certificate.
 
-    Exit code 0: done. 2: wrong usage, or nothing is held under an ID; nothing was written. 3: a model could not be made
+    Exit code 0: done. 2: wrong usage, or an ID matches no record (nothing is written). 3: a model could not be made
     again; the reason is printed.
     """
     from certify.attest.keys import signing_key
@@ -55,9 +55,9 @@ def command(
     if as_json:
         print_json(values)
     else:
-        lines = [f"{len(found.identifiers)} records are withdrawn; no loader yields them any more."]
+        lines = [f"{len(found.identifiers)} records are withdrawn; no loader yields them from now on."]
         lines += [f"The {one.role} {one.path} ({one.sha256[:12]}) saw them and is revoked." for one in found.models]
-        lines += [f"Revocation: {path}" for path in found.written]
+        lines += [f"Revocation written to {path}" for path in found.written]
         lines += [one["sentence"] for one in outcomes]
         click.echo("\n".join(clean(line) for line in lines))
     failed = any(one["outcome"] == "declined" for one in outcomes)

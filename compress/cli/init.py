@@ -24,13 +24,13 @@ leanmark init mypackage.nets:make --data npz:photos.npz --out job
 )
 @click.argument("model")
 @click.option("--data", required=True, help="Data specification, such as imagefolder:PATH.")
-@click.option("--recipe", help="Recipe to begin with.  [default: by the kind of model]")
+@click.option("--recipe", help="Recipe to start from.  [default: by the kind of model]")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder.  [default: .]")
 def command(model: str, data: str, recipe: str | None, out: Path) -> None:
-    """Write a commented recipe and preprocessing contract for MODEL and its data, to be edited.
+    """Write a commented recipe and preprocessing contract for MODEL and its data, for you to edit.
 
-    Of an ONNX file the names and shapes of its ports are read, and of a folder one image; nothing else is opened,
-    trained or downloaded. What cannot be known stands in preprocess.yaml as a line to fill in. Files that exist are not
+    The names and shapes of an ONNX file's inputs and outputs are read, and one image of a folder; nothing else is
+    opened, trained or downloaded. Unknown values are lines to fill in in preprocess.yaml. Existing files are not
     overwritten.
 
     Exit code 0: written. 2: wrong usage, or input that cannot be read.
@@ -41,21 +41,21 @@ def command(model: str, data: str, recipe: str | None, out: Path) -> None:
 
     for path in (out / RECIPE, out / CONTRACT):
         if path.exists():
-            raise UsageError(f"{path} exists already; choose another folder with --out, or move it away.")
+            raise UsageError(f"{path} already exists; choose another folder with --out, or move the file.")
     chosen = recipes.load(recipe or _recipe(model))
     known = _known(model, data)
     files = ["--recipe", str(out / RECIPE)] + ([] if known is None else ["--preprocess", str(out / CONTRACT)])
     run = shlex.join(["leanmark", "compress", model, "--data", data, *files])
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / RECIPE, recipe_template(chosen, run))
-    click.echo(f"{out / RECIPE}: the recipe {chosen.name}, to edit.")
+    click.echo(f"{out / RECIPE}: the recipe {chosen.name}, ready to edit.")
     if known is None:
-        click.echo(clean(f"{model} states its preprocessing itself, so there is no contract to write."))
+        click.echo(clean(f"{model} defines its own preprocessing, so no contract is needed."))
     else:
         write_text(out / CONTRACT, contract_template(model, known))
         missing = ", ".join(open_fields(known))
         click.echo(f"{out / CONTRACT}: the preprocessing contract" + (f"; fill in {missing}." if missing else "."))
-    click.echo(f"Then see what would be done with:\n  {clean(run)} --dry-run")
+    click.echo(f"Check the plan with:\n  {clean(run)} --dry-run")
 
 
 def _recipe(model: str) -> str:
@@ -65,7 +65,7 @@ def _recipe(model: str) -> str:
 
 
 def _known(model: str, data: str) -> dict[str, Any] | None:
-    """What is known of the contract; None where the model states all of it itself."""
+    """Return the known fields of the contract, or None if the model defines all of them."""
     from certify.core.callables import FORM
     from certify.core.suggest import unknown_name
     from certify.data import IMAGENET_MEAN, IMAGENET_STD

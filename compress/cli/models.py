@@ -19,10 +19,10 @@ leanmark models 'timm:*'
 @click.argument("pattern", required=False)
 @json_option
 def command(pattern: str | None, as_json: bool) -> None:
-    """List the models that go by a name; PATTERN is a part of the name, or has * and ? in it.
+    """List the models known by name; PATTERN is a part of the name, or a glob with * and ?.
 
-    Names that begin with timm: are listed where PATTERN begins so. Beside these, leanmark compress takes
-    package.module:factory and ONNX files.
+    Names of timm models are listed if PATTERN begins with timm:. leanmark compress also takes package.module:factory
+    and ONNX files.
     """
     from certify.core.suggest import unknown_name
     from compress.models import factories

@@ -26,7 +26,7 @@ leanmark passes structured_prune
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    """List the passes, or show what NAME does, its paper, when not to use it, and its parameters."""
+    """List the passes, or describe NAME: what it does, its paper, when not to use it, and its parameters."""
     from compress import passes
 
     if name is None:
@@ -56,7 +56,7 @@ def _summary(name: str) -> dict[str, Any]:
 
 
 def _reflowed(text: str) -> str:
-    """A docstring whose paragraphs the terminal may wrap; examples keep their lines."""
+    """Return a docstring with unwrapped paragraphs, for the terminal to wrap; examples keep their lines."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(each if ">>> " in each else " ".join(each.split()) for each in paragraphs)
 

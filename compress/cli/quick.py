@@ -1,4 +1,4 @@
-"""``leanmark quantize`` and ``leanmark prune``: ``leanmark compress --no-measure`` with a recipe of one pass."""
+"""``leanmark quantize`` and ``leanmark prune``: ``leanmark compress --no-measure`` with a single-pass recipe."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from certify.cli.command import Command
 from compress.cli import compress
 
 NOT_HERE = {*compress.ABOUT_MEASURING, "recipe", "measure", "out"}
-"""Arguments of ``leanmark compress`` that these verbs answer themselves."""
+"""Arguments of ``leanmark compress`` that these commands set themselves."""
 
 
 def _verb(
     name: str, done: str, passes: list[Any], own: str, what: str, of_file: list[Any] | None = None
 ) -> click.Command:
-    """A command with the options of ``leanmark compress`` that are not about recipes or measuring.
+    """Build a command with the options of ``leanmark compress`` that are not about recipes or measuring.
 
     Args:
-        name: of the command.
-        done: what its model is then, for the folder's name.
-        passes: of its recipe.
-        own: example of a model of the user's own.
-        what: first two sentences of its help.
-        of_file: passes for an ONNX file, where they are others.
+        name: name of the command.
+        done: participle for the name of the output folder, such as ``pruned``.
+        passes: passes of the recipe.
+        own: example of a user's own model.
+        what: first two sentences of the help text.
+        of_file: passes for an ONNX file, if they differ.
     """
 
     def carry_out(model: str, out: Path | None, **arguments: Any) -> None:
@@ -39,17 +39,17 @@ def _verb(
 
     beside = "" if of_file is None else f" ({next(iter(of_file[0]))} for an ONNX file)"
     kind = click.Path(file_okay=False, path_type=Path)
-    folder = click.Option(["--out"], type=kind, help=f"Folder.  [default: build/MODEL-{done}]")
+    folder = click.Option(["--out"], type=kind, help=f"Output folder.  [default: build/MODEL-{done}]")
     return Command(
         name,
         params=[*(each for each in compress.command.params if each.name not in NOT_HERE), folder],
         callback=carry_out,
         help=f"""{what}
 
-        Nothing is measured: the file lies in --out with its baseline and lineage, and the command that certifies it is
-        printed. It is short for leanmark compress --no-measure with a recipe of one pass, whose parameters leanmark
-        passes {next(iter(passes[0]))} lists{beside}; --set NAME=VALUE sets one. A network that
-        comes without weights is trained first, which --max-train-time bounds.
+        Nothing is measured: --out gets the file, its baseline and its lineage, and the command that certifies it is
+        printed. Short for leanmark compress --no-measure with a recipe of one pass; leanmark passes
+        {next(iter(passes[0]))} lists its parameters{beside}, and --set NAME=VALUE sets one. A network without weights
+        is trained first, within --max-train-time.
 
         Exit code 0: made. 2: wrong usage, or input that cannot be read.
         """,
@@ -62,14 +62,14 @@ quantize = _verb(
     "quantized",
     [{"quantize_static": {"samples": 128}}],
     "leafnet.onnx",
-    "Store MODEL in 8-bit integers. Ranges are found on calibration samples; what loses too much stays in float.",
+    "Store MODEL in 8-bit integers. Ranges come from calibration samples; what loses too much stays in float.",
 )
 prune = _verb(
     "prune",
     "pruned",
     [{"structured_prune": {"macs": 0.5}}],
     "leafnet:LeafNet --weights leafnet.pt",
-    "Remove the channels of MODEL that matter least. Half of the multiply-adds go, of an ONNX file's "
-    "three tenths; what is left is refitted.",
+    "Remove the least important channels of MODEL. Half of the multiply-adds are removed (three tenths for an ONNX "
+    "file), and the remaining layers are refitted.",
     of_file=[{"reconstruct": {"macs": 0.7}}],
 )

@@ -29,7 +29,7 @@ leanmark recipes balanced --json > mine.json
 def command(name: str | None, as_json: bool) -> None:
     """List the recipes, or show what NAME (or a YAML file) does, with every parameter.
 
-    What --json prints of one recipe is a recipe again: edit it and give it to --recipe.
+    The output of --json for one recipe is a recipe itself: edit it and pass it to --recipe.
     """
     from compress.job import recipe
 

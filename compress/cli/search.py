@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compress.search.search import Then
 
 SHOWN = 12
-"""Most trials in the table; all stand in search.json."""
+"""Maximum number of trials in the table; search.json lists all."""
 
 
 @click.command(
@@ -33,41 +33,41 @@ leanmark search net.onnx --data npz:val=val.npz,test=test.npz --max-loss 0.5 --o
 )
 @click.argument("model")
 @click.option("--max-loss", type=float, required=True, metavar="PERCENT",
-              help="Largest upper end of the relative loss of accuracy, on validation data.")  # fmt: skip
+              help="Maximum relative accuracy loss on validation data (upper end of its interval).")  # fmt: skip
 @click.option("--objective", type=click.Choice(["energy", "latency", "bytes"]), default="energy", show_default=True,
-              help="What is to be least: of one inference, or of the file.")  # fmt: skip
+              help="What to minimise: energy or latency of one inference, or file size.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(1, 100_000), default=30, show_default=True, help="Recipes to try.")
-@click.option("--hours", type=float, help="Begin no trial after so many hours.")
+@click.option("--hours", type=float, help="Start no trial after this many hours.")
 @click.option("--epochs", "max_epochs", type=click.IntRange(0, 64), default=8, show_default=True,
-              help="Longest training of a trial; 0 searches recipes that train nothing.")  # fmt: skip
+              help="Maximum training epochs of a trial; 0 tries only recipes without training.")  # fmt: skip
 @click.option("--student", "students", multiple=True, metavar="NAME",
-              help="Architecture that may be trained in the model's place; several.")  # fmt: skip
+              help="Architecture that may be trained instead of the model. Repeatable.")  # fmt: skip
 @click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True,
-              help="What draws recipes.")  # fmt: skip
+              help="How recipes are drawn.")  # fmt: skip
 @click.option("--workers", default="1", show_default=True, metavar="N|ray://HOST:PORT",
-              help="Processes here, or a Ray cluster.")  # fmt: skip
-@click.option("--storage", metavar="URL", help="Database that machines share.  [default: a file in OUT]")
-@click.option("--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What the factory takes.")
-@click.option("--data", default=None, help="Folder, or arrays:PATH and the like, with a validation part.")
-@click.option("--keep-data", is_flag=True, help="Write the test part as test-data.npz, for auditors.")
-@click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: build/MODEL]")
-@click.option("--max-train-time", type=duration, metavar="TIME", help="Longest that one training may last (10m).")
+              help="Local processes, or a Ray cluster.")  # fmt: skip
+@click.option("--storage", metavar="URL", help="Database shared by several machines.  [default: a file in OUT]")
+@click.option("--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments.")
+@click.option("--data", default=None, help="Folder, or arrays:PATH and so on, with a validation part.")
+@click.option("--keep-data", is_flag=True, help="Write the test part to test-data.npz, for auditors.")
+@click.option("--weights", default=None, help="Weight file, or the name of torchvision weights (DEFAULT).")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder.  [default: build/MODEL]")
+@click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training (10m).")
 @preprocess_options
-@click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
-@click.option("--no-certify", "then", flag_value="nothing", default="certify", help="Write the recipe alone.")
+@click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
+@click.option("--no-certify", "then", flag_value="nothing", default="certify", help="Only write the recipe.")
 @plan_options
 @key_option
 @quiet_option
 @json_option
 def command(**arguments: Any) -> None:
-    """Search the recipe that makes MODEL cheapest within a bound on its loss, then certify what it makes.
+    """Search for the recipe that makes MODEL cheapest within a loss bound, then certify the result.
 
-    Recipes are tried on validation data: what is removed, how it is stored, how long it is trained. No test sample is
-    looked at. The recipe that won is carried out once more, measured and certified; the certificate says among how many
-    it was chosen. Started again with the same options, a search goes on with the trials that it has; started several
-    times at once, all work on one study. OUT then holds recipe.yaml, search.json and search.svg beside the certified
-    model. Needs the extra 'search'; Ray, the extra 'ray'.
+    Recipes are tried on validation data: what to remove, how to store weights, how long to train. No test sample is
+    read. The best recipe is then run once more, measured and certified; the certificate states how many recipes it was
+    chosen from. Started again with the same options, a search continues with its earlier trials; started several times
+    at once, all processes work on one study. OUT then holds recipe.yaml, search.json and search.svg beside the
+    certified model. Needs the extra 'search'; Ray needs the extra 'ray'.
 
     Exit code 0: found, and certified within the bound. 2: wrong usage, or input that cannot be read. 3: no recipe keeps
     the bound, no grade was given, or the loss on test data is not shown to be within the bound.
@@ -85,7 +85,7 @@ def search(
     embodied: float | None = None,
     **arguments: Any,
 ) -> None:
-    """Search, print what was found, and end with the exit code."""
+    """Run the search, print the result, and exit with its code."""
     from compress.search.optional import optuna
 
     optuna()  # before anything heavy is loaded
@@ -126,20 +126,20 @@ def _print(result: SearchResult, carbon_intensity: float | None, embodied: float
     print_result(result.job.certified, False, carbon_intensity, embodied)
     if result.job.within_budget is False:
         click.echo(
-            f"\nOn test data the loss is not shown to be within {result.max_loss_percent:g} %, as it was on validation "
-            "data; search with a smaller bound, or give more samples."
+            f"\nOn test data the loss is not shown to be within {result.max_loss_percent:g} %, although it was on "
+            "validation data; search with a smaller bound, or give more samples."
         )
 
 
 def _table(result: SearchResult) -> Any:
-    """The trials that are worth a look: the best one, the front, then the cheapest of the others."""
+    """Return a table of the most relevant trials: the best one, the front, then the cheapest of the others."""
     from rich.table import Table
 
     from certify.cli.tables import quantity
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("trial", justify="right")
-    for heading in (f"{result.objective}, of the original's", "loss on validation, %", "file"):
+    for heading in (f"{result.objective} ratio", "validation loss, %", "file"):
         table.add_column(heading, justify="right")
     table.add_column("recipe")
     fronted = {each.number for each in result.front}
@@ -161,7 +161,7 @@ def _ends(estimate: Any, digits: int) -> str:
 
 
 def _words(recipe: Any) -> str:
-    """A recipe in a line: its passes, with what was chosen of them."""
+    """Describe a recipe in one line: its passes, with their main parameters."""
     parts = []
     for each in (recipe or {}).get("passes", ()):
         for name, parameters in each.items():
@@ -175,7 +175,7 @@ CHOSEN = {
     "distill": ("epochs", "student"), "qat": ("epochs",), "quantize_static": ("calibration", "operators"),
     "quantize_weights": ("bits", "rounding"),
 }  # fmt: skip
-"""Parameters that the table names."""
+"""Parameters shown in the table."""
 SILENT = ("trim_kernels", "space_to_depth")
 
 
@@ -184,8 +184,8 @@ def _verdict(result: SearchResult) -> str:
     best = result.best
     if best is None or best.cost is None or best.loss is None:
         return (
-            f"No recipe was found whose loss is shown to be within {result.max_loss_percent:g} % on validation data "
-            f"({counted}). Try more trials, training (--epochs), a larger bound, or more validation samples."
+            f"No recipe has a loss shown to be within {result.max_loss_percent:g} % on validation data ({counted}). "
+            "Try more trials, training (--epochs), a larger bound, or more validation samples."
         )
     return (
         f"Trial {best.number} is the cheapest within {result.max_loss_percent:g} %: {best.cost.value:.3f} of the "

@@ -32,31 +32,31 @@ leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --st
 )
 @click.argument("model")
 @click.option(
-    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What the factory takes; also YAML or JSON."
+    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments; also YAML or JSON."
 )
-@click.option("--data", default=None, help="Folder, or arrays:PATH and the like; mnist5k where no weights are given.")
-@click.option("--weights", default=None, help="File with weights, or torchvision's name of them (DEFAULT).")
+@click.option("--data", default=None, help="Folder, or arrays:PATH and so on. Without weights, mnist5k by default.")
+@click.option("--weights", default=None, help="Weight file, or the name of torchvision weights (DEFAULT).")
 @click.option(
     "--precision",
     type=click.Choice(["float", "int8"]),
     default="int8",
     show_default=True,
-    help="What the file ships in.",
+    help="Precision of the file that ships.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
-@click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime of ONNX files.")
-@click.option("--target", default=None, help="Processor that the model is made for.  [default: this machine's]")
-@click.option("--fresh", is_flag=True, help="Measure again what the cache has.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random weights.")
+@click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime for ONNX files.")
+@click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
+@click.option("--fresh", is_flag=True, help="Measure again even what is cached.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights.")
 @preprocess_options
 @quiet_option
 @json_option
 def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
-    """Measure what the blocks of MODEL cost at each width, in the form that ships.
+    """Measure what the blocks of MODEL cost at each width, in the precision that ships.
 
-    Each block is exported, brought into the precision that ships, and measured in a process of its own. Costs are kept
-    in the user's cache, by runtime and its version, processor, threads, precision, and the block's code and shapes; the
-    next table reads them. structured_prune chooses widths by them where its target is energy or latency.
+    Each block is exported, converted to that precision, and measured in a process of its own. Costs are cached for the
+    user by runtime and its version, processor, threads, precision, and the block's code and shapes; later tables reuse
+    them. structured_prune chooses widths from them if its target is energy or latency.
 
     Exit code 0: made. 2: wrong usage, or a model that cannot be exported.
     """
@@ -72,7 +72,7 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
 
 
 def show(made: CostTable) -> None:
-    """Print a table for people."""
+    """Print a cost table for people."""
     from certify.cli.tables import quantity
 
     key, whole = made.key, made.whole
@@ -82,7 +82,7 @@ def show(made: CostTable) -> None:
     threads = f"{key['threads']} thread{'s' if key['threads'] > 1 else ''}"
     print_rich(
         clean(f"{key['precision']} in {key['runtime']} {key['version']}, {threads}, on {key['processor']}"),
-        clean(f"Whole model: {quantity(whole.duration_s.value, 's')}{joules} an inference."),
+        clean(f"Whole model: {quantity(whole.duration_s.value, 's')}{joules} per inference."),
         _blocks(made),
         clean(_note(made)),
     )
@@ -115,5 +115,5 @@ def _blocks(made: CostTable) -> Table:
 def _note(made: CostTable) -> str:
     unstacked = any(not item.keeps_shape for item in made.items)
     found = f"{made.measured} kinds of blocks were measured, {len(made.costs) - made.measured} read from the cache."
-    calls = " Blocks that change their shape can't be stacked: their costs contain a call of the runtime."
+    calls = " Blocks that change their shape cannot be stacked, so their costs include a call of the runtime."
     return found + (calls if unstacked else "")

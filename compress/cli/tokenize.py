@@ -24,17 +24,17 @@ leanmark compress hf:my-bert --data npz:train=tokens/train.npz,test=tokens/test.
 @click.argument("texts", nargs=-1, required=True, type=FILE)
 @click.option(
     "--tokenizer", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the model, with tokenizer.json.",
+    help="Model folder with tokenizer.json.",
 )  # fmt: skip
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder.")
-@click.option("--length", type=click.IntRange(4, 65_536), default=128, show_default=True, help="Tokens of a text.")
-@click.option("--classes", metavar="NAMES", help="Classes in the order of the model's outputs, with commas.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
+@click.option("--length", type=click.IntRange(4, 65_536), default=128, show_default=True, help="Tokens per text.")
+@click.option("--classes", metavar="NAMES", help="Classes in the order of the model's outputs, separated by commas.")
 @json_option
 def command(texts: tuple[Path, ...], folder: Path, out: Path, length: int, classes: str | None, as_json: bool) -> None:
-    """Cut labelled TEXTS into the tokens of a model, and write them as data for leanmark.
+    """Split labelled TEXTS into the tokens of a model, and write them as data for leanmark.
 
-    TEXTS are .tsv files (label, a tab, text) or .jsonl files (objects with label and text). Neither certify nor anybody
-    who checks a certificate needs the tokenizer after that.
+    TEXTS are .tsv files (label, tab, text) or .jsonl files (objects with label and text). After that, neither certify
+    nor anyone who checks a certificate needs the tokenizer.
     """
     from compress.models.texts import tokenize
 
@@ -44,7 +44,7 @@ def command(texts: tuple[Path, ...], folder: Path, out: Path, length: int, class
         return
     click.echo(f"Classes, in the order of the model's outputs: {', '.join(written[0].classes)}")
     for one in written:
-        click.echo(f"{one.path}: {one.samples} texts, {one.cut} of them cut to {length} tokens")
+        click.echo(f"{one.path}: {one.samples} texts, {one.cut} of them truncated to {length} tokens")
     stems = {one.path.stem: one.path for one in written}
     named = ",".join(f"{stem}={path}" for stem, path in stems.items())
     if len(written) == 1 or "test" not in stems or not set(stems) <= set(PARTS):

@@ -1,4 +1,4 @@
-"""What is printed where nothing was measured: the plan of a job, or what a job made."""
+"""Output of jobs that measure nothing: the plan of a job, or what it made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = {"macs": "MACs", "parameters": "parameters"}
 
 
 def print_plan(plan: JobPlan, as_json: bool) -> None:
-    """Print what a job would do."""
+    """Print the plan of a job."""
     if as_json:
         print_json(plan.to_json())
         return
@@ -27,12 +27,12 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     counts = ", ".join(f"{count} {part}" for part, count in plan.data["counts"].items() if count)
     measured = "Nothing would be measured."
     if plan.measured is not None:
-        measured = "Measured: batch {batch} in {runtime}, for {time_limit_s:g} s or as long as the fewest blocks take."
+        measured = "Measured: batch {batch} in {runtime}, for {time_limit_s:g} s or the minimum number of blocks."
         measured = measured.format(**plan.measured)
     weights = f"{plan.origin}; a baseline is trained first" if plan.trained_here else plan.origin
     print_rich(
         _lines(f"{plan.model}: {weights}.", f"Data: {plan.data['name']} ({counts})."),
-        _lines(f"Preprocessing: {plan.preprocess}.", f"Made for: {plan.target}."),
+        _lines(f"Preprocessing: {plan.preprocess}.", f"Target: {plan.target}."),
         single(_figures(plan.size, "candidate")),
         _lines(*(_line(number, each) for number, each in enumerate(plan.passes, start=1))),
         _lines(measured, f"Folder: {plan.out}.", "This was a dry run: nothing was trained, measured or written."),
@@ -40,18 +40,18 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
 
 
 def _line(number: int, planned: PlannedPass) -> str:
-    given = ", ".join(f"{key} {value}" for key, value in planned.config.items()) or "as by default"
+    given = ", ".join(f"{key} {value}" for key, value in planned.config.items()) or "defaults"
     if planned.left_out is not None:
-        return f"{number}. {planned.name}: left out, {planned.left_out}."
+        return f"{number}. {planned.name}: skipped, {planned.left_out}."
     asked = ", ".join(_asked(name, value) for name, value in planned.asked.items())
-    return f"{number}. {planned.name} ({given})" + (f": asked for about {asked}." if asked else ".")
+    return f"{number}. {planned.name} ({given})" + (f": target about {asked}." if asked else ".")
 
 
 def _asked(name: str, value: float) -> str:
     from certify.cli.tables import quantity
 
     if name in ("energy", "latency"):
-        return f"{value:g} of the original's {name} in the form that ships"
+        return f"{value:g} of the original's {name} in the precision that ships"
     return quantity(value, "B") if name == "bytes" else f"{quantity(value, '')} {SHOWN[name]}"
 
 
@@ -66,7 +66,7 @@ def print_made(result: CompressionResult, as_json: bool) -> None:
     after, accuracy = (rows[-1].facts, rows[-1].validation_accuracy) if rows else (baseline.facts, None)
     parts = [comparison({**_figures(baseline.facts, "baseline"), **_figures(after, "candidate")})]
     said = [
-        f"{row.name} left out: {each['why']}."
+        f"{row.name} skipped: {each['why']}."
         for row in rows
         if not row.record["done"]
         for each in row.record["declined"][:1]

@@ -1,1 +1,1 @@
-"""What every engine builds on: the pass protocol, targets, model statistics, the cost of a step, ONNX files."""
+"""Foundations of every engine: the pass protocol, targets, model statistics, step costs, ONNX files."""

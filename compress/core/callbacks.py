@@ -1,4 +1,4 @@
-"""What is told of every training, epoch by epoch: the protocol for loggers."""
+"""Callbacks that follow every training epoch by epoch: the protocol for loggers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from certify.core.errors import UsageError
 
 
 class TrainingCallback:
-    """Follows trainings; override what you need.
+    """Base class of objects that follow trainings; override the methods you need.
 
-    ``compress.run`` and ``compress.apply`` take a list of them as ``callbacks``. All methods are called in the process
-    that leads, between steps and never while something is measured. An error that one raises ends the job, which
-    resumes when it is started again.
+    ``compress.run`` and ``compress.apply`` take a list of them as ``callbacks``. All methods are called in the leading
+    process, between steps and never during a measurement. An error raised by a callback ends the job, which resumes
+    when it is started again.
 
     Example:
         >>> class Printed(TrainingCallback):
@@ -23,23 +23,23 @@ class TrainingCallback:
     """
 
     def on_train_begin(self, training: str, epochs: int) -> None:
-        """Called before the first step: what trains, and for how many passes over the data."""
+        """Called before the first step, with the name of the training and the number of passes over the data."""
 
     def on_epoch_end(self, training: str, epoch: int, figures: Mapping[str, float]) -> None:
         """Called after each pass over the data.
 
         Args:
-            training: what trains, as the progress bar calls it.
-            epoch: from 1.
-            figures: ``loss``, the mean of the epoch's steps; ``validation_accuracy``, 0 to 1; ``seconds`` so far.
+            training: name of the training, as on the progress bar.
+            epoch: number of the epoch, from 1.
+            figures: ``loss``, the mean over the epoch's steps; ``validation_accuracy``, 0 to 1; ``seconds`` so far.
         """
 
     def on_train_end(self, training: str, figures: Mapping[str, float]) -> None:
-        """Called at the end: ``epochs_done``, ``best_epoch``, its ``validation_accuracy``, and ``seconds``."""
+        """Called at the end, with ``epochs_done``, ``best_epoch``, its ``validation_accuracy``, and ``seconds``."""
 
 
 def checked(callbacks: Iterable[TrainingCallback]) -> tuple[TrainingCallback, ...]:
-    """The callbacks as a tuple.
+    """Return the callbacks as a tuple.
 
     Raises:
         UsageError: one is not an instance of :class:`TrainingCallback`.
@@ -47,5 +47,5 @@ def checked(callbacks: Iterable[TrainingCallback]) -> tuple[TrainingCallback, ..
     found = tuple(callbacks)
     for each in found:
         if not isinstance(each, TrainingCallback):
-            raise UsageError(f"callbacks must be instances of compress.TrainingCallback; got {each!r}.")
+            raise UsageError(f"callbacks must be instances of compress.TrainingCallback, got {each!r}.")
     return found

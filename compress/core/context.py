@@ -1,4 +1,4 @@
-"""What a pass may use beside the model: the data without its test part, the target, and the settings of the job."""
+"""Everything that a pass may use besides the model: the data without its test part, the target, and job settings."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PassData:
-    """The parts of a data set that a pass may see. There is no test part: only the certificate sees it.
+    """The parts of a data set that a pass may see; only the certificate sees the test part.
 
     Attributes:
         name: name of the data set.
-        spec: what it was loaded from.
+        spec: specification that it was loaded from.
         classes: names of the classes.
-        train: samples to learn from, or None.
-        calibration: samples whose activations set the ranges, or None.
-        validation: samples to choose by, or None.
-        input_size: (H, W) that models take; (tokens,) for text.
+        train: samples for training, or None.
+        calibration: samples for activation ranges, or None.
+        validation: samples for model selection, or None.
+        input_size: (H, W) of model inputs; (tokens,) for text.
         class_map: class i -> output column of an ImageNet-1000 classifier, or None.
     """
 
@@ -49,7 +49,7 @@ class PassData:
 
     @classmethod
     def without_test(cls, dataset: Dataset) -> PassData:
-        """The view of a data set that leaves its test part out."""
+        """Return the view of a data set without its test part."""
         return cls(
             name=dataset.name,
             spec=dataset.spec,
@@ -62,14 +62,14 @@ class PassData:
         )
 
     def part(self, name: Literal["train", "calibration", "validation"], wanted_by: str) -> Split:
-        """One part that must exist.
+        """Return a part that must exist.
 
         Raises:
             UsageError: the data set has no such part.
         """
         split: Split | None = getattr(self, name)
         if split is None or len(split) == 0:
-            raise UsageError(f"{wanted_by} needs {name} samples and '{self.spec}' has none; leave the pass out.")
+            raise UsageError(f"{wanted_by} needs {name} samples, but '{self.spec}' has none; remove the pass.")
         return split
 
 
@@ -80,19 +80,19 @@ class PassContext:
     Attributes:
         data: train, calibration and validation samples.
         preprocess: the model's preprocessing contract.
-        target: processor that the model is made for.
-        teacher: the untouched original in eval mode; None where the job began with an ONNX file.
-        device: torch device that training runs on.
-        seed: of every random choice.
-        max_train_time: seconds that one training may last, or None.
-        max_loss_percent: the recipe's budget: largest relative loss of accuracy, in percent; None for no limit.
-        progress: where the pass says how far it is.
-        callbacks: told of every training, epoch by epoch.
-        workspace: folder for new files (ONNX stage); None where there is none.
-        following: passes of the recipe that come after this one, in order.
-        test_digests: of the test samples, which a pass that brings data of its own must refuse.
+        target: processor that the model is optimised for.
+        teacher: the untouched original in eval mode; None if the job started from an ONNX file.
+        device: torch device of the training.
+        seed: seed of every random choice.
+        max_train_time: time limit of each training, in seconds, or None.
+        max_loss_percent: the recipe's budget: maximum relative accuracy loss, in percent; None for no limit.
+        progress: where the pass reports progress.
+        callbacks: called in every epoch of every training.
+        workspace: folder for new files (ONNX stage); None if there is none.
+        following: later passes of the recipe, in order.
+        test_digests: digests of the test samples, which a pass with data of its own must refuse.
         training_follows: whether a later pass of the recipe trains the model.
-        place: of the pass in its recipe, from 0, by which mechanisms are told apart.
+        place: position of the pass in its recipe, from 0, which distinguishes mechanisms.
     """
 
     data: PassData
@@ -112,23 +112,23 @@ class PassContext:
     place: int = 0
 
     def deadline(self) -> float | None:
-        """Monotonic time at which a training that starts now must stop, or None."""
+        """Return the monotonic time at which a training that starts now must stop, or None."""
         return None if self.max_train_time is None else time.monotonic() + self.max_train_time
 
     def sample(self, count: int = 1) -> torch.Tensor:
-        """``count`` preprocessed samples as one tensor; see :meth:`samples`."""
+        """Return ``count`` preprocessed samples as one tensor; see :meth:`samples`."""
         return as_tensor(self.samples(count))
 
     def samples(self, count: int = 1) -> npt.NDArray[Any]:
-        """``count`` preprocessed samples, of the type and in the layout of the contract.
+        """Return ``count`` preprocessed samples, in the type and layout of the contract.
 
-        Calibration samples where there are any, otherwise validation or train samples.
+        They are calibration samples if there are any, otherwise validation or train samples.
 
         Raises:
             UsageError: the data set has none of the three parts.
         """
         split = self.data.calibration or self.data.validation or self.data.train
         if split is None or len(split) == 0:
-            raise UsageError(f"'{self.data.spec}' has test samples only; a pass needs others to try the model on.")
+            raise UsageError(f"'{self.data.spec}' has only test samples; add a part on which passes can run the model.")
         indices = [i % len(split) for i in range(count)]
         return self.preprocess.batch(split, indices)

@@ -1,4 +1,4 @@
-"""What an ONNX file makes of samples, run in ONNX Runtime; nothing here loads torch."""
+"""Scores of an ONNX file run in ONNX Runtime; nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from compress.core import onnx_session
 
 
 def file_accuracy(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> float:
-    """Share of a split's samples whose class an ONNX file gets right; see :func:`file_scores`."""
+    """Return the share of a split's samples that an ONNX file classifies correctly; see :func:`file_scores`."""
     return file_scores(path, split, preprocess, classes, batch).accuracy
 
 
 def file_scores(path: Path, split: Split, preprocess: Preprocess, classes: int, batch: int = 64) -> Scores:
-    """What an ONNX file, run in ONNX Runtime, makes of each sample of a split.
+    """Score each sample of a split with an ONNX file, run in ONNX Runtime.
 
     Raises:
-        ModelError: ONNX Runtime can't load or run it, its outputs do not fit the data, or are not finite.
+        ModelError: ONNX Runtime cannot load or run the file, or its outputs do not fit the data or are not finite.
     """
     session = onnx_session.session(path)
     outputs = []
     size = session.get_inputs()[0].shape[0]
     step = size if isinstance(size, int) else batch
     for begin in range(0, len(split), step):
-        wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch is filled up
+        wanted = [min(i, len(split) - 1) for i in range(begin, begin + step)]  # a fixed batch size needs full batches
         outputs += onnx_session.run(session, [preprocess.output_name], preprocess.feed(split, wanted))
     whole = np.concatenate(outputs)[: len(split)]
     return score_split(whole, split, preprocess.class_map, classes, reading=preprocess.reading)

@@ -1,4 +1,4 @@
-"""Running a model whose code is the user's: what it may raise, how that is told, and a copy that is ready to run."""
+"""Running user code in models: the errors that it may raise, one-line descriptions of them, and a runnable copy."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MODEL_FAILURES = (
     TypeError,
     ValueError,
 )
-"""What a model or its factory raises on what it was not written for."""
+"""Errors that a model or its factory raises on unexpected inputs."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Type and message of an error in one line."""
+    """Return type and message of an error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 def eval_copy(model: nn.Module) -> nn.Module:
-    """A copy on the CPU in evaluation mode; what ``eval`` of the model gives back does not matter."""
+    """Return a copy on the CPU in evaluation mode, whatever the model's ``eval`` returns."""
     copied = copy.deepcopy(model).cpu()
     copied.eval()
     return copied

@@ -1,4 +1,4 @@
-"""Listening to the modules of a model while it runs."""
+"""Forward hooks on the modules of a model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], None]
-"""Takes a module that has run, what it took and what it gave."""
+"""Called with a module after it has run, its inputs and its output."""
 
 
 @contextlib.contextmanager
 def attach_hooks(listeners: Iterable[tuple[nn.Module, ForwardHook]]) -> Iterator[None]:
-    """Let each listener hear whenever its module has run, as long as the ``with`` block lasts."""
+    """Call each hook whenever its module has run, for the duration of the ``with`` block."""
     hooks = [module.register_forward_hook(listener) for module, listener in listeners]
     try:
         yield

@@ -1,4 +1,4 @@
-"""How much memory a program can still have, on this machine and inside its control group."""
+"""Memory that is still available to this process, on the machine and in its control group."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 MEMORY = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
-"""Of this process, as containers see it (https://docs.kernel.org/admin-guide/cgroup-v2.html, memory.max)."""
+"""Control group of this process inside a container (https://docs.kernel.org/admin-guide/cgroup-v2.html, memory.max)."""
 
 
 def free_bytes(memory: Path = MEMORY, group: Path = GROUP) -> float:
-    """Bytes that can be had without swapping; infinite where nothing says so.
+    """Return the bytes available without swapping; infinite if unknown.
 
     Args:
         memory: meminfo of proc(5).
-        group: folder of the control group, whose limit counts where it is lower.
+        group: folder of the control group, whose limit applies if it is lower.
 
     Example:
         >>> free_bytes() > 0
@@ -27,7 +27,7 @@ def free_bytes(memory: Path = MEMORY, group: Path = GROUP) -> float:
 
 
 def _left(group: Path) -> float:
-    """What a control group may still take; infinite without a limit."""
+    """Return what remains of a control group's limit; infinite without a limit."""
     limit, used = (_number(group / name) for name in ("memory.max", "memory.current"))
     return math.inf if limit is None or used is None else max(0.0, limit - used)
 

@@ -1,7 +1,7 @@
-"""Packages whose names are imported when they are first asked for.
+"""Packages whose names are imported on first use.
 
-Recipes are read and passes are listed without torch, ONNX Runtime or any engine: a pass reaches its engine through the
-door of the engine's package.
+Reading recipes and listing passes needs neither torch, ONNX Runtime nor any engine: a pass reaches its engine through
+the lazy names of the engine's package.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 def door(
     package: str, modules: Mapping[str, Sequence[str]], *, eager: Sequence[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The functions ``__getattr__`` and ``__dir__`` of a package.
+    """Return the functions ``__getattr__`` and ``__dir__`` of a lazy package.
 
     Args:
-        package: its name.
-        modules: the public names that each of its modules defines.
-        eager: further public names, which the package has already.
+        package: name of the package.
+        modules: public names that each of its modules defines.
+        eager: further public names, which the package already has.
 
     Example:
         >>> get, names = door("json", {"decoder": ("JSONDecoder", "JSONDecodeError")})

@@ -1,4 +1,4 @@
-"""What a lineage row says about a model of either stage: digest, parameters, MACs, bytes."""
+"""Statistics of a model of either stage for a lineage row: digest, parameters, MACs, bytes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from compress.core.file_scores import file_scores as file_scores
 
 @dataclass(frozen=True)
 class ModelStats:
-    """Size of a model in the form that its stage has.
+    """Size of a model in its stage.
 
     Attributes:
-        digest: hex SHA-256 of the weights with their names and shapes (torch), or of the file (onnx), with the weights
-            beside it behind it.
+        digest: hex SHA-256 of the weights with their names and shapes (torch), or of the file followed by its external
+            weights (onnx).
         parameters: number of weights.
-        macs: multiply-adds of one sample's inference.
-        bytes: of parameters and buffers (torch), or of the file with the weights beside it (onnx).
+        macs: multiply-adds for one sample.
+        bytes: size of parameters and buffers (torch), or of the file with its external weights (onnx).
     """
 
     digest: str
@@ -39,7 +39,7 @@ class ModelStats:
 
 
 def of_module(module: nn.Module, sample: torch.Tensor) -> ModelStats:
-    """Facts of a torch module; ``sample`` is one preprocessed sample (1, ...)."""
+    """Return the statistics of a torch module; ``sample`` is one preprocessed sample (1, ...)."""
     tensors = module.state_dict().values()
     return ModelStats(
         digest=state_digest(module),
@@ -50,22 +50,22 @@ def of_module(module: nn.Module, sample: torch.Tensor) -> ModelStats:
 
 
 def of_file(path: Path) -> ModelStats:
-    """Facts of an ONNX file with the weights that it keeps beside it."""
+    """Return the statistics of an ONNX file, including its external weights."""
     counts = count(load_model(path))
     parts = onnx_file.parts(path)
     return ModelStats(sha256_file(*parts), counts.parameters, counts.macs, sum(part.stat().st_size for part in parts))
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of weights; those that several parts share count once."""
+    """Return the number of weights; shared weights count once."""
     return sum(p.numel() for p in module.parameters())
 
 
 def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
-    """Multiply-adds of one forward pass, counted at the operators that torch dispatches (attention included).
+    """Count the multiply-adds of one forward pass, at the operators that torch dispatches (attention included).
 
-    The module runs in eval mode and is given back as it was. Attention runs as plain matrix products: which of its
-    fused kernels the counter knows differs between versions of torch, and the count must not.
+    The module runs in eval mode and is restored afterwards. Attention runs as plain matrix products: which of its fused
+    kernels the counter knows depends on the version of torch, and the count must not.
 
     Args:
         module: any torch module.
@@ -76,7 +76,7 @@ def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see the fused kernel of encoder layers
     module.eval()
-    module.requires_grad_(False)  # the counter fails over parameters that are handed from module to module
+    module.requires_grad_(False)  # the counter fails on parameters that are passed from module to module
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
             module(sample)
@@ -90,7 +90,7 @@ def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
 
 
 def state_digest(module: nn.Module) -> str:
-    """Hex SHA-256 over name, type, shape and bytes of every tensor of the state, in the order of the names."""
+    """Return the hex SHA-256 of name, type, shape and bytes of every tensor of the state, sorted by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         plain = tensor.detach().cpu().contiguous()

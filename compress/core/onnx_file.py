@@ -1,8 +1,8 @@
-"""ONNX models whose weights don't fit into one message: written with a file of weights beside, run and looked at.
+"""ONNX models with weights that do not fit into one message: written with a separate weight file, run and inspected.
 
-A protobuf message can't exceed 2 GB. What is larger keeps its weights as external data
-(https://onnx.ai/onnx/repo-docs/ExternalData.html), here always in one file beside the model's, named after it; nothing
-that is written here names a file anywhere else.
+A protobuf message cannot exceed 2 GB. Larger models keep their weights as external data
+(https://onnx.ai/onnx/repo-docs/ExternalData.html), here always in one file beside the model's and named after it; files
+written here never refer to any other place.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from certify.model_file.onnx_file.external_data import external_files
 from certify.model_file.onnx_file.messages import parse_model
 
 INLINE_BYTES = 2_000_000_000
-"""Models with more bytes of weights than this keep them in a file beside."""
+"""Models with more bytes of weights than this keep them in a separate file."""
 SMALL_BYTES = 4096
-"""Constants up to this size always stay inside: shapes are computed from their values."""
+"""Constants up to this size always stay in the model's file: shapes are computed from their values."""
 ALIGNMENT = 4096
-"""Of each constant in the file beside, so that a runtime can map it."""
+"""Alignment of each constant in the weight file, so that a runtime can map it."""
 SUFFIX = ".data"
 
 Weights = Mapping[str, onnx.TensorProto]
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:
-    """Bytes of all constants."""
+    """Return the bytes of all constants."""
     return sum(_bytes(tensor) for tensor in model.graph.initializer)
 
 
 def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
-    """A copy that fits into a message, and the constants that it lacks; none where it fits as it is.
+    """Return a copy that fits into a message, and the constants that were taken out (none if it already fits).
 
-    The copy names them as external data, at the places where :func:`save` writes them in a file without a name.
+    The copy refers to them as external data, at the offsets at which :func:`save` writes them to a file without a name.
     """
     if weight_bytes(model) <= INLINE_BYTES:
         copied = onnx.ModelProto()
@@ -67,10 +67,10 @@ def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model, which is left as it is, with its weights beside where they are too many; as a whole or not at all.
+    """Write a model, with a separate weight file if needed, atomically; the model itself is not modified.
 
     Raises:
-        OSError: as the file system says.
+        OSError: the file system refuses.
     """
     with replacing(path) as written:
         copied, weights = split(model)
@@ -90,9 +90,9 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path of the same name in a folder of its own; what lies there in the end replaces ``path``.
+    """Yield a path of the same name in a temporary folder; the files written there finally replace ``path``.
 
-    The files of weights come first and the one that names them last; on a failure nothing is replaced.
+    Weight files are moved first and the file that refers to them last; on failure nothing is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -105,16 +105,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def parts(path: Path) -> list[Path]:
-    """The model's file, and after it by name the files beside that hold its weights.
+    """Return the model's file, followed by its external weight files in order of name.
 
     Raises:
-        ModelError: it names a file that is missing or outside of its folder.
+        ModelError: it refers to a file that is missing or outside its folder.
     """
     return [path, *external_files(parse_model(path), path.parent)]
 
 
 def infer_shapes(model: onnx.ModelProto) -> None:
-    """State the shapes of all values that they can be inferred for, in place."""
+    """Add the shapes of all values that can be inferred, in place."""
     inferred = onnx.shape_inference.infer_shapes(split(model)[0]).graph
     for stated, found in ((model.graph.value_info, inferred.value_info), (model.graph.output, inferred.output)):
         del stated[:]
@@ -122,7 +122,7 @@ def infer_shapes(model: onnx.ModelProto) -> None:
 
 
 def runtime_values(weights: Weights) -> dict[str, Any]:
-    """Constants that :func:`split` took out, for ONNX Runtime's ``add_external_initializers``.
+    """Return the constants that :func:`split` took out, for ONNX Runtime's ``add_external_initializers``.
 
     They must outlive the session, which does not copy them.
     """
@@ -133,20 +133,20 @@ def runtime_values(weights: Weights) -> dict[str, Any]:
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    """Bytes of a constant of numbers; 0 for texts, and for types that numpy has not, which always stay inside."""
+    """Return the bytes of a numeric constant; 0 for strings and types that numpy lacks, which always stay inside."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     return math.prod(tensor.dims) * kind.itemsize if kind.kind in "fiu" else 0
 
 
 def _without(message: Message, left_out: str) -> Any:
-    """A copy without one field, which is never copied."""
+    """Return a copy without one field; the field itself is never copied."""
     copied = type(message)()
     for field, value in message.ListFields():
         if field.name == left_out:
             continue
         if isinstance(value, Message):
             getattr(copied, field.name).CopyFrom(value)
-        elif hasattr(value, "extend"):  # repeated; protobuf has no one name for that in all its versions
+        elif hasattr(value, "extend"):  # repeated; protobuf versions have no common type name for that
             getattr(copied, field.name).extend(value)
         else:
             setattr(copied, field.name, value)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: sessions and runs whose refusals are one sentence."""
+"""ONNX Runtime on the CPU: sessions and runs, with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from compress.core import onnx_file
 
 PROVIDERS = ("CPUExecutionProvider",)
 FATAL_ALONE = 4
-"""Severity from which ONNX Runtime logs: what it refuses is raised as well, and said in our own words."""
+"""Severity from which ONNX Runtime logs: its errors are also raised, and reported in our own words."""
 _NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(cc|h):\d+:? (.*?\) |adapter_lookup: Assertion `false` failed: )|"
     r"Load model from .*? failed:|This is an invalid model\. (Error: )?|Fatal error: |"
     r"Non-zero status code returned while running |Status Message: "
 )
-"""Codes, places in its source code, the file's own name and the like, which say nothing to a user."""
+"""Codes, source locations, the file's own name and other parts of messages that do not help a user."""
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime and its tools raise on a model that they can't work with."""
+    """Return the errors that ONNX Runtime and its tools raise on models that they cannot handle."""
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     return (
@@ -40,34 +40,34 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """What an error of ONNX Runtime or of its tools says, on one line, without what only its authors understand."""
+    """Return the message of an ONNX Runtime error on one line, without the parts that only its authors understand."""
     return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
 def session(model: onnx.ModelProto | Path, *, fused: bool = True, spins: bool = True) -> Any:
-    """A session on the CPU of a file, or of a model in memory.
+    """Open a CPU session of a file, or of a model in memory.
 
     Args:
-        model: to run.
+        model: model to run.
         fused: whether the runtime may rewrite the graph; if not, Q/DQ pairs compute in floats.
-        spins: whether its threads wait for the next run at full speed, which costs others the processor.
+        spins: whether its threads busy-wait for the next run, which takes the processor from others.
 
     Raises:
-        ModelError: ONNX Runtime can't load the model.
+        ModelError: ONNX Runtime cannot load the model.
     """
     return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused, spins=spins)
 
 
 def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True, spins: bool = True) -> Any:
-    """The same of a file's name, or of a model with those constants that it lacks."""
+    """Open a session like :func:`session`, from a file name, or from a model and its external constants."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL_ALONE
-    options.enable_cpu_mem_arena = False  # it keeps what a run took, and grows by doubling
+    options.enable_cpu_mem_arena = False  # the arena keeps the memory of a run, and grows by doubling
     options.enable_mem_pattern = False
     values = onnx_file.runtime_values(weights)
-    if values:  # what comes after this level rearranges weights and holds each of them three times
+    if values:  # higher levels rearrange weights and hold each of them three times
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -76,24 +76,24 @@ def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: b
     options.add_external_initializers(list(values), list(values.values()))
     with tempfile.TemporaryDirectory(prefix="leanmark-session-") as folder:
         given = Path(model) if isinstance(model, str) else Path(folder, "model.onnx")
-        if isinstance(model, onnx.ModelProto):  # from a file, since a session keeps the bytes that it is made from
+        if isinstance(model, onnx.ModelProto):  # from a file, since a session keeps the bytes it is created from
             given.write_bytes(model.SerializeToString())
         try:
             running = onnxruntime.InferenceSession(str(given), options, providers=list(PROVIDERS))
         except failures() as error:
-            raise ModelError(f"ONNX Runtime can't load the model ({reason(error)}).") from error
-    running.leanmark_values = values  # it reads them where they are
+            raise ModelError(f"ONNX Runtime cannot load the model ({reason(error)}).") from error
+    running.leanmark_values = values  # the session reads them in place
     return running
 
 
 def run(running: Any, outputs: Sequence[str] | None, feed: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    """The outputs of a session for one feed, all where ``outputs`` is None.
+    """Return the outputs of a session for one feed; all outputs if ``outputs`` is None.
 
     Raises:
-        ModelError: ONNX Runtime can't run the model.
+        ModelError: ONNX Runtime cannot run the model.
     """
     try:
         found: list[npt.NDArray[Any]] = running.run(None if outputs is None else list(outputs), dict(feed))
     except failures() as error:
-        raise ModelError(f"ONNX Runtime can't run the model ({reason(error)}).") from error
+        raise ModelError(f"ONNX Runtime cannot run the model ({reason(error)}).") from error
     return [np.asarray(each) for each in found]

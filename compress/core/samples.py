@@ -1,4 +1,4 @@
-"""Samples of a contract as torch takes them."""
+"""Conversion of a contract's samples to torch tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def as_tensor(samples: npt.NDArray[Any]) -> torch.Tensor:
-    """Samples (n, ...) as one tensor; records of several inputs as their bytes, uint8 (n, bytes).
+    """Return samples (n, ...) as one tensor; records of several inputs as their bytes, uint8 (n, bytes).
 
-    A model of several inputs takes the bytes apart, see :mod:`compress.models.named_inputs`.
+    A model with several inputs splits the bytes again, see :mod:`compress.models.named_inputs`.
     """
-    import torch  # not at the top: recipes are read and passes listed without it
+    import torch  # not at the top: reading recipes and listing passes must not need it
 
     if samples.dtype.names:
         samples = np.ascontiguousarray(samples).view(np.uint8).reshape(len(samples), -1)

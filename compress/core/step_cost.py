@@ -1,4 +1,4 @@
-"""What a step of a job costs: seconds and joules."""
+"""Cost of a step of a job in seconds and joules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class StepCost:
     """Time and energy of a ``with metered()`` block; filled when it ends.
 
     Attributes:
-        seconds: wall time, with that of an earlier process whose work went on here.
-        energy: gross joules by the best meter for the device; None where there is none, where it could not be read to
-            the end, or where another process did a part of the work unmetered.
+        seconds: wall time, including that of an earlier process whose work was resumed here.
+        energy: gross joules by the best meter for the device; None without a meter, if it could not be read at the end,
+            or if another process did part of the work unmetered.
         unmetered: True if another process did part of the work.
     """
 
@@ -30,7 +30,7 @@ class StepCost:
     unmetered: bool = False
 
     def energy_json(self) -> dict[str, Any] | None:
-        """The lineage's field ``energy_j``."""
+        """Return the lineage's field ``energy_j``."""
         return None if self.energy is None else self.energy.to_json()
 
 
@@ -39,10 +39,10 @@ _open: list[StepCost] = []
 
 @contextlib.contextmanager
 def metered(device: str = "cpu") -> Iterator[StepCost]:
-    """Measure what a block costs: joules by the best meter for a device, modelled ones from this process' CPU time.
+    """Measure the cost of a block: joules by the best meter for a device, or modelled from this process' CPU time.
 
     Args:
-        device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with the processor beside it).
+        device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with its host processor).
     """
     cost = StepCost()
     meter = choose(device).meter
@@ -61,7 +61,7 @@ def metered(device: str = "cpu") -> Iterator[StepCost]:
 
 
 def _read(meter: Meter, usage: Usage) -> Estimate | None:
-    """What a meter has counted; None where it can't be read any more, which is no reason to lose the work."""
+    """Return the reading of a meter, or None if it can no longer be read, which must not lose the work."""
     try:
         joules = meter.stop(usage).energy_j
     except MeasureError:
@@ -73,7 +73,7 @@ def _read(meter: Meter, usage: Usage) -> Estimate | None:
 
 
 def mark_unmetered(seconds: float = 0.0) -> None:
-    """Note that another process does a part of what is being measured, or did it for so many seconds."""
+    """Mark the open measurements as incomplete: another process does part of the work, or did it for ``seconds``."""
     for cost in _open:
         cost.unmetered = True
         cost.seconds += seconds

@@ -1,8 +1,8 @@
-"""What a processor's integer instructions ask of a quantized model, and which kind of processor this is.
+"""Requirements of a processor's integer instructions on a quantized model, and detection of the processor.
 
-``vpmaddubsw`` (AVX2 without VNNI) adds two products of an unsigned and a signed byte into 16 bits and saturates:
-255 * 127 * 2 = 64,770 does not fit into 32,767. With weights held to 7 bits (-64 to 64) it does. ``vpdpbusd``
-(VNNI) and ``sdot`` (Arm) add into 32 bits, so there the full range is safe. See
+``vpmaddubsw`` (AVX2 without VNNI) adds two products of an unsigned and a signed byte in 16 bits and saturates:
+255 * 127 * 2 = 64,770 does not fit into 32,767. With 7-bit weights (-64 to 64) it does. ``vpdpbusd`` (VNNI) and
+``sdot`` (Arm) accumulate in 32 bits, so there the full range is safe. See
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (section "When and why do I need to
 try U8U8").
 """
@@ -32,40 +32,40 @@ CPU_OPERATORS = frozenset(
         "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
-"""Operators that ONNX Runtime's CPU kernels compute on integers or hand integers through.
+"""Operators that ONNX Runtime's CPU kernels compute on integers, or through which integers pass unchanged.
 
-Softmax, normalisations and transposed convolutions are left out: the first two lose accuracy for no time, and the
-last has no integer kernel.
+Softmax, normalisations and transposed convolutions are excluded: the first two lose accuracy without saving time, and
+the last has no integer kernel.
 """
 TENSORRT_OPERATORS = frozenset(
     {"Add", "AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool"}
 )
-"""Layers that TensorRT runs in int8 where their inputs come through Q/DQ (developer guide, section "Working with
+"""Layers that TensorRT runs in int8 if their inputs come through Q/DQ (developer guide, section "Working with
 Quantized Types": https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html)."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Kind of processor or runtime that the model is made for.
+    """Kind of processor or runtime that the model is optimised for.
 
     Attributes:
-        name: as a pass's ``target`` names it.
+        name: name in a pass's ``target`` parameter.
         activation_type: integer type of activations.
         weight_type: integer type of weights.
-        reduce_range: weights are held to 7 bits, so that 16-bit sums of products do not saturate.
-        channel_multiple: channels that the runtime's kernels take at a time.
-        reason: why these types, in one sentence.
-        symmetric: the zero of activations is the middle of their range.
-        saturates: pairs of products are added in 16 bits and clipped.
-        quantize_outputs: what a quantized operator gives is rounded too, not only what it takes.
+        reduce_range: weights use only 7 bits, so that 16-bit sums of products do not saturate.
+        channel_multiple: channels that the runtime's kernels process at a time.
+        reason: reason for these types, in one sentence.
+        symmetric: the zero point of activations is the middle of their range.
+        saturates: pairs of products are added in 16 bits and saturate.
+        quantize_outputs: outputs of quantized operators are rounded too, not only their inputs.
         quantize_bias: biases are 32-bit integers in the file.
-        operators: types of operators that the runtime has integer kernels for, or passes integers through.
-        runtime: adapter of the referee's that runs such files, where a pass measures them; empty for none.
-        depthwise_multiple: channels that depthwise kernels take at a time; 1 where any number will do.
-        max_time: share of the float file's time above which a quantized file is declined, measured where the runtime is
-            installed; None for no measurement.
-        moves_zero_points: convolutions get a weight zero point of 1 where this machine runs them faster so.
-        fuses_gates: HardSwish and HardSigmoid run inside of the convolution before them and are left to it whole.
+        operators: types of operators for which the runtime has integer kernels, or through which integers pass.
+        runtime: the referee's adapter that runs such files, for passes that measure them; empty for none.
+        depthwise_multiple: channels that depthwise kernels process at a time; 1 for any number.
+        max_time: maximum time as a share of the float file's, above which a quantized file is declined, measured if the
+            runtime is installed; None for no measurement.
+        moves_zero_points: convolutions get a weight zero point of 1 where this machine runs them faster that way.
+        fuses_gates: HardSwish and HardSigmoid run inside the preceding convolution and are left whole for it.
     """
 
     name: TargetName
@@ -91,22 +91,22 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         target.name: target
         for target in (
             Target(
-                "cpu-vnni", "uint8", "int8", False, 16, "VNNI adds products of bytes into 32 bits",
+                "cpu-vnni", "uint8", "int8", False, 16, "VNNI accumulates products of bytes in 32 bits",
                 depthwise_multiple=16,
             ),
             Target(
                 "cpu-amx", "uint8", "int8", False, 16,
-                "AMX multiplies matrices of bytes, which ONNX Runtime asks of it for weights that have a zero point",
+                "AMX multiplies byte matrices, which ONNX Runtime uses for weights that have a zero point",
                 moves_zero_points=True, depthwise_multiple=16,
             ),
             Target(
                 "cpu-avx2", "uint8", "int8", True, 8, "AVX2 without VNNI saturates at 16 bits, so weights have 7",
                 saturates=True, depthwise_multiple=16,
             ),
-            Target("cpu-arm", "int8", "int8", False, 8, "Arm's dot product takes signed bytes and adds into 32 bits"),
+            Target("cpu-arm", "int8", "int8", False, 8, "Arm's dot product takes signed bytes and adds in 32 bits"),
             Target(
                 "cuda-tensorrt", "int8", "int8", False, 32,
-                "TensorRT multiplies signed bytes without zero points and rounds what layers take, not what they give",
+                "TensorRT multiplies signed bytes without zero points and rounds the inputs of layers, not outputs",
                 symmetric=True, quantize_outputs=False, quantize_bias=False, operators=TENSORRT_OPERATORS, runtime="",
             ),
             Target(
@@ -119,14 +119,14 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 
 
 def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
-    """The target that this machine is.
+    """Detect the target of this machine.
 
     Args:
-        cpuinfo: where Linux lists the processor's flags.
+        cpuinfo: file in which Linux lists the processor's flags.
         machine: architecture name; that of this machine by default.
 
     Returns:
-        ``cpu-avx2`` where the flags can't be read: its models are right on every x86 processor.
+        The target; ``cpu-avx2`` if the flags cannot be read, since its models are correct on every x86 processor.
     """
     if (machine or platform.machine()).lower() in ARM_MACHINES:
         return TARGETS["cpu-arm"]
@@ -139,7 +139,7 @@ def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
 
 
 def choose(name: str | None = None) -> Target:
-    """The target of that name; with none, the one that this machine is.
+    """Return the target of that name, or the one of this machine.
 
     Raises:
         UsageError: there is no target of that name.

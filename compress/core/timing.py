@@ -1,4 +1,4 @@
-"""How long one file takes against another, each in a process of its own, in turn."""
+"""Time of one file relative to another, each in its own process, in turn."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from certify.measure.model_under_test import session_settings
 from compress.core import onnx_file
 
 PAIRS = 15
-"""Windows of each file; the interval of the median then lies between the 4th and the 12th of the ratios."""
+"""Windows per file; the interval of the median then lies between the 4th and the 12th of the ratios."""
 WINDOW_S = 0.05
 CONFIDENCE = 0.95
 METHOD = "median ratio of processor times in turn, each file in a process of its own, one thread"
 
 Timer = Callable[[int], float]
-"""Runs a model so many times and says how many seconds of the processor that took."""
+"""Runs a model that many times and returns the processor seconds."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Feeding:
     """How files are fed while they are timed.
 
     Attributes:
-        input_names: of the model.
-        output_name: what is asked of it.
-        samples: (n, ...) of the contract's layout; batches go through them in turn.
-        batch: samples in one inference.
-        input_shape: of one batch, for runtimes that compile for it.
+        input_names: input names of the model.
+        output_name: requested output.
+        samples: (n, ...) in the contract's layout; batches cycle through them.
+        batch: samples per inference.
+        input_shape: shape of one batch, for runtimes that compile for it.
     """
 
     input_names: tuple[str, ...]
@@ -51,24 +51,24 @@ class Feeding:
 
     @classmethod
     def of(cls, contract: Preprocess, samples: npt.NDArray[Any]) -> Feeding:
-        """One sample at a time, as a contract preprocessed them."""
+        """Feed one sample at a time, as preprocessed by a contract."""
         return cls(tuple(contract.input_names), contract.output_name, samples, 1, contract.port_shape(1))
 
 
 def time_share(original: Path, candidate: Path, runtime: str, feeding: Feeding) -> Estimate:
-    """The candidate's time over the original's in a runtime, on one thread.
+    """Measure the candidate's time as a share of the original's in a runtime, on one thread.
 
     Args:
-        original: file that the share refers to.
-        candidate: another file with the same ports.
+        original: reference file.
+        candidate: another file with the same inputs and outputs.
         runtime: name of an adapter, such as ``openvino``.
-        feeding: what both are given.
+        feeding: inputs of both files.
 
     Returns:
         The median of the ratios of paired windows with its interval; below 1 the candidate is faster.
 
     Raises:
-        ModelError: the runtime can't load a file.
+        ModelError: the runtime cannot load a file.
         MeasureError: a process ended or did not answer.
     """
     with timed(original, runtime, feeding) as first, timed(candidate, runtime, feeding) as second:
@@ -76,7 +76,7 @@ def time_share(original: Path, candidate: Path, runtime: str, feeding: Feeding) 
 
 
 def share(original: Timer, candidate: Timer) -> Estimate:
-    """Ratio of two times, candidate over original; each is first every other time.
+    """Return the ratio of two times, candidate over original; the order alternates.
 
     Example:
         >>> share(lambda runs: 2.0 * runs, lambda runs: 1.0 * runs).value
@@ -85,7 +85,7 @@ def share(original: Timer, candidate: Timer) -> Estimate:
     timers = (original, candidate)
     runs = []
     for timer in timers:
-        timer(1)  # caches and lazily made buffers
+        timer(1)  # fill caches and lazily allocated buffers
         runs.append(max(1, round(WINDOW_S / max(1e-6, statistics.median(timer(1) for _ in range(3))))))
     ratios = []
     for pair in range(PAIRS):
@@ -98,10 +98,10 @@ def share(original: Timer, candidate: Timer) -> Estimate:
 
 @contextlib.contextmanager
 def timed(path: Path, runtime: str, feeding: Feeding) -> Iterator[Timer]:
-    """A timer of one file, whose process ends with the ``with`` block.
+    """Yield a timer of one file, whose process ends with the ``with`` block.
 
     Raises:
-        ModelError: the runtime can't load the file.
+        ModelError: the runtime cannot load the file.
         MeasureError: the process ended or did not answer.
     """
     weights = onnx_file.parts(path)[1:]
@@ -117,5 +117,5 @@ def timed(path: Path, runtime: str, feeding: Feeding) -> Iterator[Timer]:
 
 
 def usable(runtime: str) -> str | None:
-    """Why a runtime can't be used here, in one sentence; None where it can."""
+    """Return the reason why a runtime cannot be used here, in one sentence, or None if it can."""
     return runtimes.get(runtime).unavailable()

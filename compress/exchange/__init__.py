@@ -1,4 +1,4 @@
-"""From torch to files and back: the ONNX export with its parity gate, and checkpoints."""
+"""Conversion between torch models and files: the ONNX export with its parity gate, and checkpoints."""
 
 from __future__ import annotations
 

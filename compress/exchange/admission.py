@@ -1,4 +1,4 @@
-"""Trying an ONNX file of the user's once, before any pass works on it."""
+"""Trial run of a user's ONNX file, before any pass works on it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ KNOWN_DOMAINS = STANDARD_DOMAINS | {CONTRIB_DOMAIN, "ai.onnx.ml"}
 
 
 def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = None) -> None:
-    """Refuse a file that the contract does not fit, or that ONNX Runtime does not load and run.
+    """Reject a file that does not fit the contract, or that ONNX Runtime cannot load and run.
 
     Args:
-        path: of the file.
-        contract: what it is fed with.
-        data: whose classes its output must fit; one or two of its samples are tried.
-        batch: samples in one measured inference; None for whatever the file is made for.
+        path: path of the file.
+        contract: preprocessing contract of its input.
+        data: data whose classes its output must fit; one or two samples are tried.
+        batch: samples in one measured inference; None for the file's own batch size.
 
     Raises:
-        ModelError: the file can't be used; the sentence says why, and what to do.
+        ModelError: the file cannot be used; the error says why, and what to do.
     """
     model = load_model(path, weights=False)
     stated = next((port.shape[:1] for port in inputs(model) if port.name == contract.input_names[0]), ())
@@ -40,9 +40,9 @@ def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = 
         local = {function.domain for function in model.functions}
         foreign = sorted({f"{n.domain}:{n.op_type}" for n in model.graph.node if n.domain not in KNOWN_DOMAINS | local})
         if not foreign:
-            raise ModelError(f"{error} Export it again, or repair it.") from error
+            raise ModelError(f"{error} Export or repair the file.") from error
         raise ModelError(
-            f"The model has operators that ONNX Runtime does not have: {', '.join(foreign)}; export it without them."
+            f"The model has operators that ONNX Runtime does not support: {', '.join(foreign)}; export it without them."
         ) from error
     split = data.validation or data.calibration or data.train
     for size in (fixed,) if fixed else (1, 2):
@@ -60,6 +60,6 @@ def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = 
             if size != 2 or fixed:
                 raise
             raise ModelError(
-                "The model states a free batch and does not hold for two samples; export it with a batch of 1, or so "
-                f"that the batch stays free. {error}"
+                "The model states a free batch but does not run on two samples; export it with a batch of 1, or with "
+                f"a truly free batch. {error}"
             ) from error

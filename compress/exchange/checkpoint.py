@@ -1,4 +1,4 @@
-"""Checkpoints of models whose layers have changed in size: safetensors and a record of the structure, no pickle."""
+"""Checkpoints of models with resized layers: safetensors and a structure record, without pickle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Sizes = dict[str, dict[str, Any]]
 
 
 def structure_path(path: Path) -> Path:
-    """Where the record beside ``model.safetensors`` stands: ``model.structure.json``."""
+    """Return the path of the record for ``model.safetensors``: ``model.structure.json``."""
     return path.with_name(f"{path.stem}.structure.json")
 
 
@@ -43,22 +43,21 @@ def save(
 ) -> None:
     """Write a model's tensors to ``path`` and its structure beside it.
 
-    The record holds how a fresh model is built, and for each module the sizes (``in_channels``, ``num_features``,
-    ``num_heads``, ...: every attribute that is a number or a tuple of them) that differ from the fresh one's, and the
-    plain layers that stand where the fresh one has other parts; of a model with fake quantizers also what they round.
-    Tensors that several parts of the model share are
+    The record states how to build a new model, and for each module the sizes (``in_channels``, ``num_features``,
+    ``num_heads``, ...: every attribute that is a number or a tuple of numbers) that differ from the new one's, and the
+    plain layers that replace other parts; for a model with fake quantizers also what they round. Shared tensors are
     written once.
 
     Args:
-        path: of the safetensors file.
-        model: of the architecture that ``source`` builds, its layers of any size.
+        path: path of the safetensors file.
+        model: model of the architecture that ``source`` builds, with layers of any size.
         source: None for a model without a factory; it can only be loaded into ``original`` or one of the same sizes.
-        extra: anything that JSON holds.
-        original: what a model without a factory was made from, which it will be loaded into.
+        extra: further values that JSON can hold.
+        original: the module from which a model without a factory was made, and into which it will be loaded.
 
     Raises:
-        ModelError: the model differs from a fresh one in more than sizes and plain layers.
-        OSError: the file system refuses; older files are then as they were.
+        ModelError: the model differs from a new one in more than sizes and plain layers.
+        OSError: the file system refuses; older files are then unchanged.
     """
     kept, shared = _distinct(model)
     fresh = original if source is None else source.instantiate()
@@ -81,18 +80,18 @@ def save(
 
 
 def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
-    """Load a compressed torch model, to go on training.
+    """Load a compressed torch model, to continue training it.
 
     Args:
-        path: the folder that :func:`compress.run` wrote into, or the ``.safetensors`` file, beside its record.
-        into: the original module, which is left untouched; needed where the record names none of torchvision's
-            models. A factory of another module is not called, for a checkpoint must not choose what code runs.
+        path: the output folder of :func:`compress.run`, or the ``.safetensors`` file, which has its record beside it.
+        into: the original module, which is not modified; needed if the record does not name a torchvision model.
+            Factories of other modules are not called, because a checkpoint must not choose what code runs.
 
     Returns:
-        The model, in evaluation mode, ready to be trained on.
+        The model, in evaluation mode, ready for training.
 
     Raises:
-        ModelError: a file is missing or damaged, the two are not of one save, or they do not fit the model.
+        ModelError: a file is missing or damaged, the two files do not belong together, or they do not fit the model.
 
     Example:
         >>> import compress
@@ -102,12 +101,12 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     record = read_record(path)
     into = _fresh(record["source"], path) if into is None else plain_copy(into)
     if files.sha256_file(path) != record["weights_sha256"]:
-        raise ModelError(f"{path}: is not the file that {structure_path(path).name} belongs to; save both again.")
+        raise ModelError(f"{path}: does not belong to {structure_path(path).name}; save both again.")
     try:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as opened:  # type: ignore[no-untyped-call]
             state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  not a mapping
     except (safetensors.SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: is no readable safetensors file ({error}).") from error
+        raise ModelError(f"{path}: is not a valid safetensors file ({error}).") from error
     state |= {alias: state[key] for alias, key in record["shared"].items() if key in state}
     replacements.put(into, record["replaced"])
     _set_sizes(into, record["sizes"], path)
@@ -119,7 +118,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read the record beside a checkpoint; ``["extra"]`` is what was given to :func:`save`.
+    """Read the record of a checkpoint; ``["extra"]`` holds the extra values given to :func:`save`.
 
     Raises:
         ModelError: one of the two files is missing, or the record is malformed.
@@ -127,20 +126,20 @@ def read_record(path: Path) -> dict[str, Any]:
     beside = structure_path(path)
     for needed in (path, beside):
         if not needed.is_file():
-            raise ModelError(f"{needed}: there is no such file; a checkpoint is {path.name} with {beside.name}.")
+            raise ModelError(f"{needed}: file not found; a checkpoint consists of {path.name} and {beside.name}.")
     try:
         record = json.loads(beside.read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"{beside}: is no readable record of a model's structure ({error}).") from error
+        raise ModelError(f"{beside}: is not a valid structure record ({error}); save the model again.") from error
     if not isinstance(record, dict) or set(record) != RECORD_KEYS or record["format"] != FORMAT:
-        raise ModelError(f"{beside}: is not a record of a model's structure of format {FORMAT}.")
+        raise ModelError(f"{beside}: is not a structure record of format {FORMAT}; save the model again.")
     if not all(isinstance(record[key], dict) for key in ("replaced", "sizes", "shared", "extra")):
         raise ModelError(f"{beside}: is malformed; save the model again.")
     return record
 
 
 def _fresh(fields: Any, path: Path) -> nn.Module:
-    """A fresh model as the record describes it."""
+    """Build a new model as described in the record."""
     try:
         source = None if fields is None else ModelSource(fields["factory"], fields["kwargs"], int(fields["classes"]))
         if source is not None and source.factory in {
@@ -149,21 +148,21 @@ def _fresh(fields: Any, path: Path) -> nn.Module:
         }:
             return source.instantiate()
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{structure_path(path)}: does not say how to build the model ({error!r}).") from error
+        raise ModelError(f"{structure_path(path)}: does not state how to build the model ({error!r}).") from error
     maker = "a module without a factory" if source is None else f"the factory {source.factory}"
-    raise ModelError(f"{path}: was saved from {maker}; give a model of the same structure to load into.")
+    raise ModelError(f"{path}: was saved from {maker}; give a model of the same structure to load it into.")
 
 
 def _rounded(model: nn.Module, fields: Any, path: Path) -> nn.Module:
-    """The model with the fake quantizers that the record describes."""
+    """Return the model with the fake quantizers described in the record."""
     try:
         return FakeQuantModel(model, Rounding.from_json(fields))
     except (AttributeError, KeyError, TypeError) as error:
-        raise ModelError(f"{structure_path(path)}: rounds what the model does not have ({error!r}).") from error
+        raise ModelError(f"{structure_path(path)}: rounds parts that the model does not have ({error!r}).") from error
 
 
 def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors by name, each once, and for every further name of one of them its first name."""
+    """Return each tensor once by name, and the first name for every further name of a shared tensor."""
     kept: dict[str, torch.Tensor] = {}
     shared: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
@@ -178,7 +177,7 @@ def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]
 
 
 def _sizes(model: nn.Module, original: nn.Module, replaced: Collection[str]) -> Sizes:
-    """The sizes that differ from the original's, outside of what was replaced."""
+    """Return the sizes that differ from the original's, outside of replaced parts."""
     fresh = dict(original.named_modules())
     changed = {
         path: {name: value for name, value in _numbers(module) if value != getattr(fresh[path], name, None)}
@@ -189,7 +188,7 @@ def _sizes(model: nn.Module, original: nn.Module, replaced: Collection[str]) -> 
 
 
 def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Attributes of a module that are numbers, or tuples or lists of numbers."""
+    """Yield the attributes of a module that are numbers, or tuples or lists of numbers."""
     for name, value in vars(module).items():
         if name.startswith("_") or name == "training":
             continue
@@ -209,7 +208,7 @@ def _set_sizes(model: nn.Module, sizes: Sizes, path: Path) -> None:
 
 
 def _set_tensors(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Give the model the tensors of the checkpoint, whatever their shapes; all of them, and nothing is left over."""
+    """Load the tensors of the checkpoint into the model, whatever their shapes; the names must match exactly."""
     wanted = set(model.state_dict())
     if wanted != set(state):
         missing, left = sorted(wanted - set(state)), sorted(set(state) - wanted)
@@ -222,7 +221,7 @@ def _set_tensors(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -
         for name, parameter in module._parameters.items()
         if parameter is not None
     ]
-    made: dict[int, nn.Parameter] = {}  # by the old one's id, so that what was shared stays shared
+    made: dict[int, nn.Parameter] = {}  # by the id of the old one, so that shared parameters stay shared
     for key, module, name, parameter in places:
         if id(parameter) not in made:
             made[id(parameter)] = nn.Parameter(state[key].clone(), parameter.requires_grad)

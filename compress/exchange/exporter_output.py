@@ -1,4 +1,4 @@
-"""What torch's exporters say: kept off the screen, and read for the reason of a refusal."""
+"""Output of torch's exporters: kept off the screen, and searched for the reason of a failure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from torch.jit._trace import TracerWarning
 NOISY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo", "torch.fx")
 LONGEST = 300
 BY_VALUES = re.compile(r"data.dependent|numpy\(\)|tolist\(\)", re.IGNORECASE)
-"""How torch.export names Python code that reads the values of a tensor."""
+"""Phrases by which torch.export reports Python code that reads the values of a tensor."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Silence what the exporters print and log, their native code too, and keep their warnings; errors still raise."""
+    """Silence all that exporters print and log, native code included, and record warnings; errors still raise."""
     levels = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -41,10 +41,10 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
 
 @contextlib.contextmanager
 def _descriptors_closed() -> Iterator[None]:
-    """Let standard output and error of the process lead nowhere; TorchScript prints graphs there past Python."""
+    """Redirect the process's standard output and error to nowhere; TorchScript prints graphs there past Python."""
     with Path(os.devnull).open("w") as nowhere, contextlib.ExitStack() as back:
         for descriptor in (1, 2):
-            with contextlib.suppress(OSError):  # closed already
+            with contextlib.suppress(OSError):  # already closed
                 kept = os.dup(descriptor)
                 back.callback(os.close, kept)
                 back.callback(os.dup2, kept, descriptor)
@@ -53,19 +53,19 @@ def _descriptors_closed() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Type and first line of the innermost error; an exporter's own tell what to do in general."""
+    """Return type and first line of the innermost error; the outer ones of exporters give general advice."""
     inner = _causes(error)[-1]
     lines = [line.strip() for line in click.unstyle(str(inner)).splitlines() if line.strip()]  # torch colours errors
     return f"{type(inner).__name__}: {textwrap.shorten(lines[0], LONGEST)}" if lines else type(inner).__name__
 
 
 def reads_values(error: BaseException) -> bool:
-    """Whether the exporter failed at Python code that reads the values of a tensor, such as a branch."""
+    """Whether the exporter failed on Python code that reads the values of a tensor, such as a branch."""
     return any(BY_VALUES.search(f"{type(each).__name__} {each}") for each in _causes(error))
 
 
 def frozen_choice(caught: Sequence[warnings.WarningMessage]) -> str | None:
-    """Where a tracer took a value of a tensor for a constant, as file and line; an assertion chooses nothing."""
+    """Return file and line where a tracer froze a tensor's value as a constant; assertions do not count."""
     for each in caught:
         line = linecache.getline(each.filename, each.lineno).strip()
         if issubclass(each.category, TracerWarning) and not line.startswith("assert"):

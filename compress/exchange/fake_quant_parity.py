@@ -1,11 +1,11 @@
-"""Does a quantized file give what the network with fake quantizers gives, operator by operator?
+"""Parity of a quantized file with the network with fake quantizers, operator by operator.
 
-A value that lies between two codes may fall to either side, for sums of floats depend on their order; a few places in
-a million do. Behind such a place everything differs a little, other values fall to other sides, and at the end of a
-deep network two faithful computations are as far apart as a part of the rounding noise. So the outputs alone prove
-little. Here the network is given, after each rounding, what the file has at that place: then every operator sees the
-same inputs in both, must give the same codes but for a few neighbouring ones, and what is left at the end is the
-difference of floats alone.
+A value between two codes may be rounded either way, because sums of floats depend on their order; this happens in a few
+places per million. After such a place everything differs slightly, other values are rounded the other way, and at the
+end of a deep network two faithful computations differ by a part of the rounding noise. So the outputs alone prove
+little. Here the network continues, after each rounding, with the file's value at that place: then every operator sees
+the same inputs in both and must give the same codes, apart from a few neighbouring ones, and the remaining difference
+at the end is that of float arithmetic alone.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from compress.onnx_graph.graph import Array, Graph, probe
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 
 MOST_STEPS = 1.0
-"""By how many codes a value may differ."""
+"""Maximum difference of a value, in codes."""
 MOST_MOVED = 1e-3
-"""Share of values that may differ, of all places together."""
+"""Maximum share of values that may differ, over all places."""
 
 
 class Follower:
-    """Looks at every rounded value of the network, and puts the file's in its place.
+    """Compares every rounded value of the network with the file's, and substitutes the latter.
 
     Args:
         model: the network.
-        values: of the file, by place: codes times step.
+        values: values of the file, by place: codes times step.
 
     Attributes:
-        moved: values that differed.
-        looked: values that were compared.
+        moved: number of values that differed.
+        looked: number of values compared.
         largest: largest difference in steps, and its place.
     """
 
@@ -49,7 +49,7 @@ class Follower:
         self.largest = (0.0, "")
 
     def __call__(self, place: str, own: torch.Tensor) -> torch.Tensor:
-        """Compare, and give the file's value."""
+        """Compare, and return the file's value."""
         theirs = torch.from_numpy(self._values[place]).reshape(own.shape)
         steps = ((own - theirs).abs() / self._model.at(place).step).round()
         self.looked += steps.numel()
@@ -61,16 +61,16 @@ class Follower:
 def compare_fake_quant(
     model: FakeQuantModel, made: onnx.ModelProto | Path, places: dict[str, str], samples: Samples
 ) -> Parity:
-    """Run both on the same inputs, the network with what the file has after each rounding.
+    """Run both on the same inputs, continuing in the network with the file's values after each rounding.
 
     Args:
-        model: on the CPU, in evaluation mode.
+        model: network on the CPU, in evaluation mode.
         made: the quantized graph, or its file.
-        places: of the values that it rounds, by the name of what QuantizeLinear gives.
-        samples: (n, ...) as the contract makes them.
+        places: places of the rounded values, by the name of QuantizeLinear's output.
+        samples: (n, ...) from the preprocessing contract.
 
     Raises:
-        ModelError: an operator gives other codes in the file, or an output is not finite.
+        ModelError: an operator gives different codes in the file, or an output is not finite.
     """
     loaded = onnx.load(made) if isinstance(made, Path) else made
     feed = by_input([value.name for value in loaded.graph.input], samples)
@@ -89,14 +89,14 @@ def compare_fake_quant(
     share = follower.moved / max(1, follower.looked)
     if largest > MOST_STEPS or share > MOST_MOVED:
         raise ModelError(
-            f"With the same inputs the quantized file gives other codes than the trained model: {share:.2%} of all "
+            f"On the same inputs the quantized file gives different codes than the trained model: {share:.2%} of all "
             f"values differ (at most {MOST_MOVED:.1%} may), by up to {largest:g} codes (at '{place}')."
         )
     return agreement(wanted, codes[loaded.graph.output[0].name])
 
 
 def _values(graph: Graph, name: str, codes: Array) -> Array:
-    """What codes stand for."""
+    """Return the values of codes."""
     quantizer = graph.producers[name]
     scale, zero = graph.constant(quantizer.input[1]), graph.constant(quantizer.input[2])
     if scale is None or zero is None:

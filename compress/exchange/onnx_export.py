@@ -1,4 +1,4 @@
-"""From torch to ONNX, through the parity gate."""
+"""Export from torch to ONNX, with a parity gate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from compress.quantization.aware_training.marked_export import as_marked
 
 OPSET = 20
 EXAMPLE_BATCH = 2
-"""Not 1: the tracer takes a dimension of 1 for a constant."""
+"""Not 1: the tracer treats a dimension of 1 as a constant."""
 CHECKED_SAMPLES = 8
 EXPORT_FAILURES = (
     AssertionError,
@@ -43,11 +43,11 @@ EXPORT_FAILURES = (
     IndexError,
     NotImplementedError,
 )
-"""What exporters raise on a model that they do not know; kept as the reason for taking the other one."""
+"""Errors of exporters on unsupported models; recorded as the reason for using the other exporter."""
 
 
 class Disagreement(Exception):
-    """An exported file that gives something else than the model, or would for other inputs."""
+    """An exported file that gives different outputs than the model, or would for other inputs."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class ExportRecord:
     Attributes:
         exporter: ``dynamo`` (the current one) or ``torchscript`` (the older one).
         opset: version of ONNX's operator set.
-        parity: how far the file agrees with the torch model.
-        declined: why the current exporter's file was not taken, or None.
+        parity: agreement of the file with the torch model.
+        declined: reason why the current exporter's file was not used, or None.
     """
 
     exporter: str
@@ -79,22 +79,22 @@ def export(
 ) -> ExportRecord:
     """Write a model as ONNX with a free batch dimension; the file is only kept if it agrees with the model.
 
-    Both exporters fold batch normalisation into the convolution before it. The current one is tried first; where it
-    fails or its file disagrees, the older one (through TorchScript) is.
+    Both exporters fold batch normalisation into the preceding convolution. The current one is tried first, and the
+    older one (through TorchScript) if that fails or its file disagrees.
 
     Args:
-        model: a classifier; left as it is.
+        model: a classifier; not modified.
         preprocess: the contract, which names input and output and states the input's shape.
-        path: of the file; replaced as a whole.
-        classes: outputs that the model must have.
-        opset: of the file.
-        samples: (n, ...) as the contract makes them that both are compared on beside noise from a fixed seed, n at
-            least 2; real ones tell what noise does not, such as a branch that the file lacks.
-        progress: where to say how far it is.
+        path: path of the file; replaced atomically.
+        classes: number of outputs that the model must have.
+        opset: operator set of the file.
+        samples: (n, ...) from the contract, n at least 2, on which both are compared besides noise from a fixed seed;
+            real samples can reveal differences that noise cannot, such as a branch that the file lacks.
+        progress: where to report progress.
 
     Raises:
-        ModelError: outputs of another width or not finite, inputs that the contract does not name, or both exporters
-            fail; the sentence says how each did.
+        ModelError: outputs have another width or are not finite, the contract does not name an input, or both exporters
+            fail; the error states both reasons.
     """
     noise = preprocess.noise(CHECKED_SAMPLES)
     checked = [noise] if samples is None else [noise, samples]
@@ -111,7 +111,7 @@ def export(
                     with quiet() as caught:
                         write(_form(ready, preprocess), preprocess, written, opset)
                     if by_values and (place := frozen_choice(caught)):
-                        raise Disagreement(f"would keep one outcome of a choice by values, {place}; use torch.where")
+                        raise Disagreement(f"freezes a choice that depends on values, {place}; use torch.where")
                     parity = together([_require_parity(ready, written, some) for some in checked])
             except Disagreement as error:
                 declined.append(f"the {exporter} exporter's file {error}")
@@ -120,11 +120,11 @@ def export(
                 declined.append(f"the {exporter} exporter failed: {reason(error)}")
             else:
                 return ExportRecord(exporter, opset, parity, "; ".join(declined) or None)
-    raise ModelError(f"The model can't be exported to ONNX faithfully ({'; '.join(declined)}).")
+    raise ModelError(f"The model cannot be exported to ONNX faithfully ({'; '.join(declined)}).")
 
 
 def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
-    """Write a model by the current exporter, without comparing anything; for those who want the graph alone.
+    """Write a model by the current exporter, without comparing anything; for uses of the graph alone.
 
     Raises:
         ModelError: the exporter fails.
@@ -133,11 +133,11 @@ def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
         with quiet():
             _with_dynamo(model, preprocess, path, OPSET)
     except EXPORT_FAILURES as error:
-        raise ModelError(f"The model can't be exported to ONNX ({reason(error)}).") from error
+        raise ModelError(f"The model cannot be exported to ONNX ({reason(error)}).") from error
 
 
 def _form(model: nn.Module, preprocess: Preprocess) -> nn.Module:
-    """What the exporters are given: the model with the inputs that the contract names."""
+    """Return the module for the exporters: the model with the inputs that the contract names."""
     return as_marked(model, preprocess) if isinstance(model, FakeQuantModel) else as_exported(model, preprocess)
 
 
@@ -169,7 +169,7 @@ def _with_torchscript(model: nn.Module, preprocess: Preprocess, path: Path, opse
         dynamic_axes={name: {0: "batch"} for name in (*preprocess.input_names, preprocess.output_name)},
         verbose=False,
     )
-    if _weight_bytes(model) > onnx_file.INLINE_BYTES:  # this exporter gives each weight a file of its own
+    if _weight_bytes(model) > onnx_file.INLINE_BYTES:  # this exporter writes one file per weight
         exported = onnx.load(path)
         for other in path.parent.iterdir():
             other.unlink()
@@ -183,13 +183,13 @@ EXPORTERS: dict[str, Callable[[nn.Module, Preprocess, Path, int], None]] = {
 
 
 def _example(preprocess: Preprocess) -> tuple[torch.Tensor, ...]:
-    """One tensor for each input."""
+    """Return one tensor per input."""
     zeros = np.zeros(preprocess.input_shape(EXAMPLE_BATCH), dtype=preprocess.memory)
     return tuple(torch.from_numpy(values) for values in by_input(preprocess.input_names, zeros).values())
 
 
 def _free_batch(preprocess: Preprocess) -> tuple[Any, ...]:
-    """Dynamic dimensions in the form of the arguments: one tensor, or the many of compress.models.tokens.Separately."""
+    """Return dynamic dimensions in the form of the arguments: one tensor, or several as in models.tokens.Separately."""
     free = tuple({0: "batch"} for _ in preprocess.input_names)
     return (free,) if isinstance(preprocess, TokenPreprocess) else free
 
@@ -200,8 +200,8 @@ def _require_classifier(model: nn.Module, samples: Samples, classes: int) -> Non
     shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
     if shape != (len(samples), classes):
         raise ModelError(
-            f"The model gives {shape} for {len(samples)} samples, where a classifier of {classes} outputs gives "
-            f"({len(samples)}, {classes}); it can't be exported as one."
+            f"The model returns {shape} for {len(samples)} samples, but a classifier of {classes} outputs must return "
+            f"({len(samples)}, {classes}); adapt its head before the export."
         )
     require_finite(given.float().numpy())
 

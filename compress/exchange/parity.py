@@ -1,4 +1,4 @@
-"""Does an ONNX file give what the torch model gives?"""
+"""Parity of an ONNX file with the torch model."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from compress.core import onnx_session
 from compress.core.samples import as_tensor
 
 MAX_RELATIVE_DIFFERENCE = 1e-3
-"""Largest difference of an output, as a share of the largest output: float32 sums in another order stay below 1e-4 for
-nets of hundreds of layers; a wrong operator does not."""
+"""Largest difference of an output, as a share of the largest output: reordered float32 sums stay below 1e-4 for nets
+of hundreds of layers; a wrong operator does not."""
 
 Samples = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two models agree on the same inputs.
+    """Agreement of two models on the same inputs.
 
     Attributes:
-        samples: inputs that were compared.
+        samples: number of inputs compared.
         max_relative_difference: largest difference of an output over the largest output of the torch model.
-        top1_agreement: share of samples with the same first class; samples whose first two outputs lie closer
-            together than the two models' largest difference count as agreeing.
+        top1_agreement: share of samples with the same top class; samples whose top two outputs are closer than the
+            largest difference between the models count as agreeing.
     """
 
     samples: int
@@ -41,19 +41,19 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether the two can be called the same model."""
+        """Whether the two can be considered the same model."""
         return self.max_relative_difference <= MAX_RELATIVE_DIFFERENCE and self.top1_agreement == 1.0
 
     def __str__(self) -> str:
         return (
             f"largest difference {self.max_relative_difference:.2g} of the largest output "
-            f"(at most {MAX_RELATIVE_DIFFERENCE:g}), same first class for {self.top1_agreement:.1%} of "
-            f"{self.samples} samples (all must be)"
+            f"(at most {MAX_RELATIVE_DIFFERENCE:g}), same top class for {self.top1_agreement:.1%} of "
+            f"{self.samples} samples (all must agree)"
         )
 
 
 def together(parities: Sequence[Parity]) -> Parity:
-    """What several comparisons say of all their samples; each has its own largest output."""
+    """Combine several comparisons; each has its own largest output."""
     count = sum(parity.samples for parity in parities)
     return Parity(
         count,
@@ -63,12 +63,12 @@ def together(parities: Sequence[Parity]) -> Parity:
 
 
 def compare(model: nn.Module, path: Path, samples: Samples) -> Parity:
-    """Run both on the same inputs, the file once with all samples and once with one, so that the batch is free.
+    """Run both on the same inputs, the file once with all samples and once with one, to check that the batch is free.
 
     Args:
         model: the torch model, in evaluation mode.
         path: the ONNX file.
-        samples: (n, ...) as the contract makes them, n at least 2.
+        samples: (n, ...) from the contract, n at least 2.
 
     Raises:
         ModelError: the file does not run, or the torch model's outputs are not finite.
@@ -80,23 +80,23 @@ def compare(model: nn.Module, path: Path, samples: Samples) -> Parity:
 
 
 def require_finite(outputs: npt.NDArray[np.float32]) -> None:
-    """Refuse a torch model whose outputs overflow.
+    """Reject a torch model whose outputs overflow.
 
     Raises:
         ModelError: an output is NaN or infinite.
     """
     if not np.isfinite(outputs).all():
         raise ModelError(
-            "The model's outputs are not finite (NaN or infinite) on the samples that the export is checked with; "
-            "look at its weights and at the preprocessing contract."
+            "The model's outputs are not finite (NaN or infinite) on the samples that check the export; check its "
+            "weights and the preprocessing contract."
         )
 
 
 def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
-    """Outputs of an ONNX file in ONNX Runtime on the CPU: the first sample alone, then all others at once.
+    """Return the outputs of an ONNX file in ONNX Runtime on the CPU: the first sample alone, then all others at once.
 
     Raises:
-        ModelError: ONNX Runtime refuses the file or an input; the sentence holds what it says.
+        ModelError: ONNX Runtime rejects the file or an input; the error quotes its message.
     """
     try:
         session = onnx_session.session(path)
@@ -109,9 +109,9 @@ def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
 
 
 def agreement(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Parity:
-    """Compare two tables of outputs (n, classes); outputs that are not finite differ without bound."""
+    """Compare two tables of outputs (n, classes); outputs that are not finite count as infinitely different."""
     if wanted.shape != found.shape:
-        raise ModelError(f"The exported file gives outputs {found.shape} where the model gives {wanted.shape}.")
+        raise ModelError(f"The exported file returns outputs {found.shape}, but the model returns {wanted.shape}.")
     if not np.isfinite(found).all():
         return Parity(len(wanted), float("inf"), 0.0)
     difference = float(np.abs(wanted - found).max())

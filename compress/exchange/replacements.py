@@ -1,7 +1,7 @@
-"""Parts of a model that a pass replaced by others: found, written down, and built again.
+"""Replaced parts of a model: detected, described, and rebuilt.
 
-A checkpoint holds sizes for layers that became narrower. Where a block was dropped or a layer split in two, it holds
-what stands there now, in words of a closed list of plain layers; so a record can choose none of the code that runs.
+A checkpoint holds sizes for layers that became narrower. Where a block was dropped or a layer split in two, it
+describes the replacement in terms of a closed list of plain layers, so that a record cannot choose what code runs.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
     TokenAttention: (*ATTENTION, "batch_first"),
     WindowAttention: (*ATTENTION, "window_size", "shift_size"),
 }
-"""The layers that can stand in another's place, and the numbers that make them; a bias is told by its parameter."""
+"""Layers that can replace another part, and the arguments that build them; a bias follows from its parameter."""
 LAYERS = {kind.__name__: kind for kind in ARGUMENTS}
 SEQUENCE = nn.Sequential.__name__
 
 
 def replaced(model: nn.Module, fresh: nn.Module) -> dict[str, Description]:
-    """What stands in the model where the fresh one has something of another kind, by path.
+    """Return descriptions of the parts that differ in kind from the new model's, by path.
 
     Raises:
-        ModelError: something that is none of the plain layers stands there.
+        ModelError: such a part is not a plain layer.
     """
     found: dict[str, Description] = {}
     _compare("", model, fresh, found)
@@ -73,12 +73,12 @@ def _compare(path: str, module: nn.Module, fresh: nn.Module, found: dict[str, De
 
 
 def _biased(module: nn.Module) -> bool:
-    """Whether a plain layer has a bias, which one gets that a norm was folded into."""
+    """Whether a plain layer has a bias, which it gets when a norm is folded into it."""
     return isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None
 
 
 def describe(module: nn.Module, path: str) -> Description:
-    """A plain layer, or a sequence of such, in words.
+    """Describe a plain layer, or a sequence of plain layers.
 
     Raises:
         ModelError: it is neither.
@@ -90,8 +90,8 @@ def describe(module: nn.Module, path: str) -> Description:
         }
     if type(module) not in ARGUMENTS:
         raise ModelError(
-            f"The model differs from a fresh one in more than sizes and plain layers: '{path}' is a "
-            f"{type(module).__name__}; it can't be saved as a checkpoint of it."
+            f"The model differs from a new one in more than sizes and plain layers: '{path}' is a "
+            f"{type(module).__name__}; it cannot be saved as a checkpoint."
         )
     arguments = {name: getattr(module, name) for name in ARGUMENTS[type(module)]}
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
@@ -102,10 +102,10 @@ def describe(module: nn.Module, path: str) -> Description:
 
 
 def put(model: nn.Module, replacements: Mapping[str, Any]) -> None:
-    """Put plain layers, with random weights, where a record says so.
+    """Insert plain layers with random weights where a record says so.
 
     Raises:
-        ModelError: a path that the model does not have, or no description of a plain layer.
+        ModelError: the model does not have a path, or a description is not that of a plain layer.
     """
     for path, description in replacements.items():
         parent, _, name = path.rpartition(".")
@@ -129,4 +129,4 @@ def _built(description: Any, path: str) -> nn.Module:
         put(made, inside)
         return made
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"The record describes no plain layer for '{path}' ({error!r}).") from error
+        raise ModelError(f"The record does not describe a plain layer for '{path}' ({error!r}).") from error

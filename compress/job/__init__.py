@@ -1,1 +1,1 @@
-"""A compression job: the recipe, the pipeline that carries it out, its workspace and its lineage."""
+"""Compression jobs: the recipe, the pipeline that runs it, its workspace and its lineage."""

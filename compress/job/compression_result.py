@@ -1,4 +1,4 @@
-"""What a whole job gives back."""
+"""Result of a whole job."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class CompressionResult:
     """A compressed model, with its certificate if it was measured.
 
     Attributes:
-        out: folder that everything lies in.
-        certified: certificate, profile and grade (see ``certify.Result``); None where nothing was measured.
-        lineage: how the model came about.
-        recipe: what was asked for.
-        loss: relative loss in percent, its interval of the confidence that the recipe asks for; None where no sample
+        out: folder with all files.
+        certified: certificate, profile and grade (see ``certify.Result``); None if nothing was measured.
+        lineage: how the model was made.
+        recipe: the recipe of the job.
+        loss: relative loss in percent, with an interval of the confidence that the recipe asks for; None if no sample
             was scored.
-        files: what was written, by name.
+        files: written files, by name.
 
     Example:
         >>> import compress
@@ -47,28 +47,28 @@ class CompressionResult:
 
     @property
     def grade(self) -> Grade:
-        """The letter, or why there is none."""
+        """The letter, or the reason why there is none."""
         return self.measured().grade
 
     @property
     def profile(self) -> Profile:
-        """Every figure with its interval, and every guard."""
+        """All figures with their intervals, and all guards."""
         return self.measured().profile
 
     @property
     def energy_ratio(self) -> Estimate | None:
-        """Energy of the compressed model over that of the original; None where there was no meter."""
+        """Energy of the compressed model divided by that of the original; None without a meter."""
         return self.measured().energy_ratio
 
     def to_dataframe(self) -> Any:
-        """Every figure as a row of a ``pandas.DataFrame``; see ``certify.Result.to_dataframe``."""
+        """Return every figure as a row of a ``pandas.DataFrame``; see ``certify.Result.to_dataframe``."""
         return self.measured().to_dataframe()
 
     def measured(self) -> Result:
-        """What the referee found.
+        """Return the referee's result.
 
         Raises:
-            UsageError: nothing was measured; says with which command it is.
+            UsageError: nothing was measured; the error names the command that measures it.
         """
         if self.certified is None:
             raise UsageError(f"The model was not measured; certify it with: {self.certify_command}")
@@ -76,16 +76,16 @@ class CompressionResult:
 
     @property
     def certify_command(self) -> str:
-        """The command that measures, grades and seals what lies in :attr:`out`."""
+        """The command that measures, grades and seals the model in :attr:`out`."""
         return certify_command(self.out, self.lineage)
 
     @property
     def within_budget(self) -> bool | None:
-        """Whether the upper end of :attr:`loss` is within the recipe's budget; None where there is none."""
+        """Whether the upper end of :attr:`loss` is within the recipe's budget; None without a loss."""
         return None if self.loss is None else self.loss.high <= self.recipe.budget.max_loss_percent
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return everything as JSON values."""
         files = {"files": {name: str(path) for name, path in self.files.items()}, "certify": self.certify_command}
         return {
             **(files if self.certified is None else self.certified.to_json()),

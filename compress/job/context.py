@@ -1,4 +1,4 @@
-"""What the passes of a job may use, from what the user asked for."""
+"""The context that a job gives to its passes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def make_context(
     callbacks: Iterable[TrainingCallback] = (),
     **options: Any,
 ) -> PassContext:
-    """The context of a job's passes.
+    """Build the context of a job's passes.
 
     Args:
-        original: whose contract the passes keep to.
-        dataset: whose test part the passes do not see.
+        original: original model, whose contract the passes keep.
+        dataset: data set, whose test part the passes do not see.
         target: kind of processor; this machine's if None.
-        progress: where to show how far it is.
-        callbacks: told of every training.
+        progress: where to report progress.
+        callbacks: called during every training.
         options: further fields of the context.
     """
     return PassContext(
@@ -50,10 +50,10 @@ def make_context(
 def fingerprint(
     original: OriginalModel, recipe: Recipe, data: Mapping[str, Any], context: PassContext
 ) -> dict[str, Any]:
-    """Everything that the files of a job depend on.
+    """Return everything that the files of a job depend on.
 
-    No pass sees the test part, so that mending a test image leaves the finished passes as they are; only a pass that
-    brings data of its own was checked against it.
+    No pass sees the test part, so finished passes stay valid if a test image is corrected; only a pass that brings its
+    own data was checked against it.
     """
     unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}

@@ -1,4 +1,4 @@
-"""The table of what a model's blocks cost here, by itself."""
+"""The cost table of a model's blocks on this machine, on its own."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ def cost_table(
     progress: Progress | bool | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> CostTable:
-    """Measure what the blocks of a model cost at each width, in the form that ships.
+    """Measure what the blocks of a model cost at each width, in the precision that ships.
 
     Args:
         model: name of a torchvision model, ``package.module:factory``, or an ``nn.Module``.
         data: data specification or data set, as for :func:`compress.run`; whole models are run on samples of it.
         precision: ``float``, or ``int8`` for 8-bit weights and activations.
-        threads: of the runtime.
-        runtime: that runs ONNX files.
+        threads: threads of the runtime.
+        runtime: runtime for ONNX files.
         weights: safetensors or state-dict file, or torchvision's name of weights; costs hardly depend on them.
         preprocess: preprocessing contract or some of its fields, as for :func:`compress.run`.
-        seed: of random weights.
-        target: kind of processor, which gives the integer types; this machine's by default.
-        cache: folder of the cache; the user's by default.
-        fresh: whether everything is measured again.
-        progress: where to show how far it is.
-        model_args: what the factory is called with, besides the number of classes.
+        seed: seed of random weights.
+        target: kind of processor, which determines the integer types; this machine's by default.
+        cache: cache folder; the user's by default.
+        fresh: whether to measure everything again.
+        progress: where to report progress.
+        model_args: arguments of the factory besides the number of classes.
 
     Raises:
-        UsageError: an unknown name, or a file where a torch module is needed.
-        ModelError: the model, or a block of it, can't be exported or quantized.
+        UsageError: a name is unknown, or the model is a file where a torch module is needed.
+        ModelError: the model, or one of its blocks, cannot be exported or quantized.
         MeasureError: a measurement failed.
 
     Example:
@@ -72,7 +72,7 @@ def cost_table(
     original = find_original(request, dataset, progress)
     if original.module is None:
         raise UsageError(
-            f"A table is made of a torch module, whose blocks can be narrowed, and {original.spec} is an ONNX file; "
+            f"A cost table needs a torch module, whose blocks can be narrowed, but {original.spec} is an ONNX file; "
             "give the network that it was exported from, as package.module:factory."
         )
     context = make_context(original, dataset, target=target, progress=progress, seed=seed)

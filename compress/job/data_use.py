@@ -1,4 +1,4 @@
-"""What the data holder keeps of a job on governed data, and the data-use statement beside its model."""
+"""Records that the data holder keeps of a job on governed data, and the data-use statement for its model."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ ACTION_OF_PASS: Mapping[str, Action] = {
     "finetune": "finetune",
     "qat": "finetune",
 }
-"""What passes read the training part for, where that is not training."""
+"""The use of the training part by passes that do not train from scratch."""
 EDITION = "2026"
 
 
 def keep_use(
     dataset: Dataset, models: Mapping[str, Path], lineage: Lineage, job: Mapping[str, Any], signer: SigningKey
 ) -> Path | None:
-    """Enter a job's models in the journal of its data, and lay a data-use statement beside the compressed one.
+    """Enter a job's models in the journal of its data, and write a data-use statement beside the compressed one.
 
-    A model's list holds every record of the parts that were read, and whatever its original is known to have seen.
+    A model's entry lists every record of the parts that were read, and the records that its original is known to have
+    seen.
 
     Args:
-        dataset: of the job.
-        models: its files by role, ``original`` and ``model``.
-        lineage: says which parts were read.
-        job: what :func:`compress.run` was called with, and ``start``, the digest of the weights or file begun with.
-        signer: of the statement.
+        dataset: data set of the job.
+        models: model files by role, ``original`` and ``model``.
+        lineage: lineage, which says which parts were read.
+        job: arguments of :func:`compress.run`, and ``start``, the digest of the initial weights or file.
+        signer: key that signs the statement.
 
     Returns:
-        The auditor file; None where no policy governs the data.
+        The auditor file, or None if no policy governs the data.
     """
     guard = dataset.test.guard
     if guard is None:
@@ -72,7 +73,7 @@ def keep_use(
 
 
 def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Path:
-    """Sign how the data were used; the auditor file."""
+    """Sign how the data was used, and return the auditor file."""
     digests = {"sha256": model.sha256, "leanmarkContent": model.content}
     actions = tuple(action(one) for one in model.actions)
     records = record(guard.folder, guard.use, digests, actions, model.records, model.made, maker_version())
@@ -86,7 +87,7 @@ def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Pa
 
 
 def _seen_before(guard: Guard, original: MadeModel) -> set[str]:
-    """Records that an original is known to have seen, as it is a model of the journal, or begins with its weights."""
+    """Return the records that an original has seen, if it or its initial weights are a model in the journal."""
     names = {original.sha256, original.content, *original.parents}
     known = [one for one in guard.folder.models() if names & {one.sha256, one.content, *one.files}]
     return {record for one in known for record in one.records}
@@ -97,7 +98,7 @@ def _sorted(*records: Iterable[str]) -> tuple[str, ...]:
 
 
 def _job(arguments: Mapping[str, Any], recipient: str) -> Mapping[str, Any] | None:
-    """The arguments as JSON values; None where one is not."""
+    """Return the arguments as JSON values, or None if one of them is not."""
     start = arguments["start"]
     kept = {name: str(one) if isinstance(one, Path) else one for name, one in arguments.items() if name != "start"}
     kept = {name: one.to_json() if isinstance(one, Preprocess) else one for name, one in kept.items()}
@@ -116,7 +117,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _parts_read(lineage: Lineage) -> list[str]:
-    """Parts that anything of the lineage read; the test part only judges the result."""
+    """Return the parts that were read according to the lineage; the test part only judges the result."""
     touched = [lineage.baseline.touched, *(row.touched for row in lineage.rows)]
     touched.append((lineage.export or {}).get("touched"))
     names = {part for one in touched for part in one or {}}
@@ -124,7 +125,7 @@ def _parts_read(lineage: Lineage) -> list[str]:
 
 
 def _actions(guard: Guard, parts: Sequence[str]) -> tuple[Action, ...]:
-    """By which the model saw records, those of an earlier run of the same job included."""
+    """Return the actions by which the model saw records, including those of an earlier run of the same job."""
     found = {*guard.seen()[0], *(ACTION_OF_PART[part] for part in parts)}
     return tuple(one for one in ACTIONS if one in found)
 

@@ -1,4 +1,4 @@
-"""What a job would do: the sizes of the original, and what each pass is asked to leave of it. Nothing is changed."""
+"""The plan of a job: the sizes of the original, and the target of each pass. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class PlannedPass:
     """One pass of a planned job.
 
     Attributes:
-        name: of the pass.
+        name: name of the pass.
         stage: ``torch`` or ``onnx``.
-        config: the parameters that differ from their defaults.
-        asked: what it is asked to leave, by ``macs``, ``parameters`` and ``bytes``, or as a share by ``energy`` or
-            ``latency``.
-        left_out: why it would not be applied; None where it would be.
+        config: parameters that differ from their defaults.
+        asked: target of the pass: ``macs``, ``parameters`` and ``bytes`` as numbers, ``energy`` or ``latency`` as a
+            share.
+        left_out: reason why it would be skipped; None if it would be applied.
     """
 
     name: str
@@ -49,20 +49,20 @@ class PlannedPass:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What a job would do.
+    """The plan of a job.
 
     Attributes:
-        model: as the user named it.
-        origin: where its weights come from, in one sentence.
-        trained_here: whether a baseline would be trained, or taken from an earlier training, first.
-        size: of the original.
-        preprocess: how images become its input, and who states what of that.
+        model: model as the user named it.
+        origin: origin of its weights, in one sentence.
+        trained_here: whether a baseline would be trained first, or taken from an earlier training.
+        size: size of the original.
+        preprocess: how images become its input, and the source of each field.
         data: name, spec and number of samples of each part.
-        recipe: what was asked for.
-        target: kind of processor that the model is made for.
-        passes: in order.
-        measured: batch, runtime and time limit of the measurement; None where nothing would be measured.
-        out: folder that everything would lie in.
+        recipe: the recipe of the job.
+        target: kind of processor that the model is optimised for.
+        passes: passes in order.
+        measured: batch, runtime and time limit of the measurement; None if nothing would be measured.
+        out: output folder.
 
     Example:
         >>> from compress.testing.networks import blobs, network
@@ -84,7 +84,7 @@ class JobPlan:
     out: Path
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return everything as JSON values."""
         size = {name: value for name, value in asdict(self.size).items() if name != "digest"}
         values = {**vars(self), "size": size, "recipe": self.recipe.to_json(), "out": str(self.out)}
         return {**values, "passes": [asdict(each) for each in self.passes]}
@@ -106,10 +106,10 @@ def dry_run(
     progress: Progress | None = None,
     model_args: Mapping[str, Any] | None = None,
 ) -> JobPlan:
-    """Say what :func:`compress.run` would do with the same arguments, without training, measuring or writing.
+    """Plan what :func:`compress.run` would do with the same arguments, without training, measuring or writing.
 
     Raises:
-        LeanmarkError: as :func:`compress.run` does before its work begins.
+        LeanmarkError: for the reasons for which :func:`compress.run` raises before its work begins.
 
     Example:
         >>> from compress.testing.networks import blobs, network

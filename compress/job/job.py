@@ -1,4 +1,4 @@
-"""Carrying out a recipe: each finished step leaves its file in the workspace and its row in the lineage."""
+"""Running a recipe: each finished step leaves a file in the workspace and a row in the lineage."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ BASELINE = "baseline.onnx"
 LINEAGE = "lineage.json"
 
 REAL_SAMPLES = 32
-"""That an exported file is compared with the model on, beside noise."""
+"""Number of real samples, besides noise, on which an exported file is compared with the model."""
 TRAINED = {"train": (RAW,), "validation": (RAW,)}
-"""What was read for a baseline that is trained on the data, in this run or in an earlier one that it is kept from."""
+"""Data reads of a baseline that was trained on the data, in this run or in the earlier one that cached it."""
 NOT_TORCH = "the model is an ONNX file, and this pass works on the torch module"
 
 
@@ -51,14 +51,14 @@ class Job:
 
     Args:
         original: see :func:`compress.job.original.find_original`.
-        recipe: what to do.
-        dataset: what the baseline is trained on.
-        context: data, contract, target and the like; the job adds teacher and workspace.
-        workspace: where finished steps lie.
+        recipe: the recipe to run.
+        dataset: data set that the baseline is trained on.
+        context: data, contract, target and so on; the job adds teacher and workspace.
+        workspace: store of finished steps.
         cache: folder of trained baselines; None for the user's.
-        batch: samples in one measured inference; None where nothing will be measured.
-        baseline: what an earlier job on the same original found out of it; None finds it out here.
-        data_key: of private data, whose identifiers are keyed.
+        batch: samples in one measured inference; None if nothing will be measured.
+        baseline: baseline from an earlier job on the same original; None computes it here.
+        data_key: key of private data, with which identifiers are hashed.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class Job:
         self._source = original.source
 
     def make(self) -> JobOutputs:
-        """Carry out every step that no earlier run has finished."""
+        """Run every step that no earlier run has finished."""
         with self._ledger.opened():
             found = self.baseline()
             return self._from_file(found) if found.module is None else self._from_module(found, found.module)
 
     def baseline(self) -> Baseline:
-        """Train the original if it came without weights, and score it; once."""
+        """Train the original if it has no weights, and score it; only once."""
         if self._known is None:
             self._known = self._baseline_of_file() if self._original.module is None else self._baseline_of_module()
         return self._known
@@ -133,7 +133,7 @@ class Job:
         return Baseline(None, self._original.origin, row)
 
     def _baseline_of_module(self) -> Baseline:
-        """The original with its weights, trained here if it came without any."""
+        """Return the original with its weights, trained here if it came without any."""
         context, original = self._context, self._original
         module, origin, trained, done = original.module, original.origin, False, {}
         before = self._ledger.mark()
@@ -165,7 +165,7 @@ class Job:
         return Baseline(module, origin, row)
 
     def _torch_passes(self, module: nn.Module, size: ModelStats) -> tuple[nn.Module, bool]:
-        """Apply the torch passes; the second value says whether any changed the model."""
+        """Apply the torch passes; the second value says whether any of them changed the model."""
         changed = False
         passes = [p for p in self._recipe.passes if isinstance(p, TorchPass)]
         names = [f"{number}-{p.name}" for number, p in enumerate(passes)]
@@ -195,14 +195,14 @@ class Job:
         return module, changed
 
     def _context_of(self, applied: Pass) -> PassContext:
-        """The context of one pass, which knows the passes that follow it."""
+        """Return the context of one pass, including the passes that follow it."""
         place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
         following = tuple(self._recipe.passes[place + 1 :])
         trains = any(isinstance(later, TorchPass) and later.trains for later in following)
         return replace(self._context, following=following, training_follows=trains, place=place)
 
     def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
-        """What a pass that an earlier run finished gave its model to be: the given one, or a fresh other one."""
+        """Return the architecture after a pass that an earlier run finished: the given one, or another new one."""
         source = applied.source(self._source, self._context)
         if source is None or source == self._source:
             return module
@@ -215,7 +215,7 @@ class Job:
             if applied.stage == "torch":
                 if self._original.file is not None:
                     refused = PassRecord.refused(NOT_TORCH)
-                    self._context.progress.say(f"{applied.name}: left out, {NOT_TORCH}.")
+                    self._context.progress.say(f"{applied.name}: skipped, {NOT_TORCH}.")
                     mark, accuracy = self._ledger.mark(), self._file_accuracy(path)
                     touched = self._ledger.since(mark)
                     self._rows.append(Row.of(applied, size.digest, size, accuracy, StepCost(), refused, touched))
@@ -235,15 +235,15 @@ class Job:
         return path, size
 
     def _sign_off(self, name: str, file: Path, row: Row, record: PassRecord) -> None:
-        """Note a finished pass, and say what it declined."""
+        """Record a finished pass, and report what it declined."""
         self._rows.append(row)
         self._workspace.finish(name, file, row)
         for declined in record.declined:
             if not record.changed:
-                self._context.progress.say(f"{row.name} left the model as it is: {declined.why}.")
+                self._context.progress.say(f"{row.name} left the model unchanged: {declined.why}.")
 
     def _export(self, module: nn.Module, name: str) -> tuple[Path, Mapping[str, Any]]:
-        """The module as an ONNX file that agrees with it, and the lineage's object ``export``."""
+        """Export the module to an ONNX file that agrees with it; also return the lineage's ``export`` object."""
         context, step = self._context, self._workspace.finished(f"export of the {name}")
         if step is not None:
             return self._workspace.path(step.file), step.notes
@@ -256,7 +256,7 @@ class Job:
         return path, notes
 
     def _real_samples(self) -> Samples | None:
-        """Samples from all over the validation part, or what there is of the others; None where there are not two."""
+        """Return samples spread over the validation part, or another part; None with fewer than two samples."""
         data = self._context.data
         split = data.validation or data.calibration or data.train
         if split is None or len(split) < 2:
@@ -265,7 +265,7 @@ class Job:
         return self._context.preprocess.batch(split, spread.tolist())
 
     def _outputs(self, module: nn.Module) -> int:
-        """Outputs that the file must have: as many as the module, which fits the data."""
+        """Return the number of outputs that the file must have: that of the module, which fits the data."""
         with torch.no_grad():
             return int(module(self._context.sample(1)).shape[-1])
 

@@ -1,4 +1,4 @@
-"""What a job finds out of the original, and what it makes of it."""
+"""Facts that a job collects about the original, and the files it makes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from compress.job.lineage import BaselineRow, Row
 
 @dataclass(frozen=True)
 class JobOutputs:
-    """What a job made, all in its workspace.
+    """Outputs of a job, all in its workspace.
 
     Attributes:
         model: ONNX file of the compressed model, in normal form.
         baseline: ONNX file of the original, in normal form.
-        checkpoint: files of the torch checkpoint by the name that they have in OUT; empty for an ONNX file.
-        origin: where the baseline comes from, in one sentence.
-        baseline_row: facts of the original.
-        rows: one a pass.
+        checkpoint: files of the torch checkpoint by their names in OUT; empty for an ONNX file.
+        origin: origin of the baseline, in one sentence.
+        baseline_row: facts about the original.
+        rows: one row per pass.
         export: the lineage's object ``export``, or None.
         logs: records that passes left for statements of their own, by the name that they have in OUT.
     """
@@ -40,12 +40,12 @@ class JobOutputs:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The original as it is compressed: found out once, for all jobs on it.
+    """The original as it is compressed: computed once, for all jobs on it.
 
     Attributes:
-        module: with its weights; None for an ONNX file.
-        origin: where it comes from, in one sentence.
-        row: facts of it.
+        module: module with its weights; None for an ONNX file.
+        origin: origin, in one sentence.
+        row: facts about it.
     """
 
     module: nn.Module | None

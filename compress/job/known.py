@@ -1,4 +1,4 @@
-"""What can be known of a preprocessing contract before anything is loaded."""
+"""Fields of a preprocessing contract that are known before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from certify.model_file.model_file import open_model
 
 
 def contract_of_file(path: Path) -> dict[str, Any] | None:
-    """Fields of the contract that an ONNX file's ports tell; None where the file carries a contract.
+    """Return the contract fields that follow from an ONNX file's inputs and outputs; None if it has a contract.
 
     Raises:
         ModelError: the file is missing or damaged.
@@ -43,10 +43,12 @@ def contract_of_file(path: Path) -> dict[str, Any] | None:
 
 
 def size_of_data(spec: str) -> dict[str, Any]:
-    """Size and resizing that compress chooses by itself, from the first image of a folder; empty for other data.
+    """Return the size and resizing that compress chooses by default, from the first image of a folder.
+
+    Other data gives an empty result.
 
     Raises:
-        DataError: the folder holds no image, or the first does not decode.
+        DataError: the folder holds no image, or the first one cannot be decoded.
     """
     scheme, _, rest = spec.partition(":")
     folder = Path(rest if scheme == "imagefolder" else spec).expanduser()
@@ -54,7 +56,7 @@ def size_of_data(spec: str) -> dict[str, Any]:
         return {}
     first = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), None)
     if first is None:
-        raise DataError(f"{folder}: there is no such folder with images; give one with a folder of images a class.")
+        raise DataError(f"{folder}: no images found in this folder; give a folder with one subfolder per class.")
     height, width = size = input_size([Split(FileSource([first]), [0])])
     big = size == BIG_SIZE
     resizing = {"resize": BIG_RESIZE if big else "exact", "crop": "center" if big else "none"}

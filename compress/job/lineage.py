@@ -1,4 +1,4 @@
-"""The lineage: how a model came about, one row a pass, with what each cost in time and joules.
+"""The lineage: how a model was made, one row per pass, with the time and energy of each.
 
 ``lineage.json`` is the contract between maker and referee; the referee owns its schema (``lineage-1``).
 """
@@ -29,21 +29,20 @@ PARTS = ("train", "calibration", "validation", "test")
 
 @dataclass(frozen=True)
 class Row:
-    """What one pass did to the model, signed off.
+    """One applied pass, as recorded.
 
     Attributes:
-        name: of the pass.
-        version: of the pass.
+        name: name of the pass.
+        version: version of the pass.
         stage: ``torch`` or ``onnx``.
-        config: every parameter.
-        digest_in: of the model that went in (see ModelStats).
-        facts: of the model that came out.
-        validation_accuracy: of the model that came out, 0 to 1; None without validation samples.
+        config: all parameters.
+        digest_in: digest of the input model (see ModelStats).
+        facts: statistics of the output model.
+        validation_accuracy: accuracy of the output model, 0 to 1; None without validation samples.
         seconds: wall time of the pass.
         energy_j: JSON of an Estimate, or None.
         record: what was done and declined, as JSON values.
-        touched: how each part of the data was read for this row (:mod:`certify.data.touches`); None where that is not
-            known.
+        touched: how each part of the data was read by this pass (:mod:`certify.data.touches`); None if unknown.
     """
 
     name: str
@@ -69,7 +68,7 @@ class Row:
         record: PassRecord,
         touched: Mapping[str, Sequence[str]] | None = None,
     ) -> Row:
-        """The row of a pass that was just applied."""
+        """Return the row of a pass that was just applied."""
         return cls(
             name=applied.name,
             version=applied.version,
@@ -85,7 +84,7 @@ class Row:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """A row of the schema."""
+        """Return a row of the schema."""
         return {
             "pass": self.name,
             "version": self.version,
@@ -104,13 +103,13 @@ class Row:
         }
 
     def withheld(self) -> Row:
-        """The row as the public may see it."""
+        """Return the public form of the row."""
         done = {name: value for name, value in self.record["done"].items() if name != PRIVATE}
         return replace(self, record={**self.record, "done": done})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
-        """Inverse of :meth:`to_json`."""
+        """Read the output of :meth:`to_json`."""
         return cls(
             name=values["pass"],
             version=values["version"],
@@ -139,7 +138,7 @@ class BaselineRow:
     touched: Mapping[str, Sequence[str]] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object ``baseline`` of the schema."""
+        """Return the object ``baseline`` of the schema."""
         return {
             "model_digest": self.facts.digest,
             "parameters": self.facts.parameters,
@@ -155,12 +154,12 @@ class BaselineRow:
 
 
 def touched_json(touched: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]] | None:
-    """How parts were read, as the schema has it."""
+    """Return how parts were read, in the form of the schema."""
     return None if touched is None else {part: sorted(hows) for part, hows in sorted(touched.items())}
 
 
 def export_json(record: ExportRecord, touched: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The object ``export`` of the schema."""
+    """Return the object ``export`` of the schema."""
     numbers = {name: value for name, value in asdict(record.parity).items() if isinstance(value, int | float)}
     tried = [] if record.declined is None else [{"what": "dynamo", "why": record.declined}]
     return {
@@ -174,19 +173,19 @@ def export_json(record: ExportRecord, touched: Mapping[str, Sequence[str]]) -> d
 
 @dataclass(frozen=True)
 class Lineage:
-    """How a model came about.
+    """How a model was made.
 
     Attributes:
         model: spec, origin and weights of the original.
         data: name, spec, digests and counts of the parts (see :func:`describe_data`).
-        recipe: what was asked for.
-        seed: of every random choice.
+        recipe: the recipe of the job.
+        seed: seed of every random choice.
         baseline: the untouched original.
-        rows: one a pass, in order.
-        export: exporter, opset and parity; None where the original was an ONNX file.
+        rows: one row per pass, in order.
+        export: exporter, opset and parity; None if the original was an ONNX file.
         artifacts: hex SHA-256 of the files beside it, by name.
-        auditor: what binds the whole lineage, where the data are private and this is the public one.
-        search: how the recipe was found: ``trials``, ``objective``, ``max_loss_percent``; None where nobody searched.
+        auditor: binding to the full lineage, if the data is private and this is the public one.
+        search: how the recipe was found: ``trials``, ``objective``, ``max_loss_percent``; None without a search.
     """
 
     model: Mapping[str, Any]
@@ -201,10 +200,10 @@ class Lineage:
     auditor: Mapping[str, Any] | None = None
 
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
-        """The public lineage of private data, and the bytes of the whole one, which it binds.
+        """Return the public lineage of private data, and the bytes of the full one, to which it is bound.
 
-        The public one states no seed, no digest of a part, no number of samples, and nothing that a pass left for an
-        auditor alone.
+        The public one contains no seed, no digest of a part, no number of samples, and no pass record that is meant for
+        an auditor alone.
         """
         content = self.content()
         binding = AuditorBinding.of(content, key).to_json()
@@ -214,7 +213,7 @@ class Lineage:
         return replace(self, model=model, data=data, rows=rows, seed=None, auditor=binding), content
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values of the schema ``lineage-1``."""
+        """Return JSON values of the schema ``lineage-1``."""
         return {
             "version": 1,
             "leanmark": maker_version(),
@@ -237,7 +236,7 @@ class Lineage:
         }
 
     def content(self) -> bytes:
-        """The file, checked against its schema.
+        """Return the bytes of the file, checked against its schema.
 
         Raises:
             CertificateError: a value does not fit the schema.
@@ -247,7 +246,7 @@ class Lineage:
         return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
     def write(self, path: Path) -> None:
-        """Check against the schema and write.
+        """Check the lineage against its schema, and write it.
 
         Raises:
             CertificateError: a value does not fit the schema.
@@ -256,7 +255,7 @@ class Lineage:
 
 
 def without_seed(words: str) -> str:
-    """Words about where weights come from, without the seed that they name.
+    """Remove the seed from a sentence about the origin of weights.
 
     Example:
         >>> without_seed("trained here on photos, seed 7, 3 epochs")
@@ -266,7 +265,7 @@ def without_seed(words: str) -> str:
 
 
 def maker_version() -> str:
-    """Version of the installed distribution; ``source`` where it is not installed."""
+    """Return the version of the installed distribution, or ``source`` if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -276,12 +275,12 @@ def maker_version() -> str:
 
 
 def part_digest(split: Split) -> str:
-    """Hex SHA-256 over the sorted lines ``digest label`` of a part, as ``Dataset.test_digest`` for the test."""
+    """Return the hex SHA-256 of the sorted lines ``digest label`` of a part, as ``Dataset.test_digest`` does."""
     return split.whole_digest()
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """The object ``data`` of the schema."""
+    """Return the object ``data`` of the schema."""
     parts = dataset.parts
     return {
         "name": dataset.name,

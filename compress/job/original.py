@@ -1,4 +1,4 @@
-"""The untouched original that a job begins with: a named model, a module, or an ONNX file."""
+"""The untouched original at the start of a job: a named model, a module, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from compress.models.probe import probe
 from compress.models.tokens import as_classifier, token_input
 
 TRIED = 32
-"""Samples by which one output is taken for a logit or a probability."""
+"""Number of samples for telling logits from probabilities in a model with one output."""
 
 
 @dataclass(frozen=True)
 class OriginalModel:
-    """What is known of the original before it is trained or exported.
+    """What is known about the original before it is trained or exported.
 
     Attributes:
-        spec: as the user named it.
-        origin: where it comes from, in one sentence.
+        spec: model as the user named it.
+        origin: origin, in one sentence.
         weights: file or name of the weights, or None.
-        digest: hex SHA-256 of weights or file, for telling jobs apart; None where a name says all.
-        preprocess: its preprocessing contract.
-        stated: who states what of the contract, in words.
+        digest: hex SHA-256 of weights or file, which distinguishes jobs; None if the name is sufficient.
+        preprocess: preprocessing contract.
+        stated: sources of the contract's fields, in words.
         module: the torch module; None for an ONNX file.
         file: the ONNX file; None for a module.
-        built: what built a named model (see compress.models.catalog); None otherwise.
-        arguments: what the user gave to the factory.
+        built: builder's result for a named model (see compress.models.catalog); None otherwise.
+        arguments: the user's arguments of the factory.
     """
 
     spec: str
@@ -63,31 +63,31 @@ class OriginalModel:
 
     @property
     def described(self) -> str:
-        """The spec with the arguments that the user gave to the factory: ``nets:leaf(width=2)``."""
+        """The spec with the user's arguments of the factory: ``nets:leaf(width=2)``."""
         given = ", ".join(f"{name}={value}" for name, value in (self.arguments or {}).items())
         return f"{self.spec}({given})" if given else self.spec
 
     @property
     def needs_training(self) -> bool:
-        """Whether it came without weights that fit the data."""
+        """Whether it has no weights that fit the data."""
         return self.built is not None and self.built.needs_training
 
     @property
     def source(self) -> ModelSource | None:
-        """How to build the module again, for the checkpoint's structure record; None for a user's module."""
+        """How to rebuild the module, for the checkpoint's structure record; None for a user's module."""
         return None if self.built is None else self.built.source
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for about the model.
+    """The user's request for a model.
 
     Attributes:
         model: name, path of an ONNX file, or module.
         weights: file or name of weights.
         preprocess: see :func:`compress.job.preprocessing.read_stated`.
-        seed: of random weights.
-        arguments: of the model's factory.
+        seed: seed of random weights.
+        arguments: arguments of the model's factory.
     """
 
     model: Any
@@ -102,10 +102,10 @@ class Request:
         return isinstance(self.model, Path) or str(self.model).lower().endswith(".onnx")
 
     def data(self, given: Any) -> Any:
-        """The data that were asked for; a default there is only for an architecture that is trained here.
+        """Return the requested data; only an architecture that is trained here has a default.
 
         Raises:
-            UsageError: none were given with a model or weights of the user's own, or there is no such model.
+            UsageError: no data was given for a model or weights of the user's own, or the model does not exist.
         """
         if given is not None:
             return given
@@ -116,25 +116,25 @@ class Request:
         whose = "with weights" if architecture else "of your own"
         name = self.model if isinstance(self.model, str | Path) else type(self.model).__qualname__
         raise UsageError(
-            f"{name} is a model {whose}, for which there are no default data. Say which it was trained for with "
-            "--data, such as --data imagefolder:PATH, in Python data=."
+            f"{name} is a model {whose}, which has no default data; name the data that it was trained for with --data, "
+            "such as --data imagefolder:PATH (in Python: data=)."
         )
 
 
 def find_original(request: Request, dataset: Dataset, progress: Progress) -> OriginalModel:
-    """Find out what the user means by the model.
+    """Resolve the user's request to a model.
 
     Raises:
-        UsageError: an unknown name, weights for a model that can't take them, or an ONNX file without a contract.
-        ModelError: the model can't be built, or its outputs do not fit the data.
-        DataError: the data are of a kind that the model does not take.
+        UsageError: a name is unknown, the model takes no such weights, or an ONNX file has no contract.
+        ModelError: the model cannot be built, or its outputs do not fit the data.
+        DataError: the model does not take this kind of data.
     """
     if request.arguments and (request.is_file or not isinstance(request.model, str)):
-        raise UsageError("Model arguments are for a factory by name; build the module with them, or leave them out.")
+        raise UsageError("Model arguments need a factory by name; build the module with them, or leave them out.")
     try:
         json.dumps(request.arguments)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"Model arguments should be JSON values, which a checkpoint can hold ({error}).") from error
+        raise UsageError(f"Model arguments must be JSON values, which a checkpoint can store ({error}).") from error
     given = read_stated(request.preprocess)
     if request.is_file:
         return _from_file(Path(request.model), request, given, dataset)
@@ -145,9 +145,9 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
 
 def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset: Dataset) -> OriginalModel:
     if request.weights is not None:
-        raise UsageError(f"{path} is an ONNX file with weights of its own; leave the weights out.")
+        raise UsageError(f"{path} is an ONNX file, which contains its weights; leave out --weights.")
     if not path.is_file():
-        raise ModelError(f"{path}: no such ONNX file.")
+        raise ModelError(f"{path}: ONNX file not found.")
     contract: Preprocess | None = given if isinstance(given, Preprocess) else None
     stated = "as given"
     if isinstance(given, Stated):
@@ -160,7 +160,7 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
             stated = f"{', '.join(given.fields)} {given.by}{', the rest from the file' if carried else ''}"
     if contract is None:
         raise UsageError(
-            f"{path} carries no preprocessing contract, and none was given; say how images become its input with "
+            f"{path} contains no preprocessing contract, and none was given; describe its input with "
             "--preprocess FILE.yaml."
         )
     return OriginalModel(
@@ -169,16 +169,16 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
 
 
 def _told_by_ports(path: Path, given: Stated) -> Stated:
-    """What the ports of a file without a contract say of it.
+    """Return the contract fields that the ports of a file without a contract imply.
 
     Raises:
-        UsageError: there are several inputs or outputs, and nothing says which.
+        UsageError: there are several inputs or outputs, and none is chosen.
     """
     known = contract_of_file(path) or {}
     for name in ("input_name", "output_name"):
         if name not in known and name not in given.fields:
             port = name.partition("_")[0]
-            raise UsageError(f"{path} does not have one {port}; say which one is meant with --{port}-name NAME.")
+            raise UsageError(f"{path} does not have exactly one {port}; choose one with --{port}-name NAME.")
     return replace(NOTHING, fields=known, by="the file")
 
 
@@ -220,12 +220,12 @@ def _contract(
     class_map: tuple[int, ...] | None,
     own: str | None,
 ) -> tuple[Preprocess, str]:
-    """The contract of a torch model, and who states what of it."""
+    """Return the contract of a torch model, and the sources of its fields."""
     if isinstance(given, Preprocess):
         return given, "as given"
     if tokens is not None:
         if given is not NOTHING:
-            raise UsageError("A model of text takes a preprocessing contract of the kind tokens, or none.")
+            raise UsageError("A text model takes a preprocessing contract of the kind tokens, or none.")
         return tokens.contract(dataset), "from the model and the data"
     return image_contract(dataset, given, carried, class_map, own=own)
 
@@ -236,7 +236,7 @@ def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess)
             f"A model is a name, the path of an .onnx file or an nn.Module; got {type(request.model).__name__}."
         )
     if request.weights is not None:
-        raise UsageError("A module is used with the weights that it has; load others into it before.")
+        raise UsageError("A module is used with its own weights; load others into it first, and leave out weights.")
     own = plain_copy(request.model)
     module, kind = as_classifier(own), f"{type(own).__module__}:{type(own).__qualname__}"
     asked = (token_input(module), dataset, given, carried_by(own))
@@ -255,12 +255,12 @@ def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess)
 
 
 def _outputs(dataset: Dataset) -> int:
-    """Outputs that a model for the data has: one a class, or one number."""
+    """Return the number of outputs that fit the data: one per class, or one number."""
     return len(dataset.classes) if dataset.test.targets is None else 1
 
 
 def _require_outputs(kind: str, module: nn.Module, contract: Preprocess, dataset: Dataset) -> None:
-    """Try the model on samples of the data, and refuse one whose outputs do not fit or can't be read."""
+    """Try the model on samples of the data, and reject one whose outputs do not fit or are ambiguous."""
     split = dataset.validation or dataset.test
     samples = contract.batch(split, np.arange(TRIED) % len(split)) if contract.kind == "arrays" else contract.noise(2)
     outputs, wanted = probe(module, samples[:2], kind), _outputs(dataset)
@@ -269,20 +269,20 @@ def _require_outputs(kind: str, module: nn.Module, contract: Preprocess, dataset
     else:
         fits = outputs == wanted or (outputs == 1 and wanted == 2)
     if not fits:
-        meant = f"{wanted} classes" if dataset.test.targets is None else "one number a sample"
-        raise ModelError(f"{kind} has {outputs} output(s) and the data {meant}; fit its head.")
+        meant = f"{wanted} classes" if dataset.test.targets is None else "one number per sample"
+        raise ModelError(f"{kind} has {outputs} output(s), but the data has {meant}; adapt the head of the model.")
     if outputs == 1 and wanted == 2 and contract.reading == "logits":
         with torch.no_grad():
             given = module(as_tensor(samples))
         if bool(((given >= 0) & (given <= 1)).all()):
             raise UsageError(
-                f"{kind} has one output for two classes, all of it between 0 and 1: logits or probabilities? Say so "
-                "with reading in a preprocessing contract, or leave the sigmoid out of the model."
+                f"{kind} has one output for two classes, always between 0 and 1, which may be logits or probabilities; "
+                "state which with 'reading' in a preprocessing contract, or remove the sigmoid from the model."
             )
 
 
 def first_line(original: OriginalModel, dataset: Dataset, recipe: str, folder: Path) -> str:
-    """What a job begins with: model, weights, data with the sizes of their parts, preprocessing, recipe, folder."""
+    """Return the first line of a job: model, weights, data with part sizes, preprocessing, recipe, folder."""
     parts = ", ".join(f"{part} {count:,}" for part, count in describe_data(dataset)["counts"].items())
     return (
         f"{original.described} ({original.origin}) on {dataset.spec} ({parts}); preprocessing: "

@@ -1,4 +1,4 @@
-"""What a job leaves in OUT: its files beside the referee's, or all of them where nothing was measured."""
+"""Files that a job writes to OUT, beside the referee's, or on their own if nothing was measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OF_EARLIER = (CHECKPOINT, STRUCTURE, "federation.jsonl")
 
 
 def folder_of(out: str | Path | None, spec: str) -> Path:
-    """OUT: the given folder, or ``build/`` and a name for the model.
+    """Return OUT: the given folder, or ``build/`` and a name derived from the model.
 
     Example:
         >>> folder_of(None, "models/small.onnx").name
@@ -35,12 +35,12 @@ def folder_of(out: str | Path | None, spec: str) -> Path:
 
 
 def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) -> dict[str, Path]:
-    """Copy files into a folder under their names, and remove those that an earlier job alone has written.
+    """Copy files into a folder under their names, and remove files that only an earlier job has written.
 
     Args:
-        files: by the name that they get.
+        files: files by their new names.
         folder: OUT; it exists.
-        of_earlier: names that are removed where this job has not written them.
+        of_earlier: names to remove if this job has not written them.
     """
     for name in {*of_earlier} - {*files}:
         (folder / name).unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) 
 
 
 def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
-    """Bring models, lineage and checkpoint into a folder; a certificate there is about an earlier model and goes."""
+    """Copy models, lineage and checkpoint into a folder, and remove any certificate of an earlier model."""
     models = {part.name: part for path in (made.model, made.baseline) for part in onnx_file.parts(path)}
     sealed = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME)
     return bring({**models, LINEAGE: lineage, **beside(made)}, folder, (*sealed, *OF_EARLIER))
@@ -62,9 +62,9 @@ def beside(made: JobOutputs) -> dict[str, Path]:
 
 
 def certify_command(folder: Path, lineage: Lineage) -> str:
-    """The command that measures, grades and seals what :func:`bring_unmeasured` brought into a folder.
+    """Return the command that measures, grades and seals what :func:`bring_unmeasured` wrote.
 
-    Data that were given in Python have no name in a command; the same call in Python takes its place.
+    Data given in Python has no name on the command line, so the same call in Python is returned instead.
     """
     workload, usual = lineage.recipe.workload, Workload()
     named = {"baseline": folder / BASELINE, "lineage": folder / LINEAGE, "data": lineage.data["spec"], "out": folder}

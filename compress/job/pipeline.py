@@ -73,47 +73,46 @@ def run(
 
     Args:
         model: name of a torchvision model, ``package.module:factory``, path of an ONNX file, or an ``nn.Module``
-            (used with the weights that it has, never trained as a baseline, and left untouched).
+            (used with its own weights, never trained as a baseline, and not modified).
         recipe: name of a shipped recipe, path of a YAML file, a Recipe, or the same as a dict or a list of passes.
         data: data specification or data set; torch datasets and loaders, (train, test), arrays, or a dict of parts; see
             :func:`certify.data.load`. ``mnist5k`` by default for an architecture that is trained here.
         weights: safetensors or state-dict file, or torchvision's name of weights; None trains the baseline here.
-        out: folder for everything; ``build/MODEL`` by default.
-        runtime: what the model is measured with; the recipe's by default.
-        seed: of every random choice.
-        max_train_time: seconds that one training may last.
-        time_limit: seconds that the main run of the measurement may last.
-        metric: what is graded, top-1 by default; ``regression:SCALE`` for numbers.
+        out: output folder; ``build/MODEL`` by default.
+        runtime: runtime of the measurement; the recipe's by default.
+        seed: seed of every random choice.
+        max_train_time: time limit of each training, in seconds.
+        time_limit: time limit of the main measurement run, in seconds.
+        metric: metric to grade, top-1 by default; ``regression:SCALE`` for numbers.
         preprocess: preprocessing contract, or some of its fields as a dict or YAML file, torchvision's transforms,
             timm's data config or an image processor; your own weights need mean and std, the rest has defaults.
-        threads: threads of the measured sessions; by default those at which each model is cheapest.
-        target: kind of processor that the model is made for; this machine's by default.
+        threads: threads of the measured sessions; by default the cheapest number for each model.
+        target: kind of processor to optimise for; this machine's by default.
         cache: folder for downloads and trained baselines; the user's cache folder by default.
-        plan: how to measure, in every detail; ``time_limit``, ``metric``, ``threads`` and ``runtime`` then do not
-            count.
+        plan: complete measurement plan; ``time_limit``, ``metric``, ``threads`` and ``runtime`` are then ignored.
         measure: whether to measure; otherwise ``out`` holds model, baseline and lineage, which ``certify.certify``
-            (``leanmark certify --lineage``) grades later, on another machine too.
-        key: file of the private key to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
-        keep_data: whether to write the test part as ``test-data.npz`` into ``out``, for auditors of data that a program
-            held.
-        data_key: of the holder of private data; no public file then names a sample or a seed, and what an auditor needs
-            lies in ``out/auditor``.
+            (``leanmark certify --lineage``) can grade later, also on another machine.
+        key: private key file to sign with; that of LEANMARK_SIGNING_KEY by default, else the user's own.
+        keep_data: whether to write the test part to ``test-data.npz`` in ``out``, for auditors of data that was given
+            in Python.
+        data_key: key of the holder of private data; no public file then names a sample or a seed, and ``out/auditor``
+            holds what an auditor needs.
         private_parts: parts of the data that a private recipe makes a claim about.
-        public_original: whether the original's weights are stated to come from public data alone; without that no
-            privacy claim follows from a private recipe. Random weights need no such word.
-        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
-        callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
-        model_args: what the factory is called with, besides the number of classes.
-        searched: how the recipe was found, for the lineage; :func:`compress.search_recipe` states it.
+        public_original: whether the original's weights are declared to come from public data alone; otherwise a private
+            recipe leads to no privacy claim. Random weights need no declaration.
+        progress: where to report progress; bars in a notebook or terminal by default, False for none.
+        callbacks: called in every epoch of every training (see ``compress.TrainingCallback``).
+        model_args: arguments of the factory besides the number of classes.
+        searched: how the recipe was found, for the lineage; set by :func:`compress.search_recipe`.
 
     Returns:
-        The result; a refusal by the referee is one too. A job that is stopped goes on after its last finished pass
+        The result, also if the referee refuses a grade. A job that was interrupted resumes after its last finished pass
         when it is started again with the same arguments.
 
     Raises:
-        UsageError: an unknown name, or arguments that do not fit together.
-        DataError: the data can't be read, or its parts overlap.
-        ModelError: the model can't be built, trained, exported or run.
+        UsageError: a name is unknown, or arguments do not fit together.
+        DataError: the data cannot be read, or its parts overlap.
+        ModelError: the model cannot be built, trained, exported or run.
         MeasureError: the measurement failed.
 
     Example:
@@ -215,9 +214,9 @@ def _certify(
     progress: Progress,
     data_key: DataKey | None,
 ) -> CompressionResult:
-    """Have the files graded, bring what belongs to them into OUT, and remove the workspace.
+    """Have the files graded, copy the other files into OUT, and remove the workspace.
 
-    OUT is touched only once the measurement is done, so that until then it holds the whole result of an earlier job.
+    OUT is only changed once the measurement is done, so until then it holds the whole result of an earlier job.
     """
     certified = certify(
         made.model,

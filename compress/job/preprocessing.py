@@ -1,7 +1,7 @@
-"""How images become the original's input: what the user or the model states, over defaults that are printed.
+"""How images become the original's input: fields stated by the user or the model, then defaults, which are printed.
 
-Whatever the user brings weights of, mean and standard deviation are never guessed: a wrong guess costs points of
-accuracy and looks like a bad model.
+For the user's own weights, mean and standard deviation are never guessed: a wrong guess costs accuracy and looks like a
+bad model.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SHOWN = ("resize", "crop", "interpolation", "scale", "mean", "std", "layout", "d
 
 @dataclass(frozen=True)
 class Stated:
-    """Some fields of a contract, and who states them.
+    """Some fields of a contract, and their source.
 
     Attributes:
-        fields: of :class:`certify.data.ImagePreprocess` by name.
-        by: in words, for the job's first line.
+        fields: fields of :class:`certify.data.ImagePreprocess` by name.
+        by: source in words, for the job's first line.
         place: file and line of a field, for errors.
-        input: a description of another library's, as BuiltModel has it; it fills what ``fields`` leave open.
+        input: another library's description, in the form of BuiltModel; it fills what ``fields`` leave open.
     """
 
     fields: Mapping[str, Any]
@@ -45,14 +45,14 @@ NOTHING = Stated({}, "", lambda *_: "preprocessing contract", {})
 
 
 def read_stated(given: object) -> Stated | Preprocess:
-    """What was given as ``preprocess``.
+    """Parse the ``preprocess`` argument.
 
     Args:
         given: a whole contract; some of its fields as a mapping, or in a YAML file; torchvision's evaluation
-            transforms; timm's data config; an image processor of Hugging Face's; or None.
+            transforms; timm's data config; a Hugging Face image processor; or None.
 
     Raises:
-        UsageError: it is none of them, or the file can't be read.
+        UsageError: it is none of them, or the file cannot be read.
 
     Example:
         >>> read_stated({"mean": [0.5, 0.5, 0.5]}).fields
@@ -74,13 +74,13 @@ def read_stated(given: object) -> Stated | Preprocess:
     if isinstance(given, Mapping):
         return replace(NOTHING, by="as given", fields=given)
     raise UsageError(
-        "preprocess is a contract, a YAML file of its fields, a dict of some, torchvision's evaluation transforms, "
-        f"timm's data config or an image processor; got {type(given).__name__}."
+        "preprocess must be a contract, a YAML file or dict of its fields, torchvision's evaluation transforms, timm's "
+        f"data config or an image processor, got {type(given).__name__}."
     )
 
 
 def carried_by(module: object) -> Stated:
-    """What a module itself says about its input; nothing for most."""
+    """Return what a module itself states about its input; nothing for most modules."""
     for name in CARRIED:
         described = _described(getattr(module, name, None))
         if described is not None:
@@ -89,7 +89,7 @@ def carried_by(module: object) -> Stated:
 
 
 def _described(given: object) -> Mapping[str, Any] | None:
-    """Another library's description, as BuiltModel has it; None for anything else."""
+    """Return another library's description in the form of BuiltModel, or None for anything else."""
     if hasattr(given, "to_dict"):
         given = given.to_dict()
     try:
@@ -99,11 +99,11 @@ def _described(given: object) -> Mapping[str, Any] | None:
             return image_input.of_processor(given) if "image_mean" in given or "do_normalize" in given else None
         return image_input.of_torchvision(given) if hasattr(given, "crop_size") else None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"The {type(given).__name__} does not describe an input as it should ({error!r}).") from error
+        raise UsageError(f"The {type(given).__name__} does not describe a model input ({error!r}).") from error
 
 
 def of_built(built: BuiltModel) -> Stated:
-    """What weights or architecture of a named model say; ``by`` is empty where nobody speaks for the weights."""
+    """Return what the weights or architecture of a named model state; ``by`` is empty if nothing covers the weights."""
     names = ("input_size", "resize", "mean", "std", "interpolation")
     return replace(NOTHING, by=built.stated_by or "", input={name: getattr(built, name) for name in names})
 
@@ -111,17 +111,17 @@ def of_built(built: BuiltModel) -> Stated:
 def image_contract(
     dataset: Dataset, given: Stated, carried: Stated, class_map: tuple[int, ...] | None, *, own: str | None
 ) -> tuple[Preprocess, str]:
-    """The contract, and in words who states what of it.
+    """Return the contract, and the sources of its fields in words.
 
     Args:
-        dataset: whose images the model takes.
-        given: what the user states, which goes before all else.
-        carried: what the model states.
+        dataset: data set with the images that the model takes.
+        given: the user's statements, which take precedence.
+        carried: the model's statements.
         class_map: see :func:`certify.data.default_preprocess`.
-        own: name of a model whose weights are the user's; None where they are trained here or a publisher's.
+        own: name of a model with the user's own weights; None for weights trained here or published.
 
     Raises:
-        UsageError: mean or standard deviation of the user's own weights is not stated, or a field is not allowed.
+        UsageError: mean or standard deviation of the user's own weights is missing, or a field is not allowed.
     """
     described = {**(carried.input if carried.by or own is None else _without(carried.input)), **given.input}
     known = {key for key in NORMALISATION if key in given.fields or described.get(key)}
@@ -147,7 +147,7 @@ def _without(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sized(base: ImagePreprocess, dataset: Dataset, described: Mapping[str, Any]) -> dict[str, Any]:
-    """The contract's fields of size, as a description of the input has them."""
+    """Return the contract's size fields from a description of the input."""
     fields: dict[str, Any] = {}
     if described.get("interpolation"):
         fields["interpolation"] = described["interpolation"]
@@ -162,10 +162,10 @@ def _sized(base: ImagePreprocess, dataset: Dataset, described: Mapping[str, Any]
 def _unstated(own: str, known: set[str]) -> str:
     lacks = " and ".join(key for key in NORMALISATION if key not in known)
     return (
-        f"The preprocessing of {own} is not guessed, and nothing states the {lacks} of its pixels. Add those that it "
-        "was trained with, such as --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (and --input-size, --resize, "
-        "--crop, --interpolation, --colour, --scale where they differ from what is then printed), or a file with such "
-        "keys as --preprocess FILE.yaml; in Python preprocess={'mean': ..., 'std': ...}."
+        f"{own} does not state the {lacks} of its input pixels, and leanmark does not guess them. Give the values used "
+        "in training, such as --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (and --input-size, --resize, --crop, "
+        "--interpolation, --colour, --scale if they differ from the printed defaults), or a file of such keys with "
+        "--preprocess FILE.yaml; in Python: preprocess={'mean': ..., 'std': ...}."
     )
 
 
@@ -177,7 +177,7 @@ def _who(given: Stated, carried: Stated) -> str:
 
 
 def describe(contract: Preprocess) -> str:
-    """A contract in one line.
+    """Describe a contract in one line.
 
     Example:
         >>> from compress.testing.networks import blobs

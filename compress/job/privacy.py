@@ -1,4 +1,4 @@
-"""Records of a privacy statement, from what the passes of a job left and how its loaders read the data."""
+"""Records of a privacy statement, from what the passes of a job recorded and how its loaders read the data."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from compress.private.account import PRIVATE, Account
 
 RECORDS = "privacy.jsonl"
 PRIVATE_PARTS = ("train",)
-"""What a claim is about by default; whatever reads another part is outside of it."""
+"""Parts covered by a claim by default; reads of other parts are outside of it."""
 
 
 def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str], dataset: Dataset) -> None:
-    """Refuse a private recipe that no claim could follow from, before any work.
+    """Reject a private recipe that could not lead to a claim, before any work.
 
     Args:
-        recipe: what to do.
-        key: of the data holder.
+        recipe: the recipe of the job.
+        key: key of the data holder.
         parts: names of the private parts.
-        dataset: with its parts.
+        dataset: data set with its parts.
 
     Raises:
-        UsageError: there is no data key, a part that is not there, or two passes mean other neighbours.
+        UsageError: there is no data key, a part does not exist, or two passes use different adjacencies.
     """
     if not recipe.is_private:
         return
     noisy = [each for each in recipe.passes if each.tags.noisy]
     if key is None:
         names = ", ".join(each.name for each in noisy)
-        raise UsageError(f"{names} hides private data, and the files beside would name them; add --private-data.")
+        raise UsageError(f"{names} protects private data, but the public files would name it; add --private-data.")
     if unknown := [part for part in parts if part not in dataset.parts]:
-        raise UsageError(f"The data have no part '{unknown[0]}' to be private; there are {', '.join(dataset.parts)}.")
+        raise UsageError(f"The data has no private part '{unknown[0]}'; choose from {', '.join(dataset.parts)}.")
     if "train" not in parts:
-        raise UsageError(f"The recipe hides the part train, and {', '.join(parts)} is named private; name train too.")
+        raise UsageError(f"The recipe protects the part train, but the private parts are {', '.join(parts)}; add it.")
     if len({_adjacency(each.config()) for each in noisy}) > 1:
-        raise UsageError("Passes of one recipe must mean the same neighbours; give all of them one adjacency.")
+        raise UsageError("All passes of a private recipe must use the same adjacency; set it to one value.")
 
 
 def _adjacency(config: Mapping[str, Any]) -> Adjacency:
@@ -60,12 +60,12 @@ def _adjacency(config: Mapping[str, Any]) -> Adjacency:
 
 
 def source_of(original: OriginalModel, digest: str, public: bool) -> SourceOf:
-    """The record of what a job began with.
+    """Return the record of the model that a job started from.
 
     Args:
         original: the model.
         digest: hex SHA-256 of its weights.
-        public: whether they are stated to come from public data; random weights are known to.
+        public: whether they are declared to come from public data; random weights always do.
     """
     untrained = original.needs_training and original.built is not None and not original.built.pretrained
     status: Literal["public", "unknown"] = "public" if public or untrained else "unknown"
@@ -78,12 +78,12 @@ def write_records(
     """Write ``privacy.jsonl`` for ``leanmark state --assessment privacy``, and ``auditor/privacy.jsonl``.
 
     Args:
-        out: folder of the job, which holds the finished model and the public lineage.
-        whole: the lineage with what is withheld.
-        dataset: of the job, its identifiers keyed.
-        original: what it began with.
+        out: folder of the job, with the finished model and the public lineage.
+        whole: full lineage, including what the public one withholds.
+        dataset: data set of the job, with keyed identifiers.
+        original: record of the model that the job started from.
         parts: names of the private parts.
-        key: of the data holder.
+        key: key of the data holder.
 
     Returns:
         The public records.

@@ -1,4 +1,4 @@
-"""Recipes: which passes are applied, in what order, within which budget. Strict YAML, or the same as a dict."""
+"""Recipes: the passes to apply, their order, and the accuracy budget. Strict YAML, or the same as a dict."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HINT = "A recipe is one of these names or the path of a .yaml file."
 
 
 class Budget(BaseModel):
-    """What the compressed model may cost in accuracy."""
+    """Accuracy budget of the compressed model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     max_loss_percent: float = Field(
-        default=5.0, ge=0, le=100, description="Largest relative accuracy loss, in percent."
+        default=5.0, ge=0, le=100, description="Maximum relative accuracy loss, in percent."
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence with which the loss is to be shown.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence with which the loss must be shown.")
 
 
 class Workload(BaseModel):
@@ -41,12 +41,12 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    batch: int = Field(default=1, ge=1, le=4096, description="Samples in one inference.")
+    batch: int = Field(default=1, ge=1, le=4096, description="Samples per inference.")
     runtime: str = Field(default="onnxruntime-cpu", min_length=1, max_length=200, description="Name of the runtime.")
 
 
 class _Written(BaseModel):
-    """What stands in a recipe's file; :mod:`compress.job.recipe_text` resolves the first two."""
+    """Contents of a recipe file; :mod:`compress.job.recipe_text` resolves the first two keys."""
 
     extends: Any = None
     set: Any = None
@@ -62,13 +62,13 @@ class Recipe:
     """An ordered list of configured passes.
 
     Attributes:
-        name: of the recipe; that of its file unless it says otherwise.
+        name: name of the recipe; by default that of its file.
         description: one sentence.
-        budget: largest accuracy loss.
+        budget: maximum accuracy loss.
         workload: batch and runtime.
-        passes: in the order in which they are applied; torch passes stand before ONNX passes.
-        extends: names of the recipes that it rests on, the nearest first.
-        settings: what was set over them, as ``PASS.PARAMETER=VALUE``.
+        passes: passes in order of application; torch passes precede ONNX passes.
+        extends: names of the recipes that it extends, the nearest first.
+        settings: overridden values, as ``PASS.PARAMETER=VALUE``.
 
     Example:
         >>> [each.name for each in load("int8").passes]
@@ -84,7 +84,7 @@ class Recipe:
     settings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Every value, defaults included, as JSON that :func:`load` takes as a recipe."""
+        """Return every value, including defaults, as JSON that :func:`load` accepts as a recipe."""
         return {
             "name": self.name,
             "description": self.description,
@@ -95,24 +95,29 @@ class Recipe:
 
     @property
     def is_private(self) -> bool:
-        """Whether a pass hides private data by noise."""
+        """Whether a pass protects private data by noise."""
         return any(each.tags.noisy for each in self.passes)
 
     def digest(self) -> str:
-        """Hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes."""
+        """Return the hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes."""
         values = {**self.to_json(), "versions": [each.version for each in self.passes]}
         return hashlib.sha256(rfc8785.dumps(values)).hexdigest()
 
 
 def recipe_folder() -> Path:
-    """The folder of the shipped recipes: inside this package in an installed wheel, beside it in a checkout."""
+    """Return the folder of the shipped recipes: inside this package in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def names() -> tuple[str, ...]:
-    """Names of the shipped recipes."""
+    """Return the names of the shipped recipes.
+
+    Example:
+        >>> "balanced" in names()
+        True
+    """
     return tuple(sorted(path.stem for path in recipe_folder().glob("*.yaml")))
 
 
@@ -123,10 +128,10 @@ def load(recipe: RecipeLike, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        recipe: name of a shipped one, path of a YAML or JSON file, a dict with a file's keys, a list of passes (each a
-            name, a dict of one name with its parameters, or a configured pass), or a Recipe.
-        settings: what is set over it, such as ``structured_prune.macs=0.4``; a pass that the recipe has twice is named
-            ``structured_prune[2]``.
+        recipe: name of a shipped recipe, path of a YAML or JSON file, a dict with a file's keys, a list of passes (each
+            a name, a dict of one name with its parameters, or a configured pass), or a Recipe.
+        settings: values to override, such as ``structured_prune.macs=0.4``; ``structured_prune[2]`` is the second pass
+            of that name.
 
     Raises:
         UsageError: there is no such recipe, or something is malformed; names file, line and nearest known key.
@@ -152,8 +157,8 @@ def parse(text: str, where: str, default_name: str = "recipe") -> Recipe:
 
     Args:
         text: YAML.
-        where: file name for the errors; what it extends by path lies beside it.
-        default_name: name of a recipe that states none.
+        where: file name for the errors; recipes that it extends by path are relative to its folder.
+        default_name: name of a recipe that has none.
 
     Raises:
         UsageError: see :func:`load`.
@@ -162,13 +167,13 @@ def parse(text: str, where: str, default_name: str = "recipe") -> Recipe:
 
 
 def _read(recipe: Any, folder: Path, seen: tuple[Any, ...]) -> tuple[RecipeText, str]:
-    """What a recipe says, with what it extends, and the name that it has unless it states another."""
+    """Return the contents of a recipe, merged with what it extends, and its default name."""
     if isinstance(recipe, Mapping | list | tuple):
         values = dict(recipe) if isinstance(recipe, Mapping) else {"passes": list(recipe)}
         return _extended(RecipeText(values, {(): "recipe"}), folder, seen), "recipe"
     if not isinstance(recipe, str | Path):
         raise UsageError(
-            f"A recipe is a name, the path of a YAML file, a dict, a list of passes or a Recipe; got "
+            f"A recipe must be a name, the path of a YAML file, a dict, a list of passes or a Recipe, got "
             f"{type(recipe).__name__}."
         )
     path = Path(recipe)
@@ -179,26 +184,26 @@ def _read(recipe: Any, folder: Path, seen: tuple[Any, ...]) -> tuple[RecipeText,
     else:
         path = folder / path.expanduser()
     if path.resolve() in seen:
-        raise UsageError(f"{path}: extends itself; name another recipe under 'extends'.")
+        raise UsageError(f"{path}: extends itself; name another recipe in 'extends'.")
     text = RecipeText.of_document(read_document(path, MAX_BYTES))
     return _extended(text, path.parent, (*seen, path.resolve())), path.stem
 
 
 def _extended(text: RecipeText, folder: Path, seen: tuple[Any, ...]) -> RecipeText:
-    """A recipe's text with what it extends below it, and what it sets over that."""
+    """Merge a recipe's contents with what it extends, and apply its own ``set``."""
     values = dict(text.values)
     base, own = values.pop("extends", None), values.pop("set", None)
     text = replace(text, values=values)
     if base is not None:
         if not isinstance(base, str | Path):
-            raise UsageError(f"{text.place('extends')}: extends should be the name of one recipe, found {base!r}.")
+            raise UsageError(f"{text.place('extends')}: extends must be the name of one recipe, got {base!r}.")
         try:
             below, _ = _read(base, folder, seen)
         except UsageError as error:
             raise UsageError(f"{text.place('extends')}: {error}") from error
         text = text.over(below, str(base))
     if own is not None and not isinstance(own, dict):
-        raise UsageError(f"{text.place('set')}: set should be a mapping such as 'structured_prune.macs: 0.4'.")
+        raise UsageError(f"{text.place('set')}: set must be a mapping such as 'structured_prune.macs: 0.4'.")
     for name, value in (own or {}).items():
         text = text.with_setting(str(name), value, text.place("set", name))
     return text
@@ -222,17 +227,17 @@ def _recipe(text: RecipeText, default_name: str) -> Recipe:
 
 
 def _passes(items: list[Any], text: RecipeText) -> Iterator[Pass]:
-    """The configured passes; torch passes must stand before ONNX passes."""
+    """Yield the configured passes; torch passes must precede ONNX passes."""
     last: Pass | None = None
     for number, item in enumerate(items):
         place = text.place("passes", number)
         found = item if isinstance(item, Pass) else _configured(item, number, text)
         if last is not None and last.stage == "onnx" and found.stage == "torch":
             raise UsageError(
-                f"{place}: {found.name} works on the torch model and can't follow {last.name}; put it before."
+                f"{place}: {found.name} works on the torch model and cannot follow {last.name}; move it before that."
             )
         if isinstance(last, TorchPass) and last.final and found.stage == "torch":
-            raise UsageError(f"{place}: {found.name} can't work on what {last.name} leaves; put it before.")
+            raise UsageError(f"{place}: {found.name} cannot work on the result of {last.name}; move it before that.")
         last = found
         yield found
 

@@ -1,4 +1,4 @@
-"""What a recipe says before it is checked: YAML or Python values, with what it extends and what was set over it."""
+"""Unchecked contents of a recipe: YAML or Python values, with what it extends and the settings over it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class RecipeText:
     """The values of a recipe, and where each was written.
 
     Attributes:
-        values: by key, not yet checked.
-        places: file and line, or the setting, by the keys that lead to a value; ``()`` stands for the whole.
-        extends: names of the recipes that it rests on, the nearest first.
-        settings: what was set over it, as ``PASS.PARAMETER=VALUE``.
+        values: values by key, not yet checked.
+        places: file and line, or the setting, by the keys that lead to a value; ``()`` stands for the whole recipe.
+        extends: names of the recipes that it extends, the nearest first.
+        settings: overridden values, as ``PASS.PARAMETER=VALUE``.
     """
 
     values: Mapping[str, Any]
@@ -36,17 +36,17 @@ class RecipeText:
 
     @classmethod
     def of_document(cls, document: Document) -> RecipeText:
-        """What stands in a file."""
+        """Read the contents of a file."""
         return cls(document.values, {keys: document.place(*keys) for keys in document.lines})
 
     def place(self, *keys: int | str) -> str:
-        """Where a value was written, or what it would stand in."""
+        """Return where a value was written, or where it would be."""
         while keys not in self.places:
             keys = keys[:-1]
         return self.places[keys]
 
     def over(self, base: RecipeText, name: str) -> RecipeText:
-        """This recipe with everything that it does not say itself from another, ``name``; passes are never mixed."""
+        """Inherit everything that this recipe does not state from another one, ``name``; passes are never merged."""
         own = {key: value for key, value in self.values.items() if value is not None}
         inherited = {key: value for key, value in base.values.items() if key not in ("name", "description")}
         merged = {**inherited, **own}
@@ -59,13 +59,13 @@ class RecipeText:
         )
 
     def with_setting(self, name: str, value: Any, place: str) -> RecipeText:
-        """The recipe with one value set.
+        """Return the recipe with one value set.
 
         Args:
-            name: ``PASS.PARAMETER``, ``PASS[2].PARAMETER`` for the second pass of that name, or ``budget.KEY``; where
-                there is one pass alone, ``PARAMETER`` will do.
+            name: ``PASS.PARAMETER``, ``PASS[2].PARAMETER`` for the second pass of that name, or ``budget.KEY``;
+                ``PARAMETER`` is enough for a recipe with one pass.
             value: plain value.
-            place: begins the errors about it.
+            place: prefix of the errors about it.
 
         Raises:
             UsageError: the recipe has no such pass, or several of that name.
@@ -89,7 +89,7 @@ class RecipeText:
         return replace(self, values=values, places={**self.places, keys: place}, settings=settings)
 
     def _pass(self, wanted: str, place: str) -> tuple[int, str, Any]:
-        """Index, name and parameters of the pass that a setting names."""
+        """Return index, name and parameters of the pass that a setting names."""
         match = NUMBERED.fullmatch(wanted)
         name, number = (match["name"], int(match["number"])) if match else (wanted, 0)
         items = self.values.get("passes")
@@ -107,12 +107,12 @@ class RecipeText:
 
 def _mapping(value: Any, name: str, place: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
-        raise UsageError(f"{place}: {name} should be a mapping, found {value!r}.")
+        raise UsageError(f"{place}: {name} must be a mapping, got {value!r}.")
     return value or {}
 
 
 def named_pass(item: Any, place: Callable[..., str], number: int) -> tuple[str, Any]:
-    """Name and parameters of one item of ``passes``.
+    """Return the name and parameters of one item of ``passes``.
 
     Raises:
         UsageError: it is neither a name nor one name with parameters.
@@ -121,16 +121,18 @@ def named_pass(item: Any, place: Callable[..., str], number: int) -> tuple[str, 
         return item.name, item.config()
     named = {item: None} if isinstance(item, str) else item
     if not isinstance(named, dict) or len(named) != 1:
-        raise UsageError(f"{place('passes', number)}: each pass is a name, or one name with its parameters under it.")
+        raise UsageError(
+            f"{place('passes', number)}: each pass must be a name, or a name with its parameters under it."
+        )
     ((name, parameters),) = named.items()
     return name, {} if parameters is None else parameters
 
 
 def with_settings(text: RecipeText, settings: Iterable[str]) -> RecipeText:
-    """The recipe with ``NAME=VALUE`` of a command line set, each value read as YAML reads it.
+    """Apply ``NAME=VALUE`` settings of a command line to a recipe; values are parsed as YAML.
 
     Raises:
-        UsageError: one is malformed, or names what the recipe does not have.
+        UsageError: a setting is malformed, or names something that the recipe does not have.
     """
     for setting in settings:
         name, equals, written = setting.partition("=")

@@ -1,7 +1,7 @@
-"""Making models again without records that were withdrawn: exact, since what saw them is not started from.
+"""Making models again without withdrawn records: exact unlearning, since nothing that saw them is reused.
 
-A job starts from its original, which is trained again where the job trained it, and each pass follows again: loaders
-leave out what was withdrawn, and neither kept baselines nor finished steps of other data are taken.
+A job starts from its original, which is trained again if the job trained it, and then applies each pass again: loaders
+skip withdrawn records, and neither cached baselines nor finished steps of other data are used.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Outcome = dict[str, str]
 
 
 def retrain_all(models: Sequence[MadeModel], key: DataKey, signing: Path | None, progress: Progress) -> list[Outcome]:
-    """Make models again in the folders that they lie in, unmeasured.
+    """Make models again in their folders, without measuring them.
 
     Args:
-        models: that saw withdrawn records.
-        key: of the data holder.
-        signing: file of the key that signs; the user's own by default.
-        progress: where to say how far it is.
+        models: models that saw withdrawn records.
+        key: key of the data holder.
+        signing: private key file for signing; the user's own by default.
+        progress: where to report progress.
 
     Returns:
         For each compressed model its ``path``, an ``outcome`` (``made`` or ``declined``) and a ``sentence``.
@@ -39,16 +39,16 @@ def retrain_all(models: Sequence[MadeModel], key: DataKey, signing: Path | None,
 def _again(
     model: MadeModel, models: Sequence[MadeModel], key: DataKey, signing: Path | None, progress: Progress
 ) -> Outcome:
-    """Make one again, unless what it begins with saw the records; an original without parents is trained by the job."""
+    """Make one model again, unless its start saw the records; an original without parents is trained by the job."""
     if model.job is None:
-        return _declined(model, "it was made from objects of a program, so run that program again")
+        return _declined(model, "it was made from Python objects, so run that program again")
     job: dict[str, Any] = dict(model.job)
     start = job.pop("weights_digest", None)
     names = {name for one in models for name in (one.sha256, one.content, *one.files)}
     folder = Path(model.path).parent
     original = [one for one in models if one.sha256 in model.parents and Path(one.path).parent == folder]
     if start in names or any(one.parents for one in original):
-        return _declined(model, "its weights are those of a model that saw the records; make that one again first")
+        return _declined(model, "it starts from the weights of a model that saw the records; make that one again first")
     try:
         with using(Use(model.purpose, job.pop("recipient"), key)):
             run(**job, out=Path(model.path).parent, measure=False, key=signing, progress=progress)

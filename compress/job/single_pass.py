@@ -1,4 +1,4 @@
-"""One pass on one model, without export, measurement or certificate."""
+"""Applying a single pass to a model, without export, measurement or certificate."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def apply(
     """Apply one pass to a model; nothing is measured or signed.
 
     Args:
-        pass_: what to do.
+        pass_: the configured pass.
         model: name of a torchvision model, ``package.module:factory``, or an ``nn.Module`` for a pass on torch
-            modules; path of an ONNX file for a pass on files. It is left as it is, and is the pass's teacher.
+            modules; path of an ONNX file for a pass on files. It is not modified, and serves as the pass's teacher.
         data: data specification or data set, as for :func:`compress.run`. The pass does not see its test part.
         weights: safetensors or state-dict file, or torchvision's name of weights.
         preprocess: preprocessing contract or some of its fields, as for :func:`compress.run`.
-        seed: of every random choice.
-        max_train_time: seconds that a training may last.
-        target: kind of processor that the model is made for; this machine's by default.
-        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
-        callbacks: told of every training, epoch by epoch (see ``compress.TrainingCallback``).
-        model_args: what the factory is called with, besides the number of classes.
+        seed: seed of every random choice.
+        max_train_time: time limit of each training, in seconds.
+        target: kind of processor to optimise for; this machine's by default.
+        progress: where to report progress; bars in a notebook or terminal by default, False for none.
+        callbacks: called in every epoch of every training (see ``compress.TrainingCallback``).
+        model_args: arguments of the factory besides the number of classes.
 
     Returns:
-        The new module, or the path of a new file beside the given one, and what was done and declined.
+        The new module, or the path of a new file beside the given one, and the record of what was done and declined.
 
     Raises:
-        UsageError: an unknown name, or a model of the other kind than the pass works on.
-        DataError: the data can't be read, or its parts overlap.
-        ModelError: the model can't be built, trained or run.
+        UsageError: a name is unknown, or the pass does not work on this kind of model.
+        DataError: the data cannot be read, or its parts overlap.
+        ModelError: the model cannot be built, trained or run.
 
     Example:
         >>> import compress
@@ -95,7 +95,7 @@ def apply(
 
 
 def _on_file(pass_: Pass, given: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Apply a pass to a file's normal form, which is what passes are made for; the new file lies beside the given."""
+    """Apply a pass to a file's normal form, which passes expect; the new file is written beside the given one."""
     with tempfile.TemporaryDirectory() as scratch:
         normal = Path(scratch) / given.name
         normalise(given, normal, context.preprocess)

@@ -1,4 +1,4 @@
-"""A recipe and a preprocessing contract as commented files, to begin with."""
+"""Commented starting files: a recipe and a preprocessing contract."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ CONTRACT = {
     "layout": "NCHW or NHWC: order of the input's dimensions",
     "colour": "RGB, BGR, or L for grey",
     "scale": "pixel values (0 to 255) are divided by this",
-    "mean": "taken off after that, a number a channel: those that the model was trained with",
-    "std": "divided by after that, a number a channel: those that the model was trained with",
-    "resize": "shorter side in pixels, or exact (to height and width), or null for not at all",
+    "mean": "subtracted after that, one number per channel: those that the model was trained with",
+    "std": "divided by after that, one number per channel: those that the model was trained with",
+    "resize": "shorter side in pixels, or exact (to height and width), or null for no resizing",
     "crop": "center or none",
     "interpolation": "nearest, bilinear or bicubic",
     "reading": "logits or probabilities: what the output holds",
     "dtype": "float32, float16, uint8 or int8: type of the input",
 }
-"""What each field of a contract of images means, in the order in which they are written."""
+"""Meaning of each field of an image contract, in the order in which they are written."""
 
 
 def recipe_template(recipe: Recipe, command: str) -> str:
-    """A recipe as YAML with what its passes do and what was set of them.
+    """Write a recipe as YAML, with comments on its passes and their settings.
 
     Args:
-        recipe: what to write.
-        command: how it is run.
+        recipe: the recipe.
+        command: command that runs it.
 
     Example:
         >>> from compress.job import recipe
@@ -47,15 +47,15 @@ def recipe_template(recipe: Recipe, command: str) -> str:
     head = [
         *_comment(f"Run with: {command}", break_long_words=False),
         *_comment(
-            "leanmark passes lists all passes, leanmark passes NAME the parameters of one and when not to use it."
+            "'leanmark passes' lists all passes; 'leanmark passes NAME' describes one, its parameters and its limits."
         ),
         f"description: {_value(recipe.description)}",
         "budget:",
-        f"  max_loss_percent: {recipe.budget.max_loss_percent}  # largest relative loss of accuracy, in percent",
-        f"  confidence: {recipe.budget.confidence}  # with which it is to be shown",
+        f"  max_loss_percent: {recipe.budget.max_loss_percent}  # maximum relative accuracy loss, in percent",
+        f"  confidence: {recipe.budget.confidence}  # with which the loss must be shown",
         "workload:",
-        f"  batch: {recipe.workload.batch}  # samples in one inference",
-        f"  runtime: {recipe.workload.runtime}  # that the model is measured with",
+        f"  batch: {recipe.workload.batch}  # samples per inference",
+        f"  runtime: {recipe.workload.runtime}  # for the measurement",
         "passes:",
     ]
     for each in recipe.passes:
@@ -71,15 +71,15 @@ def recipe_template(recipe: Recipe, command: str) -> str:
 
 
 def contract_template(model: str, known: Mapping[str, Any]) -> str:
-    """A preprocessing contract as YAML; what is not known stands there as a comment to fill in.
+    """Write a preprocessing contract as YAML, with a comment to fill in for each unknown field.
 
     Args:
-        model: that it is for.
-        known: values by field.
+        model: model that it is for.
+        known: known values by field.
     """
     lines = _comment(
-        f"How an image becomes the input of {model}. A wrong value costs accuracy without a word, so nothing is "
-        "guessed: fill in the lines that begin with '# OPEN'."
+        f"How an image becomes the input of {model}. A wrong value silently costs accuracy, so nothing is guessed: "
+        "fill in the lines that begin with '# OPEN'."
     )
     for name, meaning in CONTRACT.items():
         value = _value(known[name]) if name in known else ""
@@ -88,7 +88,7 @@ def contract_template(model: str, known: Mapping[str, Any]) -> str:
 
 
 def open_fields(known: Mapping[str, Any]) -> list[str]:
-    """The fields of a contract that a template leaves to be filled in."""
+    """Return the fields of a contract that a template leaves open."""
     return [name for name in CONTRACT if name not in known]
 
 

@@ -1,4 +1,4 @@
-"""The folder ``OUT/.work``: what a run has finished, so that a stopped one goes on where it was."""
+"""The folder ``OUT/.work``: finished steps of a run, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FOLDER = ".work"
 STATE = "run.json"
 STATE_VERSION = 1
 LIBRARIES = ("leanmark", "torch", "torchvision", "torch-pruning", "onnx", "onnxruntime")
-"""A checkpoint of another version of one of these is not gone on from."""
+"""Steps finished with another version of one of these are not reused."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A finished step: its file in the folder, and the lineage row where it was a pass."""
+    """A finished step: its file in the folder, and its lineage row if it was a pass."""
 
     name: str
     file: str
@@ -32,43 +32,43 @@ class Step:
     notes: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values that :meth:`from_json` reads."""
+        """Return JSON values that :meth:`from_json` reads."""
         row = None if self.row is None else self.row.to_json()
         return {"name": self.name, "file": self.file, "row": row, "notes": dict(self.notes)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Step:
-        """Inverse of :meth:`to_json`; KeyError, TypeError or ValueError where something is missing."""
+        """Read the output of :meth:`to_json`; KeyError, TypeError or ValueError if something is missing."""
         row = None if values["row"] is None else Row.from_json(values["row"])
         return cls(values["name"], values["file"], row, values["notes"])
 
 
 class Steps(Protocol):
-    """Where a job finds the steps that were finished before, and leaves those that it finishes."""
+    """Store in which a job finds finished steps and records new ones."""
 
     folder: Path
 
     def finished(self, name: str) -> Step | None:
-        """The step of that name where it has been finished before."""
+        """Return the step of that name if it was finished before."""
 
     def path(self, file: str) -> Path:
-        """Where a file of this job lies."""
+        """Return the path of a file of this job."""
 
     def finish(self, name: str, file: Path, row: Row | None = None, notes: Mapping[str, Any] | None = None) -> Step:
-        """Note that a step is done; its file must be whole and in the folder by now."""
+        """Record a finished step; its file must already be complete and in the folder."""
 
 
 class Workspace:
-    """Finished steps of one job, kept under its fingerprint.
+    """Finished steps of one job, valid for its fingerprint.
 
     Args:
-        out: the job's folder; ``.work`` is made inside it.
-        fingerprint: everything that the results depend on, as JSON values; when it differs from that of the
-            earlier run, the earlier run's files are removed.
-        progress: where it is said which of the two happened.
+        out: folder of the job; ``.work`` is created inside.
+        fingerprint: everything that the results depend on, as JSON values; if it differs from that of the earlier
+            run, the earlier run's files are removed.
+        progress: where to report whether the earlier run is reused.
 
     Raises:
-        UsageError: a folder of that name is there and holds something else.
+        UsageError: a folder of that name exists with other contents.
     """
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
@@ -83,7 +83,7 @@ class Workspace:
         if not self.folder.is_dir() or not any(self.folder.iterdir()):
             return {}
         if not (self.folder / STATE).is_file():
-            raise UsageError(f"{self.folder} is in the way and not leanmark's; remove it or choose another folder.")
+            raise UsageError(f"{self.folder} exists and is not leanmark's; remove it or choose another folder.")
         try:
             state = json.loads((self.folder / STATE).read_bytes())
             same = state["version"] == STATE_VERSION and state["fingerprint"] == self._fingerprint
@@ -97,24 +97,24 @@ class Workspace:
         whole = {}
         for step in steps:
             if not (self.folder / step.file).is_file():
-                break  # the steps after it began from its file
+                break  # later steps depend on its file
             whole[step.name] = step
         return whole
 
     def finished(self, name: str) -> Step | None:
-        """The step of that name where an earlier run has finished it; says so."""
+        """Return and report the step of that name if an earlier run has finished it."""
         step = self._steps.get(name)
         if step is not None:
             label = name if step.row is None else step.row.name
-            self._progress.say(f"{label}: done in an earlier run, continuing after it.")
+            self._progress.say(f"{label}: done in an earlier run, skipped.")
         return step
 
     def path(self, file: str) -> Path:
-        """Where a file of this job lies."""
+        """Return the path of a file of this job."""
         return self.folder / file
 
     def finish(self, name: str, file: Path, row: Row | None = None, notes: Mapping[str, Any] | None = None) -> Step:
-        """Note that a step is done; its file must be whole and in the folder by now."""
+        """Record a finished step; its file must already be complete and in the folder."""
         step = Step(name, file.name, row, notes or {})
         self._steps[name] = step
         self._write()
@@ -129,12 +129,12 @@ class Workspace:
         write_text(self.folder / STATE, json.dumps(state, indent=1))
 
     def remove(self) -> None:
-        """Remove the folder, once everything that matters lies in OUT."""
+        """Remove the folder, once all results are in OUT."""
         shutil.rmtree(self.folder)
 
 
 def library_versions() -> dict[str, str | None]:
-    """Versions of the libraries that a finished step depends on; None for one that is not installed."""
+    """Return the versions of the libraries that a finished step depends on; None for one that is not installed."""
     found: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Building models by name, reading their weights, and wrapping them so that all take and give the same shapes."""
+"""Building models by name, reading their weights, and wrapping them to common input and output shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeding a model with samples that were preprocessed for another one, such as a teacher with the student's."""
+"""Feeding a model with samples preprocessed for another one, such as a teacher with the student's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class InputAdapter(nn.Module):
     """Wrap a model so that it takes images preprocessed for another model: they are rescaled and resized to its own.
 
     Args:
-        model: to be fed.
+        model: model to feed.
         scale: factor of each channel, (C,).
-        shift: added to each channel, (C,).
-        size: (H, W) that it takes, or None for any.
+        shift: offset of each channel, (C,).
+        size: (H, W) of its input, or None for any size.
     """
 
     scale: torch.Tensor
@@ -34,7 +34,7 @@ class InputAdapter(nn.Module):
         self.register_buffer("shift", shift.view(1, -1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of the model: (n, outputs)."""
+        """Return the logits of the model: (n, outputs)."""
         images = images * self.scale + self.shift
         if self.size is not None and images.shape[2:] != self.size:
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
@@ -46,12 +46,12 @@ def adapt_input(built: BuiltModel, preprocess: Preprocess) -> nn.Module:
     """Wrap the model, in evaluation mode, so that it accepts inputs preprocessed for another model.
 
     Raises:
-        ModelError: one takes images and the other tokens, or other tokens.
+        ModelError: one takes images and the other tokens, or their tokens differ.
     """
     if isinstance(preprocess, TokenPreprocess):
         return adapt_tokens(built.model, preprocess).eval()
     if built.tokens is not None or not isinstance(preprocess, ImagePreprocess):
-        raise ModelError(f"{built.spec} takes tokens and the preprocessing contract makes images; give another.")
+        raise ModelError(f"{built.spec} takes tokens, but the preprocessing contract makes images; give another.")
     std, mean = (torch.tensor(values) for values in (preprocess.std, preprocess.mean))
     own_std, own_mean = torch.tensor(built.std or preprocess.std), torch.tensor(built.mean or preprocess.mean)
     return InputAdapter(built.model, std / own_std, (mean - own_mean) / own_std, built.input_size).eval()

@@ -1,8 +1,8 @@
-"""Attention whose heads are as many and as wide as they are told to be.
+"""Attention with any number of heads of any width.
 
-The common modules tie the width of all heads together to the width of what they take, so no head can go from them.
-These do the same arithmetic (Vaswani et al. 2017, arXiv 1706.03762) with numbers of their own; they stand in the
-places of the common ones once heads are to be removed (`compress.pruning.heads`), and a checkpoint can build them again
+The common modules tie the total width of all heads to the width of their input, so heads cannot be removed from them.
+These compute the same (Vaswani et al. 2017, arXiv 1706.03762) with independent sizes; they replace the common modules
+when heads are removed (`compress.pruning.heads`), and a checkpoint can rebuild them
 from their numbers (`compress.exchange.replacements`).
 """
 
@@ -17,22 +17,22 @@ from torch import nn
 LARGEST_LOGIT_SCALE = math.log(100.0)
 """Liu et al., "Swin Transformer V2", 2022 (arXiv 2111.09883), section 3.2."""
 OTHER_REGION = -100.0
-"""Added to the score of two tokens of a shifted window that are not neighbours in the image."""
+"""Added to the score of two tokens in a shifted window that are not neighbours in the image."""
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the last but one dimension.
+    """Multi-head self-attention over the second to last dimension.
 
     Args:
-        width: numbers a token has.
-        num_heads: heads.
-        head_dim: numbers of a query, key and value in each head.
+        width: features per token.
+        num_heads: number of heads.
+        head_dim: size of a query, key and value in each head.
         scale: factor of the scores.
         qkv_bias: whether queries, keys and values have a bias.
-        out_bias: whether the output has one.
+        out_bias: whether the output has a bias.
         offsets: rows of a table of biases by relative position, (offsets, heads); 0 for none.
-        tokens: tokens that attend to each other, where there is such a table.
-        cosine: scores are cosines, times a learned scale of each head.
+        tokens: number of tokens that attend to each other, if there is such a table.
+        cosine: whether scores are cosines, times a learned scale per head.
         attention_dropout: share of the attention weights dropped in training.
         dropout: share of the outputs dropped in training.
     """
@@ -68,11 +68,11 @@ class SelfAttention(nn.Module):
             self.logit_scale = nn.Parameter(torch.zeros(num_heads, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., tokens, width) in and out."""
+        """Map (..., tokens, width) to the same shape."""
         return self.attend(x)
 
     def attend(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """What the tokens gather from each other.
+        """Compute attention among the tokens.
 
         Args:
             x: (..., tokens, width).
@@ -93,13 +93,13 @@ class SelfAttention(nn.Module):
         return F.dropout(self.proj(gathered), self.dropout, self.training)
 
     def _position_bias(self) -> torch.Tensor:
-        """(heads, tokens, tokens)."""
+        """Return the biases of all pairs of tokens, (heads, tokens, tokens)."""
         table = self.relative_position_bias_table[self.relative_position_index]
         return table.view(self.tokens, self.tokens, self.num_heads).permute(2, 0, 1)
 
 
 class TokenAttention(SelfAttention):
-    """Stands where an ``nn.MultiheadAttention`` is called with the same tokens three times.
+    """Replacement of an ``nn.MultiheadAttention`` that is called with the same tokens three times.
 
     Args:
         batch_first: whether tokens come as (batch, tokens, width).
@@ -107,7 +107,7 @@ class TokenAttention(SelfAttention):
     """
 
     in_proj_bias = None
-    """Tells PyTorch's encoder layers that there is no fused kernel for this one."""
+    """Tells PyTorch's encoder layers not to use their fused kernel here."""
 
     def __init__(self, *args: float, batch_first: bool = True, **others: float) -> None:
         super().__init__(*args, **others)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ class TokenAttention(SelfAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[torch.Tensor, None]:
-        """As ``nn.MultiheadAttention``, but for self-attention only, with one mask for all heads, giving no weights."""
+        """Like ``nn.MultiheadAttention``, but for self-attention only, with one mask for all heads and no weights."""
         x = query if self.batch_first else query.transpose(0, 1)
         mask = None if attn_mask is None else _added(attn_mask, x)
         if key_padding_mask is not None:
@@ -135,11 +135,11 @@ class TokenAttention(SelfAttention):
 
 
 class WindowAttention(SelfAttention):
-    """Attention inside of shifted windows: Liu et al., "Swin Transformer", 2021 (arXiv 2103.14030), section 3.2.
+    """Attention inside shifted windows: Liu et al., "Swin Transformer", 2021 (arXiv 2103.14030), section 3.2.
 
     Args:
         window_size: (height, width) of a window, in tokens.
-        shift_size: (rows, columns) that the windows are shifted by.
+        shift_size: (rows, columns) by which the windows are shifted.
         others: see :class:`SelfAttention`.
     """
 
@@ -150,12 +150,12 @@ class WindowAttention(SelfAttention):
         self.window_size, self.shift_size = window_size, shift_size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, height, width, numbers) in and out."""
+        """Map (batch, height, width, features) to the same shape."""
         batch, height, width, numbers = x.shape
         rows, columns = self.window_size
         x = F.pad(x, (0, 0, 0, -width % columns, 0, -height % rows))
         high, wide = height + -height % rows, width + -width % columns
-        # a window as large as the image has no neighbour to be shifted into
+        # a window as large as the image has no neighbour to shift into
         shift = (0 if rows >= high else self.shift_size[0], 0 if columns >= wide else self.shift_size[1])
         mask = None
         if any(shift):
@@ -170,7 +170,7 @@ class WindowAttention(SelfAttention):
         return x[:, :height, :width].contiguous()
 
     def _regions(self, high: int, wide: int, shift: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
-        """(windows, 1, tokens, tokens): 0 for tokens of one region of the image, and -100 for others."""
+        """Return (windows, 1, tokens, tokens): 0 for tokens of the same region of the image, -100 for others."""
         rows, columns = self.window_size
         region = 3 * _bands(high, rows, shift[0], like)[:, None] + _bands(wide, columns, shift[1], like)
         region = region.view(high // rows, rows, wide // columns, columns).transpose(1, 2).reshape(-1, rows * columns)
@@ -178,7 +178,7 @@ class WindowAttention(SelfAttention):
 
 
 def _bands(size: int, window: int, shift: int, like: torch.Tensor) -> torch.Tensor:
-    """(size,) 0 before the last window, 1 in it, 2 in the part of it that came from the other edge."""
+    """Return (size,): 0 before the last window, 1 in it, 2 in its part that came from the other edge."""
     band = like.new_zeros(size)
     if shift:
         band[size - window : size - shift] = 1
@@ -187,5 +187,5 @@ def _bands(size: int, window: int, shift: int, like: torch.Tensor) -> torch.Tens
 
 
 def _added(mask: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A mask of booleans (true where nothing is to be gathered from) as one to add."""
+    """Convert a boolean mask (true where attention is blocked) to one that is added to the scores."""
     return like.new_zeros(mask.shape).masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else mask

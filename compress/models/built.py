@@ -1,4 +1,4 @@
-"""A built model, and how a fresh one of the same architecture is built again."""
+"""A built model, and how to rebuild its architecture."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from compress.models.tokens import as_classifier, token_input
 
 @dataclass(frozen=True)
 class ModelSource:
-    """How a fresh model of the same architecture is built again.
+    """How to build a new model of the same architecture.
 
     Attributes:
         factory: ``package.module:callable``.
-        kwargs: what it is called with beside the number of classes; JSON values.
+        kwargs: its arguments besides the number of classes; JSON values.
         classes: outputs of the classifier.
     """
 
@@ -35,15 +35,15 @@ class ModelSource:
     classes: int
 
     def instantiate(self, seed: int = 0, *, folded: bool = True) -> nn.Module:
-        """Build the model with random weights, in evaluation mode; torch's global generator is left as it was.
+        """Build the model with random weights, in evaluation mode, without changing torch's global generator.
 
         Args:
-            seed: of the weights.
+            seed: seed of the weights.
             folded: see :func:`compress.models.plain.plain`.
 
         Raises:
             UsageError: the factory does not exist.
-            ModelError: it needs other arguments, fails, or gives something else than a plain ``nn.Module``.
+            ModelError: it needs other arguments, fails, or does not return a plain ``nn.Module``.
         """
         function = import_factory(self.factory)
         arguments = dict(self.kwargs)
@@ -53,7 +53,7 @@ class ModelSource:
             torch.manual_seed(seed)
             model = self._call(function, arguments)
         if not isinstance(model, nn.Module):
-            raise ModelError(f"{self.factory} gave a {type(model).__name__}; a model factory returns an nn.Module.")
+            raise ModelError(f"{self.factory} returned a {type(model).__name__}; it must return an nn.Module.")
         return as_classifier(plain(model, folded=folded))
 
     def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -61,37 +61,37 @@ class ModelSource:
             inspect.signature(function).bind(**arguments)
         except TypeError as error:
             raise ModelError(
-                f"{self.factory} was called with {', '.join(arguments) or 'no arguments'}, and that does not fit "
-                f"({error}); its parameters are {inspect.signature(function)}. State what it needs with --model-args "
-                "NAME=VALUE,NAME=VALUE, in Python model_args."
+                f"{self.factory} cannot be called with {', '.join(arguments) or 'no arguments'} ({error}); its "
+                f"parameters are {inspect.signature(function)}. Give its arguments with --model-args "
+                "NAME=VALUE,NAME=VALUE (in Python: model_args)."
             ) from error
         try:
             return function(**arguments)
         except MODEL_FAILURES as error:
-            raise ModelError(f"{self.factory} gives no model ({describe_with_place(error)}).") from error
+            raise ModelError(f"{self.factory} failed to build a model ({describe_with_place(error)}).") from error
 
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A model and where it comes from.
+    """A model and its origin.
 
     Attributes:
-        model: in evaluation mode, on the CPU, float32.
-        spec: the name that was asked for.
-        source: builds the architecture again.
+        model: module in evaluation mode, on the CPU, in float32.
+        spec: requested name.
+        source: how to rebuild the architecture.
         pretrained: whether it came with weights.
-        origin: in words, for the certificate.
-        uses_class_map: whether it keeps its many outputs and the data's class map picks among them.
-        new_head: whether the classifier was replaced, so that it has to be fine-tuned.
-        input_size: (H, W) that its weights were trained for; without weights the least that the architecture takes
-            where that is more than 32 pixels; None where any will do.
-        resize: shorter side before the centre crop, or ``exact`` for straight to ``input_size``, if the weights state
-            it.
-        mean: of the input, if the weights state it (units of 0 to 1, RGB).
-        std: of the input, likewise.
-        interpolation: of the resizing, if the weights state it.
-        stated_by: who says what the input of these very weights is, in words; None where nobody does.
-        digest: hex SHA-256 of the files that the spec names; None where the spec and the weights say all.
+        origin: origin in words, for the certificate.
+        uses_class_map: whether it keeps all its outputs, among which the data's class map selects.
+        new_head: whether the classifier was replaced and needs fine-tuning.
+        input_size: (H, W) that its weights were trained for; without weights the minimum of the architecture if that is
+            more than 32 pixels; None if any size will do.
+        resize: shorter side before the centre crop, or ``exact`` for direct resizing to ``input_size``, if stated with
+            the weights.
+        mean: mean of the input, if stated with the weights (units of 0 to 1, RGB).
+        std: standard deviation of the input, likewise.
+        interpolation: interpolation of the resizing, if stated with the weights.
+        stated_by: source of the statements about the input of these weights, in words; None without one.
+        digest: hex SHA-256 of the files that the spec names; None if spec and weights are sufficient.
     """
 
     model: nn.Module = field(repr=False)
@@ -111,12 +111,12 @@ class BuiltModel:
 
     @property
     def tokens(self) -> TokenInput | None:
-        """What it says of its input where it takes text; None for images."""
+        """Its token input, for a text model; None for images."""
         return token_input(self.model)
 
     @property
     def needs_training(self) -> bool:
-        """Whether it can't classify the data as it is."""
+        """Whether it cannot classify the data without training."""
         return self.new_head or not self.pretrained
 
 

@@ -30,32 +30,32 @@ def build(
     progress: Progress | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> BuiltModel:
-    """Build a model whose outputs follow the data.
+    """Build a model whose outputs fit the data.
 
-    Weights whose number of outputs is not ``classes`` keep them where ``class_map`` picks the data's classes among
+    Weights with another number of outputs than ``classes`` keep them if ``class_map`` selects the data's classes among
     them; otherwise the classifier's last layer is new and has to be trained.
 
     Args:
         spec: a torchvision name, ``timm:NAME``, ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME`` (see
             :mod:`compress.models.huggingface`), or ``package.module:factory`` (called with ``num_classes`` if it takes
-            that).
-        classes: of the data.
+            called with ``num_classes`` if it has that parameter).
+        classes: number of classes of the data.
         weights: a safetensors file, a torch state dict that loads with ``weights_only``, or one of torchvision's
             names for the weights of this model (``DEFAULT``, ``IMAGENET1K_V2``); None for random ones.
         class_map: output column of an ImageNet classifier for each class of the data.
-        seed: of random weights.
-        progress: where a download says how far it is.
-        arguments: what the factory is called with besides, as JSON values.
+        seed: seed of random weights.
+        progress: where to report downloads.
+        arguments: further arguments of the factory, as JSON values.
 
     Raises:
-        UsageError: an unknown model or unknown weights; the nearest is named.
-        ModelError: weights that can't be read or fetched, do not fit, or hold NaN.
+        UsageError: model or weights are unknown; the nearest name is given.
+        ModelError: weights cannot be read or fetched, do not fit, or contain NaN.
     """
     shown = progress or Silent()
     if huggingface.takes(spec):
         for given, what in ((weights, "weights"), (arguments, "model arguments")):
             if given:
-                raise UsageError(f"{spec} holds its own weights and configuration; leave the {what} out.")
+                raise UsageError(f"{spec} contains its own weights and configuration; leave out the {what}.")
         folder = huggingface.find(spec, shown)
         config = timm.published(folder)
         if config is None:
@@ -73,10 +73,10 @@ def build(
 
 
 def source_of(spec: str, classes: int, arguments: Mapping[str, Any] | None = None) -> ModelSource:
-    """How the model of a name is built; nothing is imported for ``package.module:factory``.
+    """Return how to build the model of a name; nothing is imported for ``package.module:factory``.
 
     Raises:
-        UsageError: no such name; the sentence says the right spelling or the nearest name.
+        UsageError: there is no such name; the error gives the right spelling or the nearest name.
     """
     name, given = spec.removeprefix(f"{torchvision.FACTORY}:"), arguments or {}
     if name in names():
@@ -89,16 +89,16 @@ def source_of(spec: str, classes: int, arguments: Mapping[str, Any] | None = Non
 
 
 def is_architecture(spec: str) -> bool:
-    """Whether a name says an architecture of torchvision's or timm's and nothing of the user's own.
+    """Whether a name is an architecture of torchvision or timm, without anything of the user's own.
 
     Raises:
-        UsageError: it names no model; the sentence says the right spelling or the nearest name.
+        UsageError: it is not a model; the error gives the right spelling or the nearest name.
     """
     return not huggingface.takes(spec) and source_of(spec, 0).factory.startswith((torchvision.FACTORY, timm.FACTORY))
 
 
 def head_of(model: nn.Module, outputs: int) -> str:
-    """Path of the classifier's last layer: the last linear layer or convolution, which must have ``outputs`` outputs.
+    """Return the path of the last linear layer or convolution, which must have ``outputs`` outputs.
 
     Raises:
         ModelError: the model does not end in such a layer.
@@ -110,7 +110,7 @@ def head_of(model: nn.Module, outputs: int) -> str:
     width = _width(model.get_submodule(last)) if last else None
     if width != outputs:
         found = f"its last layer '{last}' has {width} outputs" if last else "it has no linear layer or convolution"
-        raise ModelError(f"The model should end in a layer of {outputs} outputs, one a class, and {found}.")
+        raise ModelError(f"The model must end in a layer of {outputs} outputs, one per class, but {found}.")
     return last
 
 

@@ -1,4 +1,4 @@
-"""Factories of models: torchvision's and timm's by name, and any that Python can import."""
+"""Factories of models: torchvision's and timm's by name, and any other importable one."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from compress.models import timm, torchvision
 
 LIST_HINT = "List them with: leanmark models"
 FORMS = (
-    "A model is a name that leanmark models lists, package.module:factory, hf:FOLDER, ORG/NAME of the Hugging Face "
+    "A model is a name listed by leanmark models, package.module:factory, hf:FOLDER, ORG/NAME on the Hugging Face "
     "Hub, or an .onnx file."
 )
 WEIGHT_FILES = (".bin", ".ckpt", ".pt", ".pt2", ".pth", ".safetensors", ".tar")
 
 
 def names(pattern: str | None = None) -> list[str]:
-    """Every torchvision classification model; those of timm where the pattern begins with ``timm:``.
+    """Return the names of all torchvision classifiers, or those of timm if the pattern begins with ``timm:``.
 
     Args:
         pattern: a part of the name, or a shell pattern (``*``, ``?``, ``[...]``); None for all.
+
+    Example:
+        >>> names("resnet15?")
+        ['resnet152']
     """
     of_timm = pattern is not None and pattern.startswith(timm.PREFIX)
     known = timm.names() if of_timm else torchvision.names()
@@ -38,29 +42,29 @@ def names(pattern: str | None = None) -> list[str]:
 
 
 def unknown_model(spec: str) -> UsageError:
-    """The error for what is not a model, with the right spelling where a path, a dotted name or weights were given."""
+    """Return the error for an unknown model, with the right spelling for a path, a dotted name or a weight file."""
     path, _, name = spec.partition(":")
     if Path(path).suffix == ".py":
         parts = [part for part in Path(path).with_suffix("").parts if part != "."]
         found = name or _only_definition(Path(path))
         return UsageError(
-            f"Model '{spec}' is the path of a Python file; write {'.'.join(parts)}:{found}, and run it in the folder "
-            f"that holds {parts[0]}."
+            f"Model '{spec}' is the path of a Python file; write {'.'.join(parts)}:{found}, and run the command in the "
+            f"folder that contains {parts[0]}."
         )
     if Path(spec).suffix in WEIGHT_FILES:
         return UsageError(
-            f"Model '{spec}' is a file of weights; name the model that they belong to: "
+            f"Model '{spec}' is a weight file; name the model that it belongs to: "
             f"package.module:factory --weights {spec}"
         )
     module, dot, name = spec.rpartition(".")
     with importing_from_here():
         if dot and FORM.fullmatch(f"{module}:{name}") and importlib.util.find_spec(module.split(".")[0]):
-            return UsageError(f"Model '{spec}' has a dot before its last name; write {module}:{name}.")
+            return UsageError(f"Model '{spec}' has a dot before its last name, not a colon; write {module}:{name}.")
     return unknown_name("model", spec, names(), FORMS)
 
 
 def _only_definition(path: Path) -> str:
-    """The one public class or function of a file, or what stands for it; nothing is run."""
+    """Return the only public class or function of a file, or a placeholder; nothing is run."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):

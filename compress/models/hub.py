@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub by ``ORG/NAME``: from the local cache, and downloaded where it does not hold them.
+"""Models of the Hugging Face Hub by ``ORG/NAME``: from the local cache, or downloaded.
 
 The cache is huggingface_hub's (https://huggingface.co/docs/huggingface_hub/guides/manage-cache), and so are its
 variables: ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``. Neither pickles nor code are downloaded.
@@ -21,15 +21,15 @@ FILES = ["model*.safetensors", SHARDS, *OTHERS]
 
 
 def fetched(name: str, progress: Progress) -> Path:
-    """The folder in the cache with the files of a model.
+    """Return the cache folder with the files of a model.
 
     Args:
         name: ``ORG/NAME``.
-        progress: where it is said that a model is downloaded.
+        progress: where to report a download.
 
     Raises:
         MissingExtra: huggingface_hub is not installed.
-        ModelError: it is not in the cache and cannot be downloaded, or has no safetensors file.
+        ModelError: it is not cached and cannot be downloaded, or has no safetensors file.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         raise MissingExtra(f"Model '{name}' of the Hugging Face Hub", "transformers")
@@ -48,18 +48,18 @@ def fetched(name: str, progress: Progress) -> Path:
     except unreachable as error:
         raise ModelError(
             f"{name} is not in the cache {constants.HF_HUB_CACHE} and cannot be downloaded ({_line(error)}). Download "
-            f"it where there is a network (hf download {name}), or give a folder: hf:FOLDER."
+            f"it on a machine with a network (hf download {name}), or give a folder: hf:FOLDER."
         ) from error
     if not has_weights(folder):
         raise ModelError(
-            f"{name} has no whole {WEIGHTS} in the cache or on the Hub; pickles are not read. Give a model that has "
-            "one, or save it as one (save_pretrained does) and give hf:FOLDER."
+            f"{name} has no complete {WEIGHTS} in the cache or on the Hub, and pickles are not read. Give a model that "
+            "has one, or save it as one (with save_pretrained) and give hf:FOLDER."
         )
     return folder
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder holds safetensors, all parts of them where they are in parts."""
+    """Whether a folder holds safetensors, including all shards."""
     if not (folder / SHARDS).is_file():
         return (folder / WEIGHTS).is_file()
     try:

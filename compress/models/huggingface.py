@@ -1,9 +1,9 @@
-"""Hugging Face's classifiers of text and images: ``hf:PATH`` of a folder, or ``ORG/NAME`` of the Hub.
+"""Hugging Face's text and image classifiers: ``hf:PATH`` for a folder, or ``ORG/NAME`` on the Hub.
 
 Wolf et al. 2020, "Transformers: State-of-the-Art Natural Language Processing"
 (https://huggingface.co/docs/transformers). The folder holds ``config.json`` and ``model.safetensors``; no pickle is
-read, and no code that a folder brings is run. Folders of sentence-transformers
-(https://sbert.net), which hold an encoder without a classifier, get a linear one on the pooled sentence.
+read, and no code from the folder is run. Folders of sentence-transformers (https://sbert.net), which hold an encoder
+without a classifier, get a linear one on the pooled sentence.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from compress.models.tokens import SentenceClassifier, TokenClassifier
 
 PREFIX = "hf:"
 FILE_SUFFIXES = (".onnx", ".py", *WEIGHT_FILES)
-"""Endings of ``a/b`` by which it is a file, and no model of the Hub."""
+"""Suffixes by which ``a/b`` is a file and not a model on the Hub."""
 FACTORY = "compress.models.huggingface:classifier"
 CONFIG = "config.json"
 TOKENIZER, IMAGES, POOLING = "tokenizer.json", "preprocessor_config.json", "1_Pooling/config.json"
 POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
-"""Pooling of sentence-transformers that is known here."""
+"""Supported pooling of sentence-transformers."""
 LEFT_OUT = ("_name_or_path", "auto_map", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")
-"""Keys of a config that do not make the architecture: origin, code of the folder's own, and names of classes."""
+"""Keys of a config that do not affect the architecture: origin, code in the folder, and names of classes."""
 ATTENTION = "eager"
-"""Written out as matrix products and softmax, which exporters, counters and pruning read."""
+"""Plain matrix products and softmax, which exporters, counters and pruning can read."""
 UNLOADABLE = (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError)
-"""What transformers raises on a folder that it can't load."""
+"""Errors that transformers raises on a folder that it cannot load."""
 SHOWN = 300
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder says.
+    """Contents of a model folder.
 
     Attributes:
         path: the folder.
-        config: of the architecture, as JSON values.
-        labels: outputs of its own classifier, None where it has none.
-        pooling: ``mean`` or ``first`` for an encoder of sentences; None for a classifier.
-        weights: whether it holds any.
+        config: config of the architecture, as JSON values.
+        labels: outputs of its own classifier; None without one.
+        pooling: ``mean`` or ``first`` for a sentence encoder; None for a classifier.
+        weights: whether it holds weights.
     """
 
     path: Path
@@ -68,16 +68,16 @@ class Folder:
 
 
 def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None = None) -> nn.Module:
-    """A classifier with random weights.
+    """Build a classifier with random weights.
 
     Args:
-        config: as in ``config.json``.
-        num_classes: outputs.
+        config: contents of ``config.json``.
+        num_classes: number of outputs.
         pooling: ``mean`` or ``first`` for a linear classifier on an encoder.
 
     Raises:
         MissingExtra: transformers is not installed.
-        UsageError: an unknown architecture; the nearest is named.
+        UsageError: the architecture is unknown; the nearest name is given.
         ModelError: it is not a classifier, or its sizes do not fit together.
     """
     made = _config(config, num_classes)
@@ -85,21 +85,21 @@ def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None 
     try:
         model: nn.Module = family.from_config(made, attn_implementation=ATTENTION)
     except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
-        raise ModelError(f"The config of '{made.model_type}' gives no model ({_line(error)}).") from error
+        raise ModelError(f"The config of '{made.model_type}' does not build a model ({_line(error)}).") from error
     return model if pooling is None else SentenceClassifier(model, pooling, num_classes)
 
 
 def takes(spec: str) -> bool:
-    """Whether a model's name is a folder's or one of the Hub."""
+    """Whether the name of a model denotes a folder or a model on the Hub."""
     return spec.startswith(PREFIX) or (hub.ID.fullmatch(spec) is not None and Path(spec).suffix not in FILE_SUFFIXES)
 
 
 def find(spec: str, progress: Progress) -> Path:
-    """The folder of ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME``; a folder that is there goes before the Hub.
+    """Return the folder of ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME``; an existing folder takes precedence.
 
     Raises:
         MissingExtra: huggingface_hub is not installed.
-        ModelError: the Hub's model is neither in the cache nor can be downloaded.
+        ModelError: the Hub's model is not cached and cannot be downloaded.
     """
     name = spec.removeprefix(PREFIX)
     path = Path(name).expanduser()
@@ -110,15 +110,15 @@ def build(spec: str, path: Path, classes: int, class_map: Sequence[int] | None =
     """Build the model of a folder; see :func:`compress.models.catalog.build`.
 
     Args:
-        spec: as the user named it.
+        spec: model as the user named it.
         path: its folder, see :func:`find`.
-        classes: of the data.
+        classes: number of classes of the data.
         class_map: output column of its classifier for each class of the data.
-        seed: of weights that the folder does not hold.
+        seed: seed of weights that the folder does not hold.
 
     Raises:
         MissingExtra: transformers is not installed.
-        ModelError: the folder can't be read, or holds something else.
+        ModelError: the folder cannot be read, or holds something else.
     """
     folder = _read(path)
     labels = folder.labels or classes
@@ -152,13 +152,13 @@ def _library() -> Any:
 def _read(path: Path) -> Folder:
     values = _json(path / CONFIG)
     if not isinstance(values.get("model_type"), str):
-        raise ModelError(f"{path / CONFIG}: does not say its model_type; give a folder of Hugging Face's transformers.")
+        raise ModelError(f"{path / CONFIG}: has no model_type; give a folder of Hugging Face transformers.")
     weights = (path / hub.WEIGHTS).is_file() or (path / hub.SHARDS).is_file()
     others = [other.name for other in sorted(path.glob("*.bin"))]
     if not weights and others:
         raise ModelError(
             f"{path}: holds its weights as {others[0]}, a pickle, which is not read; save them as {hub.WEIGHTS} "
-            "(save_pretrained does)."
+            "(with save_pretrained)."
         )
     names = values.get("architectures") or [""]
     classifies = any("Classification" in str(name) for name in names)
@@ -168,7 +168,7 @@ def _read(path: Path) -> Folder:
 
 
 def _digest(path: Path) -> str:
-    """Hex SHA-256 over the lines ``name digest`` of the config and of every file of weights, by name."""
+    """Return the hex SHA-256 of the lines ``name digest`` of the config and of every weight file, by name."""
     lines = [f"{file.name} {sha256_file(file)}\n" for file in (path / CONFIG, *sorted(path.glob("*.safetensors")))]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -182,21 +182,21 @@ def _json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ModelError(
-            f"{path}: there is no such file; hf:PATH is a folder with {CONFIG} and {hub.WEIGHTS}."
+            f"{path}: file not found; hf:PATH must be a folder with {CONFIG} and {hub.WEIGHTS}."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: can't be read as JSON ({error}).") from error
+        raise ModelError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path}: is not a JSON object.")
     return values
 
 
 def _pooling(path: Path) -> str:
-    """How sentence-transformers' folder makes one vector of a sentence's tokens."""
+    """Return how a sentence-transformers folder pools the tokens of a sentence."""
     chosen = [key for key, value in _json(path).items() if key.startswith("pooling_mode_") and value is True]
     if len(chosen) != 1 or chosen[0] not in POOLED:
         raise ModelError(
-            f"{path}: pools by {', '.join(chosen) or 'nothing'}; known here is one of {', '.join(POOLED)}."
+            f"{path}: pooling must be exactly one of {', '.join(POOLED)}, got {', '.join(chosen) or 'none'}."
         )
     return POOLED[chosen[0]]
 
@@ -210,14 +210,14 @@ def _config(values: Mapping[str, Any], labels: int) -> Any:
     try:
         config = transformers.AutoConfig.for_model(kind, **fields)
         config.num_labels = labels
-        config.architectures = config.architectures or []  # the first of those that there are
+        config.architectures = config.architectures or []  # the first of the listed ones
     except (TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"transformers {transformers.__version__} refuses the config ({_line(error)}).") from error
+        raise ModelError(f"transformers {transformers.__version__} rejects the config ({_line(error)}).") from error
     return config
 
 
 def _family(config: Any) -> Any:
-    """The class that makes classifiers of an architecture: of images where it takes them, else of text."""
+    """Return the auto class for classifiers of an architecture: of images if it takes them, else of text."""
     from transformers.models.auto import modeling_auto as known
 
     transformers = _library()
@@ -225,14 +225,14 @@ def _family(config: Any) -> Any:
         return transformers.AutoModelForImageClassification
     if type(config) in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         return transformers.AutoModelForSequenceClassification
-    raise ModelError(f"transformers has no classifier of text or images of the architecture '{config.model_type}'.")
+    raise ModelError(f"transformers has no text or image classifier of the architecture '{config.model_type}'.")
 
 
 def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
-    """Give a model the folder's weights; whether parts that only classify stay random.
+    """Load the folder's weights into a model; return whether classifier parts stay random.
 
     Raises:
-        ModelError: the weights can't be read, or other parts are missing.
+        ModelError: the weights cannot be read, or other parts are missing.
     """
     config = _config(folder.config, classes)
     family = _family(config) if folder.pooling is None else _library().AutoModel
@@ -244,12 +244,12 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
                 output_loading_info=True,
             )  # fmt: skip
     except UNLOADABLE as error:
-        raise ModelError(f"{folder.path}: can't be loaded ({_line(error)}).") from error
+        raise ModelError(f"{folder.path}: cannot be loaded ({_line(error)}).") from error
     absent = [*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])]
     encoder = f"{loaded.base_model_prefix}." if folder.pooling is None else ""
     broken = [key for key in absent if key.startswith(encoder) and "pooler" not in key]
     if broken:
-        raise ModelError(f"{folder.path}: its weights lack {broken[0]} and {len(broken) - 1} others; give whole ones.")
+        raise ModelError(f"{folder.path}: weights lack {broken[0]} and {len(broken) - 1} others; give complete ones.")
     part = model.encoder if isinstance(model, SentenceClassifier) else model
     given = {key: value for key, value in loaded.state_dict().items() if key not in absent}
     part.load_state_dict({key: given.get(key, value) for key, value in part.state_dict().items()})
@@ -258,7 +258,7 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what transformers prints while it loads; what fails still raises."""
+    """Silence transformers' output while it loads; errors are still raised."""
     logging = _library().utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -272,7 +272,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _images(folder: Folder) -> dict[str, Any]:
-    """What a folder says about the images that the model takes, as BuiltModel has it."""
+    """Return the folder's statements about image inputs, in the form of BuiltModel."""
     side = folder.config.get("image_size")
     size = (side, side) if isinstance(side, int) else tuple(side) if side else None
     stated: dict[str, Any] = {"input_size": size}
@@ -281,5 +281,5 @@ def _images(folder: Folder) -> dict[str, Any]:
     try:
         stated |= image_input.of_processor(_json(folder.path / IMAGES))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise ModelError(f"{folder.path / IMAGES}: is not a processor of images ({error!r}).") from error
+        raise ModelError(f"{folder.path / IMAGES}: is not a valid image processor ({error!r}).") from error
     return stated | ({"stated_by": IMAGES} if "mean" in stated else {})

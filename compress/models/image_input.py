@@ -1,6 +1,6 @@
-"""What other libraries say of a model's input: torchvision's transforms, timm's data config, Hugging Face's processor.
+"""Input descriptions of other libraries: torchvision's transforms, timm's data config, Hugging Face's processor.
 
-Each becomes the same few fields, as :class:`compress.models.built.BuiltModel` has them: ``input_size``, ``resize``,
+Each is converted to the same few fields of :class:`compress.models.built.BuiltModel`: ``input_size``, ``resize``,
 ``mean`` and ``std`` (of pixels from 0 to 1) and ``interpolation``.
 """
 
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of the filters that a contract has too."""
+"""Pillow's numbers of the filters that a contract supports."""
 CONVNEXT_CROPS_BELOW = 384
-"""Pixels below which an image processor with ``crop_pct`` crops (transformers' ConvNextImageProcessor)."""
+"""Size in pixels below which an image processor with ``crop_pct`` crops (transformers' ConvNextImageProcessor)."""
 
 Stated = dict[str, Any]
 
 
 def of_torchvision(transforms: Any) -> Stated:
-    """Of torchvision's evaluation transforms, such as ``ResNet50_Weights.DEFAULT.transforms()``."""
+    """Convert torchvision's evaluation transforms, such as ``ResNet50_Weights.DEFAULT.transforms()``."""
     return {
         "input_size": (transforms.crop_size[0], transforms.crop_size[0]),
         "resize": transforms.resize_size[0],
@@ -29,7 +29,7 @@ def of_torchvision(transforms: Any) -> Stated:
 
 
 def of_timm(config: Mapping[str, Any]) -> Stated:
-    """Of timm's ``pretrained_cfg``, or what its ``resolve_model_data_config`` gives."""
+    """Convert timm's ``pretrained_cfg``, or the result of its ``resolve_model_data_config``."""
     _, height, width = config["input_size"]
     known = config.get("interpolation") in RESAMPLING.values()
     return {
@@ -42,9 +42,9 @@ def of_timm(config: Mapping[str, Any]) -> Stated:
 
 
 def of_processor(values: Mapping[str, Any]) -> Stated:
-    """Of Hugging Face's ``preprocessor_config.json``.
+    """Convert Hugging Face's ``preprocessor_config.json``.
 
-    A processor that scales to one size and cuts another one out of it is read as scaling the shorter side, as DeiT is
+    A processor that scales to one size and then crops to another is read as scaling the shorter side, as DeiT is
     evaluated (Touvron et al. 2021, arXiv 2012.12877).
     """
     stated: Stated = {}

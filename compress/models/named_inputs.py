@@ -1,4 +1,4 @@
-"""Models of several inputs, which are fed with one tensor here as all others are."""
+"""Models with several inputs, which are fed with one tensor here like all others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from certify.data.named_arrays import ONLY
 
 
 class Unpacking:
-    """A hook before a model's forward that takes the bytes of records apart, one tensor an input.
+    """Forward pre-hook that splits the bytes of records into one tensor per input.
 
-    A call with one tensor for each input, as the exporters make it, passes as it is.
+    A call with one tensor per input, as exporters make it, passes through unchanged.
 
     Args:
         contract: names, shapes and types of the inputs.
@@ -34,7 +34,7 @@ class Unpacking:
         self._starts = [end - size for end, size in zip(self._ends, sizes, strict=True)]
 
     def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """The tensors of all inputs, each (n, ...)."""
+        """Return the tensors of all inputs, each (n, ...)."""
         if len(inputs) > 1:
             return inputs
         (packed,) = inputs
@@ -45,12 +45,12 @@ class Unpacking:
 
 
 def contract_for(model: nn.Module, dataset: Dataset) -> ArrayPreprocess:
-    """The contract that feeds the arrays of a data set to a torch module as they are.
+    """Return the contract that feeds the arrays of a data set to a torch module unchanged.
 
     Args:
-        model: of one input for data of one array; otherwise its inputs are called as the arrays are. Arrays without
-            names of their own are given in their order.
-        dataset: of arrays.
+        model: module with one input for data with one array; otherwise its inputs have the names of the arrays. Arrays
+            without names of their own are passed in order.
+        dataset: data set of arrays.
 
     Raises:
         ModelError: the module takes other inputs.
@@ -65,14 +65,14 @@ def contract_for(model: nn.Module, dataset: Dataset) -> ArrayPreprocess:
     names = [name for name in taken if name in fields]
     if len(names) < len(fields) or names != list(taken)[: len(names)]:
         raise ModelError(
-            f"The model takes {', '.join(taken)} and data '{dataset.name}' hold {', '.join(fields)}; name the arrays "
-            "as the first parameters of forward."
+            f"The model takes {', '.join(taken)}, but data '{dataset.name}' has {', '.join(fields)}; name the arrays "
+            "after the first parameters of forward."
         )
     return as_given(dataset, {name: contract.port(name)[1] for name in names})
 
 
 def fed_by(model: nn.Module, contract: Any) -> nn.Module:
-    """The model, ready to be fed with what a contract makes; changed in place where it has several inputs."""
+    """Prepare a model for the samples of a contract; it is modified in place if it has several inputs."""
     if isinstance(contract, ArrayPreprocess) and len(contract.inputs) > 1:
         model.register_forward_pre_hook(Unpacking(contract))
     return model

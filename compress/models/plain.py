@@ -1,4 +1,4 @@
-"""A user's module as every pass can work on it: without wrappers, in float32, with weights that are plain tensors."""
+"""Plain copies of a user's module for passes: without wrappers, in float32, with plain tensors as weights."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from certify.core.errors import ModelError
 from compress.core.foreign_code import MODEL_FAILURES, describe_error
 
 HOOKED = (prune.BasePruningMethod, SpectralNorm, WeightNorm)
-"""Hooks that compute a weight before each forward pass, and leave it as a tensor that can't be copied."""
+"""Hooks that compute a weight before each forward pass, and leave it as a tensor that cannot be copied."""
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
-    """A plain copy of a user's module, which is left as it is.
+    """Return a plain copy of a user's module, which is not modified.
 
     Raises:
-        ModelError: it can't be copied, or is of a kind that passes can't take apart.
+        ModelError: it cannot be copied, or is of a kind that passes cannot modify.
     """
     module = _without_wrapper(module)
     _refuse_unknown(module)
     for part in module.modules():
         for hook in part._forward_pre_hooks.values():
-            if isinstance(hook, HOOKED):  # the weight as it is, without the history of gradients that forbids a copy
+            if isinstance(hook, HOOKED):  # the current weight, without the gradient history that prevents a copy
                 name = hook._tensor_name if isinstance(hook, prune.BasePruningMethod) else hook.name
                 setattr(part, name, getattr(part, name).detach())
     try:
         return plain(copy.deepcopy(module))
     except MODEL_FAILURES as error:
         raise ModelError(
-            f"The module {type(module).__qualname__} can't be copied ({describe_error(error)}); give one that "
-            "copy.deepcopy takes, on a device that holds its weights."
+            f"The module {type(module).__qualname__} cannot be copied ({describe_error(error)}); give one that "
+            "supports copy.deepcopy, on a device that holds its weights."
         ) from error
 
 
 def plain(module: nn.Module, *, folded: bool = True) -> nn.Module:
-    """Take a module out of its wrappers, on the CPU, in float32 and evaluation mode.
+    """Unwrap a module and move it to the CPU, in float32 and evaluation mode.
 
     Args:
-        module: changed in place.
-        folded: whether to replace weights that are computed in each forward pass by what they come to.
+        module: modified in place.
+        folded: whether to replace weights that are computed in each forward pass by their values.
 
     Raises:
-        ModelError: it is of a kind that passes can't take apart.
+        ModelError: it is of a kind that passes cannot modify.
     """
     module = _without_wrapper(module)
     _refuse_unknown(module)
@@ -59,9 +59,9 @@ def plain(module: nn.Module, *, folded: bool = True) -> nn.Module:
 
 
 def fold_weights(module: nn.Module) -> None:
-    """Replace weight norms, spectral norms, other parametrizations and masks by the weights that they give, in place.
+    """Replace weight norms, spectral norms, other parametrizations and masks by the resulting weights, in place.
 
-    In evaluation mode the outputs stay as they are.
+    The outputs in evaluation mode do not change.
     """
     for part in list(module.modules()):
         for hook in list(part._forward_pre_hooks.values()):
@@ -82,7 +82,7 @@ def fold_weights(module: nn.Module) -> None:
 
 
 def _without_wrapper(module: nn.Module) -> nn.Module:
-    """The module inside what torch.compile and data-parallel training put around it."""
+    """Return the module inside the wrappers of torch.compile and data-parallel training."""
     while True:
         if "_orig_mod" in module._modules:
             inner = module._orig_mod
@@ -108,12 +108,12 @@ def _refuse_unknown(module: nn.Module) -> None:
     for path, part in module.named_modules():
         where = f"Part '{path}' of the model" if path else "The model"
         if isinstance(part, torch.jit.ScriptModule):
-            raise ModelError(f"{where} is TorchScript, which passes can't take apart; give the nn.Module it came from.")
+            raise ModelError(f"{where} is TorchScript, which passes cannot modify; give the nn.Module behind it.")
         if isinstance(part, nn.modules.lazy.LazyModuleMixin) and part.has_uninitialized_params():  # type: ignore[misc]
-            raise ModelError(f"{where} gets its shape from the first input (a lazy module); run it on one input first.")
+            raise ModelError(f"{where} is a lazy module without a shape; run it on one input first.")
     for name, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):
             raise ModelError(
-                f"The model's '{name}' is a {type(value).__name__} and not a tensor, as in quantized modules; give the "
-                "model before it was quantized."
+                f"The model's '{name}' is a {type(value).__name__}, not a tensor, as in quantized modules; give the "
+                "model before quantization."
             )

@@ -1,4 +1,4 @@
-"""Forward passes on two samples before any work: does the model run on the data, and does it classify?"""
+"""Forward passes on two samples before any work: checks that the model runs on the data, and that it classifies."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from compress.core.foreign_code import MODEL_FAILURES, describe_error
 from compress.core.samples import as_tensor
 
 COUPLED = 1e-3
-"""Difference of a sample's outputs alone and beside another, as a share of the largest, that is not rounding."""
+"""Difference between a sample's outputs alone and in a batch, as a share of the largest, that is not rounding."""
 
 
 def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
-    """Number of a classifier's outputs.
+    """Return the number of outputs of a classifier.
 
     Args:
-        model: in evaluation mode; left as it is.
-        samples: (2, ...) as the preprocessing contract makes them.
-        name: of the model, for errors.
+        model: module in evaluation mode; not modified.
+        samples: (2, ...) from the preprocessing contract.
+        name: name of the model, for errors.
 
     Raises:
-        ModelError: it does not run on the samples, or gives something else than finite logits (n, classes), each row
-            a function of its own sample; the sentence says what was found.
+        ModelError: it does not run on the samples, or does not return finite logits (n, classes), each row a function
+            of its own sample; the error says what was found.
     """
     both = as_tensor(samples)
     alone, beside = _logits(model, both[:1], name), _logits(model, both, name)
     if alone.ndim == 1 and beside.ndim == 2:
         raise ModelError(
-            f"{name} drops the batch dimension of a single sample: it gives {tuple(alone.shape)} for one and "
+            f"{name} drops the batch dimension of a single sample: it returns {tuple(alone.shape)} for one sample and "
             f"{tuple(beside.shape)} for two; name the dimensions that its squeeze() removes."
         )
     for given, count in ((alone, 1), (beside, 2)):
         if given.ndim != 2 or len(given) != count:
             raise ModelError(
-                f"{name} gives {tuple(given.shape)} for {count} sample(s), where a classifier gives ({count}, classes) "
-                "for any batch; give a model that ends in one logit per class."
+                f"{name} returns {tuple(given.shape)} for {count} sample(s), but a classifier must return ({count}, "
+                "classes) for any batch; give a model that ends in one logit per class."
             )
     if not bool(torch.isfinite(beside).all()):
-        raise ModelError(f"{name} gives outputs that are not finite (NaN or infinite); look at its weights.")
+        raise ModelError(f"{name} returns outputs that are not finite (NaN or infinite); check its weights.")
     largest = float(beside.abs().max())
     if float((alone - beside[:1]).abs().max()) > COUPLED * largest:
         again = _logits(model, both[:1], name)
         by_chance = float((alone - again).abs().max()) > COUPLED * largest
-        raise ModelError(f"{name} {_why_coupled(model, by_chance)}, so that no file can agree with it.")
+        raise ModelError(f"{name} {_why_coupled(model, by_chance)}, so no exported file can agree with it.")
     return beside.shape[1]
 
 
@@ -64,11 +64,11 @@ def _logits(model: nn.Module, samples: torch.Tensor, name: str) -> torch.Tensor:
         raise ModelError(_why_failed(model, samples, name, error)) from error
     if not isinstance(given, torch.Tensor):
         raise ModelError(
-            f"{name} gives {_describe(given)}, where a classifier gives one tensor of logits (n, classes); wrap it so "
-            "that forward returns the logits alone."
+            f"{name} returns {_describe(given)}, but a classifier must return one tensor of logits (n, classes); wrap "
+            "it so that forward returns only the logits."
         )
     if not given.is_floating_point():
-        raise ModelError(f"{name} gives {given.dtype}, where a classifier gives logits in floating point.")
+        raise ModelError(f"{name} returns {given.dtype}, but a classifier must return logits in floating point.")
     return given.float()
 
 
@@ -79,11 +79,11 @@ def _describe(given: object) -> str:
 
 
 def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseException) -> str:
-    """One sentence on a forward pass that failed, from the number of inputs and the layer that it failed at."""
+    """Explain a failed forward pass in one sentence, from the number of inputs and the failing layer."""
     needed = _needed(model)
     if len(needed) > 1:
         inputs = f"{len(needed)} inputs ({', '.join(needed)})"
-        return f"{name} takes {inputs}, and a classifier takes one; wrap it in a module whose forward takes one."
+        return f"{name} takes {inputs}, but a classifier takes one; wrap it in a module whose forward takes one."
     shape = " x ".join(map(str, samples.shape[1:]))
     path, layer, given = _last_layer(model, samples)
     if given is not None:
@@ -94,26 +94,26 @@ def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseE
             fitting = "colour (L for grey)" if of_channels and gets == samples.shape[1] else "size and layout"
             return (
                 f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} {what}(s) and gets {gets}; "
-                f"give a preprocessing contract with the {fitting} that it was made for, or fit it to the data."
+                f"give a preprocessing contract with the {fitting} that it was trained with, or adapt it to the data."
             )
-    return f"{name} fails on a sample of {shape}, {samples.dtype} ({describe_with_place(error)}); fit it to the data."
+    return f"{name} fails on a sample of {shape}, {samples.dtype} ({describe_with_place(error)}); adapt it to the data."
 
 
 def describe_with_place(error: BaseException) -> str:
-    """An error in one line, with the file and the line of it that raised."""
+    """Return an error in one line, with the file and line that raised it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{describe_error(error)}, {Path(last.filename).name}:{last.lineno}"
 
 
 def _needed(model: nn.Module) -> list[str]:
-    """Names of the inputs without which forward can't be called."""
+    """Return the names of the required inputs of forward."""
     free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(model.forward).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in free]
 
 
 def _last_layer(model: nn.Module, samples: torch.Tensor) -> tuple[str, nn.Module | None, torch.Tensor | None]:
-    """The last layer that a failing forward pass comes to, and its input."""
+    """Return the last layer that a failing forward pass reaches, and its input."""
     last: tuple[str, nn.Module | None, torch.Tensor | None] = ("", None, None)
 
     def note(path: str) -> Any:
@@ -133,7 +133,7 @@ def _last_layer(model: nn.Module, samples: torch.Tensor) -> tuple[str, nn.Module
 
 def _why_coupled(model: nn.Module, by_chance: bool) -> str:
     if by_chance:
-        return "gives other outputs each time for the same sample, in evaluation mode too"
+        return "gives different outputs each time for the same sample, even in evaluation mode"
     for path, norm in model.named_modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is None:
             return f"has a batch norm without running statistics, '{path}': outputs depend on the rest of the batch"

@@ -1,4 +1,4 @@
-"""Models of timm, where it is installed: ``timm:resnet50d``.
+"""Models of timm, if it is installed: ``timm:resnet50d``.
 
 Wightman 2019, "PyTorch Image Models" (https://github.com/huggingface/pytorch-image-models). Only architectures come
 from it; weights are files, as for every other model.
@@ -21,7 +21,7 @@ HINT = f"List them with: leanmark models '{PREFIX}*'"
 
 
 def names() -> list[str]:
-    """Every architecture of timm with the prefix; none where timm is not installed."""
+    """Return all architectures of timm with the prefix; none if timm is not installed."""
     if importlib.util.find_spec("timm") is None:
         return []
     import timm
@@ -30,11 +30,11 @@ def names() -> list[str]:
 
 
 def arguments(spec: str) -> dict[str, Any]:
-    """What timm's factory is called with for ``timm:NAME``, beside the number of classes.
+    """Return the arguments of timm's factory for ``timm:NAME``, besides the number of classes.
 
     Raises:
         MissingExtra: timm is not installed.
-        UsageError: it has no such architecture; the nearest is named.
+        UsageError: it has no such architecture; the nearest name is given.
     """
     known = names()
     if not known:
@@ -45,19 +45,19 @@ def arguments(spec: str) -> dict[str, Any]:
 
 
 def least_size(name: str) -> tuple[int, int] | None:
-    """(H, W) that an architecture takes, where it takes no other or none below; None where any will do."""
+    """Return (H, W) that an architecture requires, exactly or as a minimum; None if any size will do."""
     stated = _stated(name)
     size = stated.input_size if stated.fixed_input_size else stated.min_input_size
     return None if size is None else (size[1], size[2])
 
 
 def preprocessing(name: str) -> dict[str, Any]:
-    """What timm says about the images that its own weights of an architecture take; see image_input."""
+    """Return timm's statements about the images that its own weights of an architecture take; see image_input."""
     return image_input.of_timm(_stated(name).to_dict())
 
 
 def published(folder: Path) -> dict[str, Any] | None:
-    """The config of a folder that timm saved (``architecture``, ``pretrained_cfg``); None where it is another's."""
+    """Return the config of a folder saved by timm (``architecture``, ``pretrained_cfg``), or None for any other."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):

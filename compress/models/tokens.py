@@ -1,4 +1,4 @@
-"""Models that take text, wrapped so that they take one tensor of samples and give logits, as all others do."""
+"""Text models, wrapped so that they take one tensor of samples and return logits, like all others."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from certify.data.tokens import INPUTS
 
 
 class TokenClassifier(nn.Module):
-    """A classifier of text that is fed with one tensor.
+    """A text classifier that is fed with one tensor.
 
     Args:
-        model: takes some of :data:`certify.data.tokens.INPUTS` by name and gives logits (n, classes), or an object
+        model: takes some of :data:`certify.data.tokens.INPUTS` by name and returns logits (n, classes), or an object
             with ``logits``.
-        takes: what it says of its input.
+        takes: description of its input.
     """
 
     def __init__(self, model: nn.Module, takes: TokenInput) -> None:
@@ -27,23 +27,23 @@ class TokenClassifier(nn.Module):
         self.model, self.takes = model, takes
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes) of samples (n, inputs, length), or (n, length) for a model of one input."""
+        """Return logits (n, classes) of samples (n, inputs, length), or (n, length) for a model with one input."""
         return self.separately(*((samples,) if len(self.takes.names) == 1 else samples.unbind(1)))
 
     def separately(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The same, of one tensor (n, length) for each input."""
+        """Return the same from one tensor (n, length) per input."""
         return _logits(self.model(**dict(zip(self.takes.names, inputs, strict=True))))
 
 
 class SentenceClassifier(nn.Module):
-    """A linear classifier on the mean of an encoder's tokens, or on its first one.
+    """A linear classifier on the mean of an encoder's tokens, or on the first token.
 
     Reimers and Gurevych 2019, "Sentence-BERT" (arXiv 1908.10084), section 3.
 
     Args:
-        encoder: gives ``last_hidden_state`` (n, length, width).
+        encoder: returns ``last_hidden_state`` (n, length, width).
         pooling: ``mean`` or ``first``.
-        classes: outputs.
+        classes: number of outputs.
     """
 
     main_input_name = "input_ids"
@@ -53,21 +53,21 @@ class SentenceClassifier(nn.Module):
         config: Any = encoder.config
         self.config = config
         if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # type: ignore[assignment]  # what it gives is not used
+            encoder.pooler = None  # type: ignore[assignment]  # its output is not used
         self.encoder, self.pooling = encoder, pooling
         self.classifier = nn.Linear(config.hidden_size, classes)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Logits (n, classes)."""
+        """Return logits (n, classes)."""
         logits: torch.Tensor = self.classifier(self.embed(input_ids, attention_mask, token_type_ids))
         return logits
 
     def embed(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The pooled sentence, (n, width)."""
+        """Return the pooled sentence, (n, width)."""
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         given = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments)
         tokens: torch.Tensor = given.last_hidden_state
@@ -78,7 +78,7 @@ class SentenceClassifier(nn.Module):
 
 
 class ImageClassifier(nn.Module):
-    """A classifier of images that gives logits where the model inside gives an object that holds them.
+    """An image classifier that returns logits where the wrapped model returns an object with ``logits``.
 
     Args:
         model: takes images (n, C, H, W).
@@ -89,28 +89,28 @@ class ImageClassifier(nn.Module):
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
+        """Return logits (n, classes)."""
         return _logits(self.model(images))
 
 
 class Separately(nn.Module):
-    """A classifier of text that is fed with one tensor for each input, as the exported file is."""
+    """A text classifier that is fed with one tensor per input, like the exported file."""
 
     def __init__(self, classifier: TokenClassifier) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
+        """Return logits (n, classes)."""
         return self.classifier.separately(*inputs)
 
 
 class TokenAdapter(nn.Module):
-    """A classifier of text that is fed with samples of more inputs than it takes.
+    """A text classifier that is fed with samples of more inputs than it takes.
 
     Args:
-        classifier: to be fed.
-        taken: which of the inputs it takes.
+        classifier: classifier to feed.
+        taken: positions of the inputs that it takes.
     """
 
     def __init__(self, classifier: TokenClassifier, taken: tuple[int, ...]) -> None:
@@ -118,15 +118,15 @@ class TokenAdapter(nn.Module):
         self.classifier, self.taken = classifier, taken
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes)."""
+        """Return logits (n, classes)."""
         return self.classifier.separately(*(samples[:, position] for position in self.taken))
 
 
 def as_classifier(model: nn.Module) -> nn.Module:
-    """The model as it is used here: those in the manner of Hugging Face are wrapped, all others stay as they are.
+    """Wrap a model in the style of Hugging Face; return any other model unchanged.
 
     Raises:
-        ModelError: a model of text does not say how many tokens it knows.
+        ModelError: a text model does not state the size of its vocabulary.
     """
     main = getattr(model, "main_input_name", None)
     if main == "input_ids":
@@ -135,15 +135,15 @@ def as_classifier(model: nn.Module) -> nn.Module:
 
 
 def token_input(model: nn.Module) -> TokenInput | None:
-    """What a wrapped model of text says of its input; None for all others."""
+    """Return the input description of a wrapped text model; None for all others."""
     return model.takes if isinstance(model, TokenClassifier) else None
 
 
 def as_exported(model: nn.Module, preprocess: Preprocess) -> nn.Module:
-    """The model with the inputs that the contract names.
+    """Return the model with the inputs that the contract names.
 
     Raises:
-        ModelError: it takes others.
+        ModelError: it takes other inputs.
     """
     if not isinstance(preprocess, TokenPreprocess):
         return model
@@ -153,18 +153,18 @@ def as_exported(model: nn.Module, preprocess: Preprocess) -> nn.Module:
 
 
 def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
-    """Wrap a model so that it takes samples preprocessed for another model, and drops the inputs it does not take.
+    """Wrap a model so that it accepts samples preprocessed for another model, dropping inputs that it does not take.
 
     Raises:
-        ModelError: it takes what the other does not, or other tokens.
+        ModelError: it takes inputs that the other does not, or other tokens.
     """
     if not isinstance(model, TokenClassifier) or not set(model.takes.names) <= set(preprocess.kinds):
         raise _other_inputs(model, preprocess)
     takes = model.takes
     if takes.vocabulary != preprocess.vocabulary or preprocess.tokenizer not in (None, takes.tokenizer):
         raise ModelError(
-            f"The model takes the tokens of another tokenizer ({takes.vocabulary} tokens, the preprocessing contract "
-            f"has {preprocess.vocabulary}); give one that reads the same tokens."
+            f"The model takes tokens of another tokenizer ({takes.vocabulary} tokens, but the preprocessing contract "
+            f"has {preprocess.vocabulary}); give a model with the same tokenizer."
         )
     return TokenAdapter(model, tuple(preprocess.kinds.index(name) for name in takes.names))
 
@@ -172,7 +172,8 @@ def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
 def _other_inputs(model: nn.Module, preprocess: TokenPreprocess) -> ModelError:
     taken = ", ".join(model.takes.names) if isinstance(model, TokenClassifier) else "one input and no tokens"
     return ModelError(
-        f"The model takes {taken} and the preprocessing contract makes {', '.join(preprocess.kinds)}; fit the contract."
+        f"The model takes {taken}, but the preprocessing contract makes {', '.join(preprocess.kinds)}; adapt the "
+        "contract."
     )
 
 
@@ -185,7 +186,7 @@ def _input_of(model: nn.Module) -> TokenInput:
     config: Any = getattr(model, "config", None)
     vocabulary = getattr(config, "vocab_size", None)
     if not isinstance(vocabulary, int):
-        raise ModelError(f"{type(model).__name__} takes tokens and its config does not say how many it knows.")
+        raise ModelError(f"{type(model).__name__} takes tokens, but its config has no vocab_size; add it.")
     taken = inspect.signature(model.forward).parameters
     segments = getattr(config, "type_vocab_size", 0)
     names = tuple(name for name in INPUTS if name in taken and (name != INPUTS[2] or segments))
@@ -193,7 +194,7 @@ def _input_of(model: nn.Module) -> TokenInput:
 
 
 def _longest(config: Any) -> int | None:
-    """Most tokens that the positions of a model reach; RoBERTa's begin behind the token that fills up."""
+    """Return the maximum number of tokens; positions of RoBERTa begin after the padding token."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int):
         return None

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are a model's: below what prefix its keys stand, and what lies beside them."""
+"""Selection of a model's tensors in a checkpoint: the prefix of its keys, and the tensors that are not its own."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from certify.core.errors import ModelError
 
 SHOWN_KEYS = 5
 MAIN = ("state_dict", "model_state_dict", "model")
-"""Where a checkpoint keeps the trained weights, beside averages of them and the optimizer's state."""
+"""Where a checkpoint keeps the trained weights, besides averages of them and the optimizer's state."""
 COMPILED = "_orig_mod."
-"""What torch.compile puts into the keys of a module, and of parts that were compiled."""
+"""Inserted by torch.compile into the keys of a module, and of compiled parts."""
 
 State = dict[str, torch.Tensor]
 
 
 def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str) -> tuple[State, str]:
-    """The tensors of a checkpoint that are a model's, by the model's keys: those below the prefix that fits most.
+    """Return the tensors of a checkpoint that belong to a model, by the model's keys: those under the best prefix.
 
-    Trainers, wrappers and checkpoints put prefixes before the keys (``net.``, ``module.``, ``state_dict.model.``), and
-    other tensors beside them.
+    Trainers, wrappers and checkpoints add prefixes to the keys (``net.``, ``module.``, ``state_dict.model.``), and
+    further tensors.
 
     Args:
-        tensors: of the whole file, by key.
+        tensors: tensors of the whole file, by key.
         wanted: keys of the model.
-        name: of the file.
+        name: name of the file.
 
     Returns:
-        The tensors, and in words what was taken and left out; no words where all keys are the model's.
+        The tensors, and in words what was used and left out; empty if all keys are the model's.
 
     Raises:
-        ModelError: tensors that differ fit equally well below several prefixes.
+        ModelError: different tensors fit equally well under several prefixes.
 
     Example:
         >>> one = torch.zeros(1)
@@ -60,28 +60,33 @@ def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str) ->
 
 
 def _choose(below: Mapping[str, State], name: str) -> str:
-    """The prefix that is meant, of several that fit equally well."""
+    """Return the intended prefix among several that fit equally well."""
     main = next((near for near in ([p for p in below if p.split(".")[0] == key] for key in MAIN) if near), list(below))
     if any(not _same(below[main[0]], below[other]) for other in main):
         raise ModelError(
             f"{name} holds {len(main)} sets of weights that fit the model, under {', '.join(map(repr, main))}; save "
-            "the one that is meant as a state dict or safetensors file of its own."
+            "the intended one as a state dict or safetensors file of its own."
         )
     return main[0]
 
 
 def current_key(key: str) -> str:
-    """A key as models have it; torchvision's DenseNet files still have dots from before torch 0.4 (``norm.1``)."""
+    """Return the current form of a key; torchvision's DenseNet files have dots from before torch 0.4 (``norm.1``)."""
     return re.sub(r"\.(norm|relu|conv)\.(\d)\.", r".\1\2.", key)
 
 
 def first_few(keys: Sequence[str]) -> str:
-    """The first few of a list, for a sentence."""
+    """Return the first few names of a list, for a sentence.
+
+    Example:
+        >>> first_few(list("abcdefg"))
+        'a, b, c, d, e, ...'
+    """
     return ", ".join(keys[:SHOWN_KEYS]) + (", ..." if len(keys) > SHOWN_KEYS else "")
 
 
 def _endings(key: str) -> Iterator[str]:
-    """``a.b.c``, ``b.c`` and ``c``."""
+    """Yield ``a.b.c``, ``b.c`` and ``c``."""
     while key:
         yield key
         key = key.partition(".")[2]

@@ -1,4 +1,4 @@
-"""Weights from files and from torchvision, read without running any code that they may hold."""
+"""Weights from files and from torchvision, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A state dict and where it is from.
+    """A state dict and its origin.
 
     Attributes:
         state: tensors by key, on the CPU.
-        name: the file or torchvision's name, as an error names it.
-        origin: in words, for the certificate.
+        name: the file or torchvision's name, for errors.
+        origin: origin in words, for the certificate.
         transforms: torchvision's evaluation transforms for these weights, or None for a file.
     """
 
@@ -53,17 +53,17 @@ class LoadedWeights:
 
 
 def load(weights: str | Path, model_name: str | None, progress: Progress) -> LoadedWeights:
-    """Read a weights file, or torchvision's weights by name.
+    """Read a weight file, or torchvision's weights by name.
 
     Args:
         weights: a path, or a name such as ``DEFAULT`` or ``ResNet50_Weights.IMAGENET1K_V2``.
-        model_name: torchvision's name of the model, or None for another's.
-        progress: where a download says how far it is.
+        model_name: torchvision's name of the model, or None for another model.
+        progress: where to report a download.
 
     Raises:
-        UsageError: neither a file nor a name of weights for this model.
-        ModelError: not readable.
-        DataError: torchvision's could not be downloaded.
+        UsageError: it is neither a file nor the name of weights for this model.
+        ModelError: the file cannot be read.
+        DataError: torchvision's weights could not be downloaded.
     """
     path = Path(weights).expanduser()
     if path.is_file():
@@ -71,26 +71,26 @@ def load(weights: str | Path, model_name: str | None, progress: Progress) -> Loa
         return LoadedWeights(read(path), str(path), f"weights from {path.name} (SHA-256 {digest[:12]})")
     if model_name is not None and len(path.parts) == 1 and path.suffix not in (".safetensors", ".pth", ".pt", ".ckpt"):
         return _from_torchvision(str(weights), model_name, progress)
-    raise ModelError(f"{path}: there is no such file of weights; give a safetensors file or a state dict.")
+    raise ModelError(f"{path}: weight file not found; give a safetensors file or a state dict.")
 
 
 def read(path: Path) -> State:
     """Read every tensor of a safetensors file or a torch checkpoint.
 
-    Tensors of dicts within dicts are named by the keys that lead to them, with dots between; what is not a tensor is
-    left out. :func:`compress.models.weight_keys.matched` finds a model's own among them.
+    Tensors of nested dicts are named by the keys that lead to them, joined by dots; anything else is ignored.
+    :func:`compress.models.weight_keys.matched` selects the tensors of a model among them.
 
     Raises:
-        ModelError: missing, damaged, without tensors, TorchScript, or a pickle that would run code.
+        ModelError: the file is missing, damaged, without tensors, TorchScript, or a pickle that would run code.
     """
     return _read_safetensors(path) if path.suffix == ".safetensors" or _is_safetensors(path) else _read_torch(path)
 
 
 def write(tensors: State, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file as a whole, or leave ``path`` as it was.
+    """Write a safetensors file atomically.
 
     Raises:
-        OSError: the file system refuses; the library itself raises an error of its own for a full disk.
+        OSError: the file system refuses; the library itself raises its own error for a full disk.
     """
     with files.replacing(path) as beside:
         try:
@@ -103,12 +103,12 @@ def write(tensors: State, path: Path, metadata: Mapping[str, str] | None = None)
 
 
 def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_out: Collection[str] = ()) -> None:
-    """Load a state dict into a model, all of it.
+    """Load a complete state dict into a model.
 
     Args:
-        model: changed in place.
+        model: modified in place.
         state: tensors by key.
-        name: of the weights, for the error.
+        name: name of the weights, for the error.
         leave_out: keys that are neither expected nor loaded (a classifier for other classes).
 
     Raises:
@@ -117,7 +117,7 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
     """
     wanted = {key: value for key, value in model.state_dict().items() if key not in leave_out}
     given = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
-    # Counters of batches that batch normalisation has seen: absent from old files, without effect on the outputs.
+    # Batch counters of batch normalisation: absent from old files, without effect on the outputs.
     given |= {key: wanted[key] for key in wanted if key.endswith("num_batches_tracked") and key not in given}
     missing = [key for key in wanted if key not in given]
     unexpected = [key for key in given if key not in wanted]
@@ -139,13 +139,13 @@ def _shape(tensor: torch.Tensor) -> str:
 
 
 def _current_keys(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> State:
-    """Keys as the model has them; torchvision's DenseNet files still have dots from before torch 0.4 (``norm.1``)."""
+    """Return keys in the model's form; torchvision's DenseNet files have dots from before torch 0.4 (``norm.1``)."""
     renamed = {key: current_key(key) for key in state if key not in wanted}
     return {renamed[key] if renamed.get(key) in wanted else key: value for key, value in state.items()}
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins as the format does: the header's length, then JSON."""
+    """Whether the file begins like the format: the header's length, then JSON."""
     with path.open("rb") as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size
@@ -156,36 +156,36 @@ def _read_safetensors(path: Path) -> State:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as opened:  # type: ignore[no-untyped-call]
             return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  not a mapping
     except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: is no readable safetensors file ({error}).") from error
+        raise ModelError(f"{path}: is not a valid safetensors file ({error}).") from error
 
 
 def _read_torch(path: Path) -> State:
     if _is_torchscript(path):
         raise ModelError(
-            f"{path}: is TorchScript, which passes cannot take apart. Save its weights with "
+            f"{path}: is TorchScript, which passes cannot modify. Save its weights with "
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth') and give them with the nn.Module "
             "that it was made from."
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pickle's protocol; what can't be loaded safely is refused anyway
+            warnings.simplefilter("ignore")  # about the pickle protocol; unsafe content is refused anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path}: holds {_unsafe(path)}, which is not loaded, as a pickle can run any code. If you trust the "
+            f"{path}: contains {_unsafe(path)}, which is not loaded, as a pickle can run any code. If you trust the "
             "file, load it in Python with torch.load(..., weights_only=False), and save the state_dict() or give the "
             "module itself to compress.run."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: can't be read as weights ({str(error).splitlines()[0]}).") from error
+        raise ModelError(f"{path}: cannot be read as weights ({str(error).splitlines()[0]}).") from error
     state = dict(_tensors(content))
     if not state:
-        raise ModelError(f"{path}: holds no state dict (tensors by name); save the model's state_dict().")
+        raise ModelError(f"{path}: contains no state dict (tensors by name); save the model's state_dict().")
     return state
 
 
 def _tensors(content: object, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors of dicts within dicts, by the keys that lead to them."""
+    """Yield the tensors of nested dicts, by the keys that lead to them."""
     for key, value in content.items() if isinstance(content, Mapping) else ():
         if isinstance(value, torch.Tensor):
             yield f"{prefix}{key}", value
@@ -201,19 +201,19 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _unsafe(path: Path) -> str:
-    """The classes and functions for which a checkpoint is refused, in words."""
+    """Name the classes and functions for which a checkpoint is refused."""
     try:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         names = sorted(found, key=lambda name: name.startswith("torch."))  # the user's own before torch's
-    except (RuntimeError, ValueError, pickle.UnpicklingError):  # a pickle without torch's zip file around it
+    except (RuntimeError, ValueError, pickle.UnpicklingError):  # a pickle outside of torch's zip format
         names = [name for name in _globals(path.read_bytes()) if name.split(".")[0] not in ("torch", "collections")]
     return f"objects of {first_few(names)}" if names else "pickled objects"
 
 
 def _globals(content: bytes) -> Iterator[str]:
-    """Full names of what a pickle would import; nothing is run."""
+    """Yield full names of what a pickle would import; nothing is run."""
     texts: list[str] = []
-    with contextlib.suppress(ValueError):  # damaged further on
+    with contextlib.suppress(ValueError):  # damaged later in the file
         for operation, argument, _ in pickletools.genops(content):
             if operation.name == "GLOBAL":
                 yield str(argument).replace(" ", ".")
@@ -224,20 +224,20 @@ def _globals(content: bytes) -> Iterator[str]:
 
 
 def require_finite(state: Mapping[str, torch.Tensor], name: str) -> None:
-    """Refuse weights that hold NaN or infinity.
+    """Reject weights that contain NaN or infinity.
 
     Args:
         state: tensors by key.
-        name: of the weights, for the error.
+        name: name of the weights, for the error.
 
     Raises:
-        ModelError: the sentence names the first tensor that does.
+        ModelError: a tensor does; the error names the first one.
     """
     for key, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             count = int((~torch.isfinite(tensor)).sum())
             raise ModelError(
-                f"{name}: tensor '{key}' has {count} value(s) of {tensor.numel()} that are NaN or infinite; "
+                f"{name}: tensor '{key}' has {count} of {tensor.numel()} values that are NaN or infinite; "
                 "the weights are broken, give others."
             )
 
@@ -246,7 +246,7 @@ def _from_torchvision(name: str, model_name: str, progress: Progress) -> LoadedW
     known = torchvision.models.get_model_weights(model_name)
     short = name.removeprefix(f"{known.__name__}.")
     if short not in known.__members__:
-        raise unknown_name(f"weights of {model_name}:", name, list(known.__members__), "Or give a file that exists.")
+        raise unknown_name(f"weights of {model_name}:", name, list(known.__members__), "Or give an existing file.")
     chosen = known[short]
     remote = _published(chosen.url)
     path = Path(torch.hub.get_dir()) / "checkpoints" / remote.name
@@ -255,6 +255,6 @@ def _from_torchvision(name: str, model_name: str, progress: Progress) -> LoadedW
 
 
 def _published(url: str) -> Remote:
-    """A file of weights; torchvision states the beginning of its SHA-256 in its name, and its size nowhere."""
+    """Return a weight file; torchvision states the beginning of its SHA-256 in its name, but not its size."""
     stated = DIGEST_IN_NAME.search(url.rsplit("/", 1)[-1])
     return Remote(url, f"sha256:{stated[1]}" if stated else None, None, instead="give WEIGHTS as a file")

@@ -1,8 +1,8 @@
-"""The passes: one file each, one explicit table.
+"""The passes: one file each, and one explicit table.
 
-A new pass is a file with a subclass of ``TorchPass`` or ``OnnxPass``, and its line in ``PASSES``; the common checks of
-:mod:`compress.testing` then run over it by themselves. A package of somebody else's adds its passes by entry points of
-the group ``leanmark.passes``, with the pass's name and ``package.module:Class``.
+A new pass is a file with a subclass of ``TorchPass`` or ``OnnxPass``, and a line in ``PASSES``; the common checks of
+:mod:`compress.testing` then run on it automatically. A third-party package registers its passes as entry points of the
+group ``leanmark.passes``: the name of the pass, and ``package.module:Class``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ PASSES = Registry(
 
 
 def names() -> tuple[str, ...]:
-    """Names of all passes, leanmark's own first.
+    """Return the names of all passes, leanmark's own first.
 
     Example:
         >>> "structured_prune" in names()
@@ -77,14 +77,14 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> type[Pass]:
-    """The class of a pass, imported now.
+    """Import and return the class of a pass.
 
     Args:
-        name: of a registered pass, or ``package.module:Name`` of any other.
+        name: name of a registered pass, or ``package.module:Name`` of any other.
 
     Raises:
-        UsageError: there is no pass of that name, it is broken or is not a pass, or another pass has its name.
-        ImportError: the file of one of leanmark's own can't be imported.
+        UsageError: no pass has that name, it is broken or not a pass, or another pass already uses its name.
+        ImportError: the file of one of leanmark's own passes cannot be imported.
 
     Example:
         >>> find("finetune").stage
@@ -98,7 +98,7 @@ def find(name: str) -> type[Pass]:
 
 
 def written_name(configured: Pass) -> str:
-    """How a recipe names a pass: by its own name, or ``package.module:Name`` where that is not registered.
+    """Return the name of a pass in a recipe: its own, or ``package.module:Name`` if that is not registered.
 
     Example:
         >>> written_name(find("finetune")())
@@ -110,12 +110,12 @@ def written_name(configured: Pass) -> str:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a pass, as people read it.
+    """One parameter of a pass, described for people.
 
     Attributes:
-        name: key in a recipe.
+        name: key in the recipe.
         kind: type, such as ``integer`` or ``one of local, global``.
-        default: JSON value; None may mean "chosen by the pass".
+        default: JSON value; None may mean that the pass chooses.
         bounds: ``> 0, <= 1`` or empty.
         description: one sentence.
     """
@@ -131,7 +131,12 @@ _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusive
 
 
 def describe(name: str) -> tuple[str, tuple[Parameter, ...]]:
-    """Docstring and parameters of a pass."""
+    """Return the docstring and the parameters of a pass.
+
+    Example:
+        >>> describe("half")[1][0].name
+        'kind'
+    """
     found = find(name)
     properties = found.model_json_schema()["properties"] if found.model_fields else {}
     return inspect.getdoc(found) or "", tuple(_parameter(key, schema) for key, schema in properties.items())

@@ -1,4 +1,4 @@
-"""What a pass that trains says about attacked images to learn from."""
+"""Parameters of adversarial training, shared by the passes that train."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 class AdversarialOptions(RecoveryTraining):
-    """A pass that may learn from attacked images; see :mod:`compress.training.adversary`."""
+    """A pass that can train on adversarial images; see :mod:`compress.training.adversary`."""
 
     adversarial: Literal["none", "pgd", "free"] = Field(
-        default="none", description="Whether images are attacked before they are learnt from, and how."
+        default="none", description="Whether and how training images are attacked."
     )
-    adversarial_eps: float = Field(default=2.0, gt=0, le=64, description="Largest change of a grey level, of 255.")
+    adversarial_eps: float = Field(default=2.0, gt=0, le=64, description="Largest change in grey levels, of 255.")
     adversarial_steps: int = Field(
-        default=4, ge=1, le=1000, description="Gradients of an attack; for free, steps on each batch."
+        default=4, ge=1, le=1000, description="Gradient steps per attack; for free, training steps per batch."
     )
 
     def _attacks(self) -> dict[str, Any]:
-        """Fields of the training's config."""
+        """Return the fields of the training config."""
         return {name: getattr(self, name) for name in AdversarialOptions.__annotations__}
 
     def _under_attack(self, model: nn.Module, context: PassContext) -> dict[str, Any]:
-        """Accuracy on validation samples, untouched and attacked; nothing where no attack was learnt from."""
+        """Return the accuracy on clean and on attacked validation samples; empty without adversarial training."""
         if self.adversarial == "none":
             return {}
         validation = context.data.part("validation", self.name)

@@ -1,4 +1,4 @@
-"""The parameters by which a pass is told to reach a share of energy or time."""
+"""Parameters of passes that prune to a share of energy or latency."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ OPTIONS = frozenset({*COSTS, "precision", "threads", "loss_samples"})
 
 
 class CostOptions(TorchPass):
-    """A pass that can choose by what blocks cost in the form that ships."""
+    """A pass that can choose by what the blocks cost in the precision that ships."""
 
     energy: float | None = Field(
         default=None, gt=0, lt=1,
-        description="Target energy of an inference as a fraction of the original's in the form that ships, instead of "
-        "macs.",
+        description="Target energy of one inference as a fraction of the original's, both in the precision that ships. "
+        "Replaces macs.",
     )  # fmt: skip
-    latency: float | None = Field(default=None, gt=0, lt=1, description="Target time likewise, instead of macs.")
+    latency: float | None = Field(default=None, gt=0, lt=1, description="Target latency likewise. Replaces macs.")
     precision: Literal["float", "int8"] | None = Field(
         default=None,
-        description="For energy and latency: what the file ships in; by default what the passes that follow make.",
+        description="For energy and latency: precision of the file that ships. Default: what the later passes produce.",
     )
     threads: int = Field(default=1, ge=1, le=1024, description="For energy and latency: threads of the runtime.")
     loss_samples: int = Field(
         default=256, ge=16, le=100_000,
-        description="For energy and latency: validation samples on which each narrowing's loss is measured.",
+        description="For energy and latency: validation samples on which the loss of each narrowing is measured.",
     )  # fmt: skip
 
     def cost_goal(self, *, refit: bool, refit_samples: int) -> CostGoal | None:
-        """The energy or time that is asked for; None for another target.
+        """Return the energy or latency goal, or None if the target is another one.
 
         Args:
-            refit: whether the narrowed model's layers are refitted.
-            refit_samples: that they are refitted on.
+            refit: whether the layers of the narrowed model are refitted.
+            refit_samples: number of samples for the refit.
         """
         for quantity in COSTS:
             if (share := getattr(self, quantity)) is not None:

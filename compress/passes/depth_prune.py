@@ -1,4 +1,4 @@
-"""Depth pruning: whole blocks whose absence is felt least are dropped."""
+"""Depth pruning: drop the whole blocks that contribute least."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class DepthPrune(TorchPass):
-    """Drop blocks of a network, one after the other, until the multiply-adds fall to a target.
+    """Drop blocks of a network one at a time until the multiply-adds reach a target.
 
-    A block is a part of a sequence that gives what it takes in shape: a residual block, an encoder layer of a
-    transformer. In each round every block that is left is taken out for a trial, and the one goes without which the
-    outputs on calibration samples change least (Kullback-Leibler divergence from those of the model as it came).
-    Depth costs latency even where it costs few multiply-adds, so what is dropped here is felt on every device.
+    A block is a part of a sequence whose output has the shape of its input: a residual block, or an encoder layer of a
+    transformer. Each round tries the network without every remaining block and drops the one whose absence changes the
+    outputs on calibration samples least (Kullback-Leibler divergence from the outputs of the input model). Depth costs
+    latency even where it costs few multiply-adds, so dropping blocks helps on every device.
 
     Papers: Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks",
     NeurIPS 2016 (arXiv 1605.06431) for why it works; Men et al., "ShortGPT", 2024 (arXiv 2403.03853) for transformers.
 
-    When not to use it: without training afterwards (put `distill` behind it), on networks without residual
-    connections or with few blocks a stage (declined where too few are left to reach the target), or before a pass
-    that would rather have the block narrow (`structured_prune` keeps accuracy better down to about half).
+    When not to use it: without training afterwards (follow it with `distill`), on networks without residual
+    connections or with few blocks per stage (declined where too few remain to reach the target), or where narrowing
+    the blocks is enough (`structured_prune` preserves accuracy better down to about half of the multiply-adds).
 
     Example:
         >>> DepthPrune(macs=0.6).samples
@@ -40,9 +40,9 @@ class DepthPrune(TorchPass):
     version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(tried_on="blocks")
 
-    macs: float = Field(default=0.75, gt=0, lt=1, description="Multiply-adds to be left, as a share of the original's.")
+    macs: float = Field(default=0.75, gt=0, lt=1, description="Target MACs as a fraction of the original's.")
     samples: int = Field(
-        default=128, ge=2, le=100_000, description="Calibration samples that a block's absence is judged on."
+        default=128, ge=2, le=100_000, description="Calibration samples for judging the absence of a block."
     )
 
     reconstruct: Reconstruct = RECONSTRUCT
@@ -54,10 +54,10 @@ class DepthPrune(TorchPass):
         return {"macs": self.macs}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """See :meth:`Pass.apply`. A model that can't be brought to the target comes back unchanged, declined.
+        """See :meth:`Pass.apply`. A model that cannot reach the target is returned unchanged, declined.
 
         Raises:
-            UsageError: there are test samples only.
+            UsageError: the data has only test samples.
         """
         refit = samples_to_refit(self.reconstruct, self.refit_samples, context)
         return pruning.drop_blocks(model, context, macs=self.macs, samples=self.samples, refit_samples=refit)

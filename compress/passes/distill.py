@@ -25,26 +25,26 @@ ORIGINAL = "original"
 
 
 class Distill(AdversarialOptions):
-    """Train the compressed model to give a teacher's answers, softened, beside the true labels.
+    """Train the compressed model on a teacher's softened outputs as well as the true labels.
 
     The loss is `cross-entropy + alpha * method(student, teacher) + feature_weight * features(student, teacher)`. The
-    teacher is the untouched original, or any other model with weights. The student is the model as the passes before
-    left it, or a fresh one of any other architecture. The learning rate rises for a while and then falls along a
-    cosine. The weights that come back are those of the best epoch on validation data; test data is never seen.
+    teacher is the untouched original, or any other model with weights. The student is the model from the previous
+    passes, or a new one of any other architecture. The learning rate warms up and then follows a cosine. The weights
+    returned are those of the best epoch on validation data; test data is never seen.
 
     Papers: `kd` Hinton, Vinyals and Dean 2015 (arXiv 1503.02531); `dkd` Zhao et al. 2022 (arXiv 2203.08679); `dist`
-    Huang et al. 2022 (arXiv 2205.10536), for teachers that are much stronger; `standardise` Sun et al. 2024 (arXiv
+    Huang et al. 2022 (arXiv 2205.10536), for much stronger teachers; `standardise` Sun et al. 2024 (arXiv
     2403.01427); `hint` Romero et al. 2015 (arXiv 1412.6550); `attention` Zagoruyko and Komodakis 2017 (arXiv
     1612.03928); the cosine Loshchilov and Hutter 2017 (arXiv 1608.03983).
 
-    `adversarial` learns from images that an attack moved by a few grey levels, which costs accuracy on untouched ones;
-    the record holds both. `pgd` (Madry et al. 2018, arXiv 1706.06083) computes so many more gradients a step, `free`
-    (Shafahi et al. 2019, arXiv 1904.12843) gives every batch so many steps instead. Random defences are not offered:
-    they hide gradients and withstand nothing (Athalye et al. 2018, arXiv 1802.00420).
+    `adversarial` trains on images that an attack changed by a few grey levels, which costs accuracy on clean ones; the
+    record holds both. `pgd` (Madry et al. 2018, arXiv 1706.06083) computes that many extra gradients per step; `free`
+    (Shafahi et al. 2019, arXiv 1904.12843) trains that many steps on every batch instead. Random defences are not
+    offered: they hide gradients and do not withstand attacks (Athalye et al. 2018, arXiv 1802.00420).
 
-    When not to use it: without train samples, or where the training data is not what the original was trained for
-    (it then unlearns what the data does not show); `features` not on networks without feature maps (vision
-    transformers), where it is refused.
+    When not to use it: without train samples, or where the training data differs from what the original was trained on
+    (the student forgets what the data does not show). `features` is refused for networks without feature maps, such as
+    vision transformers.
 
     Example:
         >>> Distill(method="dkd", epochs=8).temperature
@@ -55,30 +55,30 @@ class Distill(AdversarialOptions):
     version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
-    method: Literal["kd", "dkd", "dist"] = Field(default="kd", description="How the answers of the two are compared.")
+    method: Literal["kd", "dkd", "dist"] = Field(default="kd", description="Loss between student and teacher outputs.")
     alpha: float = Field(
-        default=1.0, ge=0, le=1000, description="Weight of the teacher's answers beside that of the labels."
+        default=1.0, ge=0, le=1000, description="Weight of the teacher's outputs, relative to the labels."
     )
-    temperature: float = Field(default=4.0, ge=1, le=100, description="How much the answers are softened.")
-    standardise: bool = Field(default=False, description="Whether logits are brought to mean 0 and deviation 1 before.")
+    temperature: float = Field(default=4.0, ge=1, le=100, description="Temperature that softens the outputs.")
+    standardise: bool = Field(
+        default=False, description="Whether logits are first standardised to mean 0, deviation 1."
+    )
     features: Literal["none", "hint", "attention"] = Field(
-        default="none", description="How feature maps of one resolution are compared."
+        default="none", description="How feature maps of equal resolution are compared."
     )
-    feature_weight: float = Field(default=1.0, ge=0, le=100_000, description="Weight of the feature maps.")
+    feature_weight: float = Field(default=1.0, ge=0, le=100_000, description="Weight of the feature map loss.")
     teacher: str = Field(
         default=ORIGINAL, description="The original, or a model by name (torchvision's, or package.module:f)."
     )
     teacher_weights: str | None = Field(
-        default=None, description="Weights of another teacher: a file or torchvision's name."
+        default=None, description="Weights of another teacher: a file, or a torchvision name."
     )
     student: str | None = Field(
-        default=None, description="Architecture to train instead of the model that was given, by name."
+        default=None, description="Architecture to train in place of the current model, by name."
     )
-    student_weights: str | None = Field(
-        default=None, description="Weights that it starts from; random ones by default."
-    )
+    student_weights: str | None = Field(default=None, description="Initial weights of the student. Default: random.")
     unlabelled: str | None = Field(
-        default=None, description="Data specification; its train images are learnt from by the teacher's answers alone."
+        default=None, description="Specification of extra data: its train images are learnt from teacher outputs alone."
     )
 
     @property
@@ -90,9 +90,9 @@ class Distill(AdversarialOptions):
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: there are no train or validation samples, there is no teacher, or it has no weights.
-            DataError: unlabelled samples that can't be read, or that are test samples.
-            ModelError: the loss is not finite, or outputs or feature maps do not fit.
+            UsageError: train samples, validation samples, the teacher or its weights are missing.
+            DataError: unlabelled samples cannot be read, or are test samples.
+            ModelError: the loss is not finite, or the shapes of outputs or feature maps do not match.
         """
         student = copy.deepcopy(model) if self.student is None else self._student(context).model
         record = self.teach(student, context)
@@ -100,7 +100,7 @@ class Distill(AdversarialOptions):
         return student, PassRecord({**record.done, **more}, record.declined)
 
     def teach(self, student: nn.Module, context: PassContext, hooks: Hooks | None = None) -> PassRecord:
-        """Train a model in place, as :meth:`apply` does a copy; ``hooks`` are called inside each step."""
+        """Train a model in place, where :meth:`apply` trains a copy; ``hooks`` are called inside each step."""
         names = ("method", "alpha", "temperature", "standardise", "features", "feature_weight")
         settings = {"label_smoothing": 0.0, **{name: getattr(self, name) for name in names}, **self._attacks()}
         teacher, unlabelled = self._teacher(context), self._unlabelled(context)
@@ -121,15 +121,13 @@ class Distill(AdversarialOptions):
     def _teacher(self, context: PassContext) -> nn.Module:
         if self.teacher == ORIGINAL:
             if context.teacher is None:
-                raise UsageError(
-                    "distill needs the original as its teacher, and this job has none; leave the pass out."
-                )
+                raise UsageError("distill needs the original as its teacher, and this job has none; remove the pass.")
             return context.teacher
         built = self._built(self.teacher, self.teacher_weights, context)
         if built.needs_training:
             raise UsageError(
-                f"The teacher {self.teacher} has no weights that fit the data's {len(context.data.classes)} classes, "
-                "so it has nothing to teach; give teacher_weights."
+                f"The teacher {self.teacher} has no weights for the {len(context.data.classes)} classes of the data, "
+                "so it cannot teach; give teacher_weights."
             )
         return models.adapt_input(built, context.preprocess)
 
@@ -138,9 +136,9 @@ class Distill(AdversarialOptions):
             return None
         split = load(self.unlabelled, seed=context.seed, progress=context.progress).train
         if split is None:
-            raise UsageError(f"The unlabelled data '{self.unlabelled}' have no train part to learn from.")
+            raise UsageError(f"The unlabelled data '{self.unlabelled}' has no train part; give data with one.")
         if seen := context.test_digests.intersection(split.digests()):
             raise DataError(
-                f"{len(seen)} of the unlabelled samples of '{self.unlabelled}' are test samples; take them out."
+                f"{len(seen)} of the unlabelled samples of '{self.unlabelled}' are test samples; remove them."
             )
         return split

@@ -1,4 +1,4 @@
-"""A network trained under differential privacy."""
+"""Training a whole network under differential privacy."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class DpFinetune(PrivateTraining):
-    """Train the network on private data under differential privacy (DP-SGD), from the weights that it has.
+    """Train the network on private data under differential privacy (DP-SGD), starting from its weights.
 
-    Opacus gives the gradient of each record, which is compared with a loop before the training; coins, noise, steps and
-    accounting are leanmark's own. The weights of the last step come back: to choose an epoch would be a look at data.
-    Needs the extra `privacy`.
+    Opacus computes the gradient of each record, which is compared with a plain loop before training; sampling, noise,
+    steps and accounting are leanmark's own. The weights of the last step are returned, because choosing an epoch would
+    be another look at the data. Needs the extra `privacy`.
 
     Papers: Abadi et al. 2016 (arXiv 1607.00133); Yousefpour et al. 2021 (arXiv 2109.12298) for Opacus; Adam on noisy
     sums as in Li et al. 2021 (arXiv 2110.05679).
 
     When not to use it: on a few thousand records, where a head on public features (`dp_head`) is better at every
-    epsilon; on a network with batch norms, which is refused (`fold_norms` takes them out).
+    epsilon; on a network with batch norms, which is refused (run `fold_norms` first).
 
     Example:
         >>> DpFinetune(epsilon=8.0, steps=500).clip
@@ -43,25 +43,25 @@ class DpFinetune(PrivateTraining):
         quick={"steps": 3, "epsilon": 50.0, "delta": 1e-3}, tried_on="depthwise", noisy=True
     )
 
-    lr: float = Field(default=2e-3, gt=0, le=100, description="Learning rate of Adam, falling along a cosine.")
+    lr: float = Field(default=2e-3, gt=0, le=100, description="Learning rate of Adam; it follows a cosine.")
     layers: str = Field(
-        default="", description="Beginning of the names of the parameters that learn, such as head; all by default."
+        default="", description="Prefix of the names of trained parameters, such as head. Default: all parameters."
     )
-    chunk: int = Field(default=64, ge=1, le=65_536, description="Records whose gradients are in memory at once.")
+    chunk: int = Field(default=64, ge=1, le=65_536, description="Records whose gradients are held in memory at once.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: no train samples, no parameter of that name, layers that mix samples, or no noise that keeps the
-                budget.
+            UsageError: there are no train samples, no parameter has that prefix, layers mix samples, or no noise level
+                keeps the budget.
             MissingExtra: Opacus is not installed.
-            ModelError: gradients or noise are not what is accounted for.
+            ModelError: gradients or noise are not what the accounting assumes.
         """
         private = context.data.part("train", self.name)
         if context.preprocess.class_map is not None:
             raise UsageError(
-                "dp_finetune trains a model of one output for each class of the data; give it such a head."
+                "dp_finetune needs a model with one output for each class of the data; replace its head first."
             )
         schedule = self.schedule(context.place, self.lr, len(private))
         made = copy.deepcopy(model)
@@ -69,7 +69,7 @@ class DpFinetune(PrivateTraining):
         names = [name for name in learned if name.startswith(self.layers)]
         if not names:
             raise UsageError(
-                f"No parameter that learns begins with '{self.layers}'; there are {', '.join(learned[:5])}."
+                f"No trainable parameter begins with '{self.layers}'; the first ones are {', '.join(learned[:5])}."
             )
         frozen = [one for name, one in made.named_parameters() if one.requires_grad and name not in set(names)]
         for parameter in frozen:

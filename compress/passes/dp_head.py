@@ -1,4 +1,4 @@
-"""A linear head trained under differential privacy."""
+"""Training a linear head under differential privacy."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class DpHead(PrivateTraining):
-    """Train the last linear layer on private data under differential privacy; what lies below stays as it is.
+    """Train the last linear layer on private data under differential privacy; the layers below stay unchanged.
 
-    The features come from public data: from the original's own training, or from `public`, on which they are taught
-    first. Clipping is exact, since the gradient of a linear layer for one record is an outer product. Coins and noise
-    come from the system's entropy, so that no two runs give one model.
+    The features come from public data: from the original's own training, or from `public`, on which they are trained
+    first. Clipping is exact, since the gradient of a linear layer for one record is an outer product. Sampling and
+    noise use the system's entropy, so no two runs give the same model.
 
     Papers: Abadi et al. 2016 (arXiv 1607.00133) for the training; Tramer and Boneh 2021 (arXiv 2011.11660) for
-    features in the place of end-to-end training.
+    features instead of end-to-end training.
 
     When not to use it: without features from public data; on so many records that training the whole network
-    (`dp_finetune`) does better; where the model does not end in a linear layer.
+    (`dp_finetune`) is better; where the model does not end in a linear layer.
 
     Example:
         >>> DpHead(epsilon=3.0).steps
@@ -43,9 +43,9 @@ class DpHead(PrivateTraining):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"steps": 20, "epsilon": 30.0, "delta": 1e-3}, noisy=True)
 
-    lr: float = Field(default=0.1, gt=0, le=100, description="Learning rate of Adam, falling along a cosine.")
+    lr: float = Field(default=0.1, gt=0, le=100, description="Learning rate of Adam; it follows a cosine.")
     public: str | None = Field(
-        default=None, description="Public data that teach the features first; by default the original's serve."
+        default=None, description="Public data to train the features on first. Default: keep the original's features."
     )
     public_epochs: int = Field(default=4, ge=1, le=10_000, description="Passes over the public data.")
 
@@ -58,9 +58,9 @@ class DpHead(PrivateTraining):
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: there are no train samples, or no noise keeps the budget.
-            DataError: public data hold private or test samples.
-            ModelError: the model does not end in a linear layer of one output a class.
+            UsageError: there are no train samples, or no noise level keeps the budget.
+            DataError: the public data contains private or test samples.
+            ModelError: the model does not end in a linear layer with one output per class.
         """
         private, classes = context.data.part("train", self.name), len(context.data.classes)
         schedule = self.schedule(context.place, self.lr, len(private))

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class Finetune(RecoveryTraining):
     """Train the compressed model on the true labels.
 
-    Cross-entropy, with a learning rate that rises for a while and then falls along a cosine. The weights that come
-    back are those of the best epoch on validation data; test data is never seen.
+    Cross-entropy, with a learning rate that warms up and then follows a cosine. The weights returned are those of the
+    best epoch on validation data; test data is never seen.
 
     Papers: Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015 (arXiv
-    1506.02626) for retraining what was pruned; Renda, Frankle and Carbin, "Comparing Rewinding and Fine-tuning",
-    ICLR 2020 (arXiv 2003.02389) for why the learning rate should rise to nearly its first height again.
+    1506.02626) for retraining after pruning; Renda, Frankle and Carbin, "Comparing Rewinding and Fine-tuning",
+    ICLR 2020 (arXiv 2003.02389) for why the learning rate should return to nearly its initial height.
 
-    When not to use it: where the original is at hand as a teacher (`distill` needs the same time and loses less),
-    without train samples, or where the training data is not what the original was trained for.
+    When not to use it: where the original is available as a teacher (`distill` takes the same time and loses less),
+    without train samples, or where the training data differs from what the original was trained on.
 
     Example:
         >>> Finetune(epochs=3, lr=5e-4).optimizer
@@ -37,7 +37,7 @@ class Finetune(RecoveryTraining):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1})
 
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -1,4 +1,4 @@
-"""Batch norms folded away, so that no layer mixes samples."""
+"""Folding of batch norms, so that no layer mixes samples."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TOLERANCE = 1e-4
 
 
 class FoldNorms(TorchPass):
-    """Fold batch norms into the layers before them, so that no layer mixes samples in the training that follows.
+    """Fold batch norms into the preceding layers, so that no layer mixes samples in the training that follows.
 
-    A norm whose layer before is read by nothing else goes into that layer's weights; any other becomes a scale and a
-    shift for each channel. The network stays the same: its outputs on made-up samples agree to 1e-4 of the largest, or
-    the pass fails. Group norms in the place of batch norms are another network, which must be trained again.
+    A norm is folded into the weights of the layer before it if nothing else reads that layer; any other becomes a scale
+    and a shift per channel. The network stays the same: its outputs on random samples agree to 1e-4 of the largest, or
+    the pass fails. Replacing batch norms by group norms would give another network, which must be trained again.
 
     Papers: none for the folding; Jacob et al. 2018 (arXiv 1712.05877, section 3.2) describe it for quantization.
 
-    When not to use it: where a training without privacy follows, which batch norms help. The ONNX export folds norms
-    by itself.
+    When not to use it: before training without differential privacy, which benefits from batch norms. The ONNX export
+    folds norms by itself.
 
     Example:
         >>> FoldNorms().name
@@ -55,5 +55,5 @@ class FoldNorms(TorchPass):
             before, after = model.eval()(samples), made(samples)
         error = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
         if not error <= TOLERANCE:
-            raise ModelError(f"With its norms folded the model's outputs differ by {error:.2g} of the largest.")
+            raise ModelError(f"After folding the norms the model's outputs differ by {error:.2g} of the largest.")
         return made, PassRecord({"folded": len(folded), "norms": folded, "output_error": error}, declined)

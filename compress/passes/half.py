@@ -14,18 +14,17 @@ from compress.quantization import post_training
 
 
 class Half(OnnxPass):
-    """Store and compute in 16-bit floats; inputs and outputs of the model stay as they are.
+    """Store and compute in 16-bit floats; the model's inputs and outputs keep their types.
 
-    Before anything is converted, the ranges of all values are looked at on calibration samples: an operator that
-    reads or gives a value beyond 65,504 would overflow in fp16 and stays in 32 bits. bf16 has the range of 32 bits
-    and less precision.
+    The ranges of all values are first measured on calibration samples: an operator that reads or returns a value beyond
+    65,504 would overflow in fp16 and stays in 32 bits. bf16 has the range of 32-bit floats and less precision.
 
     Papers: Micikevicius et al., "Mixed Precision Training", ICLR 2018 (arXiv 1710.03740), for fp16; Kalamkar et al.
     2019 (arXiv 1905.12322) for bf16.
 
-    When not to use it: on CPUs, where ONNX Runtime has few kernels for fp16 and converts back and forth (the file
-    halves, nothing gets faster), and none for bf16 (the pass then declines); on GPUs where `quantize_static` loses
-    nothing.
+    When not to use it: on CPUs, where ONNX Runtime has few kernels for fp16 and converts back and forth (the file is
+    half as large but not faster), and none for bf16 (the pass then declines); on GPUs where `quantize_static` does not
+    lose accuracy.
 
     Example:
         >>> Half(kind="bf16").margin
@@ -37,12 +36,10 @@ class Half(OnnxPass):
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     kind: Literal["fp16", "bf16"] = Field(default="fp16", description="Which 16-bit floats.")
-    samples: int = Field(default=64, ge=1, le=100_000, description="Calibration samples whose values are looked at.")
-    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples in one run of the model.")
-    margin: float = Field(default=2.0, ge=1, le=1000, description="How much larger than seen values may become.")
-    keep_nodes: tuple[str, ...] = Field(
-        default=(), description="Names of nodes of the ONNX graph that stay in 32 bits."
-    )
+    samples: int = Field(default=64, ge=1, le=100_000, description="Calibration samples for the ranges of values.")
+    batch: int = Field(default=16, ge=1, le=1024, description="Calibration samples per run of the model.")
+    margin: float = Field(default=2.0, ge=1, le=1000, description="Safety factor on the largest value seen.")
+    keep_nodes: tuple[str, ...] = Field(default=(), description="Names of ONNX nodes that stay in 32 bits.")
 
     @property
     def asked(self) -> Mapping[str, float]:
@@ -54,6 +51,6 @@ class Half(OnnxPass):
 
         Raises:
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
-            ModelError: ONNX Runtime can't prepare, convert or run the file, or a value is not finite.
+            ModelError: ONNX Runtime cannot prepare, convert or run the file, or a value is not finite.
         """
         return post_training.to_float16(model, context, asked_by=self.name, **dict(self))

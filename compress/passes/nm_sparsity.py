@@ -1,4 +1,4 @@
-"""Two of every four weights are zero, for processors that skip them."""
+"""2:4 sparsity: two of every four weights are zero, for processors that skip them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PROFITS = frozenset({"cuda-tensorrt"})
 
 
 class NmSparsity(RecoveryTraining):
-    """Set the two smallest of every four weights along a layer's inputs to zero, and train the others to make up.
+    """Set the two smallest of every four weights along a layer's inputs to zero, and train the others to compensate.
 
-    The zeros stay zeros in training and in the exported file, where TensorRT finds them. The teacher of the training
-    is the original.
+    The zeros are preserved in training and in the exported file, where TensorRT detects them. The original is the
+    teacher in training.
 
     Papers: Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021 (arXiv 2104.08378).
 
     When not to use it: for any other runtime. ONNX Runtime and OpenVINO multiply the zeros like other numbers, so
-    nothing would be saved, and the pass declines unless `force` says that the file is for a machine that profits.
+    nothing would be saved, and the pass declines unless `force` states that the file is for a machine that benefits.
     Not before a pass that trains or removes channels: both would break the pattern.
 
     Example:
@@ -42,10 +42,8 @@ class NmSparsity(RecoveryTraining):
     version: ClassVar[int] = 2
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "force": True})
 
-    epochs: int = Field(
-        default=6, ge=0, le=10_000, description="Passes over the train samples; 0 to leave the training out."
-    )
-    force: bool = Field(default=False, description="Whether to do it for a target that does not profit from it.")
+    epochs: int = Field(default=6, ge=0, le=10_000, description="Passes over the train samples. 0 skips the training.")
+    force: bool = Field(default=False, description="Whether to apply it for a target that does not benefit from it.")
     reconstruct: Reconstruct = RECONSTRUCT
     refit_samples: int = REFIT_SAMPLES
 
@@ -55,21 +53,21 @@ class NmSparsity(RecoveryTraining):
         return self.epochs > 0
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """See :meth:`Pass.apply`. A model for a target without such kernels comes back unchanged, declined.
+        """See :meth:`Pass.apply`. A model for a target without such kernels is returned unchanged, declined.
 
         Raises:
-            UsageError: there are no train or validation samples to train with, or test samples only.
+            UsageError: there are no train or validation samples to train with, or only test samples.
             ModelError: the loss is not finite.
         """
         sparse = eval_copy(model)
         if context.target.name not in PROFITS and not self.force:
             return sparse, PassRecord.refused(
                 f"the target {context.target.name} has no kernels that skip zeros, so nothing would be saved "
-                f"({', '.join(sorted(PROFITS))} has)"
+                f"(only {', '.join(sorted(PROFITS))} has)"
             )
         masks, declined = pruning.pattern_masks(sparse, context.sample(1))
         if not masks:
-            return sparse, PassRecord.refused("it has no layer whose inputs come in fours")
+            return sparse, PassRecord.refused("it has no layer whose number of inputs is a multiple of four")
 
         def keep_zeros() -> None:
             for weight, mask in masks.values():

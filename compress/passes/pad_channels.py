@@ -1,4 +1,4 @@
-"""Channels of zeros that bring depthwise convolutions onto their fast integer kernels."""
+"""Zero channels that let depthwise convolutions use fast integer kernels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 
 
 class PadChannels(OnnxPass):
-    """Round the channels of depthwise convolutions up to a multiple of what the target's kernels take at a time.
+    """Pad the channels of depthwise convolutions to a multiple of the vector width of the target's kernels.
 
-    The new channels are zeros: convolutions that make them get rows of zeros, and those that read them columns, so that
-    the outputs stay what they were but for the order of sums. A depthwise convolution over 120 channels costs ONNX
-    Runtime's integer kernels about twice what one over 128 does. Where that would add more than a quarter of the
-    channels, they stay.
+    The new channels are zeros: the convolutions that produce them get zero rows and those that read them zero columns,
+    so the outputs change only by the order of summation. A depthwise convolution over 120 channels costs ONNX Runtime's
+    integer kernels about twice as much as one over 128. Where padding would add more than a quarter of the channels,
+    they stay unchanged.
 
     Papers: none is needed; the kernels are those of ONNX Runtime's MLAS (convsym.cpp).
 
     When not to use it: on models that stay in floats, or for runtimes other than ONNX Runtime on x86, whose kernels
-    have no such step; there it declines.
+    have no such threshold; the pass declines there.
 
     Example:
         >>> PadChannels().config()

@@ -1,4 +1,4 @@
-"""A student that learns from noisy votes of teachers on private data."""
+"""A student trained on noisy votes of teachers of private data."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 class PateDistill(TorchPass):
-    """Train the model on public samples that teachers of private data have labelled by noisy votes (PATE).
+    """Train the model on public samples labelled by the noisy votes of teachers of private data (PATE).
 
-    The private part is cut into disjoint parts, by the identifiers of the samples alone; a linear teacher is trained on
-    each. A public sample is labelled where enough teachers agree, after noise, and the label is the first of the noisy
-    counts (Confident-GNMax). How many answers there are at most is fixed before the first query, and epsilon follows
-    from that cap alone; the counts of votes are not kept. Labels of the public samples are not read.
+    The private data is split into disjoint parts by the sample identifiers alone, and a linear teacher is trained on
+    each. A public sample is labelled if enough teachers agree, after noise; its label is the largest of the noisy
+    counts (Confident-GNMax). The maximum number of answers is fixed before the first query, and epsilon follows from
+    that cap alone; vote counts are not kept. Labels of the public samples are not read.
 
     Papers: Papernot et al. 2017 (arXiv 1610.05755) and 2018 (arXiv 1802.08908).
 
-    When not to use it: without public samples like the private ones; with fewer than about ten thousand private
-    records, where the parts are too small for teachers who agree.
+    When not to use it: without public samples similar to the private ones; with fewer than about ten thousand private
+    records, where the parts are too small for the teachers to agree.
 
     Example:
         >>> PateDistill(teachers=100).answers
@@ -57,27 +57,27 @@ class PateDistill(TorchPass):
         default=0.72,
         gt=0,
         le=1,
-        description="Share of teachers that must agree, after noise; none answers every query.",
+        description="Share of teachers that must agree, after noise. None answers every query.",
     )
     threshold_noise: float = Field(default=100.0, gt=0, le=1e6, description="Noise of that check, in votes.")
-    queries: int = Field(default=2000, ge=1, le=10_000_000, description="Most public samples that are asked about.")
-    answers: int = Field(default=1100, ge=1, le=10_000_000, description="Most of them that are answered.")
+    queries: int = Field(default=2000, ge=1, le=10_000_000, description="Maximum number of public samples queried.")
+    answers: int = Field(default=1100, ge=1, le=10_000_000, description="Maximum number of queries answered.")
     public: str = Field(
-        default="validation", description="Public samples: data of their own, or the part validation or calibration."
+        default="validation", description="Public samples: a data specification, or the part validation or calibration."
     )
     inputs: Literal["samples", "features"] = Field(
         default="samples",
-        description="What teachers see: preprocessed samples, or the features that the model's head reads.",
+        description="Inputs of the teachers: preprocessed samples, or the features that the model's head reads.",
     )
-    teacher_steps: int = Field(default=60, ge=1, le=100_000, description="Steps of each teacher's training.")
-    delta: float = Field(default=1e-5, gt=0, lt=1, description="For which epsilon holds; below one over the records.")
+    teacher_steps: int = Field(default=60, ge=1, le=100_000, description="Training steps per teacher.")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="Delta for which epsilon holds; below 1 / records.")
     epsilon: float | None = Field(
         default=None,
         gt=0,
-        description="Most that the votes may cost; refused before the first where the caps cost more.",
+        description="Maximum epsilon of the votes; refused before the first query if the caps cost more.",
     )
     adjacency: Literal["add-remove", "replace-one"] = Field(
-        default="add-remove", description="What neighbouring data are; the votes cost the same."
+        default="add-remove", description="Definition of neighbouring data sets; the votes cost the same either way."
     )
     epochs: int = Field(default=40, ge=1, le=10_000, description="Passes of the student over the answered samples.")
     lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the student.")
@@ -99,7 +99,7 @@ class PateDistill(TorchPass):
         return self.public not in features.PARTS
 
     def cost(self) -> float:
-        """Epsilon from the caps."""
+        """Compute epsilon from the caps."""
         checked = self.threshold is not None
         votes = GnMax(
             self.noise,
@@ -113,16 +113,17 @@ class PateDistill(TorchPass):
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: there are no train or public samples, too many teachers, or the caps cost more than `epsilon`.
-            DataError: public data hold private or test samples.
+            UsageError: train or public samples are missing, there are too many teachers, or the caps cost more than
+                `epsilon`.
+            DataError: the public data contains private or test samples.
         """
         private = context.data.part("train", self.name)
         require_delta(self.delta, len(private))
         cost, mechanism = self.cost(), f"gnmax#{context.place}"
         if self.epsilon is not None and cost > self.epsilon:
             raise UsageError(
-                f"{self.answers} answers cost epsilon {cost:.3g}, and {self.epsilon:g} is allowed; take fewer, or more "
-                "noise and more teachers."
+                f"{self.answers} answers cost epsilon {cost:.3g}, more than the allowed {self.epsilon:g}; ask for "
+                "fewer answers, or use more noise and more teachers."
             )
         public = features.public_data(self.public, context, private, self.name)
         made = copy.deepcopy(model).eval()
@@ -138,7 +139,7 @@ class PateDistill(TorchPass):
         election = Election(self.teachers, self.teacher_steps, self.inputs == "features", vote)
         parts, chosen, labels = elect(made, private.under(mechanism), asked, election, context)
         if not len(labels):
-            raise UsageError("The teachers agreed on no public sample; lower the threshold, or take fewer teachers.")
+            raise UsageError("The teachers agreed on no public sample; lower the threshold or use fewer teachers.")
         config = training.TrainingConfig(epochs=self.epochs, lr=self.lr, keep="last", batch=min(64, len(labels)))
         features.train_on(made, asked.subset(chosen).relabelled(labels), "the answered samples", config, context)
         record = GnMaxVotes(

@@ -1,4 +1,4 @@
-"""Training with rounding: quantization that the network learns to live with."""
+"""Quantization-aware training: train the network with the rounding that it ships with."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding
 
 COMPARED = 4
-"""Samples that the rounded network is compared with its file on before the training."""
+"""Number of samples for comparing the rounded network with its file before training."""
 
 
 class Qat(IntegerPass, RecoveryTraining):
-    """Round weights and activations to 8-bit integers in training, and learn how large each step of a code is.
+    """Round weights and activations to 8-bit integers during training, and learn the step sizes.
 
-    Batch norms are folded into the convolutions before them, with the statistics that they have. What is rounded is
-    what `quantize_static` would round, so the file runs in the same integer kernels: in convolutional networks every
-    value between two convolutions, in transformers only what linear layers take, give and multiply with. Steps begin
-    where the ranges on calibration samples put them, one for each value and one for each output channel of a weight;
-    then they are trained with the weights, the original being the teacher. Zero points stay unless `learn_zeros` says
-    otherwise. The exported file holds exactly the integers that the trained model computes with.
+    Batch norms are first folded into the preceding convolutions with their current statistics. The pass rounds what
+    `quantize_static` would round, so the file runs in the same integer kernels: in convolutional networks every value
+    between two convolutions, in transformers only the inputs, outputs and weights of linear layers. There is one step
+    size per value and one per output channel of a weight. They start from the ranges on calibration samples and are
+    trained with the weights, with the original as the teacher. Zero points are fixed unless `learn_zeros` is set. The
+    exported file holds exactly the integers that the trained model computes with.
 
     Papers: Esser et al., "Learned Step Size Quantization", ICLR 2020 (arXiv 1902.08153); Bhalgat et al., "LSQ+",
     2020 (arXiv 2004.09576) for zero points; Jacob et al., CVPR 2018 (arXiv 1712.05877) and Krishnamoorthi 2018 (arXiv
     1806.08342) for batch norms and for what to round.
 
-    When not to use it: where `quantize_static` loses nothing (it needs no training), without train samples, or before
-    a pass that changes the structure (prune first, then train with rounding; `quantize_static` is not needed after).
+    When not to use it: where `quantize_static` does not lose accuracy (it needs no training), without train samples, or
+    before a pass that changes the structure (prune first, then run this pass; `quantize_static` is not needed then).
 
     Example:
         >>> Qat(epochs=2).calibration
@@ -58,33 +58,31 @@ class Qat(IntegerPass, RecoveryTraining):
     epochs: int = Field(default=4, ge=1, le=10_000, description="Passes over the train samples.")
     lr: float = Field(default=2e-4, gt=0, le=10, description="Largest learning rate.")
     calibration: Calibration = Field(
-        default="mse", description="How the first range of an activation follows from samples."
+        default="mse", description="How the initial range of an activation is computed from samples."
     )
     learn_zeros: bool = Field(
-        default=False, description="Whether zero points are learnt, where 0 is no end of the range."
+        default=False, description="Whether zero points are learnt, where 0 is not an end of the range."
     )
-    keep_layers: tuple[str, ...] = Field(
-        default=(), description="Paths of further layers of the model that stay float."
-    )
+    keep_layers: tuple[str, ...] = Field(default=(), description="Paths of additional layers that stay float.")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """See :meth:`Pass.apply`. A model in which nothing can be rounded comes back unchanged, declined.
+        """See :meth:`Pass.apply`. A model in which nothing can be rounded is returned unchanged, declined.
 
         Raises:
-            UsageError: there are no train, validation or calibration samples, or ``keep_layers`` names no layer.
-            ModelError: the model can't be exported, its file would compute something else, or the loss is not finite.
+            UsageError: train, validation or calibration samples are missing, or ``keep_layers`` names no layer.
+            ModelError: the model cannot be exported, its file computes something else, or the loss is not finite.
         """
         given = eval_copy(model)
         if isinstance(given, aware_training.FakeQuantModel):
-            return given, PassRecord.refused("it is trained with rounding already")
+            return given, PassRecord.refused("it is already trained with rounding")
         if isinstance(context.preprocess, ArrayPreprocess) and len(context.preprocess.inputs) > 1:
-            return given, PassRecord.refused("it takes several arrays; quantize_static rounds such a model")
+            return given, PassRecord.refused("it takes several arrays; use quantize_static for such a model")
         network = copy.deepcopy(given)
         opened = pruning.loosen(network, context.sample(1))  # projections of attention become layers
         rounded, declined = self._rounded(network, context)
         if not rounded.rounding.layers:
             first = f" ({declined[0].what}: {declined[0].why})" if declined else ""
-            return given, PassRecord.refused(f"no layer of it can be rounded{first}")
+            return given, PassRecord.refused(f"none of its layers can be rounded{first}")
         steps = aware_training.step_sizes(rounded)
         trained = self._train(rounded, context, {"label_smoothing": 0.0}, "Training with rounding", context.teacher)
         moved = aware_training.step_sizes(rounded)
@@ -97,9 +95,9 @@ class Qat(IntegerPass, RecoveryTraining):
         return rounded, PassRecord(done, (*trained.declined, *declined))
 
     def _rounded(self, network: nn.Module, context: PassContext) -> tuple[FakeQuantModel, tuple[Declined, ...]]:
-        """The network with its first steps, and what stays float.
+        """Return the network with its initial steps, and what stays float.
 
-        It is compared with its file before the training, so that none is spent on what can't be exported.
+        The network is compared with its file first, so that no training is spent on a model that cannot be exported.
         """
         own = ("asked_by", "target")
         names = (field.name for field in fields(aware_training.FakeQuantSettings) if field.name not in own)

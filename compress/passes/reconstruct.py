@@ -1,4 +1,4 @@
-"""Pruning of an ONNX file without training: units removed, and the layers refitted to the original's activations."""
+"""Pruning of an ONNX file without training: remove units and refit the layers to the original's activations."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from compress.pruning.onnx_units.allocation import Scope
 
 
 class Reconstruct(OnnxPass):
-    """Remove units inside of an ONNX graph and refit the layers that are left; neither torch nor labels are needed.
+    """Remove units from an ONNX graph and refit the remaining layers, without torch or labels.
 
-    A unit is what one layer makes and others read: a channel between two convolutions, with its depthwise convolution
-    and its gate where they stand between; a hidden number of an MLP. Units go in the order in which the layer that
-    reads them misses them least once the others make up for them (Optimal Brain Surgeon), and from where that costs
-    least for each multiply-add. That removing them is masking them is tried before anything goes. Channels of residual
-    streams, attention heads and whatever else is no such pair stay, each with the reason.
+    A unit is a value that one layer produces and others read: a channel between two convolutions, with any depthwise
+    convolution and gate between them, or a hidden unit of an MLP. Within a layer, units are removed in the order that
+    increases the error of the reading layer least once the remaining units compensate (Optimal Brain Surgeon); across
+    layers, where the error per saved multiply-add is smallest. Before anything is removed, the pass checks that
+    removing units is equivalent to masking them. Channels of residual streams, attention heads and anything else that
+    does not match stay, each with the reason.
 
-    Then the layers are refitted one by one: inputs from the pruned graph, all earlier layers of which are refitted
-    already; targets from the original, at the sum less the shortcut where one is added; with the bias, and with the
-    rows that stay of the layers that make the units. Samples are of the train part, without their labels, otherwise of
-    calibration; they run once through both graphs, and of each layer only the Gram matrix is kept. Where the outputs do
-    not come nearer to the original's, the weights stay as they were cut, and the record says so.
+    The layers are then refitted one by one: the inputs come from the pruned graph, in which all earlier layers are
+    refitted already, and the targets from the original, less the shortcut where one is added; the refit includes the
+    bias and the remaining rows of the layers that produce the units. Samples come from the train part, without labels,
+    otherwise from calibration; they run once through both graphs, and only the Gram matrix of each layer is kept. Where
+    the outputs do not get closer to the original's, the weights stay as cut, and the record says so.
 
     Papers: Frantar, Kurtic and Alistarh's Optimal Brain Surgeon for structures, as in ZipLM, NeurIPS 2023 (arXiv
     2302.04089); OSSCAR, ICML 2024 (arXiv 2403.12983); GRAIL (arXiv 2602.23795); CORP (arXiv 2602.05243).
 
-    When not to use it: where the torch module is at hand and can be trained afterwards (`structured_prune` with
-    `distill`); below about two thirds of the multiply-adds; after a pass that rounds weights, or with fewer than some
+    When not to use it: where the torch module is available and can be trained afterwards (`structured_prune` with
+    `distill`); below about two thirds of the multiply-adds; after a pass that rounds weights; with fewer than a few
     hundred samples.
 
     Example:
@@ -45,34 +46,34 @@ class Reconstruct(OnnxPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 64}, tried_on="depthwise")
 
-    macs: float = Field(default=0.7, gt=0, lt=1, description="Target multiply-adds as a fraction of the file's.")
+    macs: float = Field(default=0.7, gt=0, lt=1, description="Target MACs as a fraction of the file's.")
     scope: Scope = Field(
-        default="global", description="Whether units go where they cost least, or each layer loses the same share."
+        default="global", description="Whether units are removed where they cost least, or at one ratio in each layer."
     )
     round_to: int | None = Field(
         default=None, ge=1, le=128,
-        description="Units of a layer are a multiple of this; by default what the target's kernels take at a time, "
-        "but at most an eighth of the median layer's units.",
+        description="Round the units of a layer to a multiple of this. Default: the vector width of the target's "
+        "kernels, at most an eighth of the median layer's units.",
     )  # fmt: skip
     max_ratio: float = Field(default=0.9, gt=0, lt=1, description="Largest share of its units that a layer may lose.")
     samples: int = Field(
         default=1000,
         ge=16,
         le=1_000_000,
-        description="Train samples, without their labels, that layers are refitted on.",
+        description="Train samples, without labels, for refitting layers.",
     )
     batch: int | None = Field(
         default=None, ge=1, le=1024,
-        description="Samples in one run of the model; by default as many as fit into memory, up to 64.",
+        description="Samples per run of the model. Default: as many as fit into memory, at most 64.",
     )  # fmt: skip
     keep_nodes: tuple[str, ...] = Field(
-        default=(), description="Nodes of the ONNX graph whose units stay, as glob patterns (*/head/*)."
+        default=(), description="ONNX nodes whose units are never removed, as glob patterns (*/head/*)."
     )
 
     @field_validator("keep_nodes", mode="before")
     @classmethod
     def _as_tuple(cls, given: Any) -> Any:
-        return tuple(given) if isinstance(given, list) else given  # what a recipe holds is a list
+        return tuple(given) if isinstance(given, list) else given  # recipes hold lists
 
     @property
     def asked(self) -> Mapping[str, float]:
@@ -80,10 +81,10 @@ class Reconstruct(OnnxPass):
         return {"macs": self.macs}
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
-        """See :meth:`Pass.apply`. A file that can't be pruned to the target comes back unchanged, declined.
+        """See :meth:`Pass.apply`. A file that cannot reach the target is returned unchanged, declined.
 
         Raises:
-            UsageError: the data have test samples only.
-            ModelError: ONNX Runtime can't prepare or run the file.
+            UsageError: the data has only test samples.
+            ModelError: ONNX Runtime cannot prepare or run the file.
         """
         return pruning.reconstruct_file(pruning.FileSettings(asked_by=self.name, **dict(self)), model, context)

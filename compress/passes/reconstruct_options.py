@@ -1,4 +1,4 @@
-"""The parameters by which a pass is told to reconstruct; the same in every pass that can."""
+"""Parameters of layer-wise reconstruction, shared by the passes that support it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Reconstruct = bool | Literal["auto"]
 
 RECONSTRUCT: Any = Field(
     default="auto",
-    description="Whether layers are refitted to the original's activations, on samples without labels; auto: where "
-    "nothing is trained afterwards.",
+    description="Whether layers are refitted to the original's activations, on unlabelled samples. auto: where no "
+    "training follows.",
 )
 REFIT_SAMPLES: Any = Field(
-    default=1000, ge=16, le=1_000_000, description="Train samples, without their labels, that layers are refitted on."
+    default=1000, ge=16, le=1_000_000, description="Train samples, without labels, for refitting layers."
 )
 
 
 def samples_to_refit(asked: Reconstruct, samples: int, context: PassContext) -> int:
-    """How many samples a pass is to refit on; 0 where it is to leave the layers alone.
+    """Return the number of samples to refit on, or 0 if the layers are not refitted.
 
     Args:
-        asked: as the recipe says.
-        samples: as the recipe says.
-        context: which knows whether training follows.
+        asked: value of ``reconstruct`` in the recipe.
+        samples: value of ``refit_samples`` in the recipe.
+        context: context of the pass, which knows whether training follows.
     """
     wanted = not context.training_follows if asked == "auto" else bool(asked)
     return samples if wanted else 0

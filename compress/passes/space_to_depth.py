@@ -1,4 +1,4 @@
-"""A new layout of the first convolution, with which integer kernels gather fewer and longer pieces."""
+"""Space-to-depth layout of the first convolution, with which integer kernels gather fewer and longer pieces."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from compress.core.pass_protocol import OnnxPass, PassRecord
 
 
 class SpaceToDepth(OnnxPass):
-    """Let the first convolution, of stride s, see s * s times the channels at stride 1.
+    """Turn the first convolution, of stride s, into one of stride 1 over s * s times the channels.
 
-    Each block of s x s pixels becomes one pixel with the channels of all, and the weights are rearranged, with
-    zeros where the kernel does not fill its last block. The outputs stay what they were but for
-    the order of sums. A 7 x 7 kernel over 3 channels becomes a 4 x 4 kernel over 12: a third more multiply-adds, which
-    integer kernels do in less time, because they copy 16 pieces for each output and not 49.
+    Each block of s x s pixels becomes one pixel with the channels of all of them, and the weights are rearranged, with
+    zeros where the kernel does not fill its last block. The outputs change only by the order of summation. A 7 x 7
+    kernel over 3 channels becomes a 4 x 4 kernel over 12: a third more multiply-adds, which integer kernels compute in
+    less time, because they copy 16 pieces per output instead of 49.
 
     Papers: Ying et al., "Image Classification at Supercomputer Scale", 2018 (arXiv 1811.06992).
 
-    When not to use it: on models that stay in floats, whose kernels take images as they are and would get slower.
+    When not to use it: on models that stay in floats, whose kernels read images directly and would become slower.
 
     Example:
         >>> SpaceToDepth().config()

@@ -1,4 +1,4 @@
-"""Structured pruning: channels, heads and widths are really removed, with everything that depends on them."""
+"""Structured pruning: remove channels, heads and widths physically, together with everything that depends on them."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ DEFAULT_MACS = 0.5
 
 
 class StructuredPrune(CostOptions):
-    """Remove channels, heads or widths, least important first, until a share of cost, multiply-adds or weights is left.
+    """Remove channels, heads or widths, least important first, down to a share of cost, multiply-adds or parameters.
 
-    Channels that depend on each other (through residual additions, concatenations, batch norms, grouped
-    convolutions) form a group and go together; torch-pruning finds the groups from a trace of the model. Models with
-    attention, and those on which that trace fails, are pruned inside of their blocks instead: the hidden width of
-    MLPs, the channels between two convolutions, heads or the numbers inside of them, and on request the width between
-    the blocks of a transformer. Both ways first prove that removing units gives what masking them gives. The share that
-    each layer loses is raised in small steps to the target.
+    Channels that depend on each other (through residual additions, concatenations, batch norms, grouped convolutions)
+    form a group and are removed together; torch-pruning finds the groups from a trace of the model. Models with
+    attention, and models that cannot be traced, are pruned inside their blocks instead: the hidden width of MLPs, the
+    channels between two convolutions, heads or head dimensions, and optionally the width between the blocks of a
+    transformer. Both ways first verify that removing units gives the same result as masking them. The pruning ratio of
+    each layer is raised in small steps until the target is reached.
 
-    With `energy` or `latency`, all widths and the blocks that are left out are chosen at once: by a knapsack of what
-    each narrowing loses on validation data against what it saves, measured here in the form that ships (ZipLM, Kurtic
-    et al. 2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811). The share refers to the unpruned model in
-    that form: integers where `quantize_static` or `qat` follows, else floats. A pruned model that is not cheaper is
-    declined. `scope`, `steps`, `round_to` and training between rounds do not count then; two runs may differ.
+    With `energy` or `latency`, all widths and the blocks to drop are chosen at once, by a knapsack: the loss of each
+    narrowing on validation data against its saving, measured here in the precision that ships (ZipLM, Kurtic et al.
+    2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811). The share refers to the unpruned model in that
+    precision: integers where `quantize_static` or `qat` follows, else floats. A pruned model that is not cheaper is
+    declined. `scope`, `steps`, `round_to` and training between rounds have no effect then, and two runs may differ.
 
-    Where nothing is trained afterwards, the layers are refitted to the original's activations on unlabelled samples
+    If no training follows, the layers are refitted to the original's activations on unlabelled samples
     (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
-    Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900), with its sparse
-    learning where `sparsify_epochs` asks for it; heads: Michel, Levy and Neubig 2019 (arXiv 1905.10650). Scope
+    Papers: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (arXiv 2301.12900), including its sparse
+    learning (`sparsify_epochs`); heads: Michel, Levy and Neubig 2019 (arXiv 1905.10650). Scope
     `isomorphic`: Fang et al. 2024 (arXiv 2407.04616). Importance: `magnitude` Li et al. 2017 (arXiv 1608.08710);
-    `lamp` Lee et al. 2021 (arXiv 2010.07611); `fpgm` He et al. 2019 (arXiv 1811.00250); `bn_scale` Liu et al. 2017
+    `lamp` Lee et al. 2021 (arXiv 2010.07611); `fpgm` FPGM, CVPR 2019 (arXiv 1811.00250); `bn_scale` Liu et al. 2017
     (arXiv 1708.06519); `taylor` Molchanov et al. 2019 (arXiv 1906.10771); `hessian` LeCun, Denker and Solla 1990 with
     the curvature of single channels as in OBD-C of Wang et al. 2019 (arXiv 1905.05934); `activation` Hu et al. 2016
     (arXiv 1607.03250); `obs` ZipLM (arXiv 2302.04089), without labels.
 
-    When not to use it: below two thirds of the multiply-adds with no `distill` behind it, or for the file's size alone.
+    When not to use it: below two thirds of the multiply-adds without `distill` after it, or only for the file's size.
 
     Example:
         >>> StructuredPrune().macs, StructuredPrune(energy=0.8).macs
@@ -63,10 +63,10 @@ class StructuredPrune(CostOptions):
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
 
     macs: float | None = Field(
-        default=None, gt=0, lt=1, description="Target multiply-adds as a fraction of the original's. Default: 0.5."
+        default=None, gt=0, lt=1, description="Target MACs as a fraction of the original's. Default: 0.5."
     )
     parameters: float | None = Field(
-        default=None, gt=0, lt=1, description="Target parameters likewise, instead of macs."
+        default=None, gt=0, lt=1, description="Target number of parameters likewise. Replaces macs."
     )
     attention: Attention = Field(
         default="heads", description="What to prune in attention: whole heads, head dimensions, or nothing."
@@ -77,25 +77,25 @@ class StructuredPrune(CostOptions):
     )
     importance: Importance | Annotated[str, AfterValidator(known_importance)] = Field(
         default="magnitude_l2",
-        description="How the importance of a channel is judged; package.module:function names one of your own.",
+        description="How the importance of a channel is estimated; package.module:function names your own.",
     )
     scope: Scope = Field(
         default="local",
-        description="Whether each layer gives the same share, all channels are ranked together, or those of one kind.",
+        description="Rank channels within each layer (one ratio for all), among all layers, or among layers of a kind.",
     )
-    steps: int = Field(default=4, ge=1, le=100, description="Rounds; importance from data is estimated again in each.")
+    steps: int = Field(default=4, ge=1, le=100, description="Rounds; data-based importance is recomputed in each.")
     recover_epochs: int = Field(
-        default=0, ge=0, le=10_000, description="Epochs of distillation from the original between two rounds."
+        default=0, ge=0, le=10_000, description="Epochs of distillation from the original between rounds."
     )
     sparsify_epochs: int = Field(
         default=0, ge=0, le=10_000,
-        description="Epochs of training before, in which unimportant channels are pulled towards 0 as groups.",
+        description="Epochs of training before pruning, in which groups of unimportant channels are pulled towards 0.",
     )  # fmt: skip
-    sparsify: float = Field(default=1e-4, gt=0, le=1, description="How strongly they are pulled.")
+    sparsify: float = Field(default=1e-4, gt=0, le=1, description="Strength of that pull.")
     round_to: int | None = Field(
         default=None, ge=1, le=128,
-        description="Channels of a layer are a multiple of this; by default what the target's kernels take at a "
-        "time, but at most an eighth of the median layer's width.",
+        description="Round the channels of a layer to a multiple of this. Default: the vector width of the target's "
+        "kernels, at most an eighth of the median layer's width.",
     )  # fmt: skip
     keep_layers: tuple[str, ...] = Field(
         default=(), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
@@ -104,11 +104,11 @@ class StructuredPrune(CostOptions):
         default=0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose."
     )
     time_limit_s: float = Field(
-        default=120.0, gt=0, le=3600, description="Seconds after which the tracing, or a round of pruning, is given up."
+        default=120.0, gt=0, le=3600, description="Time limit of the tracing, and of each round, in seconds."
     )
     batches: int = Field(
         default=8, ge=1, le=1000,
-        description="Batches of 64 that taylor, hessian and activation importance are estimated on.",
+        description="Batches of 64 for estimating taylor, hessian and activation importance.",
     )  # fmt: skip
     reconstruct: Reconstruct = RECONSTRUCT
     refit_samples: int = REFIT_SAMPLES
@@ -116,7 +116,7 @@ class StructuredPrune(CostOptions):
     @field_validator("keep_layers", mode="before")
     @classmethod
     def _as_tuple(cls, given: Any) -> Any:
-        return tuple(given) if isinstance(given, list) else given  # what a recipe holds is a list
+        return tuple(given) if isinstance(given, list) else given  # recipes hold lists
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +125,7 @@ class StructuredPrune(CostOptions):
             return given
         named = [name for name in TARGETS if given.get(name) is not None]
         if len(named) > 1:
-            raise ValueError(f"{' and '.join(named)} are both given; name one target")
+            raise ValueError(f"{' and '.join(named)} are both given; choose one target")
         return given if named else {**given, "macs": DEFAULT_MACS}
 
     @property
@@ -134,13 +134,13 @@ class StructuredPrune(CostOptions):
         return {name: share for name in TARGETS if (share := getattr(self, name)) is not None}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
-        """See :meth:`Pass.apply`. A model that can't be pruned to the target comes back unchanged, declined.
+        """See :meth:`Pass.apply`. A model that cannot reach the target is returned unchanged, declined.
 
         Raises:
-            UsageError: the importance rests on data, or there is training between the rounds, and samples or the
-                original are missing; or no layer has a name that is to be kept.
-            ModelError: the target is energy or latency, and the model or a block of it can't be exported.
-            MeasureError: the target is energy or latency, and measuring failed.
+            UsageError: samples or the original are missing although the importance needs data or training runs between
+                the rounds; or no layer matches ``keep_layers``.
+            ModelError: the target is energy or latency, and the model or one of its blocks cannot be exported.
+            MeasureError: the target is energy or latency, and a measurement failed.
         """
         wanted = samples_to_refit(self.reconstruct, self.refit_samples, context) > 0
         goal = self.cost_goal(refit=wanted, refit_samples=self.refit_samples)
@@ -149,12 +149,12 @@ class StructuredPrune(CostOptions):
         return pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
 
     def settings(self, *, reconstruct: bool = False) -> pruning.PruneSettings:
-        """What the engine is asked for."""
+        """Return the settings of the pruning engine."""
         shared = {name: value for name, value in self if name not in (*OPTIONS, "attention", "reconstruct")}
         attention = None if self.attention == "none" else self.attention
         return pruning.PruneSettings(**shared, attention=attention, asked_by=self.name, reconstruct=reconstruct)
 
 
 def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:
-    """Train a model in place, with the original as its teacher."""
+    """Train a model in place with the original as its teacher."""
     Distill.model_validate(schedule).teach(model, context, hooks)

@@ -1,4 +1,4 @@
-"""Cutting off the parts of convolution kernels that only ever meet padding, and means of one value."""
+"""Cropping of kernel taps that only meet padding, and removal of means over one value."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
 
 
 class TrimKernels(OnnxPass):
-    """Cut off the kernel taps that never meet a real value, because the feature map is smaller than the kernel.
+    """Crop convolution kernels to the taps that meet real values, where the feature map is smaller than the kernel.
 
-    A network made for 224 x 224 pixels and run on 32 x 32 ends in feature maps of one value, where eight of the nine
-    taps of a 3 x 3 convolution multiply padding. The outputs stay what they were, bit for bit but for the order of
-    sums. Integer kernels, which multiply padding like anything else, gain time; float kernels that skip it gain size.
-    A mean over such a map, which is its one value, is taken out.
+    A network designed for 224 x 224 pixels and run on 32 x 32 ends in feature maps of one value, where eight of the
+    nine taps of a 3 x 3 convolution multiply padding. The outputs change only by the order of summation. Integer
+    kernels, which multiply padding like anything else, become faster; float kernels, which skip it, become smaller. A
+    mean over a map of one value is removed.
 
-    Papers: none is needed; the arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for deep
+    Papers: none needed; the arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for deep
     learning", 2016 (arXiv 1603.07285).
 
     When not to use it: never harmful, but it fixes the input size.

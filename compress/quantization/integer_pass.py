@@ -1,4 +1,4 @@
-"""What the passes that round weights and activations to 8 bits let a recipe choose."""
+"""Common parameters of the passes that round weights and activations to 8 bits."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ class IntegerPass(Pass):
 
     target: TargetName | None = Field(
         default=None,
-        description="Processor or runtime that the types are chosen for; by default the one of this machine.",
+        description="Processor or runtime that determines the integer types. Default: this machine's.",
     )
     operators: Operators = Field(
-        default="auto", description="Which operators are quantized: those with weights, all, or by the kind of network."
+        default="auto", description="Operators to quantize: those with weights, all, or by the kind of network."
     )
-    per_channel: bool = Field(
-        default=True, description="Whether each output channel of a weight has a scale of its own."
-    )
+    per_channel: bool = Field(default=True, description="Whether each output channel of a weight has its own scale.")
     activation_type: IntegerType | None = Field(
-        default=None, description="Integer type of activations; by default the target's."
+        default=None, description="Integer type of activations. Default: the target's."
     )
     reduce_range: bool | None = Field(
-        default=None, description="Whether weights are held to 7 bits; by default where the target saturates."
+        default=None, description="Whether weights use only 7 bits. Default: where the target saturates."
     )
-    samples: int = Field(default=256, ge=1, le=100_000, description="Calibration samples that are looked at.")
+    samples: int = Field(default=256, ge=1, le=100_000, description="Number of calibration samples.")
     percentile: float = Field(
         default=99.99,
         gt=50,
         le=100,
-        description="Share of an activation's values inside its range, for percentile; in %.",
+        description="For percentile: share of an activation's values inside its range, in %.",
     )
     keep_first: bool = Field(default=False, description="Whether the first layer with weights stays float.")
     keep_last: bool = Field(default=False, description="Whether the last layer with weights stays float.")
@@ -47,10 +45,10 @@ class IntegerPass(Pass):
         return {"bytes": 8 / 32}
 
     def target_for(self, of_job: Target) -> Target:
-        """The target with the types that the parameters ask for.
+        """Return the target with the types that the parameters choose.
 
         Args:
-            of_job: what the job is for, which counts where the pass names none.
+            of_job: target of the job, used if the pass names none.
         """
         target = of_job if self.target is None else choose(self.target)
         return replace(

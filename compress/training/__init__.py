@@ -1,4 +1,4 @@
-"""Training: optimisation, distillation, data loading, several devices, and the training of baselines."""
+"""Training: optimisation, distillation, data loading, several devices, and baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The baseline of a model without trained weights: trained here on the data, and kept for the next run."""
+"""Baselines of models without trained weights: trained here on the data, and cached for later runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from compress.training.training import TrainingConfig, TrainingResult, train
 
 FROM_SCRATCH = TrainingConfig()
 FINE_TUNING = TrainingConfig(epochs=8, lr=2e-4)
-"""A new classifier on weights that are good already: the same, more carefully."""
+"""For a new classifier on pretrained weights: a lower learning rate and fewer epochs."""
 KEPT_FORMAT = 1
 
 
@@ -43,25 +43,25 @@ def trained_baseline(
     callbacks: Sequence[TrainingCallback] = (),
     config: TrainingConfig | None = None,
 ) -> tuple[nn.Module, str, bool, TrainingResult | None]:
-    """Give the model that everything is compared with, trained if it is not yet.
+    """Return the baseline model, trained if it has no weights yet.
 
     Args:
-        built: the model; left as it is.
+        built: the model; not modified.
         dataset: the data.
-        preprocess: the contract.
-        seed: of the training.
-        cache: folder of kept baselines; the user's cache folder where it is None.
-        max_train_time: seconds of training at most; None for as long as it takes.
-        progress: where to say how far it is.
-        callbacks: told of the training, epoch by epoch.
-        config: how to train; by default made for small data sets, milder for weights with a new classifier.
+        preprocess: the preprocessing contract.
+        seed: seed of the training.
+        cache: folder of cached baselines; the user's cache folder if None.
+        max_train_time: time limit of the training, in seconds; None for no limit.
+        progress: where to report progress.
+        callbacks: called in every epoch of the training.
+        config: training config; the default suits small data sets, with lower rates for a new classifier.
 
     Returns:
-        The model on the CPU in evaluation mode; where it comes from, in words; whether it was kept from an earlier
-        run; what the training did (None if there was none, or it was an earlier one's).
+        The model on the CPU in evaluation mode; its origin in words; whether it was cached by an earlier run; the
+        result of the training (None if there was none in this run).
 
     Raises:
-        DataError: the data has no train or validation part to train on.
+        DataError: the data has no train or validation part.
         ModelError: training does not converge.
     """
     if not built.needs_training:
@@ -81,10 +81,10 @@ def trained_baseline(
     if path.is_file():
         origin = _take(path, model)
         if origin is not None:
-            shown.say(f"The baseline {built.spec} was trained in an earlier run and is taken from {path}.")
+            shown.say(f"The baseline {built.spec} was trained in an earlier run and is loaded from {path}.")
             model.eval()
             return model, origin, True, None
-        shown.say(f"The kept baseline {path} is damaged; it is trained again.")
+        shown.say(f"The cached baseline {path} is damaged; training it again.")
 
     deadline = None if max_train_time is None else time.monotonic() + max_train_time
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def _key(
     config: TrainingConfig,
     max_train_time: float | None,
 ) -> str:
-    """Name of the kept file: everything that the trained weights depend on."""
+    """Return the name of the cached file, from everything that the trained weights depend on."""
     start = hashlib.sha256()
     for key, tensor in built.model.state_dict().items():
         start.update(key.encode())
@@ -157,7 +157,7 @@ def _keep(path: Path, model: nn.Module, origin: str) -> None:
 
 
 def _take(path: Path, model: nn.Module) -> str | None:
-    """Load kept weights into the model; their origin, or None where the file is damaged."""
+    """Load cached weights into the model; return their origin, or None if the file is damaged."""
     wanted = model.state_dict()
     try:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as kept:  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""How to train: one frozen config, checked when it is made."""
+"""Training config: frozen, and validated on creation."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ KEPT = ("best", "last")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train.
+    """Settings of a training.
 
     Attributes:
         epochs: passes over the training data.
-        batch: samples a step.
+        batch: samples per step.
         lr: peak learning rate.
-        weight_decay: of weights with two dimensions or more; biases and normalisation have none.
+        weight_decay: decay of weights with two or more dimensions; biases and normalisation have none.
         optimizer: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
-        label_smoothing: share of the target that goes to all classes (Szegedy et al. 2016).
-        warmup: share of the steps in which the learning rate rises from 0; then it falls as a half cosine.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
+        warmup: share of the steps in which the learning rate rises from 0; afterwards it falls as a half cosine.
         method: loss on the outputs: ``kd``, ``dkd`` or ``dist`` (see :mod:`compress.training.distillation`).
-        temperature: softens teacher's and student's logits (T of Hinton et al. 2015).
-        standardise: bring the logits of both to mean 0 and deviation 1 before they are softened.
+        temperature: temperature of teacher's and student's logits (T of Hinton et al. 2015).
+        standardise: whether the logits of both are first standardised to mean 0 and deviation 1.
         alpha: weight of the teacher's part of the loss; unused without a teacher.
         features: loss on the feature maps: ``hint``, ``attention`` or ``none``.
-        feature_weight: its weight.
-        keep: which epoch's weights come back: the ``best`` on validation data, or the ``last``.
-        augment: shift images by up to 1/16 of their side.
-        flip: also mirror half of them; wrong for digits and letters.
-        adversarial: learn from attacked images: ``none``, ``pgd`` or ``free`` (:mod:`compress.training.adversary`).
-        adversarial_eps: their largest change, in grey levels.
-        adversarial_steps: gradients of an attack; for ``free``, steps on each batch.
+        feature_weight: weight of that loss.
+        keep: epoch whose weights are returned: the ``best`` on validation data, or the ``last``.
+        augment: whether images are shifted by up to 1/16 of their side.
+        flip: whether half of them are also mirrored; wrong for digits and letters.
+        adversarial: adversarial training: ``none``, ``pgd`` or ``free`` (:mod:`compress.training.adversary`).
+        adversarial_eps: maximum change, in grey levels.
+        adversarial_steps: gradient steps per attack; for ``free``, training steps per batch.
 
     Raises:
-        UsageError: a value out of range.
+        UsageError: a value is out of range.
     """
 
     epochs: int = 16
@@ -87,4 +87,4 @@ class TrainingConfig:
             ("adversarial_steps", self.adversarial_steps >= 1, "at least 1"),
         ):
             if not fits:
-                raise UsageError(f"Training: {name} is {getattr(self, name)} and must be {needed}.")
+                raise UsageError(f"The '{name}' parameter of training must be {needed}, got {getattr(self, name)}.")

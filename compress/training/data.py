@@ -1,4 +1,4 @@
-"""Data for torch: batches of preprocessed samples, read through certify.data and in no other way."""
+"""Data for torch: batches of preprocessed samples, always read through certify.data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from compress.core.samples import as_tensor
 from compress.training.task import UNLABELLED
 
 IN_MEMORY_BYTES = 200_000_000
-"""Splits up to this size, once preprocessed, are kept in memory."""
+"""Splits up to this size, once preprocessed, are cached in memory."""
 SHIFT_DIVISOR = 16
-"""Augmentation moves an image by up to 1/16 of its side each way: 2 pixels of 32."""
+"""Augmentation shifts an image by up to 1/16 of its side in each direction: 2 pixels of 32."""
 DECODERS = 2
-"""Threads that decode ahead; Pillow gives up the interpreter lock while it does."""
+"""Threads that decode ahead; Pillow releases the interpreter lock while decoding."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Shard = tuple[int, int]
@@ -31,13 +31,13 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
 
     Args:
         split: the part.
-        preprocess: the contract; images come out as float32 (C, H, W), tokens as integers (inputs, length).
+        preprocess: preprocessing contract; images become float32 (C, H, W), tokens integers (inputs, length).
     """
 
     def __init__(self, split: Split, preprocess: Preprocess) -> None:
         if isinstance(preprocess, ImagePreprocess) and (preprocess.layout, preprocess.dtype) != ("NCHW", "float32"):
             raise UsageError(
-                f"torch models take float32 NCHW input, the preprocessing contract says {preprocess.dtype} "
+                f"torch models take float32 NCHW input, but the preprocessing contract states {preprocess.dtype} "
                 f"{preprocess.layout}; correct the contract."
             )
         self.split = split
@@ -50,7 +50,7 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
         return as_tensor(self.preprocess.batch(self.split, [index]))[0], int(self.split.labels[index])
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """Samples (n, ...) and labels (n,) at ``indices``."""
+        """Return samples (n, ...) and labels (n,) at ``indices``."""
         samples = as_tensor(self.preprocess.batch(self.split, indices))
         return samples, torch.from_numpy(self.split.labels[indices])
 
@@ -61,10 +61,10 @@ class TorchSplit(TorchDataset[tuple[torch.Tensor, int]]):
 
 
 class Loader:
-    """Batches of one split, again and again; see :func:`loader`.
+    """Batches of one split, for any number of epochs; see :func:`loader`.
 
     Attributes:
-        random: generator of order and augmentation; the same in every process of a team.
+        random: generator of order and augmentation; the same on every rank.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Loader:
         if len(data) // self._batches < self._world_size:
             raise UsageError(
                 f"Batches of {len(data) // self._batches} samples are too small for {self._world_size} processes; "
-                "start fewer, or take larger batches."
+                "start fewer processes, or use larger batches."
             )
         self.random = np.random.default_rng(seed)
         small = kept is None and data.bytes <= IN_MEMORY_BYTES
@@ -95,24 +95,24 @@ class Loader:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
-        self._data.split.touch()  # samples that are kept in memory were read when they were preprocessed
+        self._data.split.touch()  # cached samples were read when they were preprocessed
         order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
         parts = [self._even(part) for part in np.array_split(order, self._batches)]
         for part, (images, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
-            if self._augment:  # every process draws for the whole batch, so that all draw the same the next time
+            if self._augment:  # every rank draws for the whole batch, so that all generators stay in step
                 rows, columns = _moves(len(part), images.shape, self.random, self._flip)
                 images = _moved(images, rows[self._own], columns[self._own])
             yield images, labels
 
     def _even(self, part: np.ndarray) -> np.ndarray:
-        """A batch with as many samples for each process; some come twice, as in torch's DistributedSampler."""
+        """Extend a batch to equal shares for all ranks; some samples are repeated, as in DistributedSampler."""
         return np.resize(part, -(-len(part) // self._world_size) * self._world_size)
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         if self._kept is not None:
             images, labels = self._kept
             for part in parts:
-                self._data.split.ask(part)  # somebody may have withdrawn since they were read
+                self._data.split.ask(part)  # consent may have been withdrawn since they were read
                 rows = torch.from_numpy(part)
                 yield images[rows], labels[rows]
             return
@@ -126,11 +126,11 @@ class Loader:
 
 
 class Batches:
-    """The batches of an epoch, each with as many samples without labels behind it where there are such.
+    """The batches of an epoch, each followed by as many unlabelled samples if there are any.
 
     Args:
-        labelled: whose number of batches makes an epoch.
-        unlabelled: read again and again, or None. Its labels are replaced by ``UNLABELLED``.
+        labelled: loader whose number of batches makes an epoch.
+        unlabelled: loader that is read repeatedly, or None. Its labels are replaced by ``UNLABELLED``.
     """
 
     def __init__(self, labelled: Loader, unlabelled: Loader | None = None) -> None:
@@ -156,11 +156,11 @@ class Batches:
                 yield images
 
     def random_state(self) -> list[Any]:
-        """States of the generators between two epochs; JSON values."""
+        """Return the states of the generators between two epochs, as JSON values."""
         return [loader.random.bit_generator.state for loader in self._loaders()]
 
     def set_random_state(self, states: list[Any]) -> None:
-        """Go on from what :meth:`random_state` gave."""
+        """Restore the states returned by :meth:`random_state`."""
         for loader, state in zip(self._loaders(), states, strict=True):
             loader.random.bit_generator.state = state
 
@@ -181,24 +181,24 @@ def loader(
     mechanism: str | None = None,
     kept: Batch | None = None,
 ) -> Loader:
-    """Batches of (samples preprocessed by the contract (n, ...), labels (n,) int64).
+    """Return a loader of (preprocessed samples (n, ...), labels (n,) int64).
 
-    No sample is left out and no batch is tiny: the split is cut into batches that differ by one sample at most. Small
-    splits are preprocessed once and kept in memory, so that an epoch costs no decoding.
+    No sample is left out and no batch is tiny: the split is divided into batches whose sizes differ by at most one.
+    Small splits are preprocessed once and cached in memory, so that an epoch needs no decoding.
 
     Args:
         split: the part of the data.
-        preprocess: the contract.
-        batch: most samples in a batch.
-        shuffle: whether each pass has a new order.
-        seed: of order and augmentation; two loaders of one seed give the same batches, pass for pass.
-        augment: images only: shift each by up to 1/16 of its side, its edge pixels repeated (after He et al. 2015,
-            arXiv 1512.03385, section 4.2, who pad with zeros).
+        preprocess: the preprocessing contract.
+        batch: maximum number of samples in a batch.
+        shuffle: whether each epoch has a new order.
+        seed: seed of order and augmentation; two loaders with the same seed give the same batches in every epoch.
+        augment: images only: shift each by up to 1/16 of its side, repeating its edge pixels (after the ResNet paper,
+            arXiv 1512.03385, section 4.2, which pads with zeros).
         flip: with ``augment``, also mirror half of the images; wrong for digits and letters.
-        shard: number of this process and of all that share each batch; all must use one seed.
-        mechanism: under whose name the ledger notes the readings; None for raw ones. Only a loader whose batches reach
-            the model through that mechanism's noise may name one.
-        kept: the samples as they were read and preprocessed before, (n, ...), and their labels; None reads them.
+        shard: rank and number of the processes that share each batch; all must use the same seed.
+        mechanism: mechanism under which the ledger records the reads; None for raw reads. Only a loader whose batches
+            reach the model through the noise of that mechanism may name one.
+        kept: samples already read and preprocessed, (n, ...), and their labels; None reads them.
 
     Raises:
         UsageError: a batch has fewer samples than there are processes.
@@ -208,19 +208,19 @@ def loader(
 
 
 def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
-    """Samples moved to where a model is; images with their channels last, as convolutions like them."""
+    """Move samples to the model's device; images in channels-last order, which suits convolutions."""
     return samples.to(place, memory_format=torch.channels_last) if samples.ndim == 4 else samples.to(place)
 
 
 def _moves(n: int, shape: torch.Size, random: np.random.Generator, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each of n images (..., H, W) the rows (n, H) and columns (n, W) that a shift of its own brings."""
+    """Return the rows (n, H) and columns (n, W) of n randomly shifted images (..., H, W)."""
     rows = _indices(n, shape[-2], random, mirrored=np.zeros(n, dtype=bool))
     columns = _indices(n, shape[-1], random, mirrored=random.random(n) < 0.5 if flip else np.zeros(n, dtype=bool))
     return rows, columns
 
 
 def _moved(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Images (n, C, H, W) made of the given rows and columns of each."""
+    """Return images (n, C, H, W) assembled from the given rows and columns of each."""
     picked = images[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 

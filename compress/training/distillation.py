@@ -1,4 +1,4 @@
-"""What a student learns from its teacher: losses on outputs, and on the feature maps on the way to them.
+"""Distillation losses between student and teacher: on outputs, and on intermediate feature maps.
 
 Every loss is a mean over the batch. Outputs are logits, float32 (n, outputs); feature maps are (n, C, H, W).
 """
@@ -17,21 +17,21 @@ from certify.core.errors import ModelError
 OutputLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """(student's logits, teacher's logits, columns of the true classes (n,), temperature) -> scalar."""
 DKD_OTHERS = 8.0
-"""Weight of the other classes beside the true one: beta of Zhao et al. 2022, section 4.1, as set for CIFAR."""
+"""Weight of the other classes relative to the true one: beta of Zhao et al. 2022, section 4.1, as set for CIFAR."""
 TINY = 1e-7
 
 
 def kd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Kullback-Leibler divergence of the softened outputs, times T^2 (Hinton et al. 2015, arXiv 1503.02531)."""
+    """Compute the KL divergence of the softened outputs, times T^2 (Hinton et al. 2015, arXiv 1503.02531)."""
     soft_student, soft_teacher = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(soft_student, soft_teacher, reduction="batchmean", log_target=True)
 
 
 def dkd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Decoupled distillation: the true class against the rest, and the rest among itself, weighed apart.
+    """Compute the decoupled loss: the true class against the rest, and the rest among itself, weighted separately.
 
     Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv 2203.08679), equation 7, with alpha 1. In
-    Hinton's loss the second part counts for little where the teacher is sure; here it always counts the same.
+    Hinton's loss the second part counts for little where the teacher is confident; here its weight is constant.
     """
     true = F.one_hot(labels, student.shape[1]).bool()
     soft = [logits / temperature for logits in (student, teacher)]
@@ -48,18 +48,18 @@ def dkd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor,
 
 
 def dist_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """One minus Pearson's correlation of the softened outputs, over classes and over samples.
+    """Compute one minus Pearson's correlation of the softened outputs, over classes and over samples.
 
     Huang et al., "Knowledge Distillation from A Stronger Teacher" (DIST), NeurIPS 2022 (arXiv 2205.10536),
-    equations 8 to 10 with both weights 1: the student need not give the teacher's values, only their order and
-    proportion, which a much smaller one can.
+    equations 8 to 10 with both weights 1: the student need not match the teacher's values, only their order and
+    proportions, which a much smaller student can.
     """
     ours, theirs = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return temperature**2 * (_unrelated(ours, theirs, 1) + _unrelated(ours, theirs, 0))
 
 
 def _unrelated(first: torch.Tensor, second: torch.Tensor, dim: int) -> torch.Tensor:
-    """One minus Pearson's correlation along a dimension, in the mean."""
+    """Compute one minus Pearson's correlation along a dimension, averaged."""
     centred = [values - values.mean(dim, keepdim=True) for values in (first, second)]
     return 1 - F.cosine_similarity(centred[0], centred[1], dim=dim).mean()
 
@@ -68,19 +68,19 @@ OUTPUT_LOSSES: Mapping[str, OutputLoss] = {"kd": kd_loss, "dkd": dkd_loss, "dist
 
 
 def standardise(logits: torch.Tensor) -> torch.Tensor:
-    """Logits of each sample with mean 0 and standard deviation 1 (Sun et al., CVPR 2024, arXiv 2403.01427).
+    """Standardise the logits of each sample to mean 0 and deviation 1 (Sun et al., CVPR 2024, arXiv 2403.01427).
 
-    The student then follows the teacher's ranking and is free in the size of its logits.
+    The student then follows the teacher's ranking, at any scale of its own logits.
     """
     return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + TINY)
 
 
 class Taps:
-    """Keeps the outputs of some modules of a model while it runs; a context manager.
+    """Records the outputs of some modules of a model while it runs; a context manager.
 
     Args:
-        model: whose modules are listened to.
-        names: of the modules; None for all.
+        model: model whose modules are recorded.
+        names: names of the modules; None for all.
     """
 
     def __init__(self, model: nn.Module, names: list[str] | None = None) -> None:
@@ -95,7 +95,7 @@ class Taps:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, torch.Tensor) and output.ndim == 4:
                 self.maps.pop(name, None)
-                self.maps[name] = output  # the last to finish stands last
+                self.maps[name] = output  # in order of completion
 
         return hook
 
@@ -108,7 +108,7 @@ class Taps:
 
 
 def stages(model: nn.Module, images: torch.Tensor) -> dict[tuple[int, int], str]:
-    """The last module of each resolution above 1 x 1: (H, W) of its feature maps -> its name."""
+    """Return the last module of each resolution above 1 x 1: (H, W) of its feature maps -> its name."""
     with torch.no_grad(), Taps(model) as taps:
         model(images)
     last = {(maps.shape[2], maps.shape[3]): name for name, maps in taps.maps.items()}
@@ -116,21 +116,21 @@ def stages(model: nn.Module, images: torch.Tensor) -> dict[tuple[int, int], str]
 
 
 class FeatureLoss(nn.Module):
-    """Distance between the feature maps of student and teacher, where both have the same resolution.
+    """Distance between the feature maps of student and teacher at equal resolutions.
 
-    ``hint``: the student's maps, brought to the teacher's channels by a learned 1 x 1 convolution, against the
+    ``hint``: the student's maps, mapped to the teacher's channels by a learned 1 x 1 convolution, against the
     teacher's: mean squared error over the teacher's mean square (Romero et al., "FitNets", ICLR 2015, arXiv
-    1412.6550, equation 3, made free of the maps' scale). ``attention``: squared distance of the unit vectors of
-    where the squared maps are large (Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928, equation 2).
+    1412.6550, equation 3, made independent of the maps' scale). ``attention``: squared distance of the normalised
+    spatial maps of squared activations (Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928, equation 2).
 
     Args:
         kind: ``hint`` or ``attention``.
-        student: in evaluation mode, on the CPU.
+        student: model in evaluation mode, on the CPU.
         teacher: likewise.
-        images: one batch to find the maps with.
+        images: one batch for finding the maps.
 
     Raises:
-        ModelError: no resolution is common to both.
+        ModelError: the two have no resolution in common.
     """
 
     def __init__(self, kind: str, student: nn.Module, teacher: nn.Module, images: torch.Tensor) -> None:
@@ -138,7 +138,7 @@ class FeatureLoss(nn.Module):
         ours, theirs = stages(student, images), stages(teacher, images)
         self.pairs = [(ours[size], theirs[size]) for size in ours if size in theirs]
         if not self.pairs:
-            raise ModelError(f"The teacher and the student have no feature maps of one size, so {kind} can't be used.")
+            raise ModelError(f"Teacher and student have no feature maps of equal size; do not use features={kind}.")
         self.kind = kind
         self.adapters = nn.ModuleList()
         if kind == "hint":
@@ -149,11 +149,11 @@ class FeatureLoss(nn.Module):
             self.adapters.extend(nn.Conv2d(narrow, wide, 1) for narrow, wide in widths)
 
     def taps(self, student: nn.Module, teacher: nn.Module) -> tuple[Taps, Taps]:
-        """What listens to the compared modules of both."""
+        """Return recorders of the compared modules of both models."""
         return Taps(student, [a for a, _ in self.pairs]), Taps(teacher, [b for _, b in self.pairs])
 
     def forward(self, student: Taps, teacher: Taps) -> torch.Tensor:
-        """Mean over the pairs of maps that were kept in the last run of both models."""
+        """Return the mean distance of the pairs of maps recorded in the last run of both models."""
         losses = [
             self._distance(number, student.maps[a].float(), teacher.maps[b].float())
             for number, (a, b) in enumerate(self.pairs)

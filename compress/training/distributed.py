@@ -1,8 +1,8 @@
-"""Training on several devices: one process each, as torchrun starts them, of which one leads.
+"""Training on several devices: one process each, as started by torchrun, of which one leads.
 
-The lead runs the whole job; the others wait until it trains, take the part of every batch that is theirs, and wait
-again. Where there is one process, everything here does nothing. Data-parallel training as in Li et al., "PyTorch
-Distributed", VLDB 2020 (arXiv 2006.15704), through torch's own DistributedDataParallel.
+The lead runs the whole job; the others wait until it trains, process their share of every batch, and wait again. With
+one process, everything here does nothing. Data-parallel training as in Li et al., "PyTorch Distributed", VLDB 2020
+(arXiv 2006.15704), through torch's own DistributedDataParallel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from certify.core.errors import ModelError
 from compress.core import step_cost
 
 PATIENCE = timedelta(days=7)
-"""How long the others wait while the lead prunes, exports or measures."""
+"""How long the other ranks wait while the lead prunes, exports or measures."""
 
 T = TypeVar("T")
 Work = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -33,10 +33,10 @@ Work = tuple[Callable[..., Any], tuple[Any, ...]]
 
 @contextlib.contextmanager
 def process_group() -> Iterator[bool]:
-    """Take one's place in the team that torchrun started; gives whether this process leads.
+    """Join the process group started by torchrun; yield whether this process leads.
 
-    In the others it ends once the lead is done; they have nothing more to do then. A failure in one process ends it,
-    whereupon torchrun ends the rest.
+    On the other ranks it returns once the lead is done; they then have nothing left to do. A failure in one process
+    ends it, whereupon torchrun ends the rest.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
@@ -50,24 +50,24 @@ def process_group() -> Iterator[bool]:
     else:
         _serve_lead()
         yield False
-    gc.collect()  # what parallel() made must not outlive the group: its threads would abort the process
+    gc.collect()  # modules from parallel() must not outlive the group: their threads would abort the process
     dist.destroy_process_group()
 
 
 def _serve_lead() -> None:
-    """Do what the lead asks for, until it asks for nothing more."""
+    """Run the lead's requests until it sends none."""
     with importing_from_here():
         while (work := broadcast(None)) is not None:
-            function, arguments = pickle.loads(work)  # written by the lead of this very job
+            function, arguments = pickle.loads(work)  # written by the lead of this job
             function(*arguments)
 
 
 @contextlib.contextmanager
 def on_every_rank(function: Callable[..., Any], *arguments: Any) -> Iterator[None]:
-    """Let the others of the team call a function, while the lead does its own part in the ``with`` block.
+    """Run a function on the other ranks, while the lead does its own part in the ``with`` block.
 
     Raises:
-        ModelError: the arguments can't be sent to another process.
+        ModelError: the arguments cannot be sent to another process.
     """
     if world_size() == 1:
         yield
@@ -76,8 +76,8 @@ def on_every_rank(function: Callable[..., Any], *arguments: Any) -> Iterator[Non
         work = pickle.dumps((function, arguments))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"Training on {world_size()} processes: the model or the data can't be sent to them ({error}); "
-            "define its classes and functions in a module, or train without torchrun."
+            f"Training on {world_size()} processes: the model or the data cannot be sent to them ({error}); "
+            "define their classes and functions in a module, or train without torchrun."
         ) from error
     broadcast(work)
     step_cost.mark_unmetered()
@@ -85,22 +85,22 @@ def on_every_rank(function: Callable[..., Any], *arguments: Any) -> Iterator[Non
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if _several() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0, which is the lead's."""
+    """Return the rank of this process; the lead has rank 0."""
     return dist.get_rank() if _several() else 0
 
 
 def is_lead() -> bool:
-    """Whether this process leads; the only one does."""
+    """Whether this process leads, as a single process always does."""
     return rank() == 0
 
 
 def broadcast(value: T) -> T:
-    """The lead's value, in every process."""
+    """Return the lead's value on every rank."""
     if not _several():
         return value
     held = [value]
@@ -109,7 +109,7 @@ def broadcast(value: T) -> T:
 
 
 def mean(value: float) -> float:
-    """Mean of a number over the processes."""
+    """Return the mean of a number over all ranks."""
     if not _several():
         return value
     held = torch.tensor(value, dtype=torch.float64)
@@ -118,16 +118,16 @@ def mean(value: float) -> float:
 
 
 def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
-    """Give tensors the values that the lead has, in place."""
+    """Copy the lead's values into tensors on every rank, in place."""
     for tensor in tensors if _several() else ():
         dist.broadcast(tensor, 0)
 
 
 def parallel(module: nn.Module) -> nn.Module:
-    """The module, with gradients that become the mean over the processes in the backward pass."""
+    """Wrap a module so that the backward pass averages gradients over all ranks."""
     if world_size() == 1:
         return module
-    # static: each step takes the same way through the network, but may leave parts of it out
+    # static graph: each step takes the same path through the network, which may leave parts of it unused
     return DistributedDataParallel(module, static_graph=True)
 
 

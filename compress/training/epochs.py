@@ -1,4 +1,4 @@
-"""The epochs of one training: which one's weights come back, and how a training that was stopped goes on."""
+"""The epochs of one training: selection of the weights to return, and resuming an interrupted training."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from compress.training.data import Batches
 from compress.training.optimization import Run
 
 STEPS_BEFORE_ESTIMATE = 5
-"""Batches until the time that the rest will take is estimated; the first ones also prepare kernels."""
+"""Batches before the remaining time is estimated; the first ones also prepare kernels."""
 KEPT_AFTER_S = 10.0
-"""An epoch is kept for a later start where this much would be lost without it: writing large states takes time."""
+"""An epoch is saved when an interruption would lose at least this much work: writing large states takes time."""
 
 EpochScore = tuple[float, float]
-"""(accuracy, minus loss) on validation data: what makes one epoch better than another."""
+"""(accuracy, minus loss) on validation data; the larger, the better the epoch."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training did.
+    """Result of a training.
 
     Attributes:
         epochs_done: complete passes over the training data.
-        best_epoch: the pass (from 1) whose weights came back; the one that was cut short counts.
-        validation_accuracy: of those weights, 0 to 1.
+        best_epoch: epoch (from 1) whose weights were returned; an epoch that was cut short counts.
+        validation_accuracy: accuracy of those weights, 0 to 1.
         seconds: wall-clock time.
-        stopped_early: whether the time was up before the last epoch.
-        reason: why it ended, in words.
+        stopped_early: whether the time ran out before the last epoch.
+        reason: reason for the end, in words.
     """
 
     epochs_done: int
@@ -55,7 +55,7 @@ class TrainingResult:
 
 @dataclass
 class _State:
-    """Where a training stands after an epoch."""
+    """State of a training after an epoch."""
 
     epoch: int = 0
     seconds: float = 0.0
@@ -67,15 +67,15 @@ class _State:
 class Epochs:
     """One training, epoch by epoch.
 
-    Of several processes the lead validates, looks at the clock and keeps the file; the others do as it does.
+    With several processes, the lead validates, checks the time and saves the state; the others follow it.
 
     Args:
         run: model, optimizer and schedule.
-        batches: of one epoch, again and again.
-        validate: tells what the model, as it is now, reaches on validation data; None where another process leads.
-        bar: moved on with every batch.
-        seed: of what is drawn in a step; each epoch, and each process in it, has its own numbers.
-        told: called after each epoch with its number and its figures.
+        batches: batches of one epoch, read repeatedly.
+        validate: scores the current model on validation data; None on ranks that do not lead.
+        bar: progress bar, advanced with every batch.
+        seed: seed of the random numbers in a step; each epoch and rank has its own.
+        told: called after each epoch with its number and figures.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class Epochs:
         self._state = _State()
 
     def finish(self, deadline: float | None, resume: Path | None) -> TrainingResult:
-        """Train to the end, and give the model the weights of the epoch to keep.
+        """Train to the end, and load the weights of the chosen epoch into the model.
 
         Args:
-            deadline: reading of ``time.monotonic`` after which no further batch is begun.
+            deadline: ``time.monotonic`` time after which no further batch is started.
             resume: file of the last finished epoch, or None.
         """
         run = self._run
@@ -106,7 +106,7 @@ class Epochs:
         began = time.monotonic() - state.seconds
         kept_at = state.seconds
         if deadline is not None:
-            deadline -= state.seconds  # what the epochs before the stop took counts too
+            deadline -= state.seconds  # the time of the epochs before an interruption counts too
         out_of_time = False
         while run.done < run.steps and not out_of_time:
             out_of_time = self._epoch(deadline, began)
@@ -121,7 +121,7 @@ class Epochs:
         return self._result()
 
     def _epoch(self, deadline: float | None, began: float) -> bool:
-        """One pass over the data; whether the time is up."""
+        """Run one pass over the data; return whether the time is up."""
         run, state, out_of_time = self._run, self._state, False
         state.epoch += 1
         torch.manual_seed(_drawn(self._seed, state.epoch, distributed.rank()))
@@ -144,7 +144,7 @@ class Epochs:
         return out_of_time
 
     def _time_left(self, deadline: float, began: float) -> tuple[bool, int]:
-        """Whether the time is up, and the steps of a schedule that ends before the deadline."""
+        """Return whether the time is up, and the length of a schedule that ends before the deadline."""
         run, now, steps = self._run, time.monotonic(), self._run.steps
         if run.done >= STEPS_BEFORE_ESTIMATE:
             left = int(max(0.0, deadline - now) / (now - began) * run.done)
@@ -170,7 +170,7 @@ class Epochs:
             torch.save(content, beside)
 
     def _go_on(self, content: Mapping[str, Any] | None) -> None:
-        """Take up the training that a file held."""
+        """Restore a saved training."""
         if content is None:
             return
         self._state = _State(**content["state"])
@@ -182,18 +182,18 @@ class Epochs:
 
 
 def _key(run: Run) -> str:
-    """What a training is known by again: its settings, and the weights that it begins with."""
+    """Identify a training by its settings and initial weights."""
     config = json.dumps(asdict(run.config), sort_keys=True)
     return hashlib.sha256(f"{config} {run.steps} {state_digest(run.model)}".encode()).hexdigest()
 
 
 def _drawn(*numbers: int) -> int:
-    """A seed that follows from several numbers."""
+    """Derive a seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _read(path: Path, key: str | None) -> dict[str, Any] | None:
-    """What is kept of a training; None where the file holds another one or is damaged."""
+    """Return a saved training, or None if the file belongs to another one or is damaged."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""One training run, batch by batch: what is minimised, by which optimizer, at which learning rate."""
+"""One training run, batch by batch: loss, optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a pass does inside each step of a training; of several processes the lead's does it for all.
+    """Callbacks of a pass inside each training step; with several processes, only the lead runs them.
 
     Attributes:
-        adjust: called once the gradients are there, to change them (a penalty on groups of weights).
-        constrain: called once the weights have moved, to move them back (zeros that must stay zeros).
+        adjust: called after the backward pass, to change gradients (a penalty on groups of weights).
+        constrain: called after the optimizer step, to change weights (zeros that must stay zeros).
     """
 
     adjust: Callable[[], None] | None = None
     constrain: Callable[[], None] | None = None
 
     def followed(self) -> Hooks:
-        """What the other processes of a team do at the same places: wait for what the lead has made of it."""
+        """Return the hooks of the other ranks: they only wait for the lead's result."""
         return Hooks(*(None if hook is None else _wait for hook in (self.adjust, self.constrain)))
 
 
 def _wait() -> None:
-    """The lead does it."""
+    """Do nothing, because the lead runs the hook."""
 
 
 NO_HOOKS = Hooks()
@@ -52,17 +52,17 @@ class Run:
 
     Args:
         model: moved to the device and to channels-last memory, and trained in place.
-        teacher: whose softened outputs are followed, or None.
-        config: how to train.
-        task: how outputs are read.
-        device: to train on; of several processes, each has its own.
-        steps: batches of the whole training; may be lowered while it runs, and the schedule follows.
-        sample: a few preprocessed images, by which the feature maps of teacher and student are matched.
-        hooks: what is done inside each step.
-        adversary: moves images against the model before it learns from them; None leaves them as they are.
+        teacher: model whose softened outputs the student follows, or None.
+        config: training config.
+        task: interpretation of the outputs.
+        device: device of the training; each process has its own.
+        steps: batches of the whole training; may be lowered during the run, and the schedule adapts.
+        sample: a few preprocessed images for matching the feature maps of teacher and student.
+        hooks: callbacks inside each step.
+        adversary: perturbs images before each step; None leaves them unchanged.
 
     Raises:
-        ModelError: features are to be compared, and the models have no maps of one size.
+        ModelError: features are compared, but the models have no maps of equal size.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Run:
         self.autocast = has_fast_bfloat16(device)
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Learn from one batch; returns the loss.
+        """Train on one batch and return the loss.
 
         Raises:
             ModelError: the loss is not finite.
@@ -109,14 +109,14 @@ class Run:
         return value[-1]
 
     def _learn(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """One change of the weights."""
+        """Update the weights once."""
         shown = images if self.adversary is None else self._attacked(self.adversary, images, labels)
         loss = self._objective(shown, labels)
         value = distributed.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(
                 f"Training: the loss became {value} at step {self.done + 1}; lower the learning rate "
-                f"(it is {self.config.lr:g}) or look at the data."
+                f"(currently {self.config.lr:g}) or check the data."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -132,16 +132,16 @@ class Run:
         return value
 
     def _attacked(self, adversary: Adversary, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The images that are learnt from; those of ``free`` collect the gradient that moves them next."""
+        """Return the perturbed images; those of ``free`` collect the gradient of the next perturbation."""
         if adversary.kind == "free":
             return adversary.start(images).detach().requires_grad_(True)
-        self.model.eval()  # what is attacked is the model as it will be used
+        self.model.eval()  # attack the model in the mode in which it will be used
         attacked = adversary.attack(images, lambda at: self.task.loss(self._outputs(self.model, at), labels, 0.0))
         self.model.train()
         return attacked
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training has changed."""
+        """Return everything that training has changed."""
         return {
             "model": self.model.state_dict(),
             "features": {} if self.features is None else self.features.state_dict(),
@@ -151,7 +151,7 @@ class Run:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore the state returned by :meth:`state_dict`."""
         self.model.load_state_dict(state["model"])
         if self.features is not None:
             self.features.load_state_dict(state["features"])
@@ -183,7 +183,10 @@ class Run:
     def _taught(self, logits: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         config = self.config
         if logits.shape != taught.shape:
-            raise ModelError(f"The teacher has {taught.shape[1]} outputs and the student {logits.shape[1]}; fit them.")
+            raise ModelError(
+                f"The teacher has {taught.shape[1]} outputs but the student has {logits.shape[1]}; use a teacher for "
+                "the same classes."
+            )
         if self.task.numbers is not None:
             return self.task.error(logits, taught) / len(logits)
         logits, taught = self.task.logits(logits), self.task.logits(taught)
@@ -195,7 +198,7 @@ class Run:
 
 
 class _Objective(nn.Module):
-    """The loss as a module that holds all that is trained, which is what the processes of a team have in common."""
+    """The loss as a module with all trained parameters, which distributed training synchronises."""
 
     def __init__(
         self, trained: Sequence[nn.Module], loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -209,17 +212,17 @@ class _Objective(nn.Module):
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; without that, autocast is slower than float32."""
+    """Whether the device multiplies bfloat16 in hardware; otherwise autocast is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Before torch 2.10 no function tells; float32 is then never wrong, only slower where bfloat16 is fast.
+    # Before torch 2.10 no function reports this; float32 is then correct, only slower where bfloat16 is fast.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)
     abilities: dict[str, bool] = capabilities() if device.type == "cpu" else {}
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 
 def _on(device: torch.device, module: M) -> M:
-    """A module on a device, in the order of memory that its convolutions like."""
+    """Move a module to a device, in the memory format that suits convolutions."""
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -235,7 +238,7 @@ def _optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> to
 
 
 def _cosine(progress: float, warmup: float, step: float) -> float:
-    """Factor of the learning rate: a line up to 1 over the warm-up, then half a cosine down to 0."""
+    """Return the factor of the learning rate: a linear warm-up to 1, then half a cosine down to 0."""
     if progress < warmup:
         return (progress + step) / (warmup + step)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))

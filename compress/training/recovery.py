@@ -1,4 +1,4 @@
-"""What the passes that train have in common: the schedule, the parts of the data, and the record."""
+"""Common parts of the passes that train: the schedule, the parts of the data, and the record."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from compress.training.optimization import Hooks
 
 FLIPPED_FROM = 64
-"""Pixels; larger images are photographs, which may be mirrored; digits and letters may not."""
+"""Size in pixels; larger images are photographs, which may be mirrored, unlike digits and letters."""
 
 
 class RecoveryTraining(TorchPass):
-    """A pass that trains the model; its subclasses say from what it learns."""
+    """A pass that trains the model; subclasses define the loss."""
 
     epochs: int = Field(default=6, ge=1, le=10_000, description="Passes over the train samples.")
     lr: float = Field(default=1e-3, gt=0, le=10, description="Largest learning rate.")
-    batch: int = Field(default=64, ge=2, le=65_536, description="Samples in one step.")
-    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="What turns gradients into steps.")
-    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Pull of the weights towards 0.")
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    augment: bool = Field(default=True, description="Whether train samples are shifted by a few pixels at random.")
+    batch: int = Field(default=64, ge=2, le=65_536, description="Samples per step.")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimizer.")
+    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Weight decay.")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
+    augment: bool = Field(default=True, description="Whether train images are randomly shifted by a few pixels.")
     flip: bool | None = Field(
-        default=None, description="Whether half of them are mirrored; by default images of more than 64 pixels are."
+        default=None, description="Whether half of them are mirrored. Default: images of more than 64 pixels."
     )
     keep: Literal["best", "last"] = Field(
         default="best",
-        description="Which epoch's weights come back: the best on validation data, or the last.",
+        description="Epoch whose weights are returned: the best on validation data, or the last.",
     )
 
     @property
@@ -56,13 +56,13 @@ class RecoveryTraining(TorchPass):
         """Train a model in place.
 
         Args:
-            model: to train.
-            context: of the pass.
-            settings: fields of the training's config that the schedule does not hold.
-            description: of the progress bar.
-            teacher: whose answers are followed, or None.
-            unlabelled: samples that are learnt from by the teacher's answers alone.
-            hooks: what is done inside each step.
+            model: model to train.
+            context: context of the pass.
+            settings: fields of the training config that the schedule does not contain.
+            description: label of the progress bar.
+            teacher: model whose outputs the student follows, or None.
+            unlabelled: samples that are learnt from the teacher's outputs alone.
+            hooks: callbacks inside each step.
 
         Raises:
             UsageError: there are no train or validation samples.
@@ -74,7 +74,7 @@ class RecoveryTraining(TorchPass):
         flip = self.flip if self.flip is not None else min(context.data.input_size) > FLIPPED_FROM
         result = training.train(
             model,
-            cast("Dataset", context.data),  # training uses the parts that a pass may see, and no others
+            cast("Dataset", context.data),  # training only uses the parts that a pass may see
             context.preprocess,
             training.TrainingConfig(**{**schedule, "flip": flip}, **settings),
             teacher=teacher,

@@ -1,4 +1,4 @@
-"""What a model learns: classes, or numbers."""
+"""Training tasks: classes, or numbers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from certify.core.errors import DataError
 from certify.data import Preprocess, Split
 
 UNLABELLED = -100
-"""Label of a sample that has none: what torch's cross-entropy leaves out."""
+"""Label of an unlabelled sample, which torch's cross-entropy ignores."""
 TINY = 1e-7
 
 
 @dataclass(frozen=True)
 class Task:
-    """How outputs are read while a model is trained.
+    """Interpretation of outputs during training.
 
     Attributes:
-        columns: outputs that stand for the data's classes; None for all.
-        reading: of the outputs, ``logits`` or ``probabilities``.
-        numbers: to be predicted, by label; None where labels are classes.
-        scale: by which errors of numbers are measured.
+        columns: output columns of the data's classes; None for all.
+        reading: kind of outputs, ``logits`` or ``probabilities``.
+        numbers: numbers to predict, by label; None if labels are classes.
+        scale: unit of errors of numbers.
     """
 
     columns: tuple[int, ...] | None
@@ -33,20 +33,20 @@ class Task:
 
     @classmethod
     def of(cls, split: Split, preprocess: Preprocess) -> Task:
-        """The task of a part of the data.
+        """Return the task of a part of the data.
 
         Raises:
-            DataError: it holds numbers without a scale.
+            DataError: it contains numbers without a scale.
         """
         targets = split.targets
         if targets is None:
             return cls(preprocess.class_map, preprocess.reading)
         if targets.scale is None:
-            raise DataError("The data hold numbers to predict; say by which scale with the metric regression:SCALE.")
+            raise DataError("The data contains numbers to predict; give their scale with the metric regression:SCALE.")
         return cls(None, preprocess.reading, torch.tensor(targets.values, dtype=torch.float32), targets.scale)
 
     def logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Outputs (n, outputs) with a column for each class at least; one output stands for the second of two."""
+        """Return logits with a column for each class; a single output becomes the second of two."""
         if outputs.shape[1] > 1:
             return outputs
         if self.reading == "logits":
@@ -55,7 +55,7 @@ class Task:
         return torch.cat([1 - share, share], 1).log()
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
-        """Cross-entropy, or the smooth absolute error in scales (Huber 1964); unlabelled samples are left out."""
+        """Compute cross-entropy, or the smooth absolute error in scales (Huber 1964), without unlabelled samples."""
         if self.numbers is not None:
             known = labels != UNLABELLED
             truth = self.numbers.to(outputs.device)[labels[known]]
@@ -65,5 +65,5 @@ class Task:
         return F.cross_entropy(chosen, labels, label_smoothing=label_smoothing, ignore_index=UNLABELLED)
 
     def error(self, answers: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Sum of the smooth absolute errors of numbers, in scales."""
+        """Compute the sum of smooth absolute errors of numbers, in scales."""
         return F.smooth_l1_loss(answers / self.scale, truth / self.scale, reduction="sum")

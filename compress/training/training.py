@@ -31,7 +31,7 @@ EVALUATION_BATCH = 128
 
 @dataclass(frozen=True)
 class _Job:
-    """What every process that takes part in a training must know of it."""
+    """Arguments that every rank of a training needs."""
 
     model: nn.Module
     split: Split
@@ -62,42 +62,42 @@ def train(
     resume: Path | None = None,
     hooks: Hooks = NO_HOOKS,
 ) -> TrainingResult:
-    """Train a model in place; afterwards it has the weights of the epoch to keep, on the CPU, in evaluation mode.
+    """Train a model in place; it ends with the weights of the chosen epoch, on the CPU, in evaluation mode.
 
-    The best epoch is the one of the highest validation accuracy, of equal ones that of the lower validation loss; the
-    test part is never looked at. With a teacher the loss is cross-entropy plus what the config says of its outputs and
-    feature maps (see :mod:`compress.training.distillation`). Deterministic under a seed on one device, unless the
-    deadline binds: then the remaining schedule is shortened to end in time.
+    The best epoch has the highest validation accuracy, and among equals the lowest validation loss; the test part is
+    never read. With a teacher the loss is cross-entropy plus the configured losses on outputs and feature maps (see
+    :mod:`compress.training.distillation`). Deterministic under a seed on one device, unless the deadline binds: then
+    the remaining schedule is shortened to end in time.
 
     Args:
-        model: gives logits (n, outputs).
-        dataset: its train and validation parts are used.
-        preprocess: the contract; its class map picks the outputs that stand for the data's classes.
-        config: how to train.
-        teacher: gives logits of the same width; left as it is.
-        unlabelled: samples beside the train part, whose labels are not looked at: with each batch of the one comes a
-            batch of the other, learnt from by the teacher's answers.
-        seed: of order, augmentation and dropout.
-        deadline: reading of ``time.monotonic`` after which no further batch is begun.
-        progress: where to say how far it is.
-        callbacks: told of the training, epoch by epoch.
-        device: to train on; one GPU if there is one, else the CPU. Of several processes that torchrun has started each
-            has its own GPU, and they share every batch (see :mod:`compress.training.distributed`).
-        description: of the bar.
-        resume: file in which each finished epoch is kept, so that a training that was stopped goes on after it; it is
-            removed at the end. None keeps nothing.
-        hooks: what is done inside each step.
+        model: returns logits (n, outputs).
+        dataset: data set, of which the train and validation parts are used.
+        preprocess: the contract; its class map selects the outputs of the data's classes.
+        config: training config.
+        teacher: returns logits of the same width; not modified.
+        unlabelled: additional samples whose labels are ignored: each train batch is paired with one of theirs, which is
+            learnt from the teacher's outputs.
+        seed: seed of order, augmentation and dropout.
+        deadline: ``time.monotonic`` time after which no further batch is started.
+        progress: where to report progress.
+        callbacks: called in every epoch of the training.
+        device: device of the training; a GPU if there is one, else the CPU. Processes started by torchrun have one GPU
+            each and share every batch (see :mod:`compress.training.distributed`).
+        description: label of the progress bar.
+        resume: file in which finished epochs are saved, so that an interrupted training can resume; it is removed at
+            the end. None saves nothing.
+        hooks: callbacks inside each step.
 
     Raises:
-        UsageError: unlabelled samples without a teacher.
-        DataError: no train or no validation part.
+        UsageError: there are unlabelled samples but no teacher.
+        DataError: there is no train or no validation part.
         ModelError: the loss is not finite, or the outputs or feature maps do not fit.
     """
     if dataset.train is None or dataset.validation is None:
         raise DataError(f"Data '{dataset.name}' has no {'train' if dataset.train is None else 'validation'} part.")
     place = torch.device(device) if device is not None else default_device()
     if unlabelled is not None and teacher is None:
-        raise UsageError("Samples without labels can only be learnt from with a teacher; give one, or leave them out.")
+        raise UsageError("Unlabelled samples can only be learnt from with a teacher; give one, or leave them out.")
     validation = dataset.validation
     job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, str(place), hooks)
     with distributed.on_every_rank(_learn, replace(job, device=place.type, hooks=hooks.followed())):
@@ -115,7 +115,7 @@ def _learn(
     description: str = "",
     callbacks: Sequence[TrainingCallback] = (),
 ) -> TrainingResult:
-    """Train the model of a job; the lead alone validates, keeps a file and shows how far it is."""
+    """Train the model of a job; only the lead validates, saves states and reports progress."""
     config, place = job.config, torch.device(job.device)
     batches = _batches(job.split, job.preprocess, config, job.seed)
     more = None if job.unlabelled is None else _batches(job.unlabelled, job.preprocess, config, job.seed + 1)
@@ -148,10 +148,10 @@ def outputs(
     device: torch.device | str | None = None,
     batch: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
-    """Outputs of a model for all samples of a split, in evaluation mode and float32: (n, outputs), on the CPU.
+    """Return the outputs of a model for all samples of a split, in evaluation mode: float32 (n, outputs), on the CPU.
 
     Raises:
-        ModelError: the model gives anything but one tensor of that shape.
+        ModelError: the model does not return one tensor of that shape.
     """
     place = torch.device(device) if device is not None else _device_of(model)
     was_training, was_on = model.training, _device_of(model)
@@ -159,7 +159,7 @@ def outputs(
     parts = [model(on_device(samples, place)) for samples, _ in loader(split, preprocess, batch, shuffle=False, seed=0)]
     model.to(was_on).train(was_training)
     if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
-        raise ModelError("The model does not give one tensor (n, classes); a classifier does.")
+        raise ModelError("A classifier must return one tensor (n, classes), and this model does not; wrap it so.")
     return torch.cat(parts).float().cpu()
 
 
@@ -171,18 +171,18 @@ def evaluate(
     device: torch.device | str | None = None,
     batch: int = EVALUATION_BATCH,
 ) -> Scores:
-    """Score a model on a split, as the certificate scores it.
+    """Score a model on a split, in the same way as the certificate.
 
     Args:
-        model: left as it is.
+        model: model to score; not modified.
         split: the samples.
-        preprocess: the contract.
-        class_map: instead of the contract's.
-        device: to run on; where the model is if None.
-        batch: samples at a time.
+        preprocess: the preprocessing contract.
+        class_map: replaces the contract's class map.
+        device: device to run on; the model's own if None.
+        batch: samples per run.
 
     Raises:
-        ModelError: outputs that are not finite or of the wrong width.
+        ModelError: outputs are not finite or have the wrong width.
     """
     logits = outputs(model, split, preprocess, device=device, batch=batch)
     mapped = preprocess.class_map if class_map is None else class_map
@@ -190,7 +190,7 @@ def evaluate(
 
 
 def default_device() -> torch.device:
-    """One GPU if torch finds one, else the CPU."""
+    """Return a GPU if torch finds one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -203,7 +203,7 @@ def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed:
 
 
 def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[float, float]:
-    """(accuracy, minus loss) on the validation part."""
+    """Return (accuracy, minus loss) on the validation part."""
     logits = outputs(model, split, preprocess)
     classes = _classes(split, logits)
     scores = score_split(logits.numpy(), split, preprocess.class_map, classes, reading=preprocess.reading)
@@ -211,7 +211,7 @@ def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[f
 
 
 def _classes(split: Split, logits: torch.Tensor) -> int | None:
-    """Two where one output stands for both; otherwise any number will do."""
+    """Return two if one output stands for two classes, else None."""
     return 2 if logits.shape[1] == 1 and split.targets is None else None
 
 
@@ -221,7 +221,7 @@ def _device_of(model: nn.Module) -> torch.device:
 
 @contextlib.contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's generators for a while and forbid kernels that give another result each time."""
+    """Seed torch's generators temporarily and forbid nondeterministic kernels."""
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),

@@ -1,4 +1,4 @@
-"""Post-training quantization: ranges found on samples, graphs made easier to round, errors corrected."""
+"""Post-training quantization: calibration on samples, graph transformations before rounding, error correction after."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How many calibration samples run at a time, from what their activations take and what is free.
+"""Number of calibration samples per run, from the size of their activations and the free memory.
 
-More samples in a run save nothing but the runtime's cost of a call, which counts for small networks alone. ResNet-50 at
-224 x 224 gets the same file, byte for byte, from runs of 1, 4 and 16 samples, and 16 take 2.6 times the memory of 4.
+More samples per run only save the runtime's cost of a call, which matters for small networks alone. ResNet-50 at
+224 x 224 gives the same file, byte for byte, from runs of 1, 4 and 16 samples, and 16 take 2.6 times the memory of 4.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import onnx
 from compress.onnx_graph.graph import Graph, reads
 
 MOST = 16
-"""Samples in a run."""
+"""Maximum number of samples per run."""
 ROOM = 48 * 1024 * 1024
-"""Bytes of activations in a run, where more is free."""
+"""Bytes of activations per run, if more is free."""
 SHARE = 1 / 16
-"""Of what is free that the activations of a run may take: the runtime rounds up what it reserves."""
+"""Share of free memory for the activations of a run: the runtime rounds up what it reserves."""
 UNKNOWN = 4
-"""Samples in a run where the sizes of activations are not known."""
+"""Samples per run if the sizes of activations are unknown."""
 
 
 @dataclass(frozen=True)
 class BatchSize:
-    """Samples in one run of the model, and why.
+    """Number of samples per run of the model, and its reason.
 
     Attributes:
-        samples: their number.
-        activation_bytes: most that the activations of one sample take at a time; None where their sizes are not known.
+        samples: number of samples.
+        activation_bytes: peak size of the activations of one sample; None if their sizes are unknown.
     """
 
     samples: int
@@ -38,15 +38,15 @@ class BatchSize:
 
 
 def choose_batch(graph: Graph, free: float, most: int = MOST) -> BatchSize:
-    """The most samples, a power of two, whose activations fit into their room.
+    """Choose the largest power of two of samples whose activations fit into memory.
 
     Args:
-        graph: whose batch may be free.
-        free: bytes, of :func:`compress.core.free_memory.free_bytes`.
-        most: samples in a run.
+        graph: graph of the model, whose batch may be free.
+        free: free bytes, from :func:`compress.core.free_memory.free_bytes`.
+        most: maximum number of samples per run.
 
     Example:
-        A network with 9.6 MB of activations at a time gets 4 samples a run where 8 GB are free.
+        With 8 GB free, a network with 9.6 MB of live activations gets 4 samples per run.
     """
     needed = live_bytes(graph)
     if needed is None:
@@ -56,10 +56,10 @@ def choose_batch(graph: Graph, free: float, most: int = MOST) -> BatchSize:
 
 
 def live_bytes(graph: Graph) -> int | None:
-    """Most bytes that the values of one sample take at a time, each kept from its making to its last reading.
+    """Return the peak bytes of the live values of one sample, each kept from its producer to its last reader.
 
     Returns:
-        None where the size of a value is not known. A free first dimension counts as one sample.
+        None if the size of a value is unknown. A free first dimension counts as one sample.
     """
     last = {name: index for index, node in enumerate(graph.nodes) for name in reads(node)}
     sizes = {name: _bytes(graph, name) for node in graph.nodes for name in node.output if name}
@@ -79,7 +79,7 @@ def live_bytes(graph: Graph) -> int | None:
 
 
 def _bytes(graph: Graph, name: str) -> int | None:
-    """Bytes of a value for one sample."""
+    """Return the bytes of a value for one sample."""
     shape, kind = graph.shape(name), graph.types.get(name)
     if shape is None or kind is None or not all(shape[1:]):
         return None

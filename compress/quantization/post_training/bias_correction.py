@@ -1,9 +1,9 @@
-"""Taking the mean of the rounding errors of weights out of the biases.
+"""Correction of biases by the mean of the rounding errors of weights.
 
 Nagel, van Baalen, Blankevoort and Welling, "Data-Free Quantization Through Weight Equalization and Bias Correction",
-ICCV 2019 (arXiv 1906.04721), section 4.2: rounding a weight W to W + e moves the mean of the output by e * E[x],
-which the bias takes back. E[x] is the mean over calibration samples. A convolution is linear, so it is applied to the
-mean input once, borders included, and not to every sample.
+ICCV 2019 (arXiv 1906.04721), section 4.2: rounding a weight W to W + e shifts the mean of the output by e * E[x],
+which is subtracted from the bias. E[x] is the mean over calibration samples. A convolution is linear, so it is applied
+once to the mean input, borders included, instead of to every sample.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from compress.quantization.post_training.integer_weights import bias_of, integer
 ROWS = frozenset({"Gemm", "MatMul"})
 """Operators whose mean input is one row; that of a convolution is a map."""
 MOST_ELEMENTS = 1 << 22
-"""Of weights whose rounding errors are held at a time."""
+"""Elements of weights whose rounding errors are held at a time."""
 
 
 def own_biases(graph: Graph) -> None:
     """Give every convolution and Gemm with constant weights a bias that nothing else reads, in place.
 
-    The numbers stay what they are: a missing bias becomes zeros. A bias that is computed, or no vector, is left alone.
+    The values do not change: a missing bias becomes zeros. A computed bias, or one that is not a vector, is kept.
     """
     for node in graph.weighted():
         weight = graph.weight(node)
@@ -41,7 +41,7 @@ def own_biases(graph: Graph) -> None:
 
 
 def correctable(graph: Graph) -> list[onnx.NodeProto]:
-    """Operators of the float model whose output is linear in a mean input."""
+    """Return the operators of the float model whose output is linear in a mean input."""
     found = []
     for node in graph.weighted():
         rank = len(graph.tensors[node.input[1]].dims)
@@ -52,15 +52,15 @@ def correctable(graph: Graph) -> list[onnx.NodeProto]:
 
 
 def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -> int:
-    """Shift the biases of a quantized model, in place, by the mean of what rounding its weights adds.
+    """Shift the biases of a quantized model, in place, against the mean error of its rounded weights.
 
     Args:
-        floats: the model before, with biases of :func:`own_biases`.
+        floats: the float model, with biases from :func:`own_biases`.
         integers: the quantized model.
-        means: of :func:`mean_inputs`, for some dozens of samples.
+        means: result of :func:`mean_inputs` for a few dozen samples.
 
     Returns:
-        How many operators were corrected.
+        The number of corrected operators.
     """
     rounded = integer_weights(integers)
     found = {node.name: bias_of(integers, node) for node in integers.nodes if node.name in rounded}
@@ -75,7 +75,7 @@ def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -
 
 
 def _parts(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Iterator[list[onnx.NodeProto]]:
-    """The operators in runs whose weights together are few enough to be held once more, or one alone."""
+    """Yield operators in groups whose weights together are small enough to be copied, or a single one."""
     part: list[onnx.NodeProto] = []
     elements = 0
     for node in nodes:
@@ -89,7 +89,7 @@ def _parts(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Iterator[list[onnx.
 
 
 def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Mean over all samples of what operators read, by the operator's name.
+    """Compute the mean over all samples of each operator's input, by the operator's name.
 
     Returns:
         (1, C, ...) for a convolution, (1, C) for others, whose other axes are averaged too.
@@ -123,14 +123,14 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
 
 
 def _contracted(graph: Graph, node: onnx.NodeProto) -> int:
-    """Length of the dimension that a Gemm or MatMul sums over."""
+    """Return the length of the dimension that a Gemm or MatMul sums over."""
     return int(graph.tensors[node.input[1]].dims[1 if attributes(node).get("transB", 0) else -2])
 
 
 def _mean_outputs(
     nodes: Sequence[onnx.NodeProto], means: Mapping[str, Array], weights: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """What operators without their biases make of mean inputs, averaged over all places: one value a channel."""
+    """Apply operators without their biases to mean inputs, averaged over all places: one value per channel."""
     found = {}
     maps = [node for node in nodes if node.op_type == "Conv"]
     for node in nodes:
@@ -145,7 +145,7 @@ def _mean_outputs(
 
 
 def _bare(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array]) -> onnx.ModelProto:
-    """Convolutions without biases side by side, each with an input under its own name."""
+    """Build a model of parallel convolutions without biases, each with an input under its own name."""
     made, inputs, tensors = [], [], []
     for node in nodes:
         weight = f"{node.name}.weight"

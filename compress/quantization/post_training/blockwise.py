@@ -1,7 +1,7 @@
-"""Weights rounded in blocks of neighbouring inputs, each with a scale and a zero point of its own.
+"""Blockwise rounding of weights: each block of neighbouring inputs has its own scale and zero point.
 
-ONNX Runtime's tools round Gemm weights not at all, keep every activation for GPTQ, and give HQQ float zero points,
-which its integer kernels do not take; hence the three ways here, over one format.
+ONNX Runtime's tools do not round Gemm weights, keep every activation for GPTQ, and give HQQ float zero points, which
+its integer kernels do not support; hence the three methods here, with one format.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ RoundingMethod = Literal["rtn", "hqq", "gptq"]
 Floats = npt.NDArray[np.float32]
 
 NORM = 0.7
-"""Exponent p of the error |W - W'|^p that HQQ lowers: below 1, so that outliers may be missed."""
+"""Exponent p of the error |W - W'|^p that HQQ minimises: below 1, so that outliers may stay far off."""
 STEPS = 20
 BETA, KAPPA = 10.0, 1.01
 DAMPING = 0.01
-"""Share of the mean of the Hessian's diagonal that GPTQ adds to it."""
+"""Damping of GPTQ: added to the Hessian's diagonal, as a share of its mean."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A weight (N outputs, K inputs) in blocks along K, filled up with zeros to ``blocks * size`` inputs.
+    """A weight (N outputs, K inputs) in blocks along K, padded with zeros to ``blocks * size`` inputs.
 
     Attributes:
         codes: uint8 (N, blocks, size).
@@ -41,19 +41,19 @@ class Blocks:
 
     @property
     def values(self) -> Floats:
-        """The floats that the codes stand for, (N, K)."""
+        """The dequantized weight, (N, K)."""
         wide = (self.codes.astype(np.float32) - self.zeros[..., None]) * self.scales[..., None]
         return np.asarray(wide.reshape(len(wide), -1)[:, : self.inputs], dtype=np.float32)
 
 
 def round_nearest(weight: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:
-    """Each value to the nearest step between the ends of its block; 0 is exact.
+    """Round each value to the nearest step between the ends of its block; 0 is exact.
 
     Args:
         weight: (N, K).
         bits: 4 or 8.
-        size: inputs in a block.
-        symmetric: the zero point is the middle of the codes.
+        size: inputs per block.
+        symmetric: whether the zero point is the middle of the code range.
     """
     blocks = _blocked(weight, size)
     scales, zeros = _steps(blocks, bits, symmetric=symmetric)
@@ -61,18 +61,18 @@ def round_nearest(weight: Floats, bits: int, size: int, *, symmetric: bool) -> B
 
 
 def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:
-    """Scales chosen so that few large errors take the place of many small ones; needs no samples.
+    """Choose scales that allow a few large errors in exchange for many small ones; needs no samples.
 
     Badri and Shaji 2023, "Half-Quadratic Quantization of Large Machine Learning Models"
-    (https://dropbox.github.io/hqq_blog/): the error is split into what is allowed to stay, which is sparse, and the
-    rest, which is fitted by least squares. They fit a zero point in floats; here zero points are integers, as the
-    runtime's integer kernels want them, and the scale is fitted. A block that does not gain stays rounded to nearest.
+    (https://dropbox.github.io/hqq_blog/): the error is split into a sparse part that may stay, and the rest, which is
+    fitted by least squares. They fit a float zero point; here zero points are integers, as the runtime's integer
+    kernels require, and the scale is fitted. A block that does not gain stays rounded to nearest.
 
     Args:
         weight: (N, K).
         bits: 4 or 8.
-        size: inputs in a block.
-        symmetric: the zero point is the middle of the codes.
+        size: inputs per block.
+        symmetric: whether the zero point is the middle of the code range.
     """
     blocks = _blocked(weight, size)
     best, zeros = _steps(blocks, bits, symmetric=symmetric)
@@ -92,7 +92,7 @@ def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: boo
 
 
 def shrink(error: Floats, beta: Floats) -> Floats:
-    """The part of an error that is allowed to stay: few large values, and 0 for small ones.
+    """Return the part of an error that may stay: a few large values, and 0 for small ones.
 
     The generalised soft threshold of the norm p, equation 5 of HQQ: ``sign(e) max(|e| - |e|^(p - 1) / beta, 0)``.
     """
@@ -101,7 +101,7 @@ def shrink(error: Floats, beta: Floats) -> Floats:
 
 
 def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *, symmetric: bool) -> Blocks:
-    """Inputs rounded one after the other, those to come making up for the error.
+    """Round one input after the other, with the remaining ones compensating the error.
 
     Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
     Transformers", ICLR 2023 (arXiv 2210.17323), algorithm 1.
@@ -110,8 +110,8 @@ def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *,
         weight: (N, K).
         hessian: (K, K), the sum of x x^T over the inputs x of calibration samples.
         bits: 4 or 8.
-        size: inputs in a block.
-        symmetric: the zero point is the middle of the codes.
+        size: inputs per block.
+        symmetric: whether the zero point is the middle of the code range.
     """
     left = weight.astype(np.float64)
     inputs = weight.shape[1]
@@ -140,13 +140,13 @@ def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *,
 
 
 def _blocked(weight: Floats, size: int) -> Floats:
-    """(N, blocks, size), filled up with zeros."""
+    """Reshape to (N, blocks, size), padded with zeros."""
     missing = -weight.shape[1] % size
     return np.pad(weight, ((0, 0), (0, missing))).reshape(len(weight), -1, size).astype(np.float32)
 
 
 def _steps(blocks: Floats, bits: int, *, symmetric: bool) -> tuple[Floats, npt.NDArray[np.uint8]]:
-    """Scales and zero points between the ends of each block."""
+    """Compute scales and zero points between the ends of each block."""
     low, high = np.minimum(blocks.min(axis=-1), 0), np.maximum(blocks.max(axis=-1), 0)
     if symmetric:
         largest = np.maximum(-low, high)

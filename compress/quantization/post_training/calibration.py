@@ -1,8 +1,8 @@
-"""Ranges of activations from a stream of samples, in memory that does not grow with their number.
+"""Ranges of activations from a stream of samples, in constant memory.
 
 ONNX Runtime's own calibrators for percentile and entropy keep every activation of every sample. Here the runtime
-itself reduces each activation to its two ends and, where a histogram is wanted, to an evenly spread part of its
-values, so that only these leave it.
+itself reduces each activation to its minimum and maximum and, if a histogram is needed, an evenly spaced subset of its
+values, so that only these are returned.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from compress.quantization.post_training.histogram import Histogram
 from compress.quantization.post_training.ranges import Calibration, ValueStatistics, value_range
 
 SAMPLED = 1 << 11
-"""Values of one activation and sample that enter its histogram, about."""
+"""Approximate number of values per activation and sample that enter its histogram."""
 
 
 class Feeds:
-    """Calibration samples in batches, preprocessed by the contract when they are asked for; a seeded choice of them.
+    """Batches of calibration samples in a seeded order, preprocessed by the contract on demand.
 
     Args:
         context: data, contract and seed.
-        model: what is fed; where its batch is fixed, that is the size of each feed.
-        samples: how many are wanted at most.
-        batch: how many in one feed.
+        model: model to feed; a fixed batch determines the size of each feed.
+        samples: maximum number of samples.
+        batch: samples per feed.
         wanted_by: name of the pass, for the error.
         split: samples of another part.
 
@@ -56,7 +56,7 @@ class Feeds:
         fixed = _fixed_batch(model, context.preprocess.input_names[0])
         step = fixed or batch
         self._batches = [order[begin : begin + step] for begin in range(0, len(order), step)]
-        if fixed:  # is filled up
+        if fixed:  # pad the last batch
             self._batches[-1] = np.resize(self._batches[-1], fixed)
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Feeds:
             yield self._preprocess.feed(self._split, indices)
 
     def watched(self, progress: Progress, description: str) -> Iterator[Feed]:
-        """The same, with a bar that advances by one a batch."""
+        """Yield the feeds, with a progress bar that advances by one per batch."""
         with progress.task(description, len(self)) as bar:
             for feed in self:
                 yield feed
@@ -82,13 +82,13 @@ def _fixed_batch(model: onnx.ModelProto, name: str) -> int:
 def observe(
     graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histograms: bool = False
 ) -> dict[str, ValueStatistics]:
-    """See what values some activations take.
+    """Record the values that some activations take.
 
     Args:
-        graph: of the model that runs.
-        names: of float values that it computes, or of its inputs.
-        feeds: inputs, a batch at a time.
-        histograms: whether a histogram is kept of each beside its two ends.
+        graph: graph of the model that runs.
+        names: names of float values that it computes, or of its inputs.
+        feeds: inputs, one batch at a time.
+        histograms: whether to keep a histogram of each besides its minimum and maximum.
 
     Raises:
         ModelError: a value is not finite, or the model does not run.
@@ -114,7 +114,9 @@ def observe(
         for index, name in enumerate(names):
             low, high = float(found[f"leanmark.{index}.low"]), float(found[f"leanmark.{index}.high"])
             if not (math.isfinite(low) and math.isfinite(high)):
-                raise ModelError(f"The value '{name}' of the graph is not finite on calibration samples.")
+                raise ModelError(
+                    f"The value '{name}' of the graph is not finite on calibration samples; check its weights."
+                )
             ends[name] = min(ends[name][0], low), max(ends[name][1], high)
             if histograms:
                 kept[name].add(found[f"leanmark.{index}.part"])
@@ -124,14 +126,14 @@ def observe(
 def ranges(
     graph: Graph, names: Sequence[str], feeds: Iterable[Feed], calibration: Calibration, percentile: float
 ) -> dict[str, tuple[float, float]]:
-    """Low and high end of what 8 bits are spread over, for some activations.
+    """Compute the range over which 8 bits are spread, for some activations.
 
     Args:
-        graph: of the model that runs.
+        graph: graph of the model that runs.
         names: as for :func:`observe`.
-        feeds: inputs, a batch at a time.
-        calibration: how a range follows from what was seen.
-        percentile: share of the values inside, in %, for that calibration.
+        feeds: inputs, one batch at a time.
+        calibration: method that computes a range from the observed values.
+        percentile: share of the values inside the range, in %, for that method.
 
     Raises:
         ModelError: a value is not finite, or the model does not run.
@@ -141,7 +143,7 @@ def ranges(
 
 
 def _step(graph: Graph, name: str) -> int:
-    """Every which value of an activation is looked at: no divisor of a sample's size, so that no channel is missed."""
+    """Return the stride of the observed values: coprime with a sample's size, so that no channel is missed."""
     elements = math.prod(size for size in graph.shape(name) or (0,) if size)
     step = max(1, elements // SAMPLED)
     while step > 1 and math.gcd(step, elements) > 1:

@@ -1,4 +1,4 @@
-"""Dynamic quantization of matrix products, by ONNX Runtime's quantizer."""
+"""Dynamic quantization of matrix products with ONNX Runtime's quantizer."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def quantize_dynamic(
     reduce_range: bool,
     keep_nodes: tuple[str, ...],
 ) -> tuple[Path, PassRecord]:
-    """Write a file with integer weights; the given one, declined, where that would save little.
+    """Write a file with integer weights; return the given file, declined, if that would save little.
 
     Args:
-        path: of an ONNX file.
-        context: of the pass.
-        least_share: of the multiply-adds in matrix products, below which it is declined.
-        per_channel: whether each output channel of a weight has a scale of its own.
-        reduce_range: whether weights are held to 7 bits.
+        path: path of an ONNX file.
+        context: context of the pass.
+        least_share: share of multiply-adds in matrix products below which the model is declined.
+        per_channel: whether each output channel of a weight has its own scale.
+        reduce_range: whether weights use only 7 bits.
         keep_nodes: names of nodes that stay float.
 
     Raises:
         UsageError: ``keep_nodes`` names a node that does not exist.
-        ModelError: ONNX Runtime can't prepare, quantize or load the file.
+        ModelError: ONNX Runtime cannot prepare, quantize or load the file.
     """
     folder = context.workspace or path.parent
     graph = Graph(prepared(path, folder))
@@ -54,7 +54,7 @@ def quantize_dynamic(
     if not set(products) - set(keep_nodes):
         return path, PassRecord.refused("it has no float matrix product with constant weights")
     if share < least_share:
-        why = f"only {share:.0%} of its multiply-adds are in matrix products, and convolutions do not profit"
+        why = f"only {share:.0%} of its multiply-adds are in matrix products, and convolutions do not benefit"
         return path, PassRecord.refused(why)
     written = folder / f"{path.stem}.dynamic.onnx"
     with (
@@ -67,7 +67,7 @@ def quantize_dynamic(
             quantize_file(
                 source,
                 beside,
-                op_types_to_quantize=["MatMul"],  # a Gemm is written as one before
+                op_types_to_quantize=["MatMul"],  # each Gemm was rewritten as one
                 per_channel=per_channel,
                 reduce_range=reduce_range,
                 weight_type=QuantType.QInt8,
@@ -76,7 +76,7 @@ def quantize_dynamic(
             )
         except failures() as error:
             raise ModelError(f"ONNX Runtime could not quantize the model ({reason(error)}).") from error
-        session(beside)  # the runtime loads it
+        session(beside)  # check that the runtime loads it
         after = Graph(onnx.load(beside))
     remaining = after.weighted()
     kept = {node.name for node in remaining}
@@ -96,11 +96,11 @@ def _reason(node: onnx.NodeProto, keep_nodes: tuple[str, ...]) -> str:
         return "the recipe keeps it float"
     if node.op_type in PRODUCTS:
         return "ONNX Runtime's quantizer leaves it float"
-    return "a convolution does not profit from ranges found while running"
+    return "a convolution does not benefit from ranges computed at run time"
 
 
 def _products_share(graph: Graph) -> float:
-    """Share of the multiply-adds that are not in convolutions, 0 to 1."""
+    """Return the share of the multiply-adds outside of convolutions, 0 to 1."""
     total = count(graph.model).macs
     values = infer_values(graph.model)
     convolved = 0

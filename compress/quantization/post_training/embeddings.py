@@ -1,7 +1,7 @@
-"""Embedding tables in integers: rows are looked up as integers, and only those become floats.
+"""Integer embedding tables: rows are looked up as integers and only then converted to floats.
 
-A table is read a few rows at a time, so what its integers save is bytes: of the file, and of memory. The floats must
-come behind the lookup. Before it, a runtime would turn the whole table into floats, at loading or in every inference.
+A table is read a few rows at a time, so integers save bytes, on disk and in memory, not time. The conversion to floats
+must follow the lookup. Before it, a runtime would convert the whole table, at loading or in every inference.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from compress.quantization.post_training.blockwise import round_half_quadratic
 from compress.quantization.post_training.matmul_nbits import DOMAIN, declare_domain, nibbles
 
 LARGEST_CODE = 127
-"""Of 8 bits, signed and symmetric."""
+"""Largest code of 8 bits, signed and symmetric."""
 BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm", "openvino")
-"""Targets whose runtime has GatherBlockQuantized (OpenVINO: seen in 2026.4)."""
+"""Targets whose runtime supports GatherBlockQuantized (OpenVINO: verified with 2026.4)."""
 
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """What is asked for; the fields are those of the pass QuantizeEmbeddings.
+    """Settings of embedding quantization; the fields are those of the pass QuantizeEmbeddings.
 
     Attributes:
-        target: what will run the model.
-        bits: of an element.
+        target: target that will run the model.
+        bits: bits per element.
         block: neighbours in a row that share a scale, for 4 bits.
-        smallest: elements of a table below which it stays float.
+        smallest: tables with fewer elements stay float.
     """
 
     target: Target
@@ -49,7 +49,7 @@ class EmbeddingSettings:
 
 @dataclass(frozen=True)
 class _Lookup:
-    """What takes the place of a Gather: nodes, constants, and the floats that these stand for, (rows, width)."""
+    """Replacement of a Gather: nodes, constants, and the dequantized table, (rows, width)."""
 
     nodes: Sequence[onnx.NodeProto]
     constants: dict[str, Array]
@@ -57,18 +57,18 @@ class _Lookup:
 
 
 def quantize_embeddings(settings: EmbeddingSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Write a file with rounded embedding tables; the given one, declined, where there are none.
+    """Write a file with rounded embedding tables; return the given file, declined, if it has none.
 
     Args:
-        settings: what is asked for.
-        path: of an ONNX file.
-        context: the folder of the new file.
+        settings: settings of the pass.
+        path: path of an ONNX file.
+        context: context of the pass, with the folder of the new file.
 
     Raises:
-        ModelError: the file is damaged, or ONNX Runtime can't load what comes out.
+        ModelError: the file is damaged, or ONNX Runtime cannot load the result.
     """
     if settings.bits < 8 and settings.target.name not in BLOCKS_RUN_ON:
-        return path, PassRecord.refused(f"{settings.target.name} has no lookup in blocks of few bits; use 8 bits")
+        return path, PassRecord.refused(f"{settings.target.name} has no blockwise 4-bit lookup; use 8 bits")
     model = load_model(path)
     graph = Graph(model)
     found, declined = _tables(graph, settings.smallest)
@@ -88,7 +88,7 @@ def quantize_embeddings(settings: EmbeddingSettings, path: Path, context: PassCo
     written = (context.workspace or path.parent) / f"{path.stem}.embeddings.onnx"
     with onnx_file.replacing(written) as beside:
         onnx_file.save(model, beside)
-        session(beside)  # the runtime loads it
+        session(beside)  # check that the runtime loads it
     done = {
         "bits": settings.bits,
         "tables": noise,
@@ -98,7 +98,7 @@ def quantize_embeddings(settings: EmbeddingSettings, path: Path, context: PassCo
 
 
 def _tables(graph: Graph, smallest: int) -> tuple[dict[str, list[onnx.NodeProto]], list[Declined]]:
-    """Lookups by the name of their table, and tables that are left alone."""
+    """Return lookups by the name of their table, and the tables that are left unchanged."""
     found: dict[str, list[onnx.NodeProto]] = {}
     declined = []
     for name, tensor in graph.tensors.items():
@@ -108,7 +108,7 @@ def _tables(graph: Graph, smallest: int) -> tuple[dict[str, list[onnx.NodeProto]
         if not lookups or not plain or tensor.dims[0] * tensor.dims[1] < smallest:
             continue
         if len(lookups) < len(readers) or name in graph.outputs:
-            declined.append(Declined(name, "something other than a lookup reads it too"))
+            declined.append(Declined(name, "something other than a lookup also reads it"))
         elif any(attributes(node).get("axis", 0) != 0 for node in lookups):
             declined.append(Declined(name, "it is looked up by columns"))
         else:
@@ -117,7 +117,7 @@ def _tables(graph: Graph, smallest: int) -> tuple[dict[str, list[onnx.NodeProto]
 
 
 def _in_rows(node: onnx.NodeProto, table: Array) -> _Lookup:
-    """8 bits with a scale for each row, in standard operators."""
+    """Build an 8-bit lookup with a scale per row, in standard operators."""
     scales = np.abs(table).max(axis=1, keepdims=True) / LARGEST_CODE
     scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
     codes = np.clip(np.rint(table / scales), -LARGEST_CODE, LARGEST_CODE).astype(np.int8)
@@ -134,7 +134,7 @@ def _in_rows(node: onnx.NodeProto, table: Array) -> _Lookup:
 
 
 def _in_blocks(node: onnx.NodeProto, table: Array, settings: EmbeddingSettings) -> _Lookup:
-    """4 bits with a scale and a zero point for each block, in ONNX Runtime's GatherBlockQuantized."""
+    """Build a 4-bit lookup with a scale and a zero point per block, by ONNX Runtime's GatherBlockQuantized."""
     blocks = round_half_quadratic(table, settings.bits, settings.block, symmetric=False)
     codes = blocks.codes.reshape(len(table), -1)[:, : blocks.inputs]
     name = node.input[0]

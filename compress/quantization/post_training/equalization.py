@@ -1,19 +1,18 @@
-"""Cross-layer equalisation: neighbouring layers share the size of their weights out between them.
+"""Cross-layer equalisation: balance the weight ranges of neighbouring layers.
 
 Nagel, van Baalen, Blankevoort and Welling, "Data-Free Quantization Through Weight Equalization and Bias Correction",
 ICCV 2019 (arXiv 1906.04721), section 4.1. For f(s x) = s f(x) with s > 0 (ReLU, LeakyReLU, pooling), dividing output
-channel i of one layer by s_i and multiplying input channel i of the next by it changes nothing in floats. With
-s_i = sqrt(r1_i / r2_i), r the largest weight of the channel, both layers have the same ranges.
+channel i of one layer by s_i and multiplying input channel i of the next by it does not change the float model. With
+s_i = sqrt(r1_i / r2_i), where r is the largest weight of the channel, both layers get the same ranges.
 
-Pairs with a bounded activation between them (ReLU6) are left alone, and each is named with the reason. Three ways
-across it were tried on the trained EfficientNet-Lite0 and 250 images, with one scale for each weight tensor (11.0 dB
-of signal to noise and 94.8 % agreement without equalisation; with a scale for each output channel 22.9 dB and 98.8 %).
-ReLU in the place of ReLU6, as in section 5.1.1 of the paper, is another function: 14 to 94 % of a layer's channels come
-near the bound, and the float model agrees with itself on 56 %. Min(ReLU(x), 6 / s) with a bound for each channel is
-exact and gives 14.7 dB and 94.4 %, but ONNX Runtime fuses Min with no integer convolution: the model took two to five
-times as long. Scaling only channels that stay below the bound on calibration samples gives 13.0 dB and 95.6 %, and
-disturbs the float model on other samples as much as integers do (23 dB). Scales by channel do better than all three at
-no cost.
+Pairs with a bounded activation between them (ReLU6) are left unchanged, and each is named with the reason. Three ways
+around that were tried on the trained EfficientNet-Lite0 with 250 images and one scale per weight tensor (11.0 dB signal
+to noise and 94.8 % agreement without equalisation; with a scale per output channel 22.9 dB and 98.8 %). Replacing ReLU6
+by ReLU, as in section 5.1.1 of the paper, gives another function: 14 to 94 % of a layer's channels come near the bound,
+and the float model agrees with the original on 56 %. Min(ReLU(x), 6 / s) with a bound per channel is exact and gives
+14.7 dB and 94.4 %, but ONNX Runtime does not fuse Min with integer convolutions: the model took two to five times as
+long. Scaling only channels that stay below the bound on calibration samples gives 13.0 dB and 95.6 %, and disturbs the
+float model on other samples as much as rounding does (23 dB). Scales per channel are better than all three at no cost.
 """
 
 from __future__ import annotations
@@ -30,26 +29,26 @@ from compress.onnx_graph.graph import Array, Graph, attributes
 HOMOGENEOUS = frozenset(
     {"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Flatten", "Squeeze"}
 )
-"""Operators that a positive factor of a channel passes through unchanged."""
+"""Operators that commute with a positive factor per channel."""
 UNBOUNDED = float(np.finfo(np.float32).max)
-"""What exporters write where a Clip has no bound."""
+"""Value that exporters write for a missing bound of a Clip."""
 ROUNDS = 20
 CONVERGED = 1e-3
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers with nothing between them but homogeneous operators."""
+    """Two layers with only homogeneous operators between them."""
 
     first: onnx.NodeProto
     second: onnx.NodeProto
 
 
 def equalize(graph: Graph) -> tuple[int, tuple[Declined, ...]]:
-    """Equalise all pairs until nothing moves any more, in place.
+    """Equalise all pairs until convergence, in place.
 
     Returns:
-        The number of pairs, and the layers that were left alone, each with the reason.
+        The number of pairs, and the layers that were left unchanged, each with the reason.
     """
     pairs, declined = find_pairs(graph)
     for _ in range(ROUNDS):
@@ -60,7 +59,7 @@ def equalize(graph: Graph) -> tuple[int, tuple[Declined, ...]]:
 
 
 def find_pairs(graph: Graph) -> tuple[list[Pair], tuple[Declined, ...]]:
-    """Pairs in the order of the graph, and what hinders other layers from being one."""
+    """Return the pairs in the order of the graph, and the reasons why other layers have none."""
     pairs, declined = [], []
     for node in graph.weighted():
         if node.op_type not in ("Conv", "Gemm"):
@@ -74,7 +73,7 @@ def find_pairs(graph: Graph) -> tuple[list[Pair], tuple[Declined, ...]]:
 
 
 def _next_layer(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto | str:
-    """The layer behind one, or why there is none to pair it with."""
+    """Return the layer after a node, or the reason why there is none to pair it with."""
     channels = len(_largest_out(graph, node))
     if len(node.input) > 2 and node.input[2] and graph.constant(node.input[2]) is None:
         return "its bias is computed"
@@ -85,27 +84,27 @@ def _next_layer(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto | str:
             bounding = reader.name
         reader = graph.only_consumer(reader.output[0])
     if reader is None:
-        return "its output goes to several operators, or out of the graph"
+        return "several operators read its output, or it is an output of the graph"
     if reader.op_type not in ("Conv", "Gemm") or not graph.has_weight(reader):
-        return f"{reader.op_type} follows"
+        return f"it is followed by {reader.op_type}"
     if attributes(reader).get("transA", 0) or len(_largest_in(graph, reader)) != channels:
         return f"{reader.name} does not read its channels one by one"
     if bounding:
         return (
-            f"{bounding} between it and {reader.name} clips at a fixed value (as ReLU6 does), which a factor does not "
-            "pass through; scales by channel (per_channel) do without"
+            f"{bounding} between it and {reader.name} clips at a fixed value (as ReLU6 does), which does not commute "
+            "with a factor; use scales by channel (per_channel) instead"
         )
     return reader
 
 
 def _is_homogeneous(graph: Graph, clip: onnx.NodeProto) -> bool:
-    """Whether a Clip is a ReLU or does nothing: its bounds are 0 or none."""
+    """Whether a Clip is a ReLU or has no effect: its bounds are 0 or missing."""
     bounds = [graph.constant(name) for name in clip.input[1:] if name]
     return all(bound is not None and (bound == 0 or abs(bound) >= UNBOUNDED) for bound in bounds)
 
 
 def _equalize_pair(graph: Graph, pair: Pair) -> float:
-    """Bring one pair to equal ranges; returns the largest change, as a share of 1."""
+    """Equalise the ranges of one pair; return the largest relative change."""
     first, second = _largest_out(graph, pair.first), _largest_in(graph, pair.second)
     used = (first > 0) & (second > 0)
     factors = np.where(used, np.sqrt(np.where(used, first, 1) / np.where(used, second, 1)), 1.0)
@@ -119,7 +118,7 @@ def _groups(node: onnx.NodeProto) -> int:
 
 
 def _weight(graph: Graph, node: onnx.NodeProto) -> Array:
-    """Weight with output channels first and input channels (of a group) second."""
+    """Return the weight with output channels first and input channels (of a group) second."""
     weight = graph.weight(node)
     if weight is None:
         raise ValueError(f"'{node.name}' has no constant weight")
@@ -137,7 +136,7 @@ def _largest_out(graph: Graph, node: onnx.NodeProto) -> Array:
 
 
 def _largest_in(graph: Graph, node: onnx.NodeProto) -> Array:
-    """Largest weight that each input channel meets."""
+    """Return the largest weight of each input channel."""
     weight = np.abs(_weight(graph, node))
     groups = _groups(node)
     parts = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)

@@ -1,4 +1,4 @@
-"""Converting a float model to 16-bit floats."""
+"""Conversion of a float model to 16-bit floats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from compress.quantization.post_training.prepare import prepared
 LARGEST_HALF = 65504.0
 """Largest finite number of IEEE 754 binary16."""
 BFLOAT16_OPSET = 22
-"""From here on convolutions and pools take bfloat16."""
+"""First operator set in which convolutions and pools take bfloat16."""
 
 Kind = Literal["fp16", "bf16"]
 
@@ -40,21 +40,21 @@ def to_float16(
     margin: float,
     keep_nodes: tuple[str, ...],
 ) -> tuple[Path, PassRecord]:
-    """Write a file in 16-bit floats; the given one, declined, where that can't be done or used.
+    """Write a file in 16-bit floats; return the given file, declined, if it cannot be converted or run.
 
     Args:
-        path: of an ONNX file.
+        path: path of an ONNX file.
         context: calibration samples, and the folder of the new file.
         asked_by: name of the pass, for errors.
-        kind: which 16 bits.
-        samples: calibration samples whose values are looked at.
-        batch: of them in one run.
-        margin: how much larger than seen values may become.
+        kind: 16-bit format.
+        samples: calibration samples for the ranges of values.
+        batch: samples per run.
+        margin: safety factor on the largest value seen.
         keep_nodes: names of nodes that stay in 32 bits.
 
     Raises:
         UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
-        ModelError: ONNX Runtime can't prepare, convert or run the file, or a value is not finite.
+        ModelError: ONNX Runtime cannot prepare, convert or run the file, or a value is not finite.
     """
     folder = context.workspace or path.parent
     graph = Graph(prepared(path, folder))
@@ -79,13 +79,13 @@ def to_float16(
         "kept_in_32_bits": len(kept),
         "signal_to_noise_db": found,
     }
-    reasons = {name: f"{value:.3g} is seen there, beyond what fp16 holds" for name, value in overflowing.items()}
+    reasons = {name: f"its values reach {value:.3g}, beyond the range of fp16" for name, value in overflowing.items()}
     reasons |= dict.fromkeys(keep_nodes, "the recipe keeps it in 32 bits")
     return written, PassRecord(done, tuple(Declined(name, reasons[name]) for name in kept))
 
 
 def _overflowing(graph: Graph, feeds: Iterable[Feed], margin: float) -> dict[str, float]:
-    """Operators that read or give a value beyond the range of fp16, with the largest such value."""
+    """Return the operators that read or return a value beyond the range of fp16, with the largest such value."""
     values = dict.fromkeys(name for node in graph.nodes for name in (*node.input, *node.output))
     seen = observe(graph, [name for name in values if graph.is_float(name)], feeds)
     largest = {name: margin * max(abs(each.low), abs(each.high)) for name, each in seen.items()}
@@ -102,27 +102,27 @@ def _overflowing(graph: Graph, feeds: Iterable[Feed], margin: float) -> dict[str
 
 
 def _compare(graph: Graph, made: onnx.ModelProto, feed: Mapping[str, Any], output: str, kind: Kind) -> float | str:
-    """Signal over noise of the converted model's output in decibels, or why it can't be used."""
+    """Return the signal-to-noise ratio of the converted model's output in dB, or why it cannot be used."""
     (wanted,) = probe(graph.model, [output], [feed])
     try:
         (found,) = probe(made, [output], [feed])
     except ModelError as error:
-        return f"the runtime of this machine does not run it in {kind} ({error})"
+        return f"the runtime on this machine does not run it in {kind} ({error})"
     if not np.isfinite(found[output]).all():
         return f"its output is not finite in {kind}"
     return signal_to_noise_db(wanted[output], found[output])
 
 
 def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.ModelProto:
-    """The model in 16-bit floats; its inputs and outputs, and the nodes named, stay in 32 bits.
+    """Convert a model to 16-bit floats; its inputs and outputs, and the named nodes, stay in 32 bits.
 
     Args:
-        model: float, left as it is.
-        kind: which 16 bits.
-        kept: names of nodes.
+        model: float model; not modified.
+        kind: 16-bit format.
+        kept: names of nodes that stay in 32 bits.
 
     Raises:
-        ModelError: ONNX Runtime's converter can't work with the model.
+        ModelError: ONNX Runtime's converter cannot handle the model.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -142,7 +142,7 @@ def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.M
 
 
 def _drop_doubled(model: onnx.ModelProto) -> None:
-    """The converter writes a cast before each reader of a value that stays in 32 bits; one for all of them is left."""
+    """Keep one cast per value that stays in 32 bits, where the converter writes one before each reader."""
     given: set[str] = set()
     kept = []
     for node in model.graph.node:
@@ -154,7 +154,7 @@ def _drop_doubled(model: onnx.ModelProto) -> None:
 
 
 def _as_bfloat16(made: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Write bfloat16 wherever the converter wrote fp16, with weights rounded from the original's."""
+    """Replace fp16 by bfloat16 in a converted model, with weights rounded from the original's."""
     half, wanted = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
     weights = {tensor.name: tensor for tensor in original.graph.initializer}
     tensors = list(made.graph.initializer)
@@ -175,6 +175,6 @@ def _as_bfloat16(made: onnx.ModelProto, original: onnx.ModelProto) -> None:
 
 
 def _upper_halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Upper 16 bits of 32-bit floats, rounded to the nearest even ones."""
+    """Return the upper 16 bits of 32-bit floats, rounded to nearest even."""
     bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")

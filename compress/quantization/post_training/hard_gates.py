@@ -1,13 +1,13 @@
-"""HardSigmoid on integers: the codes of what it reads are its own codes, once they begin where it leaves 0.
+"""HardSigmoid on integers: with a suitable range, the codes of its input are also the codes of its output.
 
-HardSigmoid(x) = max(0, min(1, alpha x + beta)) is a straight line with two ends. With x = s (q - z) it is
-alpha s (q - (z - beta / (alpha s))), cut off at 1. Where z = beta / (alpha s), so that the lowest code stands for
--beta / alpha, the zero point of the line is the lowest code itself: the same bytes, read with the scale alpha s and cut
-off at the code of 1, are the gate. Nothing is computed and nothing rounded. Runtimes without an integer kernel for
-HardSigmoid otherwise go to floats and back around each.
+HardSigmoid(x) = max(0, min(1, alpha x + beta)) is a clipped straight line. With x = s (q - z) it is
+alpha s (q - (z - beta / (alpha s))), clipped at 1. If z = beta / (alpha s), so that the lowest code represents
+-beta / alpha, the zero point of the line is the lowest code itself: the same bytes, read with the scale alpha s and
+clipped at the code of 1, are the gate. Nothing is computed or rounded. Otherwise, runtimes without an integer kernel
+for HardSigmoid convert to floats and back around each one.
 
-What x loses below -beta / alpha never mattered: the gate is 0 there, and so is the product x * HardSigmoid(x) that
-HardSwish is (Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv 1905.02244, section 5.2).
+Clipping x below -beta / alpha does not matter: the gate is 0 there, and so is the product x * HardSigmoid(x), which is
+HardSwish (Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv 1905.02244, section 5.2).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from compress.onnx_graph.graph import Graph, attributes, drop_unread
 Range = tuple[float, float]
 
 CODES = 255
-"""Steps between the lowest and the highest code of 8 bits."""
+"""Number of steps between the lowest and the highest 8-bit code."""
 EXACT = 0.01
-"""Part of a code by which a zero point may miss the place where the line begins: 32-bit floats miss it by less."""
+"""Tolerance of a zero point, in codes, relative to the start of the line: 32-bit floats are more precise than that."""
 ALPHA, BETA = 0.2, 0.5
-"""What the operator's attributes are by default (https://onnx.ai/onnx/operators/onnx__HardSigmoid.html)."""
+"""Defaults of the operator's attributes (https://onnx.ai/onnx/operators/onnx__HardSigmoid.html)."""
 
 
 def fit_ranges(graph: Graph, ranges: Mapping[str, Range], target: Target) -> dict[str, Range]:
-    """Move the low end of what gates read to where they leave 0.
+    """Move the low end of the ranges of gate inputs to the point where the gates leave 0.
 
     Args:
         graph: the float model.
         ranges: low and high end of the values that are quantized.
-        target: nothing is moved where zero points are not free, or gates are left to convolutions.
+        target: nothing is moved if zero points are not free, or if gates are left to convolutions.
 
     Returns:
-        All ranges. What operators other than the gate and its product with x read stays as it was.
+        All ranges. Values that other operators than the gate and its product with x read are unchanged.
 
     Example:
         A value from -7 to 9 that HardSwish reads gets the range [-3, 9.14]: code 63 of 255 stands for 0.
@@ -64,13 +64,13 @@ def fit_ranges(graph: Graph, ranges: Mapping[str, Range], target: Target) -> dic
 
 
 def read_codes_as_gates(model: onnx.ModelProto) -> int:
-    """Take each HardSigmoid between integers out, in place, where its zero point fits.
+    """Remove each HardSigmoid between integers whose zero point fits, in place.
 
     Args:
-        model: with Q/DQ pairs, quantized to ranges of :func:`fit_ranges`.
+        model: model with Q/DQ pairs, quantized to ranges from :func:`fit_ranges`.
 
     Returns:
-        How many were taken out.
+        The number of removed operators.
     """
     graph, taken = Graph(model), 0
     for node in graph.nodes:
@@ -88,13 +88,13 @@ class _Gate:
     """A HardSigmoid between integers.
 
     Attributes:
-        before: the DequantizeLinear that it reads.
+        before: the DequantizeLinear before it.
         alone: whether nothing else reads that.
-        rounded: the QuantizeLinear that reads it.
-        after: those that read the codes.
-        scale: of the codes, read as the gate.
-        lowest: code of 0, and the type of all codes.
-        top: code of 1; None where that lies beyond the largest.
+        rounded: the QuantizeLinear after it.
+        after: readers of the codes.
+        scale: scale of the codes, read as the gate.
+        lowest: code of 0, in the type of all codes.
+        top: code of 1; None if it lies beyond the largest.
     """
 
     before: onnx.NodeProto
@@ -107,7 +107,7 @@ class _Gate:
 
 
 def _gate(graph: Graph, node: onnx.NodeProto) -> _Gate | None:
-    """How a HardSigmoid stands between integers; None where it does not, or begins at another code."""
+    """Return the integer context of a HardSigmoid, or None without one or if it begins at another code."""
     before, rounded = graph.producers.get(node.input[0]), graph.only_consumer(node.output[0])
     if before is None or before.op_type != "DequantizeLinear" or before.input[0] in graph.tensors:
         return None
@@ -135,7 +135,7 @@ def _gate(graph: Graph, node: onnx.NodeProto) -> _Gate | None:
 
 
 def _rewrite(graph: onnx.GraphProto, node: onnx.NodeProto, gate: _Gate) -> None:
-    """Let what reads the gate read the codes before it."""
+    """Let the readers of the gate read the codes before it."""
     codes, name = gate.before.input[0], node.output[0]
     parameters = [f"{name}.scale", f"{name}.zero"]
     constants = [np.float32(gate.scale), gate.lowest]
@@ -156,13 +156,13 @@ def _rewrite(graph: onnx.GraphProto, node: onnx.NodeProto, gate: _Gate) -> None:
 
 
 def _line(node: onnx.NodeProto) -> tuple[float, float]:
-    """Slope and height at 0 of a HardSigmoid."""
+    """Return slope and intercept of a HardSigmoid."""
     given = attributes(node)
     return float(given.get("alpha", ALPHA)), float(given.get("beta", BETA))
 
 
 def _only_gated(graph: Graph, gate: onnx.NodeProto) -> bool:
-    """Whether what a gate reads goes into it and into products with it alone."""
+    """Whether the input of a gate is read only by the gate and by products with it."""
     name = gate.input[0]
     return name not in graph.outputs and all(
         reader is gate or (reader.op_type == "Mul" and sorted(reader.input) == sorted([name, gate.output[0]]))

@@ -1,4 +1,4 @@
-"""Second moments of what matrix products read."""
+"""Second moments of the inputs of matrix products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_te
 
 
 def hessians(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Sum of x x^T over all rows x that each product reads, (K, K), by the product's name.
+    """Return the sum of x x^T over all input rows x of each product, (K, K), by the product's name.
 
     The runtime multiplies and sums, so that memory does not grow with the number of samples.
 

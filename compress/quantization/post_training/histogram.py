@@ -1,4 +1,4 @@
-"""A histogram of fixed size over values that come in a stream."""
+"""A histogram of fixed size over a stream of values."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 SIDE = 2048
-"""Bins on each side of 0: at least half of them lie inside the values' range, eight for each step of 8 bits."""
+"""Bins on each side of 0: at least half of them lie inside the values' range, eight per 8-bit step."""
 
 
 class Histogram:
-    """Counts of values in bins of one width around 0; memory does not grow with what is added.
+    """Counts of values in bins of equal width around 0, in constant memory.
 
-    The width is a power of two. Where a value lies outside, the width doubles and neighbouring bins are merged, so
-    that the counts do not depend on the order or the portions in which the values came.
+    The width is a power of two. If a value lies outside, the width doubles and neighbouring bins are merged, so the
+    counts do not depend on the order or grouping in which the values came.
     """
 
     def __init__(self) -> None:
         self.counts = np.zeros(2 * SIDE, dtype=np.int64)
         self.width = 0.0
-        """Of a bin; 0 before the first value that is not 0."""
+        """Width of a bin; 0 before the first nonzero value."""
         self._zeros = 0
 
     def add(self, values: npt.NDArray[Any]) -> None:
@@ -40,7 +40,7 @@ class Histogram:
             self._zeros = 0
 
     def _widen(self, largest: float) -> None:
-        # the least power of two for which |value| / width stays below SIDE
+        # the smallest power of two for which |value| / width stays below SIDE
         needed = math.ldexp(1.0, math.frexp(largest)[1]) / SIDE
         if not self.width:
             self.width = needed
@@ -52,12 +52,12 @@ class Histogram:
 
     @property
     def total(self) -> int:
-        """Values counted."""
+        """Number of values counted."""
         return int(self.counts.sum()) + self._zeros
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
-        """Middle of each bin."""
+        """Centre of each bin."""
         return np.asarray((np.arange(-SIDE, SIDE) + 0.5) * self.width, dtype=np.float64)
 
     @property

@@ -1,4 +1,4 @@
-"""Reading and shifting the integers of a quantized file: weights, their scales, biases."""
+"""Reading and shifting the integers of a quantized file: weights, their scales, and biases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class IntegerWeights:
 
     Attributes:
         codes: integers, in the shape of the weight.
-        scale: what they are multiplied by, shaped so that it broadcasts.
+        scale: factor of the codes, shaped for broadcasting.
     """
 
     codes: Array
@@ -24,12 +24,12 @@ class IntegerWeights:
 
     @property
     def values(self) -> Array:
-        """The floats that the integers stand for."""
+        """The dequantized weight."""
         return (self.codes.astype(np.float32) * self.scale).astype(np.float32)
 
 
 def integer_weights(graph: Graph) -> dict[str, IntegerWeights]:
-    """Weights of the operators that take one through DequantizeLinear, by the operator's name.
+    """Return the weights of operators that read one through DequantizeLinear, by the operator's name.
 
     Weights are symmetric: their zero point is 0.
     """
@@ -49,9 +49,9 @@ def integer_weights(graph: Graph) -> dict[str, IntegerWeights]:
 
 
 def bias_of(graph: Graph, node: onnx.NodeProto) -> tuple[onnx.NodeProto, int] | None:
-    """Where the constant bias of a quantized operator stands: a node and the index of its input, or None.
+    """Return the place of a quantized operator's constant bias: a node and the index of its input, or None.
 
-    That of a MatMul is the constant vector that is added behind it.
+    The bias of a MatMul is the constant vector that is added after it.
     """
     if node.op_type == "MatMul":
         reader = graph.only_consumer(node.output[0])
@@ -71,7 +71,7 @@ def _is_vector(graph: Graph, name: str) -> bool:
 
 
 def shift_bias(graph: Graph, node: onnx.NodeProto, index: int, shift: Array) -> None:
-    """Add to a bias of :func:`bias_of`, in place, be it floats or 32-bit integers."""
+    """Add to a bias from :func:`bias_of`, in place, whether in floats or 32-bit integers."""
     bias = graph.constant(node.input[index])
     if bias is not None:
         graph.set(node, index, (bias + shift).astype(bias.dtype))

@@ -1,4 +1,4 @@
-"""ONNX Runtime's operator for weights of a few bits, MatMulNBits.
+"""MatMulNBits, ONNX Runtime's operator for weights of a few bits.
 
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#commicrosoftmatmulnbits
 """
@@ -14,16 +14,16 @@ from compress.quantization.post_training.blockwise import Blocks
 
 DOMAIN = "com.microsoft"
 INT8_ACTIVATIONS = 4
-"""Accuracy level at which activations are rounded to 8 bits, block by block."""
+"""Accuracy level at which activations are rounded to 8 bits in blocks."""
 
 
 def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: int, *, int8: bool) -> None:
-    """Put MatMulNBits in the place of a MatMul or Gemm, in place; the float weight goes.
+    """Replace a MatMul or Gemm by MatMulNBits, in place, and drop the float weight.
 
     Args:
-        graph: of the model; must be looked up again afterwards.
+        graph: graph of the model; must be indexed again afterwards.
         node: MatMul, or Gemm whose first input is not transposed.
-        blocks: its rounded weight; of a Gemm with ``alpha`` in it.
+        blocks: its rounded weight; for a Gemm, including ``alpha``.
         bits: 4 or 8.
         int8: whether the runtime may round activations to 8 bits.
     """
@@ -52,19 +52,19 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
 
 
 def finish(model: onnx.ModelProto) -> None:
-    """Declare the operator's domain, and drop constants that nothing reads any more."""
+    """Declare the operator's domain, and drop constants that nothing reads."""
     declare_domain(model)
     drop_unread(model.graph)
 
 
 def declare_domain(model: onnx.ModelProto) -> None:
-    """Say in a model that it has ONNX Runtime's own operators, in place."""
+    """Declare that a model uses ONNX Runtime's own operators, in place."""
     if all(entry.domain != DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
 
 
 def nibbles(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Two neighbours of the last axis in a byte, the first in its lower half; an odd number is filled up with 0."""
+    """Pack pairs of neighbours on the last axis into bytes, low half first; an odd length is padded with 0."""
     paired = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, values.shape[-1] % 2)])
     return np.asarray(paired[..., 0::2] | (paired[..., 1::2] << 4), dtype=np.uint8)
 

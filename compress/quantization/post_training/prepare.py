@@ -1,4 +1,4 @@
-"""Bringing an ONNX file into the form that quantization starts from."""
+"""Preparation of an ONNX file for quantization."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from compress.onnx_graph.graph import attributes, opset
 from compress.onnx_graph.spatial_means import means_as_pools
 
 OPSETS = (13, 26)
-"""From the first on DequantizeLinear takes a scale for each channel; beyond the second ONNX Runtime 1.32 has no kernels
-for QuantizeLinear."""
+"""DequantizeLinear takes a scale per channel from the first on; ONNX Runtime 1.32 has no kernels for QuantizeLinear
+beyond the second."""
 RESIZED_ALIKE = 10
-"""Up to here Upsample and Resize have one rule for coordinates, and onnx knows no way to a later Resize."""
+"""Last operator set in which Upsample and Resize have one coordinate rule; onnx cannot convert them to a later one."""
 KEPT_ASIDE = "leanmark.resize"
 
 
@@ -28,15 +28,15 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     """Fold batch norms and constants, infer shapes, and write spatial means as pools.
 
     Args:
-        source: the ONNX file, left as it is.
-        folder: where temporary files may lie.
+        source: the ONNX file; not modified.
+        folder: folder for temporary files.
 
     Raises:
-        ModelError: the file is damaged, or ONNX Runtime can't prepare it.
+        ModelError: the file is damaged, or ONNX Runtime cannot prepare it.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    loaded = load_model(source)  # a damaged file, or one with weights outside of its folder, is refused here
+    loaded = load_model(source)  # rejects a damaged file, or one with weights outside of its folder
     large = onnx_file.weight_bytes(loaded) > onnx_file.INLINE_BYTES
     with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
         written, given = Path(scratch) / "prepared.onnx", source
@@ -67,11 +67,11 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
 
 
 def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelProto:
-    """The model at the nearest operator set that the passes know; the given one is changed."""
+    """Convert a model to the nearest operator set that the passes support; the given one is modified."""
     version, wanted = opset(model), min(max(opset(model), OPSETS[0]), OPSETS[1])
     advice = f"{name} has operator set {version}; export it with one from {OPSETS[0]} to {OPSETS[1]}"
     if large:
-        raise ModelError(f"{advice}, as more than {onnx_file.INLINE_BYTES:,} bytes of weights can't be converted.")
+        raise ModelError(f"{advice}, as more than {onnx_file.INLINE_BYTES:,} bytes of weights cannot be converted.")
     resizing = [n for n in model.graph.node if version <= RESIZED_ALIKE and n.op_type in ("Resize", "Upsample")]
     for node in resizing:
         node.domain = KEPT_ASIDE
@@ -79,7 +79,7 @@ def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelP
     try:
         made = onnx.version_converter.convert_version(model, wanted)
     except failures() as error:
-        raise ModelError(f"{advice}, as it can't be converted to {wanted} ({reason(error)}).") from error
+        raise ModelError(f"{advice}, as it cannot be converted to {wanted} ({reason(error)}).") from error
     for node in made.graph.node:
         if node.domain == KEPT_ASIDE:
             _write_resize(made.graph, node)
@@ -90,7 +90,7 @@ def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelP
 
 
 def _write_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-    """Write an Upsample, or a Resize of operator set 10, as a later Resize that computes the same, in place."""
+    """Write an Upsample, or a Resize of operator set 10, as an equivalent later Resize, in place."""
     given = attributes(node)
     scales = node.input[1] if len(node.input) > 1 else f"{node.output[0]}.scales"
     if "scales" in given:  # up to operator set 8
@@ -103,7 +103,7 @@ def _write_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
 
 
 def _name_all(graph: onnx.GraphProto) -> None:
-    """Give every node a name of its own, by which layers are told apart; names are optional in ONNX."""
+    """Give every node a unique name, since names are optional in ONNX but identify layers here."""
     taken = {node.name for node in graph.node}
     seen: set[str] = set()
     for position, node in enumerate(graph.node):

@@ -1,4 +1,4 @@
-"""Which operators are quantized, and ONNX Runtime's quantizer run with ranges of our own."""
+"""Selection of the operators to quantize, and ONNX Runtime's quantizer with our own ranges."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NORMALISED = frozenset(
     {"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "SkipLayerNormalization"}
 )
 FREE_OUTPUTS = ("MatMul", "Gemm")
-"""Operators whose integer kernels give floats, where their output goes to floats anyway."""
+"""Operators whose integer kernels return floats, if their output is used as floats anyway."""
 REMOVABLE = frozenset({"Relu", "Clip"})
-"""Activations that the quantizer takes out, because the range of their output does the same."""
+"""Activations that the quantizer removes, because the range of their output has the same effect."""
 
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """What becomes integers.
+    """Selection of what becomes integers.
 
     Attributes:
         kinds: types of operators.
@@ -46,13 +46,13 @@ class QuantizationPlan:
 def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[str]) -> QuantizationPlan:
     """Choose what is quantized.
 
-    In a network with layer normalisation or attention only operators with weights are: rounding what enters a
-    LayerNorm, Softmax or GELU costs most of the accuracy (Bondarenko et al. 2021, arXiv 2109.12948), and their
-    integer forms gain nothing. Elsewhere everything is that lies between two convolutions.
+    In a network with layer normalisation or attention only operators with weights are quantized: rounding the inputs of
+    LayerNorm, Softmax or GELU costs most of the accuracy (Bondarenko et al. 2021, arXiv 2109.12948), and their integer
+    forms are not faster. In other networks everything between two convolutions is.
 
     Args:
         graph: the float model.
-        target: whose kernels count.
+        target: target whose kernels count.
         operators: ``weights``, ``all``, or ``auto`` for the rule above.
         kept: names of nodes that stay float.
     """
@@ -68,16 +68,16 @@ def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[st
 
 
 def is_transformer(graph: Graph) -> bool:
-    """Whether a graph normalises layers, or multiplies activations with each other as attention does."""
+    """Whether a graph has layer norms, or multiplies activations with each other as attention does."""
     products = [node for node in graph.nodes if node.op_type == "MatMul"]
     between = any(not any(name in graph.tensors for name in node.input) for node in products)
     return between or any(node.op_type in NORMALISED for node in graph.nodes)
 
 
 def observed_names(graph: Graph, plan: QuantizationPlan) -> list[str]:
-    """Values whose ranges the quantizer asks for, in the order of the graph.
+    """Return the values whose ranges the quantizer needs, in the order of the graph.
 
-    The input of a ReLU that nothing else reads takes the range of its output.
+    The input of a ReLU that nothing else reads gets the range of its output.
     """
     wanted: dict[str, None] = {}
     for node in graph.nodes:
@@ -94,17 +94,17 @@ def quantized(
     *,
     per_channel: bool,
 ) -> onnx.ModelProto:
-    """Put Q/DQ pairs around the chosen operators.
+    """Insert Q/DQ pairs around the chosen operators.
 
     Args:
-        model: float, prepared; left as it is.
-        plan: what becomes integers.
-        ranges: low and high end of every value of :func:`observed_names`.
+        model: prepared float model; not modified.
+        plan: selection of what becomes integers.
+        ranges: low and high end of every value from :func:`observed_names`.
         target: types, symmetry and range of the weights.
         per_channel: whether each output channel of a weight has its own scale.
 
     Raises:
-        ModelError: ONNX Runtime's quantizer can't work with the model.
+        ModelError: ONNX Runtime's quantizer cannot handle the model.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
@@ -113,7 +113,7 @@ def quantized(
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
     graph = Graph(model)
     filled = dict(ranges)
-    for node in reversed(graph.nodes):  # one may follow another
+    for node in reversed(graph.nodes):  # removable nodes may follow each other
         if node.op_type in REMOVABLE and node.output[0] in filled:
             filled.setdefault(node.input[0], filled[node.output[0]])
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in filled.items()}
@@ -138,7 +138,7 @@ def quantized(
         quantizer.quantize_model()
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not quantize the model ({reason(error)}).") from error
-    # copied, because a message gives memory back as a whole only: the floats that are gone from it would stay
+    # copied, because a message only frees memory as a whole: the removed floats would stay allocated
     made = onnx.ModelProto()
     made.CopyFrom(quantizer.model.model)
     _round_before_blocks(made.graph)
@@ -153,7 +153,7 @@ def quantized(
 
 
 def _round_before_blocks(graph: onnx.GraphProto) -> None:
-    """Let SpaceToDepth, which only moves values, move bytes: what it gives stays the same."""
+    """Let SpaceToDepth, which only moves values, move bytes; its output does not change."""
     readers = _readers(graph)
     for node in graph.node:
         reader = readers[node.output[0]][0] if len(readers.get(node.output[0], ())) == 1 else None
@@ -167,7 +167,7 @@ def _round_before_blocks(graph: onnx.GraphProto) -> None:
 
 
 def _leave_outputs_float(graph: onnx.GraphProto) -> None:
-    """Take the rounding off what the model gives, where the kernel that gives it has the floats already."""
+    """Remove the rounding of model outputs where the kernel before them already has the floats."""
     producers = {name: node for node in graph.node for name in node.output}
     readers = _readers(graph)
     scales: set[str] = set()
@@ -186,7 +186,7 @@ def _leave_outputs_float(graph: onnx.GraphProto) -> None:
             scales |= {*rounded.input[1:], *restored.input[1:]}
     scales -= {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in scales]:
-        graph.initializer.remove(tensor)  # nothing reads them any more, of which runtimes would warn
+        graph.initializer.remove(tensor)  # unused now, which runtimes would warn about
 
 
 def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
@@ -198,7 +198,7 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def _removable_after(graph: Graph, plan: QuantizationPlan, name: str) -> str | None:
-    """Output of the ReLU or Clip that is the only reader of a value and is quantized itself."""
+    """Return the output of the ReLU or Clip that is the only reader of a value and is quantized itself."""
     reader = graph.only_consumer(name)
     taken = reader is not None and reader.op_type in REMOVABLE & plan.kinds and reader.name not in plan.excluded
     return reader.output[0] if taken and reader is not None else None

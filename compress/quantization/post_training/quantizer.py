@@ -1,4 +1,4 @@
-"""Prepare a model once, then quantize it with different layers kept in floats."""
+"""A quantizer that prepares a model once, then quantizes it with different layers kept in floats."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from compress.quantization.post_training.sensitivity import output_noise, output
 from compress.quantization.post_training.smoothing import find_sites, smooth
 
 MEANS_FROM = 32
-"""Samples that means and layers' noise are taken from."""
+"""Number of samples for means and for the noise of layers."""
 VALIDATED = 1024
-"""Validation samples that a loss is judged on, evenly spread over those that there are."""
+"""Number of validation samples for judging a loss, spread evenly over the part."""
 
 
 @dataclass(frozen=True)
 class StaticSettings:
-    """What static quantization is asked for; the fields are those of the pass QuantizeStatic.
+    """Settings of static quantization; the fields are those of the pass QuantizeStatic.
 
     Attributes:
         asked_by: name of the pass, for errors.
         target: types and kernels.
-        operators: which operators are quantized.
-        per_channel: whether each output channel of a weight has a scale of its own.
-        samples: calibration samples that are looked at.
-        batch: of them in one run; None for as many as fit into memory.
-        calibration: how a range follows from them.
+        operators: operators to quantize.
+        per_channel: whether each output channel of a weight has its own scale.
+        samples: number of calibration samples.
+        batch: samples per run; None for as many as fit into memory.
+        calibration: method that computes a range from them.
         percentile: share of the values inside a range, for ``percentile``.
-        equalize: whether neighbouring layers are equalised; None for where scales are one a tensor.
-        smooth: alpha of SmoothQuant; 0 for none.
-        correct_bias: whether biases take back the mean error of rounded weights.
+        equalize: whether neighbouring layers are equalised; None for only with one scale per tensor.
+        smooth: alpha of SmoothQuant; 0 disables it.
+        correct_bias: whether biases compensate the mean error of rounded weights.
         max_loss: relative loss in percent above which layers stay float; None for the budget.
-        max_float: largest share of the layers that may.
+        max_float: largest share of layers that may stay float for it.
         max_time: largest share of the float file's time; None for the target's.
         keep_nodes: nodes that stay float.
-        keep_first: whether the first layer does.
-        keep_last: whether the last layer does.
+        keep_first: whether the first layer stays float.
+        keep_last: whether the last layer stays float.
     """
 
     asked_by: str
@@ -85,9 +85,9 @@ class Loss:
     """Relative loss of accuracy on the same samples, in percent.
 
     Attributes:
-        value: negative for a gain.
-        shown: what is beyond the sampling error of paired differences (one standard error); chance flips of a few
-            samples show nothing.
+        value: loss; negative for a gain.
+        shown: loss beyond the sampling error of paired differences (one standard error), so that chance flips of a few
+            samples do not count.
     """
 
     value: float
@@ -95,7 +95,7 @@ class Loss:
 
     @classmethod
     def of(cls, before: Array, after: Array) -> Loss:
-        """From what was right before and after, bool (n,)."""
+        """Compute the loss from correctness before and after, bool (n,)."""
         right = max(1, int(before.sum()))
         lost, gained = int((before & ~after).sum()), int((~before & after).sum())
         value = 100 * (lost - gained) / right
@@ -103,12 +103,12 @@ class Loss:
 
 
 class Quantizer:
-    """A float model with its ranges, from which quantized ones are made.
+    """A float model with its ranges, from which quantized models are made.
 
     Args:
-        settings: what is asked for.
+        settings: settings of the pass.
         source: the float file.
-        graph: prepared, with at least one layer with weights; it is equalised and smoothed in place.
+        graph: prepared graph with at least one layer with weights; it is equalised and smoothed in place.
         context: calibration and validation data, and progress.
 
     Raises:
@@ -117,9 +117,9 @@ class Quantizer:
 
     Attributes:
         notes: what was done before rounding, for the record.
-        declined: what was left alone before rounding.
-        judged: whether there are a budget and validation data to judge a loss by.
-        limit: largest :meth:`excess` that is allowed.
+        declined: what was left unchanged before rounding.
+        judged: whether there are a budget and validation data to judge a loss.
+        limit: largest allowed :meth:`excess`.
     """
 
     def __init__(self, settings: StaticSettings, source: Path, graph: Graph, context: PassContext) -> None:
@@ -149,11 +149,11 @@ class Quantizer:
         feeds = self._feeds.watched(context.progress, "Calibrating")
         found = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
         self._ranges = fit_ranges(self._floats, found, settings.target)
-        # now, while nothing else is held beside the float model
+        # computed here, while nothing else is in memory besides the float model
         self._wanted = outputs(self._floats.model, context.preprocess.output_name, self._few)
 
     def _make_easier(self) -> None:
-        """Equalise, smooth and give biases: the float model computes the same afterwards."""
+        """Equalise, smooth and add biases; the float model computes the same afterwards."""
         settings, graph = self._settings, self._floats
         if settings.equalize or (settings.equalize is None and not settings.per_channel):
             self.notes["equalised_pairs"], declined = equalize(graph)
@@ -171,8 +171,8 @@ class Quantizer:
         return mean_inputs(self._floats, correctable(self._floats), self._few)
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
-        """Quantize with some nodes kept in floats; what comes back must be left as it is."""
-        if self._made is not None and self._made[0] == tuple(kept):  # the last one is asked for again
+        """Quantize with some nodes kept in floats; the result must not be modified."""
+        if self._made is not None and self._made[0] == tuple(kept):  # the last result is requested again
             return self._made[1]
         settings = self._settings
         chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
@@ -183,9 +183,9 @@ class Quantizer:
         return made
 
     def excess(self, made: onnx.ModelProto) -> float:
-        """Loss beyond its sampling error, in percent, where it can be judged; infinite for a ruined model.
+        """Return the loss beyond its sampling error, in percent, if it can be judged; infinite for a ruined model.
 
-        A model is ruined where its outputs are further from the float model's than their own mean is.
+        A model is ruined if its outputs are further from the float model's than the latter's mean is.
         """
         wanted, found = self._wanted, outputs(made, self._context.preprocess.output_name, self._few)
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
@@ -193,7 +193,7 @@ class Quantizer:
         return self.loss(made).shown if self.judged else 0.0
 
     def loss(self, made: onnx.ModelProto) -> Loss:
-        """Loss of accuracy against the float file on validation data."""
+        """Return the loss of accuracy relative to the float file on validation data."""
         with tempfile.TemporaryDirectory(dir=self._context.workspace, prefix=".validate.") as scratch:
             written = Path(scratch) / "quantized.onnx"
             onnx_file.save(made, written)
@@ -211,10 +211,10 @@ class Quantizer:
         return file_scores(path, split, context.preprocess, len(context.data.classes), self._batch).correct
 
     def worst_first(self, made: onnx.ModelProto) -> list[str]:
-        """Names of the quantized layers, the one that disturbs the output most first."""
+        """Return the names of the quantized layers, the one that disturbs the output most first."""
         layers = len(self._floats.weighted())
         noise = {}
-        with self._context.progress.task("Finding layers that suffer", layers) as bar:
+        with self._context.progress.task("Ranking layers by quantization error", layers) as bar:
             feeds = list(self._few)
             for name, ratio_db in output_noise(self._floats, Graph(made), self._context.preprocess.output_name, feeds):
                 noise[name] = ratio_db
@@ -222,6 +222,6 @@ class Quantizer:
         return sorted(noise, key=lambda name: noise[name])
 
     def saturation(self, made: Graph) -> Saturation:
-        """What 16-bit sums would clip, simulated on one batch."""
+        """Simulate on one batch what 16-bit sums would clip."""
         one = Feeds(self._context, made.model, self._batch, self._batch, self._settings.asked_by)
         return simulate(made, one, self._context.seed)

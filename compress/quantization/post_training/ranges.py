@@ -1,8 +1,8 @@
-"""The range of an activation from what was seen of it.
+"""The range of an activation from its observed values.
 
-Every range contains 0, so that padding and the zeros after a ReLU are exact. Percentile cuts tails off; entropy is
-the search of Migacz 2017 ("8-bit Inference with TensorRT", GTC) for the threshold whose 8-bit histogram loses least
-information; MSE takes the range of the least expected squared error, clipping included (as in Nagel et al. 2021,
+Every range contains 0, so that padding and the zeros after a ReLU are exact. Percentile cuts off the tails; entropy is
+the search of Migacz 2017 ("8-bit Inference with TensorRT", GTC) for the threshold whose 8-bit histogram loses the least
+information; MSE takes the range with the least expected squared error, including clipping (as in Nagel et al. 2021,
 arXiv 2106.08295, section 3.1).
 """
 
@@ -20,18 +20,18 @@ Calibration = Literal["minmax", "percentile", "entropy", "mse"]
 
 LEVELS = 256
 THRESHOLDS = 96
-"""Thresholds that entropy and MSE try, from an eighth of the range to the whole."""
+"""Number of thresholds that entropy and MSE try, from an eighth of the range to the whole."""
 SMALLEST_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
 class ValueStatistics:
-    """What was seen of one value of the graph.
+    """Observed values of one tensor of the graph.
 
     Attributes:
         low: smallest value.
         high: largest value.
-        histogram: of a sample of the values; None where only the ends were asked for.
+        histogram: histogram of a subset of the values; None if only the ends were recorded.
     """
 
     low: float
@@ -40,12 +40,12 @@ class ValueStatistics:
 
 
 def value_range(seen: ValueStatistics, calibration: Calibration, percentile: float = 99.99) -> tuple[float, float]:
-    """Low and high end of the range that 8 bits are spread over; 0 lies inside.
+    """Return the low and high end of the range over which 8 bits are spread; 0 lies inside.
 
     Args:
-        seen: the ends and, for everything but minmax, the histogram.
-        calibration: how to choose.
-        percentile: share of the values inside, in %; what is left out is shared between both tails.
+        seen: the ends and, for everything except minmax, the histogram.
+        calibration: method.
+        percentile: share of the values inside, in %; the rest is divided between both tails.
     """
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     histogram = seen.histogram
@@ -72,9 +72,9 @@ def _percentile(histogram: Histogram, percentile: float, *, one_sided: bool) -> 
 
 
 def _entropy(histogram: Histogram, *, one_sided: bool) -> float:
-    """Threshold on absolute values with the least divergence between its histogram and the 8-bit one."""
+    """Return the threshold on absolute values with the least divergence between its histogram and the 8-bit one."""
     sizes = histogram.counts[SIDE:] + histogram.counts[SIDE - 1 :: -1]
-    sizes[0] = sizes[1]  # zeros are exact under any threshold, and their number would drown everything else
+    sizes[0] = sizes[1]  # zeros are exact under any threshold, and their number would dominate
     used = int(np.flatnonzero(sizes).max(initial=0)) + 1
     levels = LEVELS if one_sided else LEVELS // 2
     if used <= levels:
@@ -86,22 +86,22 @@ def _entropy(histogram: Histogram, *, one_sided: bool) -> float:
 
 
 def _divergence(sizes: npt.NDArray[np.float64], stop: int, levels: int) -> float:
-    """Kullback-Leibler divergence of a clipped histogram from the same at fewer levels."""
+    """Return the Kullback-Leibler divergence between a clipped histogram and its version with fewer levels."""
     inside = sizes[:stop]
     wanted = inside.copy()
-    wanted[-1] += sizes[stop:].sum()  # what is clipped lands on the last level
+    wanted[-1] += sizes[stop:].sum()  # clipped values get the last level
     begins = (np.arange(levels) * stop) // levels
     filled = (inside > 0).astype(np.float64)
     means = np.add.reduceat(inside, begins) / np.maximum(np.add.reduceat(filled, begins), 1)
     found = np.repeat(means, np.diff([*begins, stop])) * filled
     some = wanted > 0
     p = wanted[some] / wanted.sum()
-    q = np.maximum(found[some] / max(found.sum(), 1.0), 1e-9)  # a level that nothing fell on is not impossible
+    q = np.maximum(found[some] / max(found.sum(), 1.0), 1e-9)  # an empty level is not impossible
     return float((p * np.log(p / q)).sum())
 
 
 def _least_error(histogram: Histogram, low: float, high: float) -> tuple[float, float]:
-    """Range of the least expected squared error: both ends shrink together, then each by itself."""
+    """Return the range with the least expected squared error: both ends shrink together, then each separately."""
     kept = histogram.counts > 0
     values, counts = histogram.centres[kept], histogram.counts[kept]
     shares = np.linspace(SMALLEST_SHARE, 1, THRESHOLDS)

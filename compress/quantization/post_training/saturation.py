@@ -1,9 +1,9 @@
-"""What a processor that adds products of bytes in 16 bits would clip, simulated on calibration samples.
+"""Simulation of the clipping on processors that add products of bytes in 16 bits, on calibration samples.
 
 ``vpmaddubsw`` multiplies unsigned activations with signed weights and adds neighbouring products with saturation:
 255 * 127 * 2 = 64,770 does not fit into 32,767 (Intel 64 and IA-32 Architectures Software Developer's Manual, volume
-2B, PMADDUBSW). Which products are neighbours is the kernel's choice; here they are those of neighbouring input
-channels, as in ONNX Runtime's kernels, whose convolutions keep channels innermost.
+2B, PMADDUBSW). The kernel decides which products are neighbours; here they are those of neighbouring input channels,
+as in ONNX Runtime's kernels, whose convolutions keep channels innermost.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from compress.quantization.post_training.integer_weights import IntegerWeights, 
 
 LIMIT = 2**15 - 1
 ROWS = 32
-"""Places of each activation that are looked at."""
+"""Number of places of each activation that are sampled."""
 COLUMNS = 32
-"""Output channels of each operator that are looked at, evenly spread."""
+"""Number of output channels of each operator that are sampled, evenly spaced."""
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """How much is clipped.
+    """Amount of clipping.
 
     Attributes:
-        share: clipped sums of two products, as a share of all that were looked at.
-        worst: operator with the largest share of its own; empty where nothing is clipped.
+        share: share of the sampled sums of two products that are clipped.
+        worst: operator with the largest share of its own; empty if nothing is clipped.
         worst_share: that share.
-        operators: operators in which anything is clipped.
+        operators: number of operators in which anything is clipped.
     """
 
     share: float
@@ -42,14 +42,14 @@ class Saturation:
 
 
 def simulate(integers: Graph, feeds: Iterable[Feed], seed: int) -> Saturation:
-    """Add the products of quantized operators as 16-bit hardware would, on samples of places and channels.
+    """Add the products of quantized operators as 16-bit hardware would, on sampled places and channels.
 
-    Depthwise convolutions are left out: their kernels widen each product first.
+    Depthwise convolutions are skipped: their kernels widen each product first.
 
     Args:
-        integers: quantized to unsigned activations and signed weights.
+        integers: model quantized to unsigned activations and signed weights.
         feeds: calibration samples; one batch is enough.
-        seed: of the choice of places.
+        seed: seed of the sampled places.
     """
     weights = integer_weights(integers)
     nodes = [node for node in integers.nodes if node.name in weights and _codes_of(integers, node) is not None]
@@ -76,7 +76,7 @@ def simulate(integers: Graph, feeds: Iterable[Feed], seed: int) -> Saturation:
 
 
 def _codes_of(graph: Graph, node: onnx.NodeProto) -> str | None:
-    """Name of the integer activations that an operator reads through DequantizeLinear."""
+    """Return the name of the integer activations that an operator reads through DequantizeLinear."""
     source = graph.producers.get(node.input[0])
     if source is None or source.op_type != "DequantizeLinear" or source.input[0] in graph.tensors:
         return None
@@ -84,7 +84,7 @@ def _codes_of(graph: Graph, node: onnx.NodeProto) -> str | None:
 
 
 def _columns(node: onnx.NodeProto, weight: IntegerWeights) -> Array:
-    """Weights (K, N) of a choice of output channels, input channels of one tap next to each other."""
+    """Return weights (K, N) of some output channels, with the input channels of one tap next to each other."""
     codes = weight.codes.astype(np.int32)
     if node.op_type == "Conv":
         wide = np.moveaxis(codes, 1, -1).reshape(len(codes), -1).T
@@ -95,7 +95,7 @@ def _columns(node: onnx.NodeProto, weight: IntegerWeights) -> Array:
 
 
 def _rows(node: onnx.NodeProto, codes: Array, shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    """Activations (places, K) as the operator meets them, borders left out."""
+    """Return activations (places, K) as the operator reads them, without borders."""
     if node.op_type != "Conv":
         flat = codes.reshape(-1, codes.shape[-1])
         return flat[random.integers(0, len(flat), ROWS)].astype(np.int32)
@@ -115,7 +115,7 @@ def _rows(node: onnx.NodeProto, codes: Array, shape: tuple[int, ...], random: np
 
 
 def _pair_sums(rows: Array, columns: Array) -> Array:
-    """Sums of neighbouring products: (places, pairs, channels)."""
+    """Return the sums of neighbouring products: (places, pairs, channels)."""
     length = min(len(columns), rows.shape[1]) // 2 * 2
     products = rows[:, :length, None] * columns[None, :length]
     sums: Array = products[:, 0::2] + products[:, 1::2]

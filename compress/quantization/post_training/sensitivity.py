@@ -1,7 +1,7 @@
-"""Which layers suffer most from integers, and how many of them must stay float for the loss to fit.
+"""Sensitivity of layers to quantization, and the number of layers that must stay float to keep the loss.
 
-Each layer is rounded alone, weights and input, and the signal-to-noise ratio of the model's output says what that
-costs, as in Pandey et al. 2023, "A Practical Mixed Precision Algorithm for Post-Training Quantization"
+Each layer is rounded alone, weights and input, and the signal-to-noise ratio of the model's output measures the
+damage, as in Pandey et al. 2023, "A Practical Mixed Precision Algorithm for Post-Training Quantization"
 (arXiv 2302.05397).
 """
 
@@ -20,13 +20,13 @@ def output_noise(floats: Graph, integers: Graph, output: str, feeds: Sequence[Fe
     """Round one layer at a time.
 
     Args:
-        floats: the model before.
-        integers: the quantized model, which says how each layer is rounded.
+        floats: the float model.
+        integers: the quantized model, which defines how each layer is rounded.
         output: value of the graph that is compared.
         feeds: calibration samples; a few dozen.
 
     Yields:
-        Each quantized layer with weights, in the order of the graph, and the output's ratio of signal to noise in
+        Each quantized layer with weights, in the order of the graph, and the output's signal-to-noise ratio in
         decibels.
 
     Raises:
@@ -42,15 +42,15 @@ def output_noise(floats: Graph, integers: Graph, output: str, feeds: Sequence[Fe
 
 
 def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
-    """Smallest number of layers that must stay float, by doubling and then halving the step.
+    """Find the smallest number of layers that must stay float, by doubling and then bisection.
 
     Args:
-        loss: loss of accuracy with so many of the worst layers in floats; taken to fall with their number.
-        budget: largest loss that is allowed.
+        loss: loss of accuracy with that many of the worst layers in floats; assumed to fall with their number.
+        budget: largest allowed loss.
         most: largest number that may stay float.
 
     Returns:
-        The number; where none fits, the one of least loss among those tried.
+        The number; if none fits, the one with the least loss among those tried.
     """
     tried: dict[int, float] = {}
 
@@ -71,14 +71,14 @@ def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
 
 
 def outputs(model: onnx.ModelProto, output: str, feeds: Iterable[Feed]) -> Array:
-    """One output of a model, for all feeds."""
+    """Return one output of a model, for all feeds."""
     return np.concatenate([found[output] for found in probe(model, [output], feeds)])
 
 
 def _rounded_alone(
     floats: Graph, integers: Graph, quantized: onnx.NodeProto, weight: IntegerWeights
 ) -> onnx.ModelProto:
-    """The float model in which one operator has the rounded weight and reads the rounded input."""
+    """Return the float model with the rounded weight and rounded input of one operator."""
     model = onnx.ModelProto()
     model.CopyFrom(floats.model)
     position, node = next((i, n) for i, n in enumerate(model.graph.node) if n.name == quantized.name)

@@ -1,16 +1,16 @@
-"""SmoothQuant: outliers in single channels of activations are moved into the weights behind them.
+"""SmoothQuant: outliers in single channels of activations are moved into the following weights.
 
 Xiao, Lin, Seznec, Wu, Demouth and Han, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large
 Language Models", ICML 2023 (arXiv 2211.10438), equation 4: channel j of an activation X is divided by
 s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and row j of the weights W multiplied by it; the float model computes the
-same. Where matrix products alone read a LayerNorm (ViT, GPT), its scale and shift do the division, at no cost. Where a
-residual addition reads it too (BERT and other networks that normalise after the addition), the products get a
-multiplication by 1 / s of their own in front, one for each LayerNorm; the addition goes on reading what it read.
+same. If only matrix products read a LayerNorm (ViT, GPT), its scale and shift do the division, at no cost. If a
+residual addition also reads it (BERT and other networks that normalise after the addition), the products get their own
+multiplication by 1 / s before them, one per LayerNorm; the addition keeps reading the original value.
 
-Only what a LayerNorm gives is smoothed. On a trained MiniLM that raised the ratio of signal to noise by 2.7 dB. To
-smooth what the output projection of attention reads, too, for which the weights of the values could divide, gained 0.1
-dB. To smooth what a GELU gives lost 3 dB with the same alpha; with one of its own it gained 1 dB, but no agreement, for
-a multiplication four times as wide.
+Only outputs of LayerNorms are smoothed. On a trained MiniLM that raised the signal-to-noise ratio by 2.7 dB. Smoothing
+the inputs of attention's output projection too, for which the weights of the values could divide, gained 0.1 dB.
+Smoothing outputs of GELU lost 3 dB with the same alpha; with its own alpha it gained 1 dB but no agreement, at the cost
+of a multiplication four times as wide.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_te
 
 NORMALISING = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
 PASSED = frozenset({"Identity", "Transpose", "Reshape"})
-"""Operators between a LayerNorm and a matrix product that may leave the last axis where it is."""
+"""Operators between a LayerNorm and a matrix product that may keep the last axis in place."""
 SMALLEST = 1e-5
 
 
 @dataclass(frozen=True)
 class SmoothingSite:
-    """A LayerNorm and matrix products behind it.
+    """A LayerNorm and the matrix products after it.
 
     Attributes:
         norm: the LayerNorm.
-        products: matrix products whose weights take the factors.
-        branches: readers of the LayerNorm that are, or lead to, these products and nothing else.
+        products: matrix products whose weights absorb the factors.
+        branches: readers of the LayerNorm that are these products, or lead to nothing else.
         alone: whether it has no other readers, so that the LayerNorm itself can divide.
     """
 
@@ -48,17 +48,17 @@ class SmoothingSite:
 
 
 def smooth(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed], alpha: float) -> tuple[str, ...]:
-    """Smooth what matrix products behind LayerNorms read, in place.
+    """Smooth the inputs of matrix products after LayerNorms, in place.
 
     Args:
-        graph: the float model; it computes the same afterwards, but its look-ups don't know what was inserted.
-        sites: of :func:`find_sites`.
+        graph: the float model; it computes the same afterwards, but its index does not include the inserted nodes.
+        sites: result of :func:`find_sites`.
         feeds: calibration samples.
-        alpha: how much of the difficulty is moved, 0 to 1.
+        alpha: migration strength, 0 to 1.
 
     Returns:
-        Names of the multiplications that were inserted. They must stay float: to round what they read or their
-        factors would bring the outliers back.
+        Names of the inserted multiplications. They must stay float: rounding their inputs or factors would bring the
+        outliers back.
 
     Raises:
         ModelError: the model does not run.
@@ -81,7 +81,7 @@ def smooth(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed], 
 
 
 def find_sites(graph: Graph) -> tuple[list[SmoothingSite], tuple[Declined, ...]]:
-    """LayerNorms behind which can be smoothed, and why not behind others."""
+    """Return the LayerNorms that can be smoothed, and why others cannot."""
     sites, declined = [], []
     for node in graph.nodes:
         if node.op_type not in NORMALISING:
@@ -95,7 +95,7 @@ def find_sites(graph: Graph) -> tuple[list[SmoothingSite], tuple[Declined, ...]]
 
 
 def _site(graph: Graph, norm: onnx.NodeProto) -> SmoothingSite | str:
-    """The matrix products behind a LayerNorm, or why it is left alone."""
+    """Return the matrix products after a LayerNorm, or why it is left unchanged."""
     constants = [graph.constant(name) for name in norm.input[1:] if name]
     if attributes(norm).get("axis", -1) not in (-1, len(graph.shape(norm.input[0]) or ()) - 1):
         return "it normalises more than the last axis"
@@ -113,7 +113,7 @@ def _site(graph: Graph, norm: onnx.NodeProto) -> SmoothingSite | str:
 
 
 def _products(graph: Graph, reader: onnx.NodeProto, name: str, channels: int) -> list[onnx.NodeProto]:
-    """All that one reader of a value leads to; nothing where something else than matrix products is among it."""
+    """Return all products that one reader of a value leads to; none if it leads to anything else."""
     if reader.op_type in ("MatMul", "Gemm"):
         return [reader] if reader.input[0] == name and _sums_over(graph, reader, channels) else []
     if reader.op_type not in PASSED or not _keeps_last_axis(graph, reader, channels):
@@ -124,7 +124,7 @@ def _products(graph: Graph, reader: onnx.NodeProto, name: str, channels: int) ->
 
 
 def _divide_norm(graph: Graph, norm: onnx.NodeProto, factors: Array) -> None:
-    """Divide what a LayerNorm gives by factors, in its scale and shift."""
+    """Divide the output of a LayerNorm by factors, in its scale and shift."""
     for index in range(1, len(norm.input)):
         values = graph.constant(norm.input[index])
         if values is not None:
@@ -132,7 +132,7 @@ def _divide_norm(graph: Graph, norm: onnx.NodeProto, factors: Array) -> None:
 
 
 def _multiply_branches(graph: Graph, site: SmoothingSite, factors: Array) -> str:
-    """Let the branches of a site read what the LayerNorm gives times factors; returns the new node's name."""
+    """Let the branches of a site read the LayerNorm's output times factors; return the new node's name."""
     source = site.norm.output[0]
     name, by = f"{source}.smoothed", f"{source}.smoothing"
     kind = onnx.helper.tensor_dtype_to_np_dtype(graph.tensors[site.norm.input[1]].data_type)
@@ -164,7 +164,7 @@ def _sums_over(graph: Graph, node: onnx.NodeProto, channels: int) -> bool:
 
 
 def _rows(graph: Graph, node: onnx.NodeProto) -> Array:
-    """Weight (K, N) of a matrix product."""
+    """Return the weight (K, N) of a matrix product."""
     weight = graph.weight(node)
     if weight is None:
         raise ValueError(f"'{node.name}' has no constant weight")
@@ -182,7 +182,7 @@ def _scale_rows(graph: Graph, node: onnx.NodeProto, factors: Array) -> None:
 
 
 def _largest_by_channel(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Largest absolute value that each channel (last axis) of a LayerNorm's output takes over all samples."""
+    """Return the largest absolute value of each channel (last axis) of LayerNorm outputs over all samples."""
     nodes, outputs = [], []
     tensors = {"leanmark.first": np.array([0])}
     for site in sites:

@@ -1,4 +1,4 @@
-"""Static quantization: 8-bit weights and activations, with as many layers kept in floats as the budget asks for."""
+"""Static quantization: 8-bit weights and activations, with as many layers kept in floats as the budget requires."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from compress.quantization.post_training.target_steps import floats_for, measure
 
 
 def quantize_static(settings: StaticSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Write a quantized file; the given one, declined, where nothing can be quantized or too much would be lost.
+    """Write a quantized file; return the given file, declined, if nothing can be quantized or the loss is too large.
 
     Args:
-        settings: what is asked for.
-        path: of an ONNX file.
+        settings: settings of the pass.
+        path: path of an ONNX file.
         context: calibration and validation samples, and the folder of the new file.
 
     Raises:
         UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
-        ModelError: ONNX Runtime can't prepare, quantize, run or load the file.
+        ModelError: ONNX Runtime cannot prepare, quantize, run or load the file.
     """
     target = settings.target
     folder = context.workspace or path.parent
     if any(node.op_type == "QuantizeLinear" for node in load_model(path).graph.node):
-        return path, PassRecord.refused("its activations are quantized already, and rounding twice only loses")
+        return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
     graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
     kept = _kept(settings, graph, before)
@@ -46,17 +46,19 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     made, budget = _within_budget(settings, quantizer, kept, before)
     if (over := quantizer.excess(made)) > quantizer.limit:
         lost = (
-            "its outputs no longer tell samples apart" if over == math.inf else f"it loses {over:.3g} % of its accuracy"
+            "its outputs no longer distinguish samples"
+            if over == math.inf
+            else f"it loses {over:.3g} % of its accuracy"
         )
         return path, PassRecord.refused(
             f"{lost} with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
-            "allow more with max_float, a larger max_loss, or leave the pass out"
+            "allow more with max_float, a larger max_loss, or remove the pass"
         )
     moved = with_zero_points(target, quantizer, made)
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:
         onnx_file.save(moved.model, beside)
-        session(beside)  # the runtime loads it
+        session(beside)  # check that the runtime loads it
     speed = measured_speed(target, settings.max_time, path, written, context)
     if speed.slow is not None:
         for part in onnx_file.parts(written):
@@ -90,7 +92,7 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
 
 
 def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:
-    """Names of the nodes that stay float because the recipe says so."""
+    """Return the names of the nodes that the recipe keeps in floats."""
     require_nodes(graph, settings.keep_nodes)
     ends = weighted[:1] * settings.keep_first + weighted[-1:] * settings.keep_last
     return list(dict.fromkeys((*settings.keep_nodes, *ends)))
@@ -99,9 +101,9 @@ def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[s
 def _least_lossy(
     settings: StaticSettings, path: Path, graph: Graph, context: PassContext, kept: list[str]
 ) -> Quantizer:
-    """What quantizes the model as it is; or equalised, where it otherwise loses too much and then loses less.
+    """Return a quantizer of the model as it is, or equalised if it otherwise loses too much and then loses less.
 
-    Equalising changes nothing in floats and gives channels of very different range one scale.
+    Equalising does not change the float model and gives channels of very different ranges one scale.
     """
     plain = Quantizer(settings, path, graph, context)
     excess = plain.excess(plain.make(kept))
@@ -115,9 +117,9 @@ def _least_lossy(
 def _within_budget(
     settings: StaticSettings, quantizer: Quantizer, kept: list[str], weighted: list[str]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The quantized model, with as many of the worst layers in floats as the budget asks for.
+    """Return the quantized model, with as many of the worst layers in floats as the budget requires.
 
-    The second value goes into the record: the loss, and the layers that were left float for it.
+    The second value is for the record: the loss, and the layers that stay float because of it.
     """
     made, left = quantizer.make(kept), {}
     most = int(settings.max_float * len(weighted))

@@ -1,4 +1,4 @@
-"""What a target asks for beyond types: gates left whole, zero points by measurement, and a file that pays there."""
+"""Target-specific steps besides types: whole gates, measured zero points, and a check that the file is faster."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from compress.quantization.post_training.quantizer import Quantizer
 from compress.quantization.post_training.zero_points import check_layer, move_zero_points, time_layer
 
 FASTER = {"openvino": "openvino-bf16"}
-"""Runtimes whose floats are computed in 16 bits where the processor has units for them."""
+"""Runtimes that compute floats in 16 bits if the processor supports it."""
 
 
 def floats_for(target: Target, path: Path, folder: Path) -> Graph:
-    """The float model, prepared, with gates as the target takes them.
+    """Return the prepared float model, with gates in the form that the target takes.
 
     Raises:
-        ModelError: the file is damaged, or ONNX Runtime can't prepare it.
+        ModelError: the file is damaged, or ONNX Runtime cannot prepare it.
     """
     model = prepared(path, folder)
     if target.fuses_gates:
@@ -37,12 +37,12 @@ def floats_for(target: Target, path: Path, folder: Path) -> Graph:
 
 @dataclass(frozen=True)
 class Moved:
-    """A quantized model whose weights have the zero points that its target runs fastest.
+    """A quantized model whose weights have the zero points that run fastest on its target.
 
     Attributes:
         model: the quantized model.
-        notes: for the record; empty where the target does not ask for it.
-        declined: layers that were faster and not trusted, or all of them where the model lost too much.
+        notes: notes for the record; empty if the target does not use this.
+        declined: layers that were faster but not trusted, or all of them if the model lost too much.
     """
 
     model: onnx.ModelProto
@@ -51,15 +51,15 @@ class Moved:
 
 
 def with_zero_points(target: Target, quantizer: Quantizer, made: onnx.ModelProto) -> Moved:
-    """Move weight zero points where the target asks for it, unless the whole model loses too much by it.
+    """Move weight zero points if the target asks for it, unless the whole model then loses too much.
 
     Args:
-        target: of the quantized model.
-        quantizer: that made it, and judges it.
-        made: left as it is.
+        target: target of the quantized model.
+        quantizer: quantizer that made it, and judges it.
+        made: quantized model; not modified.
 
     Raises:
-        ModelError: ONNX Runtime can't run a layer.
+        ModelError: ONNX Runtime cannot run a layer.
         MeasureError: a process that timed one ended or did not answer.
     """
     if not target.moves_zero_points:
@@ -76,11 +76,11 @@ def with_zero_points(target: Target, quantizer: Quantizer, made: onnx.ModelProto
 
 @dataclass(frozen=True)
 class Speed:
-    """What a quantized file takes in its target's runtime.
+    """Time of a quantized file in its target's runtime.
 
     Attributes:
-        notes: for the record; empty where nothing had to be measured.
-        slow: why it is not worth it; None where it is, or where that is not known.
+        notes: notes for the record; empty if nothing had to be measured.
+        slow: why the file is too slow; None if it is not, or if that is unknown.
     """
 
     notes: dict[str, Any]
@@ -88,17 +88,17 @@ class Speed:
 
 
 def measured_speed(target: Target, most: float | None, original: Path, made: Path, context: PassContext) -> Speed:
-    """Time a quantized file against the float one, where the target or the recipe asks for it and this machine can.
+    """Time a quantized file against the float one, if target or recipe ask for it and this machine can.
 
     Args:
-        target: whose runtime counts.
+        target: target whose runtime counts.
         most: largest share of the original's time; None for the target's.
         original: the float file.
         made: the quantized file.
-        context: gives the samples and the contract.
+        context: context with the samples and the contract.
 
     Raises:
-        ModelError: the runtime can't load a file.
+        ModelError: the runtime cannot load a file.
         MeasureError: a process ended or did not answer.
     """
     most = target.max_time if most is None else most
@@ -114,7 +114,7 @@ def measured_speed(target: Target, most: float | None, original: Path, made: Pat
 
 
 def _slow(share: Estimate, most: float, runtime: str) -> str | None:
-    """Why a file is not worth it, by the measured share of the float file's time."""
+    """Return why a file is too slow, from its measured share of the float file's time."""
     if share.value <= most:
         return None
-    return f"with integers it takes {share} of the float file's time in {runtime} here, and at most {most:g} is allowed"
+    return f"with integers it takes {share} of the float file's time in {runtime} here, but at most {most:g} is allowed"

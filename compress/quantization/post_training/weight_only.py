@@ -1,4 +1,4 @@
-"""Weights of matrix products in blocks of few bits, while activations stay float."""
+"""Weight-only quantization: blockwise weights of a few bits in matrix products, with float activations."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from compress.quantization.post_training.matmul_nbits import finish, replace_pro
 from compress.quantization.post_training.prepare import prepared
 
 HESSIAN_ELEMENTS = 1 << 26
-"""Elements of the Hessians that are summed up in one run over the samples (256 MiB)."""
-ONLY_PRODUCTS = "the runtime has blocks of few bits for matrix products alone"
+"""Elements of the Hessians that are accumulated in one run over the samples (256 MiB)."""
+ONLY_PRODUCTS = "the runtime supports blocks of a few bits only in matrix products"
 
 
 @dataclass(frozen=True)
 class WeightSettings:
-    """What weight-only quantization is asked for; the fields are those of the pass QuantizeWeights.
+    """Settings of weight-only quantization; the fields are those of the pass QuantizeWeights.
 
     Attributes:
         asked_by: name of the pass, for errors.
-        bits: of a weight.
+        bits: bits per weight.
         block: inputs that share a scale.
         rounding: ``rtn``, ``hqq`` or ``gptq``.
-        symmetric: whether the zero point is the middle of the codes.
-        int8_activations: whether the runtime may round activations block by block.
-        samples: calibration samples that gptq looks at.
-        batch: of them in one run; None for as many as fit into memory.
+        symmetric: whether the zero point is the middle of the code range.
+        int8_activations: whether the runtime may round activations in blocks.
+        samples: calibration samples for gptq.
+        batch: samples per run; None for as many as fit into memory.
         keep_nodes: names of nodes that stay float.
     """
 
@@ -61,16 +61,16 @@ class WeightSettings:
 
 
 def quantize_weights(settings: WeightSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Write a file with rounded weights; the given one, declined, where there is no matrix product.
+    """Write a file with rounded weights; return the given file, declined, if it has no matrix product.
 
     Args:
-        settings: what is asked for.
-        path: of an ONNX file.
+        settings: settings of the pass.
+        path: path of an ONNX file.
         context: calibration samples, and the folder of the new file.
 
     Raises:
         UsageError: ``keep_nodes`` names a node that does not exist, or gptq has no calibration samples.
-        ModelError: ONNX Runtime can't prepare, run or load the file.
+        ModelError: ONNX Runtime cannot prepare, run or load the file.
     """
     folder = context.workspace or path.parent
     graph = Graph(prepared(path, folder))
@@ -79,7 +79,7 @@ def quantize_weights(settings: WeightSettings, path: Path, context: PassContext)
         return path, PassRecord.refused(f"it has no matrix product with float weights to round: {ONLY_PRODUCTS}")
     noise = {}
     rounded = []
-    with context.progress.task("RoundingMethod weights", len(nodes)) as bar:
+    with context.progress.task("Rounding weights", len(nodes)) as bar:
         for node, weight, hessian in _with_hessians(settings, graph, nodes, context):
             blocks = _rounded(settings, weight, hessian)
             noise[node.name] = signal_to_noise_db(weight, blocks.values)
@@ -91,7 +91,7 @@ def quantize_weights(settings: WeightSettings, path: Path, context: PassContext)
     written = folder / f"{path.stem}.int{settings.bits}w.onnx"
     with onnx_file.replacing(written) as beside:
         onnx_file.save(graph.model, beside)
-        session(beside)  # the runtime loads it
+        session(beside)  # check that the runtime loads it
     worst = min(noise, key=lambda name: noise[name])
     done = {
         "bits": settings.bits,
@@ -106,7 +106,7 @@ def quantize_weights(settings: WeightSettings, path: Path, context: PassContext)
 
 
 def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodeProto], list[Declined]]:
-    """Matrix products that are rounded, and what is left alone."""
+    """Return the matrix products to round, and what is left unchanged."""
     require_nodes(graph, settings.keep_nodes)
     found, declined = [], [Declined(name, "the recipe keeps it float") for name in settings.keep_nodes]
     others: dict[str, int] = {}
@@ -135,7 +135,7 @@ def _rounded(settings: WeightSettings, weight: Array, hessian: Array | None) -> 
 def _with_hessians(
     settings: WeightSettings, graph: Graph, nodes: Sequence[onnx.NodeProto], context: PassContext
 ) -> Iterator[tuple[onnx.NodeProto, Array, Array | None]]:
-    """Each product with its weight (N, K) and, for gptq, its Hessian (K, K)."""
+    """Yield each product with its weight (N, K) and, for gptq, its Hessian (K, K)."""
     if settings.rounding != "gptq":
         for node in nodes:
             yield node, _weight(graph, node), None
@@ -155,7 +155,7 @@ def _with_hessians(
 
 
 def _weight(graph: Graph, node: onnx.NodeProto) -> Array:
-    """Weight (N, K) of a matrix product, with the factor of a Gemm in it."""
+    """Return the weight (N, K) of a matrix product, including the factor of a Gemm."""
     weight = graph.weight(node)
     if weight is None:
         raise ValueError(f"'{node.name}' has no constant weight")

@@ -1,14 +1,14 @@
-"""Weight zero points of 1, which send convolutions through ONNX Runtime's matrix products and so onto AMX.
+"""Weight zero points of 1, which make ONNX Runtime run convolutions as matrix products and so on AMX.
 
-Where a processor has AMX, ONNX Runtime 1.32 runs matrix products of bytes on it, but no convolution: those of symmetric
-weights have kernels of their own, for VNNI. A weight zero point other than 0, the same for all channels, takes a
-convolution off them (onnxruntime/core/providers/cpu/quantization/qlinearconv.cc). Wide products gain from that, and
-thin ones lose by the gathering before, so each layer is timed both ways. Codes move up by 1 with their zero point; only
+On processors with AMX, ONNX Runtime 1.32 runs matrix products of bytes on it, but not convolutions: those with
+symmetric weights have their own kernels, for VNNI. A weight zero point other than 0, the same for all channels, avoids
+these kernels (onnxruntime/core/providers/cpu/quantization/qlinearconv.cc). Wide products gain from that, and thin ones
+lose because inputs are gathered first, so each layer is timed both ways. Codes move up by 1 with their zero point; only
 a code of 127 loses a step.
 
 Wrong results of such convolutions were reported from machines with AMX
-(https://github.com/microsoft/onnxruntime/issues/26324): a layer is moved only where this machine's integers agree with
-its floats.
+(https://github.com/microsoft/onnxruntime/issues/26324): a layer is only moved if integers agree with floats on this
+machine.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from compress.core.timing import Feeding, time_share
 from compress.onnx_graph.graph import Array, Graph, attributes
 
 LayerTimer = Callable[["Layer"], Estimate]
-"""The time of a layer with zero point 1 over that with 0."""
+"""Returns the time of a layer with zero point 1 as a share of that with 0."""
 LayerCheck = Callable[["Layer"], str | None]
-"""Why a layer with zero point 1 can't be trusted here; None where it can."""
+"""Returns why a layer with zero point 1 cannot be trusted here, or None if it can."""
 
 RUNTIME = "onnxruntime-cpu"
 HIGHEST = 127
 ROUNDED = 1
-"""Codes by which floats and integers may differ, since sums round apart at ties."""
+"""Codes by which floats and integers may differ, since ties may round differently."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution by itself, of codes to codes, with both zero points.
+    """A single convolution from codes to codes, with both zero points.
 
     Attributes:
-        name: of the node.
-        plain: with weight zero point 0.
-        moved: with weight zero point 1.
-        shape: of one sample of codes, (1, C, ...).
+        name: name of the node.
+        plain: model with weight zero point 0.
+        moved: model with weight zero point 1.
+        shape: shape of one sample of codes, (1, C, ...).
         kind: integer type of the codes.
     """
 
@@ -58,7 +58,7 @@ class Layer:
     kind: np.dtype[Any]
 
     def codes(self, seed: int = 0) -> Array:
-        """Any codes that it can read."""
+        """Return random input codes."""
         limits = np.iinfo(self.kind)
         drawn = np.random.default_rng(seed).integers(limits.min, limits.max, self.shape, endpoint=True)
         return drawn.astype(self.kind)
@@ -67,15 +67,15 @@ class Layer:
 def move_zero_points(
     model: onnx.ModelProto, timer: LayerTimer, check: LayerCheck
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Give the weights of convolutions that are faster so the zero point 1, in place.
+    """Set the weight zero point of convolutions that run faster that way to 1, in place.
 
     Args:
-        model: quantized, with Q/DQ pairs.
-        timer: asked once for layers of the same sizes.
-        check: asked of each layer that is faster.
+        model: quantized model with Q/DQ pairs.
+        timer: called once for layers of equal sizes.
+        check: called for each layer that is faster.
 
     Returns:
-        Share of the time by the name of each layer that was moved, and the reason by that of each that was not trusted.
+        Share of the time of each moved layer, and the reason for each untrusted one, by name.
     """
     moved: dict[str, float] = {}
     distrusted: dict[str, str] = {}
@@ -100,7 +100,7 @@ def time_layer(layer: Layer) -> Estimate:
     """Time a layer both ways in ONNX Runtime, each in a process of its own.
 
     Raises:
-        ModelError: the runtime can't load it.
+        ModelError: the runtime cannot load it.
         MeasureError: a process ended or did not answer.
     """
     ports = (layer.plain.graph.input[0].name,), layer.plain.graph.output[0].name
@@ -116,7 +116,7 @@ def check_layer(layer: Layer) -> str | None:
     """Compare a layer's integer kernel with the same codes multiplied in floats, on this machine.
 
     Raises:
-        ModelError: ONNX Runtime can't load or run it.
+        ModelError: ONNX Runtime cannot load or run it.
     """
     feed = {layer.moved.graph.input[0].name: layer.codes(1)}
     floats, integers = (run(session(layer.moved, fused=fused), None, feed)[0].astype(int) for fused in (False, True))
@@ -125,7 +125,7 @@ def check_layer(layer: Layer) -> str | None:
 
 
 def _layers(model: onnx.ModelProto) -> Iterator[tuple[Layer, tuple[Any, ...]]]:
-    """Convolutions between integers, each with what its time depends on."""
+    """Yield convolutions between integers, each with everything that its time depends on."""
     shaped = onnx.ModelProto()
     shaped.CopyFrom(model)
     onnx_file.infer_shapes(shaped)
@@ -153,7 +153,7 @@ def _layers(model: onnx.ModelProto) -> Iterator[tuple[Layer, tuple[Any, ...]]]:
 
 
 def _parts(graph: Graph, node: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | None:
-    """What stands around a convolution: before its input, its weight and its bias, and the rounding behind it."""
+    """Return the nodes around a convolution: before its input, weight and bias, and the rounding after it."""
     around = [graph.producers.get(name) for name in node.input]
     after = graph.only_consumer(node.output[0])
     before = [one for one in around if one is not None]
@@ -165,7 +165,7 @@ def _parts(graph: Graph, node: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | N
 
 
 def _plain(graph: Graph, restored: onnx.NodeProto) -> bool:
-    """Whether a weight is signed, has the zero point 0 and no other reader."""
+    """Whether a weight is signed, with zero point 0 and no other reader."""
     zero = graph.constant(restored.input[2]) if len(restored.input) > 2 else None
     alone = graph.only_consumer(restored.input[0]) is not None
     return alone and zero is not None and zero.dtype == np.int8 and not zero.any()
@@ -174,7 +174,7 @@ def _plain(graph: Graph, restored: onnx.NodeProto) -> bool:
 def _alone(
     graph: Graph, node: onnx.NodeProto, parts: tuple[onnx.NodeProto, ...], shape: tuple[int, ...]
 ) -> onnx.ModelProto:
-    """One convolution as a model of codes to codes."""
+    """Return one convolution as a model from codes to codes."""
     before, after = parts[0], parts[-1]
     nodes = [*parts[:-1], node, after]
     read = {name for each in nodes for name in each.input if name in graph.tensors}

@@ -95,7 +95,7 @@ def test_unknown_names_are_refused_with_the_nearest(arguments, words, tmp_path, 
 def test_paragraphs_are_wrapped_by_the_terminal_when_a_pass_is_shown(monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
     shown = _invoke("passes", "low_rank").output.splitlines()
-    assert any(line.startswith("A linear layer and a 1 x 1") and line.endswith("stays as it is.") for line in shown)
+    assert any(line.startswith("A linear layer or a 1 x 1") and line.endswith("stays unchanged.") for line in shown)
     assert "    >>> LowRank(energy=0.8).least_saving" in shown
 
 

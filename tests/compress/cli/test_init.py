@@ -82,7 +82,7 @@ def test_ports_of_an_onnx_file_stand_in_its_contract(tmp_path, onnx_file, datase
 
 def test_no_contract_is_written_when_the_file_carries_one(tmp_path, onnx_file, dataset):
     normalise(onnx_file, tmp_path / "net.onnx", default_preprocess(dataset))
-    assert "no contract to write" in _init(tmp_path, tmp_path / "net.onnx")
+    assert "no contract is needed" in _init(tmp_path, tmp_path / "net.onnx")
     assert {path.name for path in (tmp_path / "job").iterdir()} == {"recipe.yaml"}
 
 
@@ -90,7 +90,7 @@ def test_no_contract_is_written_when_the_file_carries_one(tmp_path, onnx_file, d
     ("model", "data", "words"),
     [
         ("resnet118", "npz:x.npz", "did you mean 'resnet18'"),
-        ("own.nets:make", "imagefolder:absent", "no such folder with images"),
+        ("own.nets:make", "imagefolder:absent", "no images found in this folder"),
     ],
 )
 def test_nothing_is_written_when_something_is_wrong(tmp_path, monkeypatch, model, data, words):

@@ -170,7 +170,7 @@ def test_plan_is_the_recipes_where_the_options_say_nothing(asked):
     [("--meter", "nvml"), ("--time-limit", "2m"), ("--carbon-intensity", "300"), ("--batch", "2"), ("--key", __file__)],
 )
 def test_option_about_measuring_is_refused_when_nothing_is_measured(asked, option, value):
-    with pytest.raises(UsageError, match=f"^{option} is about measuring, which --no-measure leaves out"):
+    with pytest.raises(UsageError, match=f"^{option} is about measuring, which --no-measure skips"):
         CliRunner().invoke(compress.command, ["net", "--no-measure", option, value], catch_exceptions=False)
     assert not asked
 

@@ -149,7 +149,7 @@ def test_load_refuses_files_of_two_saves(saved):
     state = load_file(saved)
     state["fc.bias"] += 1
     save_file(state, saved)
-    with pytest.raises(ModelError, match="is not the file that model.structure.json belongs to"):
+    with pytest.raises(ModelError, match="does not belong to model.structure.json"):
         load(saved)
 
 

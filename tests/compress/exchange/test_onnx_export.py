@@ -97,7 +97,7 @@ def to_list(net, x, means):
 
 @pytest.mark.parametrize("steps", [branch, early_exit, through_numpy, to_list])
 def test_export_refuses_a_choice_by_values_though_noise_never_takes_the_other_side(steps, preprocess, tmp_path, capfd):
-    words = r"dynamo exporter failed: .*torchscript exporter's file would keep one outcome.*test_onnx_export.py:\d+"
+    words = r"dynamo exporter failed: .*torchscript exporter's file freezes a choice.*test_onnx_export.py:\d+"
     with pytest.raises(ModelError, match=words) as raised:
         export(Forward(steps), preprocess, tmp_path / "m.onnx", classes=4)
     assert "\x1b" not in str(raised.value) and "Next steps" not in str(raised.value)  # torch colours its errors

@@ -77,5 +77,5 @@ def test_run_onnx_says_so_when_the_file_is_damaged(onnx_file):
 
 
 def test_compare_says_so_when_the_file_takes_another_shape(onnx_file):
-    with pytest.raises(ModelError, match="can't run the model"):
+    with pytest.raises(ModelError, match="cannot run the model"):
         parity.compare(nn.Flatten(), onnx_file, SAMPLES[:, :1])

@@ -58,11 +58,11 @@ def _with_shape(model, *sizes):
 
 WRONG = {
     "two nodes have one name": (lambda: _same_names(foreign.model()), "two nodes with same node name"),
-    "an operator is not known": (lambda: _custom(foreign.model(), 1), "does not have: mmcv:OwnRelu; export it"),
+    "an operator is not known": (lambda: _custom(foreign.model(), 1), "does not support: mmcv:OwnRelu; export it"),
     "operators are not known": (lambda: _custom(foreign.model(), 4, 1, 2), "mmcv:OwnIdentity, mmcv:OwnRelu; export"),
     "the batch is 1 inside": (
         lambda: _with_shape(foreign.model(head=_reshaped()), 1, 24),
-        "free batch and does not hold for two samples; export it with a batch of 1",
+        "free batch but does not run on two samples; export it with a batch of 1",
     ),
     "the side is another": (lambda: foreign.model(inputs=("n", 3, 64, 64)), r"\(n, 3, 64, 64\).*correct height, width"),
     "the layout is another": (lambda: foreign.model(inputs=("n", 32, 32, 3)), "correct height, width, layout"),
@@ -107,7 +107,7 @@ def test_outputs_with_further_axes_of_one_are_read_as_classes(admitted):
 def test_file_is_tried_on_made_up_samples_when_the_data_has_a_test_part_alone(dataset, admitted):
     alone = replace(dataset, train=None, calibration=None, validation=None)
     admitted(foreign.model(), data=alone)
-    with pytest.raises(ModelError, match="can't run the model"):
+    with pytest.raises(ModelError, match="cannot run the model"):
         admitted(_with_shape(foreign.model(head=_reshaped()), 3, 24), data=alone)
 
 

@@ -55,4 +55,4 @@ def test_pass_declines_when_every_way_would_ruin_the_file(middle, settings, budg
     given = foreign.write(_uneven(middle, 6), tmp_path)
     made, record = QuantizeStatic(samples=16, **settings).apply(given, replace(context, max_loss_percent=budget))
     assert made == given and not record.changed
-    assert "its outputs no longer tell samples apart" in record.declined[0].why
+    assert "its outputs no longer distinguish samples" in record.declined[0].why

@@ -63,14 +63,14 @@ REFUSED = {
     "two inputs": (TwoInputs, r"takes 2 inputs \(left, right\)"),
     "a dict": (lambda: Net(lambda net, x, f: {"logits": net.head(f), "box": f}), r"gives a dict \(logits, box\)"),
     "a tuple": (lambda: Net(lambda net, x, f: (net.head(f), f)), "gives a tuple of 2"),
-    "nothing": (lambda: Net(lambda net, x, f: None), "gives a NoneType"),
-    "classes": (lambda: Net(lambda net, x, f: net.head(f).argmax(1)), "gives torch.int64"),
-    "maps": (lambda: Net(lambda net, x, f: x), r"gives \(1, 3, 32, 32\) for 1 sample"),
+    "nothing": (lambda: Net(lambda net, x, f: None), "returns a NoneType"),
+    "classes": (lambda: Net(lambda net, x, f: net.head(f).argmax(1)), "returns torch.int64"),
+    "maps": (lambda: Net(lambda net, x, f: x), r"returns \(1, 3, 32, 32\) for 1 sample"),
     "no batch": (lambda: Net(lambda net, x, f: net.head(f).squeeze()), "drops the batch dimension"),
-    "batch of one": (lambda: Net(lambda net, x, f: net.head(f).view(1, -1)), r"gives \(1, 8\) for 2 sample"),
-    "one output": (lambda: Net(lambda net, x, f: net.head(f)[:, :1]), r"has 1 output\(s\) and the data 4 classes"),
+    "batch of one": (lambda: Net(lambda net, x, f: net.head(f).view(1, -1)), r"returns \(1, 8\) for 2 sample"),
+    "one output": (lambda: Net(lambda net, x, f: net.head(f)[:, :1]), r"has 1 output\(s\), but the data has 4 classes"),
     "not finite": (lambda: Net(lambda net, x, f: net.head(f) / 0), "not finite"),
-    "by chance": (lambda: Net(lambda net, x, f: net.head(F.dropout(f, 0.5))), "other outputs each time"),
+    "by chance": (lambda: Net(lambda net, x, f: net.head(F.dropout(f, 0.5))), "different outputs each time"),
     "the batch": (lambda: Net(lambda net, x, f: net.head(f) + x.mean(0)[0, 0, 0]), "depend on the rest of the batch"),
     "no statistics": (without_statistics, "batch norm without running statistics, '1'"),
     "one channel": (lambda: Net(channels=1), r"layer 'conv' takes 1 channel\(s\) and gets 3"),
@@ -152,9 +152,9 @@ def test_computed_weights_are_folded_without_a_change_of_outputs(change, dataset
 @pytest.mark.parametrize(
     "make, sentence",
     [
-        (lambda config: Net(), "does not fit.*'config'.*--model-args"),
-        (lambda: 1 / 0, r"gives no model \(ZeroDivisionError.*test_original.py:\d+"),
-        (lambda: (Net(), None), "gave a tuple"),
+        (lambda config: Net(), "cannot be called with.*'config'.*--model-args"),
+        (lambda: 1 / 0, r"failed to build a model \(ZeroDivisionError.*test_original.py:\d+"),
+        (lambda: (Net(), None), "returned a tuple"),
     ],
 )
 def test_factory_is_refused_in_one_sentence_when_it_gives_no_model(make, sentence, dataset, monkeypatch):

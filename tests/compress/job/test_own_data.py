@@ -151,7 +151,7 @@ def test_numbers_are_trained_and_scored_by_their_scale(tmp_path):
     assert made.rows[-1].validation_accuracy > made.baseline_row.validation_accuracy
     with pytest.raises(DataError, match="regression:SCALE"):
         load(tensors(y=y)).scaled(None)
-    with pytest.raises(ModelError, match="2 output.s. and the data one number a sample"):
+    with pytest.raises(ModelError, match="2 output.s., but the data has one number per sample"):
         job(table_net(2), tensors(y=y), tmp_path / "two", scale=6.0)
 
 
@@ -172,7 +172,7 @@ def test_a_file_takes_arrays_without_a_contract_when_it_leaves_no_question(tmp_p
                           dynamic_axes={"features": {0: "n"}})  # fmt: skip
     made = job(tmp_path / "two.onnx", (X.astype(np.float64), Y), tmp_path / "out")
     assert made.baseline_row.validation_accuracy == 1.0
-    with pytest.raises(UsageError, match="a logit or a probability"):
+    with pytest.raises(UsageError, match="logits or probabilities"):
         job(tmp_path / "one.onnx", (X, Y), tmp_path / "one")
 
 

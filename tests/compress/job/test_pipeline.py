@@ -153,7 +153,7 @@ def test_job_goes_on_after_its_last_finished_pass(model, dataset, tmp_path, stop
     heard_again = Heard()
     with pytest.raises(MeasureError, match="stopped"):
         pipeline.run(model, **arguments, progress=heard_again)
-    assert "quantize_static: done in an earlier run, continuing after it." in heard_again.said
+    assert "quantize_static: done in an earlier run, skipped." in heard_again.said
     first, second = (sha256_file(candidate) for candidate, _ in stopped)
     assert first == second
     assert not (tmp_path / "model.onnx").exists()
@@ -199,7 +199,7 @@ def test_finished_passes_are_kept_when_only_data_that_they_never_saw_differ(
     for data in (dataset, _parts(dataset, **changed)):
         with pytest.raises(MeasureError, match="stopped"):
             pipeline.run(onnx_file, chosen, data, out=tmp_path / "out", preprocess=contract, plan=QUICK, progress=heard)
-    assert goes_on == ("space_to_depth: done in an earlier run, continuing after it." in heard.said)
+    assert goes_on == ("space_to_depth: done in an earlier run, skipped." in heard.said)
     lineages = [json.loads(given["lineage"].read_text()) for _, given in stopped]
     counted = lineages[1]["data"]["counts"]
     assert all(counted[part] == len(rows) for part, rows in changed.items())
@@ -278,7 +278,7 @@ def test_declined_prune_still_leaves_a_model(dataset, tmp_path, stopped, model):
     with pytest.raises(MeasureError):
         given, chosen = copy.deepcopy(model), recipe.parse(text, "r")
         pipeline.run(given, chosen, dataset, out=tmp_path, plan=QUICK, progress=heard, preprocess=PIXELS)
-    assert any(sentence.startswith("structured_prune left the model as it is") for sentence in heard.said)
+    assert any(sentence.startswith("structured_prune left the model unchanged") for sentence in heard.said)
     ((candidate, asked),) = stopped
     assert candidate.parent == tmp_path / FOLDER
     assert candidate.stat().st_size < asked["baseline"].stat().st_size

@@ -157,8 +157,8 @@ def test_pate_follows_when_the_public_part_is_another(tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no key": ({"data_key": None}, "add --private-data"),
-    "a part that is not there": ({"private_parts": ("train", "extra")}, "no part 'extra'"),
-    "another part alone": ({"private_parts": ("validation",)}, "name train too"),
+    "a part that does not exist": ({"private_parts": ("train", "extra")}, "no private part 'extra'"),
+    "another part alone": ({"private_parts": ("validation",)}, "protects the part train"),
 }
 
 
@@ -172,7 +172,7 @@ def test_private_recipe_is_refused_before_the_work_when_no_claim_can_follow(what
 
 def test_passes_with_other_neighbours_are_refused(tmp_path: Path) -> None:
     passes = [{"dp_head": {"delta": 1e-3}}, {"dp_head": {"delta": 1e-3, "adjacency": "replace-one"}}]
-    with pytest.raises(UsageError, match="one adjacency"):
+    with pytest.raises(UsageError, match="the same adjacency"):
         job(tmp_path / "out", {"name": "mixed", "passes": passes})
 
 

@@ -73,14 +73,14 @@ def test_number_is_read_when_written_with_an_exponent():
         ("passes:\n  - distill: {epochs: true}\n", 2, "integer"),
         ("passes:\n  - distill: {epochs: 2, epochs: 3}\n", 2, "twice"),
         ("passes:\n  - distill: {lr: {a: 1}}\n", 2, "lr of distill should be a valid number, found {'a': 1}"),
-        ("passes:\n  - [distill]\n", 2, "each pass is a name"),
+        ("passes:\n  - [distill]\n", 2, "each pass must be a name"),
         ("passes:\n  - distill\n    prune\n", 2, "Unknown pass"),
         ("passes: []\n", 1, "at least 1 item"),
-        ("passes:\n  - quantize_static\n  - distill\n", 3, "put it before"),
+        ("passes:\n  - quantize_static\n  - distill\n", 3, "move it before that"),
         ("budget:\n  max_loss_percent: -1\npasses: [distill]\n", 2, "greater than or equal to 0"),
         ("budget:\n  max_los: 1\npasses: [distill]\n", 2, "did you mean 'max_loss_percent'"),
-        ("workload: 3\npasses: [distill]\n", 1, "should be a mapping"),
-        ("- distill\n", 1, "should be a mapping"),
+        ("workload: 3\npasses: [distill]\n", 1, "mapping"),
+        ("- distill\n", 1, "mapping"),
         ("passes:\n  - &a distill\n  - *a\n", 2, "anchors and aliases"),
         ("name: !!python/name:os.system x\n", 1, "tags such as"),
         ("passes: [\n", 2, "not valid YAML"),
@@ -116,7 +116,7 @@ def test_recipe_file_is_refused_when_missing_or_large(tmp_path):
 
 
 def test_no_torch_pass_can_follow_training_with_rounding():
-    with pytest.raises(UsageError, match="line 3: structured_prune can't work on what qat leaves; put it before"):
+    with pytest.raises(UsageError, match="line 3: structured_prune cannot work on the result of qat; move it before"):
         recipe.parse("passes:\n  - qat\n  - structured_prune\n", "r.yaml")
 
 
@@ -211,10 +211,10 @@ def test_dict_and_list_are_recipes_when_given_in_python():
         ({"pases": ["half"]}, "did you mean 'passes'"),
         ({"passes": [{"distill": {"epochs": "2"}}]}, "epochs of distill should be a valid integer"),
         ([], "at least 1 item"),
-        ([3], "each pass is a name"),
+        ([3], "each pass must be a name"),
         ([object()], "holds what JSON can't hold"),
         ({"passes": "half"}, "should be a list"),
-        (3, "A recipe is a name, the path of a YAML file, a dict, a list of passes or a Recipe; got int."),
+        (3, "A recipe must be a name, the path of a YAML file, a dict, a list of passes or a Recipe, got int."),
     ],
 )
 def test_recipe_is_refused_with_one_sentence_when_python_values_are_wrong(given, words):

@@ -29,7 +29,7 @@ def test_finished_step_is_found_again_and_said(tmp_path):
     again = Workspace(tmp_path, {"seed": 0}, heard)
     step = again.finished("first")
     assert step.notes == {"a": 1}
-    assert heard.said == ["first: done in an earlier run, continuing after it."]
+    assert heard.said == ["first: done in an earlier run, skipped."]
     assert again.finished("second") is None
 
 
@@ -65,7 +65,7 @@ def test_folder_of_somebody_else_is_refused_and_kept(tmp_path):
     theirs = tmp_path / FOLDER / "thesis.tex"
     theirs.parent.mkdir()
     theirs.write_text("years of work")
-    with pytest.raises(UsageError, match="in the way"):
+    with pytest.raises(UsageError, match="not leanmark's"):
         Workspace(tmp_path, {}, Silent())
     assert theirs.read_text() == "years of work"
 

@@ -152,7 +152,7 @@ def test_head_of_refuses_a_model_that_does_not_end_in_the_classes():
     ("spec", "right"),
     [
         ("own_models.make", "write own_models:make"),
-        ("own_models.py:make", "write own_models:make, and run it in the folder that holds own_models"),
+        ("own_models.py:make", "write own_models:make, and run the command in the folder that contains own_models"),
         ("./own_models.py", "write own_models:FACTORY"),
         ("sub/nets.py", "write sub.nets:Only"),
         ("sub/nets.py:Only", "write sub.nets:Only"),
@@ -177,7 +177,7 @@ def test_build_calls_a_factory_with_the_arguments_that_were_given(tmp_path, monk
         "        width = config['width']\n"
         "        super().__init__(nn.Flatten(), nn.Linear(12, width), nn.Linear(width, num_classes))\n"
     )
-    with pytest.raises(ModelError, match="called with num_classes, and that does not fit.*'config'.*--model-args"):
+    with pytest.raises(ModelError, match="cannot be called with num_classes .*'config'.*--model-args"):
         catalog.build("leaf_net:Leaf", 4)
     built = catalog.build("leaf_net:Leaf", 4, arguments={"config": {"width": 5}})
     assert built.model[1].out_features == 5 and built.source.instantiate()[2].out_features == 4

@@ -98,7 +98,7 @@ def test_files_are_downloaded_when_only_the_network_has_them(cache, vit, monkeyp
     monkeypatch.setattr(huggingface_hub, "snapshot_download", online)
     assert catalog.build("org/vit", 3).pretrained
     monkeypatch.setattr(hub, "has_weights", lambda _: False)
-    with pytest.raises(ModelError, match="has no whole model.safetensors in the cache or on the Hub; pickles"):
+    with pytest.raises(ModelError, match="has no complete model.safetensors in the cache or on the Hub, and pickles"):
         hub.fetched("org/vit", Silent())
 
 
@@ -117,7 +117,7 @@ def test_model_of_timm_is_built_as_its_config_says(cache):
 
 
 def test_hub_is_refused_in_one_sentence_when_it_can_not_serve(cache, monkeypatch):
-    with pytest.raises(UsageError, match="leave the model arguments out"):
+    with pytest.raises(UsageError, match="leave out the model arguments"):
         catalog.build("org/vit", 3, arguments={"width": 2})
     monkeypatch.setattr(hub.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match="needs the extra .transformers."):

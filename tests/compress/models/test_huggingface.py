@@ -186,7 +186,7 @@ def test_weights_are_random_when_the_folder_has_none(folders: Path, tmp_path: Pa
     (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
     assert catalog.build(f"hf:{tmp_path}", CLASSES, seed=1).digest != built.digest
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 5}))
-    with pytest.raises(ModelError, match="config of 'bert' gives no model"):
+    with pytest.raises(ModelError, match="config of 'bert' does not build a model"):
         catalog.build(f"hf:{tmp_path}", CLASSES)
 
 
@@ -205,20 +205,20 @@ def test_folder_says_what_pictures_it_takes(folders: Path, tmp_path: Path) -> No
     assert (built.mean, built.std, built.resize, built.input_size) == ((0.0,) * 3, (1.0,) * 3, "exact", (16, 16))
     assert catalog.build(f"hf:{folders / 'vit'}", CLASSES).stated_by is None
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_center_crop": True, "crop_size": "x"}))
-    with pytest.raises(ModelError, match="is not a processor of images"):
+    with pytest.raises(ModelError, match="is not a valid image processor"):
         catalog.build(f"hf:{tmp_path}", CLASSES)
 
 
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
-        ({"config.json": None}, ModelError, "there is no such file; hf:PATH is a folder"),
-        ({"config.json": "{"}, ModelError, "can't be read as JSON"),
-        ({"config.json": "{}"}, ModelError, "does not say its model_type"),
+        ({"config.json": None}, ModelError, "file not found; hf:PATH must be a folder"),
+        ({"config.json": "{"}, ModelError, "cannot be read as JSON"),
+        ({"config.json": "{}"}, ModelError, "has no model_type"),
         ({"config.json": '{"model_type": "brt"}'}, UsageError, "did you mean"),
-        ({"config.json": '{"model_type": "sam"}'}, ModelError, "no classifier of text or images"),
+        ({"config.json": '{"model_type": "sam"}'}, ModelError, "no text or image classifier"),
         ({"model.safetensors": None, "pytorch_model.bin": "x"}, ModelError, "a pickle, which is not read"),
-        ({"model.safetensors": "x"}, ModelError, "can't be loaded"),
+        ({"model.safetensors": "x"}, ModelError, "cannot be loaded"),
     ],
 )
 def test_folder_is_refused_in_one_sentence_when_it_is_something_else(
@@ -243,7 +243,7 @@ def test_folder_is_refused_when_weights_of_the_encoder_are_missing(folders: Path
     safetensors.torch.save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lack bert.encoder.layer.1.output.dense.weight and 0 others"):
         catalog.build(f"hf:{tmp_path}", CLASSES)
-    with pytest.raises(UsageError, match="leave the weights out"):
+    with pytest.raises(UsageError, match="leave out the weights"):
         catalog.build(f"hf:{tmp_path}", CLASSES, weights="other.safetensors")
 
 
@@ -255,13 +255,13 @@ def test_training_learns_from_text_under_a_teacher(folders: Path, texts: Dataset
     config = TrainingConfig(epochs=12, batch=16, lr=3e-3, alpha=0.02)
     train(student.model, texts, contract, config, teacher=adapt_input(teacher, contract))
     assert evaluate(student.model, texts.validation, contract).accuracy > 0.9
-    with pytest.raises(ModelError, match="takes tokens and the preprocessing contract makes images"):
+    with pytest.raises(ModelError, match="takes tokens, but the preprocessing contract makes images"):
         adapt_input(teacher, default_preprocess(pictures))
     fewer = contract_of(teacher, texts, texts)
-    with pytest.raises(ModelError, match="takes input_ids, attention_mask, token_type_ids and the preprocessing"):
+    with pytest.raises(ModelError, match="takes input_ids, attention_mask, token_type_ids, but the preprocessing"):
         adapt_input(student, fewer)
     assert isinstance(contract, TokenPreprocess)
-    with pytest.raises(ModelError, match="the tokens of another tokenizer"):
+    with pytest.raises(ModelError, match="takes tokens of another tokenizer"):
         adapt_input(teacher, replace(contract, vocabulary=VOCABULARY + 1))
 
 

@@ -84,11 +84,11 @@ def test_classes_stand_in_the_order_of_the_models_outputs(
 @pytest.mark.parametrize(
     ("name", "content", "error", "words"),
     [
-        ("toy.txt", GOOD, UsageError, "texts come as .tsv or .jsonl"),
-        ("toy.tsv", "", DataError, "holds no texts"),
-        ("toy.tsv", GOOD + "pos good\n", DataError, "toy.tsv, line 5: is not a label, a tab and a text"),
-        ("toy.jsonl", '{"label": 1}', DataError, "line 1: is not a JSON object with label and text"),
-        ("toy.jsonl", '{"label": true, "text": "a"}', DataError, "label should be a name or a number"),
+        ("toy.txt", GOOD, UsageError, "must be a .tsv or .jsonl file"),
+        ("toy.tsv", "", DataError, "contains no texts"),
+        ("toy.tsv", GOOD + "pos good\n", DataError, "toy.tsv, line 5: must be a label, a tab and a text"),
+        ("toy.jsonl", '{"label": 1}', DataError, "line 1: must be a JSON object with label and text"),
+        ("toy.jsonl", '{"label": true, "text": "a"}', DataError, "label must be a name or a number"),
     ],
 )
 def test_texts_are_refused_with_their_line_when_they_are_malformed(
@@ -100,14 +100,14 @@ def test_texts_are_refused_with_their_line_when_they_are_malformed(
 
 def test_tokenize_says_what_is_wrong_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     texts = written(tmp_path / "toy.tsv", GOOD)
-    with pytest.raises(UsageError, match="the label 'neg', which is none of the classes pos"):
+    with pytest.raises(UsageError, match="the label 'neg', but the classes are pos"):
         tokenize([texts], folder, tmp_path, 8, ("pos",))
-    with pytest.raises(UsageError, match="Two files of texts have one name"):
+    with pytest.raises(UsageError, match="Two text files have the same name"):
         tokenize([texts, tmp_path / "other" / "toy.jsonl"], folder, tmp_path, 8)
     with pytest.raises(DataError, match="give the model's folder"):
         tokenize([texts], tmp_path, tmp_path, 8)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(DataError, match="can't be used as a tokenizer for 8 tokens"):
+    with pytest.raises(DataError, match="cannot be used as a tokenizer for 8 tokens"):
         tokenize([texts], tmp_path, tmp_path, 8)
 
 

@@ -53,7 +53,9 @@ def test_read_refuses_a_pickle_and_does_not_run_it(tmp_path, capsys):
         ("whole.pth", r"torch.nn.modules.(linear.Linear|container.Sequential)"),
         ("settings.pth", f"{__name__}.Settings"),
     ):
-        with pytest.raises(ModelError, match=f"{name}: holds objects of .*{found}.*save the state_dict.*compress.run"):
+        with pytest.raises(
+            ModelError, match=f"{name}: contains objects of .*{found}.*save the state_dict.*compress.run"
+        ):
             weights.read(tmp_path / name)
     assert "ran" not in capsys.readouterr().out
 
@@ -120,7 +122,7 @@ def test_fit_names_the_tensor_when_a_value_is_not_finite(tmp_path, bad):
     state = net().state_dict()
     state["0.bias"][1] = bad
     save_file(state, tmp_path / "bad.safetensors")
-    with pytest.raises(ModelError, match="bad.safetensors: tensor '0.bias' has 1 value"):
+    with pytest.raises(ModelError, match="bad.safetensors: tensor '0.bias' has 1 of"):
         weights.fit(net(), weights.read(tmp_path / "bad.safetensors"), "bad.safetensors")
 
 
@@ -131,7 +133,7 @@ def test_load_names_the_nearest_when_torchvision_has_no_such_weights():
 
 @pytest.mark.parametrize("given", ["missing.safetensors", "folder/weights", "DEFAULT"])
 def test_load_says_so_when_the_file_is_missing(given):
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match="weight file not found"):
         weights.load(given, None if given == "DEFAULT" else "resnet50", Silent())
 
 

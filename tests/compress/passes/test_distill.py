@@ -75,7 +75,7 @@ def test_every_loss_trains_a_pruned_student(model, context, method, features):
 
 def test_features_are_refused_when_a_network_has_none(context):
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4)).eval()
-    with pytest.raises(ModelError, match="no feature maps of one size"):
+    with pytest.raises(ModelError, match="no feature maps of equal size"):
         Distill(epochs=1, features="hint").apply(flat, replace(context, teacher=flat))
 
 
@@ -94,7 +94,7 @@ def test_another_model_teaches_when_it_has_weights(model, context, tmp_path, mon
     sample = context.sample(16)
     with torch.no_grad():
         assert (student(sample).argmax(1) == taught(sample).argmax(1)).float().mean() > 0.9
-    with pytest.raises(UsageError, match="has nothing to teach; give teacher_weights"):
+    with pytest.raises(UsageError, match="so it cannot teach; give teacher_weights"):
         Distill(teacher="resnet18").apply(model, context)
 
 

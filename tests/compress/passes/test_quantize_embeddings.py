@@ -67,7 +67,7 @@ def test_table_is_stored_once_when_it_is_looked_up_twice(tmp_path, context):
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
-        ([helper.make_node("Relu", ["table"], ["z"], "relu")], "something other than a lookup reads it too"),
+        ([helper.make_node("Relu", ["table"], ["z"], "relu")], "something other than a lookup also reads it"),
         ([helper.make_node("Gather", ["table", "x"], ["z"], "columns", axis=1)], "it is looked up by columns"),
     ],
 )

@@ -20,7 +20,7 @@ def test_dynamic_declines_a_convolutional_network(onnx_file, context):
     made, record = QuantizeDynamic().apply(onnx_file, context)
     assert made == onnx_file
     assert not record.changed
-    assert "convolutions do not profit" in record.declined[0].why
+    assert "convolutions do not benefit" in record.declined[0].why
 
 
 def test_convolutions_keep_their_float_weights_and_are_named(onnx_file, context):
@@ -55,7 +55,7 @@ def test_operators_that_would_overflow_stay_in_32_bits(onnx_file, context):
     name = _larger(onnx_file, 1e5)
     made, record = Half(samples=16).apply(onnx_file, context)
     assert name in {each.what for each in record.declined}, record
-    assert all("beyond what fp16 holds" in each.why for each in record.declined)
+    assert all("beyond the range of fp16" in each.why for each in record.declined)
     assert record.done["signal_to_noise_db"] > 40
     weights = {t.name: t for t in onnx.load(made).graph.initializer}
     kinds = {weights[n.input[1]].data_type for n in onnx.load(made).graph.node if n.op_type == "Conv"}

@@ -45,7 +45,7 @@ def test_parameters_are_at_most_the_target_when_they_are_what_is_to_fall(model, 
     share = count_parameters(pruned) / count_parameters(model)
     assert 0.25 < share <= 0.4
     assert record.done["parameters_share"] == pytest.approx(share)
-    with pytest.raises(ValueError, match="name one target"):
+    with pytest.raises(ValueError, match="choose one target"):
         StructuredPrune(parameters=0.4, macs=0.5)
 
 

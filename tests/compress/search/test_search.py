@@ -174,7 +174,7 @@ def test_number_of_workers_is_refused_when_it_is_none():
         (["resnet18", "--max-loss", "nan"], "max_loss must be in (0, 100] percent"),
         (["resnet18", "--max-loss", "1", "--epochs", "0", "--student", "x"], "A student has to be trained"),
         (["resnet18", "--max-loss", "1", "--metric", "top5"], "keeps the loss of top-1 accuracy"),
-        (["nothere.onnx", "--max-loss", "1", "--data", "mnist5k"], "no such ONNX file"),
+        (["nothere.onnx", "--max-loss", "1", "--data", "mnist5k"], "ONNX file not found"),
     ],
 )
 def test_command_ends_with_one_sentence_and_exit_code_2_when_input_is_bad(arguments, told, tmp_path):
@@ -193,7 +193,7 @@ def test_command_ends_with_3_when_no_recipe_keeps_the_bound(bench, searched, mon
     monkeypatch.setattr(searching, "search_recipe", lambda *_, **__: result)
     ended = CliRunner().invoke(main, ["search", "numbers", "--max-loss", "1", "--no-certify"])
     assert ended.exit_code == code
-    assert ("is the cheapest within 1 %" if found else "No recipe was found") in ended.output
+    assert ("is the cheapest within 1 %" if found else "No recipe has a loss") in ended.output
 
 
 def test_result_can_be_read_as_json_when_nothing_was_certified(searched):

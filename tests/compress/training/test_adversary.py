@@ -65,5 +65,5 @@ def test_robust_accuracy_falls_when_the_change_grows(context, dataset, contract,
 
 def test_adversary_refuses_a_model_that_takes_no_images() -> None:
     contract = object.__new__(TokenPreprocess)
-    with pytest.raises(UsageError, match="takes no images"):
+    with pytest.raises(UsageError, match="needs a model that takes images"):
         Adversary.of("pgd", 3, 2.0, contract)

@@ -40,7 +40,7 @@ def test_callback_is_told_of_each_epoch_when_a_pass_trains() -> None:
 
 
 def test_callback_is_refused_before_the_work_when_it_is_none() -> None:
-    with pytest.raises(compress.UsageError, match="must be instances of compress.TrainingCallback; got <class"):
+    with pytest.raises(compress.UsageError, match="must be instances of compress.TrainingCallback, got <class"):
         compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), preprocess=PIXELS, callbacks=[Noted])
 
 

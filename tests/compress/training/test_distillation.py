@@ -127,5 +127,5 @@ def test_attention_is_zero_when_the_maps_look_at_the_same_places():
 
 
 def test_feature_loss_is_refused_when_no_maps_can_be_compared():
-    with pytest.raises(ModelError, match="no feature maps of one size"):
+    with pytest.raises(ModelError, match="no feature maps of equal size"):
         FeatureLoss("hint", nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Net(4), PICTURES)

@@ -54,7 +54,7 @@ def test_all_processes_stop_when_the_time_of_the_lead_is_up(both):
 
 
 def test_the_error_names_what_cannot_be_sent(both):
-    assert "define its classes and functions in a module" in both["unsendable"]["error"]
+    assert "define their classes and functions in a module" in both["unsendable"]["error"]
 
 
 def test_a_process_alone_leads(monkeypatch):

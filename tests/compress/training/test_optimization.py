@@ -29,7 +29,7 @@ def test_loss_is_cross_entropy_plus_the_softened_divergence():
     ("setting", "sentence"),
     [
         ({"optimizer": "adam"}, "did you mean 'adamw'"),
-        ({"epochs": 0}, "epochs is 0 and must be at least 1"),
+        ({"epochs": 0}, "'epochs' parameter of training must be at least 1, got 0"),
         ({"lr": 0.0}, "lr"),
         ({"warmup": 1.0}, "warmup"),
         ({"temperature": 0.0}, "temperature"),
