@@ -1,4 +1,4 @@
-"""Attacks that write witnesses: gradients of a float parent, or questions to a file alone. The referee has none."""
+"""Attacks that write witnesses: gradients of a float parent, or queries to a file. The referee itself has none."""
 
 from __future__ import annotations
 

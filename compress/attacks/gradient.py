@@ -1,7 +1,7 @@
-"""Attacks by gradients on a torch model: FGSM, PGD and APGD, in grey levels.
+"""Gradient attacks on a torch model: FGSM, PGD and APGD, in grey levels.
 
-Every attack ends at a corner of the box, where each value moved by the whole change: that is what a witness can say,
-and where the loss mostly is largest. The best corner seen on the way is taken.
+Every attack ends at a corner of the box, where each value changes by the full amount: that is what a witness can
+express, and usually where the loss is largest. The best corner found on the way is used.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import nn
 from compress.attacks.square import Images, Margins, Signs
 
 FIRST_CHECK = 0.22
-"""Share of the steps until the step size of APGD is first looked at (Croce and Hein 2020, section 3.1)."""
+"""Share of the steps before the step size of APGD is first checked (Croce and Hein 2020, section 3.1)."""
 SHORTER, SHORTEST = 0.03, 0.06
-"""By which the time between two looks shrinks, and its least share of the steps (likewise)."""
+"""Decrease of the interval between two checks, and its minimum, as shares of the steps (likewise)."""
 RISING = 0.75
-"""Share of the steps since the last look that should have raised the loss (likewise)."""
+"""Share of the steps since the last check that should have raised the loss (likewise)."""
 MOMENTUM = 0.75
 
 
@@ -33,13 +33,13 @@ class GradientAttack:
     `apgd` Croce and Hein 2020 (arXiv 2003.01690), with the cross-entropy.
 
     Attributes:
-        method: which.
-        steps: gradients a restart.
-        restarts: random starts; the first restart of ``pgd`` and ``apgd`` is random too.
-        seed: of the starts.
+        method: attack method.
+        steps: gradients per restart.
+        restarts: random starts; the first start of ``pgd`` and ``apgd`` is random too.
+        seed: seed of the starts.
         batch: images at a time.
-        shared: whether the three channels of a pixel move alike, which makes a witness a third as large and a little
-            harder to find.
+        shared: whether the three channels of a pixel change together, which makes a witness a third as large and a
+            little harder to find.
     """
 
     method: Literal["fgsm", "pgd", "apgd"] = "pgd"
@@ -52,14 +52,14 @@ class GradientAttack:
     def signs(
         self, model: nn.Module, images: Images, labels: np.ndarray, eps: int, past: float = 0.0
     ) -> tuple[Signs, Margins]:
-        """Look for changes of ``eps`` grey levels that bring the true class's margin below ``-past``.
+        """Search for changes of ``eps`` grey levels that bring the true class's margin below ``-past``.
 
         Args:
             model: takes float32 (n, 3, H, W) of 0 to 255, see :class:`compress.attacks.pixels.Pixels`.
             images: samples of one size, uint8 (n, H, W, 3).
             labels: true classes, (n,).
             eps: grey levels.
-            past: how far below 0 a margin should come before its sample needs no further restart.
+            past: distance below 0 at which a margin needs no further restart.
 
         Returns:
             The best signs found, (n, H, W, 3), and their margins on this model, (n,).
@@ -82,14 +82,14 @@ class GradientAttack:
 
 
 class _Search:
-    """One batch under attack: where it is, and the best corner so far.
+    """One batch under attack, and the best corner found so far.
 
     Args:
         model: takes grey levels.
         pixels: samples, (n, 3, H, W).
         labels: true classes, (n,).
-        eps: largest change.
-        shared: whether channels move alike.
+        eps: maximum change.
+        shared: whether channels change together.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class _Search:
         self.margins = torch.full((len(pixels),), float("inf"), dtype=torch.float64)
 
     def inside(self, at: torch.Tensor) -> torch.Tensor:
-        """The nearest point that is no further than the change."""
+        """Project a point to the maximum change."""
         return torch.minimum(torch.maximum(at, self.low), self.high)
 
     def start(self, generator: torch.Generator) -> torch.Tensor:
-        """A random point."""
+        """Return a random starting point."""
         shape = (len(self.pixels), 1 if self.shared else self.pixels.shape[1], *self.pixels.shape[2:])
         noise = torch.rand(shape, generator=generator)
         return self.inside(self.pixels + self.eps * (2 * noise - 1))
 
     def gradient(self, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of each sample, (n,), and its gradient at a point."""
+        """Return the loss of each sample, (n,), and its gradient at a point."""
         at = at.detach().requires_grad_(True)
         with torch.enable_grad():
             loss = F.cross_entropy(self.model(at), self.labels, reduction="none")
@@ -119,9 +119,9 @@ class _Search:
         return loss.detach(), gradient.sum(1, keepdim=True).expand_as(gradient) if self.shared else gradient
 
     def look(self, at: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Try the corner that lies in the direction of a point; a value that did not move follows its gradient."""
+        """Try the corner in the direction of a point; a value that did not change follows its gradient."""
         change = at - self.pixels
-        if self.shared:  # some channels may have met the end of their range
+        if self.shared:  # some channels may have reached the end of their range
             change = change.sum(1, keepdim=True).expand_as(change)
         moved = torch.sign(change)
         signs = torch.where(moved == 0, torch.where(gradient < 0, -1.0, 1.0), moved)
@@ -134,7 +134,7 @@ class _Search:
 
 
 def margin(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Output of the true class less the largest other one, (n,)."""
+    """Return the output of the true class less the largest other one, (n,)."""
     true = outputs.gather(1, labels[:, None])[:, 0]
     others = outputs.scatter(1, labels[:, None], float("-inf")).amax(1)
     return true - others
@@ -156,7 +156,7 @@ def _pgd(search: _Search, steps: int, generator: torch.Generator) -> None:
 
 
 def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
-    """Steps that are halved, sample by sample, where the loss rose too seldom or its best did not change."""
+    """Run APGD: halve the step of a sample when its loss rose too seldom or its best did not change."""
     at = before = search.start(generator)
     best_loss, gradient = search.gradient(at)
     best_at, best_gradient, last = at.clone(), gradient.clone(), best_loss.clone()

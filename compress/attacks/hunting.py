@@ -1,4 +1,4 @@
-"""From an attack to witnesses that hold: found on a parent's gradients, kept only where the file itself falls."""
+"""Search for robust witnesses: found on a parent's gradients, kept only if the file itself is fooled."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from compress.attacks.square import Images, Margins, Signs
 
 
 class Attack(Protocol):
-    """What looks for signs that turn samples of one size; see the attacks of this package."""
+    """Searches for signs that fool a model on samples of one size; see the attacks of this package."""
 
     def __call__(self, images: Images, labels: npt.NDArray[np.int64], eps: int, past: float) -> tuple[Signs, Margins]:
-        """Signs (n, H, W, 3) and margins (n,) for images uint8 (n, H, W, 3)."""
+        """Return signs (n, H, W, 3) and margins (n,) for images uint8 (n, H, W, 3)."""
         ...
 
 
 @dataclass(frozen=True)
 class Hunt:
-    """How witnesses are looked for.
+    """Settings of a search for witnesses.
 
     Attributes:
         method: name for the file.
-        eps: grey levels to try, ascending; a sample that fell is not tried at a larger change.
-        samples: how many, the first of an order that nobody chooses.
-        gradients: hex SHA-256 of the checkpoint whose gradients are used; None where only the file is asked.
+        eps: grey levels to try, ascending; a sample that has a witness is not tried at a larger change.
+        samples: number of samples, the first of an order that nobody can choose.
+        gradients: hex SHA-256 of the checkpoint whose gradients are used; None if only the file is queried.
         straight_through: whether its values are rounded.
-        past: how far past the boundary a witness must lie on the file, as a share of the median margin of the file's
-            answers: other settings of a runtime move outputs a little, and a witness should hold at all of them.
+        past: minimum distance of a witness past the boundary on the file, as a share of the median margin of the file's
+            answers: other settings of a runtime change outputs slightly, and a witness should hold under all of them.
     """
 
     method: str
@@ -55,21 +55,21 @@ def hunt(
     attacks: Sequence[Attack],
     progress: Progress | None = None,
 ) -> WitnessFile:
-    """Look for witnesses against a file.
+    """Search for witnesses against a file.
 
     Args:
         asked: the file, at the runtime's usual settings.
-        dataset: whose test part is attacked.
+        dataset: data set whose test part is attacked.
         model: content digest of the file.
-        plan: what to look for.
-        attacks: find signs; what stands under one is tried by the next before the change grows.
-        progress: where to say how far it is.
+        plan: settings of the search.
+        attacks: find signs; a sample that withstands one is tried by the next before the change grows.
+        progress: where to report progress.
 
     Returns:
-        Witnesses that the file falls to, past the margin.
+        Witnesses that fool the file by more than the margin.
 
     Raises:
-        DataError: the samples are not images of classes.
+        DataError: the samples are not images with classes.
     """
     base, progress = Base.of(dataset), progress or Silent()
     places = np.array(base.order[: plan.samples], dtype=np.int64)
@@ -78,7 +78,7 @@ def hunt(
     past = plan.past * float(np.median(np.abs(clean)))
     standing = places[clean > 0]
     found: list[Witness] = []
-    with progress.task("Looking for witnesses", len(plan.eps)) as task:
+    with progress.task("Searching for witnesses", len(plan.eps)) as task:
         for eps in plan.eps:
             for attack in attacks:
                 fell = dict(_fallen(asked, test, standing, eps, past, attack))
@@ -101,7 +101,7 @@ def hunt(
 def _fallen(
     asked: Answers, test: Split, standing: npt.NDArray[np.int64], eps: int, past: float, attack: Attack
 ) -> Iterator[tuple[int, Witness]]:
-    """Samples that the file gets wrong past the margin under an attack, each with its witness."""
+    """Yield the samples that the file gets wrong past the margin under an attack, each with its witness."""
     for part in _by_size(test, standing):
         images, labels = np.stack([test.image(int(i)) for i in part]), test.labels[part]
         signs, _ = attack(images, labels, eps, past)
@@ -113,11 +113,11 @@ def _fallen(
 
 
 def margins(asked: Answers, split: Split) -> Margins:
-    """Output of the true class less the largest other one, (n,), as the file gives them."""
+    """Return the file's output of the true class less the largest other one, (n,)."""
     if not len(split):
         return np.zeros(0)
     outputs = asked.outputs(split)
-    asked.read(outputs, split.labels)  # refuses outputs that are no table of the classes
+    asked.read(outputs, split.labels)  # rejects outputs that are not a table of the classes
     values = outputs.reshape(len(split), -1).astype(np.float64)
     contract = asked.contract
     if contract.class_map is not None:
@@ -132,7 +132,7 @@ def margins(asked: Answers, split: Split) -> Margins:
 
 
 def asking(asked: Answers, labels: npt.NDArray[np.int64]) -> Callable[[Images, npt.NDArray[np.int64]], Margins]:
-    """Questions to a file, as :class:`compress.attacks.square.SquareAttack` asks them."""
+    """Return a function that queries a file, as :class:`compress.attacks.square.SquareAttack` needs it."""
     return lambda images, places: margins(asked, _split(images, labels[places]))
 
 
@@ -157,7 +157,7 @@ def _split(images: Images, labels: npt.NDArray[np.int64]) -> Split:
 
 
 def _by_size(split: Split, places: npt.NDArray[np.int64]) -> Sequence[npt.NDArray[np.int64]]:
-    """Places of images of one size each."""
+    """Group the places of images by image size."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place in places:
         groups.setdefault(split.size(int(place)), []).append(int(place))

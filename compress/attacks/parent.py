@@ -1,4 +1,4 @@
-"""The float parent of a file: the torch model whose gradients an attack follows, and whether it is the parent."""
+"""The float parent of a file: the torch model whose gradients an attack uses, and a check that it is the parent."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from compress.exchange import checkpoint
 
 LOOKED_AT = 64
 LEAST_AGREEMENT = 0.85
-"""Share of answers that a file shares with its float parent at the least; int8 files share 0.97 and more."""
+"""Minimum share of equal answers between a file and its float parent; int8 files reach 0.97 and more."""
 
 
 def load_parent(path: Path | None, spec: str | None, weights: str | None, dataset: Dataset) -> tuple[nn.Module, str]:
-    """Load a torch model, and say which by a digest.
+    """Load a torch model, and return it with a digest.
 
     Args:
-        path: checkpoint that ``leanmark compress`` wrote, or the folder that it lies in; None for ``spec`` alone.
-        spec: architecture by name, to load the checkpoint into, or to be built with ``weights``.
-        weights: file of weights, or torchvision's name for them.
-        dataset: how many classes.
+        path: checkpoint written by ``leanmark compress``, or its folder; None to use ``spec`` alone.
+        spec: architecture by name, to load the checkpoint into, or to build with ``weights``.
+        weights: weight file, or the name of torchvision weights.
+        dataset: data set, which determines the number of classes.
 
     Returns:
-        The model in evaluation mode, and a hex SHA-256: of the checkpoint's file, or over the tensors.
+        The model in evaluation mode, and a hex SHA-256 of the checkpoint's file, or of the tensors.
 
     Raises:
         UsageError: neither was given, or the model has no weights.
         ModelError: something cannot be read or does not fit.
     """
     if path is None and spec is None:
-        raise UsageError("An attack by gradients needs a torch model: --checkpoint, or --model with --weights.")
+        raise UsageError("A gradient attack needs a torch model; give --checkpoint, or --model with --weights.")
     built = None
     if spec is not None:
         built = models.build(spec, len(dataset.classes), weights, dataset.class_map)
         if path is None and built.needs_training:
-            raise UsageError(f"{spec} has no weights that fit the data's classes; give --weights or --checkpoint.")
+            raise UsageError(f"{spec} has no weights for the data's classes; give --weights or --checkpoint.")
     if path is None and built is not None:
         return built.model.eval().requires_grad_(False), _digest(built.model)
     file = (path or Path()) / checkpoint.CHECKPOINT if path is not None and path.is_dir() else path
@@ -53,13 +53,13 @@ def load_parent(path: Path | None, spec: str | None, weights: str | None, datase
 
 
 def require_parent(model: nn.Module, asked: Answers, split: Split) -> float:
-    """Refuse a torch model that answers otherwise than the file.
+    """Reject a torch model whose answers differ from the file's.
 
     Returns:
-        Share of samples to which both give the same answer.
+        Share of samples on which both give the same answer.
 
     Raises:
-        UsageError: they agree on too few for one to be the other's parent.
+        UsageError: they agree too seldom for one to be the other's parent.
     """
     some = split.subset(np.arange(min(LOOKED_AT, len(split))))
     answers = asked.scores(some).top1
@@ -69,8 +69,8 @@ def require_parent(model: nn.Module, asked: Answers, split: Split) -> float:
     agreement = float((answers == mine).mean())
     if agreement < LEAST_AGREEMENT:
         raise UsageError(
-            f"The torch model gives the file's answer to {100 * agreement:.0f} % of {len(some)} samples, so it is not "
-            "its float parent, and its gradients would flatter the file; give the parent, or say --transfer."
+            f"The torch model gives the file's answer on {100 * agreement:.0f} % of {len(some)} samples, so it is not "
+            "its float parent, and its gradients would flatter the file; give the parent, or use --transfer."
         )
     return agreement
 

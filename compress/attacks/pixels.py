@@ -1,4 +1,4 @@
-"""From grey levels to a model's input, so that gradients flow back to the image."""
+"""Differentiable preprocessing from grey levels to a model's input."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from certify.data import ImagePreprocess, Preprocess
 class Pixels(nn.Module):
     """A model that takes images of one size as grey levels, float32 (n, 3, H, W) of 0 to 255, RGB.
 
-    Resizing is torch's with antialiasing, which follows Pillow's filters closely but not to the bit; what an attack
-    finds is therefore always checked on the file itself.
+    Resizing is torch's with antialiasing, which follows Pillow's filters closely but not exactly; the result of an
+    attack is therefore always checked on the file itself.
 
     Args:
-        model: in evaluation mode.
-        contract: its preprocessing.
+        model: model in evaluation mode.
+        contract: its preprocessing contract.
 
     Raises:
-        UsageError: the model takes no images, or integers.
+        UsageError: the model does not take images, or takes integers.
     """
 
     mean: torch.Tensor
@@ -31,7 +31,7 @@ class Pixels(nn.Module):
     def __init__(self, model: nn.Module, contract: Preprocess) -> None:
         super().__init__()
         if not isinstance(contract, ImagePreprocess) or not contract.dtype.startswith("float"):
-            raise UsageError("An attack by gradients needs a model that takes images as floats; use --method square.")
+            raise UsageError("A gradient attack needs a model that takes images as floats; use --method square.")
         self.model = model
         self.contract = contract
         shape = (1, contract.channels, 1, 1)
@@ -40,7 +40,7 @@ class Pixels(nn.Module):
         self.register_buffer("grey", torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1))  # ITU-R 601-2, as Pillow
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Outputs of the classes, (n, classes), of images in grey levels."""
+        """Return the outputs of the classes, (n, classes), for images in grey levels."""
         contract = self.contract
         if contract.colour == "L":
             pixels = (pixels * self.grey).sum(1, keepdim=True)

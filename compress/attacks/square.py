@@ -1,8 +1,8 @@
-"""The Square attack: questions to a file alone, with no gradients, in numpy.
+"""The Square attack: queries to a file alone, without gradients, in numpy.
 
 Andriushchenko, Croce, Flammarion and Hein, "Square Attack: a query-efficient black-box adversarial attack via random
-search", ECCV 2020 (arXiv 1912.00049), the L-infinity form. It is weak where gradients are at hand, above all at small
-changes: what stands under it alone says little about a model.
+search", ECCV 2020 (arXiv 1912.00049), the L-infinity form. It is weak where gradients are available, above all at small
+changes: a sample that withstands it alone says little about a model.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Images = npt.NDArray[np.uint8]
 Signs = npt.NDArray[np.int8]
 Margins = npt.NDArray[np.float64]
 Ask = Callable[[Images, npt.NDArray[np.int64]], Margins]
-"""(images (n, H, W, 3), their places (n,)) -> output of the true class less the largest other one, (n,)."""
+"""(images (n, H, W, 3), their indices (n,)) -> output of the true class less the largest other one, (n,)."""
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Of 10,000 questions: where the share of pixels that a square covers is halved (section 3.1 and the authors' code)."""
+"""Of 10,000 queries: when the share of pixels in a square is halved (section 3.1 and the authors' code)."""
 SCHEDULE = 10_000
 
 
@@ -29,9 +29,9 @@ class SquareAttack:
     """Random search with squares of one sign.
 
     Attributes:
-        queries: questions a sample.
-        first_share: of the pixels that the first squares cover (p of the paper).
-        seed: of every draw.
+        queries: queries per sample.
+        first_share: share of the pixels that the first squares cover (p of the paper).
+        seed: seed of every draw.
 
     Example:
         >>> grey = np.full((1, 8, 8, 3), 100, dtype=np.uint8)
@@ -45,13 +45,13 @@ class SquareAttack:
     seed: int = 0
 
     def signs(self, images: Images, eps: int, ask: Ask, past: float = 0.0) -> tuple[Signs, Margins]:
-        """Look for changes of ``eps`` grey levels that bring the true class's margin below ``-past``.
+        """Search for changes of ``eps`` grey levels that bring the true class's margin below ``-past``.
 
         Args:
             images: samples, (n, H, W, 3).
             eps: grey levels.
-            ask: gives margins.
-            past: how far below 0 a margin should come before its sample is left alone.
+            ask: returns margins.
+            past: distance below 0 at which a margin needs no further queries.
 
         Returns:
             The best signs found, (n, H, W, 3), and their margins, (n,).
@@ -72,7 +72,7 @@ class SquareAttack:
             values = rng.choice(np.array([-1, 1], dtype=np.int8), (len(open_ones), 1, 1, channels))
             for row, (top, left) in enumerate(zip(tops, lefts, strict=True)):
                 square = tried[row, top : top + side, left : left + side]
-                if (square == values[row]).all():  # nothing would change, and a question would be wasted
+                if (square == values[row]).all():  # no change, which would waste a query
                     square *= rng.choice(np.array([-1, 1], dtype=np.int8), (1, 1, channels))
                 else:
                     square[...] = values[row]
@@ -82,7 +82,7 @@ class SquareAttack:
         return best, margins
 
     def _side(self, query: int, height: int, width: int) -> int:
-        """Side of the square for a question, in pixels; the schedule is that of 10,000, brought to ours."""
+        """Return the side of the square for a query, in pixels; the schedule for 10,000 queries is rescaled."""
         done = query * SCHEDULE / self.queries
         share = self.first_share / 2 ** sum(done > step for step in HALVINGS)
         side = round(float(np.sqrt(share * height * width)))

@@ -1,6 +1,6 @@
-"""A float network whose values are rounded to bytes on the way forward, while gradients pass straight through.
+"""A float network that rounds values to 8 bits in the forward pass, with straight-through gradients.
 
-Bengio, Leonard and Courville 2013 (arXiv 1308.3432). It stands for an int8 file that was rounded after the training:
+Bengio, Leonard and Courville 2013 (arXiv 1308.3432). It approximates an int8 file that was quantized after training:
 the file's own gradients are zero almost everywhere, those of this network are not.
 """
 
@@ -16,7 +16,7 @@ LEVELS = 255
 
 
 class _Rounded(nn.Module):
-    """A layer that rounds what it takes to 256 steps between the ends seen, and its weights to 255 a channel."""
+    """A layer that rounds its input to 256 levels of the observed range, and its weights to 255 per channel."""
 
     low: torch.Tensor
     high: torch.Tensor
@@ -36,7 +36,7 @@ class _Rounded(nn.Module):
             weight.copy_((weight / step).round() * step)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the layer makes of rounded values."""
+        """Apply the layer to rounded values."""
         if self.watching:
             self.low = torch.minimum(self.low, x.detach().amin())
             self.high = torch.maximum(self.high, x.detach().amax())
@@ -50,11 +50,11 @@ class _Rounded(nn.Module):
 
 
 def straight_through(model: nn.Module, samples: torch.Tensor) -> nn.Module:
-    """A copy of a float model that rounds as an int8 file does, with gradients.
+    """Return a copy of a float model that rounds like an int8 file, with gradients.
 
     Args:
-        model: in evaluation mode.
-        samples: preprocessed ones by which ranges are found, (n, ...).
+        model: model in evaluation mode.
+        samples: preprocessed samples for the ranges, (n, ...).
 
     Example:
         >>> rounded = straight_through(nn.Sequential(nn.Linear(2, 2)).eval(), torch.ones(4, 2))

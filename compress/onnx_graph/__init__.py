@@ -1,4 +1,4 @@
-"""ONNX graphs in memory: read, run, and rewritten so that they compute the same for less."""
+"""ONNX graphs in memory: read, run, and rewritten to compute the same at lower cost."""
 
 from __future__ import annotations
 

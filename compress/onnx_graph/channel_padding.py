@@ -1,9 +1,9 @@
-"""Channels of zeros beside those of a depthwise convolution, up to a number that integer kernels take in one go.
+"""Padding of depthwise convolutions with zero channels, to the group size of integer kernels.
 
-ONNX Runtime's fast depthwise kernels for bytes take 16 channels at a time and only whole groups of 16
-(onnxruntime/core/mlas/lib/convsym.cpp); others go through a kernel that takes 2.5 times as long for each multiply-add.
-Convolutions that make the channels get rows of zeros for the new ones, and those that read them columns of zeros, so
-that the outputs stay what they were, bit for bit but for the order of sums.
+ONNX Runtime's fast depthwise kernels for bytes process 16 channels at a time and only whole groups of 16
+(onnxruntime/core/mlas/lib/convsym.cpp); others use a kernel that takes 2.5 times as long per multiply-add. Convolutions
+that produce the channels get zero rows for the new ones, and those that read them zero columns, so that the outputs
+change only by the order of summation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from compress.onnx_graph.graph import Array, Graph, attributes
 from compress.onnx_graph.spatial_means import is_spatial_mean
 
 MOST = 1.25
-"""Times the channels that there were: beyond it, what the other convolutions lose is more than what is won."""
+"""Largest growth of the channels: beyond it, the other convolutions lose more than is gained."""
 ONE_BY_ONE = frozenset(
     {
         "Add", "AveragePool", "Clip", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
@@ -33,12 +33,12 @@ ONE_BY_ONE = frozenset(
 
 
 def pad_depthwise(path: Path, folder: Path | None, multiple: int) -> tuple[Path, PassRecord]:
-    """Write a file with channels of zeros beside those of depthwise convolutions; the given one, declined, without any.
+    """Write a file with padded depthwise convolutions; return the given file, declined, if none needs padding.
 
     Args:
-        path: of an ONNX file.
-        folder: of the new file; that of the given one if None.
-        multiple: channels that the target's depthwise kernels take at a time.
+        path: path of an ONNX file.
+        folder: folder of the new file; that of the given one if None.
+        multiple: channels that the target's depthwise kernels process at a time.
 
     Raises:
         ModelError: the file is damaged.
@@ -68,14 +68,14 @@ def pad_depthwise(path: Path, folder: Path | None, multiple: int) -> tuple[Path,
         return path, PassRecord.refused(
             why or f"no depthwise convolution needs padding to a multiple of {multiple} channels"
         )
-    del graph.model.graph.value_info[:]  # they state the old shapes, which would be contradicted
+    del graph.model.graph.value_info[:]  # it states the old shapes
     written = (folder or path.parent) / f"{path.stem}.padded.onnx"
     onnx_file.save(graph.model, written)
     return written, PassRecord({"channels": padded, "multiple": multiple}, tuple(declined))
 
 
 def _depthwise(graph: Graph, node: onnx.NodeProto) -> int | None:
-    """Channels of a depthwise convolution with constant weights; None for any other operator."""
+    """Return the channels of a depthwise convolution with constant weights, or None for any other operator."""
     weight = graph.weight(node) if node.op_type == "Conv" else None
     groups = attributes(node).get("group", 1)
     if weight is None or groups == 1 or weight.shape[:2] != (groups, 1):
@@ -84,7 +84,7 @@ def _depthwise(graph: Graph, node: onnx.NodeProto) -> int | None:
 
 
 def _together(graph: Graph, start: onnx.NodeProto, channels: int) -> set[str] | str:
-    """Values whose channels are those of a depthwise convolution, or what hinders from giving them more."""
+    """Return the values that share the channels of a depthwise convolution, or why they cannot be padded."""
     found, waiting = set[str](), [start.input[0], start.output[0]]
     while waiting:
         name = waiting.pop()
@@ -97,13 +97,13 @@ def _together(graph: Graph, start: onnx.NodeProto, channels: int) -> set[str] | 
         for node in (producer, *graph.consumers.get(name, ())):
             others = _same_channels(graph, node, name)
             if others is None:
-                return f"{node.op_type} {node.name} reads or makes its channels and can't take more"
+                return f"{node.op_type} {node.name} reads or writes its channels and cannot take more"
             waiting += others
     return found
 
 
 def _same_channels(graph: Graph, node: onnx.NodeProto, name: str) -> list[str] | None:
-    """Values beside one whose channels a node ties to it; None where it can't be given more."""
+    """Return the other values whose channels a node ties to a value's, or None if it cannot be padded."""
     if node.op_type == "Conv":
         if _depthwise(graph, node) is not None:
             return [node.input[0], node.output[0]]
@@ -121,7 +121,7 @@ def _same_channels(graph: Graph, node: onnx.NodeProto, name: str) -> list[str] |
 
 
 def _pad(graph: Graph, values: set[str], more: int) -> Iterator[str]:
-    """Give the weights around some values so many channels of zeros more; yields the depthwise convolutions' names."""
+    """Add zero channels to the weights around some values; yield the names of the depthwise convolutions."""
     for node in graph.nodes:
         if node.op_type != "Conv":
             continue

@@ -1,4 +1,4 @@
-"""An ONNX graph with its constants, producers and consumers by name, and running it with more outputs."""
+"""An ONNX graph indexed by the names of its values, and running it with additional outputs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
 
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators with weights, whose cost is what quantization is for."""
+"""Operators with weights, the targets of quantization."""
 MOST_DB = 1000.0
 
 
 class Graph:
-    """A model's graph, looked up by the names of its values; constants are changed in place.
+    """A model's graph, indexed by the names of its values; constants are changed in place.
 
     Args:
-        model: whose constants are initializers
-            (:func:`compress.quantization.post_training.prepare.prepared` makes them so).
+        model: model whose constants are initializers, as after
+            :func:`compress.quantization.post_training.prepare.prepared`.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -35,7 +35,7 @@ class Graph:
         self.nodes = list(model.graph.node)
         self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self.outputs = {value.name for value in model.graph.output}
-        for node in self.nodes:  # what branches and loops read counts as leaving the graph
+        for node in self.nodes:  # a value read by a branch or loop counts as an output
             self.outputs.update(*map(names_read, subgraphs(node)))
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
@@ -46,18 +46,18 @@ class Graph:
         self.types = {value.name: value.type.tensor_type for value in values}
 
     def constant(self, name: str) -> Array | None:
-        """Values of an initializer; None where the name is not a constant."""
+        """Return the values of an initializer, or None if the name is not a constant."""
         tensor = self.tensors.get(name)
         return None if tensor is None else onnx.numpy_helper.to_array(tensor)
 
     def weight(self, node: onnx.NodeProto) -> Array | None:
-        """Constant second input of a multiplying operator; None where it has none or is none."""
+        """Return the constant second input of a multiplying operator, or None without one."""
         if node.op_type not in COMPUTE or len(node.input) < 2:
             return None
         return self.constant(node.input[1])
 
     def weighted(self) -> list[onnx.NodeProto]:
-        """Multiplying operators with constant weights, in the order of the graph."""
+        """Return the multiplying operators with constant weights, in the order of the graph."""
         return [node for node in self.nodes if node.op_type in COMPUTE and self.has_weight(node)]
 
     def has_weight(self, node: onnx.NodeProto) -> bool:
@@ -65,7 +65,7 @@ class Graph:
         return len(node.input) > 1 and node.input[1] in self.tensors
 
     def set(self, node: onnx.NodeProto, index: int, values: Array) -> None:
-        """Give a node other values for a constant input; a constant that other nodes share stays theirs."""
+        """Replace the values of a node's constant input; other nodes that share the constant keep theirs."""
         name = node.input[index] if index < len(node.input) else ""
         alone = name in self.tensors and len(self.consumers[name]) == 1 and list(node.input).count(name) == 1
         if alone and name not in self.outputs:
@@ -81,12 +81,12 @@ class Graph:
         node.input[index] = own
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
-        """The one node that reads a value; None where several do, or where it is an output of the graph."""
+        """Return the only node that reads a value, or None if there are several or it is an output of the graph."""
         readers = self.consumers.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """Shape of a value, 0 for a dimension that is not fixed; None where not even the rank is known."""
+        """Return the shape of a value, with 0 for dimensions that are not fixed; None if the rank is unknown."""
         if name in self.tensors:
             return tuple(self.tensors[name].dims)
         kind = self.types.get(name)
@@ -95,30 +95,30 @@ class Graph:
         return tuple(int(dim.dim_value) for dim in kind.shape.dim)
 
     def is_float(self, name: str) -> bool:
-        """Whether a value that is computed holds 32- or 16-bit floats."""
+        """Whether a computed value holds 32- or 16-bit floats."""
         kind = self.types.get(name)
         floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
         return kind is not None and name not in self.tensors and kind.elem_type in floats
 
 
 def names_read(graph: onnx.GraphProto) -> set[str]:
-    """Names of values that a graph's nodes, those of its branches and loops, or its outputs read."""
+    """Return the names of values read by a graph's nodes, their branches and loops, or its outputs."""
     names = {value.name for value in graph.output}
     return names.union(*map(reads, graph.node))
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The branches or the body of a node of control flow."""
+    """Return the branches or the body of a control flow node."""
     return [graph for a in node.attribute for graph in (*((a.g,) if a.HasField("g") else ()), *a.graphs)]
 
 
 def reads(node: onnx.NodeProto) -> list[str]:
-    """Names of values that a node reads, those that its branches or its body read among them."""
+    """Return the names of values that a node reads, including those read by its branches or body."""
     return [*node.input, *(name for inner in subgraphs(node) for name in sorted(names_read(inner)))]
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Bring nodes behind those whose values they or their branches read, in place; what is in order stays as it is."""
+    """Sort nodes topologically, in place; nodes that are in order keep their positions."""
     nodes = [copy.deepcopy(node) for node in graph.node]
     makers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     waits = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
@@ -138,7 +138,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
 
 
 def drop_unread(graph: onnx.GraphProto) -> None:
-    """Take out the initializers that nothing reads, in place."""
+    """Remove the initializers that nothing reads, in place."""
     read = names_read(graph)
     for index in reversed(range(len(graph.initializer))):
         if graph.initializer[index].name not in read:
@@ -146,10 +146,10 @@ def drop_unread(graph: onnx.GraphProto) -> None:
 
 
 def require_nodes(graph: Graph, names: Iterable[str]) -> None:
-    """Refuse names that no node has.
+    """Reject names that no node has.
 
     Raises:
-        UsageError: there is no such node; the nearest is named.
+        UsageError: there is no such node; the nearest name is given.
     """
     known = [node.name for node in graph.nodes]
     for name in names:
@@ -158,19 +158,19 @@ def require_nodes(graph: Graph, names: Iterable[str]) -> None:
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes of a node by name."""
+    """Return the attributes of a node by name."""
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operators."""
+    """Return the version of the standard operator set."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def over_first_axis(model: onnx.ModelProto, kind: str, source: str, output: str) -> onnx.NodeProto:
-    """A reduction (``ReduceMean``, ``ReduceMax``) over the first axis, which stays with length 1.
+    """Build a reduction (``ReduceMean``, ``ReduceMax``) over the first axis, which is kept with length 1.
 
-    Its axes are the constant ``leanmark.first`` where the model's operator set has them as an input.
+    Its axes are the constant ``leanmark.first`` if the model's operator set has them as an input.
     """
     if opset(model) >= 18:
         return onnx.helper.make_node(kind, [source, "leanmark.first"], [output], keepdims=1)
@@ -178,12 +178,12 @@ def over_first_axis(model: onnx.ModelProto, kind: str, source: str, output: str)
 
 
 def integer_tensors(values: Mapping[str, Array]) -> list[onnx.TensorProto]:
-    """Constants that hold shapes, axes and steps."""
+    """Build constants that hold shapes, axes and steps."""
     return [onnx.numpy_helper.from_array(value.astype(np.int64), name) for name, value in values.items()]
 
 
 def count_types(graph: onnx.GraphProto) -> dict[str, int]:
-    """How many operators of each type a graph has."""
+    """Count the operators of each type in a graph."""
     counts: dict[str, int] = {}
     for node in graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
@@ -197,20 +197,20 @@ def probe(
     nodes: Sequence[onnx.NodeProto] = (),
     tensors: Sequence[onnx.TensorProto] = (),
 ) -> Iterator[dict[str, Array]]:
-    """Run a model with further operators hung into it; only the asked values leave the runtime.
+    """Run a model with additional operators; only the requested values leave the runtime.
 
     Args:
-        model: left as it is.
-        outputs: values that are wanted, of the model or of ``nodes``.
-        feeds: inputs, a batch at a time.
+        model: model to run; not modified.
+        outputs: requested values, of the model or of ``nodes``.
+        feeds: inputs, one batch at a time.
         nodes: operators that read values of the model.
         tensors: constants of ``nodes``.
 
     Yields:
-        For each feed, the wanted values by name.
+        For each feed, the requested values by name.
 
     Raises:
-        ModelError: ONNX Runtime can't load or run the model.
+        ModelError: ONNX Runtime cannot load or run the model.
     """
     running = _probing(model, outputs, nodes, tensors)
     for feed in feeds:
@@ -223,7 +223,7 @@ def _probing(
     nodes: Sequence[onnx.NodeProto],
     tensors: Sequence[onnx.TensorProto],
 ) -> Any:
-    """A session of a model with further operators and other outputs; no copy of the weights is held beside it."""
+    """Open a session of a model with additional operators and other outputs, without copying the weights."""
     whole = onnx_file.weight_bytes(model) <= onnx_file.INLINE_BYTES
     probed, weights = (model, {}) if whole else onnx_file.split(model)
     graph, wanted = probed.graph, [onnx.ValueInfoProto(name=name) for name in outputs]
@@ -233,7 +233,7 @@ def _probing(
     _replace(graph.output, wanted)
     try:
         return onnx_session.opened(probed, weights)
-    finally:  # the model is lent, and given back as it was
+    finally:  # restore the model, which was modified temporarily
         _replace(graph.output, before)
         del graph.node[own[0] :]
         del graph.initializer[own[1] :]
@@ -246,7 +246,7 @@ def _replace(values: Any, wanted: Sequence[onnx.ValueInfoProto]) -> None:
 
 
 def signal_to_noise_db(wanted: Array, found: Array) -> float:
-    """Power of a signal over the power of its error, in decibels, held to +-1,000."""
+    """Return the power of a signal over the power of its error, in decibels, limited to +-1,000."""
     error = float(np.square(wanted - found, dtype=np.float64).sum())
     power = float(np.square(wanted, dtype=np.float64).sum())
     if error == 0 or power == 0:

@@ -1,4 +1,4 @@
-"""Cropping the parts of convolution kernels that only ever meet padding, and taking out means of one value."""
+"""Cropping of kernel taps that only meet padding, and removal of means over one value."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from compress.onnx_graph.spatial_means import drop_idle_means
 
 
 def crop_kernels(path: Path, folder: Path | None) -> tuple[Path, PassRecord]:
-    """Write a file without the taps that meet no real value; the given one, declined, where there are none.
+    """Write a file without taps that meet no real value; return the given file, declined, if there are none.
 
     Args:
-        path: of an ONNX file.
-        folder: of the new file; that of the given one if None.
+        path: path of an ONNX file.
+        folder: folder of the new file; that of the given one if None.
 
     Raises:
         ModelError: the file is damaged.
@@ -41,7 +41,7 @@ def crop_kernels(path: Path, folder: Path | None) -> tuple[Path, PassRecord]:
             taps += math.prod(before) - math.prod(after)
     idle = drop_idle_means(loaded)
     if not trimmed and not idle:
-        return path, PassRecord.refused("every kernel tap meets real values, and every mean several")
+        return path, PassRecord.refused("every kernel tap meets real values, and every mean is over several values")
     drop_unread(loaded.graph)
     written = (folder or path.parent) / f"{path.stem}.trimmed.onnx"
     onnx_file.save(loaded, written)
@@ -68,7 +68,7 @@ class _Weight:
 
 
 def _weights(graph: Graph) -> dict[str, _Weight]:
-    """Weights by the name that a convolution has for them."""
+    """Return stored weights by the name that a convolution reads."""
     tensors, found = graph.tensors, {}
     for node in graph.nodes:
         if node.op_type == "Conv" and node.input[1] in tensors:
@@ -79,7 +79,7 @@ def _weights(graph: Graph) -> dict[str, _Weight]:
 
 
 def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_Axis] | None:
-    """The spatial axes of a convolution, or None where a size is not known or its kernel can't be cut."""
+    """Return the spatial axes of a convolution, or None if a size is unknown or its kernel cannot be cropped."""
     told, taken, given = attributes(node), graph.shape(node.input[0]), graph.shape(node.output[0])
     if weight is None or taken is None or given is None or told.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
@@ -97,7 +97,7 @@ def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_A
 
 
 def live_taps(size: int, taken: int, given: int, stride: int, begin: int, end: int) -> _Axis:
-    """Which taps meet a value: tap k reads ``o * stride + k - begin`` for each output o, real from 0 to taken - 1."""
+    """Find the taps that meet a value: tap k reads ``o * stride + k - begin`` for output o, valid in [0, taken)."""
     live = [k for k in range(size) if any(0 <= o * stride + k - begin < taken for o in range(given))]
     if not live:
         return _Axis(size, 0, size - 1, (begin, end))
@@ -111,7 +111,7 @@ def live_taps(size: int, taken: int, given: int, stride: int, begin: int, end: i
 def _cut(
     node: onnx.NodeProto, graph: onnx.GraphProto, stored: _Weight, axes: list[_Axis]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give a convolution its own smaller weight; returns the shapes before and after."""
+    """Give a convolution its own cropped weight; return the shapes before and after."""
     weight = onnx.numpy_helper.to_array(stored.tensor)
     window = (slice(None), slice(None), *(slice(axis.first, axis.last + 1) for axis in axes))
     smaller = np.ascontiguousarray(weight[window])
@@ -119,7 +119,7 @@ def _cut(
     graph.initializer.append(onnx.numpy_helper.from_array(smaller, name))
     reader = node if stored.index == 1 else stored.reader
     reader.input[stored.index] = name
-    for value in graph.value_info:  # of a weight behind DequantizeLinear, with its old shape
+    for value in graph.value_info:  # of a dequantized weight, with its old shape
         if value.name == node.input[1]:
             graph.value_info.remove(value)
             break

@@ -1,4 +1,4 @@
-"""Files whose operators are written for the kernels of ONNX Runtime's CPU provider."""
+"""Rewriting of operators for the fast kernels of ONNX Runtime's CPU provider."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from compress.core.targets import Target
 from compress.onnx_graph.graph import Array
 
 ONNX_RUNTIME = "cpu-"
-"""How the names of targets begin that ONNX Runtime's CPU provider runs."""
+"""Prefix of the names of targets that ONNX Runtime's CPU provider runs."""
 COMPARED = 16
-"""Samples on which outputs are compared."""
+"""Number of samples on which outputs are compared."""
 MOST_DIFFERENT = {False: 1e-3, True: 0.05}
-"""Largest difference of an output, as a share of the largest one, by whether activations are quantized: what moves a
-value by a rounding error may move it by a whole step there."""
+"""Largest difference of an output, as a share of the largest one, by whether activations are quantized: a rounding
+error may then move a value by a whole step."""
 
 
 def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple[Path, PassRecord]:
-    """Write a file that keeps off slow kernels; the given one, declined, where it does already.
+    """Write a file that avoids slow kernels; return the given file, declined, if it already does.
 
     Args:
-        path: of an ONNX file.
-        context: samples on which the outputs must stay, and the folder of the new file.
-        target: what will run it.
+        path: path of an ONNX file.
+        context: samples on which the outputs must not change, and the folder of the new file.
+        target: target that will run it.
 
     Raises:
-        ModelError: the file is damaged, or ONNX Runtime can't load or run it.
+        ModelError: the file is damaged, or ONNX Runtime cannot load or run it.
     """
     if not target.name.startswith(ONNX_RUNTIME):
         return path, PassRecord.refused(f"the target {target.name} does not run it in ONNX Runtime on the CPU")
@@ -55,7 +55,7 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
         else:
             declined.append(Declined(f"{count} {what}", f"outputs move by {moved:.2g} of the largest one"))
     if not written:
-        return path, PassRecord.refused("none of its operators would be written another way", declined)
+        return path, PassRecord.refused("none of its operators would be written differently", declined)
     made = (context.workspace or path.parent) / f"{path.stem}.fast.onnx"
     onnx_file.save(model, made)
     return made, PassRecord({"target": target.name, "written": written}, tuple(declined))
@@ -68,7 +68,7 @@ def _samples(context: PassContext) -> Array:
 
 
 def _outputs(model: onnx.ModelProto, samples: Array) -> Array:
-    """Outputs of a model for samples one at a time, so that a file may be fixed to that batch."""
+    """Return the outputs of a model, run on one sample at a time in case its batch is fixed."""
     running = onnx_session.session(model)
     names = [port.name for port in running.get_inputs()]
     fed = (by_input(names, samples[i : i + 1]) for i in range(len(samples)))

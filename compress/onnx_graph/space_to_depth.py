@@ -1,4 +1,4 @@
-"""Laying out the first convolution by blocks, so that integer kernels gather fewer and longer pieces."""
+"""Space-to-depth layout of the first convolution, so that integer kernels gather fewer and longer pieces."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, attributes
 
 FEW = 4
-"""Input channels up to which a kernel's gathering costs more than its multiplying."""
+"""Largest number of input channels for which a kernel's gathering costs more than its multiplying."""
 
 
 def first_layers_by_blocks(path: Path, folder: Path | None) -> tuple[Path, PassRecord]:
-    """Write a file whose convolutions of the input see blocks of pixels; the given one, declined, where none can.
+    """Write a file whose first convolutions read blocks of pixels; return the given file, declined, if none can.
 
     Args:
-        path: of an ONNX file.
-        folder: of the new file; that of the given one if None.
+        path: path of an ONNX file.
+        folder: folder of the new file; that of the given one if None.
 
     Raises:
         ModelError: the file is damaged.
@@ -46,7 +46,7 @@ def first_layers_by_blocks(path: Path, folder: Path | None) -> tuple[Path, PassR
     if not kernels:
         reasons = "; ".join(f"{each.what}: {each.why}" for each in declined)
         return path, PassRecord.refused(reasons or "no convolution reads the input")
-    del graph.model.graph.value_info[:]  # they state the weights' old shapes, which would be contradicted
+    del graph.model.graph.value_info[:]  # it states the weights' old shapes
     written = (folder or path.parent) / f"{path.stem}.blocks.onnx"
     onnx_file.save(graph.model, written)
     return written, PassRecord({"kernels": kernels}, tuple(declined))
@@ -58,9 +58,9 @@ class _Layout:
 
     Attributes:
         block: side of a block, the old stride.
-        lead: zeros before the old kernel, for each axis, so that its padding is whole blocks.
-        size: of the new kernel, in blocks, for each axis.
-        pads: of the new convolution, in blocks: begins, then ends.
+        lead: zeros before the old kernel, per axis, so that its padding is whole blocks.
+        size: size of the new kernel, in blocks, per axis.
+        pads: padding of the new convolution, in blocks: begins, then ends.
     """
 
     block: int
@@ -70,7 +70,7 @@ class _Layout:
 
 
 def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
-    """The new layout, or why there is none."""
+    """Return the new layout, or why there is none."""
     given: dict[str, Any] = {"group": 1, "auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4} | attributes(node)
     weight = graph.constant(node.input[1])
     taken, made = graph.shape(node.input[0]), graph.shape(node.output[0])
@@ -81,7 +81,7 @@ def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
         return f"it has a stride of 1, more than {FEW} input channels or a kernel that fits one block"
     plain = given["group"] == 1 and given["auto_pad"] == b"NOTSET" and set(given["dilations"]) == {1}
     if not plain or set(given["strides"]) != {block} or any(side % block for side in taken[2:]):
-        return "it is grouped or dilated, pads by itself, or has sides that are not a multiple of its stride"
+        return "it is grouped or dilated, uses auto_pad, or has sides that are not a multiple of its stride"
     lead = tuple(-begin % block for begin in given["pads"][:2])
     size = tuple(math.ceil((kernel + extra) / block) for kernel, extra in zip(weight.shape[2:], lead, strict=True))
     begins = tuple(math.ceil(begin / block) for begin in given["pads"][:2])
@@ -90,14 +90,14 @@ def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
 
 
 def _rewrite(node: onnx.NodeProto, graph: Graph, layout: _Layout) -> list[str]:
-    """Put SpaceToDepth before a convolution; returns its weight's shape before and after, as text."""
+    """Insert SpaceToDepth before a convolution; return its weight's shape before and after, as text."""
     weight = onnx.numpy_helper.to_array(graph.tensors[node.input[1]])
     block, (rows, columns) = layout.block, layout.size
     outputs, inputs = weight.shape[:2]
     filled = np.zeros((outputs, inputs, rows * block, columns * block), weight.dtype)
     top, left = layout.lead
     filled[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
-    # SpaceToDepth counts its channels as (row in the block, column in the block, channel)
+    # SpaceToDepth orders its channels as (row in the block, column in the block, channel)
     split = filled.reshape(outputs, inputs, rows, block, columns, block).transpose(0, 3, 5, 1, 2, 4)
     made = np.ascontiguousarray(split.reshape(outputs, block * block * inputs, rows, columns))
     graph.set(node, 1, made)

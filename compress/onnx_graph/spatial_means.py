@@ -1,4 +1,4 @@
-"""Spatial means: written as the operator that has an integer kernel, or left out where they do nothing."""
+"""Spatial means: written as the operator with an integer kernel, or removed where they have no effect."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from compress.onnx_graph.graph import Graph, attributes, drop_unread, subgraphs
 def means_as_pools(model: onnx.ModelProto) -> int:
     """Turn each ReduceMean over height and width into a GlobalAveragePool, in place.
 
-    Both compute the same; torch exports adaptive average pooling as the former, which runtimes quantize around and
-    not through, so that the end of a network goes back to floats.
+    Both compute the same; torch exports adaptive average pooling as the former, which runtimes do not quantize, so that
+    the end of a network would return to floats.
 
     Args:
-        model: with inferred shapes.
+        model: model with inferred shapes.
 
     Returns:
-        How many were turned.
+        The number of replaced operators.
     """
     graph, turned = Graph(model), 0
     for index, node in reversed(list(enumerate(model.graph.node))):
@@ -32,21 +32,21 @@ def means_as_pools(model: onnx.ModelProto) -> int:
         for offset, new in enumerate(made):
             model.graph.node.insert(index + offset, new)
         turned += 1
-    drop_unread(model.graph)  # the axes, which runtimes would warn of
+    drop_unread(model.graph)  # the axes, about which runtimes would warn
     return turned
 
 
 def drop_idle_means(model: onnx.ModelProto) -> list[str]:
-    """Take out each mean over height and width that has one value to go over, in place.
+    """Remove each mean over height and width that has a single value, in place.
 
     Args:
-        model: with inferred shapes.
+        model: model with inferred shapes.
 
     Returns:
-        Names of the nodes.
+        Names of the removed nodes.
     """
     graph, dropped = Graph(model), []
-    outputs = {value.name for value in model.graph.output}  # what branches read is renamed there too
+    outputs = {value.name for value in model.graph.output}  # names in branches are changed too
     for index, node in reversed(list(enumerate(model.graph.node))):
         mean = node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and is_spatial_mean(node, graph))
         if not mean or (graph.shape(node.input[0]) or ())[2:] != (1, 1) or node.output[0] in outputs:
@@ -71,7 +71,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def is_spatial_mean(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a mean goes over exactly the last two of four axes."""
+    """Whether a mean is over exactly the last two of four axes."""
     axes = attributes(node).get("axes")
     if axes is None and len(node.input) > 1:
         axes = graph.constant(node.input[1])

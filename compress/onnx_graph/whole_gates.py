@@ -1,8 +1,8 @@
-"""HardSwish and HardSigmoid in the form that OpenVINO fuses into the convolution before them.
+"""HardSwish and HardSigmoid in the form that OpenVINO fuses into the preceding convolution.
 
 ONNX Runtime's preparation splits HardSwish into HardSigmoid and a product. OpenVINO has kernels for HardSwish and for
-HSigmoid(x) = min(max(x + 3, 0), 6) / 6, which run inside of a convolution; ONNX's HardSigmoid, with a slope that is
-free, goes through its reference code (https://docs.openvino.ai/2025/documentation/openvino-ir-format/operation-sets/
+HSigmoid(x) = min(max(x + 3, 0), 6) / 6 that run inside a convolution; ONNX's HardSigmoid, with an arbitrary slope, uses
+its reference code (https://docs.openvino.ai/2025/documentation/openvino-ir-format/operation-sets/
 operation-specs/activation/hsigmoid-5.html).
 """
 
@@ -16,7 +16,7 @@ import onnx
 from compress.onnx_graph.graph import Graph, attributes, drop_unread, opset
 
 SINCE = 14
-"""Operator set that brought HardSwish."""
+"""Operator set that introduced HardSwish."""
 SLOPE, HEIGHT = 1 / 6, 1 / 2
 CLOSE = 1e-6
 
@@ -25,10 +25,10 @@ def join_hard_swishes(model: onnx.ModelProto) -> int:
     """Write each product of a value with its own HardSigmoid as a HardSwish, in place.
 
     Args:
-        model: of operator set 14 or later; another is left as it is.
+        model: model of operator set 14 or later; others are not modified.
 
     Returns:
-        How many were joined.
+        The number of joined operators.
     """
     if opset(model) < SINCE:
         return 0
@@ -47,10 +47,10 @@ def join_hard_swishes(model: onnx.ModelProto) -> int:
 
 
 def write_as_clips(model: onnx.ModelProto) -> int:
-    """Write each HardSigmoid of slope 1/6 as a sum, a Clip and a product, in place.
+    """Write each HardSigmoid of slope 1/6 as an Add, a Clip and a Mul, in place.
 
     Returns:
-        How many were written so.
+        The number of rewritten operators.
     """
     gates = [node for node in model.graph.node if _is_gate(node)]
     for node in gates:
@@ -73,13 +73,13 @@ def write_as_clips(model: onnx.ModelProto) -> int:
 
 
 def leave_to_convolutions(model: onnx.ModelProto) -> int:
-    """Take the rounding out between a convolution and the gate that is its only reader, in place.
+    """Remove the rounding between a convolution and a gate that is its only reader, in place.
 
     Args:
-        model: with Q/DQ pairs.
+        model: model with Q/DQ pairs.
 
     Returns:
-        How many pairs were taken out.
+        The number of removed pairs.
     """
     graph, freed = Graph(model), 0
     for node in graph.nodes:

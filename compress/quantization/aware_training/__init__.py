@@ -1,4 +1,4 @@
-"""Quantization-aware training: fake quantizers in a torch module, and its export to integers."""
+"""Quantization-aware training: fake quantizers in a torch module, and its export with exactly their integers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From a network with fake quantizers to a file with exactly its integers, and the choice of what is rounded.
+"""Export of a network with fake quantizers to a file with exactly its integers, and the selection of what is rounded.
 
-Both go through the graph of the float network (:mod:`compress.quantization.aware_training.marked_export`) and through
-the quantizer of :mod:`compress.quantization.post_training.qdq`: what it rounds in the graph is what the network rounds
-in training, so the file runs in the same integer kernels as one of `quantize_static`.
+Both use the graph of the float network (:mod:`compress.quantization.aware_training.marked_export`) and the quantizer of
+:mod:`compress.quantization.post_training.qdq`: the network rounds in training what the quantizer rounds in the graph,
+so the file runs in the same integer kernels as one of `quantize_static`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from compress.quantization.post_training.integer_weights import IntegerWeights, 
 from compress.quantization.post_training.qdq import REMOVABLE, QuantizationPlan, observed_names, plan, quantized
 
 QUANTIZED_INPUT = "_QuantizeLinear_Input"
-"""What ONNX Runtime's quantizer adds to the name of a value whose own name goes to the rounded one."""
+"""Suffix that ONNX Runtime's quantizer adds to the name of a value if the rounded one takes its name."""
 ANY_RANGE = (-1.0, 1.0)
 ROUNDS = 8
 Ranges = Mapping[str, tuple[float, float]]
@@ -39,10 +39,10 @@ class Integers:
     """What a quantized file rounds.
 
     Attributes:
-        graph: of the file.
+        graph: graph of the file.
         scales: names of scale and zero point by the name of a value, in the order of the graph.
-        rounded: name of what its QuantizeLinear gives, likewise.
-        weights: of operators with a constant weight, by the operator's name.
+        rounded: name of its QuantizeLinear's output, likewise.
+        weights: constant weights of operators, by the operator's name.
     """
 
     graph: Graph
@@ -52,7 +52,7 @@ class Integers:
 
     @classmethod
     def of(cls, made: onnx.ModelProto) -> Integers:
-        """Read a file of :func:`compress.quantization.post_training.qdq.quantized`."""
+        """Read a file from :func:`compress.quantization.post_training.qdq.quantized`."""
         graph = Graph(made)
         pairs = [n for n in graph.nodes if n.op_type == "QuantizeLinear" and n.input[0] not in graph.tensors]
         values = {n.input[0].removesuffix(QUANTIZED_INPUT): n for n in pairs}
@@ -60,7 +60,7 @@ class Integers:
         return cls(graph, scales, {value: n.output[0] for value, n in values.items()}, integer_weights(graph))
 
     def taken(self, node: onnx.NodeProto) -> str | None:
-        """Name of the rounded value that a node reads first."""
+        """Return the name of the rounded value that is a node's first input."""
         source = self.graph.producers.get(node.input[0])
         quantizer = None if source is None else self.graph.producers.get(source.input[0])
         rounded = quantizer is not None and quantizer.op_type == "QuantizeLinear"
@@ -84,10 +84,10 @@ def choose_rounding(
         kept: paths of layers that stay float.
 
     Returns:
-        The rounding with its sites and layers, the plan that gives it, and what stays float with the reason.
+        The rounding with its sites and layers, the plan that produces it, and what stays float with the reason.
 
     Raises:
-        ModelError: ONNX Runtime's quantizer can't work with the graph.
+        ModelError: ONNX Runtime's quantizer cannot handle the graph.
     """
     of = layers_of(model, found)
     reasons = {name: "the recipe keeps it float" for name, layer in of.items() if layer.path in kept}
@@ -100,7 +100,9 @@ def choose_rounding(
         why = {found.key(node): bad[node.name] for node in found.graph.nodes if node.name in bad}
         reasons |= {node.name: why[found.key(node)] for node in found.graph.nodes if found.key(node) in why}
     else:
-        raise ModelError("It can't be settled which operators become integers; the graph is not followed far enough.")
+        raise ModelError(
+            "The choice of integer operators does not converge for this graph; keep more layers float (keep_layers)."
+        )
     integers = Integers.of(made)
     keys = {node.name: found.key(node) for node in found.graph.nodes}
     declined = tuple(Declined(key, reasons[name]) for name, key in keys.items() if name in reasons)
@@ -116,12 +118,12 @@ def _made(found: MarkedGraph, chosen: QuantizationPlan, rounding: Rounding, rang
 
 
 def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Integers) -> dict[str, str]:
-    """Operators that round what the network can't round, by name, with the reason."""
+    """Return the operators that round something that the network cannot round, by name, with the reason."""
     bad: dict[str, str] = {}
     for node in found.graph.nodes:
         values = [name for name in (*node.input, *node.output) if name in integers.scales]
         if any(name not in found.places for name in values):
-            bad[node.name] = "it stands inside a function of torch that is not followed"
+            bad[node.name] = "it is inside a torch function that is not traced"
     runs = Counter(layers[name].path for name in integers.weights if name in layers)
     for node in integers.graph.nodes:
         if not any(_is_constant(integers, name) for name in node.input):
@@ -132,7 +134,7 @@ def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Int
         elif runs[layer.path] > 1:
             bad[node.name] = "its weight is used twice"
         elif integers.taken(node) is None:
-            bad[node.name] = "what it takes stays float"
+            bad[node.name] = "its input stays float"
     return bad
 
 
@@ -166,13 +168,13 @@ def _layers(found: MarkedGraph, of: Mapping[str, LayerOf], integers: Integers) -
 
 
 def first_steps(model: FakeQuantModel, found: MarkedGraph, chosen: QuantizationPlan, ranges: Ranges) -> None:
-    """Give the network the steps that quantization after training would take.
+    """Initialise the network's steps to those of post-training quantization.
 
     Args:
-        model: whose sites and layers are those of :func:`choose_rounding`.
+        model: network with sites and layers from :func:`choose_rounding`.
         found: its graph.
         chosen: the plan.
-        ranges: low and high end of each value of :func:`compress.quantization.post_training.qdq.observed_names`.
+        ranges: low and high end of each value from :func:`compress.quantization.post_training.qdq.observed_names`.
     """
     integers = Integers.of(_made(found, chosen, model.rounding, ranges))
     own = {site.place for site in model.rounding.sites if site.shares == site.place}
@@ -193,31 +195,31 @@ def as_integers(model: FakeQuantModel, path: Path) -> dict[str, str]:
     """Turn the marked float file of a network into the quantized one with exactly its integers.
 
     Args:
-        model: on the CPU.
-        path: of the file, in a folder of its own; replaced.
+        model: network on the CPU.
+        path: path of the file, in a folder of its own; replaced.
 
     Returns:
-        Places of what the file's QuantizeLinear operators give, by its name.
+        Places of the outputs of the file's QuantizeLinear operators, by name.
 
     Raises:
-        ModelError: the file can't be followed, or would round anything but what the network rounds.
+        ModelError: the file cannot be traced, or would round anything other than the network does.
     """
     made, places = filled(model, read_marked(path, path.parent))
-    for written in path.parent.iterdir():  # the weights as floats, which may lie beside
+    for written in path.parent.iterdir():  # including a separate file of float weights
         written.unlink()
     onnx_file.save(made, path)
     return places
 
 
 def filled(model: FakeQuantModel, found: MarkedGraph) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The quantized graph with exactly the integers of a network, and the places of :func:`as_integers`.
+    """Return the quantized graph with exactly the integers of a network, and the places as in :func:`as_integers`.
 
     Args:
-        model: on the CPU.
-        found: its float graph, which is left as it is.
+        model: network on the CPU.
+        found: its float graph; not modified.
 
     Raises:
-        ModelError: the graph would round anything but what the network rounds.
+        ModelError: the graph would round anything other than the network does.
     """
     rounding = model.rounding
     chosen = plan(found.graph, rounding.for_target(), rounding.operators, found.kept(rounding.kept))
@@ -226,8 +228,8 @@ def filled(model: FakeQuantModel, found: MarkedGraph) -> tuple[onnx.ModelProto, 
     layers = layers_of(model.model, found)
     if {*_sites(found, integers), *_layers(found, layers, integers)} != {*rounding.sites, *rounding.layers}:
         raise ModelError(
-            "The exported graph would be rounded in other places than the model was trained with; export it with the "
-            "version of torch that trained it."
+            "The exported graph would be rounded in other places than the trained model; export it with the version of "
+            "torch that trained it."
         )
     _fill_activations(model, found, integers)
     _fill_weights(model, layers, integers)
@@ -263,7 +265,7 @@ def _is_turned(node: onnx.NodeProto) -> bool:
 
 
 def _store(graph: Graph, name: str, values: Array, *, turned: bool = False) -> None:
-    """Give a constant other values, in the type and shape that it has."""
+    """Replace the values of a constant, keeping its type and shape."""
     old = graph.tensors[name]
     kind = onnx.helper.tensor_dtype_to_np_dtype(old.data_type)
     given = (values.T if turned else values).astype(kind).reshape(tuple(old.dims))

@@ -25,18 +25,18 @@ from compress.quantization.aware_training.value_places import ACCESSORS, Walk
 from compress.quantization.post_training.qdq import Operators
 
 INPUT = ":input:0"
-"""Place of what the network takes."""
+"""Place of the network's input."""
 MARKER = "leanmark::Place"
-"""Operator that carries a place into the exported graph; it is gone before the file is used."""
+"""Operator that carries a place into the exported graph; it is removed before the file is used."""
 LAYERS = frozenset({F.conv1d, F.conv2d, F.conv3d, F.linear})
 GATES: Mapping[Any, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     F.silu: ("sigmoid", torch.sigmoid),
     F.hardswish: ("hardsigmoid", F.hardsigmoid),
 }
-"""Functions x * gate(x), whose two steps are operators of their own in the graph."""
+"""Functions x * gate(x), whose two steps are separate operators in the graph."""
 
 Watch = Callable[[str, torch.Tensor], torch.Tensor]
-"""Is given each rounded value with its place, and gives what is to be used instead."""
+"""Called with the place and value of each rounding; returns the value to continue with."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Site:
     """A value that is rounded.
 
     Attributes:
-        place: of the value (see :class:`compress.quantization.aware_training.value_places.Walk`).
-        shares: place whose step it has: its own, or that of the value that a pool or a view hands through.
-        clips: the ReLU or clip that makes it is left out, because rounding clips at the same ends.
+        place: place of the value (see :class:`compress.quantization.aware_training.value_places.Walk`).
+        shares: place whose step it uses: its own, or that of the value that a pool or a view passes through.
+        clips: whether the ReLU or clip that produces it is skipped, because rounding clips at the same ends.
     """
 
     place: str
@@ -59,8 +59,8 @@ class Layer:
     """A convolution or linear layer whose weight is rounded.
 
     Attributes:
-        place: of its output.
-        path: of the module.
+        place: place of its output.
+        path: path of the module.
         taken: place of its rounded input.
         bias: whether the bias is a 32-bit integer.
     """
@@ -78,11 +78,11 @@ class Rounding:
     Attributes:
         target: name of the target.
         activation_type: integer type of activations.
-        reduce_range: weights have 7 bits.
-        per_channel: whether each output channel of a weight has a step of its own.
-        operators: which operators were looked at (:func:`compress.quantization.post_training.qdq.plan`).
-        kept: operators that stay float, by the place of their first output, or by name where that has none.
-        folded: convolutions that took in a batch norm.
+        reduce_range: whether weights use only 7 bits.
+        per_channel: whether each output channel of a weight has its own step.
+        operators: selection of operators (:func:`compress.quantization.post_training.qdq.plan`).
+        kept: operators that stay float, by the place of their first output, or by name if it has none.
+        folded: convolutions into which a batch norm was folded.
         sites: rounded values.
         layers: layers with rounded weights.
         learn_zeros: whether zero points are learnt.
@@ -100,12 +100,12 @@ class Rounding:
     learn_zeros: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Rounding:
-        """From what :meth:`to_json` gave.
+        """Read the output of :meth:`to_json`.
 
         Raises:
             ModelError: a key is missing, unknown or of a wrong kind.
@@ -121,25 +121,25 @@ class Rounding:
             ) from error
 
     def for_target(self) -> Target:
-        """The target with these types."""
+        """Return the target with these types."""
         return replace(choose(self.target), activation_type=self.activation_type, reduce_range=self.reduce_range)
 
 
 class FakeQuantModel(nn.Module):
-    """A network with fake quantizers, which trains and is exported to exactly the integers that it computes with.
+    """A network with fake quantizers, which can be trained and exported to exactly the integers that it computes with.
 
-    What the network does is followed function by function, so that its own classes stay as they are. While it is
-    exported nothing is rounded; every value is marked with its place instead, by which
+    The network is traced function by function, so that its own classes are not changed. During export nothing is
+    rounded; instead every value is marked with its place, by which
     :mod:`compress.quantization.aware_training.export` finds it in the graph.
 
     Args:
-        model: with folded batch norms; kept, not copied. Those that are left keep their statistics.
-        rounding: what is rounded. Steps are 1 until :meth:`start` or a checkpoint says otherwise.
+        model: network with folded batch norms; kept, not copied. Remaining batch norms keep their statistics.
+        rounding: what is rounded. Steps are 1 until :meth:`start` or a checkpoint sets them.
 
     Attributes:
-        activations: fake quantizers of values, by :func:`key` of the place whose step it is.
+        activations: fake quantizers of values, by :func:`key` of the place whose step they hold.
         weights: fake quantizers of weights, by :func:`key` of the layer's place.
-        watch: looks at every rounded value, or None.
+        watch: called with every rounded value, or None.
     """
 
     def __init__(self, model: nn.Module, rounding: Rounding) -> None:
@@ -160,7 +160,7 @@ class FakeQuantModel(nn.Module):
         return torch.ones(len(weight)) if self.rounding.per_channel else torch.tensor(1.0)  # type: ignore[arg-type]
 
     def start(self, places: Mapping[str, tuple[float, int]], layers: Mapping[str, torch.Tensor]) -> None:
-        """Set first steps.
+        """Set initial steps.
 
         Args:
             places: step and zero point by place.
@@ -175,15 +175,15 @@ class FakeQuantModel(nn.Module):
             self.weights[key(place)] = FakeQuantize(low, high, steps)
 
     def at(self, place: str) -> FakeQuantize:
-        """What rounds the value at a place."""
+        """Return the fake quantizer of the value at a place."""
         return self.activations[key(self._sites[place].shares)]  # type: ignore[return-value]
 
     def of(self, layer: Layer) -> FakeQuantize:
-        """What rounds a layer's weight."""
+        """Return the fake quantizer of a layer's weight."""
         return self.weights[key(layer.place)]  # type: ignore[return-value]
 
     def train(self, mode: bool = True) -> FakeQuantModel:
-        """As for any module, but batch norms that could not be folded keep their statistics."""
+        """Set the mode as for any module, except that batch norms that could not be folded keep their statistics."""
         super().train(mode)
         for module in self.model.modules():
             if isinstance(module, NORMS):
@@ -191,11 +191,11 @@ class FakeQuantModel(nn.Module):
         return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs of the network, rounded on the way."""
+        """Return the outputs of the network, with rounded values inside."""
         return self.run(self.model, x)
 
     def run(self, called: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
-        """What the network, or another form of it, gives, rounded on the way; in float32, which every code fits."""
+        """Run the network, or another form of it, with rounding; in float32, which represents every code exactly."""
         steps = _Steps(self, exporting=torch.compiler.is_exporting())
         with _without_autocast(inputs[0].device.type):
             taken = [steps.value(INPUT, given) for given in inputs]
@@ -203,16 +203,16 @@ class FakeQuantModel(nn.Module):
                 return called(*taken)
 
     def site(self, place: str) -> Site | None:
-        """What is rounded at a place, if anything is."""
+        """Return the rounding at a place, if any."""
         return self._sites.get(place)
 
     def layer(self, place: str) -> Layer | None:
-        """The layer with a rounded weight whose output is at a place, if there is one."""
+        """Return the layer with a rounded weight whose output is at a place, if any."""
         return self._layers.get(place)
 
 
 def key(place: str) -> str:
-    """A place as the name of a part, which may hold no dots."""
+    """Return a place as the name of a submodule, which must not contain dots."""
     return place.replace(".", "/")
 
 
@@ -244,7 +244,7 @@ class _Steps(Walk):
         return self.value(place, given)
 
     def value(self, place: str, given: Any) -> Any:
-        """What goes on from a place."""
+        """Return the value that continues from a place."""
         if not isinstance(given, torch.Tensor) or not given.is_floating_point():
             return given
         if self._exporting:
@@ -257,7 +257,7 @@ class _Steps(Walk):
         return rounded if self._owner.watch is None else self._owner.watch(place, rounded)
 
     def _rounded(self, place: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Arguments of a layer with rounded weight and bias."""
+        """Return the arguments of a layer with rounded weight and bias."""
         layer = self._owner.layer(place)
         if layer is None:
             return args, kwargs
@@ -272,7 +272,7 @@ class _Steps(Walk):
 
 @contextlib.contextmanager
 def _without_autocast(device: str) -> Iterator[None]:
-    """Leave bfloat16, whose 8 bits would round a second time; not touched while exporting, which it would show in."""
+    """Disable bfloat16, whose 8 bits would round again; not used during export, where it would show in the graph."""
     if not torch.is_autocast_enabled(device):
         yield
         return
@@ -281,5 +281,5 @@ def _without_autocast(device: str) -> Iterator[None]:
 
 
 def take_apart(model: nn.Module) -> tuple[nn.Module, Rounding | None]:
-    """The network itself, and what is rounded in it; None for a plain one."""
+    """Return the network itself, and what is rounded in it; None for a plain network."""
     return (model.model, model.rounding) if isinstance(model, FakeQuantModel) else (model, None)

@@ -1,4 +1,4 @@
-"""Rounding to 8-bit integers inside a float network, with step sizes that are learnt.
+"""Rounding to 8-bit integers inside a float network, with learnt step sizes.
 
 Esser, McKinstry, Bablani, Appuswamy and Modha, "Learned Step Size Quantization" (LSQ), ICLR 2020 (arXiv 1902.08153).
 With v = x / s, codes from low to high and zero point z::
@@ -9,7 +9,7 @@ With v = x / s, codes from low to high and zero point z::
     dy/dz = 0 inside, -s where clipped           (LSQ+, Bhalgat et al. 2020, arXiv 2004.09576, for beta = -z * s)
 
 Rounding is half to even and the division comes first, as in ONNX's QuantizeLinear, so that a file with these steps
-rounds the same values the same way.
+rounds the same values in the same way.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from compress.core.targets import IntegerType
 CODES: dict[IntegerType, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127)}
 WEIGHT_CODES = (-127, 127)
 REDUCED_WEIGHT_CODES = (-64, 64)
-"""Of 7 bits, for processors that add two products in 16 bits (see :mod:`compress.core.targets`)."""
+"""7-bit codes, for processors that add two products in 16 bits (see :mod:`compress.core.targets`)."""
 BIAS_CODES = (-(2.0**31), 2.0**31 - 128)
-"""Of 32 bits; the upper end is the largest float32 below it."""
+"""32-bit codes; the upper end is the largest float32 below the limit."""
 
 
 class LearnedRounding(torch.autograd.Function):
@@ -50,7 +50,7 @@ class LearnedRounding(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients for x, step and zero."""
+        """Return the gradients for x, step and zero."""
         (grad,) = grads
         x, step, zero, balance = ctx.saved_tensors
         low, high = ctx.codes
@@ -63,27 +63,27 @@ class LearnedRounding(torch.autograd.Function):
 
 
 def codes(x: torch.Tensor, step: torch.Tensor, zero: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """The integers that QuantizeLinear gives, as floats."""
+    """Return the integers of QuantizeLinear, as floats."""
     return torch.div(x, step).round_().add_(zero).clamp_(low, high)
 
 
 class FakeQuantize(nn.Module):
-    """Rounds a tensor to the values that 8-bit integers stand for.
+    """Rounds a tensor to the values of 8-bit integers.
 
-    The logarithm of the step is learnt, so that it stays above 0 and an optimizer with normalised gradients moves
-    small and large steps by the same share. The gradient is balanced so that under plain gradient descent a step
-    moves, as a share of itself, as far as under LSQ.
+    The logarithm of the step is learnt, so that it stays above 0 and an optimizer with normalised gradients changes
+    small and large steps by the same share. The gradient is balanced so that under plain gradient descent the relative
+    change of a step is the same as in LSQ.
 
     Args:
         low: smallest code.
         high: largest code.
         step: float32, () or (channels,) for one each along the first axis.
         zero: zero point; a code.
-        learn_zero: whether it is learnt too (LSQ+). One at an end of the codes, as behind a ReLU, stays there.
+        learn_zero: whether it is learnt too (LSQ+). One at an end of the codes, as after a ReLU, is fixed.
 
     Attributes:
         log_step: natural logarithm of the step.
-        offset: zero point as a share of the codes' span; its nearest code is used.
+        offset: zero point as a share of the span of codes; the nearest code is used.
     """
 
     def __init__(self, low: int, high: int, step: torch.Tensor, zero: int = 0, *, learn_zero: bool = False) -> None:
@@ -94,7 +94,7 @@ class FakeQuantize(nn.Module):
 
     @property
     def step(self) -> torch.Tensor:
-        """What one code is worth."""
+        """Value of one code."""
         return self.log_step.exp()
 
     @property
@@ -105,7 +105,7 @@ class FakeQuantize(nn.Module):
         return rounded + (wanted - wanted.detach())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Round x, of any shape; in float32."""
+        """Round x, of any shape, in float32."""
         step = self._along(self.step, x)
         count = x[0].numel() if step.ndim == 0 else x.numel() // step.numel()
         balance = 1 / (math.sqrt(max(1, count) * self.high) * step.detach() ** 2)
@@ -114,7 +114,7 @@ class FakeQuantize(nn.Module):
 
     @torch.no_grad()
     def codes(self, x: torch.Tensor) -> torch.Tensor:
-        """The integers for x, as floats."""
+        """Return the integers for x, as floats."""
         return codes(x, self._along(self.step, x), self.zero, self.low, self.high)
 
     @staticmethod
@@ -123,22 +123,22 @@ class FakeQuantize(nn.Module):
 
 
 def round_bias(bias: torch.Tensor, taken: FakeQuantize, weight: FakeQuantize) -> torch.Tensor:
-    """A bias as 32-bit integers, whose step is that of the products (Jacob et al. 2018, arXiv 1712.05877, section 2.4).
+    """Round a bias to 32-bit integers with the products' step (Jacob et al. 2018, arXiv 1712.05877, section 2.4).
 
     Args:
         bias: (channels,).
-        taken: rounds what the layer takes.
-        weight: rounds its weight.
+        taken: fake quantizer of the layer's input.
+        weight: fake quantizer of its weight.
     """
     step = bias_step(taken, weight)
     return bias + (bias_codes(bias, step) * step - bias).detach()
 
 
 def bias_step(taken: FakeQuantize, weight: FakeQuantize) -> torch.Tensor:
-    """() or (channels,)."""
+    """Return the step of a bias, () or (channels,)."""
     return (taken.step * weight.step).detach()
 
 
 def bias_codes(bias: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """The integers, as floats."""
+    """Return the integers of a bias, as floats."""
     return torch.clamp(torch.round(bias.detach() / step), *BIAS_CODES)

@@ -1,8 +1,8 @@
-"""Batch normalisation taken into the convolution before it, so that integers round what the runtime will multiply.
+"""Folding of batch normalisation into the preceding convolution, so that training rounds the weights that ship.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018
-(arXiv 1712.05877), section 3.2; with statistics that no longer move, as Krishnamoorthi 2018 (arXiv 1806.08342,
-section 3.2.2) recommends for the end of a training: w' = w * gamma / sigma, b' = (b - mean) * gamma / sigma + beta.
+(arXiv 1712.05877), section 3.2; with frozen statistics, as Krishnamoorthi 2018 (arXiv 1806.08342, section 3.2.2)
+recommends for the end of a training: w' = w * gamma / sigma, b' = (b - mean) * gamma / sigma + beta.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ CONVOLUTIONS = frozenset({F.conv1d, F.conv2d, F.conv3d})
 
 
 def fold(model: nn.Module, sample: torch.Tensor) -> dict[str, str]:
-    """Fold every batch norm that is the only reader of a convolution's output, in place; an identity stays there.
+    """Fold every batch norm that is the only reader of a convolution's output, in place, leaving an identity.
 
     Args:
-        model: in eval mode, on the CPU.
-        sample: (1, ...), to see which follows which.
+        model: model in eval mode, on the CPU.
+        sample: (1, ...), for tracing which layer follows which.
 
     Returns:
         Path of the convolution by that of the batch norm.
@@ -39,7 +39,7 @@ def fold(model: nn.Module, sample: torch.Tensor) -> dict[str, str]:
 
 
 def give_biases(model: nn.Module, paths: Iterable[str]) -> None:
-    """Give convolutions a bias of zeros where they have none: the form that folding leaves them in."""
+    """Give convolutions without a bias one of zeros: the form in which folding leaves them."""
     for path in paths:
         conv = model.get_submodule(path)
         if conv.bias is None:
@@ -48,7 +48,7 @@ def give_biases(model: nn.Module, paths: Iterable[str]) -> None:
 
 
 def find_pairs(model: nn.Module, sample: torch.Tensor) -> dict[str, str]:
-    """Path of a batch norm to that of the convolution before it; both run once, and nothing else reads between."""
+    """Return paths of batch norms and of the convolutions before them; both run once, with no other reader between."""
     seen = _Readers(model)
     with torch.no_grad(), seen:
         model(sample)
@@ -65,13 +65,13 @@ def find_pairs(model: nn.Module, sample: torch.Tensor) -> dict[str, str]:
 
 
 class _Readers(Walk):
-    """Which functions read what convolutions give."""
+    """Records which functions read the outputs of convolutions."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self._model = model
         self.convolved: dict[int, tuple[str, torch.Tensor]] = {}
-        """By the id of the value, which is kept alive so that no other gets its id."""
+        """By the id of the value, which is kept alive so that no other value gets the same id."""
         self.readers: dict[int, list[tuple[Any, str]]] = {}
         self.runs: dict[str, int] = {}
 
@@ -80,7 +80,7 @@ class _Readers(Walk):
         if getattr(func, "__name__", "") in ACCESSORS:
             return func(*args, **kwargs)
         given = func(*args, **kwargs)
-        if any(True for _ in _tensors((given,))):  # asking for a shape is not a reading
+        if any(True for _ in _tensors((given,))):  # querying a shape is not a read
             for value in _tensors((args, tuple(kwargs.values()))):
                 self.readers.setdefault(id(value), []).append((func, self.path))
         if func in CONVOLUTIONS or func is F.batch_norm:
@@ -88,7 +88,7 @@ class _Readers(Walk):
         conv = self._model.get_submodule(self.path)
         if func in CONVOLUTIONS and isinstance(conv, nn.modules.conv._ConvNd) and conv.weight is args[1]:
             self.convolved[id(given)] = self.path, given
-            self.readers[id(given)] = []  # not those of an older value that had its id
+            self.readers[id(given)] = []  # drop those of an older value with the same id
         return given
 
 
@@ -102,7 +102,7 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
 
 @torch.no_grad()
 def _fold(conv: Any, norm: Any) -> None:
-    """In double precision, so that only the result is rounded."""
+    """Fold in double precision, so that only the result is rounded."""
     sigma = torch.sqrt(norm.running_var.double() + norm.eps)
     gamma = torch.ones_like(sigma) if norm.weight is None else norm.weight.double()
     beta = torch.zeros_like(sigma) if norm.bias is None else norm.bias.double()

@@ -1,4 +1,4 @@
-"""The float graph of a network, exported with a mark on every value, so that it is known which is which."""
+"""The float graph of a network, exported with a mark on every value that identifies it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from compress.quantization.post_training.prepare import prepared
 
 DOMAIN = MARKER.partition("::")[0]
 SHAPED = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Add", "Identity"})
-"""What an exporter puts behind the operator that computes a value: its shape, and the bias of a linear layer."""
+"""Operators that an exporter adds after the one that computes a value: reshaping, and the bias of a linear layer."""
 VIEWS = SHAPED - {"Add"}
 LINEAR = ("conv1d", "conv2d", "conv3d", "linear")
 
@@ -33,9 +33,9 @@ class MarkedGraph:
     """The float graph of a network.
 
     Attributes:
-        graph: prepared for quantization.
-        places: of its values, by their names.
-        twins: further places by the first one, where the exporter found that the network computes a value twice.
+        graph: graph prepared for quantization.
+        places: places of its values, by their names.
+        twins: further places by the first one, if the exporter merged values that the network computes twice.
     """
 
     graph: Graph
@@ -43,26 +43,26 @@ class MarkedGraph:
     twins: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def key(self, node: onnx.NodeProto) -> str:
-        """What a node is known by in another export: the place of its first output, or its name."""
+        """Return the stable name of a node across exports: the place of its first output, or its own name."""
         return self.places.get(node.output[0], node.name)
 
     def kept(self, keys: Sequence[str]) -> list[str]:
-        """Names of the nodes that are known by these keys."""
+        """Return the names of the nodes with these stable names."""
         return [node.name for node in self.graph.nodes if self.key(node) in keys]
 
 
 def as_marked(model: FakeQuantModel, preprocess: Preprocess) -> nn.Module:
-    """The network in the form that is exported, with the inputs that the contract names.
+    """Return the network in the form for export, with the inputs that the contract names.
 
     Raises:
-        ModelError: it takes others.
+        ModelError: it takes other inputs.
     """
     form = as_exported(model.model, preprocess)
     return model if form is model.model else _Separately(model)
 
 
 class _Separately(nn.Module):
-    """A network that takes text, fed with one tensor for each input."""
+    """A text network that is fed with one tensor per input."""
 
     def __init__(self, rounded: FakeQuantModel) -> None:
         super().__init__()
@@ -73,24 +73,24 @@ class _Separately(nn.Module):
 
 
 def read_marked(path: Path, folder: Path) -> MarkedGraph:
-    """Read a marked file; the marks are gone afterwards.
+    """Read a marked file and remove the marks.
 
     Args:
-        path: of a file that a :class:`FakeQuantModel` was exported to.
-        folder: where temporary files may lie.
+        path: path of a file to which a :class:`FakeQuantModel` was exported.
+        folder: folder for temporary files.
 
     Raises:
-        ModelError: the file holds no marks (it came from another exporter), or can't be prepared.
+        ModelError: the file has no marks (it came from another exporter), or cannot be prepared.
     """
     model = onnx.load(path)
     places, twins = _unmarked(model)
     if not places:
-        raise ModelError("The file does not tell where the model's values are; only the current exporter's does.")
+        raise ModelError("The file has no marks of the model's values; export it with the current (dynamo) exporter.")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".named.") as scratch:
         written = Path(scratch) / "named.onnx"
         onnx_file.save(model, written)
         graph = Graph(prepared(written, folder))
-    for node in graph.nodes:  # what is only looked at in another shape is the same value
+    for node in graph.nodes:  # a value that is only reshaped is the same value
         reader = graph.only_consumer(node.output[0])
         if node.output[0] not in places and reader is not None and reader.op_type in VIEWS:
             place = places.get(reader.output[0])
@@ -100,9 +100,9 @@ def read_marked(path: Path, folder: Path) -> MarkedGraph:
 
 
 def _unmarked(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Take the marks out of a graph, in place; places by the name of the value, and their twins.
+    """Remove the marks from a graph, in place; return places by the name of the value, and their twins.
 
-    A mark behind a mark (of a dropout, which does nothing here) tells nothing new.
+    A mark directly after another (of a dropout, which has no effect here) adds nothing.
     """
     graph = model.graph
     places: dict[str, str] = {}
@@ -139,14 +139,14 @@ def _unmarked(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, list[st
 
 
 class LayerOf(NamedTuple):
-    """Place of a layer's output, and path of the module."""
+    """Place of a layer's output, and path of its module."""
 
     place: str
     path: str
 
 
 def layers_of(model: nn.Module, found: MarkedGraph) -> dict[str, LayerOf]:
-    """The layers that operators of the graph multiply for, by the operator's name."""
+    """Return the layers whose products operators of the graph compute, by the operator's name."""
     layers = {}
     for node in found.graph.weighted():
         last: onnx.NodeProto | None = node
@@ -164,5 +164,5 @@ def layers_of(model: nn.Module, found: MarkedGraph) -> dict[str, LayerOf]:
 
 
 def layer_paths(model: nn.Module, found: MarkedGraph) -> list[str]:
-    """Paths of the layers whose weights operators of the graph multiply with, in its order."""
+    """Return the paths of the layers whose weights operators of the graph use, in the order of the graph."""
     return list(dict.fromkeys(layer.path for layer in layers_of(model, found).values()))

@@ -1,4 +1,4 @@
-"""From a float network to one with fake quantizers, its first steps set from ranges on calibration samples."""
+"""Conversion of a float network to one with fake quantizers, with initial steps from calibration ranges."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ CALIBRATION_BATCH = 16
 
 @dataclass(frozen=True)
 class FakeQuantSettings:
-    """What quantization-aware training rounds, and how its first steps are found.
+    """Settings of quantization-aware training: what is rounded, and how initial steps are found.
 
     Attributes:
         asked_by: name of the pass, for errors.
         target: types and kernels.
-        operators: which operators are quantized.
-        per_channel: whether each output channel of a weight has a step of its own.
-        samples: calibration samples that are looked at.
-        calibration: how a first range follows from them.
+        operators: operators to quantize.
+        per_channel: whether each output channel of a weight has its own step.
+        samples: number of calibration samples.
+        calibration: method that computes an initial range from them.
         percentile: share of the values inside a range, for ``percentile``.
         learn_zeros: whether zero points are learnt.
         keep_layers: paths of layers that stay float.
-        keep_first: whether the first layer does.
-        keep_last: whether the last layer does.
+        keep_first: whether the first layer stays float.
+        keep_last: whether the last layer stays float.
     """
 
     asked_by: str
@@ -63,17 +63,17 @@ def fake_quantized(
     context: PassContext,
     write: Callable[[nn.Module, Path], None],
 ) -> tuple[FakeQuantModel, MarkedGraph, tuple[Declined, ...]]:
-    """A network with fake quantizers, its float graph, and what stays float.
+    """Return a network with fake quantizers, its float graph, and what stays float.
 
     Args:
-        settings: what is asked for.
-        network: in eval mode on the CPU; it becomes a part of the result, with its batch norms folded.
-        context: of the pass.
+        settings: settings of the pass.
+        network: network in eval mode on the CPU; it becomes a part of the result, with its batch norms folded.
+        context: context of the pass.
         write: exports a module to an ONNX file.
 
     Raises:
         UsageError: there are no calibration samples, or ``keep_layers`` names no layer.
-        ModelError: the network can't be exported.
+        ModelError: the network cannot be exported.
     """
     target = settings.target
     rounding = Rounding(
@@ -97,13 +97,13 @@ def fake_quantized(
 
 
 def step_sizes(model: FakeQuantModel) -> dict[str, torch.Tensor]:
-    """Steps of all codes by name, as they are now."""
+    """Return the current steps of all codes by name."""
     found = {name: part for name, part in model.named_modules() if isinstance(part, FakeQuantize)}
     return {name: part.step.detach().cpu().clone() for name, part in found.items()}
 
 
 def _kept(settings: FakeQuantSettings, network: nn.Module, found: MarkedGraph) -> tuple[str, ...]:
-    """Paths of the layers that stay float because the recipe says so."""
+    """Return the paths of the layers that the recipe keeps in floats."""
     paths = layer_paths(network, found)
     for path in settings.keep_layers:
         if path not in paths:

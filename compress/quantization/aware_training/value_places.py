@@ -1,4 +1,4 @@
-"""Names for the values that a network computes, by the module and the function that make them."""
+"""Names for the values that a network computes, from the module and function that produce them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 ACCESSORS = frozenset({"__get__", "__set__"})
-"""Reading and setting attributes of tensors, which torch also calls functions."""
+"""Reading and setting attributes of tensors, which torch also reports as functions."""
 
 
 class Walk(TorchFunctionMode):
-    """Inside the ``with`` block, knows which part of a model runs.
+    """Tracks which part of a model runs, inside the ``with`` block.
 
-    A place is ``path:function:number``: the module, the function that torch is asked for, and how often that module
-    asked for it before. The name does not depend on what other modules do, such as the dropping of blocks in training.
-    A subclass sees every function in its ``__torch_function__``; what a function does inside is one step.
+    A place is ``path:function:number``: the module, the called torch function, and how often that module called it
+    before. The name does not depend on other modules, for example on blocks that are dropped in training. A subclass
+    sees every function in its ``__torch_function__``; whatever a function does inside is one step.
 
     Args:
-        model: whose parts are told apart.
+        model: model whose parts are tracked.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -33,11 +33,11 @@ class Walk(TorchFunctionMode):
 
     @property
     def path(self) -> str:
-        """Of the innermost module that runs."""
+        """Path of the innermost running module."""
         return self._running[-1]
 
     def place(self, function: str) -> str:
-        """Name of the next value that ``function`` gives here."""
+        """Return the place of the next output of ``function`` here."""
         key = f"{self.path}:{function}"
         number = self._counts[key] = self._counts.get(key, -1) + 1
         return f"{key}:{number}"

@@ -61,8 +61,8 @@ def pooled(width):
 
 REFUSED = {
     "two inputs": (TwoInputs, r"takes 2 inputs \(left, right\)"),
-    "a dict": (lambda: Net(lambda net, x, f: {"logits": net.head(f), "box": f}), r"gives a dict \(logits, box\)"),
-    "a tuple": (lambda: Net(lambda net, x, f: (net.head(f), f)), "gives a tuple of 2"),
+    "a dict": (lambda: Net(lambda net, x, f: {"logits": net.head(f), "box": f}), r"returns a dict \(logits, box\)"),
+    "a tuple": (lambda: Net(lambda net, x, f: (net.head(f), f)), "returns a tuple of 2"),
     "nothing": (lambda: Net(lambda net, x, f: None), "returns a NoneType"),
     "classes": (lambda: Net(lambda net, x, f: net.head(f).argmax(1)), "returns torch.int64"),
     "maps": (lambda: Net(lambda net, x, f: x), r"returns \(1, 3, 32, 32\) for 1 sample"),

@@ -184,8 +184,8 @@ def test_recipe_takes_what_it_does_not_say_when_it_extends_another(tmp_path):
     [
         ("extends: balancd\n", "line 1: Unknown recipe 'balancd'; did you mean 'balanced'?"),
         ("extends: mine.yaml\n", "extends itself"),
-        ("extends: [int8]\n", "line 1: extends should be the name of one recipe"),
-        ("extends: int8\nset: 3\n", "line 2: set should be a mapping"),
+        ("extends: [int8]\n", "line 1: extends must be the name of one recipe"),
+        ("extends: int8\nset: 3\n", "line 2: set must be a mapping"),
         ("extends: int8\nset:\n  quantize_static.samples: 0\n", "line 3: samples of quantize_static should be greater"),
         ("extend: int8\npasses: [half]\n", "did you mean 'extends'"),
     ],

@@ -81,7 +81,7 @@ def test_build_calls_a_factory_of_the_working_folder_with_the_classes(factory):
     ("spec", "error", "sentence"),
     [
         ("own_models:mkae", UsageError, "did you mean 'make'"),
-        ("own_models:wrong", ModelError, "gave a int"),
+        ("own_models:wrong", ModelError, "returned a int"),
         ("no_such_module_at_all:make", UsageError, "Unknown model"),
         ("own_models.inner:make", UsageError, "not installed"),
     ],
@@ -158,7 +158,7 @@ def test_head_of_refuses_a_model_that_does_not_end_in_the_classes():
         ("sub/nets.py:Only", "write sub.nets:Only"),
         ("own.pth", "package.module:factory --weights own.pth"),
         ("sub/last.ckpt", "package.module:factory --weights sub/last.ckpt"),
-        ("resnet5O", r"did you mean 'resnet50'\? A model is a name that leanmark models lists, package.module:factory"),
+        ("resnet5O", r"did you mean 'resnet50'\? A model is a name listed by leanmark models, package.module:factory"),
     ],
 )
 def test_build_says_the_right_spelling_when_a_model_is_misspelt(factory, tmp_path, spec, right):

@@ -78,7 +78,7 @@ def test_channels_stay_when_an_operator_mixes_them(context, tmp_path):
     export(Shuffled().eval(), context.preprocess, path, classes=CLASSES)
     made, record = pad_depthwise(path, tmp_path, 16)
     assert made == path
-    assert "can't take more" in record.declined[0].why
+    assert "cannot take more" in record.declined[0].why
 
 
 def test_network_of_tests_is_padded_to_the_step_of_this_target():
