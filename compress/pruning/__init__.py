@@ -1,4 +1,4 @@
-"""Pruning engines: groups of units that go together, how important they are, and the proof that removal is exact."""
+"""Pruning engines: dependency groups of units, their importance, and the proof that removing them is exact."""
 
 from __future__ import annotations
 

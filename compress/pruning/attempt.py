@@ -1,4 +1,4 @@
-"""One attempt to prune a model to its target: traced as a whole, or inside of its blocks."""
+"""One attempt to prune a model to its target: traced as a whole, or inside its blocks."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ Teach = Callable[..., object]
 
 DEFAULT_MACS = 0.5
 SPARSIFY_LR = 0.01
-"""Of sparse learning, by SGD: Adam would divide the pull by its own size."""
+"""Learning rate of sparse learning, by SGD: Adam would divide the pull by its own size."""
 NEAR = 0.9
-"""Share of the target below which a model is smaller than asked; a smaller multiple of channels is tried first."""
+"""Share of the target below which a model is smaller than requested; a smaller multiple of channels is tried first."""
 TRACE_S, TRACE_S_PER_LAYER = 5.0, 1.0
-"""Most work of the first tracing: a network of few layers that takes more is one whose groups grow without bound."""
+"""Limit of the first tracing: a network with few layers that takes longer is one whose groups grow without bound."""
 WAYS = {"channels": "torch-pruning", "buffers": "torch-pruning", "blocks": "pruning inside of blocks"}
 
 
 class NotThisWay(Exception):
-    """A model can't be pruned the way that was tried."""
+    """A model cannot be pruned in the way that was tried."""
 
 
 class Unreached(NotThisWay):
-    """The target can't be reached the way that was tried.
+    """The target cannot be reached in the way that was tried.
 
     Args:
-        record: of the model, unchanged.
-        left: share of what is counted that would be left.
+        record: record of the model, unchanged.
+        left: share of the counted quantity that would remain.
     """
 
     def __init__(self, record: PassRecord, left: float) -> None:
@@ -71,24 +71,24 @@ class Unreached(NotThisWay):
 
 
 def _most_common(declined: list[Declined]) -> str:
-    """The most common reason why layers lose nothing, with the first layer that has it."""
+    """Return the most common reason why layers lose nothing, with the first layer that has it."""
     layers = [each for each in declined if each.why != HEAD]
     whys = Counter(each.why for each in layers).most_common(1)
     if not whys:
-        return "it has no layer but the head"
+        return "its only layer is the head"
     why, count = whys[0]
     first = next(each.what for each in layers if each.why == why)
     return f"{why} ({count} of {len(layers)} layers, such as '{first}')"
 
 
 class Attempt:
-    """Pruning one way.
+    """Pruning in one way.
 
     Args:
-        settings: what is asked for.
-        way: by a trace of the whole model (``channels``), one with its constants (``buffers``), or inside of its
-            ``blocks``.
-        context: the shares refer to its teacher, where it has one.
+        settings: settings of the pass.
+        way: by a trace of the whole model (``channels``), by one that includes its constants (``buffers``), or inside
+            its ``blocks``.
+        context: context of the pass; shares refer to its teacher, if it has one.
         teach: trains a model in place.
     """
 
@@ -102,14 +102,14 @@ class Attempt:
         self._form = buffers_as_parameters if way == "buffers" else contextlib.nullcontext
 
     def prune(self, model: nn.Module) -> tuple[nn.Module, PassRecord]:
-        """Prune a copy, or give an unchanged one with the reason why the target can't be reached.
+        """Prune a copy, or return an unchanged one with the reason why the target cannot be reached.
 
         Raises:
-            NotThisWay: the architecture does not allow it, or takes too long.
+            NotThisWay: the architecture does not allow it, or pruning takes too long.
         """
         task = self._context.progress.task("Pruning")
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), task as bar:
-            warnings.simplefilter("ignore")  # torch-pruning warns of what is proven here
+            warnings.simplefilter("ignore")  # torch-pruning warns about properties that are verified here
             torch.manual_seed(self._context.seed)
             try:
                 if self._way != "blocks" and (why := self._why_inexact(eval_copy(model))):
@@ -118,9 +118,9 @@ class Attempt:
             except LimitExceeded as error:
                 raise NotThisWay(f"{WAYS[self._way]} {error}") from error
             except NotTraceable as error:
-                raise NotThisWay(f"{self._settings.importance} importance can't be estimated: {error}") from error
+                raise NotThisWay(f"{self._settings.importance} importance cannot be estimated: {error}") from error
             except MODEL_FAILURES as error:
-                why = f"{WAYS[self._way]} could not work through this architecture ({describe_error(error)})"
+                why = f"{WAYS[self._way]} cannot handle this architecture ({describe_error(error)})"
                 raise NotThisWay(why) from error
         if not record.changed:
             return eval_copy(model), record
@@ -133,7 +133,7 @@ class Attempt:
     def _reconstructed(
         self, model: nn.Module, pruned: nn.Module, record: PassRecord, provenance: Provenance
     ) -> PassRecord:
-        """Refit the pruned model's layers in place; the record with what that did."""
+        """Refit the pruned model's layers in place; return the record with the result."""
         original, settings = eval_copy(model), self._settings
         if self._way == "blocks" and (settings.attention is not None or settings.embedding):
             loosen(original, self._sample)
@@ -146,7 +146,7 @@ class Attempt:
         return count_macs(model, self._sample.to(next(model.parameters()).device))
 
     def _why_inexact(self, model: nn.Module) -> str:
-        """Why the groups that a trace finds are not to be trusted, or an empty string."""
+        """Return why the groups found by a trace cannot be trusted, or an empty string."""
 
         def cut(copied: nn.Module) -> None:
             if (pruner := self._pruner(copied, "magnitude_l2")) is not None:
@@ -157,10 +157,10 @@ class Attempt:
             return why_inexact(model, cut, self._context.sample(2))
 
     def _nearest(self, model: nn.Module, advance: Callable[..., None]) -> tuple[nn.Module, PassRecord, Provenance]:
-        """Prune copies in ever smaller multiples of channels until one is near the target; the nearest.
+        """Prune copies with ever smaller multiples of channels until one is near the target; return the nearest.
 
         Raises:
-            Unreached: none meets it.
+            Unreached: none of them reaches it.
         """
         settings, found, missed = self._settings, [], None
         fixed = settings.round_to or settings.sparsify_epochs or settings.recover_epochs
@@ -189,8 +189,8 @@ class Attempt:
         if left >= NEAR * self._share:
             return []
         why = (
-            f"{left:.3f} of the {self._what} are left where {self._share:g} was asked: channels that depend on each "
-            f"other go together, in multiples of {record.done['round_to']}, and one step less misses the target"
+            f"{left:.3f} of the {self._what} remain where {self._share:g} was requested: channels that depend on each "
+            f"other are removed together, in multiples of {record.done['round_to']}; one step less misses the target"
         )
         self._context.progress.say(f"{self._settings.asked_by}: {why}.")
         return [Declined("the target", why)]
@@ -202,7 +202,7 @@ class Attempt:
         with limits(settings.time_limit_s):
             original, before = self._count(self._context.teacher or model), self._count(model)
             if before <= share * original:
-                why = f"it has {before / original:.3f} of the original's {self._what} already"
+                why = f"it already has {before / original:.3f} of the original's {self._what}"
                 return PassRecord.refused(why), Provenance()
             pruner = self._pruner(model, settings.importance)
         if pruner is None:
@@ -215,7 +215,7 @@ class Attempt:
             why = f"no channel can be removed: {_most_common(declined)}"
             if left < before:
                 why = (
-                    f"{share:g} of the {self._what} can't be reached, only {left / original:.3f}, with at most "
+                    f"{share:g} of the {self._what} cannot be reached, only {left / original:.3f}, with at most "
                     f"{settings.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}"
                 )
             raise Unreached(PassRecord.refused(why, declined), left / original)
@@ -231,7 +231,7 @@ class Attempt:
         return PassRecord(done, tuple(pruner.left_out(after))), pruner.provenance
 
     def _pruner(self, model: nn.Module, importance: str) -> Pruner | None:
-        """What removes channels of the model; None where it has no layer that has any."""
+        """Return a pruner for the model, or None if no layer has channels."""
         settings, sample = self._settings, self._sample
         head = find_head(model, sample)
         if head is None:
@@ -252,7 +252,7 @@ class Attempt:
         return BlockPruner(model, sample, rules, attention=settings.attention, embedding=settings.embedding)
 
     def _estimator(self, pruner: Pruner) -> Estimator | EliminationEstimator | None:
-        """What an importance that rests on data is estimated by; None for the others."""
+        """Return the estimator of a data-based importance, or None for the others."""
         settings, context = self._settings, self._context
         if settings.importance == "obs":
             whole_heads = settings.attention == "heads"
@@ -262,11 +262,11 @@ class Attempt:
         return None
 
     def _rounds(self, pruner: Pruner, wanted: float, advance: Callable[..., None]) -> int:
-        """Prune in equal factors, with estimation before and recovery after each; what is left of the counted."""
+        """Prune by equal factors, with estimation before and recovery after each; return what remains."""
         settings, context = self._settings, self._context
         estimator = self._estimator(pruner)
         before = left = pruner.left()
-        # the norms of what lies inside of blocks do not change while nothing is learnt between the rounds
+        # norms inside blocks do not change unless training runs between the rounds
         again = (estimator or not pruner.separate) and settings.importance not in AT_ONCE
         steps = settings.steps if again or settings.recover_epochs else 1
         for step in range(1, steps + 1):
@@ -284,7 +284,7 @@ class Attempt:
 
 
 def sparsify(settings: PruneSettings, way: str, model: nn.Module, context: PassContext, teach: Teach) -> None:
-    """Train in place with a penalty on the norm of each group, most on the weakest: section 3.3 of DepGraph."""
+    """Train in place with a penalty on the norm of each group, largest for the weakest: section 3.3 of DepGraph."""
     sample = context.sample(1)
     with limits(settings.time_limit_s):
         if way == "channels":

@@ -1,4 +1,4 @@
-"""Removing channels, heads and widths inside of blocks, down to a number of multiply-adds or parameters."""
+"""Removal of channels, heads and widths inside blocks, down to a number of multiply-adds or parameters."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ STEPS_PER_RATIO = 100
 
 
 class BlockPruner:
-    """Prunes a model in place, by groups that each lie in one place and have proven themselves.
+    """Prunes a model in place, by groups that are each local to one place and verified.
 
-    Has the same face as `channels.ChannelPruner`, and needs no trace: it works where that one fails, and gives up what
-    couples the blocks with each other.
+    It has the same interface as `channels.ChannelPruner` and needs no trace: it works where that fails, but cannot
+    remove channels that couple blocks with each other.
 
     Args:
-        model: in eval mode on the CPU; changed in place.
+        model: model in eval mode on the CPU; modified in place.
         sample: one preprocessed sample (1, ...).
         rules: how units are chosen, and what stays.
-        attention: what goes of attention: whole ``heads``, ``head_dims`` of all heads, or nothing (None).
+        attention: what to prune in attention: whole ``heads``, ``head_dims`` of all heads, or nothing (None).
         embedding: whether the width between the blocks is pruned too.
     """
 
@@ -67,7 +67,7 @@ class BlockPruner:
         kept = {group.name for group in groups}
         for group in (*chains, *heads):
             if group.name not in kept:
-                self._refused[group.name] = "removing its units is not what masking them is"
+                self._refused[group.name] = "removing its units is not equivalent to masking them"
         if embedding:
             groups += self._embedding(sample, groups)
         return groups
@@ -81,28 +81,28 @@ class BlockPruner:
 
     @property
     def takers(self) -> set[str]:
-        """Paths of the layers that take units of some group."""
+        """Paths of the layers that read units of a group."""
         found = {cut.path for group in self.groups for cut in group.cuts if cut.dim and cut.tensor == "weight"}
         return {path for path in found if isinstance(self.model.get_submodule(path), LAYERS)}
 
     @property
     def ratio(self) -> float:
-        """Share of the units that is gone."""
+        """Share of the units that is removed."""
         return 1 - sum(self.widths().values()) / max(1, sum(self._units.values()))
 
     def widths(self) -> dict[str, int]:
-        """Units of each group, by name."""
+        """Return the number of units of each group, by name."""
         return {group.name: group.units for group in self.groups}
 
     def left(self) -> int:
-        """What the model has now of what is to fall."""
+        """Return the current value of the counted quantity."""
         return self.rules.count(self.model)
 
     def prune_to(self, wanted: int) -> int:
-        """Remove units until at most ``wanted`` of what is counted is left, or nothing more can be removed.
+        """Remove units until at most ``wanted`` of the counted quantity remains, or nothing more can be removed.
 
         Returns:
-            What is left.
+            What remains.
         """
         scores = {group.name: group.scores(self.model, self.rules.importance) for group in self.groups}
         for name, found in scores.items():
@@ -123,7 +123,7 @@ class BlockPruner:
         return self.left()
 
     def _left_after(self, skeleton: nn.Module, plan: Mapping[str, Kept], wanted: int) -> bool:
-        """Whether a plan brings the model to what is wanted."""
+        """Whether a plan brings the model to the target."""
         tried = copy.deepcopy(skeleton)
         for group in self.groups:
             if group.name in plan:
@@ -132,7 +132,7 @@ class BlockPruner:
             return self.rules.count(tried) <= wanted
 
     def _first(self, last: int, enough: Callable[[int], bool]) -> int:
-        """The first of the steps 0 to last that is enough, or the last."""
+        """Return the first of the steps 0 to last that is enough, or the last."""
         low, high = 0, last
         while low < high:
             middle = (low + high) // 2
@@ -140,10 +140,10 @@ class BlockPruner:
         return high
 
     def _plan(self, order: list[Group], scores: Mapping[str, torch.Tensor], step: int) -> dict[str, Kept]:
-        """Which units stay after so many steps, for the groups that lose any.
+        """Choose the units that stay after that many steps, for the groups that lose any.
 
-        With ``local`` scope each step takes a hundredth of one group more, in turn. Otherwise the same share of all
-        units goes, of all groups or of those of a kind, those of the lowest scores.
+        With ``local`` scope each step takes one percent more of one group, in turn. Otherwise the same share of all
+        units is removed, among all groups or those of a kind, lowest scores first.
         """
         plan = {}
         for place, group in enumerate(order):
@@ -162,12 +162,12 @@ class BlockPruner:
         return plan
 
     def _pool(self, order: list[Group], scores: Mapping[str, torch.Tensor], group: Group) -> torch.Tensor:
-        """Scores of the units that are ranked together with a group's."""
+        """Return the scores of all units that are ranked together with a group's."""
         together = [other for other in order if self.rules.scope == "global" or other.kind == group.kind]
         return torch.cat([scores[other.name].sort(dim=1).values.mean(0) for other in together])
 
     def _kept(self, group: Group, gone: float) -> int:
-        """How many units stay when so many of a group might go."""
+        """Return how many units stay when that many of a group may be removed."""
         multiple = self._multiple(group)
         least = max(1, self._units[group.name] * (1 - self.rules.most))
         kept = max(least, group.units - gone)
@@ -176,15 +176,15 @@ class BlockPruner:
     def _multiple(self, group: Group) -> int:
         if group.kind == "heads":
             return 1
-        if group.kind == "head_dims":  # at most a quarter, or nothing is left to choose
+        if group.kind == "head_dims":  # at most a quarter, or there is nothing to choose from
             return min(self.rules.multiple, 1 << max(0, (self._units[group.name] // 4).bit_length() - 1))
         return self.rules.multiple
 
     def left_out(self, widths: Mapping[str, int]) -> Iterator[Declined]:
-        """The groups and layers that could not be pruned, each with the reason.
+        """Yield the groups and layers that could not be pruned, each with the reason.
 
         Args:
-            widths: the units that are left.
+            widths: remaining units.
         """
         for name, why in self._refused.items():
             yield Declined(name, why)
@@ -200,9 +200,9 @@ class BlockPruner:
 
 
 def block_penalty(model: nn.Module, sample: torch.Tensor, strength: float) -> Callable[[], None]:
-    """What adds to the weights' gradients a pull towards 0 by groups, as `channels.group_penalty` does.
+    """Return a function that adds a groupwise pull towards 0 to the gradients, like `channels.group_penalty`.
 
-    Heads that `loosen` would have to make are left out: they are put in place once the training is over.
+    Heads that `loosen` would have to replace are excluded: they are replaced after the training.
     """
     found = list(attentions(model))
     apart = {path for one in found for path in (one.path, one.back)}

@@ -1,9 +1,9 @@
-"""The width between two layers that follow each other, as a group of channels.
+"""The width between two consecutive layers, as a group of channels.
 
-The hidden width of a transformer's MLP, the inner channels of a bottleneck, of an inverted residual or of a branch: a
-layer makes them, batch norms, depthwise convolutions and gates (Hu et al. 2018, arXiv 1709.01507) work on each for
-itself, and one layer takes them. Whatever the model does with its blocks' outputs does not matter to them. Layers are
-paired by the order in which they run; pairs that do not belong together are told by trying (`groups.proven`).
+Examples are the hidden width of a transformer's MLP and the inner channels of a bottleneck, an inverted residual or a
+branch: one layer produces them, batch norms, depthwise convolutions and gates (Hu et al. 2018, arXiv 1709.01507)
+process each separately, and one layer reads them. What the model does with the outputs of its blocks does not matter.
+Layers are paired by the order in which they run; wrong pairs are detected by a test (`equivalence.verified_groups`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NORM = nn.modules.batchnorm._BatchNorm
 
 @dataclass
 class _Run:
-    """A leaf of the model that ran: the shape of what it gave, and whether it took just what the one before gave."""
+    """A leaf module that ran: the shape of its output, and whether its only input was the previous leaf's output."""
 
     path: str
     module: nn.Module
@@ -34,7 +34,7 @@ class _Run:
 
 @dataclass
 class _Chain:
-    """Channels on their way from the layer that made them, all through leaves only (direct) or not."""
+    """Channels on their way from the layer that produces them, through leaf modules only (direct) or not."""
 
     maker: _Run
     width: int
@@ -45,12 +45,12 @@ class _Chain:
 
 
 def find_chains(model: nn.Module, sample: torch.Tensor, apart: Collection[str]) -> list[Group]:
-    """Candidates for groups of channels between two layers.
+    """Find candidate groups of channels between two layers.
 
     Args:
-        model: in eval mode.
-        sample: (1, ...) that it runs on.
-        apart: paths of modules that no chain runs through, with all that is in them.
+        model: model in eval mode.
+        sample: (1, ...) input of the model.
+        apart: paths of modules, with everything inside, that no chain may run through.
     """
     runs = _runs(model, sample)
     found: list[Group] = []
@@ -73,7 +73,7 @@ def find_chains(model: nn.Module, sample: torch.Tensor, apart: Collection[str]) 
 
 
 def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
-    """The leaves in the order in which they run, without those that run more than once."""
+    """Return the leaf modules in the order in which they run, without those that run more than once."""
     runs: list[_Run] = []
     given: list[object] = [None]
 
@@ -92,7 +92,7 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
 
 
 def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules without others in them; a batch norm is one whatever it holds (timm's hold their activation)."""
+    """Yield modules without children; a batch norm always counts as one (timm's contain their activation)."""
     norms: list[str] = []
     for path, module in model.named_modules():
         if any(path.startswith(f"{norm}.") for norm in norms):
@@ -109,20 +109,20 @@ def _joins(module: nn.Module) -> bool:
 
 
 def _widths(run: _Run) -> tuple[int, int]:
-    """Outputs and inputs of a layer."""
+    """Return the numbers of outputs and inputs of a layer."""
     outputs, inputs = run.module.weight.shape[:2]  # type: ignore[union-attr, index, misc]
     return int(outputs), int(inputs)  # type: ignore[arg-type]
 
 
 def _likely(model: nn.Module, chain: _Chain, taker: _Run) -> bool:
-    """False for layers of two blocks in a row with something between that is not a layer, as a residual addition."""
+    """Return False for layers of two consecutive blocks with something else between, such as a residual addition."""
     common = os.path.commonprefix([chain.maker.path.split("."), taker.path.split(".")])
     in_a_row = isinstance(model.get_submodule(".".join(common)), nn.Sequential | nn.ModuleList)
     return chain.direct or chain.gated or not in_a_row
 
 
 def _follows(model: nn.Module, run: _Run, chain: _Chain) -> bool:
-    """Take a layer that works on each channel for itself into the chain, if it is one of its width."""
+    """Add a layer that processes each channel separately to the chain, if it has its width."""
     module, path = run.module, run.path
     if isinstance(module, NORM) and module.num_features == chain.width:
         names = ("weight", "bias", "running_mean", "running_var")
@@ -137,9 +137,9 @@ def _follows(model: nn.Module, run: _Run, chain: _Chain) -> bool:
 
 
 def _in_gate(model: nn.Module, runs: list[_Run], place: int, chain: _Chain) -> bool:
-    """Take two layers that make a factor for each channel from all of them, pooled, into the chain.
+    """Add two layers that compute a factor per channel from all pooled channels to the chain.
 
-    Called at either of the two; the first adds what belongs to both.
+    Called at either of the two; the first call adds both.
     """
     layers = [run for run in runs[place : place + 3] if _joins(run.module)]
     if layers and layers[0] is runs[place] and any(cut.path == runs[place].path for cut in chain.cuts):
@@ -154,7 +154,7 @@ def _in_gate(model: nn.Module, runs: list[_Run], place: int, chain: _Chain) -> b
 
 
 def _is_gate(down: _Run, up: _Run, chain: _Chain) -> bool:
-    """Whether they go from the chain's width over another back to it, on one value for each channel."""
+    """Whether they map the chain's width to another one and back, on one value per channel."""
     (middle, taken), (given, between) = _widths(down), _widths(up)
     fits = taken == given == chain.width and middle == between
     single = down.shape.numel() == middle and chain.maker.shape.numel() > chain.width
@@ -163,7 +163,7 @@ def _is_gate(down: _Run, up: _Run, chain: _Chain) -> bool:
 
 
 def _closed(model: nn.Module, chain: _Chain, taker: _Run) -> Group:
-    """The group of a chain, with the layer that takes the channels."""
+    """Return the group of a chain, including the layer that reads the channels."""
     maker = chain.maker
     cuts = (*layer_cuts(model, maker.path, 0), *chain.cuts, *layer_cuts(model, taker.path, 1))
     numbers = (layer_number(model, maker.path, 0), *chain.numbers, layer_number(model, taker.path, 1))

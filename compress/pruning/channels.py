@@ -1,4 +1,4 @@
-"""Removing channels down to a number of multiply-adds or parameters, on torch-pruning's dependency groups."""
+"""Removal of channels down to a number of multiply-adds or parameters, with torch-pruning's dependency groups."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from compress.pruning.rules import PruningRules
 from compress.pruning.tracing import with_gradients
 
 PERCENT = 100
-KEPT = "it was to keep its channels"
+KEPT = "the recipe keeps its channels"
 HEAD = "the head keeps its outputs, which are the classes"
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 class _InstanceNormPruner(tp.function.InstanceNormPruner):  # type: ignore[misc]
-    """Takes an instance norm's statistics along with its channels, where it keeps any."""
+    """Prunes an instance norm's statistics along with its channels, if it has any."""
 
     def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
-        """Remove channels in place; their numbers are ``idxs``."""
+        """Remove the channels ``idxs`` in place."""
         kept = sorted(set(range(layer.num_features)) - set(idxs))  # type: ignore[arg-type]
         if layer.running_mean is not None:
             layer.running_mean, layer.running_var = layer.running_mean[kept], layer.running_var[kept]  # type: ignore[index]
@@ -46,7 +46,7 @@ OWN_PRUNERS = dict.fromkeys(INSTANCE_NORMS, _InstanceNormPruner())
 
 
 def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
-    """The last convolution or linear layer that a forward pass runs: its outputs are the classes."""
+    """Return the last convolution or linear layer of a forward pass: its outputs are the classes."""
     last: list[nn.Module] = []
     layers = (module for module in model.modules() if isinstance(module, LAYERS))
     with attach_hooks((layer, lambda module, inputs, output: last.append(module)) for layer in layers), torch.no_grad():
@@ -57,14 +57,14 @@ def find_head(model: nn.Module, sample: torch.Tensor) -> nn.Module | None:
 def count_by_layers(
     model: nn.Module, sample: torch.Tensor, count: Callable[[nn.Module], int]
 ) -> Callable[[nn.Module], int]:
-    """What counts a model's multiply-adds without running it, where all of them are in its layers.
+    """Return a function that counts a model's multiply-adds without running it, if all of them are in its layers.
 
-    Each weight takes part in as many as the layer gives positions, which stay as channels go.
+    Each weight is used once per output position of its layer, and pruning channels does not change the positions.
 
     Args:
-        model: that is to be counted again and again, its layers narrowed in place.
-        sample: (1, ...) that it runs on.
-        count: counts by running; comes back where the two disagree.
+        model: model to count repeatedly, while its layers are narrowed in place.
+        sample: (1, ...) input of the model.
+        count: counts by running the model; returned if the two disagree.
     """
     positions: dict[nn.Module, int] = {}
 
@@ -83,10 +83,10 @@ def count_by_layers(
 
 
 def find_layers(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
-    """Names of the convolutions and linear layers that match a pattern; ``*`` stands for any part of a name.
+    """Return the names of the convolutions and linear layers that match a pattern; ``*`` matches any part of a name.
 
     Raises:
-        UsageError: a pattern matches none.
+        UsageError: a pattern matches no layer.
     """
     layers = [name for name, module in model.named_modules() if isinstance(module, LAYERS)]
     found: set[str] = set()
@@ -94,14 +94,14 @@ def find_layers(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
         names = fnmatch.filter(layers, pattern)
         if not names:
             raise UsageError(
-                f"No layer is named {pattern}, as keep_layers says; the first is {layers[0] if layers else 'none'}."
+                f"keep_layers: no layer matches {pattern}; the first layer is {layers[0] if layers else 'none'}."
             )
         found.update(names)
     return frozenset(found)
 
 
 def multiple_of(model: nn.Module, head: nn.Module, most: int) -> int:
-    """Largest power of two that is at most ``most`` and at most an eighth of the median width."""
+    """Return the largest power of two that is at most ``most`` and at most an eighth of the median width."""
     widths = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not head]
     wanted = min(most, statistics.median(widths) / 8) if widths else 1
     return 1 << max(0, int(wanted).bit_length() - 1)
@@ -110,10 +110,10 @@ def multiple_of(model: nn.Module, head: nn.Module, most: int) -> int:
 def group_penalty(
     model: nn.Module, sample: torch.Tensor, head: nn.Module | None, strength: float
 ) -> Callable[[], None]:
-    """What adds to the weights' gradients a pull towards 0, stronger for groups of channels with a small norm.
+    """Return a function that adds a pull towards 0 to the gradients, stronger for groups of channels with a small norm.
 
     Raises:
-        whatever torch-pruning raises on an architecture that it does not understand.
+        Exception: whatever torch-pruning raises on an architecture that it does not support.
     """
     with with_gradients(model):
         pruner = tp.pruner.GroupNormPruner(
@@ -134,16 +134,16 @@ class ChannelPruner:
     """Prunes a model in place, by ratios that grow in whole percents.
 
     Args:
-        model: in eval mode on the CPU; changed in place.
-        sample: one preprocessed sample (1, ...), which the model is traced with.
+        model: model in eval mode on the CPU; modified in place.
+        sample: one preprocessed sample (1, ...), with which the model is traced.
         rules: how channels are chosen, and what stays.
 
     Raises:
-        whatever torch-pruning raises on an architecture that it does not understand.
+        Exception: whatever torch-pruning raises on an architecture that it does not support.
     """
 
     separate = False
-    """Groups share layers, so the norms of one change as another loses channels."""
+    """Groups share layers, so the norms of one change when another loses channels."""
 
     def __init__(self, model: nn.Module, sample: torch.Tensor, rules: PruningRules) -> None:
         self.model, self.rules, self.provenance = model, rules, Provenance()
@@ -176,7 +176,7 @@ class ChannelPruner:
         return self.percent / PERCENT
 
     def widths(self) -> dict[str, int]:
-        """Output channels of each convolution and linear layer, by name."""
+        """Return the number of output channels of each convolution and linear layer, by name."""
         return {
             name: module.weight.shape[1] if getattr(module, "transposed", False) else module.weight.shape[0]
             for module, name in self._names.items()
@@ -184,16 +184,16 @@ class ChannelPruner:
         }
 
     def left(self) -> int:
-        """What the model has now of what is to fall."""
+        """Return the current value of the counted quantity."""
         return self.rules.count(self.model)
 
     def prune_to(self, wanted: int) -> int:
-        """Remove channels until at most ``wanted`` of what is counted is left, or nothing more can be removed.
+        """Remove channels until at most ``wanted`` of the counted quantity remains, or nothing more can be removed.
 
         Returns:
-            What is left.
+            What remains.
         """
-        with with_gradients(self.model):  # what is cut becomes a new parameter, which may be frozen again
+        with with_gradients(self.model):  # pruned tensors become new parameters, which may have to be frozen again
             left = self.left()
             while left > wanted and self.percent < self.last_percent:
                 self.percent = self._next_percent(left, wanted)
@@ -208,7 +208,7 @@ class ChannelPruner:
             return left
 
     def _note(self, group: Any) -> None:
-        """Note what the layers of a group are about to lose."""
+        """Record what the layers of a group are about to lose."""
         graph = self._pruner.DG
         for dependency, indices in group:
             module = dependency.target.module
@@ -220,13 +220,13 @@ class ChannelPruner:
                     self.provenance.lose_inputs(path)
 
     def _next_percent(self, left: int, wanted: int) -> int:
-        """Half the way to the ratio at which the goal would be met if what is counted went with its square."""
+        """Go half the way to the ratio that would meet the goal if the count fell with the square of the width."""
         kept = PERCENT - self.percent
         there = kept * (1 - math.sqrt(wanted / left))
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 
     def _find_groups(self) -> tuple[set[str], set[str]]:
-        """The layers whose outputs, and those whose inputs, belong to a group that may be pruned."""
+        """Return the layers whose outputs, and those whose inputs, belong to a group that may be pruned."""
         graph = self._pruner.DG
         makers: set[str] = set()
         takers: set[str] = set()
@@ -239,10 +239,10 @@ class ChannelPruner:
         return makers, takers
 
     def left_out(self, widths: dict[str, int]) -> Iterator[Declined]:
-        """The layers that could not be pruned, each with the reason.
+        """Yield the layers that could not be pruned, each with the reason.
 
         Args:
-            widths: the output channels that are left.
+            widths: remaining output channels.
         """
         for name, width in widths.items():
             if name == self._names[self.rules.head]:

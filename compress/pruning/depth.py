@@ -1,4 +1,4 @@
-"""Dropping whole blocks of a network, those first whose absence is felt least."""
+"""Dropping whole blocks of a network, those first that contribute least."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from compress.pruning.refitting import reconstructed
 def drop_blocks(
     model: nn.Module, context: PassContext, *, macs: float, samples: int, refit_samples: int = 0
 ) -> tuple[nn.Module, PassRecord]:
-    """A copy of a model with blocks dropped; unchanged and declined where the target can't be reached.
+    """Return a copy of a model with blocks dropped; unchanged and declined if the target cannot be reached.
 
     Args:
-        model: left as it is.
-        context: the share refers to its teacher, where it has one.
-        macs: share of the original's multiply-adds to be left.
-        samples: that a block's absence is judged on.
-        refit_samples: that the layers behind what was dropped are refitted on; 0 for none.
+        model: model to prune; not modified.
+        context: context of the pass; the share refers to its teacher, if it has one.
+        macs: target MACs as a fraction of the original's.
+        samples: number of samples for judging the absence of a block.
+        refit_samples: number of samples for refitting the layers after dropped blocks; 0 disables it.
 
     Raises:
-        UsageError: there are test samples only.
+        UsageError: the data has only test samples.
     """
     sample = context.sample(1)
     shallow = eval_copy(model)
     original = count_macs(context.teacher or model, sample)
     if (left := count_macs(shallow, sample)) <= macs * original:
-        return shallow, PassRecord.refused(f"it has {left / original:.3f} of the original's multiply-adds already")
+        return shallow, PassRecord.refused(f"it already has {left / original:.3f} of the original's multiply-adds")
     blocks = find_blocks(shallow, sample)
     images = context.sample(samples)
     wanted = _log_shares(shallow, images)
@@ -52,8 +52,8 @@ def drop_blocks(
             bar.advance(1, f"{left / original:.2f} of the multiply-adds")
     if left > macs * original:
         return eval_copy(model), PassRecord.refused(
-            f"{macs:g} of the multiply-adds can't be reached, only {left / original:.3f}, by dropping all of "
-            f"its {len(blocks)} blocks that give what they take in shape"
+            f"{macs:g} of the multiply-adds cannot be reached, only {left / original:.3f}, by dropping all of its "
+            f"{len(blocks)} blocks with equal input and output shapes"
         )
     done = {"macs_share": left / original, "blocks": len(blocks), "dropped": dropped}
     kept = tuple(Declined(path, "the target was reached without it") for path in blocks if path not in dropped)
@@ -64,14 +64,14 @@ def drop_blocks(
 
 
 def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
-    """Paths of the parts of sequences that have parts of their own and give one tensor of the shape that they take."""
+    """Return the paths of composite parts of sequences that map one tensor to another of the same shape."""
     fitting: dict[str, bool] = {}
 
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
             same = one and inputs[0].shape == output.shape  # type: ignore[attr-defined]
-            fitting[path] = bool(same) and path not in fitting  # what runs twice is not a block
+            fitting[path] = bool(same) and path not in fitting  # a module that runs twice is not a block
 
         return hook
 
@@ -81,7 +81,7 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
 
 def _candidates(model: nn.Module) -> Iterator[str]:
-    """Parts of sequences that have parts themselves, the outermost that are not sequences."""
+    """Yield the outermost parts of sequences that have parts themselves and are not sequences."""
     sequences = (nn.Sequential, nn.ModuleList)
     taken: list[str] = []
     for path, module in model.named_modules():
@@ -94,7 +94,7 @@ def _candidates(model: nn.Module) -> Iterator[str]:
 
 
 def _drop(model: nn.Module, path: str) -> nn.Module:
-    """Put an identity in a block's place; what stood there."""
+    """Replace a block by an identity, and return the block."""
     parent, _, name = path.rpartition(".")
     owner = model.get_submodule(parent)
     block = getattr(owner, name)
@@ -103,7 +103,7 @@ def _drop(model: nn.Module, path: str) -> nn.Module:
 
 
 def _without(model: nn.Module, path: str, images: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Divergence of the outputs without a block from those of the whole model."""
+    """Return the divergence of the outputs without a block from those of the whole model."""
     block = _drop(model, path)
     found = _log_shares(model, images)
     parent, _, name = path.rpartition(".")

@@ -1,7 +1,7 @@
-"""Importance by elimination: what a layer loses without an input once the others have made up for it.
+"""Importance by elimination: the error of a layer without an input once the other inputs compensate.
 
 Optimal Brain Surgeon for whole channels and heads, as in ZipLM (Kurtic et al., NeurIPS 2023, arXiv 2302.04089), on the
-Gram matrices of the inputs of the layers that take them.
+Gram matrices of the inputs of the layers that read them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from compress.pruning.samples import Samples
 from compress.pruning.sites import Layer, find_layers, find_sum
 
 POSITIONS = 32
-"""Of each sample; the order of the units needs fewer than the weights that replace them."""
+"""Positions per sample; the order of the units needs fewer of them than the refit of the weights."""
 
 
 class EliminationEstimator:
-    """Notes on the layers that take units what :func:`elimination_scores` finds, for the measure ``obs`` to read.
+    """Stores :func:`elimination_scores` on the layers that read units, for the measure ``obs``.
 
     Args:
-        context: whose samples are looked at.
-        samples: how many.
+        context: context of the pass, with the samples.
+        samples: number of samples.
         takers: paths of the layers.
-        whole_heads: whether what goes of attention are whole heads.
+        whole_heads: whether attention is pruned by whole heads.
     """
 
     def __init__(self, context: PassContext, samples: int, takers: Collection[str], *, whole_heads: bool) -> None:
@@ -41,37 +41,37 @@ class EliminationEstimator:
         self._whole_heads = whole_heads
 
     def estimate(self, model: nn.Module) -> None:
-        """Leave the notes on the model.
+        """Store the scores on the model.
 
         Raises:
-            NotTraceable: the operators of the model can't be listed.
+            NotTraceable: the operators of the model cannot be listed.
         """
         found = elimination_scores(model, self._samples, self._takers, self._seed, whole_heads=self._whole_heads)
         for path, scores in found.items():
             setattr(model.get_submodule(path), NOTED, scores)
 
     def clear(self, model: nn.Module) -> None:
-        """Take off what :meth:`estimate` left."""
+        """Remove what :meth:`estimate` stored."""
         clear_notes(model)
 
 
 def elimination_scores(
     model: nn.Module, samples: Samples, paths: Collection[str], seed: int, *, whole_heads: bool
 ) -> dict[str, torch.Tensor]:
-    """For layers that take units, by path, the error at which each of their inputs goes: (inputs,).
+    """Return, for layers that read units, the error at which each of their inputs is removed: path -> (inputs,).
 
-    Errors are shares of the variance of what the layer gives, so that they can be compared between layers; the inputs
-    of a unit have the same.
+    Errors are shares of the variance of the layer's output, so that they can be compared between layers; the inputs of
+    a unit share one error.
 
     Args:
-        model: in eval mode.
-        samples: that it is run on.
-        paths: of the layers; those that a program of the model does not have, or has with groups, are left out.
-        seed: of the positions that are looked at.
-        whole_heads: whether what goes of attention are whole heads.
+        model: model in eval mode.
+        samples: samples to run it on.
+        paths: paths of the layers; layers that are missing from the model's program, or grouped, are skipped.
+        seed: seed of the sampled positions.
+        whole_heads: whether attention is pruned by whole heads.
 
     Raises:
-        NotTraceable: the operators of the model can't be listed.
+        NotTraceable: the operators of the model cannot be listed.
     """
     program = Program.of(model, samples.batch(0))
     sizes = {found.back: found.head_dim for found in attentions(model)} if whole_heads else {}

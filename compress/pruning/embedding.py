@@ -1,8 +1,9 @@
 """The width of the tokens between the blocks of a transformer, as a group of channels.
 
-Every block adds to the same numbers, so one choice of them holds for all blocks: what makes them (the embedding, the
-last layer of every MLP and of every attention), what reads them and what normalises them are cut together. A layer
-norm then takes its mean and deviation from the numbers that are left; masked so, the original gives the same.
+Every block adds to the same features, so one choice of features holds for all blocks: the layers that produce them (the
+embedding, the last layer of every MLP and of every attention), those that read them and those that normalise them are
+cut together. A layer norm then takes its mean and deviation over the remaining features; the original gives the same
+when its layer norms are masked in this way.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from compress.pruning.groups import LAYERS, Cut, Group, Kept, Number, layer_cuts
 from compress.pruning.heads import attentions, head_group
 
 NUMBERS = ("normalized_shape", "embedding_dim", "width", "hidden_dim", "hidden_size", "embed_dim", "embed_dims", "dim")
-"""Names of attributes that hold the width; others, such as a size in pixels, may equal it by chance."""
+"""Names of attributes that hold the width; others, such as an image size, may equal it by chance."""
 
 
 class EmbeddingUnclear(Exception):
-    """The width between the blocks can't be told, or cutting it does not give what masking gives."""
+    """The width between the blocks is ambiguous, or cutting it is not equivalent to masking it."""
 
 
 class KeptNorm(nn.Module):
-    """A layer norm that sees some of its inputs only and gives 0 for the others.
+    """A layer norm that sees only some of its inputs and returns 0 for the others.
 
     Args:
-        norm: that it stands for.
-        kept: (n,) numbers of the inputs that it sees.
+        norm: layer norm that it replaces.
+        kept: (n,) indices of the inputs that it sees.
     """
 
     def __init__(self, norm: nn.LayerNorm, kept: torch.Tensor) -> None:
@@ -39,19 +40,19 @@ class KeptNorm(nn.Module):
         self.norm, self.kept = norm, kept
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., width) in and out."""
+        """Map (..., width) to the same shape."""
         weight, bias = (None if t is None else t[self.kept] for t in (self.norm.weight, self.norm.bias))
         seen = F.layer_norm(x[..., self.kept], (len(self.kept),), weight, bias, self.norm.eps)
         return torch.zeros_like(x).index_copy(-1, self.kept, seen)
 
 
 def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Group], head: nn.Module) -> Group:
-    """The width that all blocks share, as a group that has proven itself.
+    """Return the width that all blocks share, as a verified group.
 
     Args:
-        model: in eval mode, its attention and MLPs described by ``groups``; left as it is.
-        sample: (1, ...) that it runs on.
-        groups: of the widths inside of blocks, which are told apart from the one between.
+        model: model in eval mode, whose attention and MLPs are described by ``groups``; not modified.
+        sample: (1, ...) input of the model.
+        groups: groups of widths inside blocks, which are excluded here.
         head: layer that keeps its outputs.
 
     Raises:
@@ -60,7 +61,7 @@ def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Gro
     widths = {norm.normalized_shape for norm in model.modules() if isinstance(norm, nn.LayerNorm)}
     if len(widths) != 1 or len(next(iter(widths))) != 1:
         found = ", ".join("x".join(map(str, shape)) for shape in sorted(widths)) or "none"
-        raise EmbeddingUnclear(f"its layer norms should have one width, and have {found}")
+        raise EmbeddingUnclear(f"its layer norms must have one width, but have {found}")
     ((width,),) = widths
     heads = [head_group(model, attention, "heads") for attention in attentions(model)]
     inner = {(cut.path, cut.tensor, cut.dim) for group in (*groups, *heads) for cut in group.cuts}
@@ -70,12 +71,12 @@ def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Gro
     removed = copy.deepcopy(model)
     group.remove(removed, kept)
     if not outputs_match(sample, masked_norms(model, kept), removed):
-        raise EmbeddingUnclear(f"cutting the {width} numbers between the blocks is not what masking them is")
+        raise EmbeddingUnclear(f"cutting the {width} features between the blocks is not equivalent to masking them")
     return group
 
 
 def masked_norms(model: nn.Module, kept: Kept) -> nn.Module:
-    """A copy whose layer norms see the kept numbers only and hide the others from what follows."""
+    """Return a copy whose layer norms see only the kept features and hide the others from later layers."""
     masked = copy.deepcopy(model)
     for path, module in model.named_modules():
         if isinstance(module, nn.LayerNorm):
@@ -85,7 +86,7 @@ def masked_norms(model: nn.Module, kept: Kept) -> nn.Module:
 
 
 def _cuts(model: nn.Module, width: int, head: nn.Module) -> Iterator[Cut]:
-    """Every dimension of that width in which the numbers between blocks could stand."""
+    """Yield every dimension of that width which may hold the features between blocks."""
     for path, module in model.named_modules():
         if isinstance(module, LAYERS):
             if module is not head and module.weight.shape[0] == width:
@@ -94,12 +95,12 @@ def _cuts(model: nn.Module, width: int, head: nn.Module) -> Iterator[Cut]:
                 yield from layer_cuts(model, path, 1)
             continue
         for name, tensor in module.named_parameters(recurse=False):
-            if tensor.shape[-1] == width:  # norms, embeddings, class and position tokens, scales of layers
+            if tensor.shape[-1] == width:  # norms, embeddings, class and position tokens, layer scales
                 yield Cut(path, name, tensor.ndim - 1)
 
 
 def _numbers(model: nn.Module, width: int, cuts: Sequence[Cut]) -> Iterator[Number]:
-    """The attributes that follow: of layers, and of what else is known to hold the width."""
+    """Yield the attributes that hold the width: those of layers, and other known ones."""
     layers = {cut.path for cut in cuts if isinstance(model.get_submodule(cut.path), LAYERS)}
     for cut in cuts:
         if cut.tensor == "weight" and cut.path in layers:

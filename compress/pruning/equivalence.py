@@ -1,4 +1,4 @@
-"""Whether a model that was cut still works, and whether cutting is what it is taken for."""
+"""Checks that a pruned model still works, and that removing channels is equivalent to masking them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from compress.pruning.masking import NotComparable, lively, masked
 from compress.pruning.proof import OF_EFFECT, OF_OUTPUT, bisect_valid
 
 TOLERANCE = 1e-4
-"""Of outputs that should be equal, as a share of the largest; float32 sums in another order differ by far less."""
+"""Tolerance for equal outputs, as a share of the largest; reordered float32 sums differ by far less."""
 
 
 def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> str:
-    """Why a pruned model can't be used, or an empty string: it must run in both modes and keep its outputs.
+    """Return why a pruned model cannot be used, or an empty string: it must run in both modes and keep its outputs.
 
     Args:
-        pruned: in eval mode; left as it is.
-        original: what it was made from.
-        sample: (2, ...): batch norms need two to train.
+        pruned: pruned model in eval mode; not modified.
+        original: the model from which it was made.
+        sample: (2, ...): batch norms need two samples to train.
     """
     training = copy.deepcopy(pruned)
     training.train()
@@ -42,13 +42,13 @@ def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> 
 
 
 def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: torch.Tensor) -> str:
-    """Why removing channels is something else than masking them, or an empty string.
+    """Return why removing channels is not equivalent to masking them, or an empty string.
 
-    Tried on a copy with numbers among which none is like another, so that what was removed can be read off them. A
-    trace can take one channel for another where both are of one width: behind channels that were padded, for example.
+    Tested on a copy whose values all differ, so that the removed channels can be identified by them. A trace can
+    mistake one channel for another of the same width, for example after channels were padded.
 
     Args:
-        model: left as it is.
+        model: model to test; not modified.
         cut: removes channels of the model that it is given, in place.
         sample: (2, ...) to compare on.
     """
@@ -60,26 +60,26 @@ def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: to
         try:
             wanted = masked(original, pruned)(sample)
         except NotComparable as error:
-            return f"that removing its channels is the same as masking them can't be shown ({error})"
+            return f"it cannot be shown that removing its channels is equivalent to masking them ({error})"
         difference = float((pruned(sample) - wanted).abs().max())
         effect = float((original(sample) - wanted).abs().max())
     if difference <= max(OF_EFFECT * effect, OF_OUTPUT * float(wanted.abs().max())):
         return ""
     return (
-        f"removing its channels is not the same as masking them: outputs differ by {difference:.2g} where masking "
+        f"removing its channels is not equivalent to masking them: outputs differ by {difference:.2g}, but masking "
         f"changes them by {effect:.2g}"
     )
 
 
 def verified_groups(model: nn.Module, sample: torch.Tensor, groups: Sequence[Group]) -> list[Group]:
-    """The groups of which removing every other unit gives exactly what masking it gives.
+    """Return the groups for which removing every other unit gives exactly the same as masking it.
 
-    They are tried together, and by halves where that fails.
+    They are tested together, and by halves if that fails.
 
     Args:
-        model: in eval mode; left as it is.
-        sample: (1, ...) that the two are compared on.
-        groups: that may be wrong, such as a channel that is read by more than the group says.
+        model: model in eval mode; not modified.
+        sample: (1, ...) on which the two are compared.
+        groups: candidates, which may be wrong, for example if something outside the group reads a channel.
     """
     return bisect_valid(
         [group for group in groups if group.units > 1],
@@ -95,12 +95,12 @@ def _tried(model: nn.Module, groups: Iterable[Group], change: Callable[[Group, n
 
 
 def outputs_match(sample: torch.Tensor, wanted: nn.Module, other: nn.Module) -> bool:
-    """Whether a model runs and gives the outputs that another gives."""
+    """Whether a model runs and gives the same outputs as another."""
     with torch.no_grad():
         expected = wanted(sample)
         try:
             found = other(sample)
         except MODEL_FAILURES:
-            return False  # what was cut does not fit together, which is what is asked here
+            return False  # the cut parts do not fit together: the answer is no
     same_shape = isinstance(found, torch.Tensor) and found.shape == expected.shape
     return same_shape and bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())

@@ -1,9 +1,9 @@
-"""Groups of units that can go together without a trace of the whole model: found, scored, masked, removed.
+"""Groups of units that can be removed together without tracing the whole model: scored, masked, removed.
 
-A unit is what goes as a whole: a channel between two layers, a head, one number of every head. A group says which
-slices of which tensors its units own, and which numbers of modules follow. One description serves everything: the
-importance is read from the slices, masking fills those with zeros by which a unit acts on the rest, and removing cuts
-them out.
+A unit is what is removed as a whole: a channel between two layers, a head, or one dimension of every head. A group
+states which slices of which tensors belong to its units, and which attributes of modules depend on their number. One
+description serves all purposes: importance is read from the slices, masking zeroes those through which a unit affects
+the rest of the model, and removal cuts all of them out.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from compress.pruning.provenance import Provenance
 
 Kind = Literal["mlp", "channels", "heads", "head_dims", "embedding"]
 Kept = torch.Tensor
-"""(rows, kept) numbers of the units that stay, ascending in each row."""
+"""(rows, kept) indices of the units that stay, ascending in each row."""
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The slices of one dimension of a tensor that the units of a group own.
+    """The slices of one dimension of a tensor that belong to the units of a group.
 
-    The dimension is made of ``len(rows)`` stretches of all units, each unit with ``size`` numbers in a stretch: one
-    stretch for a plain layer, three (query, key, value) for a fused projection.
+    The dimension consists of ``len(rows)`` segments, each with all units and ``size`` entries per unit: one segment for
+    a plain layer, three (query, key, value) for a fused projection.
 
     Attributes:
-        path: of the module.
+        path: path of the module.
         tensor: name of its parameter or buffer.
-        dim: that is cut.
-        rows: for each stretch the row of the group that its units belong to.
-        size: numbers of a unit in a stretch.
+        dim: dimension that is cut.
+        rows: for each segment, the row of the group to which its units belong.
+        size: entries per unit in a segment.
         acts: True for tensors whose zeroing masks the unit.
     """
 
@@ -48,19 +48,19 @@ class Cut:
     acts: bool = False
 
     def positions(self, units: Kept, of: int) -> torch.Tensor:
-        """Where the chosen of ``of`` units stand in the dimension: (len(rows) * chosen * size,)."""
+        """Return the positions of the chosen of ``of`` units in the dimension: (len(rows) * chosen * size,)."""
         starts = torch.arange(len(self.rows))[:, None, None] * of
         return ((starts + units[list(self.rows)][:, :, None]) * self.size + torch.arange(self.size)).flatten()
 
     def by_unit(self, tensor: torch.Tensor, units: int, row: int) -> torch.Tensor:
-        """What each unit of a row owns of a tensor: (units, numbers)."""
+        """Return the entries of a tensor that belong to each unit of a row: (units, entries)."""
         apart = tensor.movedim(self.dim, 0).reshape(len(self.rows), units, -1)
         return apart[[stretch for stretch, own in enumerate(self.rows) if own == row]].transpose(0, 1).flatten(1)
 
 
 @dataclass(frozen=True)
 class Number:
-    """An attribute of a module that is ``factor`` times the units of a group."""
+    """An attribute of a module that equals ``factor`` times the units of a group."""
 
     path: str
     attribute: str
@@ -72,12 +72,12 @@ class Group:
     """Units that can be removed one by one.
 
     Attributes:
-        name: path of the layer or module that makes the units.
-        kind: what they are.
-        units: how many there are in each row.
-        cuts: the tensors they own slices of.
-        numbers: the attributes that follow.
-        rows: sets of units, each ranked by itself, that lose equally many.
+        name: path of the layer or module that produces the units.
+        kind: kind of units.
+        units: number of units in each row.
+        cuts: slices of tensors that belong to them.
+        numbers: attributes that depend on their number.
+        rows: sets of units, each ranked separately, that lose equally many.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Group:
     rows: int = 1
 
     def scores(self, model: nn.Module, importance: str) -> torch.Tensor | None:
-        """Importance of each unit, (rows, units); None where the measure reads nothing that the group has."""
+        """Return the importance of each unit, (rows, units); None if the measure does not apply to the group."""
         found = [unit_scores(importance, self._parts(model, row)) for row in range(self.rows)]
         return None if any(row is None for row in found) else torch.stack(found)  # type: ignore[arg-type]
 
@@ -110,7 +110,7 @@ class Group:
         return parts
 
     def mask(self, model: nn.Module, kept: Kept) -> None:
-        """Fill with zeros, in place, what the other units act by."""
+        """Zero the tensors through which the other units act, in place."""
         gone = torch.stack([_others(row, self.units) for row in kept])
         for cut in self.cuts:
             if cut.acts:
@@ -118,7 +118,7 @@ class Group:
                 tensor.data.index_fill_(cut.dim, cut.positions(gone, self.units), 0)
 
     def note(self, provenance: Provenance, model: nn.Module, kept: Kept) -> None:
-        """Note what the layers of the model lose when the other units are cut out."""
+        """Record what the layers of the model lose when the other units are cut out."""
         for cut in self.cuts:
             if cut.tensor == "weight" and isinstance(model.get_submodule(cut.path), LAYERS):
                 if cut.dim == 0:
@@ -127,7 +127,7 @@ class Group:
                     provenance.lose_inputs(cut.path)
 
     def remove(self, model: nn.Module, kept: Kept) -> Group:
-        """Cut the other units out, in place; the group as it is then."""
+        """Cut the other units out, in place; return the resulting group."""
         for cut in self.cuts:
             module = model.get_submodule(cut.path)
             tensor = getattr(module, cut.tensor)
@@ -139,13 +139,13 @@ class Group:
         units = kept.shape[1]
         for number in self.numbers:
             module, now = model.get_submodule(number.path), units * number.factor
-            shape = isinstance(getattr(module, number.attribute), tuple)  # of a layer norm
+            shape = isinstance(getattr(module, number.attribute), tuple)  # as in a layer norm
             setattr(module, number.attribute, (now,) if shape else now)
         return Group(self.name, self.kind, units, self.cuts, self.numbers, self.rows)
 
 
 def add_sparsity_gradient(model: nn.Module, groups: Iterable[Group], strength: float) -> None:
-    """Add to the weights' gradients a pull towards 0, stronger for units with a small norm: see StructuredPrune.
+    """Add a pull towards 0 to the gradients, stronger for units with a small norm: see StructuredPrune.
 
     Fang et al. 2023 (arXiv 2301.12900), equation 5: from ``strength`` for the strongest unit of a group to 16 times
     that for the weakest.
@@ -166,7 +166,7 @@ def add_sparsity_gradient(model: nn.Module, groups: Iterable[Group], strength: f
 
 
 def _noted(cut: Cut, noted: torch.Tensor, units: int, row: int) -> torch.Tensor:
-    """(units,) mean of what was noted for the inputs that a unit has."""
+    """Return the mean of the stored scores over the inputs of each unit, (units,)."""
     return Cut(cut.path, NOTED, 0, cut.rows, cut.size).by_unit(noted, units, row).mean(1)
 
 
@@ -177,7 +177,7 @@ def _others(kept: torch.Tensor, units: int) -> torch.Tensor:
 
 
 def layer_cuts(model: nn.Module, path: str, dim: int, rows: tuple[int, ...] = (0,), size: int = 1) -> tuple[Cut, ...]:
-    """The cuts of a layer's outputs (dim 0: weight and bias) or inputs (dim 1)."""
+    """Return the cuts of a layer's outputs (dim 0: weight and bias) or inputs (dim 1)."""
     layer = model.get_submodule(path)
     weight = Cut(path, "weight", dim, rows, size, acts=bool(dim))
     has_bias = dim == 0 and getattr(layer, "bias", None) is not None
@@ -185,6 +185,6 @@ def layer_cuts(model: nn.Module, path: str, dim: int, rows: tuple[int, ...] = (0
 
 
 def layer_number(model: nn.Module, path: str, dim: int, factor: int = 1) -> Number:
-    """The attribute of a layer that says how many outputs (dim 0) or inputs (dim 1) it has."""
+    """Return the attribute of a layer that holds its number of outputs (dim 0) or inputs (dim 1)."""
     unit = "features" if isinstance(model.get_submodule(path), nn.Linear) else "channels"
     return Number(path, f"{'in' if dim else 'out'}_{unit}", factor)

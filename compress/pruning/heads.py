@@ -1,10 +1,10 @@
-"""Attention heads, and the numbers inside of heads, as groups of units.
+"""Attention heads, and the dimensions inside heads, as groups of units.
 
 Papers: Michel, Levy and Neubig, "Are Sixteen Heads Really Better than One?", NeurIPS 2019 (arXiv 1905.10650) for whole
-heads; Fang et al., CVPR 2023 (arXiv 2301.12900) for the numbers inside. An attention module is known by what it has,
-not by its class: a number of heads, projections to queries, keys and values (one or three), and one back. Where the
-module's own code ties the width of its heads to that of its input, one of `compress.models.attention` first takes its
-place.
+heads; Fang et al., CVPR 2023 (arXiv 2301.12900) for head dimensions. An attention module is recognised by its parts,
+not by its class: a number of heads, projections to queries, keys and values (one or three), and an output projection.
+If the module's own code ties the width of its heads to that of its input, it is first replaced by one of
+`compress.models.attention`.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from compress.pruning.proof import bisect_valid
 
 Unit = Literal["heads", "head_dims"]
 TIED = (nn.MultiheadAttention, ShiftedWindowAttention, RelativePositionalMultiHeadAttention)
-"""Modules whose heads can't go before one of `compress.models.attention` takes their place."""
+"""Modules whose heads can only be removed after they are replaced by one of `compress.models.attention`."""
 PROJECTIONS = (
     ("qkv",),
     ("query", "key", "value"),
     ("q_proj", "k_proj", "v_proj"),
     ("q_lin", "k_lin", "v_lin"),
 )
-"""Names of the layers to queries, keys and values, as torchvision, timm and Hugging Face have them."""
+"""Names of the query, key and value projections in torchvision, timm and Hugging Face."""
 BACK = ("proj", "out_proj", "o_proj", "out_lin")
 SIBLINGS = ("output.dense",)
-"""The layer back, in the module or, as in BERT, beside it."""
+"""The output projection, inside the module or, as in BERT, next to it."""
 HEADS = ("num_heads", "num_attention_heads", "n_heads")
 HEAD_DIM = ("head_dim", "attention_head_size")
 INNER_WIDTH = ("all_head_size", "attn_dim")
 OF_HEADS = (("relative_position_bias_table", 1), ("logit_scale", 0))
-"""Parameters with an entry for each head, and the dimension that they stand in."""
+"""Parameters with one entry per head, and the dimension of these entries."""
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Where an attention module keeps what belongs to its heads.
+    """An attention module and the layers of its heads.
 
     Attributes:
-        path: of the module.
-        heads: how many there are.
-        head_dim: numbers of each.
+        path: path of the module.
+        heads: number of heads.
+        head_dim: dimension of each head.
         projections: paths of the layers to queries, keys and values.
-        back: path of the layer after the heads.
+        back: path of the output projection.
     """
 
     path: str
@@ -64,7 +64,7 @@ class Attention:
 
 
 def attentions(model: nn.Module) -> Iterator[Attention]:
-    """The attention modules whose heads can be told."""
+    """Yield the attention modules whose heads can be identified."""
     for path, module in model.named_modules():
         heads = next((number for name in HEADS if isinstance(number := getattr(module, name, None), int)), 0)
         names = next((names for names in PROJECTIONS if all(_is_linear(module, name) for name in names)), None)
@@ -86,17 +86,17 @@ def _is_linear(module: nn.Module, path: str) -> bool:
 
 
 def _back(model: nn.Module, path: str) -> str | None:
-    """Path of the layer after the heads of an attention module."""
+    """Return the path of an attention module's output projection."""
     parent = path.rpartition(".")[0]
     places = [f"{path}.{name}".lstrip(".") for name in BACK] + [f"{parent}.{name}".lstrip(".") for name in SIBLINGS]
     return next((place for place in places if _is_linear(model, place)), None)
 
 
 def head_group(model: nn.Module, attention: Attention, unit: Unit) -> Group:
-    """The heads of an attention module, or the numbers inside of its heads, as a group.
+    """Return the heads of an attention module, or the dimensions of its heads, as a group.
 
-    Numbers go from every head alike, each head giving up its own least important; those of queries and keys, and those
-    of values, are chosen apart.
+    Every head loses equally many dimensions, each its own least important ones; those of queries and keys, and those of
+    values, are chosen separately.
     """
     heads, head_dim = attention.heads, attention.head_dim
     stretches = 3 // len(attention.projections)
@@ -127,25 +127,25 @@ def head_group(model: nn.Module, attention: Attention, unit: Unit) -> Group:
 
 
 def _acting(cut: Cut) -> Cut:
-    """Queries, keys and values are masked where they are made: a score of fewer numbers is one with zeros."""
+    """Mask queries, keys and values where they are computed: a score over fewer dimensions equals one with zeros."""
     return Cut(cut.path, cut.tensor, cut.dim, cut.rows, cut.size, acts=True)
 
 
 def _module_numbers(module: nn.Module, attention: Attention, unit: Unit) -> list[Number]:
-    """The attributes of the module that follow, each with the number that is not cut as a factor."""
+    """Return the attributes of the module that depend on the units, each with the other dimension as its factor."""
     own, others = (HEADS, attention.head_dim) if unit == "heads" else (HEAD_DIM, attention.heads)
     factors = dict.fromkeys(own, 1) | dict.fromkeys(INNER_WIDTH, others)
     return [Number(attention.path, name, factor) for name, factor in factors.items() if name in vars(module)]
 
 
 def loosen(model: nn.Module, sample: torch.Tensor) -> list[str]:
-    """Put modules of `compress.models.attention` where heads are tied to the width, in place; the paths of those.
+    """Replace modules whose heads are tied to their width by those of `compress.models.attention`, in place.
 
-    Only where the model's outputs stay what they were.
+    Only where the model's outputs do not change. Returns the paths of the replaced modules.
 
     Args:
-        model: in eval mode.
-        sample: (1, ...) that it runs on.
+        model: model in eval mode.
+        sample: (1, ...) input of the model.
     """
     found = {path: made for path, module in model.named_modules() if (made := loose(module)) is not None}
     taken = bisect_valid(
@@ -156,7 +156,7 @@ def loosen(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
 
 def has_attention(model: nn.Module) -> bool:
-    """Whether there is attention in a model, on whose reshapes traces for channel groups fail or never end."""
+    """Whether a model contains attention, on whose reshapes traces for channel groups fail or never end."""
     return any(True for _ in attentions(model)) or any(isinstance(module, TIED) for module in model.modules())
 
 
@@ -168,7 +168,7 @@ def _with(model: nn.Module, paths: Any, modules: Mapping[str, nn.Module]) -> nn.
 
 
 def loose(module: nn.Module) -> SelfAttention | None:
-    """The same attention with heads that can go, or None where the module is none that is known to need it."""
+    """Return an equivalent attention with removable heads, or None if the module is not known to need one."""
     made: SelfAttention | None = None
     if isinstance(module, nn.MultiheadAttention):
         made = _of_tokens(module)
@@ -229,7 +229,7 @@ def _of_windows(module: ShiftedWindowAttention) -> WindowAttention:
 
 
 def _evaluated_table(module: ShiftedWindowAttentionV2) -> torch.Tensor:
-    """What the small network of Swin V2 gives for each relative position: (offsets, heads)."""
+    """Evaluate the small network of Swin V2 for each relative position: (offsets, heads)."""
     with torch.no_grad():
         table: torch.Tensor = module.cpb_mlp(module.relative_coords_table).view(-1, module.num_heads)
         return 16 * table.sigmoid()

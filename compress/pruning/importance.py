@@ -1,4 +1,4 @@
-"""How important a channel is: torch-pruning's measures, and the data that three of them are estimated on."""
+"""Importance of channels: torch-pruning's measures, and the data on which some of them are estimated."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ MEASURES: dict[str, Callable[[], Any]] = {
     "fpgm": tp.importance.FPGMImportance,
     "bn_scale": tp.importance.BNScaleImportance,
     "taylor": tp.importance.GroupTaylorImportance,
-    # Weight times gradient, summed: with half of weight times curvature for a gradient, that is the second order.
+    # Weight times gradient, summed: with half of weight times curvature as the gradient, this is the second-order term.
     "hessian": tp.importance.GroupTaylorImportance,
     "activation": tp.importance.ActivationImportance,
-    "obs": lambda: tp.importance.ActivationImportance(normalizer=None),  # of notes that can be compared as they are
+    "obs": lambda: tp.importance.ActivationImportance(normalizer=None),  # its scores are already comparable
     "random": tp.importance.RandomImportance,
 }
 
 FROM_DATA = frozenset({"taylor", "hessian", "activation", "obs"})
 AT_ONCE = frozenset({"obs"})
-"""Those whose scores say already what a unit is worth once others are gone."""
+"""Importances whose scores already account for the removal of other units."""
 BATCH = 64
 NOTED = "_importance"
-"""Attribute of a layer under which torch-pruning looks for the importance of its input channels."""
+"""Attribute of a layer in which torch-pruning looks up the importance of its input channels."""
 
 
 def measure(name: str) -> Any:
-    """What scores the channels of a group.
+    """Return the measure that scores the channels of a group.
 
     Args:
-        name: of an importance; see :data:`compress.pruning.rules.IMPORTANCES`.
+        name: name of an importance; see :data:`compress.pruning.rules.IMPORTANCES`.
     """
     return MEASURES[name]() if name in MEASURES else IMPORTANCES.make(name)
 
 
 class Estimator:
-    """Estimates an importance that rests on data, for the model as it is now.
+    """Estimates a data-based importance for the current model.
 
     Args:
-        name: of the importance.
-        context: whose train samples are used.
-        batches: of 64 samples.
+        name: name of the importance.
+        context: context of the pass, whose train samples are used.
+        batches: number of batches of 64 samples.
         asked_by: name of the pass, for the error.
 
     Raises:
@@ -70,7 +70,7 @@ class Estimator:
         self._chosen = order[: batches * BATCH]
 
     def estimate(self, model: nn.Module) -> None:
-        """Leave on the model what the measure reads: gradients of the weights, or notes on the layers.
+        """Store on the model what the measure reads: gradients of the weights, or scores of the layers' inputs.
 
         ``taylor``: the gradient of the mean cross-entropy. ``hessian``: half of the weight times the mean squared
         gradient of single samples, the diagonal of the empirical Fisher matrix. ``activation``: the mean absolute
@@ -86,11 +86,11 @@ class Estimator:
                 loss.backward()  # type: ignore[no-untyped-call]
 
     def clear(self, model: nn.Module) -> None:
-        """Take off what :meth:`estimate` left."""
+        """Remove what :meth:`estimate` stored."""
         clear_notes(model)
 
     def _losses(self, model: nn.Module, size: int) -> Iterator[torch.Tensor]:
-        """Cross-entropy of one batch after the other."""
+        """Yield the cross-entropy of one batch after the other."""
         task = Task.of(self._train, self._context.preprocess)
         for begin in range(0, len(self._chosen), size):
             chosen = self._chosen[begin : begin + size]
@@ -125,7 +125,7 @@ class Estimator:
 
 
 def clear_notes(model: nn.Module) -> None:
-    """Take off what an estimator left on a model."""
+    """Remove what an estimator stored on a model."""
     model.zero_grad(set_to_none=True)
     for module in model.modules():
         with contextlib.suppress(AttributeError):
@@ -133,10 +133,10 @@ def clear_notes(model: nn.Module) -> None:
 
 
 def reindex(group: Any) -> None:
-    """Take the removed channels out of the notes on the layers that they fed, as gradients lose them by themselves.
+    """Remove pruned channels from the scores stored on the layers that read them; gradients shrink on their own.
 
     Args:
-        group: torch-pruning's group, which has been pruned.
+        group: torch-pruning's group, already pruned.
     """
     for dependency, indices in group:
         layer = dependency.target.module
@@ -150,12 +150,12 @@ def reindex(group: Any) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """What units that are judged own of one tensor.
+    """The entries of one tensor that belong to the scored units.
 
     Attributes:
-        values: (units, numbers) weights.
-        gradients: the same of their gradients, or None.
-        noted: (units,) what :class:`Estimator` noted for them on the layer that takes them, or None.
+        values: (units, entries) weights.
+        gradients: their gradients in the same shape, or None.
+        noted: (units,) scores that :class:`Estimator` stored for them on the layer that reads them, or None.
         role: whether they are a layer's outputs, its inputs, or scales of a batch norm.
     """
 
@@ -166,7 +166,7 @@ class Part:
 
 
 class _Entry(NamedTuple):
-    """One layer of a group, as torch-pruning's measures read it."""
+    """One layer of a group, in the form that torch-pruning's measures read."""
 
     dependency: Any
     indices: list[int]
@@ -177,16 +177,16 @@ class _Entry(NamedTuple):
 
 
 def unit_scores(name: str, parts: Sequence[Part]) -> torch.Tensor | None:
-    """Importance of units that are not one group of torch-pruning's, such as heads: (units,), mostly of mean 1.
+    """Score units that are not a group of torch-pruning, such as heads: (units,), mostly with mean 1.
 
-    Each part is handed to the measure as a layer of its own that makes or takes the units, one channel each.
+    Each part is passed to the measure as a layer of its own that produces or reads the units, one channel each.
 
     Args:
-        name: of the importance.
-        parts: of one set of units.
+        name: name of the importance.
+        parts: parts of one set of units.
 
     Returns:
-        None where the measure reads nothing that there is (``bn_scale`` without batch norms).
+        The scores, or None if the measure does not apply (``bn_scale`` without batch norms).
     """
     found = measure(name)([_entry(part) for part in parts])
     return None if found is None else found.detach().float()

@@ -1,4 +1,4 @@
-"""Running a program step by step on all samples, each operator once, in memory that does not grow with the samples."""
+"""Running a program step by step on all samples, each operator once, in constant memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compress.pruning.shelf import ArrayShelf
 
 
 class Shelf(ArrayShelf[Node]):
-    """As its parent, with the tensors of a program's nodes."""
+    """A shelf for the tensors of a program's nodes."""
 
     def _save(self, values: list[Any], file: Path) -> None:
         torch.save(values, file)
@@ -28,16 +28,16 @@ class Shelf(ArrayShelf[Node]):
 
 
 class Lane:
-    """One program on all samples, in batches: what later steps need is kept, everything else computed and let go.
+    """One program on all samples, in batches: only values that later steps need are kept.
 
-    Used as a context, it removes what it wrote.
+    Used as a context manager, it removes its temporary files.
 
     Args:
-        program: to run.
-        batches: gives a batch by its number, as the program takes it.
-        count: of batches.
-        later: nodes whose values will be asked for, each as often as it stands here; others can be asked for as long as
-            something that follows from them was not.
+        program: program to run.
+        batches: returns a batch by its number, as the program takes it.
+        count: number of batches.
+        later: nodes whose values will be requested, once per occurrence; others can be requested until something that
+            depends on them is requested.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Lane:
         self._stack.close()
 
     def values(self, *wanted: Node) -> Iterator[list[torch.Tensor]]:
-        """The wanted values of one batch after the other; to be read to the end."""
+        """Yield the requested values of one batch after the other; must be read to the end."""
         program = self.program
         needed = program.ordered(ancestors(wanted, self._known))
         self._later.subtract(wanted)

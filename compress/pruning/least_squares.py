@@ -1,8 +1,8 @@
-"""Least squares on streamed moments: how a layer makes up for inputs that are gone, and which it misses least.
+"""Least squares on streamed moments: compensation for removed inputs, and the order in which to remove them.
 
-Nothing here knows torch, a model or a file. A layer is its weights (outputs, inputs), its bias (outputs,) and what it
-sees: inputs x (n, inputs) that come in batches, and targets y (n, outputs) that it should give for them. Only their
-moments are kept, so that memory does not grow with the samples.
+Nothing here depends on torch, a model or a file. A layer consists of its weights (outputs, inputs), its bias (outputs,)
+and its data: inputs x (n, inputs) that come in batches, and targets y (n, outputs) for them. Only their moments are
+kept, so that memory does not grow with the samples.
 
 Papers: Frantar, Kurtic and Alistarh, "ZipLM", NeurIPS 2023 (arXiv 2302.04089) for removing structures by the inverse
 Gram matrix; Meng et al., "OSSCAR", ICML 2024 (arXiv 2403.12983) for reconstruction under structured sparsity; GRAIL
@@ -31,18 +31,18 @@ __all__ = [
 ]
 
 ROUNDS, CANDIDATES = 32, 4
-"""Of :func:`eliminate`: the share of the units that goes in a round, and how many are looked at for each that goes."""
+"""For :func:`eliminate`: the inverse share of units removed per round, and the candidates per removed unit."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a refit gives.
+    """Result of a refit.
 
     Attributes:
         weights: (..., outputs, inputs) in float64.
-        bias: (..., outputs) in float64, or None where none was asked for.
-        before: mean squared error of the weights that were given, as a share of the targets' variance.
-        after: the same of the new ones.
+        bias: (..., outputs) in float64, or None if none was requested.
+        before: mean squared error of the given weights, as a share of the targets' variance.
+        after: the same for the new weights.
     """
 
     weights: Array
@@ -61,16 +61,16 @@ def refit(
     ridge: float = RIDGE,
     with_bias: bool = True,
 ) -> Fit:
-    """Weights and bias by which a layer comes nearest to its targets on some of its inputs.
+    """Compute the weights and bias with which a layer comes closest to its targets from some of its inputs.
 
     Args:
-        gram: of the inputs and the targets.
-        weights: (..., outputs, inputs) that the layer has now, for the inputs that stay.
-        bias: (..., outputs) that it has now.
-        columns: (kept,) numbers of the inputs that stay, where the Gram matrix has more of them.
-        mask: (..., outputs, inputs) False where a weight must stay 0; each output is then solved for by itself.
-        ridge: share of the mean diagonal of the Gram matrix by which the weights are held at what they are.
-        with_bias: whether the layer may have a bias; otherwise the given one stays out of it.
+        gram: moments of the inputs and targets.
+        weights: current weights for the remaining inputs, (..., outputs, inputs).
+        bias: current bias, (..., outputs).
+        columns: (kept,) indices of the remaining inputs, if the Gram matrix has more of them.
+        mask: (..., outputs, inputs), False where a weight must stay 0; each output is then solved separately.
+        ridge: share of the Gram matrix's mean diagonal by which the weights are held at their current values.
+        with_bias: whether the layer may have a bias; otherwise the given one is not used.
 
     Example:
         >>> gram, x = Gram(2, 1), np.random.default_rng(0).normal(size=(50, 1))
@@ -90,12 +90,12 @@ def refit(
 
 @dataclass(frozen=True)
 class LayerRefit:
-    """What became of one layer.
+    """Errors of one refitted layer.
 
     Attributes:
         before: squared error of its outputs before, as a share of the targets' variance.
-        after: the same afterwards, both on the samples that it was fitted on.
-        at_sum: whether the targets stand behind the addition of a shortcut.
+        after: the same after the refit; both on the samples of the fit.
+        at_sum: whether the targets are taken after the addition of a shortcut.
     """
 
     before: float
@@ -103,7 +103,7 @@ class LayerRefit:
     at_sum: bool
 
     def to_json(self) -> dict[str, float | bool]:
-        """For the lineage."""
+        """Return JSON values for the lineage."""
         return {"error_before": self.before, "error_after": self.after, "at_sum": self.at_sum}
 
 
@@ -112,20 +112,20 @@ class Elimination:
     """Units in the order in which a layer can do without them.
 
     Attributes:
-        order: (units,) numbers of the units, the first to go in front.
-        errors: (units,) squared error, with what the ridge costs, once that unit and those before it are gone and the
-            others have made up for them; summed over the outputs, as a share of the targets' variance.
+        order: (units,) indices of the units, first to be removed first.
+        errors: (units,) squared error, including the ridge's cost, once that unit and those before it are removed and
+            the others compensate; summed over the outputs, as a share of the targets' variance.
     """
 
     order: Array
     errors: Array
 
     def kept(self, count: int) -> Array:
-        """(count,) the units that stay, ascending."""
+        """Return the indices of the ``count`` units that stay, ascending."""
         return np.sort(self.order[len(self.order) - count :])
 
     def scores(self) -> Array:
-        """(units,) for each unit the error at which it goes: the higher, the more important."""
+        """Return the error at which each unit is removed, (units,): the higher, the more important."""
         scores = np.empty(len(self.order))
         scores[self.order] = np.maximum.accumulate(self.errors)
         return scores
@@ -136,14 +136,14 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
 
     By the inverse H of the Gram matrix: removing the columns u of a unit raises the squared error by
     ``tr(W_u^T H_uu^-1 W_u)`` once the other weights have become ``W - H_:u H_uu^-1 W_u`` (ZipLM, equations 2 and 3).
-    Where there are many units, a 32nd of those left go in a round, chosen one after the other among the four times as
-    many that looked weakest when the round began; the whole matrix is brought up to date once a round.
+    With many units, a 32nd of the remaining ones is removed per round, chosen one after the other among four times as
+    many that looked weakest at the beginning of the round; the whole matrix is updated once per round.
 
     Args:
-        moments: of the layer's inputs and targets, without leading dimensions.
-        units: (units, size) numbers of the inputs that each unit has; together all inputs.
+        moments: moments of the layer's inputs and targets, without leading dimensions.
+        units: (units, size) indices of each unit's inputs; together all inputs.
         ridge: share of the mean diagonal that is added to it.
-        weights: (outputs, inputs) that the ridge holds the layer at; 0 by default.
+        weights: (outputs, inputs) at which the ridge holds the layer; 0 by default.
 
     Example:
         >>> gram, x = Gram(3, 1), np.random.default_rng(0).normal(size=(200, 3))
@@ -153,7 +153,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
         True
     """
     pull = moments.pull(ridge)
-    places = units.flatten()  # from here on the columns of a unit lie side by side
+    places = units.flatten()  # from here on the columns of a unit are adjacent
     held = moments.xy[places] if weights is None else moments.xy[places] + pull * weights.T[places]
     inverse = np.linalg.inv(moments.with_ridge(pull)[np.ix_(places, places)])
     now = inverse @ held
@@ -173,7 +173,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
 
 
 def _weakest(inverse: Array, now: Array, width: int, count: int) -> tuple[list[int], list[float]]:
-    """The units to go next, in their order, and by how much each raises the squared error."""
+    """Return the next units to remove, in order, and by how much each raises the squared error."""
     candidates = np.sort(np.argsort(_rises(inverse, now, width), kind="stable")[: CANDIDATES * count])
     columns = _columns(candidates, width)
     inner, weights = inverse[np.ix_(columns, columns)], now[columns]
@@ -190,7 +190,7 @@ def _weakest(inverse: Array, now: Array, width: int, count: int) -> tuple[list[i
 
 
 def _rises(inverse: Array, now: Array, width: int) -> Array:
-    """(units,) by how much the squared error rises without each unit."""
+    """Return by how much the squared error rises without each unit, (units,)."""
     count = len(inverse) // width
     own = np.arange(count)
     blocks = inverse.reshape(count, width, count, width)[own, :, own, :]
@@ -200,13 +200,13 @@ def _rises(inverse: Array, now: Array, width: int) -> Array:
 
 
 def _columns(units: Array | list[int], width: int) -> Array:
-    """Numbers of the columns of units whose columns lie side by side."""
+    """Return the column indices of units whose columns are adjacent."""
     columns: Array = (np.asarray(units)[:, None] * width + np.arange(width)).flatten()
     return columns
 
 
 def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
-    """The inverse Gram matrix and the weights of the columns that are left once some are gone."""
+    """Return the inverse Gram matrix and the weights of the columns that remain when some are removed."""
     left = np.delete(np.arange(len(inverse)), gone)
     across = np.linalg.solve(inverse[np.ix_(gone, gone)], inverse[np.ix_(gone, left)]).T
     weights = now[left] - across @ now[gone]
@@ -214,12 +214,12 @@ def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
 
 
 def choose_units(moments: Moments, units: Array, count: int, ridge: float = RIDGE) -> Array:
-    """(count,) numbers of the units that stay, ascending; see :func:`eliminate`.
+    """Return the indices of the ``count`` units that stay, ascending; see :func:`eliminate`.
 
     Args:
-        moments: of the layer's inputs and targets.
-        units: (units, size) numbers of the inputs that each unit has.
-        count: of the units that stay.
-        ridge: share of the mean diagonal of the Gram matrix that is added to it.
+        moments: moments of the layer's inputs and targets.
+        units: (units, size) indices of each unit's inputs.
+        count: number of units that stay.
+        ridge: share of the Gram matrix's mean diagonal that is added to it.
     """
     return eliminate(moments, units, ridge).kept(count)

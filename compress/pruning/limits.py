@@ -1,4 +1,4 @@
-"""Limits on the time and the memory that a piece of Python code may take."""
+"""Limits on the time and memory of a piece of Python code."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from types import FrameType
 from compress.core.free_memory import free_bytes
 
 LOOK_S = 0.5
-"""How often the memory is looked at."""
+"""Interval between two checks of the memory."""
 SHARE = 0.5
-"""Of the memory that was free when the code began; more would leave no room for what else runs."""
+"""Share of the memory that was free at the start; more would leave no room for other processes."""
 STATUS = Path("/proc/self/statm")
 
 
 class LimitExceeded(Exception):
-    """The code inside the ``with`` block took too long, or too much memory; its text says which."""
+    """The code inside the ``with`` block took too long or too much memory; the message says which."""
 
 
 def enforceable() -> bool:
-    """Whether a limit can be enforced here: SIGALRM reaches only the main thread, of a POSIX system."""
+    """Whether a limit can be enforced here: SIGALRM only reaches the main thread, on a POSIX system."""
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
 def limits(seconds: float, cpu_seconds: float = math.inf) -> Iterator[None]:
-    """Raise :class:`LimitExceeded` in the ``with`` block after ``seconds``, where that is :func:`enforceable`.
+    """Raise :class:`LimitExceeded` in the ``with`` block after ``seconds``, if that is :func:`enforceable`.
 
-    The same after ``cpu_seconds`` of work, however busy the machine is with something else. On Linux also where the
-    process has grown by more than half of the memory that was free.
+    Likewise after ``cpu_seconds`` of CPU time, however busy the machine is; on Linux also if the process has grown by
+    more than half of the memory that was free.
     """
     if not enforceable():
         yield
@@ -47,7 +47,7 @@ def limits(seconds: float, cpu_seconds: float = math.inf) -> Iterator[None]:
         late = time.monotonic() >= began + seconds
         busy = time.process_time() >= began_cpu + cpu_seconds
         if late or busy or _resident() > largest:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # it rings once; what unwinds is not interrupted again
+            signal.setitimer(signal.ITIMER_REAL, 0)  # it fires once, so that unwinding is not interrupted
             over = f"took longer than {seconds if late else cpu_seconds:g} s" if late or busy else None
             raise LimitExceeded(over or "took more than half of the free memory")
 
@@ -59,10 +59,10 @@ def limits(seconds: float, cpu_seconds: float = math.inf) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        if left:  # an alarm that somebody else had set rings when it would have
+        if left:  # restore an alarm that was already set
             signal.setitimer(signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - began)), interval)
 
 
 def _resident() -> float:
-    """Bytes that this process holds (statm of proc(5)); 0 where that is not told."""
+    """Return the bytes that this process holds (statm of proc(5)), or 0 if unknown."""
     return int(STATUS.read_text().split()[1]) * float(os.sysconf("SC_PAGE_SIZE")) if STATUS.is_file() else 0.0

@@ -1,4 +1,4 @@
-"""Low-rank factors in the place of layers, where they take fewer multiply-adds."""
+"""Replacing layers by low-rank factors, where these take fewer multiply-adds."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Layer = nn.Linear | nn.Conv2d
 def factorize(
     model: nn.Module, context: PassContext, *, energy: float, least_saving: float, refit_samples: int = 0
 ) -> tuple[nn.Module, PassRecord]:
-    """A copy of a model with factors in the place of layers; unchanged and declined where no layer becomes cheaper.
+    """Return a copy of a model with layers replaced by factors; unchanged and declined if no layer becomes cheaper.
 
     Args:
-        model: left as it is.
-        context: of the pass.
+        model: model to factorize; not modified.
+        context: context of the pass.
         energy: share of the squared singular values that each factor keeps.
-        least_saving: share of a layer's multiply-adds that must be saved for it to be replaced.
-        refit_samples: that the last factors, and the layers behind, are refitted on; 0 for none.
+        least_saving: smallest saving, as a share of a layer's multiply-adds, for which the layer is replaced.
+        refit_samples: number of samples for refitting the last factors and the following layers; 0 disables it.
 
     Raises:
-        UsageError: there are test samples only.
+        UsageError: the data has only test samples.
     """
     factored = eval_copy(model)
     head = find_head(factored, context.sample(1))
@@ -49,7 +49,7 @@ def factorize(
                 done[path] = [int(factor.weight.shape[0]) for factor in found[:-1]]
     if not done:
         return eval_copy(model), PassRecord.refused(
-            f"no layer becomes cheaper by {least_saving:g} when its factors keep {energy:g} of the energy"
+            f"no layer becomes cheaper by {least_saving:g} with factors that keep {energy:g} of the energy"
         )
     record = PassRecord({"ranks": done}, tuple(declined))
     if refit_samples:
@@ -59,11 +59,11 @@ def factorize(
 
 
 def _factors(model: nn.Module, path: str, layer: Layer, energy: float, least_saving: float) -> list[Layer] | str:
-    """The factors that take a layer's place, or why it stays."""
+    """Return the factors that replace a layer, or why it stays."""
     if isinstance(layer, nn.Conv2d) and layer.groups > 1:
         return "a grouped convolution has few weights between its channels to factor"
     if isinstance(model.get_submodule(path.rpartition(".")[0]), nn.MultiheadAttention):
-        return "attention reads its weights itself, not by running the layer"
+        return "attention reads its weights directly, without running the layer"
     factors = _of_linear(layer, energy) if isinstance(layer, nn.Linear) else _of_convolution(layer, energy)
     before, after = _cost([layer]), _cost(factors)
     if after > (1 - least_saving) * before:
@@ -72,7 +72,7 @@ def _factors(model: nn.Module, path: str, layer: Layer, energy: float, least_sav
 
 
 def _cost(layers: list[Layer]) -> int:
-    """Multiply-adds of a chain of layers for each of its output positions; those before a stride run more often."""
+    """Return the multiply-adds of a chain of layers per output position; layers before a stride run more often."""
     total, positions = 0, 1
     for layer in reversed(layers):
         total += layer.weight.numel() * positions
@@ -81,13 +81,13 @@ def _cost(layers: list[Layer]) -> int:
 
 
 def least_rank(values: torch.Tensor, energy: float) -> int:
-    """Least number of singular values whose squares are the asked share of all."""
+    """Return the smallest number of singular values whose squares reach the requested share."""
     shares = values.square().cumsum(0) / values.square().sum()
     return min(len(values), int((shares < energy).sum()) + 1)
 
 
 def _split(matrix: torch.Tensor, energy: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(out, rank) and (rank, in) with nearly the matrix as their product, both of about the same size."""
+    """Return (out, rank) and (rank, in) with nearly the matrix as their product, of about equal norms."""
     left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     rank = least_rank(values, energy)
     root = values[:rank].sqrt()
@@ -129,14 +129,14 @@ def _of_convolution(layer: nn.Conv2d, energy: float) -> list[Layer]:
 
 
 def _basis(unfolding: torch.Tensor, energy: float) -> torch.Tensor:
-    """Left singular vectors of an unfolding that keep the asked share of its energy: (channels, rank)."""
+    """Return the left singular vectors of an unfolding that keep a share of its energy: (channels, rank)."""
     left, values, _ = torch.linalg.svd(unfolding.double(), full_matrices=False)
     basis: torch.Tensor = left[:, : least_rank(values, energy)].to(unfolding.dtype)
     return basis
 
 
 def _filled(factors: list[Layer], weights: list[torch.Tensor], layer: Layer) -> list[Layer]:
-    """The factors with their weights; the last has the layer's bias."""
+    """Return the factors with their weights; the last gets the layer's bias."""
     with torch.no_grad():
         for factor, weight in zip(factors, weights, strict=True):
             factor.weight.copy_(weight)

@@ -1,9 +1,9 @@
-"""The original network with the channels masked that pruning removed, which is what a pruned one must compute.
+"""The original network with the pruned channels masked, which a pruned network must be equivalent to.
 
-A removed channel is one that nothing gives and nothing reads: the weights that make it and those that take it are 0.
-Where pruning tells only how many channels went, which ones is read off the weights: those of the pruned network are
-the original's without some rows and columns, and in a network of :func:`lively` no two numbers of a tensor that could
-be mistaken for each other are alike.
+A removed channel corresponds to one that nothing produces or reads: the weights that produce it and those that read it
+are 0. If pruning only reports how many channels were removed, the removed ones are identified by the weights: those of
+the pruned network are the original's without some rows and columns, and in a network after :func:`lively` no two values
+of a tensor that could be confused are equal.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import nn
 
 Array = npt.NDArray[np.float32]
 Kept = tuple[npt.NDArray[np.int64], ...]
-"""For each dimension of a tensor the places that are left, in order."""
+"""For each dimension of a tensor, the remaining indices in order."""
 
 MOMENTUM_OF_ONE_BATCH = 1.0
 ACROSS_CHANNELS = ("LayerNorm", "GroupNorm", "RMSNorm", "GlobalResponseNorm")
-"""Normalisations whose statistics run over channels; a masked one looks only at those that are left."""
+"""Normalisations whose statistics run over channels; a masked one only uses those that remain."""
 
 
 class NotComparable(Exception):
@@ -29,20 +29,20 @@ class NotComparable(Exception):
 
 
 def lively(model: nn.Module, samples: torch.Tensor, seed: int = 0) -> None:
-    """Give a fresh network numbers like a trained one's, in place, so that each of its channels has a say.
+    """Give an untrained network values like those of a trained one, in place, so that every channel has an effect.
 
-    Scales, shifts and constants of a fresh network are all alike, and its batch norms have seen nothing.
+    Scales, shifts and constants of an untrained network are all equal, and its batch norms have no statistics.
 
     Args:
-        model: in evaluation mode.
-        samples: (n, C, H, W) that batch norms take their statistics from.
-        seed: of the numbers.
+        model: model in evaluation mode.
+        samples: (n, C, H, W) for the statistics of batch norms.
+        seed: seed of the values.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if tensor.ndim > 1 and bool((tensor != tensor.flatten()[0]).any()):
-                continue  # random already
+                continue  # already random
             spread = torch.randperm(tensor.numel(), generator=random).view(tensor.shape) / max(1, tensor.numel())
             shift = name.endswith("bias") or not bool(tensor.any())
             tensor.copy_((spread - 0.5) * 0.2 if shift else spread + 0.5)
@@ -56,10 +56,10 @@ def lively(model: nn.Module, samples: torch.Tensor, seed: int = 0) -> None:
 
 
 def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
-    """A copy of the original in which what pruning removed is masked.
+    """Return a copy of the original in which the pruned channels are masked.
 
     Raises:
-        NotComparable: a weight of the pruned network is not the original's with some rows and columns left out.
+        NotComparable: a weight of the pruned network is not the original's without some rows and columns.
     """
     copied = copy.deepcopy(original)
     wanted, found = copied.state_dict(), pruned.state_dict()
@@ -75,7 +75,7 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
             tensor.zero_()
             tensor[np.ix_(*kept)] = found[name]
         elif not torch.equal(tensor, found[name]):
-            raise NotComparable(f"pruning changed the numbers of '{name}'")
+            raise NotComparable(f"pruning changed the values of '{name}'")
     for path, norm in list(copied.named_modules()):
         kept = left.get(f"{path}.weight", ())
         if kept and any(kind.__name__ in ACROSS_CHANNELS for kind in type(norm).__mro__):
@@ -85,12 +85,12 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
 
 
 class OverKept(nn.Module):
-    """A normalisation over the channels that are left; those that are masked are neither seen nor given.
+    """A normalisation over the remaining channels; masked ones are neither read nor written.
 
     Args:
-        norm: over the channels that are left.
-        kept: which those are.
-        axis: of the channels.
+        norm: normalisation over the remaining channels.
+        kept: indices of these channels.
+        axis: axis of the channels.
     """
 
     def __init__(self, norm: nn.Module, kept: npt.NDArray[np.int64], axis: int) -> None:
@@ -98,7 +98,7 @@ class OverKept(nn.Module):
         self.norm, self.kept, self.axis = norm, torch.from_numpy(kept), axis
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The same shape as ``x``."""
+        """Return a tensor of the same shape as ``x``."""
         normalised = self.norm(x.index_select(self.axis, self.kept))
         return torch.zeros_like(x).index_copy(self.axis, self.kept, normalised)
 
@@ -109,10 +109,10 @@ def _channel_axis(norm: nn.Module) -> int:
 
 
 def _kept(whole: Array, part: Array, name: str) -> Kept:
-    """Which places of each dimension of ``whole`` are in ``part``.
+    """Return the indices of each dimension of ``whole`` that are in ``part``.
 
     Raises:
-        NotComparable: it is not part of it.
+        NotComparable: it is not a part of it.
     """
     if whole.ndim == part.ndim:
         for corner in np.argwhere(whole == part[(0,) * part.ndim]).tolist():
@@ -124,14 +124,14 @@ def _kept(whole: Array, part: Array, name: str) -> Kept:
 
 
 def _is_part(whole: Array, part: Array, kept: Kept) -> bool:
-    """Whether the kept places of ``whole`` are ``part``."""
+    """Whether the kept indices of ``whole`` give ``part``."""
     if [len(each) for each in kept] != list(part.shape) or not all((np.diff(each) > 0).all() for each in kept):
         return False
     return np.array_equal(whole[np.ix_(*kept)], part)
 
 
 def _line(whole: Array, part: Array, corner: list[int], axis: int) -> list[list[int]]:
-    """For each number of ``part`` along one axis the places where it stands in ``whole``, on the line of the corner."""
+    """For each value of ``part`` along one axis, return its positions in ``whole``, on the line through the corner."""
     if whole.shape[axis] == part.shape[axis]:
         return [[index] for index in range(whole.shape[axis])]
     line = whole[tuple(slice(None) if i == axis else place for i, place in enumerate(corner))]
@@ -143,7 +143,7 @@ def _line(whole: Array, part: Array, corner: list[int], axis: int) -> list[list[
 
 
 def _settled(whole: Array, part: Array, lines: list[list[list[int]]], axis: int) -> npt.NDArray[np.int64]:
-    """One place for each number along an axis: where two are alike on the line, the slices across it tell."""
+    """Return one position per value along an axis; equal values on the line are told apart by the slices across."""
     across = [[i for i, each in enumerate(line) if len(each) == 1] for line in lines]
     there = [[lines[i][j][0] for j in each] for i, each in enumerate(across)]
 

@@ -1,6 +1,6 @@
-"""Moments of what a layer takes and what it should give, added up batch by batch, and the least squares that they hold.
+"""Moments of a layer's inputs and targets, accumulated batch by batch, and least squares on them.
 
-Memory does not grow with the samples. Nothing here knows torch, a model or a file.
+Memory does not grow with the samples. Nothing here depends on torch, a model or a file.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 RIDGE = 1e-3
-"""Share of the mean diagonal of the Gram matrix by which the weights are held at what they were."""
+"""Share of the Gram matrix's mean diagonal by which the weights are held at their previous values."""
 LEAST_PIVOT = 1e-12
-"""Share of the mean diagonal that is added to a Gram matrix before it is inverted, whatever the ridge is."""
+"""Share of the mean diagonal that is always added to a Gram matrix before it is inverted."""
 
 
 class Gram:
-    """Moments of inputs and targets, added up batch by batch in float64.
+    """Moments of inputs and targets, accumulated batch by batch in float64.
 
-    Products are taken in the type of the batch around the mean of the first one, so that float32 is exact enough where
-    the means are large. All arrays may have leading dimensions, which stand for layers side by side, such as the groups
-    of a grouped convolution.
+    Products are computed in the type of the batch, relative to the mean of the first one, so that float32 is exact
+    enough for large means. All arrays may have leading dimensions for parallel layers, such as the groups of a grouped
+    convolution.
 
     Args:
-        inputs: numbers that the layer takes.
-        outputs: numbers that it gives.
+        inputs: number of inputs of the layer.
+        outputs: number of outputs.
         blocks: leading dimensions of all arrays; none for one layer.
 
     Attributes:
-        count: rows so far.
+        count: number of rows so far.
         blocks: as given.
 
     Example:
@@ -53,11 +53,11 @@ class Gram:
 
     @property
     def inputs(self) -> int:
-        """Numbers that the layer takes."""
+        """Number of inputs of the layer."""
         return int(self._xx.shape[-1])
 
     def add(self, x: Array, y: Array) -> None:
-        """Take a batch in.
+        """Add a batch.
 
         Args:
             x: (..., n, inputs).
@@ -75,14 +75,14 @@ class Gram:
         self.count += int(x.shape[-2])
 
     def moments(self, centred: bool = True) -> Moments:
-        """Means and second moments per row, around the means or around 0.
+        """Return means and second moments per row, around the means or around 0.
 
         Raises:
             ValueError: nothing was added yet.
         """
         if self._start is None:
             raise ValueError("A Gram matrix has no moments before the first batch; add one.")
-        shifts = [total / self.count for total in self._sums]  # of the means from the mean of the first batch
+        shifts = [total / self.count for total in self._sums]  # of the means, relative to the first batch's
         means = [start + shift for start, shift in zip(self._start, shifts, strict=True)]
         xx = self._xx / self.count - _outer(shifts[0], shifts[0])
         xy = self._xy / self.count - _outer(shifts[0], shifts[1])
@@ -95,10 +95,10 @@ class Gram:
 
 @dataclass(frozen=True)
 class Moments:
-    """Second moments of inputs and targets for one row.
+    """Second moments of inputs and targets per row.
 
     Attributes:
-        x: (..., inputs) means; 0 where the moments are around 0.
+        x: (..., inputs) means; 0 if the moments are around 0.
         y: (..., outputs) likewise.
         xx: (..., inputs, inputs) mean of products around the means.
         xy: (..., inputs, outputs) likewise.
@@ -112,16 +112,16 @@ class Moments:
     yy: Array
 
     def of(self, columns: Array) -> Moments:
-        """The moments of some of the inputs.
+        """Return the moments of some of the inputs.
 
         Args:
-            columns: (kept,) numbers of the inputs.
+            columns: (kept,) indices of the inputs.
         """
         xx = self.xx[..., columns[:, None], columns[None, :]]
         return Moments(self.x[..., columns], self.y, xx, self.xy[..., columns, :], self.yy)
 
     def scaled(self, scales: Array) -> Moments:
-        """The moments where each target is multiplied by a factor.
+        """Return the moments with each target multiplied by a factor.
 
         Args:
             scales: (outputs,).
@@ -129,7 +129,7 @@ class Moments:
         return Moments(self.x, self.y * scales, self.xx, self.xy * scales, self.yy * np.square(scales))
 
     def squared_error(self, weights: Array, bias: Array | None = None) -> Array:
-        """Mean squared error of each output, (..., outputs).
+        """Return the mean squared error of each output, (..., outputs).
 
         Args:
             weights: (..., outputs, inputs).
@@ -142,12 +142,12 @@ class Moments:
         return error
 
     def least_squares(self, weights: Array, ridge: float = RIDGE) -> Array:
-        """Weights of least squared error, held at what they were by a ridge: (..., outputs, inputs) in float64.
+        """Return the least-squares weights, held near the given ones by a ridge: (..., outputs, inputs) in float64.
 
         ``(G + r I)^-1 (X^T Y + r W0)`` with r the ridge times the mean diagonal of G.
 
         Args:
-            weights: (..., outputs, inputs) that they are held at.
+            weights: (..., outputs, inputs) at which they are held.
             ridge: share of the mean diagonal.
         """
         pull = self.pull(ridge)
@@ -156,11 +156,11 @@ class Moments:
         return solved
 
     def sparse(self, weights: Array, mask: Array, ridge: float = RIDGE) -> Array:
-        """As :meth:`least_squares`, with weights that must stay 0.
+        """Compute :meth:`least_squares` with weights that must stay 0.
 
         Args:
-            weights: (..., outputs, inputs) that they are held at.
-            mask: (..., outputs, inputs) False where a weight is 0.
+            weights: (..., outputs, inputs) at which they are held.
+            mask: (..., outputs, inputs), False where a weight is 0.
             ridge: share of the mean diagonal.
         """
         pull = self.pull(ridge)
@@ -173,13 +173,13 @@ class Moments:
         return made
 
     def pull(self, ridge: float) -> Array:
-        """(..., 1, 1) what a ridge adds to the diagonal; inputs that are all 0 leave the weights as they are."""
+        """Return what a ridge adds to the diagonal, (..., 1, 1); all-zero inputs leave the weights unchanged."""
         mean = np.trace(self.xx, axis1=-2, axis2=-1)[..., None, None] / max(1, self.xx.shape[-1])
         pull: Array = np.where(mean > 0, max(ridge, LEAST_PIVOT) * mean, 1.0)
         return pull
 
     def with_ridge(self, pull: Array) -> Array:
-        """(..., inputs, inputs) the Gram matrix with that much added to its diagonal."""
+        """Return the Gram matrix with that much added to its diagonal, (..., inputs, inputs)."""
         diagonal: Array = self.xx + pull * np.eye(self.xx.shape[-1])
         return diagonal
 

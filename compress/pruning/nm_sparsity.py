@@ -1,4 +1,4 @@
-"""Masks that leave two of every four weights."""
+"""Masks that keep two of every four weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KEPT, OF = 2, 4
 def pattern_masks(
     model: nn.Module, sample: torch.Tensor
 ) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], list[Declined]]:
-    """(weight, mask) of each layer that takes the pattern, by name, and the layers that do not.
+    """Return (weight, mask) of each layer that fits the pattern, by name, and the layers that do not.
 
     Args:
-        model: in eval mode.
-        sample: (1, ...) that finds the head, which keeps its weights.
+        model: model in eval mode.
+        sample: (1, ...) for finding the head, which keeps its weights.
     """
     head = find_head(model, sample)
     masks, declined = {}, []
@@ -31,16 +31,16 @@ def pattern_masks(
         if not isinstance(layer, nn.Linear | nn.Conv2d):
             continue
         if layer is head:
-            declined.append(Declined(name, "the head is small, and its errors are not averaged out behind it"))
+            declined.append(Declined(name, "the head is small, and no later layer averages out its errors"))
         elif layer.weight.shape[1] % OF:
-            declined.append(Declined(name, f"it takes {layer.weight.shape[1]} channels, no multiple of {OF}"))
+            declined.append(Declined(name, f"its {layer.weight.shape[1]} input channels are not a multiple of {OF}"))
         else:
             masks[name] = (layer.weight, largest_of_four(layer.weight.detach()))
     return masks, declined
 
 
 def largest_of_four(weight: torch.Tensor) -> torch.Tensor:
-    """1 at the two largest of every four weights along the inputs (dimension 1), 0 at the others."""
+    """Return 1 at the two largest of every four weights along the inputs (dimension 1), 0 elsewhere."""
     fours = weight.movedim(1, -1).reshape(-1, OF)
     mask = torch.zeros_like(fours).scatter_(1, fours.abs().topk(KEPT, dim=1).indices, 1.0)
     moved = mask.reshape(weight.movedim(1, -1).shape)
@@ -55,15 +55,15 @@ def refit_around_zeros(
     context: PassContext,
     samples: int,
 ) -> PassRecord:
-    """Refit the weights that are left, in place, to what the original gives; the record with what that did.
+    """Refit the remaining weights, in place, to the original's outputs; return the record with the result.
 
     Args:
-        record: of what was done so far.
-        original: in eval mode on the CPU; left as it is.
-        sparse: in eval mode on the CPU, its zeros in place.
+        record: record of what was done so far.
+        original: original in eval mode on the CPU; not modified.
+        sparse: sparse model in eval mode on the CPU.
         masks: see :func:`pattern_masks`.
-        context: of the pass.
-        samples: that the layers are refitted on, at most.
+        context: context of the pass.
+        samples: maximum number of samples for the refit.
     """
     changes = Changes(masks={path: mask for path, (_, mask) in masks.items()})
     return reconstructed(record, original, sparse, changes, context, samples)

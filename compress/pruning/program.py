@@ -1,7 +1,7 @@
-"""A model as the operators that it runs, so that any value inside of it can be had for samples, each computed once.
+"""A model as its sequence of operators, so that any inner value can be computed for samples, each operator once.
 
-The graph is torch.export's, without in-place operators. Two models of one kind of code, such as one before and after
-pruning, have the same operators in the same modules, by which their values are matched.
+The graph is torch.export's, without in-place operators. Two models with the same code, such as one before and after
+pruning, have the same operators in the same modules, which identifies corresponding values.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ Key = tuple[str, str, int]
 
 
 class NotTraceable(Exception):
-    """A model whose operators can't be listed; the text says why."""
+    """The operators of a model cannot be listed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """The operators of a model for one number of samples.
+    """The operators of a model for a fixed number of samples.
 
     Attributes:
-        model: whose tensors they read, as they are when an operator runs.
-        nodes: in the order in which they run.
+        model: model whose tensors they read, with their values at that time.
+        nodes: nodes in the order in which they run.
         given: the node of the samples.
-        tensors: name of the parameter or buffer that a node stands for.
-        constants: tensors that the model's code made.
-        keys: of each node that is an operator.
-        varying: the nodes whose values depend on the samples.
+        tensors: name of the parameter or buffer behind a node.
+        constants: tensors created by the model's code.
+        keys: keys of the nodes that are operators.
+        varying: nodes whose values depend on the samples.
     """
 
     model: nn.Module
@@ -59,17 +59,17 @@ class Program:
         """List the operators of a model.
 
         Args:
-            model: in eval mode.
-            sample: (n, ...) samples; the program runs on as many at a time.
+            model: model in eval mode.
+            sample: (n, ...) samples; the program runs on that many at a time.
 
         Raises:
-            NotTraceable: torch.export can't follow the model's code.
+            NotTraceable: torch.export cannot trace the model's code.
         """
         try:
             with quiet(), torch.no_grad():
                 exported = torch.export.export(model, (sample,), strict=False).run_decompositions({})
         except (*MODEL_FAILURES, torch._dynamo.exc.TorchDynamoException) as error:
-            raise NotTraceable(f"torch.export could not follow its code ({reason(error)})") from error
+            raise NotTraceable(f"torch.export cannot trace its code ({reason(error)})") from error
         nodes = tuple(exported.graph.nodes)
         strange = [node.op for node in nodes if node.op not in ("placeholder", "call_function", "output")]
         if strange:
@@ -86,11 +86,11 @@ class Program:
         return cls(model, nodes, given, tensors, constants, _keys(nodes), _followers(nodes, given))
 
     def of_key(self, key: Key) -> Node | None:
-        """The operator with a key, or None."""
+        """Return the operator with a key, or None."""
         return next((node for node, own in self.keys.items() if own == key), None)
 
     def tensor(self, node: Node) -> torch.Tensor:
-        """The parameter, buffer or constant that a node stands for, as it is now."""
+        """Return the current parameter, buffer or constant behind a node."""
         if node in self.constants:
             return self.constants[node]
         path, _, name = self.tensors[node].rpartition(".")
@@ -98,11 +98,11 @@ class Program:
         return tensor.detach()
 
     def evaluate(self, nodes: Iterable[Node], values: dict[Node, Any]) -> None:
-        """Run operators one after the other, adding what they give to ``values``.
+        """Run operators one after the other, adding their outputs to ``values``.
 
         Args:
-            nodes: in an order in which they can run.
-            values: of what they take, but for parameters, buffers and constants.
+            nodes: nodes in an order in which they can run.
+            values: values of their inputs, except for parameters, buffers and constants.
         """
 
         def value(node: Node) -> Any:
@@ -114,7 +114,7 @@ class Program:
                 values[node] = node.target(*map_arg(node.args, value), **map_arg(node.kwargs, value))
 
     def constant(self, node: Node) -> Any:
-        """A value that does not depend on the samples."""
+        """Return a value that does not depend on the samples."""
         if node.op == "placeholder":
             return self.tensor(node)
         values: dict[Node, Any] = {}
@@ -122,13 +122,13 @@ class Program:
         return values[node]
 
     def ordered(self, some: Iterable[Node]) -> list[Node]:
-        """Nodes in the order in which they run."""
+        """Return nodes in the order in which they run."""
         wanted = set(some)
         return [node for node in self.nodes if node in wanted]
 
 
 def ancestors(wanted: Sequence[Node], known: Iterable[Node]) -> set[Node]:
-    """The nodes that have to run for some values, those included, where others are known."""
+    """Return the nodes that must run for some values, including those, given the known ones."""
     known, found, waiting = set(known), set(), list(wanted)
     while waiting:
         node = waiting.pop()
@@ -139,7 +139,7 @@ def ancestors(wanted: Sequence[Node], known: Iterable[Node]) -> set[Node]:
 
 
 def _followers(nodes: Sequence[Node], given: Node) -> frozenset[Node]:
-    """The nodes whose values depend on one."""
+    """Return the nodes whose values depend on one."""
     found = {given}
     for node in nodes:
         if any(taken in found for taken in node.all_input_nodes):

@@ -1,4 +1,4 @@
-"""What a proof of equal outputs allows, and the search for those of several changes that hold."""
+"""Tolerances of a proof of equal outputs, and the search for the valid ones among several changes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TypeVar
 Candidate = TypeVar("Candidate")
 
 OF_EFFECT, OF_OUTPUT = 1e-2, 1e-5
-"""Largest difference between removing and masking, as shares of what masking changes and of the outputs; rounding alone
-makes far less of the first, and a channel taken for another far more."""
+"""Largest difference between removing and masking, as shares of masking's effect and of the outputs; rounding gives
+far less of the first, and a mistaken channel far more."""
 
 
 def bisect_valid(candidates: Sequence[Candidate], hold: Callable[[Sequence[Candidate]], bool]) -> list[Candidate]:
-    """Those that hold, tried together first and then by halves.
+    """Return the valid candidates, tested together first and then by halves.
 
     Args:
-        candidates: to be tried.
-        hold: whether some of them hold together.
+        candidates: candidates to test.
+        hold: whether some of them are valid together.
 
     Example:
         >>> bisect_valid([1, 2, 3, 4], lambda some: 3 not in some)

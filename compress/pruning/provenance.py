@@ -1,4 +1,4 @@
-"""Which outputs and inputs of the original's layers are left in a pruned network, followed as they go."""
+"""Tracking of the original's outputs and inputs that remain in a pruned network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Provenance:
-    """Numbers of the outputs that each layer has kept, and the layers that lost inputs."""
+    """Indices of the outputs that each layer has kept, and the layers that lost inputs."""
 
     def __init__(self) -> None:
         self._outputs: dict[str, torch.Tensor] = {}
@@ -16,7 +16,7 @@ class Provenance:
 
     @property
     def outputs(self) -> Mapping[str, torch.Tensor]:
-        """For each layer that lost outputs, by path, the original's numbers of those that are left."""
+        """For each layer that lost outputs, by path, the original indices of the remaining ones."""
         return self._outputs
 
     @property
@@ -25,20 +25,20 @@ class Provenance:
         return frozenset(self._inputs)
 
     def keep_outputs(self, path: str, kept: torch.Tensor) -> None:
-        """Note that a layer keeps some of the outputs that it has now.
+        """Record that a layer keeps some of its current outputs.
 
         Args:
-            path: of the layer.
-            kept: (n,) their numbers now.
+            path: path of the layer.
+            kept: (n,) their current indices.
         """
         self._outputs[path] = self._outputs[path][kept] if path in self._outputs else kept
 
     def remove_outputs(self, path: str, gone: Sequence[int], width: int) -> None:
-        """Note that a layer loses some of the ``width`` outputs that it has now."""
+        """Record that a layer loses some of its current ``width`` outputs."""
         left = torch.ones(width, dtype=torch.bool)
         left[list(gone)] = False
         self.keep_outputs(path, left.nonzero().flatten())
 
     def lose_inputs(self, path: str) -> None:
-        """Note that a layer loses inputs."""
+        """Record that a layer loses inputs."""
         self._inputs.add(path)

@@ -1,12 +1,12 @@
-"""Compression without training: the layers of a pruned network are refitted to what the original gives inside.
+"""Compression without training: the layers of a pruned network are refitted to the original's activations.
 
-Layer by layer, in the order in which they run: a layer's inputs are those of the pruned network, all earlier layers of
-which are refitted already; its targets are the original's, at its own output or, where a shortcut is added to that, at
-the sum less the pruned network's shortcut. So each layer makes up not only for the inputs that it lost, but for what
-the layers before it could not make up for. Unlabelled samples are enough. Both networks are run once, and of each layer
-only the Gram matrix is kept.
+Layer by layer, in the order in which they run: a layer's inputs are those of the pruned network, in which all earlier
+layers are refitted already; its targets are the original's, at its own output or, if a shortcut is added to that, at
+the sum less the pruned network's shortcut. So each layer compensates not only for the inputs that it lost, but also for
+what the layers before it could not. Unlabelled samples are enough. Both networks run once, and only the Gram matrix of
+each layer is kept.
 
-Papers: GRAIL (arXiv 2602.23795) folds the map from kept to all channels into the layer that takes them; CORP (arXiv
+Papers: GRAIL (arXiv 2602.23795) folds the map from kept to all channels into the layer that reads them; CORP (arXiv
 2602.05243) does so for MLPs and attention of vision transformers; OSSCAR (Meng et al., ICML 2024, arXiv 2403.12983)
 and ZipLM (Kurtic et al., NeurIPS 2023, arXiv 2302.04089) choose the units by the same matrices.
 """
@@ -32,18 +32,18 @@ from compress.pruning.samples import Samples
 from compress.pruning.sites import Layer, Sum, find_layers, find_sum
 
 POSITIONS = 64
-"""Of each sample that a layer is fitted on, drawn for each batch."""
+"""Positions of each sample on which a layer is fitted, drawn for each batch."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What was done to a network that is to be reconstructed.
+    """Changes of a network that is to be reconstructed.
 
     Attributes:
-        outputs: for layers that lost outputs, by their path, the numbers of those that are left.
+        outputs: for layers that lost outputs, by path, the indices of the remaining ones.
         inputs: paths of the layers that lost inputs.
-        names: path in the original, where a layer has another in the changed network.
-        masks: of the shape of a layer's weight, 0 where it must stay 0, for layers that have such places.
+        names: original path of layers whose path differs in the changed network.
+        masks: for layers with weights that must stay 0, masks of the weight's shape that are 0 there.
     """
 
     outputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -53,19 +53,19 @@ class Changes:
 
     @property
     def layers(self) -> frozenset[str]:
-        """Paths of the layers in the changed network that are not what they were."""
+        """Paths of the changed layers in the changed network."""
         return frozenset({*self.outputs, *self.inputs, *self.names, *self.masks})
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What was refitted, on what, and at what cost.
+    """Refitted layers, their samples and cost.
 
     Attributes:
-        layers: by path.
-        samples: that they were fitted on.
-        cpu_s: processor seconds.
-        declined: layers that were changed and could not be refitted, with the reason.
+        layers: errors of the layers, by path.
+        samples: number of samples.
+        cpu_s: CPU seconds.
+        declined: changed layers that could not be refitted, with the reason.
     """
 
     layers: Mapping[str, LayerRefit]
@@ -74,14 +74,14 @@ class Reconstruction:
     declined: tuple[Declined, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """For the lineage; errors are shares of the variance of what the layers should give."""
+        """Return JSON values for the lineage; errors are shares of the variance of the targets."""
         rows = {path: each.to_json() for path, each in self.layers.items()}
         return {"samples": self.samples, "cpu_s": round(self.cpu_s, 3), "layers": rows}
 
 
 @dataclass(frozen=True)
 class _Site:
-    """A layer to be refitted, in both programs."""
+    """A layer to refit, in both programs."""
 
     layer: Layer
     own: Node
@@ -91,7 +91,7 @@ class _Site:
     mask: torch.Tensor | None
 
     def target(self, values: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
-        """What the layer should give, in the shape of its output."""
+        """Return the target of the layer, in the shape of its output."""
         channels = 1 if self.layer.is_convolution else -1
         if self.sum is None or shortcut is None:
             return values if self.outputs is None else values.index_select(channels, self.outputs)
@@ -112,20 +112,20 @@ def reconstruct(
     every: bool = True,
     advance: Callable[..., None] = lambda *_, **__: None,
 ) -> Reconstruction:
-    """Refit the layers of a changed network in place to what the original gives inside.
+    """Refit the layers of a changed network in place to the original's activations.
 
     Args:
-        original: in eval mode; left as it is.
-        changed: in eval mode, of the same code.
-        changes: what was done to it.
-        samples: that both are run on.
-        seed: of the positions that are looked at.
-        ridge: share of the mean diagonal of the Gram matrix by which weights are held at what they are.
-        every: whether layers are refitted that lost nothing themselves, behind the first that did.
-        advance: told of each layer.
+        original: original in eval mode; not modified.
+        changed: changed network in eval mode, with the same code.
+        changes: what was changed.
+        samples: samples to run both on.
+        seed: seed of the sampled positions.
+        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values.
+        every: whether unchanged layers after the first changed one are refitted too.
+        advance: called for each layer.
 
     Raises:
-        NotTraceable: the operators of one of the two can't be listed.
+        NotTraceable: the operators of one of the two cannot be listed.
     """
     began = time.process_time()
     first = samples.batch(0)
@@ -146,7 +146,7 @@ def reconstruct(
 
 
 def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> tuple[list[_Site], list[Declined]]:
-    """The layers to be refitted in order, and those that should be and can't."""
+    """Return the layers to refit in order, and those that should be refitted but cannot be."""
     originals = {layer.path: layer for layer in find_layers(programs[0])}
     nodes = {key: node for node, key in programs[0].keys.items()}
     found = {changes.names.get(layer.path, layer.path): layer for layer in find_layers(programs[1])}
@@ -166,7 +166,7 @@ def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> 
             total, wanted = None, same.node
         sites.append(_Site(layer, same.node, total, wanted, outputs, changes.masks.get(layer.path)))
     missing = changes.layers - {site.layer.path for site in sites}
-    why = "its weight is not read by one convolution or linear layer alone"
+    why = "its weight is not read by exactly one convolution or linear layer"
     return sites, [Declined(path, why) for path in sorted(missing)]
 
 
@@ -198,7 +198,7 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
 
 
 def _put(model: nn.Module, layer: Layer, weights: Any, bias: Any) -> None:
-    """Give a layer its new weights; a bias that it has not comes off the mean of the batch norm behind it."""
+    """Store the new weights; a bias for which the layer has no place is subtracted from the next batch norm's mean."""
     with torch.no_grad():
         weight = model.get_parameter(layer.weight)
         weight.copy_(torch.from_numpy(np.ascontiguousarray(weights)).reshape(weight.shape))

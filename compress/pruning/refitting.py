@@ -1,4 +1,4 @@
-"""Reconstruction as the passes use it: kept only where it brings the outputs nearer, and written into the record."""
+"""Reconstruction for passes: kept only if it brings the outputs closer, and added to the record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compress.pruning.reconstruction import Changes, reconstruct
 from compress.pruning.samples import Samples
 
 CHECKED = 64
-"""Samples that the outputs are compared on, of the calibration part where there is one."""
+"""Number of samples on which outputs are compared, from the calibration part if there is one."""
 
 
 def reconstructed(
@@ -26,15 +26,15 @@ def reconstructed(
     context: PassContext,
     samples: int,
 ) -> PassRecord:
-    """Refit a changed model's layers in place to its original; the record with what that did, or why it was not done.
+    """Refit a changed model's layers in place to its original; return the record with the result, or why it failed.
 
     Args:
-        record: of what was done so far.
-        original: in eval mode on the CPU; left as it is.
-        changed: in eval mode on the CPU.
-        changes: what was done to it.
-        context: of the pass.
-        samples: that the layers are refitted on, at most.
+        record: record of what was done so far.
+        original: original in eval mode on the CPU; not modified.
+        changed: changed model in eval mode on the CPU.
+        changes: what was changed.
+        context: context of the pass.
+        samples: maximum number of samples for the refit.
     """
     before = copy.deepcopy(changed.state_dict())
     checked = context.sample(CHECKED)
@@ -49,19 +49,17 @@ def reconstructed(
     except MODEL_FAILURES as error:
         return _without(record, changed, before, f"running the model layer by layer failed ({describe_error(error)})")
     if not made.layers:
-        return _without(record, changed, before, "no layer was found that could make up for what is gone")
+        return _without(record, changed, before, "no layer can compensate for what was removed")
     left = output_error(original, changed, checked)
     if not left < missed:
-        why = (
-            f"the outputs would be further from the original's ({left:.3g} of their variance where it was {missed:.3g})"
-        )
+        why = f"the outputs would be further from the original's ({left:.3g} of their variance instead of {missed:.3g})"
         return _without(record, changed, before, why)
     found = {**made.to_json(), "output_error_before": missed, "output_error_after": left}
     return PassRecord({**record.done, "reconstruction": found}, (*record.declined, *made.declined))
 
 
 def output_error(original: nn.Module, changed: nn.Module, samples: torch.Tensor) -> float:
-    """Mean squared difference of two models' outputs as a share of the variance of the first one's."""
+    """Return the mean squared difference of two models' outputs, as a share of the variance of the first one's."""
     with torch.no_grad():
         wanted, found = (
             torch.cat([model(part) for part in samples.split(16)]).double() for model in (original, changed)
@@ -71,6 +69,6 @@ def output_error(original: nn.Module, changed: nn.Module, samples: torch.Tensor)
 
 
 def _without(record: PassRecord, changed: nn.Module, before: dict[str, torch.Tensor], why: str) -> PassRecord:
-    """The record of a model that gets its weights back."""
+    """Restore the model's weights, and return the record with the reason."""
     changed.load_state_dict(before)
     return PassRecord(record.done, (*record.declined, Declined("reconstruction", why)))

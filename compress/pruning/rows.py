@@ -1,4 +1,4 @@
-"""What least squares sees of a layer: its inputs and targets at some positions of each sample."""
+"""Data of a layer for least squares: its inputs and targets at some positions of each sample."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from compress.pruning.sites import Layer
 
 @dataclass(frozen=True)
 class Rows:
-    """Which positions of a batch least squares looks at.
+    """Sampling of the positions of a batch for least squares.
 
     Attributes:
-        layer: that takes them.
-        generator: of the choice.
-        most: positions of each sample; all where it has no more.
-        samples: in a batch.
+        layer: layer that reads them.
+        generator: random generator.
+        most: maximum number of positions per sample.
+        samples: number of samples in a batch.
     """
 
     layer: Layer
@@ -30,12 +30,12 @@ class Rows:
     samples: int
 
     def of(self, weight: torch.Tensor, taken: torch.Tensor, wanted: torch.Tensor) -> tuple[Any, Any]:
-        """Inputs (groups, rows, inputs) and targets (groups, rows, outputs) as numpy arrays; no groups for one.
+        """Return inputs (groups, rows, inputs) and targets (groups, rows, outputs), without groups if there is one.
 
         Args:
-            weight: of the layer.
-            taken: what it takes.
-            wanted: what it should give, in the shape of its output.
+            weight: weight of the layer.
+            taken: inputs of the layer.
+            wanted: targets of the layer, in the shape of its output.
         """
         if not self.layer.is_convolution:
             x, y = taken.flatten(0, -2), wanted.flatten(0, -2)
@@ -60,13 +60,13 @@ class Rows:
 
 
 def _at(values: torch.Tensor, at: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """(n, positions, channels, ...) of values (n, channels, *places, ...) at some places."""
+    """Return (n, positions, channels, ...) from values (n, channels, *places, ...) at some places."""
     everywhere: tuple[Any, ...] = (slice(None), slice(None), *at)
     return values[everywhere].movedim(1, 2)
 
 
 def _windows(node: Node, taken: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
-    """What each position of a convolution sees: (n, channels, *positions, *kernel), a view."""
+    """Return the receptive field of each position of a convolution: (n, channels, *positions, *kernel), a view."""
     dims = len(kernel)
     given: list[Any] = [*node.args[3:6], *([1], [0], [1])[len(node.args[3:6]) :]]
     stride, padding, dilation = (each * dims if isinstance(each, list) and len(each) == 1 else each for each in given)

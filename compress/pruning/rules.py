@@ -1,4 +1,4 @@
-"""How structured pruning chooses: importances, scopes, and what stays."""
+"""Rules of structured pruning: importances, scopes, and what stays."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ IMPORTANCES = Registry(
     "importance",
     "leanmark.importances",
     dict.fromkeys(get_args(Importance), "compress.pruning.importance"),
-    "One of your own is named as package.module:function.",
+    "Name your own as package.module:function.",
 )
-"""Those of others are factories without arguments; what they make takes a group of torch-pruning's, a sequence of
-(dependency, indices), and gives the importance of its channels, (channels,)."""
+"""Third-party ones are factories without arguments; their result takes a group of torch-pruning, a sequence of
+(dependency, indices), and returns the importance of its channels, (channels,)."""
 
 
 def known_importance(name: str) -> str:
-    """The name of an importance of somebody else's, as it is.
+    """Return the name of a third-party importance if it exists.
 
     Raises:
-        ValueError: there is none; the nearest is named.
+        ValueError: there is none; the nearest name is given.
     """
     try:
         IMPORTANCES.load(name)
@@ -50,9 +50,9 @@ class PruningRules:
         head: layer that keeps its outputs, the classes.
         importance: one of :data:`Importance`, or another of :data:`IMPORTANCES`.
         scope: which units are ranked together.
-        multiple: widths are kept at multiples of this; heads are not.
+        multiple: multiple to which widths are rounded; heads are not.
         most: largest share of its units that a layer or group may lose.
-        count: gives what is to fall (multiply-adds, parameters) of the model as it is, on whatever device it is.
+        count: returns the counted quantity (multiply-adds, parameters) of the current model, on any device.
         keep: names of further layers that keep their outputs.
     """
 
@@ -67,26 +67,26 @@ class PruningRules:
 
 @dataclass(frozen=True)
 class PruneSettings:
-    """What structured pruning is asked for; the fields are those of the pass StructuredPrune.
+    """Settings of structured pruning; the fields are those of the pass StructuredPrune.
 
     Attributes:
         asked_by: name of the pass, for errors.
-        macs: share of the original's multiply-adds to be left, or None.
-        parameters: share of its parameters, or None.
-        attention: what attention loses: ``heads``, ``head_dims`` or None.
+        macs: target MACs as a fraction of the original's, or None.
+        parameters: target number of parameters likewise, or None.
+        attention: what to prune in attention: ``heads``, ``head_dims`` or None.
         embedding: whether the width between the blocks of a transformer is pruned.
         importance: how units are scored (:mod:`compress.pruning.importance`).
         scope: ``local``, ``global`` or ``isomorphic``.
         steps: rounds of pruning.
-        recover_epochs: of training between two rounds.
-        sparsify_epochs: of sparse learning before the first.
+        recover_epochs: epochs of training between rounds.
+        sparsify_epochs: epochs of sparse learning before the first round.
         sparsify: strength of its penalty.
-        round_to: multiple that widths are kept at; None for one that suits the target.
+        round_to: multiple to which widths are rounded; None for one that suits the target.
         keep_layers: patterns of layers that keep their outputs.
-        max_ratio: largest share of its units that a layer loses.
-        time_limit_s: for the tracing and for each round.
-        batches: of 64 samples that an importance is estimated on.
-        refit_samples: that layers are refitted and units eliminated on.
+        max_ratio: largest share of its units that a layer may lose.
+        time_limit_s: time limit of the tracing and of each round.
+        batches: batches of 64 samples for estimating an importance.
+        refit_samples: samples for refitting layers and eliminating units.
         reconstruct: whether layers are refitted to the original's activations afterwards.
     """
 

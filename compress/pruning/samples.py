@@ -1,4 +1,4 @@
-"""Unlabelled samples that activations are taken on."""
+"""Unlabelled samples for recording activations."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LARGEST_BATCH, BATCH_BYTES = 64, 8 * 1024**2
 
 
 class Samples:
-    """Samples in batches of one size: of the train part where there is one, chosen by the seed.
+    """Samples in batches of equal size, from the train part if there is one, chosen by the seed.
 
     Args:
-        context: whose data and seed they come from.
-        most: of them.
+        context: context with data and seed.
+        most: maximum number of samples.
 
     Attributes:
-        count: of samples.
-        size: of a batch.
-        batches: how many there are.
+        count: number of samples.
+        size: batch size.
+        batches: number of batches.
 
     Raises:
-        UsageError: there are test samples only.
+        UsageError: the data has only test samples.
     """
 
     def __init__(self, context: PassContext, most: int) -> None:
@@ -41,6 +41,6 @@ class Samples:
         self._split, self._order = split, np.resize(order, self.batches * self.size)
 
     def batch(self, number: int) -> torch.Tensor:
-        """(size, ...) preprocessed; the last is filled up with the first samples."""
+        """Return a preprocessed batch (size, ...); the last one is padded with the first samples."""
         chosen = self._order[number * self.size : (number + 1) * self.size]
         return as_tensor(self._context.preprocess.batch(self._split, chosen.tolist()))

@@ -1,4 +1,4 @@
-"""Values of batches that wait for the next step: in memory as long as they are few, else in temporary files."""
+"""Values of batches between two steps: in memory while they are few, else in temporary files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 MOST_BYTES = 256 * 1024**2
-"""Of values that wait for the next step in memory; beyond it they wait in temporary files."""
+"""Maximum bytes of waiting values in memory; beyond that they go to temporary files."""
 
 Key = TypeVar("Key")
 
@@ -18,8 +18,8 @@ class ArrayShelf(Generic[Key]):
     """Arrays of batches between two steps.
 
     Args:
-        folder: for the files of those that do not fit.
-        most_bytes: that may lie in memory.
+        folder: folder for files of those that do not fit.
+        most_bytes: maximum bytes in memory.
 
     Example:
         >>> import tempfile
@@ -37,11 +37,11 @@ class ArrayShelf(Generic[Key]):
 
     @property
     def bytes_held(self) -> int:
-        """Bytes in memory now."""
+        """Bytes currently in memory."""
         return sum(self._sizes.values())
 
     def put(self, batch: int, values: Mapping[Key, Any]) -> None:
-        """Keep the values of a batch instead of those that it had."""
+        """Replace the values of a batch."""
         size = sum(getattr(value, "nbytes", 0) for value in values.values())
         self._held.pop(batch, None)
         self._sizes.pop(batch, None)
@@ -53,7 +53,7 @@ class ArrayShelf(Generic[Key]):
             self._held[batch] = dict.fromkeys(values)
 
     def take(self, batch: int) -> dict[Key, Any]:
-        """The values of a batch, as a dict of its own."""
+        """Return the values of a batch, as a separate dict."""
         values = dict(self._held[batch])
         if batch not in self._sizes:
             values = dict(zip(values, self._load(self._file(batch)), strict=True))

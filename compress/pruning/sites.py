@@ -1,9 +1,9 @@
-"""The layers of a program that least squares can refit: what they take, and what they should give.
+"""The layers of a program that least squares can refit: their inputs and targets.
 
-A layer is refitted to the values of the original network at its own output, or, where its output is added to a
-shortcut, to the original's sum less the shortcut of the pruned network: so that it makes up for what was lost on the
-shortcut as well. Between the layer and that sum only operators may stand that are undone exactly: a batch norm, a
-scale or shift that does not depend on the samples, another order or shape of the same numbers.
+A layer is refitted to the values of the original network at its own output, or, if its output is added to a shortcut,
+to the original's sum less the pruned network's shortcut, so that it also compensates for what was lost on the shortcut.
+Between the layer and that sum only exactly invertible operators are allowed: a batch norm, a scale or shift that does
+not depend on the samples, and reordering or reshaping.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Layer:
     """A convolution or a linear layer.
 
     Attributes:
-        node: that runs it.
+        node: node that runs it.
         weight: name of its weight.
         bias: name of its bias, or None.
-        groups: of a convolution.
-        mean: name of the running mean of the batch norm that alone follows it, or None; where there is no bias, what
-            the layer should give more is taken off there.
+        groups: groups of a convolution.
+        mean: name of the running mean of the batch norm that alone follows it, or None; without a bias, an offset of
+            the layer's output is subtracted from it.
     """
 
     node: Node
@@ -55,24 +55,24 @@ class Layer:
 
     @property
     def path(self) -> str:
-        """Of its module."""
+        """Path of its module."""
         return self.weight.rpartition(".")[0]
 
     @property
     def is_convolution(self) -> bool:
-        """Whether channels stand in dimension 1, not in the last."""
+        """Whether channels are in dimension 1, not in the last."""
         return self.node.target in CONVOLUTIONS
 
     @property
     def taken(self) -> Node:
-        """What it takes."""
+        """Node of its input."""
         node = self.node.args[0]
         assert isinstance(node, Node)
         return node
 
 
 def find_layers(program: Program) -> list[Layer]:
-    """The layers of a program, in the order in which they run, whose weights no other operator reads."""
+    """Return the layers of a program, in the order in which they run, whose weights no other operator reads."""
     return [layer for node in program.nodes if node in program.varying and (layer := _layer(program, node)) is not None]
 
 
@@ -100,13 +100,13 @@ def _mean(program: Program, node: Node) -> str | None:
 
 @dataclass(frozen=True)
 class Sum:
-    """The addition behind a layer.
+    """The addition after a layer.
 
     Attributes:
-        node: that adds.
-        shortcut: what is added to the layer's output.
-        undo: from values there to values at the layer's output, the last operator first.
-        channels: dimension of the layer's channels there, or None where they can't be told from others.
+        node: node that adds.
+        shortcut: node that is added to the layer's output.
+        undo: functions from values there to values at the layer's output, last operator first.
+        channels: dimension of the layer's channels there, or None if it is ambiguous.
     """
 
     node: Node
@@ -115,13 +115,13 @@ class Sum:
     channels: int | None
 
     def back(self, values: torch.Tensor) -> torch.Tensor:
-        """What the layer must give for values at the sum."""
+        """Return the values at the layer's output for values at the sum."""
         for step in self.undo:
             values = step(values)
         return values
 
     def scales(self, layer: Layer) -> npt.NDArray[np.float64]:
-        """(outputs,) by how much each of the layer's outputs counts at the sum."""
+        """Return the weight of each of the layer's outputs at the sum, (outputs,)."""
         shape = self.node.meta["val"].shape
         undone = self.back(torch.ones(shape)) - self.back(torch.zeros(shape))
         channels = undone.movedim(1 if layer.is_convolution else -1, 0).flatten(1)[:, 0]
@@ -129,7 +129,7 @@ class Sum:
 
 
 def find_sum(program: Program, layer: Layer) -> Sum | None:
-    """The addition of a shortcut behind a layer, or None where there is none that can be undone."""
+    """Return the addition of a shortcut after a layer, or None if there is none that can be inverted."""
     undo: list[Undo] = []
     node, channels = layer.node, 1 if layer.is_convolution else layer.node.meta["val"].ndim - 1
     while len(node.users) == 1:
@@ -149,17 +149,17 @@ def find_sum(program: Program, layer: Layer) -> Sum | None:
 
 
 def _arguments(node: Node) -> Any:
-    """What an operator is called with."""
+    """Return the arguments of an operator."""
     return node.args
 
 
 def _other(user: Node, node: Node) -> Any:
-    """The other of the two things that an operator takes."""
+    """Return the other of an operator's two inputs."""
     return user.args[1] if user.args[0] is node else user.args[0]
 
 
 def _undone(program: Program, user: Node, node: Node) -> Undo | None:
-    """What undoes an operator on what a layer gave, or None where nothing does exactly."""
+    """Return the inverse of an operator on a layer's output, or None if there is no exact one."""
     shape, args = node.meta["val"], _arguments(user)
     if user.target in SAME or (user.target is aten.dropout.default and args[2] is False):
         return lambda values: values
@@ -181,7 +181,7 @@ def _undone(program: Program, user: Node, node: Node) -> Undo | None:
 
 
 def _unscaled(program: Program, user: Node, node: Node) -> Undo | None:
-    """What undoes a factor or a shift that does not depend on the samples."""
+    """Return the inverse of a factor or shift that does not depend on the samples."""
     args = _arguments(user)
     if user.target not in (aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor) or user.kwargs:
         return None
@@ -205,7 +205,7 @@ def _unscaled(program: Program, user: Node, node: Node) -> Undo | None:
 
 
 def _unnormalized(program: Program, norm: Node, values: torch.Tensor) -> torch.Tensor:
-    """What a batch norm was given for what it gave."""
+    """Return the input of a batch norm from its output."""
     tensors: list[Any] = [None if each is None else program.constant(each) for each in _arguments(norm)[1:5]]
     weight, bias, mean, variance = tensors
     scale = (variance + _arguments(norm)[6]).rsqrt() * (1 if weight is None else weight)
@@ -216,12 +216,12 @@ def _unnormalized(program: Program, norm: Node, values: torch.Tensor) -> torch.T
 
 
 def _nonzero(scale: torch.Tensor) -> torch.Tensor:
-    """A factor to divide by; one that is 0 hides what comes before it, whatever that is."""
+    """Replace zeros in a factor before division; a zero factor hides its input, whatever that is."""
     return torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
 def _moved(user: Node, channels: int | None) -> int | None:
-    """Where the channels stand behind an operator."""
+    """Return the dimension of the channels after an operator."""
     if channels is None:
         return None
     if user.target is aten.permute.default:

@@ -1,4 +1,4 @@
-"""Structured pruning of a model down to a share of its multiply-adds or its parameters."""
+"""Structured pruning of a model down to a share of its multiply-adds or parameters."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from compress.pruning.limits import enforceable
 from compress.pruning.rules import PruneSettings
 from compress.pruning.tracing import has_plain_buffers
 
-NO_LIMIT = "it can be enforced in the main thread of a POSIX system only"
+NO_LIMIT = "it can only be enforced in the main thread of a POSIX system"
 
 
 def prune(
     settings: PruneSettings, model: nn.Module, context: PassContext, teach: Teach
 ) -> tuple[nn.Module, PassRecord]:
-    """Prune a copy of a model to its target; one that can't be comes back unchanged, declined.
+    """Prune a copy of a model to its target; return it unchanged, declined, if that is impossible.
 
     Args:
-        settings: what is asked for.
-        model: left as it is.
-        context: the shares refer to its teacher, where it has one.
+        settings: settings of the pass.
+        model: model to prune; not modified.
+        context: context of the pass; the shares refer to its teacher, if it has one.
         teach: trains a model in place, between the rounds and for sparse learning.
 
     Raises:
-        UsageError: samples or the original are missing, or no layer has a name that is to be kept.
+        UsageError: samples or the original are missing, or no layer matches ``keep_layers``.
     """
     failed: list[NotThisWay] = []
     for way in _ways(settings, model):

@@ -1,4 +1,4 @@
-"""Making every tensor of a model one that autograd follows, which is how torch-pruning finds what depends on what."""
+"""Making autograd follow every tensor of a model, by which torch-pruning finds dependencies."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 NORMS = nn.modules.batchnorm._NormBase
-"""Batch and instance norms, whose statistics torch-pruning takes along with their channels."""
+"""Batch and instance norms, whose statistics torch-pruning removes along with their channels."""
 
 
 @contextlib.contextmanager
 def with_gradients(model: nn.Module) -> Iterator[None]:
-    """Let frozen parameters have gradients inside of the ``with`` block; they are frozen again behind it."""
+    """Enable gradients of frozen parameters inside the ``with`` block; they are frozen again afterwards."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     try:
         for parameter in model.parameters():
@@ -33,7 +33,7 @@ def has_plain_buffers(model: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def buffers_as_parameters(model: nn.Module) -> Iterator[None]:
-    """Let constants of channels be parameters inside of the ``with`` block; they are buffers again behind it."""
+    """Make constants of channels parameters inside the ``with`` block; they are buffers again afterwards."""
     found = list(_plain_buffers(model))
     lasting = [name not in module._non_persistent_buffers_set for module, name in found]
     for module, name in found:

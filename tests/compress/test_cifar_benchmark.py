@@ -108,5 +108,5 @@ def test_channels_between_the_blocks_stay_when_they_are_to_be_kept(cifar, contex
 
 
 def test_pruning_is_refused_when_no_layer_has_the_name_to_keep(cifar, context):
-    with pytest.raises(UsageError, match=r"No layer is named layer9\.\*.*the first is conv1"):
+    with pytest.raises(UsageError, match=r"keep_layers: no layer matches layer9\.\*.*the first layer is conv1"):
         StructuredPrune(keep_layers=["layer9.*"]).apply(cifar["ResNet"](1, 3).eval(), context)

@@ -1,1 +1,1 @@
-"""Units of ONNX graphs removed, and the layers that are left refitted; neither torch nor labels are needed."""
+"""Removal of units from ONNX graphs, and refitting of the remaining layers, without torch or labels."""

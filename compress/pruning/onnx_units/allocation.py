@@ -1,4 +1,4 @@
-"""How many units each group keeps, so that a share of the multiply-adds is left at the least error."""
+"""Allocation of units to groups, so that a share of the multiply-adds remains at the least error."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Scope = Literal["global", "local"]
 
 
 class GroupCosts:
-    """Multiply-adds of a graph by the units that its groups keep.
+    """Multiply-adds of a graph as a function of the units that its groups keep.
 
     Args:
         whole: multiply-adds of one sample.
-        layers: of the graph.
-        positions: of each layer, by the name of its product, how often its weights are applied to one sample.
-        groups: whose units can go.
+        layers: layers of the graph.
+        positions: how often the weights of each layer are applied per sample, by the name of its product.
+        groups: groups whose units can be removed.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class GroupCosts:
         self._units = {group.name: group.units for group in groups}
 
     def macs(self, kept: Mapping[str, int]) -> float:
-        """Multiply-adds with so many units in each group."""
+        """Return the multiply-adds with the given number of units in each group."""
         return self.whole - sum(
             macs * (1 - math.prod(kept[name] / self._units[name] for name in names)) for macs, names in self._terms
         )
 
     def of_unit(self, name: str) -> float:
-        """Multiply-adds that one unit of a group takes where all others are there."""
+        """Return the multiply-adds of one unit of a group while all others are present."""
         return sum(macs for macs, names in self._terms if name in names) / self._units[name]
 
 
@@ -55,8 +55,8 @@ class Allocation:
     """Units that each group keeps, by name.
 
     Attributes:
-        kept: their numbers.
-        macs_share: of the original's multiply-adds that is left.
+        kept: number of units per group.
+        macs_share: remaining share of the original's multiply-adds.
     """
 
     kept: Mapping[str, int]
@@ -72,19 +72,19 @@ def allocate(
     multiple: int = 1,
     max_ratio: float = 0.9,
 ) -> Allocation:
-    """Take units until no more than a share of the multiply-adds is left, or no more may go.
+    """Remove units until at most a share of the multiply-adds remains, or no more may be removed.
 
-    Step by step, a step of ``multiple`` units goes where it raises the error least for each multiply-add that it saves
-    (the steepest descent of the two along their lower convex hull, by which a knapsack of many small items is solved
-    but for the last one); or, by the scope ``local``, where the largest share of the units is left.
+    Each step removes ``multiple`` units where that raises the error least per saved multiply-add (the steepest descent
+    along the lower convex hulls of error and cost, which solves a knapsack of many small items except for the last
+    one); or, with the scope ``local``, where the largest share of the units remains.
 
     Args:
-        costs: of the graph.
-        errors: by group, (units,) the error once so many and one are gone, of
+        costs: costs of the graph.
+        errors: by group, (units,) the errors after each removed unit, from
             :class:`compress.pruning.least_squares.Elimination`.
-        share: of the multiply-adds that may be left.
+        share: share of the multiply-adds that may remain.
         scope: see above.
-        multiple: of which the numbers that stay are multiples, where any go.
+        multiple: multiple to which remaining numbers of units are rounded, if any are removed.
         max_ratio: largest share of its units that a group may lose.
     """
     kept = {name: len(each) for name, each in errors.items()}
@@ -109,13 +109,13 @@ def allocate(
 
 
 def _ladder(units: int, multiple: int, max_ratio: float) -> list[int]:
-    """Numbers of units that a group may keep, from all down to the fewest."""
+    """Return the numbers of units that a group may keep, from all down to the fewest."""
     fewest = max(1, math.ceil(units * (1 - max_ratio) - 1e-9))
     return [units, *(count for count in range(units - 1, fewest - 1, -1) if count % multiple == 0)]
 
 
 def _slopes(errors: Array, ladder: Sequence[int]) -> Array:
-    """(steps,) by how much each step raises the error for a unit, along the lower convex hull of the errors."""
+    """Return by how much each step raises the error per unit, along the lower convex hull of the errors, (steps,)."""
     units = len(errors)
     gone = units - np.array(ladder)
     risen = np.concatenate([[0.0], np.maximum.accumulate(errors)])[gone]

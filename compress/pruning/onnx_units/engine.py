@@ -1,4 +1,4 @@
-"""The whole of it for one file: groups, proof, choice of units, removal, refit, and the file that comes out."""
+"""The engine for one file: groups, verification, choice of units, removal, refit, and the new file."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from compress.quantization.post_training.prepare import prepared
 
 LARGEST_BATCH = 64
 CHECKED = 64
-"""Samples that the outputs are compared on, of the calibration part where there is one."""
+"""Number of samples on which outputs are compared, from the calibration part if there is one."""
 PROVED = 4
-"""Samples that removing and masking are compared on."""
+"""Number of samples on which removing and masking are compared."""
 
 
 @dataclass(frozen=True)
 class FileSettings:
-    """What the engine is asked for; the fields are those of the pass Reconstruct.
+    """Settings of the engine; the fields are those of the pass Reconstruct.
 
     Attributes:
         asked_by: name of the pass, for errors.
-        macs: share of the multiply-adds that may be left.
+        macs: target MACs as a fraction of the file's.
         scope: whether all groups compete, or each loses the same share.
-        round_to: multiple that the numbers of units are kept at; None for the target's, an eighth of a group at most.
+        round_to: multiple to which numbers of units are rounded; None for the target's, at most an eighth of a group.
         max_ratio: largest share of its units that a group may lose.
-        samples: that layers are refitted on, at most.
-        batch: of them in one run; None for as many as fit into memory.
+        samples: maximum number of samples for the refit.
+        batch: samples per run; None for as many as fit into memory.
         keep_nodes: patterns of nodes whose units stay.
     """
 
@@ -64,36 +64,38 @@ class FileSettings:
 
 
 def reconstruct_file(settings: FileSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Write a file without the units that its layers miss least; the given one, declined, where nothing can go.
+    """Write a file without its least important units; return the given file, declined, if nothing can be removed.
 
     Args:
-        settings: what is asked for.
-        path: of an ONNX file.
+        settings: settings of the pass.
+        path: path of an ONNX file.
         context: samples, whose labels are not read, and the folder of the new file.
 
     Raises:
-        UsageError: there are no samples but those of the test.
-        ModelError: ONNX Runtime can't prepare or run the file.
+        UsageError: the data has only test samples.
+        ModelError: ONNX Runtime cannot prepare or run the file.
     """
     folder = context.workspace or path.parent
     graph = Graph(prepared(path, folder))
     layers = find_layers(graph)
     groups, declined = find_groups(graph, layers, settings.keep_nodes)
     narrow = [group for group in groups if np.prod(group.taker.shape[1:]) <= MOST_INPUTS]
-    wide = [
-        Declined(g.name, f"{g.taker.name} reads more than {MOST_INPUTS} numbers") for g in groups if g not in narrow
-    ]
+    wide = [Declined(g.name, f"{g.taker.name} has more than {MOST_INPUTS} inputs") for g in groups if g not in narrow]
     work = _Work(settings, graph, layers, context)
     proven = work.proven(narrow)
-    wrong = [Declined(g.name, "removing its units is not the same as masking them") for g in narrow if g not in proven]
+    wrong = [
+        Declined(g.name, "removing its units is not equivalent to masking them") for g in narrow if g not in proven
+    ]
     declined = [*declined, *wide, *wrong]
     if not proven:
-        return path, PassRecord.refused("no layer has units that only layers inside of the graph read", declined)
+        return path, PassRecord.refused(
+            "it has no layer whose units are only read by layers inside the graph", declined
+        )
     began = time.process_time()
     try:
         made = work.pruned(path, proven)
-    except ModelError as error:  # as a whole it ran
-        return path, PassRecord.refused(f"it can't be run layer by layer ({error})", declined)
+    except ModelError as error:  # although it ran as a whole
+        return path, PassRecord.refused(f"it cannot be run layer by layer ({error})", declined)
     if isinstance(made, str):
         return path, PassRecord.refused(made, declined)
     pruned, done, more = made
@@ -101,12 +103,12 @@ def reconstruct_file(settings: FileSettings, path: Path, context: PassContext) -
     written = folder / f"{path.stem}.pruned.onnx"
     with onnx_file.replacing(written) as beside:
         onnx_file.save(pruned.model, beside)
-        session(beside)  # the runtime loads it
+        session(beside)  # check that the runtime loads it
     return written, PassRecord(done, (*declined, *more))
 
 
 class _Work:
-    """One file that units are removed from."""
+    """One file from which units are removed."""
 
     def __init__(self, settings: FileSettings, graph: Graph, layers: Sequence[FileLayer], context: PassContext) -> None:
         self._settings, self._graph, self._layers, self._context = settings, graph, layers, context
@@ -122,7 +124,7 @@ class _Work:
         return Feeds(self._context, self._graph.model, samples, batch, self._settings.asked_by, split)
 
     def proven(self, groups: Sequence[UnitGroup]) -> list[UnitGroup]:
-        """The groups of which removing every other unit gives what masking it gives."""
+        """Return the groups for which removing every other unit is equivalent to masking it."""
         movable = [group for group in groups if group.units > 1]
         before = self._outputs(self._graph, self._tried) if movable else np.zeros(0)
         return bisect_valid(movable, lambda some: self._removal_is_masking(some, before))
@@ -137,7 +139,7 @@ class _Work:
         try:
             found = self._outputs(cut, self._tried)
         except ModelError:
-            return False  # what was cut does not fit together, which is what is asked here
+            return False  # the cut parts do not fit together: the answer is no
         if found.shape != wanted.shape:
             return False
         difference, effect = (float(np.abs(each - wanted).max(initial=0.0)) for each in (found, before))
@@ -151,7 +153,7 @@ class _Work:
     def pruned(
         self, path: Path, groups: Sequence[UnitGroup]
     ) -> tuple[Graph, dict[str, Any], tuple[Declined, ...]] | str:
-        """The graph without units, what was done and declined; or why nothing was done."""
+        """Return the graph without units, what was done and declined; or why nothing was done."""
         settings, context = self._settings, self._context
         order = ordered(self._graph, self._layers, groups)
         with context.progress.task("Choosing units", len(groups)) as bar:
@@ -163,8 +165,8 @@ class _Work:
         )  # fmt: skip
         if allocation.macs_share > settings.macs:
             return (
-                f"{allocation.macs_share:.3f} of its multiply-adds stay where no group loses more than "
-                f"{settings.max_ratio:g} of its units, which is more than {settings.macs:g}"
+                f"{allocation.macs_share:.3f} of its multiply-adds remain when no group loses more than "
+                f"{settings.max_ratio:g} of its units, but the target is {settings.macs:g}"
             )
         kept = {name: found[name].kept(number) for name, number in allocation.kept.items()}
         cut = _copy(self._graph)
@@ -179,7 +181,7 @@ class _Work:
     def _refitted(
         self, cut: Graph, order: Sequence[onnx.NodeProto], kept: Mapping[str, Array], groups: Sequence[UnitGroup]
     ) -> tuple[Graph, dict[str, Any], tuple[Declined, ...]]:
-        """The graph with refitted layers where that brings the outputs nearer, else as it was cut."""
+        """Return the graph with refitted layers if that brings the outputs closer, else as it was cut."""
         made, context = _copy(cut), self._context
         with context.progress.task("Refitting layers") as bar:
             layers = refit_layers(
@@ -189,20 +191,18 @@ class _Work:
         missed, left = (output_error(wanted, self._outputs(each, self._checked)) for each in (cut, made))
         if not left < missed:
             why = (
-                f"the outputs would be further from the original's ({left:.3g} of their variance where it was "
+                f"the outputs would be further from the original's ({left:.3g} of their variance instead of "
                 f"{missed:.3g})"
             )
             return cut, {}, (Declined("reconstruction", why),)
         drop_unread(made.model.graph)
         rows = {name: each.to_json() for name, each in layers.items()}
         skipped = {layer.name for layer in find_layers(cut) if np.prod(layer.shape[1:]) > MOST_INPUTS} - set(layers)
-        wide = tuple(
-            Declined(name, f"not refitted: it reads more than {MOST_INPUTS} numbers") for name in sorted(skipped)
-        )
+        wide = tuple(Declined(name, f"not refitted: it has more than {MOST_INPUTS} inputs") for name in sorted(skipped))
         return made, {"output_error_before": missed, "output_error_after": left, "layers": rows}, wide
 
     def _costs(self, path: Path, groups: Sequence[UnitGroup]) -> GroupCosts:
-        """Multiply-adds, with how often each layer's weights are applied to one sample."""
+        """Return the costs of the graph, with how often each layer's weights are applied per sample."""
         products = [layer.product for layer in self._layers]
         feed = next(iter(self._tried))
         size = len(next(iter(feed.values())))
@@ -211,7 +211,7 @@ class _Work:
         return GroupCosts(count(load_model(path)).macs, self._layers, positions, groups)
 
     def _multiple(self, groups: Sequence[UnitGroup]) -> int:
-        """Of which the numbers of units are kept a multiple: the target's, at most an eighth of the median group."""
+        """Return the multiple for numbers of units: the target's, at most an eighth of the median group."""
         if self._settings.round_to is not None:
             return self._settings.round_to
         median = int(np.median([group.units for group in groups]))
@@ -222,7 +222,7 @@ class _Work:
 
 
 def output_error(wanted: Array, found: Array) -> float:
-    """Mean squared difference of two models' outputs as a share of the variance of the first one's."""
+    """Return the mean squared difference of two models' outputs, as a share of the variance of the first one's."""
     variance = max(float(np.square(wanted - wanted.mean(0)).mean()), float(np.finfo(np.float32).tiny))
     return float(np.square(wanted - found).mean()) / variance
 
@@ -234,7 +234,7 @@ def _counts(groups: Sequence[UnitGroup], allocation: Allocation) -> dict[str, An
 
 
 def _copy(graph: Graph) -> Graph:
-    """A copy whose constants can be changed; what it states of shapes inside is left out, since they will change."""
+    """Return a copy whose constants can be changed, without the inner shapes, which will change."""
     model = copy.deepcopy(graph.model)
     del model.graph.value_info[:]
     return Graph(model)

@@ -1,9 +1,9 @@
-"""Units inside of an ONNX graph that go together: the rows of the layers that make them, and the columns of those that
+"""Units inside an ONNX graph that are removed together: rows of the layers that produce them, and columns of those that
 read them.
 
-Between the two stand operators that compute each unit by itself: activations, however an exporter spells them, products
-of two such values (gates), pools and depthwise convolutions. What a residual sum passes is no inner unit, since other
-blocks read it too.
+Between the two, only operators that process each unit separately are allowed: activations in any exported form,
+products of two such values (gates), pools and depthwise convolutions. Values in a residual sum are not inner units,
+since other blocks read them too.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ ONE_BY_ONE = frozenset(
         "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
-"""Operators that compute each number from those at the same place."""
+"""Operators that compute each value from those at the same position."""
 SUMS = frozenset({"Add", "Sub", "Sum", "Max", "Min"})
-"""Those by which branches come together."""
+"""Operators that join branches."""
 POOLS = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
 FUSED = frozenset({"FastGelu", "Gelu", "QuickGelu"})
-"""Activations of ONNX Runtime's own domain, with one input."""
+"""Activations in ONNX Runtime's own domain, with one input."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A constant that loses numbers: which input of the maker of ``value``, along which axis."""
+    """A constant that loses entries: an input of the producer of ``value``, and the axis."""
 
     value: str
     index: int
@@ -46,14 +46,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class UnitGroup:
-    """Units that can go, each with all that belongs to it.
+    """Removable units, with everything that belongs to them.
 
     Attributes:
-        units: how many.
+        units: number of units.
         makers: layers that compute them.
-        depthwise: convolutions between.
+        depthwise: convolutions in between.
         readers: layers that read them, in the order of the graph.
-        inner: constants that lose numbers, but for the readers' weights.
+        inner: constants that lose entries, except for the readers' weights.
         columns: the readers' weights.
     """
 
@@ -66,23 +66,23 @@ class UnitGroup:
 
     @property
     def name(self) -> str:
-        """Of its first maker."""
+        """Name of its first producer."""
         return self.makers[0].name
 
     @property
     def taker(self) -> FileLayer:
-        """The last reader, which makes up for what goes."""
+        """The last reader, which compensates for what is removed."""
         return self.readers[-1]
 
 
 def find_groups(
     graph: Graph, layers: Sequence[FileLayer], keep: Iterable[str] = ()
 ) -> tuple[list[UnitGroup], list[Declined]]:
-    """All groups of units, and the layers whose units stay, with the reason.
+    """Return all groups of units, and the layers whose units stay, with the reason.
 
     Args:
-        graph: of the model.
-        layers: of :func:`compress.pruning.onnx_units.layers.find_layers`.
+        graph: graph of the model.
+        layers: result of :func:`compress.pruning.onnx_units.layers.find_layers`.
         keep: patterns of nodes whose units stay.
     """
     groups: list[UnitGroup] = []
@@ -93,11 +93,11 @@ def find_groups(
         if layer.depthwise or layer.product in seen:
             continue
         if any(fnmatchcase(layer.name, pattern) for pattern in patterns):
-            declined.append(Declined(layer.name, "its units are to be kept"))
+            declined.append(Declined(layer.name, "the recipe keeps its units"))
             continue
         found = _Search(graph, layers, layer).run()
         if isinstance(found, UnitGroup) and any(fnmatchcase(m.name, p) for m in found.makers for p in patterns):
-            found = "units that go with its own are to be kept"
+            found = "the recipe keeps units that belong to the same group"
         if isinstance(found, str):
             declined.append(Declined(layer.name, f"its units stay: {found}"))
             continue
@@ -107,11 +107,11 @@ def find_groups(
 
 
 class _Other(Exception):
-    """Something else than a group, and why."""
+    """The units do not form a group; the message says why."""
 
 
 class _Search:
-    """Follows units from the layer that makes them to all that they depend on."""
+    """Follows units from the layer that produces them to everything that depends on them."""
 
     def __init__(self, graph: Graph, layers: Sequence[FileLayer], start: FileLayer) -> None:
         self._graph, self._start = graph, start
@@ -123,7 +123,7 @@ class _Search:
         self._columns: set[Cut] = set()
 
     def run(self) -> UnitGroup | str:
-        """The group, or why there is none."""
+        """Return the group, or why there is none."""
         waiting = [(self._start.product, self._start.place)]
         try:
             while waiting:
@@ -150,7 +150,7 @@ class _Search:
         return tuple(layer for name, layer in self._layers.items() if name in names)
 
     def _beyond(self, node: onnx.NodeProto, name: str, place: int) -> list[tuple[str, int]]:
-        """Values whose units a node ties to those of one that it makes or reads."""
+        """Return the values whose units a node ties to those of one of its inputs or outputs."""
         layer = self._layers.get(node.output[0])
         if layer is not None:
             return self._layer(node, layer, name, place)
@@ -165,13 +165,13 @@ class _Search:
                 return [(node.input[0], place), (node.output[0], place)]
             if node.op_type == "Flatten":
                 return self._flat(node)
-        raise _Other(f"{node.op_type} {node.name} does not compute each of them by itself")
+        raise _Other(f"{node.op_type} {node.name} does not process each of them separately")
 
     def _layer(self, node: onnx.NodeProto, layer: FileLayer, name: str, place: int) -> list[tuple[str, int]]:
         made, value = name == layer.product, layer.product
         units = layer.shape[0] if made else layer.shape[1] * layer.groups
         if place != layer.place or units != self._units or list(node.input).count(name) > (not made):
-            raise _Other(f"{layer.name} does not {'make' if made else 'read'} them one by one")
+            raise _Other(f"{layer.name} does not {'produce' if made else 'read'} them one by one")
         if layer.depthwise:
             self._found["depthwise"].add(value)
         elif layer.groups > 1:
@@ -186,7 +186,7 @@ class _Search:
         if len(node.input) > 2 and node.input[2]:
             bias = self._graph.constant(node.input[2])
             if bias is None or bias.size != self._units:
-                raise _Other(f"the bias of {layer.name} is computed, or the same for all")
+                raise _Other(f"the bias of {layer.name} is computed, or shared by all of them")
             self._cuts.add(Cut(value, 2, bias.ndim - 1))
         return [(layer.taken, place), (value, place)] if layer.depthwise else []
 
@@ -206,16 +206,16 @@ class _Search:
         return [(name, place) for name in beside]
 
     def _flat(self, node: onnx.NodeProto) -> list[tuple[str, int]]:
-        """Through a Flatten of maps of one value."""
+        """Pass through a Flatten of maps with one value."""
         source = node.input[0]
         shape, maker = self._graph.shape(source) or (), self._graph.producers.get(source)
         pooled = maker is not None and maker.op_type in ("GlobalAveragePool", "GlobalMaxPool")
         if attributes(node).get("axis", 1) != 1 or not shape or not (pooled or set(shape[2:]) == {1}):
-            raise _Other(f"{node.op_type} {node.name} makes several numbers of each")
+            raise _Other(f"{node.op_type} {node.name} makes several values of each")
         return [(source, len(shape) - 1), (node.output[0], 1)]
 
     def _require_one_branch(self) -> None:
-        """Refuse values that are the sum of what several layers make."""
+        """Reject values that are sums of several layers' outputs."""
         sources: dict[str, frozenset[str]] = {}
         for node in self._graph.nodes:
             name = node.output[0]
@@ -226,7 +226,7 @@ class _Search:
                 sources[name] = frozenset({name})
                 continue
             if node.op_type in SUMS and len(set(inputs)) > 1:
-                raise _Other(f"they pass the sum {node.name} of several layers, as residual streams do")
+                raise _Other(f"they are added to other layers' outputs in {node.name}, as in residual streams")
             sources[name] = frozenset().union(*inputs)
 
 
@@ -234,9 +234,9 @@ def take(graph: Graph, group: UnitGroup, kept: np.ndarray) -> None:
     """Remove all units but some, in place.
 
     Args:
-        graph: changed.
-        group: of the units.
-        kept: numbers of those that stay, ascending.
+        graph: graph to modify.
+        group: group of the units.
+        kept: indices of those that stay, ascending.
     """
     for cut in (*group.inner, *group.columns):
         node = graph.producers[cut.value]
@@ -249,7 +249,7 @@ def take(graph: Graph, group: UnitGroup, kept: np.ndarray) -> None:
 
 
 def mask(graph: Graph, group: UnitGroup, kept: np.ndarray) -> None:
-    """Let the readers read zeros for all units but some, in place; see :func:`take`."""
+    """Let the readers read zeros instead of all units but some, in place; see :func:`take`."""
     gone = np.delete(np.arange(group.units), kept)
     for cut in group.columns:
         node = graph.producers[cut.value]

@@ -1,4 +1,4 @@
-"""Running an ONNX graph stretch by stretch on all samples, each operator once, in memory that stays flat."""
+"""Running an ONNX graph section by section on all samples, each operator once, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from compress.pruning.shelf import ArrayShelf
 
 
 def execution_order(graph: Graph, late: Collection[str] = ()) -> list[onnx.NodeProto]:
-    """The nodes, each behind those whose values it reads.
+    """Return the nodes, each after those whose values it reads.
 
     Args:
-        graph: of the model.
-        late: values that are made as late as possible: where a node reads one beside others, the others come first.
+        graph: graph of the model.
+        late: values that are computed as late as possible: if a node reads one and others, the others come first.
     """
     order: list[onnx.NodeProto] = []
     done: set[str] = set()
@@ -45,16 +45,16 @@ def execution_order(graph: Graph, late: Collection[str] = ()) -> list[onnx.NodeP
 
 
 class FileLane:
-    """One graph on all samples, in batches: what later steps need is kept, everything else computed and let go.
+    """One graph on all samples, in batches: only values that later steps need are kept.
 
-    Used as a context, it removes what it wrote.
+    Used as a context manager, it removes its temporary files.
 
     Args:
-        graph: to run; its constants are read when the nodes that read them run.
-        order: of its nodes.
-        feeds: inputs, a batch at a time.
-        later: values that will be asked for, each as often as it stands here; others can be asked for as long as
-            something that follows from them was not.
+        graph: graph to run; constants are read when the nodes that use them run.
+        order: order of its nodes.
+        feeds: inputs, one batch at a time.
+        later: values that will be requested, once per occurrence; others can be requested until something that depends
+            on them is requested.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class FileLane:
         self._stack.close()
 
     def values(self, *wanted: str) -> Iterator[list[Array]]:
-        """The wanted values of one batch after the other; to be read to the end.
+        """Yield the requested values of one batch after the other; must be read to the end.
 
         Raises:
-            ModelError: ONNX Runtime can't load or run a part of the graph.
+            ModelError: ONNX Runtime cannot load or run a part of the graph.
         """
         self._later.subtract(wanted)
         session: Any = None
@@ -112,11 +112,11 @@ class FileLane:
                 yield self._shelf.take(batch)
 
     def _waits(self, name: str, run: set[str]) -> bool:
-        """Whether a value will be asked for, or is read by a node that did not run yet."""
+        """Whether a value will be requested, or is read by a node that has not run yet."""
         return self._later[name] > 0 or any(reader not in run for reader in self._readers.get(name, ()))
 
     def _needed(self, wanted: Iterable[str], held: Collection[str]) -> list[onnx.NodeProto]:
-        """Nodes that the wanted values need and that did not run, in their order."""
+        """Return the nodes that the requested values need and that have not run, in order."""
         waiting = [name for name in wanted if name not in held]
         needed: set[str] = set()
         while waiting:
@@ -143,7 +143,7 @@ class FileLane:
 
 
 def _readers(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[str]]:
-    """For each value the first outputs of the nodes that read it."""
+    """Return, for each value, the first outputs of the nodes that read it."""
     found: dict[str, list[str]] = {}
     for node in nodes:
         for name in reads(node):
@@ -152,7 +152,7 @@ def _readers(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[str]]:
 
 
 def ancestors(graph: Graph, names: Iterable[str]) -> set[str]:
-    """First outputs of the nodes that some values follow from."""
+    """Return the first outputs of the nodes on which some values depend."""
     waiting, found = list(names), set[str]()
     while waiting:
         node = graph.producers.get(waiting.pop())

@@ -14,18 +14,18 @@ STANDARD = ("", "ai.onnx")
 
 @dataclass(frozen=True)
 class FileLayer:
-    """A layer by the names of its values.
+    """A layer, described by the names of its values.
 
     Attributes:
-        name: of its node.
-        taken: what it takes.
-        product: what its node gives.
-        given: the same with the bias, where an Add behind the node is that.
-        dims: spatial dimensions of a convolution; 0 for a product, whose units stand last.
-        groups: of a convolution.
+        name: name of its node.
+        taken: its input.
+        product: output of its node.
+        given: the same including the bias, if that is added by a following Add.
+        dims: spatial dimensions of a convolution; 0 for a product, whose units are in the last dimension.
+        groups: groups of a convolution.
         turned: whether the weight is stored as (inputs, outputs).
-        shape: of the weight as (outputs, inputs of a group, *kernel).
-        bias: value whose maker reads the bias, and at which of its inputs; None where there is no place for one.
+        shape: shape of the weight as (outputs, inputs of a group, *kernel).
+        bias: value whose producer reads the bias, and the index of that input; None if there is no place for one.
     """
 
     name: str
@@ -40,20 +40,20 @@ class FileLayer:
 
     @property
     def place(self) -> int:
-        """At which dimension from the end its units stand."""
+        """Dimension of its units, counted from the end."""
         return self.dims + 1
 
     @property
     def depthwise(self) -> bool:
-        """Whether each of its units is computed from the same unit of what it takes, and nothing else."""
+        """Whether each of its units is computed only from the same unit of its input."""
         return self.groups > 1 and self.groups == self.shape[0] and self.shape[1] == 1
 
 
 def find_layers(graph: Graph) -> list[FileLayer]:
-    """The layers with constant float weights, in the order of the graph.
+    """Return the layers with constant float weights, in the order of the graph.
 
     Args:
-        graph: of a model whose constants are initializers.
+        graph: graph of a model whose constants are initializers.
     """
     found = (_layer(graph, node) for node in graph.nodes)
     return [layer for layer in found if layer is not None]
@@ -84,7 +84,7 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
 
 
 def _has_bias(graph: Graph, node: onnx.NodeProto, units: int) -> bool:
-    """Whether the third input holds a bias of that many numbers, or could."""
+    """Whether the third input holds, or could hold, a bias of that size."""
     if len(node.input) < 3 or not node.input[2]:
         return True
     bias = graph.constant(node.input[2])
@@ -92,7 +92,7 @@ def _has_bias(graph: Graph, node: onnx.NodeProto, units: int) -> bool:
 
 
 def _addition(graph: Graph, node: onnx.NodeProto, units: int) -> tuple[str, int] | None:
-    """The addition of a constant behind a product."""
+    """Return the addition of a constant after a product."""
     reader = graph.only_consumer(node.output[0])
     if reader is None or reader.op_type != "Add" or reader.domain not in STANDARD:
         return None
@@ -104,7 +104,7 @@ def _addition(graph: Graph, node: onnx.NodeProto, units: int) -> tuple[str, int]
 
 
 def weight_of(graph: Graph, layer: FileLayer) -> Array:
-    """(groups, outputs of a group, inputs) weights; without groups where there is one."""
+    """Return the weights (groups, outputs of a group, inputs), without groups if there is one."""
     weight = graph.constant(graph.producers[layer.product].input[1])
     if weight is None:
         raise ValueError(f"'{layer.name}' has no constant weight")
@@ -115,7 +115,7 @@ def weight_of(graph: Graph, layer: FileLayer) -> Array:
 
 
 def bias_of(graph: Graph, layer: FileLayer) -> Array | None:
-    """(outputs,) bias; None where there is none."""
+    """Return the bias (outputs,), or None without one."""
     if layer.bias is None:
         return None
     value, index = layer.bias
@@ -125,7 +125,7 @@ def bias_of(graph: Graph, layer: FileLayer) -> Array | None:
 
 
 def put(graph: Graph, layer: FileLayer, weights: Array, bias: Array | None) -> None:
-    """Give a layer other weights (..., outputs, inputs), and a bias (..., outputs) where there is one."""
+    """Replace the weights (..., outputs, inputs) of a layer, and its bias (..., outputs) if it has one."""
     node = graph.producers[layer.product]
     now = graph.constant(node.input[1])
     if now is None:

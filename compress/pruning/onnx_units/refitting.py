@@ -1,8 +1,8 @@
-"""Refitting the layers of a pruned ONNX graph to what the original gives inside, as reconstruction.py does for torch.
+"""Refitting the layers of a pruned ONNX graph to the original's activations, as reconstruction.py does for torch.
 
 In the order in which they run, a layer's inputs are those of the pruned graph, and its targets the original's: at the
-layer's own output, or at the sum behind it less the pruned graph's shortcut. Of each layer only moments are kept. Every
-layer behind the first that lost units is refitted, so that each makes up for what those before it could not.
+layer's own output, or at the following sum less the pruned graph's shortcut. Only moments of each layer are kept. Every
+layer after the first that lost units is refitted, so that each compensates for what those before it could not.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, fin
 from compress.pruning.onnx_units.rows import FileRows
 
 POSITIONS, CHOOSING = 64, 32
-"""Of each sample, that a layer is fitted on, and that the order of the units is found on."""
+"""Positions per sample on which a layer is fitted, and on which the order of units is found."""
 MOST_INPUTS = 8192
-"""Of a layer whose Gram matrix is taken: 512 MiB."""
+"""Maximum inputs of a layer whose Gram matrix is computed: 512 MiB."""
 
 Advance = Callable[..., None]
 
@@ -35,14 +35,14 @@ def _silent(*_: Any, **__: Any) -> None:
 
 @dataclass(frozen=True)
 class FileSum:
-    """The addition of a shortcut behind a layer, by the names of the values."""
+    """The addition of a shortcut after a layer, by the names of the values."""
 
     value: str
     shortcut: str
 
 
 def find_sum(graph: Graph, layer: FileLayer) -> FileSum | None:
-    """The addition behind a layer whose other operand does not follow from the layer; None where there is none."""
+    """Return the addition after a layer whose other operand does not depend on the layer, or None without one."""
     node = graph.only_consumer(layer.given)
     if node is None or node.op_type not in ("Add", "Sum") or node.domain not in STANDARD or len(node.input) != 2:
         return None
@@ -56,7 +56,7 @@ def find_sum(graph: Graph, layer: FileLayer) -> FileSum | None:
 
 
 def ordered(graph: Graph, layers: Iterable[FileLayer], groups: Iterable[UnitGroup]) -> list[onnx.NodeProto]:
-    """The nodes in an order in which shortcuts are there before the layers that make up for what groups lost."""
+    """Order the nodes so that shortcuts come before the layers that compensate for removed units."""
     readers = {reader.product for group in groups for reader in group.readers}
     late = {layer.given for layer in layers if layer.product in readers and find_sum(graph, layer) is not None}
     return execution_order(graph, late)
@@ -70,15 +70,15 @@ def order_units(
     seed: int,
     advance: Advance = _silent,
 ) -> dict[str, Elimination]:
-    """For each group the order in which its last reader can do without its units, by the group's name.
+    """Return, for each group, the order in which its last reader can do without its units, by the group's name.
 
     Args:
-        graph: of the original.
-        order: of its nodes.
-        groups: whose units are ordered.
+        graph: graph of the original.
+        order: order of its nodes.
+        groups: groups whose units are ordered.
         feeds: samples.
-        seed: of the positions that are looked at.
-        advance: told of each group.
+        seed: seed of the sampled positions.
+        advance: called for each group.
     """
     random = np.random.default_rng(seed)
     found = {}
@@ -97,7 +97,7 @@ def order_units(
 
 @dataclass(frozen=True)
 class _Site:
-    """A layer of the pruned graph to be refitted, and where its targets are found in the original."""
+    """A layer of the pruned graph to refit, and where its targets are in the original."""
 
     layer: FileLayer
     sum: FileSum | None
@@ -125,18 +125,18 @@ def refit_layers(
     ridge: float = RIDGE,
     advance: Advance = _silent,
 ) -> dict[str, LayerRefit]:
-    """Refit the layers of a pruned graph in place; what became of each by the name of its node.
+    """Refit the layers of a pruned graph in place; return the errors of each, by the name of its node.
 
     Args:
-        original: left as it is.
+        original: original graph; not modified.
         pruned: the same graph without some units.
-        order: of the original's nodes.
-        kept: numbers of the units that stayed, by group.
-        groups: of units, in the original.
-        feeds: samples, which are run through both once.
-        seed: of the positions that are looked at.
-        ridge: share of the mean diagonal of the Gram matrix by which weights are held at what they are.
-        advance: told of each layer.
+        order: order of the original's nodes.
+        kept: indices of the remaining units, by group.
+        groups: groups of units in the original.
+        feeds: samples, which run through both graphs once.
+        seed: seed of the sampled positions.
+        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values.
+        advance: called for each layer.
     """
     sites = _sites(original, pruned, order, kept, groups)
     places = {node.output[0]: pruned.producers[node.output[0]] for node in order}
@@ -160,7 +160,7 @@ def _sites(
     kept: Mapping[str, Array],
     groups: Sequence[UnitGroup],
 ) -> list[_Site]:
-    """The layers behind the first that lost units, in order."""
+    """Return the layers after the first that lost units, in order."""
     cut = {
         layer.product: kept[group.name]
         for group in groups

@@ -1,4 +1,4 @@
-"""What least squares sees of a layer of a file: inputs and targets at some positions of each sample."""
+"""Data of a file's layer for least squares: inputs and targets at some positions of each sample."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from compress.pruning.onnx_units.layers import FileLayer
 
 
 class FileRows:
-    """Chooses the positions, for each batch others.
+    """Samples positions, different ones for each batch.
 
     Args:
-        node: of the layer.
-        layer: that takes them.
-        random: of the choice.
-        most: positions of each sample; all where it has no more.
+        node: node of the layer.
+        layer: layer that reads them.
+        random: random generator.
+        most: maximum number of positions per sample.
     """
 
     def __init__(self, node: onnx.NodeProto, layer: FileLayer, random: np.random.Generator, most: int) -> None:
         self._node, self._layer, self._random, self._most = node, layer, random, most
 
     def of(self, taken: Array, wanted: Array) -> tuple[Array, Array]:
-        """Inputs (groups, rows, inputs) and targets (groups, rows, outputs); without groups where there is one.
+        """Return inputs (groups, rows, inputs) and targets (groups, rows, outputs), without groups if there is one.
 
         Args:
-            taken: (n, channels, *places) what a convolution takes, or (..., inputs).
-            wanted: what it should give, in the shape of its output.
+            taken: (n, channels, *places) input of a convolution, or (..., inputs).
+            wanted: targets, in the shape of its output.
         """
         taken, wanted = (each.astype(np.float32, copy=False) for each in (taken, wanted))
         if not self._layer.dims:
@@ -57,14 +57,14 @@ class FileRows:
 
 
 def _at(values: Array, at: Sequence[Array]) -> Array:
-    """(n, positions, channels, ...) of values (n, channels, *places, ...) at some places."""
+    """Return (n, positions, channels, ...) from values (n, channels, *places, ...) at some places."""
     everywhere: tuple[Any, ...] = (slice(None), slice(None), *at)
     chosen: Array = np.moveaxis(values[everywhere], 1, 2)
     return chosen
 
 
 def windows(node: onnx.NodeProto, taken: Array, kernel: Sequence[int], places: Sequence[int]) -> Array:
-    """What each position of a convolution sees: (n, channels, *positions, *kernel), a view.
+    """Return the receptive field of each position of a convolution: (n, channels, *positions, *kernel), a view.
 
     Args:
         node: the convolution, with its strides, pads and dilations.

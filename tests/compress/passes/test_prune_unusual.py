@@ -144,7 +144,7 @@ def test_smaller_multiples_are_tried_when_a_narrow_network_would_be_smaller_than
     heard = Heard()
     coarse, record = pruned_by(replace(context, progress=heard), net, round_to=8)
     assert record.done["macs_share"] < 0.45 and record.declined[-1].what == "the target"
-    assert "left where 0.5 was asked" in record.declined[-1].why and len(heard.said) == 1
+    assert "remain where 0.5 was requested" in record.declined[-1].why and len(heard.said) == 1
     fine, record = pruned_by(replace(context, progress=heard), net)
     share = count_macs(fine, context.sample(1)) / count_macs(net, context.sample(1))
     assert 0.45 <= share <= 0.5 and share == record.done["macs_share"] and len(heard.said) == 1

@@ -88,4 +88,4 @@ def test_four_bits_are_declined_when_the_target_has_no_lookup_in_blocks(tmp_path
     given = _file(tmp_path / "in.onnx")
     made, record = QuantizeEmbeddings(bits=4, smallest=1, target="cuda-tensorrt").apply(given, context)
     assert made == given
-    assert "cuda-tensorrt has no lookup in blocks of few bits" in record.declined[0].why
+    assert "cuda-tensorrt has no blockwise 4-bit lookup" in record.declined[0].why

@@ -126,7 +126,7 @@ def test_cut_is_exact_when_all_layers_lose_the_same_channels(samples):
 
 def test_cut_is_inexact_when_one_layer_loses_others(samples):
     why = why_inexact(Mixed().eval(), lambda copied: _cut(copied, [0, 1, 2, 3, 4]), samples)
-    assert "not the same as masking" in why
+    assert "not equivalent to masking" in why
 
 
 def test_cut_is_inexact_when_it_changes_what_is_left(samples):
@@ -134,4 +134,4 @@ def test_cut_is_inexact_when_it_changes_what_is_left(samples):
         _cut(net, CUT)
         net.conv.weight.data *= 1.5
 
-    assert "can't be shown" in why_inexact(Mixed().eval(), cut, samples)
+    assert "cannot be shown" in why_inexact(Mixed().eval(), cut, samples)

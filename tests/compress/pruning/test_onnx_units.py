@@ -142,7 +142,7 @@ def test_units_stay_when_their_removal_is_not_masking(copies, context, monkeypat
     monkeypatch.setattr(engine, "take", wrong)
     made, record = _apply(copies, context)
     assert made == copies
-    assert sum("not the same as masking" in each.why for each in record.declined) == 2
+    assert sum("not equivalent to masking" in each.why for each in record.declined) == 2
 
 
 def test_cut_weights_stay_when_the_refit_does_not_help(copies, context, monkeypatch):
@@ -156,7 +156,7 @@ def test_cut_weights_stay_when_the_refit_does_not_help(copies, context, monkeypa
 def test_file_stays_when_the_target_is_out_of_reach(copies, context):
     made, record = _apply(copies, context, macs=0.1)
     assert made == copies
-    assert "of its multiply-adds stay" in record.declined[0].why
+    assert "of its multiply-adds remain" in record.declined[0].why
 
 
 def test_units_stay_when_their_node_is_to_be_kept(copies, context):
@@ -267,7 +267,7 @@ def test_file_stays_when_it_can_not_be_run_layer_by_layer(copies, context, monke
     monkeypatch.setattr(engine, "order_units", broken)
     made, record = _apply(copies, context)
     assert made == copies
-    assert "can't be run layer by layer (enough)" in record.declined[0].why
+    assert "cannot be run layer by layer (enough)" in record.declined[0].why
 
 
 def test_layer_is_not_refitted_and_named_when_its_gram_matrix_would_be_too_large(copies, context, monkeypatch):
@@ -275,4 +275,4 @@ def test_layer_is_not_refitted_and_named_when_its_gram_matrix_would_be_too_large
         monkeypatch.setattr(module, "MOST_INPUTS", 50)  # the second convolution reads 72 numbers
     _, record = _apply(copies, context, macs=0.97)
     assert list(record.done["units"].values())[0][0] == 8 and len(record.done["units"]) == 1
-    assert any("reads more than 50 numbers" in each.why for each in record.declined)
+    assert any("has more than 50 inputs" in each.why for each in record.declined)

@@ -111,7 +111,7 @@ def test_embedding_width_is_declined_with_the_reason_when_blocks_have_several(co
         original, replace(context, teacher=original)
     )
     reasons = {declined.what: declined.why for declined in record.declined}
-    assert "should have one width" in reasons["the embedding width"]
+    assert "must have one width" in reasons["the embedding width"]
     assert record.changed
 
 
@@ -189,7 +189,7 @@ def test_blocks_are_pruned_when_the_trace_of_the_whole_fails(context):
     original = made("shufflenet")
     _, record = StructuredPrune(macs=0.6, round_to=2).apply(original, replace(context, teacher=original))
     across = next(declined for declined in record.declined if declined.what == "channels across blocks")
-    assert "torch-pruning could not work through this architecture" in across.why
+    assert "torch-pruning cannot handle this architecture" in across.why
 
 
 def test_pull_is_strongest_on_the_weakest_unit_of_a_block(context):
