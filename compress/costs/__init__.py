@@ -1,4 +1,4 @@
-"""Choosing by what things cost when they run: tables of measured costs, and the knapsack over them."""
+"""Choosing by measured cost: tables of what blocks cost at run time, and the knapsack over them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A table of what the blocks of a model cost at each width, in the form that ships.
+"""A table of what the blocks of a model cost at each width, in the precision that ships.
 
-Every block is exported, brought into the precision that ships, and measured. Copies of a block that keeps its shape
-are stacked, so that what one call of the runtime costs, and what happens at the ends of a file, cancels out of the
-difference of two stacks. A whole model of chosen widths is predicted from the measured whole one and the differences.
+Every block is exported, converted to the precision that ships, and measured. Copies of a block that keeps its shape are
+stacked, so that the cost of one call of the runtime, and of the ends of a file, cancels in the difference of two
+stacks. The cost of a whole model with chosen widths is predicted from the measured whole model and the differences.
 
 Tables of this kind choose widths in ZipLM (Kurtic et al. 2023, arXiv 2302.04089) and HALP (Shen et al. 2022, arXiv
-2110.10811); NetAdapt (Yang et al. 2018, arXiv 1804.03230) made them first.
+2110.10811); NetAdapt (Yang et al. 2018, arXiv 1804.03230) introduced them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from compress.costs.timing import Cost, TimedFile, Timer
 
 Quantity = Literal["energy", "latency"]
 STACKED, FEWER = 6, 2
-"""Copies in a stack, and in the smaller one that it is compared with."""
+"""Copies in a stack, and in the smaller one with which it is compared."""
 FEWER_LABEL = "fewer"
 MOST_AT_ONCE = 16
 """Variants that are measured against each other at once, each in a process of its own."""
@@ -45,12 +45,12 @@ class CostTable:
     """Costs of the blocks of one model.
 
     Attributes:
-        key: of the conditions: runtime and its version, processor, threads, precision, target.
-        whole: of the whole model, as it is.
+        key: conditions: runtime and its version, processor, threads, precision, target.
+        whole: cost of the whole, unchanged model.
         items: its blocks.
-        costs: of one block, by signature, then by label; of a block that can't be stacked, calling the runtime
-            included.
-        measured: blocks that were measured now; all others were read from the cache.
+        costs: costs of one block, by signature, then by label; for a block that cannot be stacked, including a call of
+            the runtime.
+        measured: number of blocks measured now; all others were read from the cache.
     """
 
     key: Mapping[str, Any]
@@ -60,11 +60,11 @@ class CostTable:
     measured: int
 
     def cost(self, item: Item, variant: Variant, quantity: Quantity) -> Estimate | None:
-        """What a block costs as a variant has it, in s or J; None where joules are asked for and there is no meter."""
+        """Return the cost of a variant of a block, in s or J; None if joules are requested and there is no meter."""
         return quantity_of(self.costs[item.signature][item.label(variant)], quantity)
 
     def change(self, item: Item, variant: Variant, quantity: Quantity) -> float:
-        """What a variant adds to the whole model's cost, in s or J; negative for a saving."""
+        """Return what a variant adds to the whole model's cost, in s or J; negative for a saving."""
         if variant == FULL:
             return 0.0
         found, full = self.cost(item, variant, quantity), self.cost(item, FULL, quantity)
@@ -73,12 +73,12 @@ class CostTable:
         return found.value - full.value
 
     def predicted(self, chosen: Sequence[Variant], quantity: Quantity) -> Estimate:
-        """The share of the whole model's cost that is left, one variant for each item.
+        """Predict the remaining share of the whole model's cost, with one variant for each item.
 
-        The interval adds up those of the blocks, alike ones as one, and that of the whole.
+        The interval adds up those of the blocks (counting identical ones as one) and of the whole.
 
         Raises:
-            ValueError: the table has no joules and was asked for energy.
+            ValueError: energy is requested, but the table has no joules.
         """
         whole = quantity_of(self.whole, quantity)
         if whole is None:
@@ -96,9 +96,9 @@ class CostTable:
         return Estimate(share, max(0.0, share - error), share + error, "1", whole.n, METHOD, whole.evidence)
 
     def worthwhile(self, item: Item, quantity: Quantity) -> tuple[Variant, ...]:
-        """The variants that cost less than every wider one, the full block first.
+        """Return the variants that cost less than every wider one, the full block first.
 
-        A narrower block is a worse one, so that what saves nothing is not worth its loss.
+        A narrower block is less accurate, so one that saves nothing is not worth its loss.
         """
         found: list[Variant] = []
         for variant in item.variants:
@@ -109,7 +109,7 @@ class CostTable:
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         blocks: dict[str, dict[str, Any]] = {}
         for item in self.items:
             row = blocks.setdefault(
@@ -122,14 +122,14 @@ class CostTable:
 
 @dataclass(frozen=True)
 class TableMaker:
-    """Makes tables, with what the cache has.
+    """Makes tables, using the cache.
 
     Attributes:
         shipping: the form that ships.
         timer: measures files.
-        key: of the conditions, without the form.
+        key: conditions, without the form.
         kept: the cache.
-        progress: where to say how far it is.
+        progress: where to report progress.
     """
 
     shipping: Shipping
@@ -141,16 +141,16 @@ class TableMaker:
     def make(
         self, model: nn.Module, items: Sequence[Item], preprocess: Preprocess, samples: npt.NDArray[Any]
     ) -> CostTable:
-        """The table of a model.
+        """Make the table of a model.
 
         Args:
-            model: in eval mode, with the items in it.
+            model: model in eval mode that contains the items.
             items: its blocks.
-            preprocess: contract that it is exported with.
-            samples: (n, ...) preprocessed; the whole model is run on them.
+            preprocess: contract with which it is exported.
+            samples: (n, ...) preprocessed samples on which the whole model runs.
 
         Raises:
-            ModelError: the model, or a block, can't be exported or quantized.
+            ModelError: the model, or a block, cannot be exported or quantized.
             MeasureError: a worker failed.
         """
         measured = 0
@@ -175,10 +175,10 @@ class TableMaker:
     def whole(
         self, model: nn.Module, preprocess: Preprocess, samples: npt.NDArray[Any], folder: Path, name: str = "whole"
     ) -> tuple[Shipping, TimedFile]:
-        """A whole model as it ships, with the form in which its blocks do.
+        """Return a whole model as it ships, and the form in which its blocks ship.
 
         Raises:
-            ModelError: it can't be exported or quantized.
+            ModelError: it cannot be exported or quantized.
         """
         floats = forms.whole_model(model, preprocess, folder)
         form = replace(self.shipping, operators=forms.operators_of(floats, self.shipping.operators))
@@ -187,7 +187,7 @@ class TableMaker:
         return form, TimedFile(path, samples, tuple(preprocess.input_names), preprocess.output_name)
 
     def _measured(self, model: nn.Module, item: Item, form: Shipping, folder: Path) -> dict[str, Cost]:
-        """Costs of one block by label; its variants are measured against each other, a number of them at a time."""
+        """Measure the costs of one block by label; several of its variants are measured against each other at once."""
         full, costs = item.label(FULL), dict[str, Cost]()
         copies = STACKED if item.keeps_shape else 1
         files: dict[str, TimedFile] = {}
@@ -212,7 +212,7 @@ class TableMaker:
 
 
 def _stack(single: onnx.ModelProto, copies: int, item: Item, form: Shipping, path: Path) -> TimedFile:
-    """The file of some copies of a block, as it ships."""
+    """Write the file of some copies of a block, as it ships."""
     stack = forms.stacked(single, copies)
     name, output = stack.graph.input[0].name, stack.graph.output[0].name
     forms.save(forms.as_shipped(stack, form, [{name: item.taken}]), path)
@@ -220,7 +220,7 @@ def _stack(single: onnx.ModelProto, copies: int, item: Item, form: Shipping, pat
 
 
 def _by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cost]:
-    """Costs of one copy by label, from those of the stacks that were measured together."""
+    """Return costs of one copy by label, from those of stacks that were measured together."""
     base = found[full]
     if FEWER_LABEL in found:
         base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
@@ -258,7 +258,7 @@ def _half(estimate: Estimate) -> float:
 
 
 def quantity_of(cost: Cost, quantity: Quantity) -> Estimate | None:
-    """Joules or seconds of a cost; None for joules where there is no meter."""
+    """Return the joules or seconds of a cost; None for joules without a meter."""
     return cost.energy_j if quantity == "energy" else cost.duration_s
 
 

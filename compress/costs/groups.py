@@ -1,4 +1,4 @@
-"""The groups of a model that can be narrowed, the blocks that they lie in, and the importance of their units."""
+"""The groups of a model that can be narrowed, the blocks that contain them, and the importance of their units."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from compress.pruning.tracing import with_gradients
 
 @dataclass(frozen=True)
 class Narrowable:
-    """A model with what can be narrowed in it.
+    """A model with the parts that can be narrowed.
 
     Attributes:
-        model: a copy of the original, in which attention is such that its heads can go.
+        model: a copy of the original, with attention modules whose heads can be removed.
         items: its blocks.
         scores: (rows, units) importance of the units, by the group's name.
-        declined: what can't be narrowed, and why.
+        declined: what cannot be narrowed, and why.
     """
 
     model: nn.Module
@@ -39,15 +39,15 @@ class Narrowable:
 
 
 def find_narrowable(settings: PruneSettings, model: nn.Module, context: PassContext) -> Narrowable:
-    """Find the groups inside of blocks that have proven themselves, and score their units.
+    """Find verified groups inside blocks, and score their units.
 
     Args:
-        settings: importance, what attention loses, layers to keep, largest share lost.
-        model: in eval mode on the CPU; left as it is.
-        context: data for an importance that rests on them.
+        settings: importance, attention pruning, layers to keep, largest share lost.
+        model: model in eval mode on the CPU; not modified.
+        context: data for a data-based importance.
 
     Raises:
-        UsageError: the importance rests on data that are missing, or no layer has a name that is to be kept.
+        UsageError: data for the importance is missing, or no layer matches ``keep_layers``.
     """
     found, sample = eval_copy(model), context.sample(1)
     head = find_head(found, sample)

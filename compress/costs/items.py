@@ -1,7 +1,7 @@
-"""The parts of a model whose widths can be chosen, and the ladder of widths of each.
+"""The parts of a model whose widths can be chosen, and the widths to try for each.
 
-An item is a block with the groups of channels, heads or hidden units inside of it. Blocks that are alike, by their
-code, their settings and the shapes of their tensors, share one signature and so one set of measured costs.
+An item is a block with the groups of channels, heads or hidden units inside it. Blocks with equal code, settings and
+tensor shapes share a signature and therefore one set of measured costs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from compress.pruning.depth import find_blocks
 from compress.pruning.groups import Group
 
 LADDER = 8
-"""Widths of a group that are tried, the full one among them, about."""
+"""Approximate number of widths tried for a group, including the full one."""
 SMALLEST_STEP = 4
-"""Channels between two widths: other widths fall between the steps of all kernels known to us."""
+"""Channels between two widths: other widths fall between the steps of all known kernels."""
 PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way in which a block may be.
+    """One variant of a block.
 
     Attributes:
-        widths: units that the narrowed groups keep, by the group's name; groups that are not named keep all.
-        dropped: the whole block is left out.
+        widths: units that the narrowed groups keep, by the group's name; other groups keep all.
+        dropped: whether the whole block is dropped.
 
     Example:
         >>> Variant({"conv1": 8}).label({"conv1": 16}), Variant(dropped=True).label({"conv1": 16})
@@ -47,7 +47,7 @@ class Variant:
     dropped: bool = False
 
     def label(self, units: Mapping[str, int]) -> str:
-        """The widths of all groups, in their order; ``units`` are the full ones."""
+        """Return the widths of all groups, in order; ``units`` are the full ones."""
         if self.dropped:
             return "dropped"
         return "/".join(str(self.widths.get(name, full)) for name, full in units.items()) or "full"
@@ -61,12 +61,12 @@ class Item:
     """A block whose widths are chosen together.
 
     Attributes:
-        path: of the block; empty for the whole model.
-        groups: what can be removed inside of it.
-        taken: (1, ...) what the block takes for one sample.
-        keeps_shape: it gives what it takes in shape, so that copies of it can be stacked.
-        variants: what may become of it, the full block first.
-        signature: hex digest that blocks which are alike share.
+        path: path of the block; empty for the whole model.
+        groups: groups that can be removed inside it.
+        taken: (1, ...) input of the block for one sample.
+        keeps_shape: whether output and input have the same shape, so that copies can be stacked.
+        variants: its variants, the full block first.
+        signature: hex digest shared by identical blocks.
     """
 
     path: str
@@ -82,16 +82,16 @@ class Item:
         return {group.name: group.units for group in self.groups}
 
     def label(self, variant: Variant) -> str:
-        """A variant in a few characters: its widths, or ``dropped``."""
+        """Return a short name of a variant: its widths, or ``dropped``."""
         return variant.label(self.units)
 
     def change(self, model: nn.Module, variant: Variant, kept: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Make the block what a variant says, in place.
+        """Turn the block into a variant, in place.
 
         Args:
-            model: with the block in it.
-            variant: what it becomes.
-            kept: (rows, width) units that stay, by group; by default the first ones, for what only costs are asked of.
+            model: model that contains the block.
+            variant: the variant.
+            kept: (rows, width) units that stay, by group; by default the first ones, when only costs matter.
         """
         if variant.dropped:
             parent, _, name = self.path.rpartition(".")
@@ -107,21 +107,21 @@ class Item:
 def find_items(
     model: nn.Module, sample: torch.Tensor, groups: Sequence[Group], *, most: float, keep: Collection[str] = ()
 ) -> list[Item]:
-    """The blocks that the groups lie in, and those that may be left out.
+    """Return the blocks that contain the groups, and those that may be dropped.
 
     Args:
-        model: in eval mode.
-        sample: (1, ...) that it runs on.
-        groups: that may be narrowed, in the order in which they run.
+        model: model in eval mode.
+        sample: (1, ...) input of the model.
+        groups: groups that may be narrowed, in the order in which they run.
         most: largest share of its units that a group may lose.
-        keep: names of layers that stay, so that no block with one is left out.
+        keep: names of layers that stay, so that no block that contains one is dropped.
     """
     taken = _taken(model, sample)
     blocks = [path for path in find_blocks(model, sample) if path in taken]
     inside: dict[str, list[Group]] = {path: [] for path in blocks}
     for group in groups:
         inside.setdefault(_block_of(group, blocks, taken), []).append(group)
-    alone = [("", [group]) for group in inside.pop("", [])]  # in no block: each by itself, within the whole model
+    alone = [("", [group]) for group in inside.pop("", [])]  # outside of all blocks: each by itself, in the whole model
     items = []
     for path, own in (*inside.items(), *alone):
         given, keeps = taken[path]
@@ -135,9 +135,13 @@ def find_items(
 
 
 def ladder(group: Group, most: float) -> tuple[int, ...]:
-    """Widths of a group that are tried, the full one first: multiples of 4, 8, 16 and so on, about 8 of them.
+    """Return about 8 widths to try for a group, the full one first: multiples of 4, 8, 16 and so on.
 
-    Heads go one by one. Args: ``most`` is the largest share of its units that the group may lose.
+    Heads are removed one by one.
+
+    Args:
+        group: group to narrow.
+        most: largest share of its units that the group may lose.
     """
     step = 1 if group.kind == "heads" or group.units <= SMALLEST_STEP else SMALLEST_STEP
     while group.units > step * LADDER:
@@ -148,14 +152,14 @@ def ladder(group: Group, most: float) -> tuple[int, ...]:
 
 
 def block(model: nn.Module, item: Item, variant: Variant) -> nn.Module:
-    """A copy of a block as a variant has it, alone."""
+    """Return a copy of a variant of a block, on its own."""
     copied = copy.deepcopy(model)
     item.change(copied, variant)
     return copied.get_submodule(item.path).eval()
 
 
 def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Variant, ...]:
-    """The full block; each group narrowed alone; all of them by the same share; the block left out."""
+    """Return the full block; each group narrowed alone; all of them by the same share; the block dropped."""
     rungs = {group.name: ladder(group, most)[1:] for group in groups}
     found = [Variant({name: width}) for name, widths in rungs.items() for width in widths]
     if len(groups) > 1:
@@ -169,7 +173,7 @@ def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Va
 
 
 def _taken(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:
-    """What each module takes and whether it keeps its shape, of those that take one float tensor and give one, once."""
+    """Return input and shape preservation of each module that maps one float tensor to one tensor and runs once."""
     found: dict[str, tuple[npt.NDArray[np.float32], bool] | None] = {}
 
     def note(path: str) -> ForwardHook:
@@ -193,7 +197,7 @@ def _is_map(value: object) -> TypeGuard[torch.Tensor]:
 
 
 def _block_of(group: Group, blocks: Collection[str], taken: Collection[str]) -> str:
-    """The block of a sequence that a group lies in, else the nearest module that can run alone."""
+    """Return the block of a sequence that contains a group, else the nearest module that can run alone."""
     paths = [cut.path.split(".") for cut in group.cuts]
     shared = 0
     while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
@@ -204,7 +208,7 @@ def _block_of(group: Group, blocks: Collection[str], taken: Collection[str]) -> 
 
 
 def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group]) -> str:
-    """Digest of all that a block's cost can depend on: code, settings and shapes, but no weights and no names above."""
+    """Return a digest of all that a block's cost depends on: code, settings and shapes, not weights or outer names."""
 
     def plain(value: object) -> Any:
         if callable(value):

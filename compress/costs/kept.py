@@ -1,4 +1,4 @@
-"""Costs kept in the user's cache: one file for each block and set of conditions."""
+"""Costs in the user's cache: one file per block and set of conditions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compress.costs.timing import Cost
 
 FOLDER = "cost_tables"
 LAYOUT = 1
-"""Raised when costs are measured, or blocks described, in another way."""
+"""Incremented when costs are measured, or blocks described, differently."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Kept:
     """The cache of costs.
 
     Attributes:
-        folder: in which it lies; None for the user's.
-        fresh: whether what it has is left unread, so that everything is measured again.
+        folder: folder of the cache; None for the user's.
+        fresh: whether its contents are ignored, so that everything is measured again.
 
     Example:
         >>> Kept(Path("nowhere")).read({"runtime": "onnxruntime-cpu"}, "0" * 64)
@@ -38,13 +38,13 @@ class Kept:
     fresh: bool = False
 
     def path(self, conditions: Mapping[str, Any], signature: str) -> Path:
-        """File of a block's costs."""
+        """Return the file of a block's costs."""
         text = json.dumps(self._key(conditions, signature), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         return (self.folder or cache_folder()) / FOLDER / f"{digest[:32]}.json"
 
     def read(self, conditions: Mapping[str, Any], signature: str) -> dict[str, Cost]:
-        """Costs by label; empty where there are none, or what is there is damaged."""
+        """Return costs by label; empty if there are none, or the file is damaged."""
         path = self.path(conditions, signature)
         if self.fresh or not path.is_file():
             return {}
@@ -55,7 +55,7 @@ class Kept:
             return {}
 
     def write(self, conditions: Mapping[str, Any], signature: str, costs: Mapping[str, Cost]) -> None:
-        """Keep the costs of a block, in the place of earlier ones."""
+        """Store the costs of a block, replacing earlier ones."""
         path = self.path(conditions, signature)
         path.parent.mkdir(parents=True, exist_ok=True)
         values = {

@@ -1,6 +1,6 @@
-"""The multiple-choice knapsack: one option for each item, least loss within a budget.
+"""The multiple-choice knapsack: one option per item, with the least loss within a budget.
 
-Solved by dynamic programming over the items, on the front of cost and loss that their options span together
+Solved by dynamic programming over the items, on the joint front of cost and loss of their options
 (Nemhauser and Ullmann 1969; Kellerer, Pferschy and Pisinger, "Knapsack Problems", 2004, section 11.5). ZipLM (Kurtic et
 al., NeurIPS 2023, arXiv 2302.04089) and HALP (Shen et al., NeurIPS 2022, arXiv 2110.10811) choose widths this way.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_STATES = 20_000
-"""Partial choices that are kept after each item; more of them are thinned out, evenly by cost."""
+"""Maximum partial choices kept after each item; more are thinned out, evenly by cost."""
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Option:
-    """One way to treat an item.
+    """One option for an item.
 
     Attributes:
         cost: what it adds to the total, in any unit; negative for a saving.
@@ -46,17 +46,17 @@ class OverBudget(Exception):
 
 
 def choose(items: Sequence[Sequence[Option]], budget: float) -> tuple[int, ...]:
-    """Take one option of each item, so that the costs stay within the budget and the losses are least.
+    """Choose one option per item, so that the costs stay within the budget and the losses are least.
 
-    The choice is the best there is while at most ``MOST_STATES`` partial choices are undominated, and always within
-    the budget. Among choices of equal loss the cheapest is taken.
+    The choice is optimal while at most ``MOST_STATES`` partial choices are undominated, and always within the budget.
+    Among choices of equal loss the cheapest is returned.
 
     Args:
-        items: the options of each item; at least one each.
-        budget: largest sum of costs.
+        items: options of each item; at least one each.
+        budget: maximum sum of costs.
 
     Returns:
-        The number of the chosen option for each item.
+        The index of the chosen option for each item.
 
     Raises:
         OverBudget: the cheapest options together cost more than the budget.
@@ -68,12 +68,12 @@ def choose(items: Sequence[Sequence[Option]], budget: float) -> tuple[int, ...]:
         (1, 0)
     """
     if not all(items):
-        raise ValueError("every item of a knapsack needs an option")
+        raise ValueError("every item of a knapsack must have an option")
     tables = [np.array([(o.cost, o.loss) for o in options], dtype=np.float64) for options in items]
     if not all(np.isfinite(table).all() for table in tables):
-        raise ValueError("costs and losses of a knapsack should be finite")
+        raise ValueError("costs and losses of a knapsack must be finite")
     cheapest = [float(table[:, 0].min()) for table in tables]
-    # The sum of what the items still to come cost at least: what exceeds the budget with it can never fit.
+    # The sum of the least costs of the remaining items: a state that exceeds the budget with it can never fit.
     ahead = np.cumsum([0.0, *cheapest[::-1]])[::-1]
     slack = 1e-9 * (abs(budget) + float(np.abs(np.array(cheapest)).sum()))
     if ahead[0] > budget + slack:
@@ -87,7 +87,7 @@ def choose(items: Sequence[Sequence[Option]], budget: float) -> tuple[int, ...]:
 
 
 def _joined(costs: Floats, losses: Floats, table: Floats, most: float) -> tuple[Floats, Floats, Indices, Indices]:
-    """The front after one more item: costs, losses, the state before and the option taken, by ascending cost."""
+    """Return the front after one more item: costs, losses, previous state and option, by ascending cost."""
     count = len(table)
     cost = (costs[:, None] + table[:, 0]).ravel()
     loss = (losses[:, None] + table[:, 1]).ravel()
@@ -100,7 +100,7 @@ def _joined(costs: Floats, losses: Floats, table: Floats, most: float) -> tuple[
 
 
 def _thinned(front: Indices, cost: Floats) -> Indices:
-    """At most ``MOST_STATES`` of a front: the cheapest, and of each step of cost the last, which loses least."""
+    """Return at most ``MOST_STATES`` of a front: the cheapest, and the least lossy of each step of cost."""
     if len(front) <= MOST_STATES:
         return front
     span = cost[front]
@@ -112,7 +112,7 @@ def _thinned(front: Indices, cost: Floats) -> Indices:
 
 
 def _walked_back(steps: Sequence[tuple[Indices, Indices]]) -> tuple[int, ...]:
-    """The options that lead to the last, least lossy state."""
+    """Return the options that lead to the last, least lossy state."""
     place, taken = len(steps[-1][0]) - 1 if steps else 0, []
     for before, chosen in reversed(steps):
         taken.append(int(chosen[place]))

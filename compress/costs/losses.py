@@ -1,4 +1,4 @@
-"""What each narrowing of a block costs in accuracy: how far the model's answers move on validation data."""
+"""Accuracy loss of each narrowing of a block: how far the model's outputs move on validation data."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from compress.pruning.samples import Samples
 
 BATCH = 64
 TRIAL_SAMPLES = 128
-"""That a narrowed block is refitted on before its loss is measured; the chosen model is refitted on more."""
+"""Samples for refitting a narrowed block before its loss is measured; the chosen model is refitted on more."""
 
 Change = Callable[[nn.Module, Mapping[int, Variant]], nn.Module]
-"""Gives a copy of a model in which some items, by their number, are as the variants say."""
+"""Returns a copy of a model in which some items, by index, are replaced by variants."""
 
 
 def divergence(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Kullback-Leibler divergence of a model's answers from the original's, in nats a sample.
+    """Compute the Kullback-Leibler divergence of a model's outputs from the original's, in nats per sample.
 
     Args:
-        model: in eval mode.
+        model: model in eval mode.
         images: (n, ...) samples.
-        wanted: (n, classes) logarithms of the original's shares, by :func:`log_shares`.
+        wanted: (n, classes) log-probabilities of the original, from :func:`log_shares`.
     """
     return max(0.0, float(F.kl_div(log_shares(model, images), wanted, reduction="batchmean", log_target=True)))
 
 
 def log_shares(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """(n, classes) logarithms of the shares that a model gives the classes."""
+    """Return the log-probabilities that a model gives to the classes, (n, classes)."""
     with torch.no_grad():
         return torch.cat([model(part) for part in images.split(BATCH)]).log_softmax(1)
 
@@ -51,18 +51,18 @@ def measured_losses(
     change: Change,
     progress: Progress,
 ) -> list[list[float]]:
-    """The divergence of each candidate, with one item changed at a time; infinite where answers are not finite.
+    """Measure the divergence of each candidate, with one item changed at a time; infinite if outputs are not finite.
 
     Args:
-        model: the original, in eval mode; left as it is.
+        model: the original, in eval mode; not modified.
         candidates: variants of each item; the full block loses nothing.
         images: validation samples.
-        change: makes the changed model, whatever it mends of it.
-        progress: where to say how far it is.
+        change: makes the changed model, including any refit.
+        progress: where to report progress.
     """
     wanted = log_shares(model, images)
     total = sum(variant != FULL for variants in candidates for variant in variants)
-    with progress.task("Measuring what narrow blocks lose", total) as bar:
+    with progress.task("Measuring the loss of narrow blocks", total) as bar:
 
         def lost(number: int, variant: Variant) -> float:
             if variant == FULL:
@@ -75,12 +75,12 @@ def measured_losses(
 
 
 class Narrower:
-    """Changes models: removes the units of least importance, leaves blocks out, and mends what it changed.
+    """Changes models: removes the least important units, drops blocks, and refits what it changed.
 
     Args:
         items: blocks of the model.
         scores: (rows, units) importance of the units, by the group's name.
-        context: whose samples layers are refitted on; None for no refitting.
+        context: context whose samples layers are refitted on; None for no refit.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Narrower:
         self._items, self._scores, self._context = items, scores, context
 
     def cut(self, model: nn.Module, variants: Mapping[int, Variant]) -> tuple[nn.Module, Changes]:
-        """A changed copy that is not mended, and what its layers lost."""
+        """Return a changed copy without a refit, and what its layers lost."""
         changed, lost = copy.deepcopy(model), Provenance()
         for number, variant in sorted(variants.items()):
             kept = {name: self._kept(name, width) for name, width in variant.widths.items()}
@@ -100,9 +100,9 @@ class Narrower:
         return changed, Changes(lost.outputs, lost.inputs)
 
     def __call__(self, model: nn.Module, variants: Mapping[int, Variant]) -> nn.Module:
-        """A changed copy whose layers are refitted on a few samples, where that can be done and does not fail.
+        """Return a changed copy whose layers are refitted on a few samples, if that is possible and does not fail.
 
-        Only layers that lost units are, and all that come behind a block that was left out.
+        Only layers that lost units are refitted, and all layers after a dropped block.
         """
         changed, changes = self.cut(model, variants)
         if self._context is None:
@@ -111,10 +111,10 @@ class Narrower:
         samples = Samples(self._context, TRIAL_SAMPLES)
         try:
             reconstruct(model, mended, changes, samples, seed=self._context.seed, every=dropped)
-        except (NotTraceable, *MODEL_FAILURES):  # whether the chosen model can be refitted is said once, in the record
+        except (NotTraceable, *MODEL_FAILURES):  # the record states once whether the chosen model can be refitted
             return changed
         return mended
 
     def _kept(self, name: str, width: int) -> torch.Tensor:
-        """(rows, width) units of a group that stay."""
+        """Return the units of a group that stay, (rows, width)."""
         return self._scores[name].sort(dim=1).indices[:, -width:].sort(dim=1).values

@@ -1,9 +1,9 @@
-"""Narrowing a model to a share of its energy or time, by what its blocks cost in the form that ships.
+"""Narrowing a model to a share of its energy or time, by what its blocks cost in the precision that ships.
 
-The widths of all blocks, and which blocks are left out, are chosen at once: a knapsack of what each narrowing loses,
-measured with one block changed at a time, against what it saves, from a table of measured costs. The narrowed model is
-then exported and measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et
-al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose widths by tables of time and importances of units.
+All widths, and the blocks to drop, are chosen at once: a knapsack of the loss of each narrowing, measured with one
+block changed at a time, against its saving, from a table of measured costs. The narrowed model is then exported and
+measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS
+2022 (arXiv 2110.10811) choose widths by tables of time and importances of units.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from compress.pruning.refitting import reconstructed
 from compress.pruning.rules import PruneSettings
 
 TRIES = 3
-"""Times that a narrowed model is made and measured; each aims lower by what the one before missed."""
+"""Number of times that a narrowed model is made and measured; each aims lower by what the previous one missed."""
 CLOSE = 1.02
-"""A measured share of at most this many times what was asked meets the target: two runs differ by as much."""
+"""A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
 SAMPLES = 8
-"""That whole models are run on, in turn, while they are measured."""
+"""Number of samples on which whole models run, in turn, while they are measured."""
 WORDS = {"energy": "energy", "latency": "time"}
 
 
 @dataclass(frozen=True)
 class CostGoal:
-    """What a model is narrowed to.
+    """Target of a narrowing.
 
     Attributes:
         quantity: ``energy`` or ``latency``.
-        share: of what the original costs in the same form.
-        precision: in which it ships; None for what the passes that follow make.
+        share: share of the original's cost in the same form.
+        precision: precision in which it ships; None for what the later passes produce.
         conditions: runtime and threads.
-        samples: validation samples that losses are measured on.
-        refit_samples: unlabelled ones that the narrowed model's layers are refitted on; 0 to leave them alone.
+        samples: validation samples on which losses are measured.
+        refit_samples: unlabelled samples for refitting the narrowed model's layers; 0 disables it.
     """
 
     quantity: Quantity
@@ -69,10 +69,10 @@ class CostGoal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a narrowed model was measured to cost.
+    """Measured cost of a narrowed model.
 
     Attributes:
-        share: of the whole model's cost in the same form.
+        share: share of the whole model's cost in the same form.
         baseline: cost of the original in floats.
     """
 
@@ -81,13 +81,13 @@ class Comparison:
 
 
 class Narrowing:
-    """One model on its way to a goal.
+    """Narrowing of one model to a goal.
 
     Args:
-        settings: of the pass.
-        goal: to be reached.
-        model: left as it is.
-        context: the shares refer to its teacher, where it has one.
+        settings: settings of the pass.
+        goal: target.
+        model: model to narrow; not modified.
+        context: context of the pass; the shares refer to its teacher, if it has one.
         maker: makes tables and files.
     """
 
@@ -105,14 +105,14 @@ class Narrowing:
         self._samples = context.samples(SAMPLES)
 
     def carry_out(self) -> tuple[nn.Module, PassRecord]:
-        """The narrowed model, or an unchanged one with the reason."""
+        """Return the narrowed model, or an unchanged one with the reason."""
         goal, what = self._goal, WORDS[self._goal.quantity]
         found = find_narrowable(self._settings, self._model, self._context)
         if not found.items:
             return self._refused(f"it has no block whose {what} can be lowered: no group of units can be removed")
         table = self._maker.make(found.model, found.items, self._context.preprocess, self._samples)
         if quantity_of(table.whole, goal.quantity) is None:
-            return self._refused("no meter here tells joules; ask for latency instead of energy")
+            return self._refused("no meter on this machine reports joules; ask for latency instead of energy")
         candidates = [table.worthwhile(item, goal.quantity) for item in found.items]
         if all(len(variants) == 1 for variants in candidates):
             return self._refused(f"no narrower block takes less {what} in {table.key['precision']} on this machine")
@@ -151,15 +151,15 @@ class Narrowing:
             tried.append(f"measured {compared.share}")
             aim *= goal.share / compared.share.value
         shown = "; ".join(tried)
-        return self._refused(f"{goal.share:g} of the {WORDS[goal.quantity]} can't be reached: {shown}", found.declined)
+        return self._refused(f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {shown}", found.declined)
 
     def _choose(
         self, table: CostTable, candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]], aim: float
     ) -> list[Variant]:
-        """One variant for each item, of the least sum of losses.
+        """Choose one variant for each item, with the least sum of losses.
 
         Raises:
-            OverBudget: even the cheapest cost more.
+            OverBudget: even the cheapest ones cost more.
         """
         quantity = self._goal.quantity
         items = [
@@ -197,7 +197,7 @@ class Narrowing:
             costs = maker.timer(files)
         one, other = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
         if one is None or other is None:
-            raise ValueError("a meter that told joules tells none")
+            raise ValueError("a meter that reported joules stopped reporting them")
         return Comparison(ratio(one, other), costs["baseline"])
 
     def _done(
@@ -242,7 +242,7 @@ class Narrowing:
 def _finite(
     candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]]
 ) -> tuple[list[list[Variant]], list[list[float]]]:
-    """The candidates whose answers are finite, and their losses."""
+    """Return the candidates whose outputs are finite, and their losses."""
     rows = [
         [(variant, loss) for variant, loss in zip(variants, row, strict=True) if loss < math.inf]
         for variants, row in zip(candidates, losses, strict=True)
@@ -253,18 +253,18 @@ def _finite(
 def narrow(
     settings: PruneSettings, goal: CostGoal, model: nn.Module, context: PassContext
 ) -> tuple[nn.Module, PassRecord]:
-    """Narrow a copy of a model to a goal; one that can't be comes back unchanged, declined.
+    """Narrow a copy of a model to a goal; return it unchanged, declined, if that is impossible.
 
     Args:
-        settings: of the pass: importance, what attention loses, layers to keep, largest share lost, and whether blocks
-            are refitted before their losses are measured.
-        goal: to be reached.
-        model: left as it is.
-        context: the share refers to its teacher, where it has one.
+        settings: settings of the pass: importance, attention pruning, layers to keep, largest share lost, and whether
+            blocks are refitted before their losses are measured.
+        goal: target.
+        model: model to narrow; not modified.
+        context: context of the pass; the share refers to its teacher, if it has one.
 
     Raises:
-        UsageError: the runtime can't be used, or there are test samples only.
-        ModelError: the model, or a block of it, can't be exported or quantized.
+        UsageError: the runtime cannot be used, or the data has only test samples.
+        ModelError: the model, or one of its blocks, cannot be exported or quantized.
         MeasureError: a measurement failed.
     """
     maker = table_maker(goal.conditions, goal.precision, context)
@@ -274,10 +274,10 @@ def narrow(
 def table_maker(
     conditions: Conditions, precision: Precision | None, context: PassContext, kept: Kept | None = None
 ) -> TableMaker:
-    """What makes tables here, of models as they ship after the passes that follow.
+    """Return the maker of tables on this machine, for models as they ship after the later passes.
 
     Raises:
-        UsageError: the runtime can't be used here.
+        UsageError: the runtime cannot be used here.
     """
     shipping = Shipping.after(context.following, context.target, precision)
     measuring = timer(conditions, context.progress)

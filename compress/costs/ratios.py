@@ -1,4 +1,4 @@
-"""Products and quotients of measured costs."""
+"""Products and ratios of measured costs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from certify.core.estimate import Estimate
 
 
 def ratio(one: Estimate, other: Estimate) -> Estimate:
-    """Quotient of two positive estimates, with relative errors added in squares."""
+    """Return the ratio of two positive estimates, with relative errors added in quadrature."""
     value = one.value / other.value
     return _with_error(value, one, other)
 
 
 def product(one: Estimate, other: Estimate) -> Estimate:
-    """Product of two positive estimates, with relative errors added in squares; the unit of the first."""
+    """Return the product of two positive estimates, with relative errors added in quadrature; unit of the first."""
     return replace(_with_error(one.value * other.value, one, other), unit=one.unit)
 
 

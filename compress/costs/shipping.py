@@ -1,4 +1,4 @@
-"""How a model will ship, and files of its blocks in that very form."""
+"""The form in which a model will ship, and files of its blocks in that form."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Precision = Literal["float", "int8"]
 TAKES, GIVES = "taken", "given"
 PERCENTILE = 99.99
 EXAMPLE_BATCH = 2
-"""Not 1: the tracer takes a dimension of 1 for a constant."""
+"""Not 1: the tracer treats a dimension of 1 as a constant."""
 STATIC = ("quantize_static", "qat")
-"""Passes after which the file's activations are integers."""
+"""Passes after which the file has integer activations."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Shipping:
 
     Attributes:
         precision: ``float``, or ``int8`` for 8-bit weights and activations.
-        target: whose integer types and kernels count.
-        operators: which are quantized.
+        target: target whose integer types and kernels count.
+        operators: operators to quantize.
         per_channel: whether each output channel of a weight has its own scale.
 
     Example:
@@ -59,12 +59,12 @@ class Shipping:
 
     @classmethod
     def after(cls, following: Iterable[Pass], target: Target, precision: Precision | None = None) -> Shipping:
-        """How a model ships once the passes that follow have been applied.
+        """Return how a model ships once the later passes have been applied.
 
         Args:
-            following: passes still to come, in order.
-            target: of the job.
-            precision: to be taken in any case; None for what the passes make.
+            following: later passes, in order.
+            target: target of the job.
+            precision: precision to use in any case; None for what the passes produce.
         """
         static = next((p for p in following if isinstance(p, IntegerPass) and p.name in STATIC), None)
         if static is None or precision == "float":
@@ -72,7 +72,7 @@ class Shipping:
         return cls("int8", static.target_for(target), static.operators, static.per_channel)
 
     def to_json(self) -> dict[str, Any]:
-        """What costs depend on, for the key of a table."""
+        """Return what costs depend on, for the key of a table."""
         if self.precision == "float":
             return {"precision": "float"}
         target = {name: value for name, value in asdict(self.target).items() if name not in ("name", "reason")}
@@ -81,10 +81,10 @@ class Shipping:
 
 
 def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.ModelProto:
-    """A whole model in floats, as a job exports it.
+    """Export a whole model in floats, as a job does.
 
     Raises:
-        ModelError: it can't be exported.
+        ModelError: it cannot be exported.
     """
     path = folder / "whole.onnx"
     write_once(model, preprocess, path)
@@ -92,15 +92,15 @@ def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.
 
 
 def one_block(module: nn.Module, taken: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:
-    """A block of a model in floats, with a free batch.
+    """Export a block of a model in floats, with a free batch.
 
     Args:
-        module: takes one tensor and gives one.
-        taken: (1, ...) that it takes.
-        folder: for temporary files.
+        module: maps one tensor to one tensor.
+        taken: (1, ...) input.
+        folder: folder for temporary files.
 
     Raises:
-        ModelError: it can't be exported.
+        ModelError: it cannot be exported.
     """
     path = folder / "block.onnx"
     example = torch.from_numpy(np.repeat(taken, EXAMPLE_BATCH, axis=0))
@@ -116,16 +116,16 @@ def one_block(module: nn.Module, taken: npt.NDArray[np.float32], folder: Path) -
         with quiet():
             torch.onnx.export(module, (example,), path, dynamo=True, dynamic_shapes=({0: "batch"},), **options)
     except EXPORT_FAILURES as error:
-        raise ModelError(f"A block of the model can't be exported to ONNX by itself ({reason(error)}).") from error
+        raise ModelError(f"A block of the model cannot be exported to ONNX by itself ({reason(error)}).") from error
     return prepared(path, folder)
 
 
 def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
-    """Copies of a block one behind the other; each takes what the one before gives.
+    """Chain copies of a block; each takes the output of the previous one.
 
     Args:
-        model: takes and gives a tensor of one shape.
-        copies: at least 1.
+        model: maps a tensor to one of the same shape.
+        copies: number of copies, at least 1.
     """
     made = onnx.compose.add_prefix(model, "0.")
     for number in range(1, copies):
@@ -137,10 +137,10 @@ def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
 
 
 def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]) -> onnx.ModelProto:
-    """A float model in the form that ships; ranges are those of the feeds, on which costs do not depend.
+    """Convert a float model to the form that ships; ranges come from the feeds, which do not affect costs.
 
     Raises:
-        ModelError: it can't be quantized or run.
+        ModelError: it cannot be quantized or run.
     """
     if shipping.precision == "float":
         return model
@@ -151,13 +151,13 @@ def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]
 
 
 def operators_of(whole: onnx.ModelProto, operators: Operators) -> Operators:
-    """The rule that ``auto`` stands for in a whole model, to be kept in its blocks, which may not show it."""
+    """Resolve ``auto`` by the whole model, so that its blocks, which may lack the evidence, follow the same rule."""
     if operators != "auto":
         return operators
     return "weights" if is_transformer(Graph(whole)) else "all"
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Write a file; its path."""
+    """Write a file and return its path."""
     onnx_file.save(model, path)
     return path

@@ -1,10 +1,10 @@
-"""What files cost: measured in isolated workers, in windows that take turns.
+"""Costs of files: measured in isolated workers, in windows that take turns.
 
 Each file runs in a process of its own, as in a certificate (:mod:`certify.measure.client`). The windows of all files
-follow one another in rounds, so that a slow spell of the machine meets all of them; what is kept of each is a low
-quantile, since disturbances only ever add. Of a session with one thread the CPU seconds count as its time: on a quiet
-machine the two are alike, and a thread that waits for its processor says nothing of the file. Processes are started
-again between rounds: where memory happened to be placed differs from process to process (Mytkowicz et al. 2009).
+alternate in rounds, so that a slow phase of the machine affects all of them; a low quantile is used for each, since
+disturbances only add time. For a session with one thread, CPU seconds count as its time: on a quiet machine the two are
+equal, and the time that a thread waits for its processor is not a property of the file. Processes are restarted between
+rounds: memory placement differs from process to process (Mytkowicz et al. 2009).
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from certify.measure.model_under_test import session_settings
 QUANTILE, CONFIDENCE = 0.1, 0.95
 METHOD = "10th percentile of windows that took turns"
 STARTS, ROUNDS = 2, 24
-"""Processes of each file, one after the other, and windows in each."""
+"""Processes per file, one after the other, and windows in each."""
 WINDOW_S = 0.01
-"""Where no counter is read: a window this short often passes without the scheduler giving its processor away."""
+"""Without a counter: a window this short often passes without the scheduler taking the processor away."""
 READ_S = 0.05
-"""Where a counter or sensor is, whose steps are of a millisecond or more."""
+"""With a counter or sensor, whose steps are of a millisecond or more."""
 FIRST_S = 30.0
-"""Allowed for a first inference, beyond which the worker's own limit counts."""
+"""Time limit of the first inference; afterwards the worker's own limit applies."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What files run on.
+    """Conditions under which files run.
 
     Attributes:
-        runtime: as ``leanmark certify --runtime`` names it.
-        threads: of a session.
+        runtime: name as for ``leanmark certify --runtime``.
+        threads: threads of a session.
     """
 
     runtime: str = "onnxruntime-cpu"
     threads: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """What costs depend on, for the key of a table.
+        """Return what costs depend on, for the key of a table.
 
         Raises:
-            UsageError: there is no such runtime, or it can't be used here.
+            UsageError: there is no such runtime, or it cannot be used here.
         """
         adapter = runtimes.require(self.runtime)
         facts = machine.describe()
@@ -73,13 +73,13 @@ class Conditions:
 
 @dataclass(frozen=True)
 class TimedFile:
-    """A file to be measured.
+    """A file to measure.
 
     Attributes:
         path: ONNX file.
-        inputs: (n, ...) samples that it is fed one at a time.
+        inputs: (n, ...) samples, fed one at a time.
         input_names: inputs of the file.
-        output_name: that is read.
+        output_name: output that is read.
     """
 
     path: Path
@@ -90,18 +90,18 @@ class TimedFile:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one inference costs.
+    """Cost of one inference.
 
     Attributes:
-        duration_s: wall seconds of several threads, CPU seconds of one.
-        energy_j: joules by the best meter here; None where there is none.
+        duration_s: wall seconds with several threads, CPU seconds with one.
+        energy_j: joules by the best meter here; None without one.
     """
 
     duration_s: Estimate
     energy_j: Estimate | None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {
             "duration_s": self.duration_s.to_json(),
             "energy_j": None if self.energy_j is None else self.energy_j.to_json(),
@@ -109,7 +109,7 @@ class Cost:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Cost:
-        """Inverse of :meth:`to_json`.
+        """Read the output of :meth:`to_json`.
 
         Raises:
             CertificateError: a field is malformed.
@@ -120,19 +120,19 @@ class Cost:
 
 
 Timer = Callable[[Mapping[str, TimedFile]], Mapping[str, Cost]]
-"""Measures files against each other; costs by the names that the files were given."""
+"""Measures files against each other; returns costs by the names of the files."""
 
 
 def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
-    """What measures files here.
+    """Return the function that measures files on this machine.
 
     Raises:
-        UsageError: the runtime can't be used here.
+        UsageError: the runtime cannot be used here.
     """
     adapter = runtimes.require(conditions.runtime)
     if adapter.suffix != ".onnx":
         raise UsageError(
-            f"Costs of blocks are measured on ONNX files, and {conditions.runtime} runs {adapter.suffix} files; take "
+            f"Costs of blocks are measured on ONNX files, but {conditions.runtime} runs {adapter.suffix} files; use "
             "onnxruntime-cpu."
         )
     meter = meters.choose(adapter.device).meter
@@ -157,7 +157,7 @@ def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
 def _started(
     name: str, file: TimedFile, conditions: Conditions, window_s: float, live: contextlib.ExitStack
 ) -> tuple[Worker, int]:
-    """A warm worker and the inferences of a window."""
+    """Return a warm worker and the number of inferences per window."""
     shape = tuple(file.inputs[:1].shape)
     settings = session_settings(
         conditions.runtime, conditions.threads, file.input_names, file.output_name, input_shape=shape
@@ -174,14 +174,14 @@ def _started(
 
 
 def _order(names: list[str], turn: int) -> list[str]:
-    """Forth and back, beginning elsewhere each time."""
+    """Return the names forwards and backwards in turn, with a different start each time."""
     shift = (turn // 2) % len(names)
     turned = names[shift:] + names[:shift]
     return turned[::-1] if turn % 2 else turned
 
 
 def _window(worker: Worker, count: int, threads: int, meter: Meter | None) -> tuple[float, float | None]:
-    """Seconds and joules of one inference."""
+    """Return the seconds and joules of one inference."""
     if meter is not None:
         meter.start()
     result = worker.window(count, READ_S)

@@ -1,1 +1,1 @@
-"""Trials of recipes: a study on validation data, and the certified winner."""
+"""Recipe search: a study of trials on validation data, and the certified best recipe."""

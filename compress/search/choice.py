@@ -1,4 +1,4 @@
-"""One thing that a search chooses: its values, and when it arises."""
+"""One choice of a search: its values, and when it applies."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any, Protocol
 Value = str | int | float | bool | None
 Params = Mapping[str, Value]
 DIGITS = 6
-"""To which numbers in steps are rounded."""
+"""Digits to which stepped numbers are rounded."""
 
 
 class Asker(Protocol):
-    """What draws values: a trial of Optuna's, or a fixed one."""
+    """Source of values: a trial of Optuna, or a fixed one."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of ``choices``."""
+        """Return one of ``choices``."""
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float) -> float:
-        """A number from ``low`` to ``high`` in steps."""
+        """Return a number from ``low`` to ``high`` in steps."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing that is chosen.
+    """One choice.
 
     Attributes:
         name: ``PASS.PARAMETER``, or :data:`compress.search.space.FORMAT`.
-        values: what it may be; of numbers in steps the lowest and the highest.
-        step: between two neighbouring numbers; None where ``values`` are all there are.
-        off: value at which the whole pass is left out; only of the choice that decides on it.
-        decides: whether the pass is in the recipe follows from this choice.
-        needs: pass that must be in the recipe for the choice to arise.
-        unless: choice that must not be made (None, or not arisen) for this one to arise.
+        values: possible values; for stepped numbers the lowest and the highest.
+        step: difference between neighbouring numbers; None if ``values`` are complete.
+        off: value at which the whole pass is omitted; only for the choice that decides on it.
+        decides: whether this choice determines if the pass is in the recipe.
+        needs: pass that must be in the recipe for the choice to apply.
+        unless: choice that must be absent or None for this one to apply.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Choice:
 
     @property
     def of(self) -> str:
-        """The pass that it is about."""
+        """The pass that the choice is about."""
         return self.name.partition(".")[0]
 
     @property
@@ -63,7 +63,7 @@ class Choice:
         return round(asker.suggest_float(self.name, low, high, step=self.step), DIGITS)
 
     def nearest(self, wanted: Value) -> Value:
-        """The value that is nearest to a wanted one; the first where none is."""
+        """Return the value that is nearest to a wanted one, or the first one if none is comparable."""
         if self.step is not None and isinstance(wanted, int | float):
             low, high = (float(end) for end in self.values if end is not None)
             return round(min(max(low + self.step * round((wanted - low) / self.step), low), high), DIGITS)

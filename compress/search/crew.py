@@ -1,4 +1,4 @@
-"""Several processes at one study: spawned here, watched, and started again when one dies."""
+"""Several processes working on one study: spawned here, watched, and restarted when one dies."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from compress.search.study import Study
 
 POLL_S = 0.5
 RESTARTS = 3
-"""Of each process that is killed."""
+"""Maximum restarts of a process that was killed."""
 
 Work = Callable[[Question, float], None]
-"""Carries out trials of a question until a reading of the wall clock; the study is there already."""
+"""Runs trials of a question until a wall-clock time; the study already exists."""
 
 
 def work_apart(target: Work, question: Question, until_s: float, count: int, study: Study, progress: Progress) -> None:
-    """Carry out trials in processes of their own.
+    """Run trials in separate processes.
 
     Args:
-        target: what each of them does.
-        question: what is searched; it has to be picklable, as models by name are.
-        until_s: reading of the wall clock after which no trial begins.
+        target: function that each process runs.
+        question: question of the search; it must be picklable, as with models given by name.
+        until_s: wall-clock time after which no trial starts.
         count: number of processes.
-        study: whose trials are shown.
-        progress: where.
+        study: study whose trials are counted.
+        progress: where to report progress.
 
     Raises:
-        UsageError: the model or the data can't be sent to another process.
-        LeanmarkError: what a process could not go on after.
+        UsageError: the model or the data cannot be sent to another process.
+        LeanmarkError: an error after which a process could not continue.
     """
     try:
         pickle.dumps(question)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(
-            f"Several workers need a model and data that can be sent to another process ({error}); name them, or "
-            "search with one worker."
+            f"Several workers need a model and data that can be sent to another process ({error}); give them by name, "
+            "or search with one worker."
         ) from error
     crew = [Worker(target, question, until_s) for _ in range(count)]
     try:
         with progress.task(f"Searching with {count} workers", question.trials) as task:
             shown = 0
-            while sum(each.is_busy() for each in crew):  # asks all of them
+            while sum(each.is_busy() for each in crew):  # checks every worker
                 done = study.count()
                 task.advance(done - shown)
                 shown = done
@@ -59,7 +59,7 @@ def work_apart(target: Work, question: Question, until_s: float, count: int, stu
 
 
 class Worker:
-    """One process, and how often it has been started."""
+    """One worker process, and how often it has been started."""
 
     def __init__(self, target: Work, question: Question, until_s: float) -> None:
         self._arguments = (target, question, until_s)
@@ -67,10 +67,10 @@ class Worker:
         self._start()
 
     def is_busy(self) -> bool:
-        """Whether it still works; one that was killed is started again.
+        """Return whether it is still working; restart it if it was killed.
 
         Raises:
-            LeanmarkError: it could not go on, or was killed too often.
+            LeanmarkError: it failed, or was killed too often.
         """
         if self._process.is_alive():
             return True
@@ -82,13 +82,13 @@ class Worker:
             raise told
         if self._starts > RESTARTS:
             raise MeasureError(
-                f"A worker of the search ended {self._starts} times (exit code {self._process.exitcode})."
+                f"A worker of the search ended {self._starts} times (exit code {self._process.exitcode}); check memory."
             )
         self._start()
         return True
 
     def end(self) -> None:
-        """End the process, if it is still there."""
+        """Terminate the process if it is still running."""
         if self._process.is_alive():
             self._process.terminate()
         self._process.join()
@@ -109,7 +109,7 @@ class Worker:
 
 
 def _guarded(mouth: Connection, target: Work, question: Question, until_s: float) -> None:
-    """Run in the new process: an error that the user can mend is sent to the one that started it."""
+    """Run in the new process, and send an error that the user can fix to the parent."""
     try:
         target(question, until_s)
     except LeanmarkError as error:
@@ -120,6 +120,6 @@ def _guarded(mouth: Connection, target: Work, question: Question, until_s: float
 
 
 def _plain(error: LeanmarkError) -> LeanmarkError:
-    """The error as one that can be unpickled, whose class tells the exit code."""
+    """Return the error as one that can be unpickled, whose class determines the exit code."""
     kind = next(each for each in (UsageError, MeasureError, LeanmarkError) if isinstance(error, each))
     return kind(str(error)) if error.exit_code == kind.exit_code else UsageError(str(error))

@@ -1,4 +1,4 @@
-"""What a trial's recipe made: files with what they lose, without anything that made them."""
+"""Output of a trial's recipe: files and losses, without the objects that made them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from compress.core import onnx_file
 
 @dataclass(frozen=True)
 class Made:
-    """What a recipe made.
+    """Output of a recipe.
 
     Attributes:
         model: ONNX file, in normal form.
         baseline: ONNX file of the original, in normal form.
         digest: hex SHA-256 of the model's file.
-        size_bytes: of the model with the weights beside it.
-        macs: multiply-adds of one sample's inference.
+        size_bytes: size of the model with its external weights.
+        macs: multiply-adds for one sample.
         loss: relative loss of accuracy on validation data, in percent.
-        size_ratio: its bytes over the original's.
-        declined: passes that left the model as it was, with the reason.
+        size_ratio: its bytes as a ratio of the original's.
+        declined: passes that left the model unchanged, with the reason.
     """
 
     model: Path
@@ -35,7 +35,7 @@ class Made:
     declined: Mapping[str, str]
 
     def contents(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """The files of the original and of the model, by name, the model file first: to be measured elsewhere."""
+        """Return the files of the original and of the model, by name, model file first, to be measured elsewhere."""
         before, after = (
             {part.name: part.read_bytes() for part in onnx_file.parts(path)} for path in (self.baseline, self.model)
         )

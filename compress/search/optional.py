@@ -10,7 +10,7 @@ from certify.core.errors import MissingExtra
 
 
 def optuna() -> Any:
-    """Optuna, which then keeps quiet.
+    """Return Optuna, with its logging silenced.
 
     Raises:
         MissingExtra: it is not installed.
@@ -22,7 +22,7 @@ def optuna() -> Any:
 
 
 def ray() -> Any:
-    """Ray.
+    """Return Ray.
 
     Raises:
         MissingExtra: it is not installed.

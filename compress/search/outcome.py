@@ -1,4 +1,4 @@
-"""What a search ends with: the trials, the recipe that won, and the plot of what costs how much for which loss."""
+"""Outcome of a search: the trials, the best recipe, and the plot of cost against loss."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ RECIPE, PLOT, TRIALS = "recipe.yaml", "search.svg", "search.json"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
-        trials: all that ended, in order.
-        best: the cheapest within the bound; None where there is none.
-        recipe: that reproduces it; None likewise.
-        objective: what was to be least.
+        trials: all finished trials, in order.
+        best: the cheapest trial within the bound; None without one.
+        recipe: recipe that reproduces it; None without one.
+        objective: minimised quantity.
         max_loss_percent: the bound.
-        files: what was written, by name.
-        job: what the recipe made, measured and certified once; None where that was left out.
+        files: written files, by name.
+        job: result of the recipe's job, measured and certified once; None if that was skipped.
 
     Example:
         >>> import compress
@@ -48,11 +48,11 @@ class SearchResult:
 
     @property
     def front(self) -> tuple[Trial, ...]:
-        """Measured trials that no other beats in both cost and loss, the cheapest first."""
+        """Measured trials that no other trial beats in both cost and loss, cheapest first."""
         return front(self.trials)
 
     def plot(self) -> str | None:
-        """Cost against loss of the measured trials with both intervals, as SVG; None where none was measured."""
+        """Plot cost against loss of the measured trials, with both intervals, as SVG; None without measured trials."""
         measured = [each for each in self.trials if each.cost is not None and each.loss is not None]
         if not measured:
             return None
@@ -66,7 +66,7 @@ class SearchResult:
         return pareto_plot(points, is_ratio=True, quantity=self.objective)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return everything as JSON values."""
         return {
             "objective": self.objective,
             "max_loss_percent": self.max_loss_percent,
@@ -80,7 +80,7 @@ class SearchResult:
 
 
 def front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """Measured trials that no other beats in both cost and loss, the cheapest first; of equal ones the first."""
+    """Return measured trials that no other beats in both cost and loss, cheapest first; the first of equal ones."""
     measured = [each for each in trials if each.cost is not None and each.loss is not None]
     kept: list[Trial] = []
     least = float("inf")
@@ -92,7 +92,7 @@ def front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def recipe_text(recipe: Recipe, found: str) -> str:
-    """A recipe as YAML that ``leanmark compress --recipe`` takes, with what was found as a comment."""
+    """Return a recipe as YAML for ``leanmark compress --recipe``, with the result as a comment."""
     values = recipe.to_json()
     values["passes"] = [{name: _plain(parameters)} for each in values["passes"] for name, parameters in each.items()]
     comment = "".join(f"# {line}\n" for line in found.splitlines())
@@ -104,7 +104,7 @@ def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(result: SearchResult, folder: Path) -> dict[str, Path]:
-    """Write recipe, plot and trials, as far as there are any; files of an earlier search are removed."""
+    """Write recipe, plot and trials, as far as they exist; files of an earlier search are removed."""
     files = {name: folder / name for name in (RECIPE, PLOT, TRIALS)}
     drawing = result.plot()
     texts = {
@@ -126,5 +126,5 @@ def _found(result: SearchResult) -> str:
         return ""
     return (
         f"Trial {best.number} of {len(result.trials)}: {best.cost} of the original's {result.objective} and a loss of\n"
-        f"{best.loss}, both on validation data, on which it was chosen; a certificate tells it on test data."
+        f"{best.loss}, both on the validation data used for the choice; a certificate states them on test data."
     )

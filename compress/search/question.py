@@ -1,4 +1,4 @@
-"""What a search is asked: one frozen object, which travels to every process that works on it."""
+"""The question of a search: one frozen object, which is sent to every process that works on it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OBJECTIVES: tuple[Objective, ...] = ("energy", "latency", "bytes")
 Sampler = Literal["tpe", "random"]
 
 FOLDER = ".search"
-"""Inside of OUT: the study and the steps that recipes share."""
+"""Folder inside OUT for the study and the steps that recipes share."""
 DATABASE = "study.db"
 TRIALS = 30
 SHORT_TRIALS = 12
-"""Of ``leanmark compress --max-loss``, which searches recipes that train nothing."""
+"""Number of trials of ``leanmark compress --max-loss``, which only tries recipes without training."""
 MAX_EPOCHS = 8
 TOP1 = "top1"
 """The metric whose loss a search keeps within its bound."""
@@ -28,32 +28,32 @@ TOP1 = "top1"
 
 @dataclass(frozen=True)
 class Question:
-    """What is searched, for what, and within which limits.
+    """Model, objective and limits of a search.
 
     Attributes:
-        model: as :func:`compress.run` takes it.
+        model: as for :func:`compress.run`.
         data: likewise.
-        max_loss_percent: largest upper end of the relative loss of accuracy on validation data, in percent.
-        objective: what is to be least: ``energy`` or ``latency`` of one inference, or ``bytes`` of the file.
-        out: folder of the search.
-        trials: recipes that are tried.
-        hours: after which no further trial begins; None for no limit.
-        max_epochs: longest training of a trial; 0 for recipes that train nothing.
-        students: architectures that may be trained in the original's place.
-        sampler: ``tpe`` learns from the trials before, ``random`` does not.
-        plan: how trials are measured: runtime, batch, threads, meter, seed.
+        max_loss_percent: maximum upper end of the relative loss of accuracy on validation data, in percent.
+        objective: quantity to minimise: ``energy`` or ``latency`` of one inference, or ``bytes`` of the file.
+        out: output folder.
+        trials: number of recipes to try.
+        hours: time after which no further trial starts; None for no limit.
+        max_epochs: maximum training epochs of a trial; 0 for recipes without training.
+        students: architectures that may be trained instead of the original.
+        sampler: ``tpe`` learns from earlier trials, ``random`` does not.
+        plan: measurement of trials: runtime, batch, threads, meter, seed.
         weights: file or name of weights.
         preprocess: preprocessing contract, or some of its fields.
-        model_args: of the model's factory.
-        target: kind of processor that the model is made for.
-        max_train_time: seconds that one training may last.
+        model_args: arguments of the model's factory.
+        target: kind of processor to optimise for.
+        max_train_time: time limit of each training, in seconds.
         cache: folder for downloads and trained baselines.
-        storage: URL of the study's database; a file inside of ``out`` by default.
-        study: name of the study to join, where another machine asked the question; its own by default.
-        heartbeat_s: seconds between two signs of life of a trial; one that misses four of them is tried again.
+        storage: URL of the study's database; a file inside ``out`` by default.
+        study: name of the study to join, if another machine created it; its own by default.
+        heartbeat_s: seconds between two heartbeats of a trial; one that misses four of them is tried again.
 
     Raises:
-        UsageError: a value is out of its range.
+        UsageError: a value is out of range.
 
     Example:
         >>> Question("resnet18", "mnist5k", max_loss_percent=1.0, out=Path("build/resnet18")).database
@@ -85,26 +85,26 @@ class Question:
         if not (math.isfinite(self.max_loss_percent) and 0 < self.max_loss_percent <= 100):
             raise UsageError(f"max_loss must be in (0, 100] percent, got {self.max_loss_percent:g}.")
         if self.objective not in OBJECTIVES:
-            raise UsageError(f"The objective must be one of {', '.join(OBJECTIVES)}; got '{self.objective}'.")
+            raise UsageError(f"The objective must be one of {', '.join(OBJECTIVES)}, got '{self.objective}'.")
         if self.sampler not in ("tpe", "random"):
-            raise UsageError(f"The sampler must be tpe or random; got '{self.sampler}'.")
+            raise UsageError(f"The sampler must be tpe or random, got '{self.sampler}'.")
         if self.trials < 1:
-            raise UsageError(f"A search needs at least one trial, got {self.trials}.")
+            raise UsageError(f"trials must be at least 1, got {self.trials}.")
         if self.hours is not None and not (math.isfinite(self.hours) and self.hours > 0):
-            raise UsageError(f"The hours of a search must be above 0, got {self.hours:g}.")
+            raise UsageError(f"hours must be above 0, got {self.hours:g}.")
         if self.max_epochs < 0:
-            raise UsageError(f"max_epochs must be 0 or more, got {self.max_epochs}.")
+            raise UsageError(f"max_epochs must be at least 0, got {self.max_epochs}.")
         if self.students and not self.max_epochs:
             raise UsageError("A student has to be trained; allow epochs (max_epochs), or leave the students out.")
         if self.plan.metric != TOP1:
             raise UsageError(
-                f"A search keeps the loss of top-1 accuracy within its bound, and the metric is {self.plan.metric}; "
-                "choose a recipe with leanmark compress --recipe."
+                f"A search bounds the loss of top-1 accuracy, but the metric is {self.plan.metric}; choose a recipe "
+                "with leanmark compress --recipe instead."
             )
 
     @property
     def folder(self) -> Path:
-        """Where the search keeps what it needs to resume."""
+        """Folder of everything that the search needs to resume."""
         return self.out / FOLDER
 
     @property

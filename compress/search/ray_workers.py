@@ -1,9 +1,9 @@
-"""Workers on a Ray cluster: training spreads over its nodes, and measuring stays on the machines that are for it.
+"""Workers on a Ray cluster: training spreads over its nodes, and measuring stays on dedicated machines.
 
 A machine that measures is started with a labelled resource, ``ray start --resources '{"leanmark_meter": 1}'``. A
-measurement takes the whole of that label, so that a machine does one at a time, and no worker is placed there as long
-as there are other nodes. The nodes share the folder of the search (a network file system), and a database that several
-machines can write to, or the file in that folder where there is one node.
+measurement takes the whole resource, so that a machine runs one at a time, and no worker is placed there while there
+are other nodes. The nodes share the folder of the search (a network file system), and a database that several machines
+can write to; with a single node, the file in that folder is enough.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RESTARTS = 3
 
 
 def is_address(workers: str) -> bool:
-    """Whether it names a cluster: ``ray://HOST:PORT``, ``auto`` for the one that runs here, ``local`` for a new one.
+    """Whether ``workers`` names a cluster: ``ray://HOST:PORT``, ``auto`` for a running one, ``local`` for a new one.
 
     Example:
         >>> is_address("ray://head:10001"), is_address("4")
@@ -42,14 +42,14 @@ def is_address(workers: str) -> bool:
 
 
 def work_on_ray(question: Question, until_s: float, address: str, study: Study, progress: Progress) -> None:
-    """Carry out trials on a cluster, one worker a node.
+    """Run trials on a cluster, one worker per node.
 
     Args:
-        question: what is searched; models and data are named, so that every node finds them.
-        until_s: reading of the wall clock after which no trial begins.
+        question: question of the search; models and data are given by name, so that every node finds them.
+        until_s: wall-clock time after which no trial starts.
         address: see :func:`is_address`.
-        study: whose trials are shown.
-        progress: where.
+        study: study whose trials are counted.
+        progress: where to report progress.
 
     Raises:
         UsageError: no node has the label, or several nodes would share a database that is a file.
@@ -69,11 +69,11 @@ def work_on_ray(question: Question, until_s: float, address: str, study: Study, 
 
 
 def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
-    """Ids of the nodes that workers go to: those that do not measure, or all where each does.
+    """Return the ids of the nodes for workers: those that do not measure, or all if every node does.
 
     Args:
-        nodes: as ``ray.nodes()`` lists them.
-        question: what is searched.
+        nodes: result of ``ray.nodes()``.
+        question: question of the search.
 
     Raises:
         UsageError: see :func:`work_on_ray`.
@@ -81,11 +81,11 @@ def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
     meters = [node["NodeID"] for node in nodes if node["Resources"].get(METER)]
     if not meters and question.objective != "bytes":
         raise UsageError(
-            f"No node of the cluster is for measuring; start one with ray start --resources '{{\"{METER}\": 1}}'."
+            f"No node of the cluster can measure; start one with ray start --resources '{{\"{METER}\": 1}}'."
         )
     if len(nodes) > 1 and question.database.startswith(SQLITE):
         raise UsageError(
-            f"The cluster has {len(nodes)} nodes, which can't share a database in a file; give --storage, such as "
+            f"The cluster has {len(nodes)} nodes, which cannot share a database in a file; give --storage, such as "
             "postgresql+psycopg://USER@HOST/NAME."
         )
     others = [node["NodeID"] for node in nodes if node["NodeID"] not in meters]
@@ -93,7 +93,7 @@ def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
 
 
 def work(question: Question, until_s: float) -> None:
-    """On a node: carry out trials, and let the machines with the label measure them."""
+    """Run trials on a node, and let the labelled machines measure them."""
     workshop = Workshop(question)
     away = None if question.objective == "bytes" else lambda made: _measured_away(question, made)
     objective = Objective(workshop, question.max_loss_percent, Turns(), away)
@@ -101,7 +101,7 @@ def work(question: Question, until_s: float) -> None:
 
 
 def measure(question: Question, files: tuple[dict[str, bytes], dict[str, bytes]]) -> dict[str, Any]:
-    """On a machine with the label: measure two models that came as bytes, alone on that machine."""
+    """Measure two models that were sent as bytes, on a labelled machine, with nothing else running."""
     workshop = Workshop(question)
     with tempfile.TemporaryDirectory() as folder, Turns().measuring():
         paths = []
@@ -129,7 +129,7 @@ def _connect(library: Any, address: str) -> None:
             own = {"resources": {METER: 1}, "include_dashboard": False} if address == "local" else {"address": address}
             library.init(**own, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"The Ray cluster {address} can't be reached ({error}); see ray status.") from error
+        raise UsageError(f"The Ray cluster {address} cannot be reached ({error}); check it with ray status.") from error
 
 
 def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
@@ -140,7 +140,7 @@ def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
 
 
 def _watch(library: Any, tasks: list[Any], study: Study, question: Question, progress: Progress) -> None:
-    """Show how far they are; a node that is gone for good leaves its trials to the others."""
+    """Report progress; the trials of a lost node are left to the others."""
     shown, lost = 0, []
     count = len(tasks)
     with progress.task(f"Searching on {count} nodes", question.trials) as bar:

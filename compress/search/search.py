@@ -1,4 +1,4 @@
-"""Searching a recipe: from the question to the certificate of what was found."""
+"""Recipe search, from the question to the certificate of the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from compress.search.workshop import Workshop
 
 HOUR_S = 3600.0
 Then = Literal["certify", "make", "nothing"]
-RESUMES = "The same command goes on with the trials that it has."
+RESUMES = "The same command continues with the finished trials."
 
 
 @job("Searching", when_stopped=RESUMES)
@@ -64,45 +64,45 @@ def search_recipe(
     model_args: Mapping[str, Any] | None = None,
     progress: Progress | bool | None = None,
 ) -> SearchResult:
-    """Search the recipe that makes a model cheapest within a bound on its loss of accuracy.
+    """Search for the recipe that makes a model cheapest within a bound on its loss of accuracy.
 
-    Recipes are tried on validation data: each is carried out, scored, and measured in turn with the original if its
-    loss can be within the bound. The test part is not looked at; its samples' digests alone are compared with those of
-    the other parts. The recipe that won is then carried out from its start, measured and certified once, as by
-    :func:`compress.run`, and the certificate says among how many it was chosen.
+    Recipes are tried on validation data: each is run and scored, and measured in turn with the original if its loss can
+    be within the bound. The test part is not read; only the digests of its samples are compared with those of the other
+    parts. The best recipe is then run from the start, measured and certified once, as by :func:`compress.run`, and the
+    certificate states how many recipes it was chosen from.
 
     Args:
         model: as for :func:`compress.run`.
         data: likewise; with a validation part.
-        max_loss: largest upper end of the 95 % interval of the relative loss on validation data, in percent.
-        objective: what is to be least: ``energy`` or ``latency`` of one inference, or ``bytes`` of the file.
-        trials: recipes that are tried.
-        hours: after which no further trial begins.
-        max_epochs: longest training of a trial; 0 for recipes that train nothing.
-        students: architectures that may be trained in the original's place.
+        max_loss: maximum upper end of the 95 % interval of the relative loss on validation data, in percent.
+        objective: quantity to minimise: ``energy`` or ``latency`` of one inference, or ``bytes`` of the file.
+        trials: number of recipes to try.
+        hours: time after which no further trial starts.
+        max_epochs: maximum training epochs of a trial; 0 for recipes without training.
+        students: architectures that may be trained instead of the original.
         sampler: ``tpe`` or ``random``.
-        workers: processes here, or the address of a Ray cluster (``ray://HOST:PORT``).
-        out: folder for everything; ``build/MODEL`` by default. A search that was stopped goes on there.
+        workers: number of local processes, or the address of a Ray cluster (``ray://HOST:PORT``).
+        out: output folder; ``build/MODEL`` by default. An interrupted search resumes there.
         weights: as for :func:`compress.run`.
         preprocess: likewise.
         plan: how to measure.
-        then: what becomes of the recipe that won: ``certify`` carries it out and has it certified, ``make`` carries it
-            out, ``nothing`` leaves it at the recipe.
-        key: file of the private key to sign with.
+        then: what happens to the best recipe: ``certify`` runs and certifies it, ``make`` only runs it, ``nothing``
+            only writes it.
+        key: private key file to sign with.
         keep_data: whether to write the test part into ``out``.
-        target: kind of processor that the model is made for.
-        max_train_time: seconds that one training may last.
+        target: kind of processor to optimise for.
+        max_train_time: time limit of each training, in seconds.
         cache: folder for downloads and trained baselines.
-        storage: URL of a database that several machines share; a file in ``out`` by default.
-        model_args: what the factory is called with.
-        progress: where to show how far it is.
+        storage: URL of a database shared by several machines; a file in ``out`` by default.
+        model_args: arguments of the model's factory.
+        progress: where to report progress.
 
     Returns:
-        Trials, the recipe that won (None where none keeps the bound), and its certificate.
+        Trials, the best recipe (None if none keeps the bound), and its certificate.
 
     Raises:
-        UsageError: something does not fit together, or validation data are too few for the bound.
-        LeanmarkError: as :func:`compress.run`.
+        UsageError: arguments do not fit together, or there are too few validation samples for the bound.
+        LeanmarkError: for the reasons for which :func:`compress.run` raises.
 
     Example:
         >>> import compress
@@ -129,7 +129,7 @@ def search_recipe(
 
 
 def _search(question: Question, workers: int | str, progress: Progress) -> SearchResult:
-    """Carry out the trials, and write what they found."""
+    """Run the trials, and write the result."""
     dataset = load(question.data, seed=question.plan.seed, cache=question.cache, progress=progress)
     require_separate(dataset)
     workshop = Workshop(question, dataset, progress)
@@ -155,7 +155,7 @@ def _count(workers: int | str) -> int:
         count = 0
     if count < 1:
         raise UsageError(
-            f"--workers takes a number of processes or a Ray address such as ray://HOST:PORT, got {workers!r}."
+            f"--workers must be a number of processes or a Ray address such as ray://HOST:PORT, got {workers!r}."
         )
     return count
 
@@ -163,7 +163,7 @@ def _count(workers: int | str) -> int:
 def _carry_out(
     question: Question, found: SearchResult, recipe: Recipe, progress: Progress, **how: Any
 ) -> CompressionResult:
-    """Carry out the recipe that won as any other; its lineage, and its certificate, say how it was found."""
+    """Run the best recipe like any other; its lineage and certificate state how it was found."""
     facts = {"trials": len(found.trials), "objective": found.objective, "max_loss_percent": found.max_loss_percent}
     return pipeline.run(
         question.model,

@@ -1,8 +1,7 @@
-"""What a search chooses between: recipes, as points in a space of a dozen named choices.
+"""The search space: recipes as points of about a dozen named choices.
 
-A choice names a parameter of a pass, ``structured_prune.macs``. A pass, a parameter or a value that the installed
-passes do not have is left out of the space by itself, so that one table serves networks of every kind and passes that
-are still to come.
+A choice names a parameter of a pass, such as ``structured_prune.macs``. A pass, parameter or value that the installed
+passes do not have is omitted automatically, so that one table serves networks of every kind and future passes.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ Network = Literal["convolutional", "transformer"]
 
 FLOAT = "float"
 FORMAT = "format"
-"""The choice of how numbers are stored: the name of the pass that stores them, or ``float``."""
+"""The choice of the number format: the name of the pass that produces it, or ``float``."""
 ORDER = (
     "depth_prune", "structured_prune", "low_rank", "distill", "qat", "trim_kernels", "space_to_depth",
     "pad_channels", "quantize_static", "quantize_dynamic", "quantize_weights", "half",
 )  # fmt: skip
-"""Of the passes in a recipe."""
+"""Order of the passes in a recipe."""
 LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth", "pad_channels"), "transformer": ()}
-"""Passes that change no answer, and stand in every recipe that they gain something in."""
+"""Passes that change no answer, included in every recipe that benefits from them."""
 PADDED_FORMAT = "quantize_static"
-"""The format whose kernels ``pad_channels`` is for; in floats it only adds work."""
+"""The format with kernels for which ``pad_channels`` helps; in floats it only adds work."""
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
 TRAINED_FORMAT = "qat"
-"""A format that is a torch pass: no ONNX pass but ``trim_kernels`` follows it."""
+"""A format that is a torch pass: no ONNX pass except ``trim_kernels`` follows it."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class Space:
     """Everything that a search may choose.
 
     Attributes:
-        choices: in the order in which they are made; a later one may depend on an earlier.
-        always: passes that stand in every recipe.
-        budget: of every recipe.
-        workload: of every recipe.
+        choices: choices in the order in which they are made; later ones may depend on earlier ones.
+        always: passes of every recipe.
+        budget: budget of every recipe.
+        workload: workload of every recipe.
 
     Example:
         >>> space = make_space("convolutional", budget=Budget(max_loss_percent=1), stages=("torch", "onnx"))
@@ -62,7 +61,7 @@ class Space:
     workload: Workload
 
     def suggest(self, asker: Asker) -> dict[str, Value]:
-        """Make every choice that arises."""
+        """Make every choice that applies."""
         params: dict[str, Value] = {}
         for choice in self.choices:
             if self._arises(choice, params):
@@ -70,11 +69,11 @@ class Space:
         return params
 
     def recipe(self, params: Params, name: str = "searched") -> Recipe:
-        """The recipe of a point.
+        """Return the recipe of a point.
 
         Args:
-            params: what was chosen; what is missing takes the default of its pass.
-            name: of the recipe.
+            params: chosen values; missing ones take the default of their pass.
+            name: name of the recipe.
 
         Raises:
             UsageError: a value is not allowed.
@@ -92,7 +91,7 @@ class Space:
         )
 
     def point(self, recipe: Recipe) -> dict[str, Value] | None:
-        """The point that is nearest to a recipe; None where it has a pass that the space has not, or one twice."""
+        """Return the point nearest to a recipe, or None if the recipe repeats a pass or has one outside the space."""
         names = [each.name for each in recipe.passes if each.name not in self.always]
         known = {choice.of for choice in self.choices} | set(self._formats())
         if len(set(names)) < len(names) or not set(names) <= known:
@@ -105,7 +104,7 @@ class Space:
         return params
 
     def digest(self) -> str:
-        """Hex SHA-256 of all choices with the versions of the passes."""
+        """Return the hex SHA-256 of all choices with the versions of the passes."""
         versions = {each: passes.find(each).version for each in ORDER if each in passes.names()}
         values = {
             "choices": [asdict(each) for each in self.choices], "always": self.always, "versions": versions,
@@ -122,7 +121,7 @@ class Space:
         return choice.needs is None or choice.needs in self._passes(params)
 
     def _passes(self, params: Params) -> set[str]:
-        """Names of the passes of a point."""
+        """Return the names of the passes of a point."""
         on = {c.of for c in self.choices if c.decides and params.get(c.name, c.off) != c.off}
         chosen = params.get(FORMAT, FLOAT)
         always = [each for each in self.always if _gains(each, chosen)]
@@ -134,14 +133,14 @@ class Space:
 
 
 def _gains(lossless: str, chosen: Value) -> bool:
-    """Whether a pass that changes no answer stands in the recipes of a format."""
+    """Whether a pass that changes no answer belongs in the recipes of a format."""
     if lossless == "pad_channels":
         return chosen == PADDED_FORMAT
     return chosen != TRAINED_FORMAT or lossless == "trim_kernels"
 
 
 def _wanted(choice: Choice, by_name: Mapping[str, Pass]) -> Value:
-    """What a recipe has at a choice."""
+    """Return the value that a recipe has at a choice."""
     if choice.name == FORMAT:
         return next((each for each in choice.values if each in by_name), FLOAT)
     if choice.of not in by_name:
@@ -160,15 +159,15 @@ def make_space(
     students: tuple[str, ...] = (),
     target: str = "cpu",
 ) -> Space:
-    """The space for a network, as far as the installed passes have what it names.
+    """Build the space for a network, as far as the installed passes support it.
 
     Args:
-        network: what it is made of.
-        budget: of every recipe.
-        stages: of the passes that can work on it: ``torch``, ``onnx``.
-        workload: of every recipe; one sample in ONNX Runtime by default.
-        max_epochs: longest training; 0 leaves out what trains.
-        students: names of architectures that may be trained in the original's place.
+        network: kind of network.
+        budget: budget of every recipe.
+        stages: stages of the passes that can work on it: ``torch``, ``onnx``.
+        workload: workload of every recipe; one sample in ONNX Runtime by default.
+        max_epochs: maximum training epochs; 0 excludes training.
+        students: names of architectures that may be trained instead of the original.
         target: name of the target, see :mod:`compress.core.targets`.
     """
     wanted = _choices(network, budget.max_loss_percent, max_epochs, students, on_gpu=target.startswith("cuda"))
@@ -180,7 +179,7 @@ def make_space(
 def _choices(
     network: Network, loss: float, max_epochs: int, students: tuple[str, ...], on_gpu: bool
 ) -> Iterator[Choice]:
-    """All choices, whether or not the installed passes have them."""
+    """Yield all choices, whether or not the installed passes have them."""
     if max_epochs:
         yield Choice("distill.epochs", tuple(e for e in EPOCHS if e <= max_epochs), off=0, decides=True)
         if students:
@@ -204,7 +203,7 @@ def _choices(
 
 
 def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
-    """How numbers become integers after training."""
+    """Yield the choices of quantization after training."""
     static = "quantize_static"
     yield Choice(f"{static}.calibration", ("minmax", "mse", "entropy", "percentile"), needs=static)
     yield Choice(f"{static}.samples", (64, 256, 512), needs=static)
@@ -220,7 +219,7 @@ def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
 
 
 def _available(choice: Choice, stages: tuple[str, ...]) -> Choice | None:
-    """The choice without what the installed passes do not have; None where nothing is left to choose."""
+    """Return the choice without values that the installed passes lack, or None if nothing is left to choose."""
     if choice.name == FORMAT:
         kept = tuple(v for v in choice.values if v == FLOAT or _has(str(v), {}, stages))
         return replace(choice, values=kept)

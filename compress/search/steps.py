@@ -1,8 +1,8 @@
-"""Finished steps that recipes share: each common beginning of several recipes is carried out once.
+"""Finished steps that recipes share: a common prefix of several recipes is only run once.
 
-A step is kept under the digest of everything that its result depends on: the job around it, the recipe's passes up to
-it, and whether training follows, since a pass may leave to that what it would mend itself. A folder appears under its
-digest only when it is whole, so that a process may be killed at any moment.
+A step is stored under the digest of everything that its result depends on: the job around it, the recipe's passes up to
+it, and whether training follows, since a pass may then skip its own corrections. A folder appears under its digest only
+once it is complete, so that a process may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class StepCache:
     """Finished steps of many recipes on one original.
 
     Args:
-        folder: where they lie.
-        job: everything beside the recipe that the results depend on, as JSON values.
+        folder: folder of the steps.
+        job: everything besides the recipe that the results depend on, as JSON values.
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ class StepCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def digest(self, recipe: Recipe, name: str) -> str:
-        """Hex SHA-256 under which a step of a recipe is kept; ``name`` is that of a :class:`compress.job.job.Job`."""
+        """Return the hex SHA-256 under which a step is stored; ``name`` is that of a :class:`compress.job.job.Job`."""
         number, dash, _ = name.partition("-")
         if dash and number.isdecimal():
             passes = recipe.passes[: int(number) + 1]
@@ -62,15 +62,15 @@ class StepCache:
 
 
 class RecipeSteps:
-    """The steps of one recipe in a folder of its own. Use it in a ``with`` block.
+    """The steps of one recipe in a folder of its own, used as a context manager.
 
-    The first process to ask for a step that nobody has finished holds its lock until it has; another one that needs the
-    same step waits for it. The locks of a process that dies are released by the system.
+    The first process to ask for an unfinished step holds its lock until it is finished; another one that needs the same
+    step waits. The system releases the locks of a process that dies.
 
     Args:
-        cache: what is shared with other recipes.
-        recipe: whose steps they are.
-        folder: empty, for this run of the recipe alone.
+        cache: cache shared with other recipes.
+        recipe: recipe of the steps.
+        folder: empty folder for this run of the recipe alone.
     """
 
     def __init__(self, cache: StepCache, recipe: Recipe, folder: Path) -> None:
@@ -82,11 +82,11 @@ class RecipeSteps:
         folder.mkdir(parents=True, exist_ok=True)
 
     def finished(self, name: str) -> Step | None:
-        """The step of that name where any recipe has finished it; its files are then in the folder."""
+        """Return the step of that name if any recipe has finished it; its files are then in the folder."""
         digest = self._cache.digest(self._recipe, name)
         kept = self._cache.folder / digest
         if self._missed and name != OF_BASELINE:
-            return None  # what follows a missing step is made from the step that is made now
+            return None  # steps after a missing one depend on the new result
         if not (kept / NOTES).is_file():
             self._hold(digest)
         if not (kept / NOTES).is_file():
@@ -100,11 +100,11 @@ class RecipeSteps:
         return step
 
     def path(self, file: str) -> Path:
-        """Where a file of this recipe lies."""
+        """Return the path of a file of this recipe."""
         return self.folder / file
 
     def finish(self, name: str, file: Path, row: Row | None = None, notes: Mapping[str, Any] | None = None) -> Step:
-        """Keep a step for all recipes that begin like this one."""
+        """Store a step for all recipes that begin like this one."""
         step = Step(name, file.name, row, notes or {})
         digest = self._cache.digest(self._recipe, name)
         beside = Path(tempfile.mkdtemp(prefix=".", dir=self._cache.folder))
@@ -137,7 +137,7 @@ class RecipeSteps:
 
 
 def _parts(file: Path) -> list[Path]:
-    """A step's file and those that belong to it."""
+    """Return a step's file and the files that belong to it."""
     if file.suffix == ".onnx":
         return onnx_file.parts(file)
     beside = structure_path(file)
@@ -145,7 +145,7 @@ def _parts(file: Path) -> list[Path]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name; no pass writes into a file that it was given."""
+    """Give a file a second name; passes never write into their input files."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

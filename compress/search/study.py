@@ -1,4 +1,4 @@
-"""The study: trials of one question in a database that several processes share and that outlives each of them."""
+"""The study: trials of one question in a database that several processes share and that outlives them."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from compress.search.turns import locked
 SQLITE = "sqlite:"
 WAIT_FOR_DATABASE_S = 120
 GRACE = 4
-"""Signs of life that a trial may miss before it counts as dead."""
+"""Heartbeats that a trial may miss before it counts as dead."""
 RETRIES = 2
 LOST_IN_A_ROW = 3
-"""Measurements that fail one after the other before the search ends with their error."""
+"""Consecutive failed measurements after which the search ends with their error."""
 REDUCTION = 3
-"""Of the trainings that reach an epoch of successive halving one in so many goes on."""
+"""Successive halving continues one in this many of the trainings that reach an epoch."""
 POLL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one trial.
+    """Outcome of one trial.
 
     Attributes:
-        number: from 0.
-        recipe: that it tried; None where it ended before.
-        loss: relative loss of accuracy on validation data, in percent; None where nothing was made.
-        cost: of the objective, over the original's; None where it was not measured.
-        bytes: of the model's file; None where nothing was made.
+        number: number of the trial, from 0.
+        recipe: tried recipe; None if the trial ended before.
+        loss: relative loss of accuracy on validation data, in percent; None if nothing was made.
+        cost: cost of the objective as a ratio of the original's; None if it was not measured.
+        bytes: size of the model's file; None if nothing was made.
         feasible: whether the upper end of its loss is within the bound.
-        why: why it was not measured; empty where it was.
-        declined: passes that left the model as it was, with the reason.
+        why: reason why it was not measured; empty if it was.
+        declined: passes that left the model unchanged, with the reason.
     """
 
     number: int
@@ -61,7 +61,7 @@ class Trial:
     declined: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return everything as JSON values."""
         ends = {
             name: None if one is None else one.to_json() for name, one in (("loss", self.loss), ("cost", self.cost))
         }
@@ -72,9 +72,9 @@ class Study:
     """The trials of one question. Several processes may open it at once, and each may end at any time.
 
     Args:
-        question: what is searched.
-        space: what recipes there are.
-        job: everything beside the recipe that a made model depends on.
+        question: question of the search.
+        space: space of recipes.
+        job: everything besides the recipe that a model depends on.
     """
 
     def __init__(self, question: Question, space: Space, job: Mapping[str, Any]) -> None:
@@ -82,32 +82,32 @@ class Study:
         self._url = question.database
         self.name = question.study or f"leanmark-{identity(question, space, job)[:16]}"
         question.folder.mkdir(parents=True, exist_ok=True)
-        with locked(question.folder / "study.lock"):  # two processes that create the tables at once get in their way
+        with locked(question.folder / "study.lock"):  # concurrent creation of the tables would fail
             self._study = self._open()
 
     def trials(self) -> list[Trial]:
-        """All trials that ended, in order."""
+        """Return all finished trials, in order."""
         return [_read(each) for each in self._study.get_trials(deepcopy=False) if _has_ended(each)]
 
     def count(self) -> int:
-        """How many trials have ended with an answer."""
+        """Return the number of trials that ended with an answer."""
         return sum(_has_ended(each) for each in self._study.get_trials(deepcopy=False))
 
     def best(self) -> Trial | None:
-        """The trial within the bound that costs least at the upper end of its interval; None where there is none.
+        """Return the trial within the bound whose cost is least at the upper end of its interval, or None.
 
-        By the measured point the luckiest of many noisy measurements would win.
+        By the measured value, the luckiest of many noisy measurements would win.
         """
         measured = [(each.cost.high, each.number, each) for each in self.trials() if each.feasible and each.cost]
         return min(measured)[2] if measured else None
 
     def work(self, objective: Objective, until_s: float, progress: Progress | None = None) -> None:
-        """Carry out trials until there are enough of them, or the time is up.
+        """Run trials until there are enough of them, or the time is up.
 
         Args:
-            objective: carries out one.
-            until_s: reading of the wall clock (``time.time``) after which no trial begins.
-            progress: told of each trial.
+            objective: runs one trial.
+            until_s: wall-clock time (``time.time``) after which no trial starts.
+            progress: where to report each trial.
 
         Raises:
             MeasureError: several measurements in a row failed.
@@ -118,7 +118,7 @@ class Study:
         with progress.task(f"Searching among recipes for the least {self._question.objective}", wanted) as task:
             task.advance(self.count())
             while (done := self.count()) < wanted and time.time() + longest_s < until_s:
-                if done + self._running() >= wanted:  # others are at the last ones; take over from one that dies
+                if done + self._running() >= wanted:  # others run the last trials; take over if one dies
                     time.sleep(POLL_S)
                     optuna().storages.fail_stale_trials(self._study)
                     continue
@@ -131,7 +131,7 @@ class Study:
                 task.advance(self.count() - done, note=self._note())
 
     def recipe(self, trial: Trial, name: str) -> Recipe:
-        """The recipe of a trial, under a name of its own."""
+        """Return the recipe of a trial, under a new name."""
         if trial.recipe is None:
             raise ValueError(f"trial {trial.number} has no recipe")
         return replace(recipes.load(dict(trial.recipe)), name=name)
@@ -167,7 +167,7 @@ class Study:
         )  # fmt: skip
 
     def _seed_again(self) -> None:
-        """Let a process that resumes, or joins others, draw other numbers than were drawn before it."""
+        """Give a process that resumes or joins others a seed that was not used before."""
         states = [each.state.name for each in self._study.get_trials(deepcopy=False)]
         shift = len(states) - states.count("WAITING") + (os.getpid() << 16 if "RUNNING" in states else 0)
         self._study.sampler = self._sampler(optuna(), self._question.plan.seed + shift)
@@ -192,7 +192,7 @@ class Study:
 
 
 def identity(question: Question, space: Space, job: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of all that trials of one study have in common; costs of different machines never meet in one."""
+    """Return the hex SHA-256 of everything that trials of a study share; different machines never share a study."""
     plan = question.plan
     values = {
         "job": job, "space": space.digest(), "objective": question.objective, "sampler": question.sampler,
@@ -204,7 +204,7 @@ def identity(question: Question, space: Space, job: Mapping[str, Any]) -> str:
 
 
 def starting_points(space: Space) -> Iterator[Params]:
-    """The shipped recipes as far as the space has them, so that no search ends behind the best of them."""
+    """Yield the shipped recipes that fit the space, so that no search ends worse than the best of them."""
     seen = []
     for name in recipes.names():
         point = space.point(recipes.load(name))
@@ -237,4 +237,4 @@ def _read(trial: Any) -> Trial:
 def _no_database(url: str, error: Exception) -> LeanmarkError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     place = url.rpartition("@")[2]  # without a password
-    return UsageError(f"The study's database {place} can't be opened ({first}); give another --storage.")
+    return UsageError(f"The study's database {place} cannot be opened ({first}); give another --storage.")

@@ -1,4 +1,4 @@
-"""One trial: draw a recipe, make it, see what it loses on validation data, and measure it if that is not too much."""
+"""One trial: draw a recipe, run it, compute its loss on validation data, and measure it if that is small enough."""
 
 from __future__ import annotations
 
@@ -18,56 +18,56 @@ from compress.search.space import Space
 from compress.search.turns import Turns
 
 FAR = 2.0
-"""A recipe whose loss may be beyond so many times the bound is not measured: the sampler needs no cost of it."""
+"""A recipe whose loss may exceed this multiple of the bound is not measured: the sampler does not need its cost."""
 NOT_MADE = 100.0
-"""Violation of the constraint by a recipe that can't be carried out, in percent: as if everything were lost."""
+"""Constraint violation of a recipe that cannot be run, in percent: as if all accuracy were lost."""
 LOSS, COST, WHY, DIGEST = "loss", "cost", "why", "digest"
 BYTES, MACS, DECLINED, RECIPE = "bytes", "macs", "declined", "recipe"
 
 
 class Bench(Protocol):
-    """What a trial needs of a :class:`compress.search.workshop.Workshop`."""
+    """The parts of a :class:`compress.search.workshop.Workshop` that a trial needs."""
 
     space: Space
 
     def made(self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()) -> AbstractContextManager[Made]:
-        """Carry out a recipe."""
+        """Run a recipe."""
 
     def cost(self, made: Made) -> Estimate:
-        """What the model takes, over what the original takes."""
+        """Return the model's cost as a ratio of the original's."""
 
     def baseline_accuracy(self) -> float:
-        """Share of the validation samples that the original gets right."""
+        """Return the share of validation samples that the original classifies correctly."""
 
 
 class Halving(TrainingCallback):
     """Successive halving: a training that falls behind the others is stopped early.
 
-    What is compared after each epoch is how far the accuracy lies below what the bound allows, so that of two networks
-    within it neither is stopped for being the smaller. Asynchronous halving: Li et al., "A System for Massively
+    Trials are compared after each epoch by how far the accuracy is below what the bound allows, so that of two networks
+    within the bound neither is stopped for being smaller. Asynchronous halving: Li et al., "A System for Massively
     Parallel Hyperparameter Tuning", MLSys 2020 (arXiv 1810.05934).
 
     Args:
-        trial: of Optuna's study.
-        floor: accuracy on validation data that the bound allows, 0 to 1.
+        trial: trial of Optuna's study.
+        floor: validation accuracy that the bound allows, 0 to 1.
     """
 
     def __init__(self, trial: Any, floor: float) -> None:
         self._trial, self._floor, self._epochs = trial, floor, 0
 
     def on_epoch_end(self, training: str, epoch: int, figures: Mapping[str, float]) -> None:
-        """Report the epoch, and stop where the study says so."""
+        """Report the epoch, and stop if the study says so."""
         if self._floor <= 0:
             return
         self._epochs += 1
         short = max(0.0, self._floor - figures["validation_accuracy"]) / self._floor
         self._trial.report(short, self._epochs)
         if short and self._trial.should_prune():
-            stop(self._trial, f"stopped after epoch {self._epochs}: others had come further by then", 100 * short)
+            stop(self._trial, f"stopped after epoch {self._epochs}: others were better by then", 100 * short)
 
 
 def stop(trial: Any, why: str, violation: float) -> None:
-    """End a trial that is not measured; ``violation`` is how far it is beyond the bound, in percent."""
+    """End a trial that is not measured; ``violation`` is how far it exceeds the bound, in percent."""
     trial.set_user_attr(WHY, why)
     trial.set_constraint(LOSS, violation)
     raise optuna().TrialPruned(why)
@@ -75,13 +75,13 @@ def stop(trial: Any, why: str, violation: float) -> None:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a study minimises: the ratio of what one inference takes; see the module.
+    """Objective of a study: the ratio of the cost of one inference; see the module.
 
     Attributes:
-        bench: makes and measures.
+        bench: makes and measures models.
         max_loss_percent: the bound.
-        turns: whose turn it is on this machine.
-        measure: measures what was made; the bench's own by default.
+        turns: turns of this machine.
+        measure: measures a made model; the bench's own by default.
     """
 
     bench: Bench
@@ -90,11 +90,11 @@ class Objective:
     measure: Callable[[Made], Estimate] | None = None
 
     def __call__(self, trial: Any) -> float:
-        """Carry out one trial.
+        """Run one trial.
 
         Raises:
             MeasureError: the measurement failed; the trial is lost.
-            TrialPruned: it was not measured, for a reason that is kept with it.
+            TrialPruned: it was not measured, for a reason that is stored with it.
         """
         recipe = self.bench.space.recipe(self.bench.space.suggest(trial), f"trial-{trial.number}")
         trial.set_user_attr(RECIPE, recipe.to_json())
@@ -124,7 +124,7 @@ class Objective:
         return cost.value
 
     def _known(self, trial: Any, made: Made) -> Estimate | None:
-        """What an earlier trial measured of the very same file."""
+        """Return what an earlier trial measured for the same file."""
         for other in trial.study.get_trials(deepcopy=False):
             if other.user_attrs.get(DIGEST) == made.digest and COST in other.user_attrs:
                 return Estimate.from_json(other.user_attrs[COST])

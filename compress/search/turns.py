@@ -1,8 +1,9 @@
-"""Whose turn it is on one machine: many may work side by side, and whoever measures is alone.
+"""Turns on one machine: many processes may work side by side, but a measurement runs alone.
 
-Two advisory locks on files of the user's own state folder, which the kernel releases when a process dies. Who waits to
-measure holds the door, so that no further work begins and the measurement is not put off for ever (the fair form of
-readers and writers: Courtois, Heymans and Parnas 1971, "Concurrent control with 'readers' and 'writers'").
+Two advisory locks on files in the user's own state folder, which the kernel releases when a process dies. A process
+that waits to measure holds the door, so that no further work starts and the measurement is not delayed indefinitely
+(the fair form of readers and writers: Courtois, Heymans and Parnas 1971, "Concurrent control with 'readers' and
+'writers'").
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Turns:
     """The turns of one machine.
 
     Args:
-        folder: where the locks lie; the user's state folder by default, so that several searches share them.
+        folder: folder of the locks; the user's state folder by default, so that several searches share them.
 
     Example:
         >>> import tempfile
@@ -42,7 +43,7 @@ class Turns:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Work, beside others that work."""
+        """Work, side by side with others."""
         with self._open("floor") as floor:
             with self._open("door") as door:
                 _lock(door, alone=True)
@@ -51,7 +52,7 @@ class Turns:
 
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
-        """Measure, once all who work have finished what they are at."""
+        """Measure, once all working processes have finished their current step."""
         with self._open("door") as door, self._open("floor") as floor:
             _lock(door, alone=True)
             _lock(floor, alone=True)
@@ -63,7 +64,7 @@ class Turns:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock alone."""
+    """Hold an exclusive lock on a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         _lock(file, alone=True)
@@ -71,6 +72,6 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _lock(file: IO[bytes], alone: bool) -> None:
-    """Wait for the lock of an open file; closing it gives it back."""
+    """Wait for the lock of an open file; closing the file releases it."""
     if flock is not None:
         flock(file, LOCK_EX if alone else LOCK_SH)

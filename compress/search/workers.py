@@ -1,4 +1,4 @@
-"""What one process does for a study."""
+"""Work of one process for a study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compress.search.workshop import Workshop
 
 
 def work(question: Question, until_s: float) -> None:
-    """Carry out trials of a question in this process; the study is there already."""
+    """Run trials of a question in this process; the study already exists."""
     workshop = Workshop(question)
     objective = Objective(workshop, question.max_loss_percent, Turns())
     Study(question, workshop.space, workshop.job).work(objective, until_s)

@@ -1,4 +1,4 @@
-"""Where the models of trials are made and compared with the original: one a process, nothing of the test part in it."""
+"""The workshop: models of trials are made and compared with the original; one per process, without test data."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ from compress.search.steps import RecipeSteps, StepCache
 
 CONFIDENCE = 0.95
 ENOUGH = 10_000_000
-"""Samples beyond which nobody is told to bring more."""
+"""Number of samples above which the error does not ask for more."""
 
 
 def blind(dataset: Dataset) -> Dataset:
-    """The data set with the validation part where the test part was, so that nothing can look at the latter.
+    """Return the data set with the validation part in place of the test part, so that nothing can read the latter.
 
     Raises:
         UsageError: there is no validation part.
     """
     if dataset.validation is None:
-        raise UsageError(f"A search chooses on validation samples and '{dataset.spec}' has none; add a part for them.")
+        raise UsageError(f"A search needs validation samples, but '{dataset.spec}' has none; add a validation part.")
     return replace(dataset, test=dataset.validation)
 
 
 class Workshop:
-    """Makes and measures what trials ask for.
+    """Makes and measures models for trials.
 
     Args:
-        question: what is searched.
-        dataset: the data, where they are loaded already; its test part is never read.
-        progress: where to say how far it is.
+        question: question of the search.
+        dataset: the data, if already loaded; its test part is never read.
+        progress: where to report progress.
 
     Attributes:
-        original: what is compressed.
-        space: what recipes there are.
+        original: model to compress.
+        space: space of recipes.
 
     Raises:
-        LeanmarkError: as :func:`compress.run` before its work begins.
+        LeanmarkError: for the reasons for which :func:`compress.run` raises before its work begins.
     """
 
     def __init__(self, question: Question, dataset: Dataset | None = None, progress: Progress | None = None) -> None:
@@ -95,11 +95,11 @@ class Workshop:
 
     @contextlib.contextmanager
     def made(self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()) -> Iterator[Made]:
-        """Carry out a recipe; its files are there until the ``with`` block ends.
+        """Run a recipe; its files exist until the ``with`` block ends.
 
         Args:
-            recipe: a point of :attr:`space`, or any other.
-            callbacks: told of every training.
+            recipe: a point of :attr:`space`, or any other recipe.
+            callbacks: called during every training.
 
         Raises:
             LeanmarkError: a pass, the export or the scoring failed.
@@ -125,7 +125,7 @@ class Workshop:
             )
 
     def cost(self, made: Made) -> Estimate:
-        """What the model takes of the objective, over what the original takes.
+        """Return the model's cost of the objective as a ratio of the original's.
 
         Raises:
             MeasureError: a worker or the meter failed.
@@ -135,7 +135,7 @@ class Workshop:
         return self.cost_of(made.baseline, made.model)
 
     def cost_of(self, baseline: Path, model: Path) -> Estimate:
-        """Likewise, of two files: joules or seconds of one inference, measured in turn on validation samples."""
+        """Return the cost ratio of two files: joules or seconds per inference, in turn on validation samples."""
         objective = self._question.objective
         if objective == "bytes":
             raise UsageError("The bytes of a file are counted, not measured.")
@@ -143,11 +143,11 @@ class Workshop:
         return short.compare(models, self.dataset, self._question.plan, load_edition().plan, objective)
 
     def check(self) -> None:
-        """Refuse what no trial could answer.
+        """Reject a question that no trial could answer.
 
         Raises:
-            UsageError: there is no meter, the runtime can't be used, or the bound is so narrow that not even the
-                original itself could be shown to keep it; says which bound these data can show.
+            UsageError: there is no meter, the runtime cannot be used, or the bound is so narrow that not even the
+                original itself could be shown to keep it; the error says which bound these data can show.
         """
         if self._question.objective == "energy":
             short.require_meter(self._question.plan)
@@ -157,17 +157,17 @@ class Workshop:
         least, bound = _least_loss(right), self._question.max_loss_percent
         if least is None:
             raise UsageError(
-                "The original gets no validation sample right, so that no loss can be told; check the data."
+                "The original classifies no validation sample correctly, so no loss can be computed; check the data."
             )
         if least > bound:
             raise UsageError(
-                f"With {len(right)} validation samples a loss of less than {least:.2g} % can't be shown, even of a "
-                f"model that answers as the original does, and the bound is {bound:g} %; give about "
+                f"With {len(right)} validation samples a loss below {least:.2g} % cannot be shown, even with "
+                f"exactly the original's answers, but the bound is {bound:g} %; give about "
                 f"{_samples_for(bound, float(right.mean())):,} validation samples, or a larger bound."
             )
 
     def baseline_accuracy(self) -> float:
-        """Share of the validation samples that the original gets right."""
+        """Return the share of validation samples that the original classifies correctly."""
         if self._job_on_original is None:
             raise ValueError("nothing has been made yet")
         return self._job_on_original.baseline().row.validation_accuracy or 0.0
@@ -183,11 +183,11 @@ class Workshop:
             self._right = self._answers(baseline)
         found = relative_loss(PairedTable.from_correct(self._right, self._answers(model)), CONFIDENCE)
         if found is None:
-            raise ModelError("The original gets no validation sample right, so that no loss can be told.")
+            raise ModelError("The original classifies no validation sample correctly, so no loss can be computed.")
         return found
 
     def _answers(self, file: Path) -> npt.NDArray[np.bool_]:
-        """Which validation samples a file gets right, (n,)."""
+        """Return which validation samples a file classifies correctly, (n,)."""
         classes = len(self.dataset.classes)
         return model_stats.file_scores(file, self.dataset.test, self.original.preprocess, classes).correct
 
@@ -196,7 +196,7 @@ class Workshop:
         torch_too = self.original.file is None
         trains = torch_too and self.dataset.train is not None
         if question.students and not trains:
-            raise UsageError("A student is trained, which needs a torch model and train samples; leave it out.")
+            raise UsageError("Students need a torch model and train samples; leave out --student.")
         return make_space(
             network_of(self.original),
             budget=Budget(max_loss_percent=question.max_loss_percent, confidence=CONFIDENCE),
@@ -208,14 +208,14 @@ class Workshop:
         )
 
     def _job(self) -> dict[str, Any]:
-        """Everything beside the recipe that a made model depends on, as JSON values."""
+        """Return everything besides the recipe that a model depends on, as JSON values."""
         nothing = Recipe("", "", self.space.budget, self.space.workload, ())
         described = {**describe_data(self.dataset), "metric": self._question.plan.metric}
         return {**fingerprint(self.original, nothing, described, self._context), "libraries": library_versions()}
 
 
 def network_of(original: OriginalModel) -> Network:
-    """What a network is made of, as far as a search has to know."""
+    """Return the kind of a network, as far as a search needs it."""
     if original.file is not None:
         kinds = {node.op_type for node in load_model(original.file).graph.node}
         return (
@@ -232,13 +232,13 @@ def _reason(record: Mapping[str, Any]) -> str:
 
 
 def _least_loss(right: npt.NDArray[np.bool_]) -> float | None:
-    """The upper end of the loss of a model that gives the very same answers, in percent."""
+    """Return the upper end of the loss of a model that gives identical answers, in percent."""
     found = relative_loss(PairedTable.from_correct(right, right), CONFIDENCE)
     return None if found is None else found.high
 
 
 def _samples_for(bound: float, accuracy: float) -> int:
-    """About how many samples show a bound, in percent, of a model that loses nothing."""
+    """Return about how many samples can show a bound, in percent, for a model without any loss."""
     count = 100
     while count < ENOUGH:
         found = relative_loss(PairedTable(round(accuracy * count), 0, 0, count - round(accuracy * count)), CONFIDENCE)

@@ -1,4 +1,4 @@
-"""Checks for passes: run them on a pass of your own with :func:`check_pass`."""
+"""Checks for passes: run them on your own pass with :func:`check_pass`."""
 
 from __future__ import annotations
 

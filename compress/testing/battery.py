@@ -1,4 +1,4 @@
-"""The checks that every pass has to pass, whoever wrote it."""
+"""Common checks that every pass must satisfy, including third-party ones."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ Model = nn.Module | Path
 
 @dataclass(frozen=True)
 class Trial:
-    """A pass and what it is tried on.
+    """A pass and the model on which it is tested.
 
     Attributes:
         tried: the configured pass.
-        model: a module or an ONNX file, by the stage of the pass.
-        context: with the model's original as the teacher and a folder of its own.
+        model: a module or an ONNX file, depending on the stage of the pass.
+        context: context with the model's original as the teacher and a folder of its own.
     """
 
     tried: Pass
@@ -59,25 +59,25 @@ class Trial:
             CheckFailed: the record is not a PassRecord.
         """
         made, record = self.tried.apply(self.model, self.context)
-        require(isinstance(record, PassRecord), f"gave a {type(record).__name__} where a PassRecord is wanted")
+        require(isinstance(record, PassRecord), f"returned a {type(record).__name__} instead of a PassRecord")
         return made, record
 
 
 def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
-    """Try a pass on a small network and check what every pass promises.
+    """Test a pass on a small network against everything that passes promise.
 
-    It says what it is and when not to use it; refuses unknown parameters and cannot be changed; leaves its input, its
-    teacher, the global generators and the folder as they were; gives the same model under one seed, or never the same
-    where it adds noise for privacy; records in plain JSON what it did; reads samples through the loaders alone, which
-    note it; and its result exports and runs.
+    A pass describes what it does and when not to use it; rejects unknown parameters and is immutable; does not modify
+    its input, its teacher, the global generators or the folder; gives the same model under one seed, or never the same
+    if it adds noise for privacy; records in plain JSON what it did; reads samples only through the loaders, which note
+    it; and its result can be exported and run.
 
     Args:
         pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.
-        model: a classifier of 4 classes for (n, 3, 32, 32), or an ONNX file with one; by default the network that the
-            ``tags`` name.
+        model: a classifier of 4 classes for (n, 3, 32, 32), or an ONNX file with one; by default the network named in
+            the ``tags``.
 
     Raises:
-        CheckFailed: a promise is not kept; the sentence names the pass and the check.
+        CheckFailed: a promise is broken; the error names the pass and the check.
 
     Example:
         >>> from compress.passes.low_rank import LowRank
@@ -133,7 +133,7 @@ def _check_description(trial: Trial) -> None:
     require(getattr(kind, "version", 0) >= 1, "has no version of at least 1")
     require(kind.stage in ("torch", "onnx"), f"has the stage '{kind.stage}', not torch or onnx")
     require("When not to use it:" in text, "does not say 'When not to use it:' in its docstring")
-    require("Paper" in text, "names no paper in its docstring ('Papers: ...', if only that there is none)")
+    require("Paper" in text, "names no paper in its docstring (write 'Papers: none needed' if there is none)")
     silent = [name for name, field in kind.model_fields.items() if not field.description]
     require(not silent, f"does not describe its parameters {', '.join(silent)}")
 
@@ -142,9 +142,9 @@ def _check_unknown_parameter(trial: Trial) -> None:
     try:
         type(trial.tried).model_validate({**trial.tried.config(), "no_such_parameter": 1})
     except ValidationError as error:
-        require("no_such_parameter" in str(error), "refuses an unknown parameter without naming it")
+        require("no_such_parameter" in str(error), "rejects an unknown parameter without naming it")
         return
-    raise CheckFailed("takes an unknown parameter without a word")
+    raise CheckFailed("silently accepts an unknown parameter")
 
 
 def _check_frozen(trial: Trial) -> None:
@@ -152,23 +152,23 @@ def _check_frozen(trial: Trial) -> None:
         trial.tried.anything = 1  # type: ignore[attr-defined]
     except ValueError:
         return
-    raise CheckFailed("can be changed once it is made")
+    raise CheckFailed("can be changed after its creation; make its config frozen")
 
 
 def _check_config(trial: Trial) -> None:
     config = json.loads(json.dumps(trial.tried.config(), allow_nan=False))
     again = type(trial.tried).model_validate_json(json.dumps(config), strict=True)
-    require(again == trial.tried, "is not the same after its config went through JSON")
+    require(again == trial.tried, "differs after its config is converted to JSON and back")
 
 
 def _check_input(trial: Trial) -> None:
     before = _digest(trial.model)
     teacher = None if trial.context.teacher is None else state_digest(trial.context.teacher)
     made, _ = trial.apply()
-    require(_digest(trial.model) == before, "changed the model that it was given")
-    require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "changed the teacher")
-    require(made is not trial.model, "gave back the very model that it was given")
-    require(_digest(made) != before, "did nothing; name a network in its tags that it has something to do with")
+    require(_digest(trial.model) == before, "modified its input model")
+    require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "modified the teacher")
+    require(made is not trial.model, "returned its input model instead of a copy")
+    require(_digest(made) != before, "did nothing; name a network in its tags to which it applies")
 
 
 def _check_record(trial: Trial) -> None:
@@ -193,10 +193,10 @@ def _check_seed(trial: Trial) -> None:
             digests.append(_digest(trial.apply()[0]))
     if tags.noisy:
         require(
-            digests[0] != digests[1], "gave one model twice, so that its noise comes from a seed and not the system"
+            digests[0] != digests[1], "returned the same model twice, so its noise comes from a seed, not the system"
         )
         return
-    require(digests[0] == digests[1], "gave two models under one seed; draw from context.seed alone")
+    require(digests[0] == digests[1], "returned two models under one seed; use context.seed for all randomness")
 
 
 def _check_generators(trial: Trial) -> None:
@@ -204,12 +204,12 @@ def _check_generators(trial: Trial) -> None:
         before = torch.get_rng_state(), _numpy_state()
         trial.apply()
         same = torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()
-    require(same, "moved a global random generator; use a generator of its own or torch.random.fork_rng")
+    require(same, "changed a global random generator; use a generator of its own or torch.random.fork_rng")
 
 
 @contextlib.contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
-    """Give both global generators a seed, and put them back afterwards."""
+    """Seed both global generators, and restore them afterwards."""
     before = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -234,8 +234,8 @@ def _check_export(trial: Trial) -> None:
                 export(made, context.preprocess, path, classes=CLASSES)
             shape = run_onnx(path, context.samples(BATCH)).shape
         except (LeanmarkError, *EXPORT_FAILURES) as error:
-            raise CheckFailed(f"gave a model that can't be exported and run ({error})") from error
-    require(shape == (BATCH, CLASSES), f"gave a model with outputs {shape}, not {(BATCH, CLASSES)}")
+            raise CheckFailed(f"returned a model that cannot be exported and run ({error})") from error
+    require(shape == (BATCH, CLASSES), f"returned a model with outputs {shape}, not {(BATCH, CLASSES)}")
 
 
 def _check_folder(trial: Trial) -> None:
@@ -248,13 +248,13 @@ def _check_folder(trial: Trial) -> None:
 
 
 def _check_touches(trial: Trial) -> None:
-    """Every sample that left its source was noted on the ledger by the split that it was read through."""
+    """Check that every sample that was read was noted on the ledger by its split."""
     ledger, data = Ledger(), trial.context.data
     sources = {name: CountedSource(split) for name in PARTS if (split := getattr(data, name)) is not None}
     watched: dict[str, Any] = {name: source.split().watched(ledger, name) for name, source in sources.items()}
     replace(trial, context=replace(trial.context, data=replace(data, **watched))).apply()
     past = [name for name, source in sources.items() if source.reads != ledger.samples(name)]
-    require(not past, f"reads {' and '.join(past)} samples past the loader, so that no ledger notes it")
+    require(not past, f"reads {' and '.join(past)} samples without the loader, so that no ledger notes it")
 
 
 CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Images that count how often they leave their source, whichever way."""
+"""Images that count how often they are read, in any way."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from certify.data.sources import Image
 
 
 class CountedSource:
-    """The images of a split as a source of their own.
+    """The images of a split as a separate source.
 
     Attributes:
-        reads: images that were read, one that was read twice counted twice.
+        reads: number of image reads, repeated ones included.
     """
 
     def __init__(self, given: Split) -> None:
@@ -20,19 +20,19 @@ class CountedSource:
         self._given, self._lock = given, threading.Lock()
 
     def split(self) -> Split:
-        """A split of this source."""
+        """Return a split of this source."""
         return Split(self, self._given.labels)
 
     def size(self, row: int) -> tuple[int, ...]:
-        """(H, W) of an image."""
+        """Return (H, W) of an image."""
         return self._given.size(row)
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of an image."""
+        """Return the hex SHA-256 of an image."""
         return self._given.digest(row)
 
     def image(self, row: int) -> Image:
-        """One image: uint8 (H, W, 3), RGB."""
+        """Return one image: uint8 (H, W, 3), RGB."""
         with self._lock:
             self.reads += 1
         return self._given.image(row)

@@ -1,4 +1,4 @@
-"""Networks and data of a second's work, which passes are tried on."""
+"""Small networks and data for testing passes within a second."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Residual(nn.Module):
         self.head = nn.Linear(wide, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, (n, num_classes)."""
+        """Return logits, (n, num_classes)."""
         x = self.stem(x)
         x = torch.relu(x + self.first(x))
         x = self.down(x)
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
 
 class Block(nn.Module):
-    """Keeps its input, and adds to it."""
+    """A residual block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class Block(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the shape of the input."""
+        """Return a tensor of the shape of the input."""
         return torch.relu(x + self.norm(self.conv(x)))
 
 
 class Deep(nn.Module):
-    """Residual blocks in a sequence; all but the first and the last hardly do anything."""
+    """Residual blocks in a sequence; all but the first and the last have hardly any effect."""
 
     def __init__(self, num_classes: int = CLASSES, blocks: int = 5, width: int = 8) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ class Deep(nn.Module):
                 parts[number].conv.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, (n, num_classes)."""
+        """Return logits, (n, num_classes)."""
         logits: torch.Tensor = self.head(self.blocks(self.stem(x)).mean((2, 3)))
         return logits
 
 
 class Narrow(nn.Module):
-    """Ends in a feature map of one value, which three quarters and more of its last kernel can't reach."""
+    """Ends in a feature map of one value, which most taps of its last kernel never meet."""
 
     def __init__(self, num_classes: int = CLASSES) -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class Narrow(nn.Module):
         self.head = nn.Linear(8, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, (n, num_classes)."""
+        """Return logits, (n, num_classes)."""
         features = self.third(torch.relu(self.second(torch.relu(self.first(x)))))
         logits: torch.Tensor = self.head(features.flatten(1))
         return logits
 
 
 class Attentive(nn.Module):
-    """Patches that attend to each other, normalised behind each addition; a table holds a vector for each shade."""
+    """Patches that attend to each other, normalised after each addition; a table holds a vector for each shade."""
 
     def __init__(self, num_classes: int = CLASSES, width: int = 16, shades: int = 256) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Attentive(nn.Module):
         self.heads = 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, (n, num_classes)."""
+        """Return logits, (n, num_classes)."""
         patches = self.patches(x).flatten(2).transpose(1, 2)
         shade = (32 * patches.mean(2).sigmoid()).long() + torch.arange(patches.shape[1])
         x = patches + self.shades(shade)
@@ -129,7 +129,7 @@ class Depthwise(nn.Module):
         self.head = nn.Linear(8, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits, (n, num_classes)."""
+        """Return logits, (n, num_classes)."""
         x = self.stem(x)
         for widen, deep, gather, narrow in zip(self.widen, self.deep, self.gather, self.narrow, strict=True):
             wide = nn.functional.hardswish(deep(nn.functional.hardswish(widen(x))))
@@ -148,9 +148,9 @@ NETWORKS = {
 
 
 def network(name: str) -> nn.Module:
-    """A network of :data:`NETWORKS` in eval mode, the same every time.
+    """Build a network of :data:`NETWORKS` in eval mode, always the same one.
 
-    Batch norms have statistics of their own, as in a trained network.
+    Batch norms have nontrivial statistics, as in a trained network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -165,7 +165,7 @@ def network(name: str) -> nn.Module:
 
 
 def blobs() -> Dataset:
-    """Images of noise with a bright quarter, which is the class."""
+    """Return noise images with a bright quarter, which is the class."""
     train, calibration, validation, test = (
         array_split(*_images(count, seed), "blobs") for seed, count in enumerate((128, 48, 48, 64))
     )

@@ -58,7 +58,7 @@ def test_whole_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, de
     assert not record.changed
     assert state_digest(pruned) == state_digest(deep)
     why = record.declined[0].why
-    assert why.startswith("0.05 of the energy can't be reached: 0.")
+    assert why.startswith("0.05 of the energy cannot be reached: 0.")
     assert "is the least that narrower blocks leave" in why
 
 

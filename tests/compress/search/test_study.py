@@ -147,7 +147,7 @@ def test_question_is_refused_in_one_sentence_when_a_value_is_out_of_range(questi
 
 def test_database_is_refused_in_one_sentence_when_it_cannot_be_opened(question, bench):
     away = dataclasses.replace(question, storage="sqlite:////nowhere/at/all/study.db")
-    with pytest.raises(UsageError, match=r"database .*study\.db can't be opened"):
+    with pytest.raises(UsageError, match=r"database .*study\.db cannot be opened"):
         Study(away, bench.space, JOB)
 
 
