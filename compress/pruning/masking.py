@@ -143,7 +143,7 @@ def _line(whole: Array, part: Array, corner: list[int], axis: int) -> list[list[
 
 
 def _settled(whole: Array, part: Array, lines: list[list[list[int]]], axis: int) -> npt.NDArray[np.int64]:
-    """Return one position per value along an axis; equal values on the line are told apart by the slices across."""
+    """Return one position per value along an axis; slices across the line distinguish equal values on it."""
     across = [[i for i, each in enumerate(line) if len(each) == 1] for line in lines]
     there = [[lines[i][j][0] for j in each] for i, each in enumerate(across)]
 

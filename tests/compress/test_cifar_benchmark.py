@@ -17,7 +17,7 @@ from compress.passes.structured_prune import StructuredPrune
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = {"resnet20": 269_722, "resnet56": 853_018}
-"""Of He et al. 2015, table 6: 0.27 and 0.85 million."""
+"""From arXiv 1512.03385, table 6: 0.27 and 0.85 million."""
 MACS = {"resnet20": 40_551_040, "resnet56": 125_485_696}
 
 
@@ -63,7 +63,7 @@ def test_twins_are_found_when_the_others_went_through_jpeg(cifar):
     assert order[found].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_restored_pictures_are_nearer_and_kept_when_a_network_has_learnt_what_jpeg_took(cifar, monkeypatch, tmp_path):
+def test_restored_images_are_nearer_and_kept_when_a_network_has_learnt_what_jpeg_removed(cifar, monkeypatch, tmp_path):
     monkeypatch.setenv("LEANMARK_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(cifar, "RESTORER_EPOCHS", 12)
     random = np.random.default_rng(0)

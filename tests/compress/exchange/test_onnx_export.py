@@ -18,7 +18,7 @@ from compress.exchange.parity import Parity, run_onnx
 
 @pytest.fixture
 def preprocess(dataset):
-    return replace(default_preprocess(dataset), input_name="picture", output_name="scores")
+    return replace(default_preprocess(dataset), input_name="image", output_name="scores")
 
 
 def test_export_writes_one_file_that_agrees_and_has_the_contract_s_names(model, preprocess, tmp_path, capsys):
@@ -28,7 +28,7 @@ def test_export_writes_one_file_that_agrees_and_has_the_contract_s_names(model, 
     assert record.parity.holds and record.parity.samples == exporting.CHECKED_SAMPLES
     assert list(path.parent.iterdir()) == [path]
     graph = onnx.load(path).graph
-    assert [value.name for value in (*graph.input, *graph.output)] == ["picture", "scores"]
+    assert [value.name for value in (*graph.input, *graph.output)] == ["image", "scores"]
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:]] == [3, 32, 32]
     assert capsys.readouterr().out == ""

@@ -1,4 +1,4 @@
-"""The whole job on a tiny net: what lies in OUT, going on after a stop, modules and ONNX files as models."""
+"""The whole job on a tiny net: the files in OUT, resuming after an interruption, modules and ONNX files as models."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset
     assert count_macs(again, torch.zeros(1, 3, 32, 32)) == rows[1]["macs"]
 
 
-def test_job_goes_on_with_another_architecture_when_the_recipe_names_one(model, dataset, tmp_path, stopped):
+def test_job_resumes_with_another_architecture_when_the_recipe_names_one(model, dataset, tmp_path, stopped):
     """The student of the first pass is what the second one gets, also when the job was stopped between them."""
     chosen = recipe.parse(
         "name: other\npasses:\n  - distill: {epochs: 1, student: squeezenet1_1}\n  - finetune: {epochs: 1}\n", "o.yaml"
@@ -138,7 +138,7 @@ def test_job_goes_on_with_another_architecture_when_the_recipe_names_one(model, 
     assert student(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
 
 
-def test_job_goes_on_after_its_last_finished_pass(model, dataset, tmp_path, stopped, monkeypatch):
+def test_job_resumes_after_its_last_finished_pass(model, dataset, tmp_path, stopped, monkeypatch):
     arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path, "plan": QUICK, "preprocess": PIXELS}
     broken = monkeypatch.context()
     with broken as patch:
@@ -181,7 +181,7 @@ def _parts(data, **changed):
 
 
 @pytest.mark.parametrize(
-    ("changed", "unlabelled", "goes_on"),
+    ("changed", "unlabelled", "resumes"),
     [
         ({"test": range(1, 64)}, False, True),
         ({"test": range(40)}, True, False),
@@ -191,7 +191,7 @@ def _parts(data, **changed):
     ],
 )
 def test_finished_passes_are_kept_when_only_data_that_they_never_saw_differ(
-    onnx_file, dataset, tmp_path, stopped, monkeypatch, changed, unlabelled, goes_on
+    onnx_file, dataset, tmp_path, stopped, monkeypatch, changed, unlabelled, resumes
 ):
     monkeypatch.setattr(SpaceToDepth, "brings_data", unlabelled)
     chosen = recipe.parse("name: one\npasses:\n  - space_to_depth: {}\n", "one.yaml")
@@ -199,7 +199,7 @@ def test_finished_passes_are_kept_when_only_data_that_they_never_saw_differ(
     for data in (dataset, _parts(dataset, **changed)):
         with pytest.raises(MeasureError, match="stopped"):
             pipeline.run(onnx_file, chosen, data, out=tmp_path / "out", preprocess=contract, plan=QUICK, progress=heard)
-    assert goes_on == ("space_to_depth: done in an earlier run, skipped." in heard.said)
+    assert resumes == ("space_to_depth: done in an earlier run, skipped." in heard.said)
     lineages = [json.loads(given["lineage"].read_text()) for _, given in stopped]
     counted = lineages[1]["data"]["counts"]
     assert all(counted[part] == len(rows) for part, rows in changed.items())
@@ -209,7 +209,7 @@ def test_distill_says_that_it_brings_data_when_it_learns_from_unlabelled_samples
     assert Distill(unlabelled="mnist5k").brings_data and not Distill().brings_data
 
 
-def test_job_starts_anew_when_the_seed_differs(model, dataset, tmp_path, stopped):
+def test_job_starts_over_when_the_seed_differs(model, dataset, tmp_path, stopped):
     heard = Heard()
     for seed in (0, 1):
         with pytest.raises(MeasureError):
@@ -296,7 +296,7 @@ def tiny_net(num_classes):
 """
 
 
-def test_model_of_a_factory_is_trained_first_and_goes_on_after_a_stop(dataset, tmp_path, stopped, monkeypatch):
+def test_model_of_a_factory_is_trained_first_and_resumes_after_an_interruption(dataset, tmp_path, stopped, monkeypatch):
     (tmp_path / "factory_of_test.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = {"recipe": SMALL, "data": dataset, "out": tmp_path / "out", "plan": QUICK, "preprocess": PIXELS}

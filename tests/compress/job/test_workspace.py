@@ -1,4 +1,4 @@
-"""A stopped job goes on; another job starts anew; nobody else's folder is touched."""
+"""An interrupted job resumes; a different job starts over; foreign folders are not touched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_finished_step_is_found_again_and_said(tmp_path):
     assert again.finished("second") is None
 
 
-def test_job_starts_anew_and_says_so_when_anything_differs(tmp_path):
+def test_job_starts_over_and_says_so_when_anything_differs(tmp_path):
     _finished(Workspace(tmp_path, {"seed": 0}, Silent()), "first")
     heard = Heard()
     other = Workspace(tmp_path, {"seed": 1}, heard)
@@ -54,14 +54,14 @@ def test_steps_after_a_lost_file_are_done_again(tmp_path):
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 99}'])
-def test_job_starts_anew_when_the_state_is_damaged(tmp_path, damaged):
+def test_job_starts_over_when_the_state_is_damaged(tmp_path, damaged):
     workspace = Workspace(tmp_path, {}, Silent())
     _finished(workspace, "first")
     workspace.path(STATE).write_bytes(damaged)
     assert Workspace(tmp_path, {}, Silent()).finished("first") is None
 
 
-def test_folder_of_somebody_else_is_refused_and_kept(tmp_path):
+def test_foreign_folder_is_refused_and_kept(tmp_path):
     theirs = tmp_path / FOLDER / "thesis.tex"
     theirs.parent.mkdir()
     theirs.write_text("years of work")

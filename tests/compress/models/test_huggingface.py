@@ -89,19 +89,19 @@ def texts() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Dataset:
+def images() -> Dataset:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
-    data = from_mapping({"x": pixels, "y": np.arange(60) % CLASSES}, "pictures", "tests:pictures", 0)
+    data = from_mapping({"x": pixels, "y": np.arange(60) % CLASSES}, "images", "tests:images", 0)
     return replace(data, input_size=(16, 16))
 
 
-def contract_of(built: BuiltModel, texts: Dataset, pictures: Dataset) -> Preprocess:
-    return default_preprocess(pictures) if built.tokens is None else built.tokens.contract(texts)
+def contract_of(built: BuiltModel, texts: Dataset, images: Dataset) -> Preprocess:
+    return default_preprocess(images) if built.tokens is None else built.tokens.contract(texts)
 
 
 @pytest.fixture(scope="module")
 def exported(
-    folders: Path, texts: Dataset, pictures: Dataset, tmp_path_factory: pytest.TempPathFactory
+    folders: Path, texts: Dataset, images: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Exported]:
     """Builds and exports the model of a folder, once."""
     out = tmp_path_factory.mktemp("exported")
@@ -110,7 +110,7 @@ def exported(
     def make(name: str) -> Exported:
         built = catalog.build(f"hf:{folders / name}", CLASSES)
         assert (built.pretrained, built.new_head, built.needs_training) == (True, False, False)
-        contract = contract_of(built, texts, pictures)
+        contract = contract_of(built, texts, images)
         record = export(built.model, contract, out / f"{name}.onnx", classes=CLASSES)
         return Exported(built, contract, out / f"{name}.onnx", record)
 
@@ -119,11 +119,11 @@ def exported(
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_file_agrees_with_the_library_when_exported_from_a_folder(
-    name: str, exported: Callable[[str], Exported], texts: Dataset, pictures: Dataset
+    name: str, exported: Callable[[str], Exported], texts: Dataset, images: Dataset
 ) -> None:
     built, contract, path, record = exported(name)
     assert record.exporter == "dynamo" and record.parity.holds
-    split = pictures.test if built.tokens is None else texts.test
+    split = images.test if built.tokens is None else texts.test
     fed = contract.feed(split, range(5))
     ports = {port.name: port.type.tensor_type.shape.dim for port in onnx.load(path).graph.input}
     assert list(ports) == list(fed) and all(dims[0].dim_param == "batch" for dims in ports.values())
@@ -190,7 +190,7 @@ def test_weights_are_random_when_the_folder_has_none(folders: Path, tmp_path: Pa
         catalog.build(f"hf:{tmp_path}", CLASSES)
 
 
-def test_folder_says_what_pictures_it_takes(folders: Path, tmp_path: Path) -> None:
+def test_folder_states_which_images_it_takes(folders: Path, tmp_path: Path) -> None:
     shutil.copytree(folders / "vit", tmp_path, dirs_exist_ok=True)
     stated = {
         "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 3, "do_center_crop": True,
@@ -247,7 +247,7 @@ def test_folder_is_refused_when_weights_of_the_encoder_are_missing(folders: Path
         catalog.build(f"hf:{tmp_path}", CLASSES, weights="other.safetensors")
 
 
-def test_training_learns_from_text_under_a_teacher(folders: Path, texts: Dataset, pictures: Dataset) -> None:
+def test_training_learns_from_text_under_a_teacher(folders: Path, texts: Dataset, images: Dataset) -> None:
     """The teacher has one input less; the words that tell the classes are learnt in some epochs."""
     student = catalog.build(f"hf:{folders / 'encoder'}", CLASSES)
     teacher = catalog.build(f"hf:{folders / 'distilbert'}", CLASSES)
@@ -256,7 +256,7 @@ def test_training_learns_from_text_under_a_teacher(folders: Path, texts: Dataset
     train(student.model, texts, contract, config, teacher=adapt_input(teacher, contract))
     assert evaluate(student.model, texts.validation, contract).accuracy > 0.9
     with pytest.raises(ModelError, match="takes tokens, but the preprocessing contract makes images"):
-        adapt_input(teacher, default_preprocess(pictures))
+        adapt_input(teacher, default_preprocess(images))
     fewer = contract_of(teacher, texts, texts)
     with pytest.raises(ModelError, match="takes input_ids, attention_mask, token_type_ids, but the preprocessing"):
         adapt_input(student, fewer)

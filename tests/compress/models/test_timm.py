@@ -34,7 +34,7 @@ def test_build_states_the_input_when_the_architecture_takes_no_other(timm):
     assert timm_models.least_size("resnet18") is None
 
 
-def test_own_weights_bring_what_timm_says_about_their_pictures(timm, tmp_path):
+def test_own_weights_bring_timms_statements_about_their_images(timm, tmp_path):
     built = catalog.build("timm:test_vit", 10)
     torch.save(built.model.state_dict(), tmp_path / "weights.pth")
     loaded = catalog.build("timm:test_vit", 10, weights=tmp_path / "weights.pth")

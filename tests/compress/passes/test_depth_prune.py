@@ -1,4 +1,4 @@
-"""The blocks that are felt least go, and nothing else."""
+"""The blocks that contribute least are dropped, and nothing else."""
 
 from __future__ import annotations
 

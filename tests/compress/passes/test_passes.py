@@ -134,7 +134,7 @@ def test_passes_lists_the_others_and_the_reason_when_one_is_broken(installed):
     assert "pass 'lost' of an installed package can't be used" in shown.output
 
 
-def test_importance_of_somebody_else_is_used_when_a_recipe_names_it(model, context):
+def test_third_party_importance_is_used_when_a_recipe_names_it(model, context):
     pruned, record = StructuredPrune(importance=f"{__name__}:last_first", round_to=4).apply(model, context)
     assert record.changed
     assert (pruned.head.weight == model.head.weight[:, : pruned.head.in_features]).all()

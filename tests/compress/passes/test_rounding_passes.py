@@ -127,7 +127,7 @@ def test_fixed_batch_is_filled_up_and_unnamed_nodes_are_told_apart(onnx_file, co
     model = onnx.load(onnx_file)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
     for node in model.graph.node:
-        node.name = ""  # names are optional, and layers must be told apart all the same
+        node.name = ""  # names are optional, but layers must still be distinguishable
     del model.graph.value_info[:]
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 5
     onnx.save(model, onnx_file)

@@ -251,7 +251,7 @@ def test_memory_limit_raises_when_the_process_grows_by_half_of_what_was_free(tmp
 
 
 class Padded(nn.Module):
-    """A shortcut without weights between two widths, as in the ResNets for CIFAR (He et al. 2015, option A)."""
+    """A shortcut without weights between two widths, as in the ResNets for CIFAR (arXiv 1512.03385, option A)."""
 
     def __init__(self) -> None:
         super().__init__()

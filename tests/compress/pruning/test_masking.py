@@ -1,4 +1,4 @@
-"""The masked original computes what the pruned network does, and what was not merely cut is told apart."""
+"""The masked original computes the same as the pruned network, and changes other than cuts are detected."""
 
 from __future__ import annotations
 

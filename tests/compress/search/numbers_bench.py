@@ -43,14 +43,14 @@ class NumberBench:
         integers = any(each.name == "quantize_static" for each in recipe.passes)
         loss = 5 * (1 - left) + 0.2 * integers
         digest = hashlib.sha256(f"{left} {integers}".encode()).hexdigest()
-        estimate = Estimate(loss, loss - 0.3, loss + 0.3, "%", 1000, "as reckoned")
-        size = Estimate.exact(left * (0.25 if integers else 1), "1", "as reckoned")
+        estimate = Estimate(loss, loss - 0.3, loss + 0.3, "%", 1000, "as computed")
+        size = Estimate.exact(left * (0.25 if integers else 1), "1", "as computed")
         yield Made(Path("model.onnx"), Path("baseline.onnx"), digest, int(1000 * size.value), 1, estimate, size, {})
 
     def cost(self, made: Made) -> Estimate:
         self.measured += 1
         value = made.size_ratio.value
-        return Estimate(value, 0.9 * value, 1.1 * value, "1", 8, "as reckoned")
+        return Estimate(value, 0.9 * value, 1.1 * value, "1", 8, "as computed")
 
     def baseline_accuracy(self) -> float:
         return 0.9

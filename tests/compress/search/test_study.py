@@ -1,4 +1,4 @@
-"""A study over numbers: the bound is kept, nothing is measured twice, and a study goes on where it was."""
+"""A study over numbers: the bound is kept, nothing is measured twice, and a study resumes where it was."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_file_is_measured_once_when_two_recipes_make_the_same(searched, bench):
     assert bench.measured == len(sizes) < len([each for each in trials if each.cost is not None])
 
 
-def test_study_goes_on_with_its_trials_when_it_is_opened_again(searched, bench):
+def test_study_resumes_with_its_trials_when_it_is_opened_again(searched, bench):
     first = searched(trials=5)
     made = len(bench.made_recipes)
     again = searched(trials=9)
@@ -134,9 +134,9 @@ def test_random_sampler_draws_other_recipes_when_it_resumes(searched):
         ({"max_loss_percent": float("nan")}, "max_loss must be in"),
         ({"objective": "joy"}, "energy, latency, bytes"),
         ({"sampler": "grid"}, "tpe or random"),
-        ({"trials": 0}, "at least one trial"),
+        ({"trials": 0}, "trials must be at least 1"),
         ({"hours": -1.0}, "above 0"),
-        ({"max_epochs": -1}, "0 or more"),
+        ({"max_epochs": -1}, "max_epochs must be at least 0"),
         ({"max_epochs": 0, "students": ("resnet18",)}, "has to be trained"),
     ],
 )

@@ -58,7 +58,7 @@ class Rename(OnnxPass):
 
 
 class Silent(Shrink):
-    """Make every weight smaller, and say nothing of when not to."""
+    """Make every weight smaller, without stating when not to."""
 
 
 class Lax(Shrink):
@@ -224,7 +224,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", [Shrink, Rename, Noisy])
-def test_pass_of_somebody_else_passes_when_it_keeps_every_promise(kind):
+def test_third_party_pass_passes_when_it_keeps_every_promise(kind):
     check_pass(kind)
     check_pass(kind())
 

@@ -146,7 +146,7 @@ class StoppedAfter(Silent):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_train_goes_on_as_if_nothing_had_happened_when_it_was_stopped(
+def test_train_resumes_with_equal_results_when_it_was_interrupted(
     dataset, preprocess, model, tmp_path, monkeypatch, optimizer
 ):
     monkeypatch.setattr(epochs, "KEPT_AFTER_S", 0.0)
@@ -165,7 +165,7 @@ def test_train_goes_on_as_if_nothing_had_happened_when_it_was_stopped(
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", None])
-def test_train_begins_anew_when_the_kept_epoch_is_of_another_training(
+def test_train_starts_over_when_the_saved_epoch_is_of_another_training(
     dataset, preprocess, model, tmp_path, monkeypatch, content
 ):
     monkeypatch.setattr(epochs, "KEPT_AFTER_S", 0.0)

@@ -101,7 +101,7 @@ class FusedAttention(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Patches of a picture through any layers that keep tokens, and a head."""
+    """Patches of an image through any layers that keep tokens, and a head."""
 
     def __init__(self, *layers: nn.Module, width: int = 32) -> None:
         super().__init__()
